@@ -1,0 +1,156 @@
+//! What a worker says (events) and what it is told (control). Values only: the codec is the supervisor crate's `protocol`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Counts, Position, Work};
+
+/// Everything a worker can say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WorkerEvent {
+    /// Source opened, producer created, topic metadata received: records can move.
+    Started {
+        /// How many partitions the topic has.
+        partitions: u32,
+    },
+    /// A heartbeat with how far the attempt has come. Sent at least once a second.
+    Progress(Progress),
+    /// A chunk is closed: every record up to `position` was delivered or dead-lettered.
+    Committed(Chunk),
+    /// A line for the log.
+    Log {
+        /// 1 error, 2 warning, 3 info, 4 debug.
+        level: u8,
+        /// What to print.
+        text: String,
+    },
+    /// The attempt can't go on; the process ends with a non-zero code right after.
+    Failed(Failure),
+    /// The attempt ended well; the process ends with code 0 right after.
+    Finished(Finished),
+}
+
+/// A heartbeat. All figures are the attempt's so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Up to where records were taken.
+    pub position: Position,
+    /// Everything taken so far, committed or not; `acknowledged` counts what delivery reports confirmed.
+    pub counts: Counts,
+    /// The same for time and flushes.
+    pub work: Work,
+    /// Peak resident memory (VmHWM) in bytes.
+    pub peak_memory_bytes: u64,
+    /// What the worker waits for, if it does not move.
+    pub waiting_for: Option<WaitingFor>,
+}
+
+/// What a worker waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitingFor {
+    /// No partition took a record for a while; this one has the oldest record in flight.
+    Partition {
+        /// The partition.
+        partition: u32,
+        /// Its leader's broker id, if known.
+        leader: Option<i32>,
+    },
+    /// The supervisor's `Recorded`.
+    Recorded,
+    /// The rate limit.
+    Rate,
+    /// `continue` after a pause.
+    Continue,
+}
+
+/// A closed chunk. Figures are the chunk's own, not sums: the store adds them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Its number in this attempt, from 1.
+    pub number: u64,
+    /// Up to where every record was delivered or dead-lettered.
+    pub position: Position,
+    /// What the chunk held; always balances.
+    pub counts: Counts,
+    /// What it took.
+    pub work: Work,
+}
+
+/// How an attempt ended well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// Up to where the shard is committed.
+    pub position: Position,
+    /// True: the shard is at its end. False: the worker drained because it was told to; the rest is for a successor.
+    pub complete: bool,
+    /// Work since the last chunk (producer shut down and the like).
+    pub work: Work,
+    /// Peak resident memory (VmHWM) in bytes.
+    pub peak_memory_bytes: u64,
+}
+
+/// Why an attempt ended badly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What the supervisor does about it.
+    pub kind: FailureKind,
+    /// What happened, for people: what failed, where, what was seen.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of `kind` with a message.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Failure { kind, message: message.into() }
+    }
+}
+
+/// Kinds of failure, by what the supervisor does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// Start a successor at the committed position; counts as a death.
+    Retry,
+    /// No broker answers, or the brokers are not ready: a successor, which waits for an answer; never counts as a death.
+    Unreachable,
+    /// Unreachable for longer than `give_up_after`: the job stops with 75.
+    GaveUp,
+    /// The source can't be read or changed since the plan: the job stops with 7.
+    Source,
+    /// A retry can't help (authorisation, unknown topic, policy): the job stops with 5.
+    Refused,
+    /// The dead-letter file or another file of the state directory can't be written: the job stops with 74.
+    State,
+}
+
+/// What a worker is told: the whole state each time, so that the newest frame replaces all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// The newest chunk that is on disk; 0 before the first.
+    pub recorded: u64,
+    /// Close the chunk, report it and end.
+    pub drain: bool,
+    /// Close the chunk, then take nothing until this is false again.
+    pub paused: bool,
+    /// This worker's share of the job's limits.
+    pub rate: Rate,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Control { recorded: 0, drain: false, paused: false, rate: Rate::UNLIMITED }
+    }
+}
+
+/// A rate limit; `f64::INFINITY` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Records a second.
+    pub records: f64,
+    /// Bytes (key and value) a second.
+    pub bytes: f64,
+}
+
+impl Rate {
+    /// No limit.
+    pub const UNLIMITED: Rate = Rate { records: f64::INFINITY, bytes: f64::INFINITY };
+}

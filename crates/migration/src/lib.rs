@@ -1,0 +1,24 @@
+//! The words and values of shardlift: what a job is, how a dataset is cut, how far a shard has come, what a worker says and
+//! how a run ended.
+//!
+//! Responsible for: names, values and the rules that hold between values (what a config means, when counts balance, which
+//! exit code wins). Not responsible for anything that happens: no file, process, clock, terminal or Kafka client is touched
+//! here, so every rule in this crate is tested by calling a function.
+
+pub mod config;
+pub mod event;
+pub mod exit;
+pub mod histogram;
+pub mod job;
+pub mod plan;
+pub mod position;
+pub mod report;
+pub mod units;
+
+pub use event::{Chunk, Control, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};
+pub use exit::Exit;
+pub use histogram::Histogram;
+pub use job::Job;
+pub use plan::{Compression, Plan, Segment, Shard, ShardId, SourceObject};
+pub use position::Position;
+pub use report::{Counts, Phase, Phases, Work};

@@ -1,0 +1,152 @@
+//! What was done and what it took: figures that add up over chunks, attempts and runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Histogram;
+
+/// How many records went where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Lines read from the source, blank ones included.
+    pub read: u64,
+    /// Records that a delivery report confirmed.
+    pub acknowledged: u64,
+    /// Blank lines.
+    pub filtered: u64,
+    /// Records set aside with a reason.
+    pub dead_lettered: u64,
+    /// Bytes read from the source (decompressed), line ends included.
+    pub bytes_read: u64,
+    /// Bytes of keys and values that a delivery report confirmed.
+    pub bytes_sent: u64,
+}
+
+impl Counts {
+    /// Whether every record read is accounted for.
+    pub fn balance(&self) -> bool {
+        self.read == self.acknowledged + self.filtered + self.dead_lettered
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Counts) {
+        self.read += other.read;
+        self.acknowledged += other.acknowledged;
+        self.filtered += other.filtered;
+        self.dead_lettered += other.dead_lettered;
+        self.bytes_read += other.bytes_read;
+        self.bytes_sent += other.bytes_sent;
+    }
+}
+
+/// What a worker's one thread can be busy with. The order is the pass's order and the JSON's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(usize)]
+pub enum Phase {
+    /// From the fork until records can move.
+    Start,
+    /// Reading and decompressing.
+    Read,
+    /// Finding lines, keys and timestamps; choosing lanes.
+    Map,
+    /// Handing groups to the client.
+    Enqueue,
+    /// Waiting for delivery reports because `in_flight` is full.
+    Wait,
+    /// Waiting for delivery reports because the flush policy says so.
+    Flush,
+    /// Waiting for the rate limit, or paused.
+    Throttled,
+    /// Syncing dead letters, waiting for `Recorded`.
+    Commit,
+    /// Everything else: heartbeats, control, shutting the producer down.
+    Other,
+}
+
+impl Phase {
+    /// All, in order.
+    pub const ALL: [Phase; 9] = [
+        Phase::Start,
+        Phase::Read,
+        Phase::Map,
+        Phase::Enqueue,
+        Phase::Wait,
+        Phase::Flush,
+        Phase::Throttled,
+        Phase::Commit,
+        Phase::Other,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Start => "start",
+            Phase::Read => "read",
+            Phase::Map => "map",
+            Phase::Enqueue => "enqueue",
+            Phase::Wait => "wait",
+            Phase::Flush => "flush",
+            Phase::Throttled => "throttled",
+            Phase::Commit => "commit",
+            Phase::Other => "other",
+        }
+    }
+}
+
+/// Wall time by phase, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phases(pub [u64; Phase::ALL.len()]);
+
+impl Phases {
+    /// Time spent in one phase.
+    pub fn get(&self, phase: Phase) -> u64 {
+        self.0[phase as usize]
+    }
+
+    /// Adds time to one phase.
+    pub fn spend(&mut self, phase: Phase, nanos: u64) {
+        self.0[phase as usize] += nanos;
+    }
+
+    /// Adds another's times.
+    pub fn add(&mut self, other: &Phases) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// The sum over all phases: the wall time.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// What some work took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Wall time of the worker's one thread.
+    pub phases: Phases,
+    /// Duration of each flush.
+    pub flush: Histogram,
+    /// Acknowledged records by partition; index = partition. May be shorter than the topic has partitions.
+    pub partitions: Vec<u64>,
+    /// First and last delivery report, microseconds of the machine's monotonic clock; `None` before the first.
+    pub deliveries: Option<(u64, u64)>,
+}
+
+impl Work {
+    /// Adds another's work.
+    pub fn add(&mut self, other: &Work) {
+        self.phases.add(&other.phases);
+        self.flush.merge(&other.flush);
+        if self.partitions.len() < other.partitions.len() {
+            self.partitions.resize(other.partitions.len(), 0);
+        }
+        for (mine, theirs) in self.partitions.iter_mut().zip(&other.partitions) {
+            *mine += theirs;
+        }
+        self.deliveries = match (self.deliveries, other.deliveries) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (one, other) => one.or(other),
+        };
+    }
+}

@@ -1,0 +1,138 @@
+//! Sizes and durations as people write them: `4MiB`, `100kB`, `512`; `5ms`, `1s`, `15min`.
+
+use std::time::Duration;
+
+const SIZES: [(&str, u64); 11] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("B", 1),
+    ("", 1),
+];
+
+const TIMES: [(&str, u64); 9] = [
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("min", 60_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
+    ("ns", 1),
+];
+
+/// Bytes of `"4MiB"`, `"100kB"`, `"512"`; fractions such as `"1.5GiB"` too.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    parse(text, &SIZES)
+        .ok_or_else(|| format!("`{text}` is not a size; write a number with B, kB, KiB, MB, MiB, GB or GiB, such as \"4MiB\""))
+}
+
+/// The duration of `"100ms"`, `"1s"`, `"15min"`, `"2h"`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse(text, &TIMES)
+        .map(Duration::from_nanos)
+        .ok_or_else(|| format!("`{text}` is not a duration; write a number with us, ms, s, min, h or d, such as \"500ms\""))
+}
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
+    let (number, unit) = (text[..split].replace('_', ""), text[split..].trim());
+    let factor = units.iter().find(|(name, _)| *name == unit)?.1;
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    let scaled = number.parse::<f64>().ok()? * factor as f64;
+    (scaled.is_finite() && scaled >= 0.0 && scaled < u64::MAX as f64).then_some(scaled as u64)
+}
+
+/// A size for people: `132 B`, `4.0 KiB`, `1.3 GiB`.
+pub fn show_size(bytes: u64) -> String {
+    const NAMES: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < NAMES.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", NAMES[unit])
+}
+
+/// A count for people: `1,234,567`.
+pub fn show_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A duration for people: `3.2 ms`, `4.71 s`, `2 min 05 s`, `3 h 07 min`.
+pub fn show_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    let whole = seconds.round() as u64;
+    if seconds < 0.001 {
+        format!("{:.0} us", seconds * 1e6)
+    } else if seconds < 1.0 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else if whole < 60 {
+        format!("{seconds:.2} s")
+    } else if whole < 3600 {
+        format!("{} min {:02} s", whole / 60, whole % 60)
+    } else {
+        format!("{} h {:02} min", whole / 3600, whole % 3600 / 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("4MiB"), Ok(4 << 20));
+        assert_eq!(parse_size("100 kB"), Ok(100_000));
+        assert_eq!(parse_size("1.5KiB"), Ok(1536));
+        assert_eq!(parse_size("1_000"), Ok(1000));
+        for bad in ["", "MiB", "4 MiBs", "-1", "1e9", "99999999999TiB", "."] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(show_size(132), "132 B");
+        assert_eq!(show_size(4 << 20), "4.0 MiB");
+        assert_eq!(show_size((1 << 20) - 1), "1.0 MiB");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(parse_duration("15min"), Ok(Duration::from_secs(900)));
+        assert_eq!(parse_duration("2.5ms"), Ok(Duration::from_micros(2500)));
+        for bad in ["", "5", "ms", "-1s", "5 fortnights"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(show_duration(Duration::from_secs(125)), "2 min 05 s");
+        assert_eq!(show_duration(Duration::from_millis(4710)), "4.71 s");
+        assert_eq!(show_duration(Duration::from_secs_f64(59.999)), "1 min 00 s");
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!(show_count(0), "0");
+        assert_eq!(show_count(999), "999");
+        assert_eq!(show_count(1_234_567), "1,234,567");
+    }
+}

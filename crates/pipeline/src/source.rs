@@ -1,0 +1,60 @@
+//! The narrow waist towards datasets: a source cuts itself into shards and reads one of them.
+
+use std::rc::Rc;
+
+use migration::{Failure, FailureKind};
+
+use crate::{Block, BlockPool};
+
+pub mod jsonl;
+
+/// Lines of one block.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Where they stand; `None` before the first call.
+    pub block: Option<Rc<Block>>,
+    /// The lines in source order, blank ones included.
+    pub lines: Vec<Line>,
+}
+
+/// One line of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its first byte in the block (after a byte order mark, if any).
+    pub start: u32,
+    /// Its length in the block, without `\n` or `\r\n`.
+    pub len: u32,
+    /// Its length in the source, without the line end. More than `len` when the line is longer than `max_line`: then the block
+    /// holds only its first 64 KiB.
+    pub whole: u64,
+    /// The place right after its line end: where a position stands when this line is done.
+    pub end_place: u64,
+}
+
+impl Line {
+    /// Whether the line exceeds `max_line`.
+    pub fn too_long(&self) -> bool {
+        self.whole > u64::from(self.len)
+    }
+}
+
+/// Reads one shard from a position to its end.
+pub trait ShardReader {
+    /// Replaces `into` by the lines of the next block. False: the shard is at its end and `into` is empty. All lines of one call
+    /// belong to one segment. A block without a complete line is never returned.
+    fn next(&mut self, pool: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError>;
+
+    /// Checks once more, at the end of the shard, that no object changed since the plan.
+    fn unchanged(&mut self) -> Result<(), SourceError>;
+}
+
+/// A source that can't be read, or not as planned. The message says what failed, where, what was seen and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SourceError(pub String);
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Failure {
+        Failure::new(FailureKind::Source, error.0)
+    }
+}
