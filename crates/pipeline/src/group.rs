@@ -118,6 +118,11 @@ impl Group {
         self.bytes
     }
 
+    /// How many records fit without growing: what a cleared group costs to keep.
+    pub fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
     /// The message at `index`.
     pub fn message(&self, index: usize) -> Message<'_> {
         let e = &self.entries[index];

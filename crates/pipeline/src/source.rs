@@ -58,3 +58,21 @@ impl From<SourceError> for Failure {
         Failure::new(FailureKind::Source, error.0)
     }
 }
+
+/// Whether a line is blank: nothing but ASCII white space. Blank lines are counted, never sent; planning, sending and verifying
+/// must agree on them.
+#[inline]
+pub fn is_blank(line: &[u8]) -> bool {
+    line.first().is_none_or(|first| first.is_ascii_whitespace() && line.trim_ascii_start().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_white_space_is_blank() {
+        assert!([&b""[..], b" ", b"\r", b" \t \r"].into_iter().all(is_blank));
+        assert!(![&b"x"[..], b" x", b"\0"].into_iter().any(is_blank));
+    }
+}
