@@ -1,1 +1,32 @@
-//! .
+//! The operating system, as the supervisor and its workers need it: one fork wrapper, owned pipes, frames, signals as
+//! events, a poll loop, reaping, resource usage, limits and lock files.
+//!
+//! This crate never knows shards, records or Kafka, nor what a frame means: it moves opaque payloads and applies the rules of
+//! a child. Linux only. All `unsafe` of the crate stands in `fork.rs`.
+
+mod child;
+mod fork;
+mod frame;
+mod helper;
+mod latest_frame;
+mod limits;
+mod lock;
+mod pipe;
+mod poll;
+mod reap;
+mod signals;
+mod usage;
+
+pub use child::{Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED};
+pub use fork::{ForkError, default_signals_for, fork_child, restore_default_signals, thread_count};
+pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};
+pub use helper::{HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};
+pub use latest_frame::LatestFrame;
+pub use limits::{LimitError, raise_descriptor_limit, require_descriptors, require_processes};
+pub use lock::{LockError, LockFile};
+pub use nix::sys::signal::Signal;
+pub use nix::unistd::Pid;
+pub use poll::{Interest, Ready, poll};
+pub use reap::{ExitState, Reaped, reap_all};
+pub use signals::{SignalFd, is_ignored, send_signal};
+pub use usage::{Cpu, Memory, children_cpu, host_name, monotonic_us, own_cpu, own_memory, processors};

@@ -1,0 +1,112 @@
+//! Limits of the system that are better met before anything runs than in the middle: descriptors and processes.
+
+use std::{fs, io};
+
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::unistd::geteuid;
+
+/// A limit that is too low, or could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// Too few descriptors.
+    #[error(
+        "{needed} open descriptors are needed and {limit} are allowed; raise the hard limit (ulimit -Hn {needed}) or use fewer workers"
+    )]
+    Descriptors {
+        /// How many are needed.
+        needed: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Too few processes and threads.
+    #[error("{needed} processes and threads are needed and {allowed} are allowed by {by}; raise it or use fewer workers")]
+    Processes {
+        /// How many are needed.
+        needed: u64,
+        /// How many there may be.
+        allowed: u64,
+        /// What allows no more.
+        by: String,
+    },
+    /// The system did not answer.
+    #[error("a limit could not be read or set: {}", .0.desc())]
+    System(#[source] Errno),
+}
+
+/// Raises the soft limit on open descriptors to the hard one and returns it. Do it before the first child, which inherits it.
+pub fn raise_descriptor_limit() -> Result<u64, LimitError> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(LimitError::System)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(LimitError::System)?;
+    }
+    Ok(hard)
+}
+
+/// An error unless this process may have `needed` descriptors open, the ones it has included.
+pub fn require_descriptors(needed: u64) -> Result<(), LimitError> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(LimitError::System)?;
+    if needed <= limit { Ok(()) } else { Err(LimitError::Descriptors { needed, limit }) }
+}
+
+/// An error when `needed` more processes and threads are certain not to be allowed, by the user's limit (which does not bind
+/// root) or by the cgroup (version 2). Other processes of the user can still take what is there now.
+pub fn require_processes(needed: u64) -> Result<(), LimitError> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NPROC).map_err(LimitError::System)?;
+    if limit != RLIM_INFINITY && needed > limit && !geteuid().is_root() {
+        return Err(LimitError::Processes { needed, allowed: limit, by: "ulimit -u (RLIMIT_NPROC)".to_owned() });
+    }
+    let Ok(own) = fs::read_to_string("/proc/self/cgroup") else { return Ok(()) };
+    for group in cgroups(&own) {
+        let file = format!("/sys/fs/cgroup{group}/pids.max");
+        let Ok(Some(limit)) = pids_limit(&file) else { continue };
+        let used = fs::read_to_string(format!("/sys/fs/cgroup{group}/pids.current")).ok();
+        let used: u64 = used.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let allowed = limit.saturating_sub(used);
+        if needed > allowed {
+            return Err(LimitError::Processes { needed, allowed, by: file });
+        }
+    }
+    Ok(())
+}
+
+/// The cgroup (version 2) of a /proc/self/cgroup and its ancestors: a limit of any of them binds.
+fn cgroups(own: &str) -> Vec<&str> {
+    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else { return Vec::new() };
+    let mut groups = Vec::new();
+    let mut path = path.trim_end_matches('/');
+    while !path.is_empty() {
+        groups.push(path);
+        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    groups
+}
+
+/// `None` when the file says "max".
+fn pids_limit(file: &str) -> io::Result<Option<u64>> {
+    Ok(fs::read_to_string(file)?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LimitError, cgroups, raise_descriptor_limit, require_descriptors, require_processes};
+
+    #[test]
+    fn the_message_says_the_number_needed() {
+        let limit = raise_descriptor_limit().unwrap();
+        require_descriptors(limit).unwrap();
+        if limit < u64::MAX {
+            let error = require_descriptors(limit + 1).unwrap_err();
+            assert!(matches!(error, LimitError::Descriptors { needed, .. } if needed == limit + 1));
+            assert!(error.to_string().starts_with(&format!("{} open descriptors are needed", limit + 1)), "{error}");
+        }
+        require_processes(1).unwrap();
+    }
+
+    #[test]
+    fn a_cgroup_and_its_ancestors() {
+        assert_eq!(cgroups("12:cpu:/x\n0::/a/b/c\n"), vec!["/a/b/c", "/a/b", "/a"]);
+        assert_eq!(cgroups("0::/\n"), Vec::<&str>::new());
+        assert_eq!(cgroups(""), Vec::<&str>::new());
+    }
+}

@@ -1,0 +1,66 @@
+//! Signals as events of the same poll loop as the pipes. What a signal means is the caller's.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{self, SfdFlags};
+use nix::unistd::Pid;
+
+use crate::usage::status_text;
+
+/// A descriptor that is readable while one of its signals waits.
+///
+/// Those signals stay blocked when it is dropped: one that still waits would otherwise end the process by its default action
+/// while it shuts down. Children unblock everything.
+#[derive(Debug)]
+pub struct SignalFd {
+    inner: signalfd::SignalFd,
+}
+
+impl SignalFd {
+    /// Blocks these signals in the calling thread (which should be the only one) and opens a nonblocking descriptor for them.
+    pub fn new(signals: &[Signal]) -> io::Result<SignalFd> {
+        let set: SigSet = signals.iter().copied().collect();
+        set.thread_block()?;
+        let inner = signalfd::SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(SignalFd { inner })
+    }
+
+    /// All signals that wait, each kind once however often it was sent (that is how signals are). Never blocks.
+    pub fn read_all(&self) -> io::Result<Vec<Signal>> {
+        let mut seen = Vec::new();
+        loop {
+            match self.inner.read_signal() {
+                Ok(Some(info)) => seen.extend(i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok())),
+                Ok(None) => return Ok(seen),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+/// True when whoever started this process had it ignore the signal (`nohup` does so with SIGHUP). A [`SignalFd`] would see it
+/// nevertheless, so leave such a signal out.
+pub fn is_ignored(signal: Signal) -> io::Result<bool> {
+    let text = status_text("SigIgn")?;
+    let mask = u64::from_str_radix(&text, 16).map_err(io::Error::other)?;
+    Ok(mask & (1 << (signal as i32 - 1)) != 0)
+}
+
+/// Sends a signal to one process. A process that has ended already is no error. Only for children that are not reaped yet: a
+/// reaped one's number may belong to somebody else.
+pub fn send_signal(pid: Pid, signal: Signal) -> io::Result<()> {
+    match kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
