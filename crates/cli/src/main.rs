@@ -1,1 +1,44 @@
-fn main() {}
+//! shardlift: moves a large dataset into Apache Kafka with many single-threaded worker processes.
+//!
+//! This crate is arguments, logging, wiring and exit status. The rules of migration live in the crates below it.
+
+mod args;
+mod commands;
+mod display;
+mod embedded;
+mod error;
+mod log;
+mod preflight;
+mod report;
+mod settings;
+mod single;
+mod state;
+mod ui;
+mod verify;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::ui::Ui;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = Ui::new(&cli.global, cli.command.name());
+    log::start(cli.global.quiet, cli.global.verbose, ui.color);
+    let end = match &cli.command {
+        Command::Init(args) => commands::init::init(args, &ui),
+        Command::Plan(args) => commands::plan::plan(args, &ui),
+        Command::Run(args) => commands::run::run(args, &ui),
+        Command::Status(args) => commands::status::status(args, &ui),
+        Command::Verify(args) => commands::verify::verify(args, &ui),
+        Command::Broker(args) => commands::broker::broker(args, &ui),
+    };
+    let exit = end.unwrap_or_else(|error| {
+        ui.complain(&error);
+        error.exit
+    });
+    ExitCode::from(exit.code())
+}

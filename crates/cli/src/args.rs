@@ -1,0 +1,214 @@
+//! The command line: what can be typed, and nothing about what it means.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Moves a large dataset into Apache Kafka with many single-threaded worker processes, and proves that every record arrived.
+#[derive(Debug, Parser)]
+#[command(name = "shardlift", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done · 2 command line · 3 config · 4 preflight · 5 some records or shards failed · \
+    6 verify found a difference · 7 source changed or unreadable · 74 state directory · 75 stopped, run again to continue")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at some data and write a commented orchestrator.toml
+    Init(InitArgs),
+    /// Show the shards with their ranges; contacts no broker and sends nothing
+    Plan(JobArgs),
+    /// Send; run it again to continue after any stop or crash
+    Run(RunArgs),
+    /// How far a job has come, while it runs and after
+    Status(JobArgs),
+    /// Compare the topic with the source: missing, duplicate, altered, unexpected records
+    Verify(VerifyArgs),
+    /// Run the embedded broker alone; the first line of stdout is its address
+    Broker(BrokerArgs),
+}
+
+impl Command {
+    /// Its name, as `_command` of the JSON has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Init(_) => "init",
+            Command::Plan(_) => "plan",
+            Command::Run(_) => "run",
+            Command::Status(_) => "status",
+            Command::Verify(_) => "verify",
+            Command::Broker(_) => "broker",
+        }
+    }
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// What stdout gets: text for people or one JSON object
+    #[arg(short, long, global = true, env = "SHARDLIFT_OUTPUT", default_value = "text", value_name = "text|json")]
+    pub output: Output,
+    /// Only errors on stderr
+    #[arg(short, long, global = true, env = "SHARDLIFT_QUIET", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub quiet: bool,
+    /// More on stderr; -vv for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "SHARDLIFT_VERBOSE")]
+    pub verbose: u8,
+    /// How progress is shown on stderr; auto = bars on a terminal, else a line each 10 s
+    #[arg(long, global = true, env = "SHARDLIFT_PROGRESS", default_value = "auto", value_name = "auto|plain|json|none")]
+    pub progress: Progress,
+    /// Colours; NO_COLOR is honoured
+    #[arg(long, global = true, env = "SHARDLIFT_COLOR", default_value = "auto", value_name = "auto|always|never")]
+    pub color: Color,
+}
+
+/// What stdout gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// Bars on a terminal, else plain.
+    Auto,
+    /// One line each 10 s.
+    Plain,
+    /// One JSON object a second.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal without `NO_COLOR`.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Which job, and what the command line changes in it.
+#[derive(Clone, Debug, Args)]
+pub struct JobArgs {
+    /// The config file
+    #[arg(short, long, env = "SHARDLIFT_CONFIG", default_value = "orchestrator.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Brokers, comma-separated, or `embedded`; replaces kafka.brokers
+    #[arg(short, long, env = "SHARDLIFT_BROKERS", value_delimiter = ',', value_name = "HOST:PORT,…")]
+    pub brokers: Vec<String>,
+    /// The topic; replaces kafka.topic
+    #[arg(short, long, env = "SHARDLIFT_TOPIC", value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// How many workers; replaces workers.count
+    #[arg(short, long, env = "SHARDLIFT_WORKERS", value_name = "N|auto")]
+    pub workers: Option<String>,
+    /// A librdkafka property, as in kcat; may be repeated [env: SHARDLIFT_PROPERTIES, one a line]
+    #[arg(short = 'X', long = "property", value_name = "KEY=VALUE", action = ArgAction::Append)]
+    pub properties: Vec<String>,
+    /// Any key of the config, VALUE in TOML or a bare word; may be repeated [env: SHARDLIFT_SET, one a line]
+    #[arg(long, value_name = "PATH=VALUE", action = ArgAction::Append)]
+    pub set: Vec<String>,
+    /// Only the first N non-blank lines in source order, as a job of its own
+    #[arg(long, env = "SHARDLIFT_LIMIT", value_name = "N")]
+    pub limit: Option<std::num::NonZeroU64>,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which job.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Everything in this process, no worker forked
+    #[arg(long, env = "SHARDLIFT_SINGLE", conflicts_with = "workers", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub single: bool,
+    /// Forget the state and start over (asks; without a terminal it needs --yes)
+    #[arg(long)]
+    pub restart: bool,
+    /// Don't ask
+    #[arg(long, requires = "restart")]
+    pub yes: bool,
+    /// Verify at the end (always done on the embedded broker)
+    #[arg(long, env = "SHARDLIFT_VERIFY", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub verify: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Which job.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Print keys and values of the examples instead of masking them
+    #[arg(long)]
+    pub show_values: bool,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The data: a path or a pattern such as 'data/*.jsonl'; may be repeated
+    #[arg(long, env = "SHARDLIFT_FROM", value_delimiter = ',', required = true, value_name = "PATTERN")]
+    pub from: Vec<String>,
+    /// The topic to write into the config
+    #[arg(short, long, env = "SHARDLIFT_TOPIC", value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Brokers to write into the config
+    #[arg(short, long, env = "SHARDLIFT_BROKERS", value_delimiter = ',', value_name = "HOST:PORT,…")]
+    pub brokers: Vec<String>,
+    /// Where to write the config; an existing file is never replaced
+    #[arg(short, long, env = "SHARDLIFT_CONFIG", default_value = "orchestrator.toml", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `broker`.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// Partitions of each topic
+    #[arg(long, env = "SHARDLIFT_BROKER_PARTITIONS", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "N")]
+    pub partitions: u16,
+    /// Round-trip time of each request, such as 5ms
+    #[arg(long, env = "SHARDLIFT_BROKER_RTT", default_value = "0ms", value_parser = migration::units::parse_duration, value_name = "DURATION")]
+    pub rtt: std::time::Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Kubernetes injects SHARDLIFT_PORT and SHARDLIFT_SERVICE_* for a service of that name.
+    #[test]
+    fn no_flag_maps_to_a_variable_that_kubernetes_injects() {
+        let mut root = Cli::command();
+        root.build();
+        for command in root.get_subcommands() {
+            for arg in command.get_arguments() {
+                let Some(name) = arg.get_env().and_then(|e| e.to_str()) else { continue };
+                assert!(name.starts_with("SHARDLIFT_"), "{name}");
+                assert!(name != "SHARDLIFT_PORT" && !name.starts_with("SHARDLIFT_SERVICE"), "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `shardlift broker`: the embedded broker alone, until a signal.
+
+use std::io::Write;
+
+use kafka::embedded::EmbeddedOptions;
+use migration::Exit;
+use process::{Interest, Signal, SignalFd};
+
+use crate::args::{BrokerArgs, Output};
+use crate::embedded;
+use crate::error::CliError;
+use crate::ui::Ui;
+
+/// Serves until SIGINT, SIGTERM or SIGHUP.
+pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, CliError> {
+    let internal = |error: std::io::Error| CliError::new(Exit::Internal, error);
+    let signals = SignalFd::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).map_err(internal)?;
+    let options = EmbeddedOptions { partitions: args.partitions, topics: Vec::new(), rtt: args.rtt };
+    let broker = embedded::start(&options)?;
+    let address = embedded::address(&broker);
+    match ui.output {
+        Output::Text => drop(writeln!(std::io::stdout(), "{address}")),
+        Output::Json => ui.result(String::new, || {
+            let mut object = serde_json::Map::new();
+            object.insert("address".into(), address.clone().into());
+            object
+        }),
+    }
+    ui.say(format!(
+        "embedded broker on {address}: topics are made on first use with {} partitions, the newest 5 MiB of each are kept; Ctrl-C ends it",
+        args.partitions
+    ));
+    let ready = process::poll(&[(0, signals.as_fd(), Interest::Read), (1, broker.events(), Interest::Read)], None).map_err(internal)?;
+    if ready.iter().any(|ready| ready.token == 1) {
+        return Err(CliError::new(Exit::Internal, "the embedded broker died"));
+    }
+    broker.stop(std::time::Duration::from_secs(2)).map_err(|error| CliError::new(Exit::Internal, error))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,8 @@
+//! One file for each command.
+
+pub mod broker;
+pub mod init;
+pub mod plan;
+pub mod run;
+pub mod status;
+pub mod verify;

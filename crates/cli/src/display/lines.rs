@@ -1,0 +1,214 @@
+//! What the terminal shows, as lines of a given width: pure, so that snapshots can be tested.
+
+use std::time::Duration;
+
+use migration::units::{show_count, show_duration};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// A run at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// The job's name.
+    pub job: String,
+    /// `running`, `draining`, `paused`, …
+    pub state: &'static str,
+    /// Share of the job that is done, 0 to 1.
+    pub done: f64,
+    /// Records acknowledged, this run's uncommitted ones included.
+    pub records: u64,
+    /// Dead letters so far.
+    pub dead_letters: u64,
+    /// Records a second, lately.
+    pub rate: f64,
+    /// Since this run's start.
+    pub elapsed: Duration,
+    /// The estimated rest.
+    pub eta: Option<Duration>,
+    /// Shards done and in all.
+    pub shards: (u32, u32),
+    /// Quarantined shards.
+    pub quarantined: u32,
+    /// One for each running worker, by slot.
+    pub workers: Vec<WorkerView>,
+}
+
+/// A worker at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkerView {
+    /// Its shard.
+    pub shard: u32,
+    /// Which attempt of it.
+    pub attempt: u32,
+    /// Share of the shard that is done, 0 to 1.
+    pub done: f64,
+    /// Records a second, lately.
+    pub rate: f64,
+    /// Share of its time spent in flush, 0 to 1.
+    pub flush: f64,
+    /// What it waits for, if it does not move.
+    pub waiting_for: Option<String>,
+}
+
+/// At most this many workers get a line each; the rest is summed up in one.
+const WORKER_LINES: usize = 16;
+
+/// The lines, none wider than `width` columns.
+pub fn lines(view: &View, width: usize) -> Vec<String> {
+    let mut lines = vec![overall(view, width), totals(view)];
+    for worker in view.workers.iter().take(WORKER_LINES) {
+        lines.push(one_worker(worker, width));
+    }
+    if view.workers.len() > WORKER_LINES {
+        lines.push(format!("  and {} more workers", view.workers.len() - WORKER_LINES));
+    }
+    lines.iter().map(|line| fit(line, width)).collect()
+}
+
+/// The same in one grep-able line.
+pub fn plain(view: &View) -> String {
+    format!(
+        "progress job={} state={} done={:.1}% records={} rate={:.0}/s dead_letters={} shards={}/{} quarantined={} workers={} \
+         flush={:.0}% elapsed={}s eta={}",
+        view.job,
+        view.state,
+        view.done * 100.0,
+        view.records,
+        view.rate,
+        view.dead_letters,
+        view.shards.0,
+        view.shards.1,
+        view.quarantined,
+        view.workers.len(),
+        mean_flush(view) * 100.0,
+        view.elapsed.as_secs(),
+        view.eta.map_or("unknown".to_owned(), |eta| format!("{}s", eta.as_secs())),
+    )
+}
+
+fn overall(view: &View, width: usize) -> String {
+    let left = format!("{:>3.0} % ", (view.done * 100.0).floor());
+    let right = match view.eta {
+        Some(eta) => format!(" {} left", show_duration(Duration::from_secs(eta.as_secs().max(1)))),
+        None => format!(" {}", show_duration(Duration::from_secs(view.elapsed.as_secs()))),
+    };
+    let room = width.saturating_sub(left.width() + right.width()).clamp(8, 50);
+    format!("{left}{}{right}", bar(view.done, room))
+}
+
+fn totals(view: &View) -> String {
+    let mut text = format!("{} records · {}/s · shards {}/{}", show_count(view.records), show_count(view.rate as u64), view.shards.0, view.shards.1);
+    if view.dead_letters > 0 {
+        text += &format!(" · {} dead letters", show_count(view.dead_letters));
+    }
+    if view.quarantined > 0 {
+        text += &format!(" · {} quarantined", view.quarantined);
+    }
+    if view.state != "running" {
+        text += &format!(" · {}", view.state);
+    }
+    text
+}
+
+fn one_worker(worker: &WorkerView, width: usize) -> String {
+    let attempt = if worker.attempt > 1 { format!(" attempt {}", worker.attempt) } else { String::new() };
+    let bar = if width >= 60 { format!("{} ", bar(worker.done, 12)) } else { String::new() };
+    let tail = match &worker.waiting_for {
+        Some(what) => format!("waiting for {what}"),
+        None => format!("flush {:.0} %", worker.flush * 100.0),
+    };
+    format!("  shard {:05}{attempt} {bar}{:>3.0} % {}/s {tail}", worker.shard, (worker.done * 100.0).floor(), show_count(worker.rate as u64))
+}
+
+fn bar(done: f64, width: usize) -> String {
+    let full = ((done.clamp(0.0, 1.0) * width as f64) as usize).min(width);
+    format!("{}{}", "█".repeat(full), "░".repeat(width - full))
+}
+
+fn mean_flush(view: &View) -> f64 {
+    view.workers.iter().map(|w| w.flush).sum::<f64>() / view.workers.len().max(1) as f64
+}
+
+/// Cuts a line to `width` columns.
+fn fit(line: &str, width: usize) -> String {
+    if line.width() <= width {
+        return line.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for c in line.chars() {
+        let columns = c.width().unwrap_or(0);
+        if used + columns + 1 > width {
+            break;
+        }
+        used += columns;
+        out.push(c);
+    }
+    out.push('…');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> View {
+        View {
+            job: "orders".into(),
+            state: "running",
+            done: 0.4321,
+            records: 1_234_567,
+            dead_letters: 3,
+            rate: 98_765.4,
+            elapsed: Duration::from_secs(12),
+            eta: Some(Duration::from_secs(75)),
+            shards: (5, 12),
+            quarantined: 0,
+            workers: vec![
+                WorkerView { shard: 5, attempt: 1, done: 0.25, rate: 50_000.0, flush: 0.031, waiting_for: None },
+                WorkerView { shard: 6, attempt: 2, done: 0.9, rate: 48_765.0, flush: 0.0, waiting_for: Some("partition 3, leader 1".into()) },
+            ],
+        }
+    }
+
+    #[test]
+    fn at_80_columns() {
+        let expected = [
+            " 43 % █████████████████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░ 1 min 15 s left",
+            "1,234,567 records · 98,765/s · shards 5/12 · 3 dead letters",
+            "  shard 00005 ███░░░░░░░░░  25 % 50,000/s flush 3 %",
+            "  shard 00006 attempt 2 ██████████░░  90 % 48,765/s waiting for partition 3, lea…",
+        ];
+        assert_eq!(lines(&view(), 80), expected);
+    }
+
+    #[test]
+    fn at_40_columns() {
+        let expected = [
+            " 43 % ███████░░░░░░░░░░░ 1 min 15 s left",
+            "1,234,567 records · 98,765/s · shards 5…",
+            "  shard 00005  25 % 50,000/s flush 3 %",
+            "  shard 00006 attempt 2  90 % 48,765/s …",
+        ];
+        assert_eq!(lines(&view(), 40), expected);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut view = view();
+        view.workers = vec![view.workers[1].clone(); 40];
+        for width in 1..200 {
+            for line in lines(&view, width) {
+                assert!(line.width() <= width, "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_plain_line_is_grepable() {
+        assert_eq!(
+            plain(&view()),
+            "progress job=orders state=running done=43.2% records=1234567 rate=98765/s dead_letters=3 shards=5/12 quarantined=0 \
+             workers=2 flush=2% elapsed=12s eta=75s"
+        );
+    }
+}

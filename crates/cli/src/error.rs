@@ -1,0 +1,38 @@
+//! Errors as the user sees them: what failed, where, what was seen, what to do next, and the exit code they map to.
+
+use migration::Exit;
+use serde::{Deserialize, Serialize};
+
+/// An error that ends a command. It can come out of a helper process, hence serialisable.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CliError {
+    /// The exit code.
+    pub exit: Exit,
+    /// What failed, where and what was seen.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// An error with its exit code.
+    pub fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
+        CliError { exit, message: message.to_string(), hint: None }
+    }
+
+    /// Adds what to do next.
+    pub fn hint(mut self, hint: impl std::fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "error: {}", self.message.trim_end())?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  next: {hint}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The log. Only the supervisor prints: inside a worker, lines are kept until the worker sends them as frames.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// A line and its level: 1 error, 2 warning, 3 info, 4 debug.
+pub type LogLine = (u8, String);
+
+/// Prints a line somewhere else than straight to stderr (above the progress bars).
+type Printer = Box<dyn Fn(&str) + Send>;
+
+static PRINTER: Mutex<Option<Printer>> = Mutex::new(None);
+
+thread_local! {
+    /// `Some` in a worker: the lines that wait to be sent.
+    static KEPT: RefCell<Option<Vec<LogLine>>> = const { RefCell::new(None) };
+}
+
+/// Lines kept at most between two sends; what comes above is dropped, the count of it is not.
+const KEPT_LINES: usize = 200;
+
+/// Starts logging to stderr.
+pub fn start(quiet: bool, verbose: u8, color: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::INFO,
+        (false, 1) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    // A second start (tests) keeps the first subscriber.
+    let _ = tracing_subscriber::registry().with(Lines { color }.with_filter(level)).try_init();
+}
+
+/// From now on lines go through `printer`; `None` = straight to stderr again.
+pub fn print_through(printer: Option<Printer>) {
+    *PRINTER.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = printer;
+}
+
+/// Makes this process a worker: its lines are kept instead of printed.
+pub fn keep_lines() {
+    KEPT.set(Some(Vec::new()));
+}
+
+/// Takes the lines kept so far.
+pub fn take_lines() -> Vec<LogLine> {
+    KEPT.with_borrow_mut(|kept| kept.as_mut().map(std::mem::take).unwrap_or_default())
+}
+
+/// Prints one line as the log has it, above the bars if there are any.
+pub fn print(level: u8, text: &str, color: bool) {
+    let line = render(level, text, color);
+    let printer = PRINTER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    match printer.as_ref() {
+        Some(print) => print(&line),
+        // A closed stderr is no reason to stop a migration.
+        None => drop(writeln!(std::io::stderr(), "{line}")),
+    }
+}
+
+fn render(level: u8, text: &str, color: bool) -> String {
+    let (name, paint) = match level {
+        1 => ("error", "\x1b[31m"),
+        2 => ("warning", "\x1b[33m"),
+        3 => ("info", "\x1b[36m"),
+        _ => ("debug", "\x1b[2m"),
+    };
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) % 86_400;
+    let time = format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let text = escape(text);
+    if color { format!("{time} {paint}{name}\x1b[0m {text}") } else { format!("{time} {name} {text}") }
+}
+
+/// Control characters (ANSI escapes in file names or broker messages) never reach the terminal raw.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' {
+            let _ = write!(out, "\\u{{{:x}}}", c as u32);
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+struct Lines {
+    color: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => 1,
+            Level::WARN => 2,
+            Level::INFO => 3,
+            _ => 4,
+        };
+        let mut text = Text::default();
+        event.record(&mut text);
+        let line = text.message + &text.fields;
+        let printed_here = KEPT.with_borrow_mut(|kept| match kept {
+            Some(lines) if lines.len() < KEPT_LINES => {
+                lines.push((level, line.clone()));
+                false
+            }
+            Some(_) => false,
+            None => true,
+        });
+        if printed_here {
+            print(level, &line, self.color);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_never_reach_the_terminal() {
+        assert_eq!(escape("a\x1b[31mb\u{9b}"), "a\\u{1b}[31mb\\u{9b}");
+        assert!(render(2, "x", false).ends_with("Z warning x"));
+    }
+}

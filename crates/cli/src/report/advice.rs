@@ -1,0 +1,46 @@
+//! What limits a job and what would make it faster, in a sentence from its own figures.
+
+use migration::Phase;
+use migration::report::JobReport;
+use migration::units::{show_count, show_size};
+
+/// A sentence, or nothing when there is nothing to say.
+pub fn advice(report: &JobReport) -> Option<String> {
+    let phases = &report.work.phases;
+    let total = phases.total().saturating_sub(phases.get(Phase::Start));
+    if total == 0 || report.counts.acknowledged == 0 {
+        return None;
+    }
+    let share = |phase: Phase| phases.get(phase) as f64 * 100.0 / total as f64;
+    let flushes = report.work.flush.count();
+    let each_record = flushes >= report.counts.acknowledged;
+    let (top, percent) = Phase::ALL
+        .into_iter()
+        .filter(|phase| *phase != Phase::Start)
+        .map(|phase| (phase, share(phase)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let percent = percent.round();
+    Some(match top {
+        Phase::Flush if each_record => format!(
+            "{percent} % of the workers' time is flush, one for each record (p50 {:.1} ms): flush = \"chunk\" waits once in a chunk, keeps \
+             the same guarantee and removes nearly all of it; more workers divide it",
+            report.work.flush.quantile(0.5) as f64 / 1000.0
+        ),
+        Phase::Flush => format!("{percent} % of the workers' time is the wait at chunk ends: larger chunks (workers.chunk) wait less often"),
+        Phase::Wait => format!(
+            "{percent} % of the workers' time is waiting for delivery reports: brokers or network limit this run, at {} records/s and {}/s; \
+             more workers help only while the brokers are not busy",
+            show_count(report.records_per_second() as u64),
+            show_size((report.counts.bytes_sent as f64 * 1e6 / report.elapsed_us.max(1) as f64) as u64)
+        ),
+        Phase::Throttled => format!("{percent} % of the workers' time is the rate limit that [limits] asks for"),
+        Phase::Commit => format!(
+            "{percent} % of the workers' time is commits (the state directory's disk): larger chunks or a faster disk commit less often"
+        ),
+        Phase::Read => format!("{percent} % of the workers' time is reading and decompressing: more workers, if disk and processors allow"),
+        Phase::Map | Phase::Enqueue => {
+            format!("{percent} % of the workers' time is our own processing ({}): more workers, if there are idle processors", top.name())
+        }
+        Phase::Start | Phase::Other => return None,
+    })
+}

@@ -1,0 +1,101 @@
+//! The report as JSON. Names that others rely on are listed in docs/report.md; more may be added, none is renamed.
+
+use migration::report::{AttemptReport, JobReport};
+use migration::{Phase, Phases, Work};
+use serde_json::{Map, Value, json};
+
+use super::advice::advice;
+
+/// The members of the object, without `_command` and `_version`.
+pub fn object(report: &JobReport) -> Map<String, Value> {
+    let exit_code = report.exit.map(|exit| exit.code());
+    let value = json!({
+        "job": report.name,
+        "outcome": report.outcome.name(),
+        "exit_code": exit_code,
+        "reasons": report.reasons,
+        "topic": report.binding.topic,
+        "records": {
+            "read": report.counts.read,
+            "acknowledged": report.counts.acknowledged,
+            "filtered": report.counts.filtered,
+            "dead_lettered": report.counts.dead_lettered,
+            "resent": report.resent,
+        },
+        "balances": report.counts.balance(),
+        "bytes": { "read": report.counts.bytes_read, "sent": report.counts.bytes_sent, "source": report.source_bytes },
+        "shards": { "total": report.shards.total, "done": report.shards.done, "quarantined": report.shards.quarantined },
+        "workers": {
+            "count": report.workers.count,
+            "forked": report.workers.forked,
+            "restarts": report.workers.restarts,
+            "peak_memory_bytes": report.peak_worker_memory_bytes,
+        },
+        "elapsed_ms": ms(report.elapsed_us),
+        "records_per_second": round(report.records_per_second()),
+        "cpu_ms": { "supervisor": ms(report.cpu_supervisor_us), "workers": ms(report.cpu_workers_us) },
+        "phases_ms": phases(&report.work.phases),
+        "flush": flush(&report.work),
+        "partitions": report.work.partitions,
+        "slowest_shard": report.slowest_shard().map(|s| json!({ "id": s.id.0, "elapsed_ms": ms(s.elapsed_us) })),
+        "attempts": report.attempts.iter().map(attempt).collect::<Vec<_>>(),
+        "runs": report.runs.iter().map(|run| json!({
+            "number": run.number,
+            "started_unix_ms": run.started_ms,
+            "elapsed_ms": ms(run.elapsed_us),
+            "workers": run.slots,
+            "exit_code": run.exit_code,
+            "reasons": run.reasons,
+            "cpu_ms": ms(run.cpu_supervisor_us),
+        })).collect::<Vec<_>>(),
+        "events": report.events.iter().map(|(at, text)| json!({ "unix_ms": at, "text": text })).collect::<Vec<_>>(),
+        "advice": advice(report),
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn attempt(a: &AttemptReport) -> Value {
+    json!({
+        "shard": a.shard.0,
+        "attempt": a.number,
+        "run": a.run,
+        "pid": a.pid,
+        "started_unix_ms": a.started_ms,
+        "elapsed_ms": ms(a.elapsed_us),
+        "outcome": a.outcome.name(),
+        "reason": if a.reason.is_empty() { Value::Null } else { a.reason.as_str().into() },
+        "acknowledged": a.counts.acknowledged,
+        "dead_lettered": a.counts.dead_lettered,
+        "resent": a.resent,
+        "cpu_ms": ms(a.cpu_us),
+        "peak_memory_bytes": a.peak_memory_bytes,
+        "start_latency_ms": a.first_delivery_us.map(ms),
+        "deliveries_us": a.work.deliveries.map(|(first, last)| [first, last]),
+        "phases_ms": phases(&a.work.phases),
+        "flush": flush(&a.work),
+    })
+}
+
+fn phases(phases: &Phases) -> Value {
+    Phase::ALL.iter().map(|&phase| (phase.name().to_owned(), ms(phases.get(phase) / 1000))).collect::<Map<_, _>>().into()
+}
+
+fn flush(work: &Work) -> Value {
+    json!({
+        "count": work.flush.count(),
+        "p50_ms": ms(work.flush.quantile(0.5)),
+        "p99_ms": ms(work.flush.quantile(0.99)),
+    })
+}
+
+/// Microseconds as milliseconds with three decimals.
+fn ms(us: u64) -> Value {
+    json!(us as f64 / 1000.0)
+}
+
+fn round(value: f64) -> Value {
+    json!((value * 10.0).round() / 10.0)
+}

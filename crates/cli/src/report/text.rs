@@ -1,0 +1,158 @@
+//! The report as text.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use migration::report::{AttemptOutcome, AttemptReport, JobReport};
+use migration::units::{show_count, show_duration, show_size};
+use migration::{Phase, Phases};
+
+use super::advice::advice;
+
+/// Attempts shown before the rest is summed up; `-o json` has them all.
+const ATTEMPTS_SHOWN: usize = 12;
+
+/// The whole report.
+pub fn text(report: &JobReport) -> String {
+    let mut out = String::new();
+    headline(&mut out, report);
+    balance(&mut out, report);
+    figures(&mut out, report);
+    attempts(&mut out, report);
+    troubles(&mut out, report);
+    if let Some(advice) = advice(report) {
+        let _ = writeln!(out, "\n{advice}");
+    }
+    out
+}
+
+fn headline(out: &mut String, report: &JobReport) {
+    let code = report.exit.map(|exit| format!(" (exit {})", exit.code())).unwrap_or_default();
+    let time = show_duration(Duration::from_micros(report.elapsed_us));
+    let runs = if report.runs.len() > 1 { format!(" over {} runs", report.runs.len()) } else { String::new() };
+    let _ = writeln!(out, "{}: {}{code} after {time}{runs}, topic {}", report.name, report.outcome.name(), report.binding.topic);
+    for reason in &report.reasons {
+        let _ = writeln!(out, "  {reason}");
+    }
+    out.push('\n');
+}
+
+fn balance(out: &mut String, report: &JobReport) {
+    let c = &report.counts;
+    let verdict = if c.balance() { "balances" } else { "DOES NOT BALANCE: please report this" };
+    let rows = [
+        ("records read", c.read, String::new()),
+        ("= acknowledged", c.acknowledged, String::new()),
+        ("+ filtered", c.filtered, " (blank lines)".to_owned()),
+        ("+ dead letters", c.dead_lettered, String::new()),
+    ];
+    for (i, (name, count, note)) in rows.iter().enumerate() {
+        let note = if i == 3 { format!("  {verdict}") } else { note.clone() };
+        let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(*count));
+    }
+    let _ = writeln!(out, "  {:<16}{:>16} (again after a restart)\n", "sent again", show_count(report.resent));
+}
+
+fn figures(out: &mut String, report: &JobReport) {
+    let mut row = |name: &str, text: String| {
+        let _ = writeln!(out, "  {name:<16}{text}");
+    };
+    let seconds = (report.elapsed_us as f64 / 1e6).max(1e-6);
+    row(
+        "rate",
+        format!("{} records/s, {}/s", show_count(report.records_per_second() as u64), show_size((report.counts.bytes_read as f64 / seconds) as u64)),
+    );
+    row("volume", format!("{} read, {} sent", show_size(report.counts.bytes_read), show_size(report.counts.bytes_sent)));
+    let s = &report.shards;
+    row("shards", format!("{} of {} done, {} quarantined", s.done, s.total, s.quarantined));
+    let w = &report.workers;
+    row("workers", format!("{} slots, {} forked, {} restarts", w.count, w.forked, w.restarts));
+    row("time", shares(&report.work.phases));
+    let flush = &report.work.flush;
+    row(
+        "flush",
+        format!(
+            "{} times, p50 {}, p99 {}",
+            show_count(flush.count()),
+            show_duration(Duration::from_micros(flush.quantile(0.5))),
+            show_duration(Duration::from_micros(flush.quantile(0.99)))
+        ),
+    );
+    row(
+        "CPU",
+        format!("supervisor {:.2} s, workers {:.2} s", report.cpu_supervisor_us as f64 / 1e6, report.cpu_workers_us as f64 / 1e6),
+    );
+    row("peak memory", format!("{} (the largest worker)", show_size(report.peak_worker_memory_bytes)));
+    if let Some(shard) = report.slowest_shard() {
+        row("slowest shard", format!("{} with {}", shard.id, show_duration(Duration::from_micros(shard.elapsed_us))));
+    }
+    if let Some(text) = skew(&report.work.partitions) {
+        row("partitions", text);
+    }
+}
+
+/// Where the workers' wall time went, in shares of the whole; what rounds to nothing is left out.
+fn shares(phases: &Phases) -> String {
+    let total = phases.total().max(1) as f64;
+    let parts: Vec<_> = Phase::ALL
+        .iter()
+        .map(|&phase| (phase, phases.get(phase) as f64 * 100.0 / total))
+        .filter(|(_, percent)| *percent >= 0.5)
+        .map(|(phase, percent)| format!("{} {percent:.0} %", phase.name()))
+        .collect();
+    parts.join(" · ")
+}
+
+fn skew(partitions: &[u64]) -> Option<String> {
+    let (min, max) = (partitions.iter().min()?, partitions.iter().max()?);
+    Some(format!("{}, from {} to {} records", partitions.len(), show_count(*min), show_count(*max)))
+}
+
+fn attempts(out: &mut String, report: &JobReport) {
+    if report.attempts.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\n  {:<8}{:>7}  {:<11}{:>9}  {:>12}  {:>7}  {:>9}  where its time went",
+        "shard", "attempt", "ended", "took", "records", "CPU", "memory"
+    );
+    // The troubled ones first, then the slowest: what a reader looks for.
+    let mut rows: Vec<_> = report.attempts.iter().collect();
+    rows.sort_by_key(|a| (!troubled(a), std::cmp::Reverse(a.elapsed_us)));
+    for a in rows.iter().take(ATTEMPTS_SHOWN) {
+        let _ = writeln!(
+            out,
+            "  {:<8}{:>7}  {:<11}{:>9}  {:>12}  {:>5.2} s  {:>9}  {}",
+            a.shard,
+            a.number,
+            a.outcome.name(),
+            show_duration(Duration::from_micros(a.elapsed_us)),
+            show_count(a.counts.acknowledged),
+            a.cpu_us as f64 / 1e6,
+            show_size(a.peak_memory_bytes),
+            shares(&a.work.phases)
+        );
+    }
+    if rows.len() > ATTEMPTS_SHOWN {
+        let _ = writeln!(out, "  … and {} more; -o json has them all", rows.len() - ATTEMPTS_SHOWN);
+    }
+}
+
+fn troubled(a: &AttemptReport) -> bool {
+    !matches!(a.outcome, AttemptOutcome::Finished | AttemptOutcome::Drained | AttemptOutcome::Running)
+}
+
+fn troubles(out: &mut String, report: &JobReport) {
+    let rows: Vec<_> = report.attempts.iter().filter(|a| troubled(a) && !a.reason.is_empty()).collect();
+    if rows.is_empty() {
+        return;
+    }
+    out.push_str("\n  restarts and their reasons\n");
+    for a in rows.iter().take(ATTEMPTS_SHOWN) {
+        let _ = writeln!(out, "  shard {} attempt {}: {}", a.shard, a.number, a.reason);
+    }
+    if rows.len() > ATTEMPTS_SHOWN {
+        let _ = writeln!(out, "  … and {} more", rows.len() - ATTEMPTS_SHOWN);
+    }
+}

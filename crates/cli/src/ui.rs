@@ -1,0 +1,88 @@
+//! Where words go: stdout is the result and nothing else, everything else goes to stderr.
+
+use std::io::{IsTerminal, Write};
+
+use serde_json::{Map, Value};
+
+use crate::args::{Color, GlobalArgs, Output, Progress};
+use crate::error::CliError;
+use crate::log;
+
+/// The version of the JSON objects' shape.
+const JSON_VERSION: u32 = 1;
+
+/// How this invocation talks.
+#[derive(Debug)]
+pub struct Ui {
+    /// The command's name.
+    pub command: &'static str,
+    /// Text or JSON on stdout.
+    pub output: Output,
+    /// How progress is shown; `Auto` is resolved.
+    pub progress: ProgressStyle,
+    /// Whether stderr is coloured.
+    pub color: bool,
+}
+
+/// How progress is shown, after looking at the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressStyle {
+    /// Bars that are redrawn.
+    Bars,
+    /// One line each 10 s.
+    Plain,
+    /// One JSON object a second.
+    Json,
+    /// Nothing.
+    None,
+}
+
+impl Ui {
+    /// Resolves what depends on the terminal.
+    pub fn new(global: &GlobalArgs, command: &'static str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Ui {
+            command,
+            output: global.output,
+            progress: match global.progress {
+                Progress::None => ProgressStyle::None,
+                Progress::Auto if global.quiet => ProgressStyle::None,
+                Progress::Auto if terminal => ProgressStyle::Bars,
+                Progress::Auto | Progress::Plain => ProgressStyle::Plain,
+                Progress::Json => ProgressStyle::Json,
+            },
+            color: match global.color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => terminal && !no_color,
+            },
+        }
+    }
+
+    /// Prints a result: `text` for people, or the JSON object with `_command` and `_version` in front.
+    pub fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Map<String, Value>) {
+        let out = match self.output {
+            Output::Text => text(),
+            Output::Json => {
+                let mut object = Map::new();
+                object.insert("_command".into(), self.command.into());
+                object.insert("_version".into(), JSON_VERSION.into());
+                object.append(&mut json());
+                Value::Object(object).to_string()
+            }
+        };
+        // Whoever closed stdout does not want the result; the exit code still tells.
+        drop(writeln!(std::io::stdout(), "{}", out.trim_end()));
+    }
+
+    /// Prints an error.
+    pub fn complain(&self, error: &CliError) {
+        drop(writeln!(std::io::stderr(), "{}", log::escape(&error.to_string())));
+    }
+
+    /// Prints a remark to stderr.
+    pub fn say(&self, text: impl std::fmt::Display) {
+        drop(writeln!(std::io::stderr(), "{}", log::escape(&text.to_string())));
+    }
+}

@@ -1,0 +1,165 @@
+//! What a worker does with its shard: open the source, create the producer, step until the shard is done, say how it went.
+//! The same function serves a forked worker and `--single`; they differ in their [`Port`].
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use kafka::{Producer, ProducerOptions, partitioner};
+use migration::{Failure, FailureKind, Finished, Job, Plan, Position, ShardId, WorkerEvent};
+use migration::{Control, units};
+use pipeline::dead_letter::DeadLetterFile;
+use pipeline::mapping::Mapping;
+use pipeline::source::jsonl;
+use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
+
+use crate::log;
+
+/// How often a worker says how far it is. Far below any heartbeat timeout that makes sense.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// The longest wait in the client without a look at control pipe and heartbeat.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Who listens to a worker.
+pub trait Port {
+    /// Takes an event.
+    fn send(&mut self, event: WorkerEvent) -> Result<(), Ended>;
+    /// What the worker is told now. Never blocks.
+    fn control(&mut self) -> Result<Control, Ended>;
+    /// Waits until there is something new from [`Port::control`], at most so long.
+    fn wait(&mut self, timeout: Duration);
+}
+
+/// Why a worker stops before its shard is done.
+#[derive(Debug)]
+pub enum Ended {
+    /// Nobody listens any more: stop at once and say nothing.
+    ListenerGone,
+    /// It can't go on.
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Ended::Failed(failure)
+    }
+}
+
+/// What every worker of a job needs; made before the first fork, only read after it.
+#[derive(Debug)]
+pub struct WorkerContext {
+    /// The job, with the brokers resolved.
+    pub job: Job,
+    /// Its plan.
+    pub plan: Plan,
+    /// The job's dead-letter folder.
+    pub dead_letters: PathBuf,
+    /// The topic's `max.message.bytes`, from preflight.
+    pub max_message_bytes: u32,
+}
+
+/// One attempt of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Which shard.
+    pub shard: ShardId,
+    /// From where.
+    pub from: Position,
+    /// When the attempt began (the fork).
+    pub started: Instant,
+}
+
+/// Runs one attempt to its end.
+pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Result<Finished, Ended> {
+    let mut worker = start(context, attempt, port)?;
+    let mut heartbeat_due = attempt.started;
+    loop {
+        let control = port.control()?;
+        let now = Instant::now();
+        let step = worker.step(&control, now)?;
+        while let Some(event) = worker.next_event() {
+            port.send(event)?;
+        }
+        send_log(port)?;
+        if now >= heartbeat_due {
+            let mut progress = worker.progress(now);
+            progress.peak_memory_bytes = process::usage::peak_memory_bytes();
+            port.send(WorkerEvent::Progress(progress))?;
+            heartbeat_due = now + HEARTBEAT;
+        }
+        match step {
+            Step::Busy => {}
+            Step::Wait { until, reason } => {
+                let timeout = until.min(heartbeat_due).saturating_duration_since(now).min(POLL);
+                match reason {
+                    WaitReason::Reports => worker.wait(timeout)?,
+                    WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue => {
+                        port.wait(timeout);
+                        worker.wait(Duration::ZERO)?;
+                    }
+                }
+            }
+            Step::Done => break,
+        }
+    }
+    let mut finished = worker.finish()?;
+    finished.peak_memory_bytes = process::usage::peak_memory_bytes();
+    send_log(port)?;
+    Ok(finished)
+}
+
+fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Result<ShardWorker, Ended> {
+    let WorkerContext { job, plan, .. } = context;
+    let reader = jsonl::open(plan, attempt.shard, attempt.from, job.source.max_line).map_err(Failure::from)?;
+    let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard).map_err(|error| {
+        let folder = context.dead_letters.display();
+        Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
+    })?;
+    let producer = connect(context, attempt, port)?;
+    port.send(WorkerEvent::Started { partitions: pipeline::Sink::partitions(&producer) })?;
+    let settings = WorkerSettings {
+        flush: job.workers.flush,
+        chunk: job.workers.chunk,
+        in_flight: job.workers.in_flight,
+        partitioner: partitioner::choose(job.kafka.partitioner),
+        give_up_after: job.kafka.give_up_after,
+        headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
+    };
+    Ok(ShardWorker::new(
+        settings,
+        reader,
+        Mapping::new(&job.record),
+        Box::new(producer),
+        letters,
+        attempt.from,
+        attempt.started,
+    ))
+}
+
+/// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its supervisor;
+/// when none comes the attempt ends as unreachable, which never counts as a death.
+fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Result<Producer, Ended> {
+    let options = ProducerOptions::new(&context.job, attempt.shard, context.max_message_bytes);
+    let mut producer = Producer::create(&options)?;
+    loop {
+        let control = port.control()?;
+        if producer.connect(Duration::from_secs(1))? {
+            return Ok(producer);
+        }
+        send_log(port)?;
+        port.send(WorkerEvent::Progress(migration::Progress { position: attempt.from, ..Default::default() }))?;
+        let waited = attempt.started.elapsed();
+        if control.drain || waited >= context.job.kafka.give_up_after {
+            let waited = units::show_duration(waited);
+            let kind = if control.drain { FailureKind::Unreachable } else { FailureKind::GaveUp };
+            return Err(Failure::new(kind, format!("no broker answered for {waited}")).into());
+        }
+    }
+}
+
+fn send_log(port: &mut dyn Port) -> Result<(), Ended> {
+    for (level, text) in log::take_lines() {
+        port.send(WorkerEvent::Log { level, text })?;
+    }
+    Ok(())
+}
