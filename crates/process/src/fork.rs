@@ -259,3 +259,38 @@ pub(crate) fn wait_raw(target: Option<Pid>, block: bool) -> Result<Option<(Pid, 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C" {
+        fn pthread_getattr_default_np(attributes: *mut libc::pthread_attr_t) -> c_int;
+    }
+
+    #[test]
+    fn the_default_thread_stack_is_set() {
+        let bytes = 1536 * 1024;
+        set_default_thread_stack(bytes).unwrap();
+        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+        let mut found = 0;
+        // SAFETY: the first call fills `attributes`, which the others read; `found` is valid for the write of one size.
+        let codes = unsafe {
+            [
+                pthread_getattr_default_np(attributes.as_mut_ptr()),
+                libc::pthread_attr_getstacksize(attributes.as_ptr(), &raw mut found),
+                libc::pthread_attr_destroy(attributes.as_mut_ptr()),
+            ]
+        };
+        assert_eq!((codes, found), ([0; 3], bytes));
+        assert_eq!(set_default_thread_stack(1), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn errors_name_the_limit_to_look_at() {
+        assert!(ForkError::ProcessLimit.to_string().contains("RLIMIT_NPROC"));
+        assert!(ForkError::Memory.to_string().contains("memory.max"));
+        assert!(ForkError::Pipe(Errno::EMFILE).to_string().contains("ulimit -n"));
+        assert!(ForkError::Threads(5).to_string().contains("5 threads"));
+    }
+}
