@@ -1,1 +1,47 @@
-//! From the text of a config file to a Job.
+//! From the text of a config file to a [`Job`](crate::Job), in three stages with a type each: what was typed ([`Typed`]),
+//! merged with the defaults (`merge::Merged`), and what it means (`Job`).
+//!
+//! Responsible for: which keys exist and what their values may be, defaults, overrides, contradictions between keys, and
+//! errors that show the place, what was seen and what is allowed. Not responsible for anything that happens: no file or
+//! variable is read here (closures in [`Context`] do that), and whether a broker knows the topic is preflight's business.
+//!
+//! ```
+//! use std::path::Path;
+//! use migration::config::{Context, Typed};
+//!
+//! let text = "job.name = 'demo'\nsource.jsonl.paths = ['data/*.jsonl']\nkafka.topic = 'orders'\n";
+//! let mut typed = Typed::parse(text, "orchestrator.toml").expect("the text is TOML");
+//! typed.set("workers.count", "4", "--workers");
+//! let job = typed
+//!     .mean(&Context {
+//!         config_dir: Path::new("/jobs"),
+//!         env: &|_| None,
+//!         read_secret_file: &|path| std::fs::read_to_string(path),
+//!         check_properties: &|_| Vec::new(),
+//!     })
+//!     .expect("the config is valid");
+//! assert_eq!(job.source.paths, ["/jobs/data/*.jsonl"]);
+//! assert_eq!(job.workers.count.map(u32::from), Some(4));
+//! ```
+
+mod annotated;
+mod checks;
+mod error;
+mod meaning;
+mod merge;
+mod origin;
+mod properties;
+mod schema;
+mod secrets;
+mod set;
+mod suggest;
+mod typed;
+mod value;
+
+pub use annotated::{ANNOTATED, AnnotatedValues, annotated};
+pub use error::{Code, ConfigError, ConfigErrors, Place};
+pub use meaning::{CheckProperties, Context};
+pub use properties::{PropertyProblem, is_secret_property};
+pub use schema::{KEYS, Key, LATER};
+pub use typed::Typed;
+pub use value::Kind;

@@ -1,0 +1,70 @@
+//! Where a value came from, so that an error can point at it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nobody typed it.
+    Default,
+    /// Bytes of the config file.
+    File(Range<usize>),
+    /// A flag or a variable.
+    Given(Given),
+}
+
+/// A flag or variable that gave a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    /// As shown in errors: `--topic`, `SHARDLIFT_TOPIC`, `--set workers.count`. Never with the value.
+    pub(super) name: Arc<str>,
+    /// Whether a mistake in it is a wrong command line (exit 2) and not an invalid config (exit 3).
+    pub(super) usage: bool,
+}
+
+impl Origin {
+    /// A flag or variable whose mistakes are the config's.
+    pub(super) fn given(name: &str) -> Origin {
+        Origin::Given(Given { name: name.into(), usage: false })
+    }
+
+    /// A flag or variable whose mistakes are the command line's.
+    pub(super) fn usage(name: &str) -> Origin {
+        Origin::Given(Given { name: name.into(), usage: true })
+    }
+
+    /// The origin of a part of the value: a range in the file, the same flag otherwise.
+    pub(super) fn part(&self, span: Range<usize>) -> Origin {
+        match self {
+            Origin::File(_) => Origin::File(span),
+            other => other.clone(),
+        }
+    }
+}
+
+/// A value with its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct At<T> {
+    /// The value.
+    pub(super) value: T,
+    /// Where it came from.
+    pub(super) origin: Origin,
+}
+
+impl<T> At<T> {
+    /// A value from somewhere.
+    pub(super) fn new(value: T, origin: Origin) -> Self {
+        At { value, origin }
+    }
+
+    /// Another value from the same place.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> At<U> {
+        At { value: change(self.value), origin: self.origin }
+    }
+
+    /// Whether somebody typed it.
+    pub(super) fn typed(&self) -> bool {
+        self.origin != Origin::Default
+    }
+}

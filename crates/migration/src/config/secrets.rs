@@ -1,0 +1,45 @@
+//! Resolving references to secrets. No error and no debug output ever holds a secret's text.
+
+use super::error::{Code, Problems};
+use super::meaning::{Context, joined};
+use super::properties::is_secret_property;
+use super::typed::tick;
+use super::value::{Entry, EntryValue};
+use crate::job::{Property, Secret};
+
+/// The value of a property; `None` after an error was added.
+pub(super) fn resolve(entry: &Entry, ctx: &Context<'_>, problems: &mut Problems) -> Option<Property> {
+    let name = &entry.name.value;
+    let secret = |from: String, value: String| Some(Property::Secret(Secret { from, value }));
+    match &entry.value.value {
+        EntryValue::Plain(text) if is_secret_property(name) => secret("the config file".into(), text.clone()),
+        EntryValue::Plain(text) => Some(Property::Plain(text.clone())),
+        EntryValue::Env(variable) => match (ctx.env)(variable) {
+            Some(value) if !value.is_empty() => secret(format!("env {variable}"), value),
+            found => {
+                let what = if found.is_some() { "empty" } else { "not set" };
+                let message = format!("the secret {} needs the variable {}, which is {what}", tick(name), tick(variable));
+                problems.add(Code::Secret, &entry.value.origin, message).help("set it in the environment of this command");
+                None
+            }
+        },
+        EntryValue::File(file) => {
+            let path = joined(ctx.config_dir, file);
+            let shown = path.display().to_string();
+            let failed = match (ctx.read_secret_file)(&path) {
+                Ok(text) => {
+                    let value = text.strip_suffix('\n').unwrap_or(&text);
+                    let value = value.strip_suffix('\r').unwrap_or(value);
+                    if !value.is_empty() {
+                        return secret(format!("file {shown}"), value.to_owned());
+                    }
+                    "the file is empty".to_owned()
+                }
+                Err(error) => error.to_string(),
+            };
+            let message = format!("the secret {} can't be read from {}: {failed}", tick(name), tick(&shown));
+            problems.add(Code::Secret, &entry.value.origin, message).help("relative paths start at the config's folder");
+            None
+        }
+    }
+}

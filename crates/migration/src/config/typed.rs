@@ -1,0 +1,252 @@
+//! The first stage: what was typed, in the file and in overrides. Everything is optional; what can't be understood is kept as
+//! an error until [`Typed::mean`] reports all of them at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Code, ConfigErrors, Problems, SourceText};
+use super::origin::{At, Origin};
+use super::properties::is_secret_property;
+use super::schema::{self, LATER};
+use super::suggest::nearest;
+use super::value::{Entry, EntryValue, Kind, Value, scalar, seen};
+
+/// What was typed. Overrides are laid over it with [`Typed::set`] and its companions, then [`Typed::mean`] says what it means.
+#[derive(Debug)]
+pub struct Typed {
+    pub(super) values: BTreeMap<&'static str, At<Value>>,
+    pub(super) entries: BTreeMap<&'static str, Vec<Entry>>,
+    /// Keys whose value was refused: no further errors about them.
+    pub(super) refused: BTreeSet<&'static str>,
+    pub(super) problems: Problems,
+}
+
+impl Typed {
+    /// Reads a file's text. `name` is how errors call the file. An error means that the text is not TOML; all other mistakes
+    /// are kept and reported by [`Typed::mean`] together.
+    pub fn parse(text: &str, name: &str) -> Result<Typed, ConfigErrors> {
+        let source = Arc::new(SourceText { name: name.into(), text: text.into() });
+        let mut typed = Typed {
+            values: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            problems: Problems::new(source),
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if errors.is_empty() {
+            typed.read_table(table.get_ref(), "", &Origin::File(0..0));
+            return Ok(typed);
+        }
+        for error in errors {
+            let origin = Origin::File(error.span().unwrap_or(0..0));
+            typed.problems.add(Code::Syntax, &origin, format!("this is not TOML: {}", error.message()));
+        }
+        Err(typed.problems.into_errors())
+    }
+
+    /// Whether a key was typed, in the file or in an override.
+    pub fn has(&self, path: &str) -> bool {
+        self.values.contains_key(path) || self.entries.contains_key(path) || self.refused.contains(path)
+    }
+
+    pub(super) fn read_table(&mut self, table: &DeTable<'_>, at: &str, origin: &Origin) {
+        for (name, value) in in_order(table) {
+            let path = join(at, name.get_ref());
+            let here = origin.part(name.span());
+            if name.get_ref().contains('.') {
+                // A quoted name with dots is another key than the path it looks like.
+                self.unknown(name.get_ref(), at, &here);
+            } else if let Some(key) = schema::find(&path) {
+                match key.kind {
+                    Kind::Headers | Kind::Properties => self.read_entries(key, value, origin),
+                    _ => self.read_value(key, value, origin),
+                }
+            } else if LATER.contains(&path.as_str()) {
+                self.later(&path, &here, self.has("source.jsonl.paths") || table_has(table, "jsonl"));
+            } else if schema::is_table(&path) {
+                match value.get_ref() {
+                    DeValue::Table(inner) => self.read_table(inner, &path, origin),
+                    other => {
+                        let message = format!("`{path}` is {}; it must be a table", seen(other));
+                        self.problems.add(Code::WrongType, &origin.part(value.span()), message).help(allowed_in(&path));
+                    }
+                }
+            } else {
+                self.unknown(name.get_ref(), at, &here);
+            }
+        }
+    }
+
+    fn later(&mut self, path: &str, here: &Origin, second_source: bool) {
+        if second_source {
+            let message = format!("two sources: `source.jsonl` and `{path}`");
+            self.problems
+                .add(Code::Contradiction, here, message)
+                .help(format!("a job has exactly one source: delete [{path}]"));
+        } else {
+            self.refused.insert("source.jsonl.paths");
+            let message = format!("`{path}` is not in this version");
+            self.problems.add(Code::NotYet, here, message).help("the only source of this version is [source.jsonl]");
+        }
+    }
+
+    fn unknown(&mut self, name: &str, at: &str, here: &Origin) {
+        let path = join(at, name);
+        let near = nearest(name, schema::names_in(at)).map(|near| join(at, near));
+        let error = self.problems.add(Code::UnknownKey, here, format!("unknown key {}", tick(&path)));
+        if let Some(home) = schema::elsewhere(name, at) {
+            error.help(format!("`{name}` belongs in [{home}]"));
+        } else {
+            error.suggest(near.as_deref());
+        }
+        error.help(allowed_in(at));
+    }
+
+    fn read_value(&mut self, key: &'static schema::Key, value: &Spanned<DeValue<'_>>, origin: &Origin) {
+        match key.kind.read(value) {
+            Ok(read) => {
+                self.refused.remove(key.path);
+                self.values.insert(key.path, At::new(read, origin.part(value.span())));
+            }
+            Err(refusal) => {
+                self.refused.insert(key.path);
+                let message = format!("`{}` {}", key.path, refusal.message);
+                let error = self.problems.add(refusal.code, &origin.part(refusal.span), message);
+                error.suggest(refusal.near.as_deref()).help(format!("allowed: {}", key.kind.allowed()));
+            }
+        }
+    }
+
+    fn read_entries(&mut self, key: &'static schema::Key, value: &Spanned<DeValue<'_>>, origin: &Origin) {
+        self.entries.entry(key.path).or_default();
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                let secrets = matches!(key.kind, Kind::Properties);
+                self.read_entry_table(key.path, table, "", secrets, origin);
+            }
+            other => {
+                let message = format!("`{}` is {}", key.path, seen(other));
+                let error = self.problems.add(Code::WrongType, &origin.part(value.span()), message);
+                error.help(format!("allowed: {}", key.kind.allowed()));
+            }
+        }
+    }
+
+    /// Property names have dots: `compression.type = "lz4"` and `"compression.type" = "lz4"` are the same.
+    fn read_entry_table(&mut self, path: &'static str, table: &DeTable<'_>, at: &str, secrets: bool, origin: &Origin) {
+        for (key, value) in in_order(table) {
+            let name = join(at, key.get_ref());
+            let here = origin.part(key.span());
+            let read = match value.get_ref() {
+                DeValue::Table(inner) if secrets && (is_secret_property(&name) || is_reference(inner)) => {
+                    self.read_reference(&name, inner, &here, origin)
+                }
+                DeValue::Table(inner) if secrets && !inner.is_empty() => {
+                    self.read_entry_table(path, inner, &name, secrets, origin);
+                    continue;
+                }
+                DeValue::String(text) if !secrets => Some(EntryValue::Plain(text.to_string())),
+                other => match scalar(other).filter(|_| secrets) {
+                    Some(text) => Some(EntryValue::Plain(text)),
+                    None => {
+                        let what = if secrets { "a string, number or boolean" } else { "a string" };
+                        let message = format!("{} in [{path}] is {}; it must be {what}", tick(&name), seen(other));
+                        self.problems.add(Code::WrongType, &origin.part(value.span()), message);
+                        None
+                    }
+                },
+            };
+            if let Some(read) = read {
+                let value = At::new(read, origin.part(value.span()));
+                self.insert_entry(path, Entry { name: At::new(name, here), value });
+            }
+        }
+    }
+
+    fn read_reference(&mut self, name: &str, table: &DeTable<'_>, here: &Origin, origin: &Origin) -> Option<EntryValue> {
+        let entries = in_order(table);
+        for (key, _) in &entries {
+            if !matches!(key.get_ref().as_ref(), "env" | "file") {
+                let near = nearest(key.get_ref(), ["env", "file"]);
+                let message = format!("unknown key {} in the secret {}", tick(key.get_ref()), tick(name));
+                let error = self.problems.add(Code::UnknownKey, &origin.part(key.span()), message);
+                error.suggest(near).help("a secret is { env = \"NAME\" } or { file = \"PATH\" }");
+                return None;
+            }
+        }
+        match entries.as_slice() {
+            [(key, value)] => match value.get_ref() {
+                DeValue::String(text) if key.get_ref() == "env" => Some(EntryValue::Env(text.to_string())),
+                DeValue::String(text) => Some(EntryValue::File(text.to_string())),
+                other => {
+                    let message =
+                        format!("`{}` of the secret {} is {}; it must be a string", key.get_ref(), tick(name), seen(other));
+                    self.problems.add(Code::WrongType, &origin.part(value.span()), message);
+                    None
+                }
+            },
+            [] => {
+                let message = format!("the secret {} names neither a variable nor a file", tick(name));
+                self.problems.add(Code::BadValue, here, message).help("a secret is { env = \"NAME\" } or { file = \"PATH\" }");
+                None
+            }
+            _ => {
+                let message = format!("the secret {} has both `env` and `file`", tick(name));
+                self.problems.add(Code::Contradiction, here, message).help("delete one of them");
+                None
+            }
+        }
+    }
+
+    pub(super) fn insert_entry(&mut self, path: &'static str, entry: Entry) {
+        let entries = self.entries.entry(path).or_default();
+        if let Some(old) = entries.iter_mut().find(|old| old.name.value == entry.name.value) {
+            if old.in_file() && entry.in_file() {
+                let message = format!("{} is given twice", tick(&entry.name.value));
+                let first = self.problems.whence(&old.name.origin);
+                self.problems
+                    .add(Code::Contradiction, &entry.name.origin, message)
+                    .help(format!("delete this one or the one before {first}"));
+            }
+            *old = entry;
+        } else {
+            entries.push(entry);
+        }
+    }
+}
+
+fn is_reference(table: &DeTable<'_>) -> bool {
+    !table.is_empty() && in_order(table).iter().all(|(key, _)| matches!(key.get_ref().as_ref(), "env" | "file"))
+}
+
+fn table_has(table: &DeTable<'_>, name: &str) -> bool {
+    table.iter().any(|(key, _)| key.get_ref() == name)
+}
+
+type Pair<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
+
+/// Entries as the text has them.
+fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Pair<'t, 'i>> {
+    let mut pairs: Vec<_> = table.iter().collect();
+    pairs.sort_by_key(|(key, _)| key.span().start);
+    pairs
+}
+
+fn join(at: &str, name: &str) -> String {
+    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+}
+
+/// A name that somebody typed, in backticks: control characters can't reach the terminal.
+pub(super) fn tick(name: &str) -> String {
+    format!("`{}`", name.escape_debug())
+}
+
+fn allowed_in(table: &str) -> String {
+    let mut names: Vec<_> = schema::names_in(table).collect();
+    names.dedup();
+    let list = names.join(", ");
+    if table.is_empty() { format!("the tables are: {list}") } else { format!("the keys of [{table}] are: {list}") }
+}

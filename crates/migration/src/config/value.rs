@@ -1,0 +1,286 @@
+//! What a key's value may be, and reading it: each kind knows its TOML types, its range and how to say what is allowed.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeValue};
+
+use super::error::Code;
+use super::origin::{At, Origin};
+use super::suggest::nearest;
+use crate::units::{parse_duration, parse_size};
+
+/// What a key's value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A string that passes a check; the text says what is allowed.
+    Text(fn(&str) -> Result<(), String>, &'static str),
+    /// One of some words; the second list is known but not in this version.
+    Word(&'static [&'static str], &'static [&'static str]),
+    /// `true` or `false`; the flag says whether `true` is in this version.
+    Bool(bool),
+    /// A whole number of at least this.
+    Count(u64),
+    /// A whole number from 1 to this (as large as its type allows), or a word that means "no number".
+    CountOr(u64, &'static str),
+    /// A size of at least 1 byte.
+    Size,
+    /// A size of at least 1 byte, or a word that means "no size".
+    SizeOr(&'static str),
+    /// A duration of at least so many milliseconds.
+    Time(u64),
+    /// Two durations, `"MIN..MAX"`.
+    Times,
+    /// A list of strings (one string is a list of one), each of which passes a check.
+    Texts(fn(&str) -> Result<(), String>, &'static str),
+    /// Like a list of strings, or a word, or one string with commas.
+    TextsOr(fn(&str) -> Result<(), String>, &'static str, &'static str),
+    /// A table of the user's own names, each with a string.
+    Headers,
+    /// A table of librdkafka's names, each with a string, number or boolean, or a reference to a secret.
+    Properties,
+}
+
+/// A value that its kind accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Text(String),
+    Word(&'static str),
+    Bool(bool),
+    /// `None`: the kind's word stands there.
+    Number(Option<u64>),
+    Time(Duration),
+    Times(Duration, Duration),
+    /// `None`: the kind's word stands there.
+    Texts(Option<Vec<String>>),
+}
+
+/// Why a value was refused.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    /// The part of the value that is wrong.
+    pub(super) span: Range<usize>,
+    /// Completes "`key` …".
+    pub(super) message: String,
+    /// Shown after what is allowed.
+    pub(super) near: Option<String>,
+}
+
+impl Kind {
+    /// What is allowed, for people.
+    pub fn allowed(&self) -> String {
+        match self {
+            Kind::Text(_, allowed) | Kind::Texts(_, allowed) | Kind::TextsOr(_, _, allowed) => (*allowed).into(),
+            Kind::Word(words, _) => words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(" or "),
+            Kind::Bool(true) => "true or false".into(),
+            Kind::Bool(false) => "false".into(),
+            Kind::Count(0) => "a whole number".into(),
+            Kind::Count(min) => format!("a whole number of at least {min}"),
+            Kind::CountOr(_, word) => format!("\"{word}\" or a whole number of at least 1"),
+            Kind::Size => "a size of at least 1 byte, such as \"4MiB\"".into(),
+            Kind::SizeOr(word) => format!("\"{word}\" or a size of at least 1 byte, such as \"64MiB\""),
+            Kind::Time(min) if *min >= 1000 => format!("a duration of at least {} s, such as \"30s\"", min / 1000),
+            Kind::Time(min) => format!("a duration of at least {min} ms, such as \"500ms\" or \"30s\""),
+            Kind::Times => "two durations, \"MIN..MAX\", such as \"100ms..30s\"".into(),
+            Kind::Headers => "a table of names with a string each, such as { source = \"backfill\" }".into(),
+            Kind::Properties => "a table of librdkafka properties".into(),
+        }
+    }
+
+    /// Reads a value. [`Kind::Headers`] and [`Kind::Properties`] are read by `typed`, entry by entry.
+    pub(super) fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Value, Refusal> {
+        let (span, value) = (value.span(), value.get_ref());
+        let wrong = || refuse(Code::WrongType, &span, value);
+        match (self, value) {
+            (Kind::Text(check, _), DeValue::String(text)) => {
+                check(text).map_err(|why| because(&span, text, &why))?;
+                Ok(Value::Text(text.to_string()))
+            }
+            (Kind::Word(words, later), DeValue::String(text)) => word(words, later, text, &span),
+            (Kind::Bool(now), DeValue::Boolean(flag)) => {
+                if *flag && !now {
+                    return Err(not_yet(&span, "true"));
+                }
+                Ok(Value::Bool(*flag))
+            }
+            (Kind::Count(min), DeValue::Integer(number)) => {
+                in_range(number, *min, u64::MAX, &span).map(|n| Value::Number(Some(n)))
+            }
+            (Kind::CountOr(_, word), DeValue::String(text)) if text == word => Ok(Value::Number(None)),
+            (Kind::CountOr(max, word), DeValue::String(text)) => match text.parse::<u64>() {
+                Ok(number) if (1..=*max).contains(&number) => Ok(Value::Number(Some(number))),
+                _ => Err(Refusal { near: near(text, &[word]), ..refuse(Code::BadValue, &span, value) }),
+            },
+            (Kind::CountOr(max, _), DeValue::Integer(number)) => {
+                in_range(number, 1, *max, &span).map(|n| Value::Number(Some(n)))
+            }
+            (Kind::SizeOr(word), DeValue::String(text)) if text == word => Ok(Value::Number(None)),
+            (Kind::Size | Kind::SizeOr(_), DeValue::String(text)) => match parse_size(text) {
+                Ok(size) if size > 0 => Ok(Value::Number(Some(size))),
+                _ => Err(refuse(Code::BadValue, &span, value)),
+            },
+            (Kind::Size | Kind::SizeOr(_), DeValue::Integer(number)) => {
+                in_range(number, 1, u64::MAX, &span).map(|n| Value::Number(Some(n)))
+            }
+            (Kind::Time(min), DeValue::String(text)) => match parse_duration(text) {
+                Ok(time) if time >= Duration::from_millis(*min) => Ok(Value::Time(time)),
+                _ => Err(refuse(Code::BadValue, &span, value)),
+            },
+            (Kind::Times, DeValue::String(text)) => times(text, &span),
+            (Kind::TextsOr(_, word, _), DeValue::String(text)) if text == word => Ok(Value::Texts(None)),
+            (Kind::TextsOr(_, word, _), DeValue::String(text)) if near(text, &[word]).is_some() => {
+                Err(Refusal { near: near(text, &[word]), ..refuse(Code::BadValue, &span, value) })
+            }
+            (Kind::TextsOr(check, ..), DeValue::String(text)) => {
+                texts(text.split(',').map(|t| (t.trim(), span.clone())), *check)
+            }
+            (Kind::Texts(check, _), DeValue::String(text)) => texts([(text.as_ref(), span.clone())].into_iter(), *check),
+            (Kind::Texts(check, _) | Kind::TextsOr(check, ..), DeValue::Array(items)) => {
+                let strings = items
+                    .iter()
+                    .map(|item| match item.get_ref() {
+                        DeValue::String(text) => Ok((text.as_ref(), item.span())),
+                        other => Err(refuse(Code::WrongType, &item.span(), other)),
+                    })
+                    .collect::<Result<Vec<_>, _>>()?;
+                if strings.is_empty() {
+                    return Err(Refusal { message: "is empty".into(), ..refuse(Code::BadValue, &span, value) });
+                }
+                texts(strings.into_iter(), *check)
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+fn refuse(code: Code, span: &Range<usize>, value: &DeValue<'_>) -> Refusal {
+    Refusal { code, span: span.clone(), message: format!("is {}", seen(value)), near: None }
+}
+
+fn because(span: &Range<usize>, text: &str, why: &str) -> Refusal {
+    Refusal { code: Code::BadValue, span: span.clone(), message: format!("is {}: {why}", quoted(text)), near: None }
+}
+
+fn not_yet(span: &Range<usize>, what: &str) -> Refusal {
+    let message = format!("is {what}, which is not in this version");
+    Refusal { code: Code::NotYet, span: span.clone(), message, near: None }
+}
+
+fn near(text: &str, words: &[&'static str]) -> Option<String> {
+    nearest(text, words.iter().copied()).map(str::to_owned)
+}
+
+fn word(words: &'static [&'static str], later: &[&str], text: &str, span: &Range<usize>) -> Result<Value, Refusal> {
+    if let Some(word) = words.iter().find(|word| **word == text) {
+        return Ok(Value::Word(word));
+    }
+    // "*" among the later words: anything else may come in a later version.
+    if later.iter().any(|word| *word == text || *word == "*") {
+        return Err(not_yet(span, &quoted(text)));
+    }
+    let message = format!("is {}", quoted(text));
+    Err(Refusal { code: Code::BadValue, span: span.clone(), message, near: near(text, words) })
+}
+
+fn in_range(number: &DeInteger<'_>, min: u64, max: u64, span: &Range<usize>) -> Result<u64, Refusal> {
+    u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| (min..=max).contains(n)).ok_or_else(|| Refusal {
+        code: Code::BadValue,
+        span: span.clone(),
+        message: format!("is {number}"),
+        near: None,
+    })
+}
+
+fn times(text: &str, span: &Range<usize>) -> Result<Value, Refusal> {
+    let pair = text.split_once("..").and_then(|(a, b)| Some((parse_duration(a).ok()?, parse_duration(b).ok()?)));
+    match pair {
+        Some((min, max)) if min > max => Err(because(span, text, "the first is longer than the second")),
+        Some((min, max)) if !min.is_zero() => Ok(Value::Times(min, max)),
+        _ => Err(Refusal { code: Code::BadValue, span: span.clone(), message: format!("is {}", quoted(text)), near: None }),
+    }
+}
+
+fn texts<'a>(
+    items: impl Iterator<Item = (&'a str, Range<usize>)>,
+    check: fn(&str) -> Result<(), String>,
+) -> Result<Value, Refusal> {
+    let mut out = Vec::new();
+    for (text, span) in items {
+        check(text).map_err(|why| because(&span, text, &why))?;
+        out.push(text.to_owned());
+    }
+    Ok(Value::Texts(Some(out)))
+}
+
+/// What stands there, for people.
+pub(super) fn seen(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => quoted(text),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(date) => format!("the date {date}"),
+        DeValue::Array(_) => "an array".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// A text in quotes: control characters escaped, long ones cut.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{:?}…", &text[..cut]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The value of an entry in a table of the user's own names.
+#[derive(Clone, PartialEq)]
+pub(super) enum EntryValue {
+    /// As typed.
+    Plain(String),
+    /// `{ env = "NAME" }`
+    Env(String),
+    /// `{ file = "PATH" }`
+    File(String),
+}
+
+/// Plain values may be secrets that were typed in the wrong place, so they are never shown.
+impl std::fmt::Debug for EntryValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EntryValue::Plain(_) => f.write_str("Plain(…)"),
+            EntryValue::Env(name) => write!(f, "Env({name:?})"),
+            EntryValue::File(path) => write!(f, "File({path:?})"),
+        }
+    }
+}
+
+/// One entry of a table of the user's own names.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    /// Its name and where that stands.
+    pub(super) name: At<String>,
+    /// Its value and where that stands.
+    pub(super) value: At<EntryValue>,
+}
+
+/// The text of a string, number or boolean.
+pub(super) fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+impl Entry {
+    /// Whether the entry stands in the file.
+    pub(super) fn in_file(&self) -> bool {
+        matches!(self.name.origin, Origin::File(_))
+    }
+}

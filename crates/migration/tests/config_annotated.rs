@@ -1,0 +1,150 @@
+//! The annotated file: its comments are the defaults, no key is missing, and `init` renders what is read back.
+
+mod common;
+
+use common::{mean, read};
+use migration::Job;
+use migration::config::{ANNOTATED, AnnotatedValues, Code, KEYS, LATER, Typed, annotated};
+use migration::job::Brokers;
+use proptest::prelude::*;
+
+const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
+
+fn first_run() -> AnnotatedValues {
+    AnnotatedValues {
+        job_name: "first-run".into(),
+        paths: vec!["data/orders-*.jsonl".into()],
+        key: Some(".customer_id".into()),
+        topic: "orders".into(),
+        brokers: vec![],
+    }
+}
+
+/// The text with `# key = value` lines made active; with `examples`, `#   key = value` lines too.
+fn uncommented(text: &str, examples: bool) -> String {
+    let is_key = |line: &str| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        line.contains(" = ")
+            && !name.is_empty()
+            && (name.starts_with('"') || !name.contains(|c: char| !c.is_ascii_lowercase() && c != '_'))
+    };
+    let line = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if is_key(rest) || (examples && is_key(rest.trim_start())) => format!("{}\n", rest.trim_start()),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+fn parse(text: &str) -> Typed {
+    Typed::parse(text, "orchestrator.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn job(text: &str) -> Job {
+    read(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn the_active_lines_are_the_first_runs_job() {
+    let job = job(ANNOTATED);
+    assert_eq!(job.name, "first-run");
+    assert_eq!(job.source.paths, ["/jobs/data/orders-*.jsonl"]);
+    assert_eq!(job.record.key.map(|key| key.to_string()).as_deref(), Some(".customer_id"));
+    assert_eq!((job.kafka.brokers, job.kafka.topic.as_str()), (Brokers::Embedded, "orders"));
+}
+
+#[test]
+fn its_comments_are_the_defaults_and_all_of_them() {
+    let all = uncommented(ANNOTATED, false);
+    assert_eq!(job(&all), job(ANNOTATED));
+    let typed = parse(&all);
+    for key in KEYS.iter().filter(|key| key.default.is_some()) {
+        assert!(typed.has(key.path), "{} is missing from orchestrator.toml", key.path);
+    }
+}
+
+#[test]
+fn its_examples_are_keys_and_no_key_is_missing() {
+    let typed = parse(&uncommented(ANNOTATED, true));
+    for key in KEYS {
+        assert!(typed.has(key.path), "{} is missing from orchestrator.toml", key.path);
+    }
+    let mut typed = typed;
+    typed.set("kafka.properties.\"sasl.password\".env", "PASSWORD", "test");
+    assert!(mean(typed).is_ok());
+}
+
+#[test]
+fn a_default_that_is_typed_is_the_default() {
+    for key in KEYS {
+        if let Some(default) = key.default {
+            let mut typed = parse(common::SMALLEST);
+            typed.set(key.path, default, "test");
+            assert_eq!(mean(typed).unwrap_or_else(|errors| panic!("{errors}")), job(common::SMALLEST), "{}", key.path);
+        }
+    }
+}
+
+#[test]
+fn rendering_the_first_runs_values_gives_the_file_itself() {
+    assert_eq!(annotated(&first_run()), ANNOTATED);
+    assert_eq!(annotated(&AnnotatedValues { brokers: vec!["embedded".into()], ..first_run() }), ANNOTATED);
+}
+
+#[test]
+fn without_a_key_its_line_is_an_example() {
+    let text = annotated(&AnnotatedValues { key: None, ..first_run() });
+    assert!(text.contains("\n#   key = \".customer_id\"\n"));
+    assert_eq!(job(&text).record.key, None);
+    assert_eq!(job(&uncommented(&text, false)), job(&text));
+}
+
+#[test]
+fn the_docs_have_every_key_default_and_code() {
+    for key in KEYS {
+        let row = CONFIGURATION.lines().find(|line| line.starts_with(&format!("| `{}` |", key.path)));
+        let row = row.unwrap_or_else(|| panic!("docs/configuration.md has no row for `{}`", key.path));
+        if let Some(default) = key.default {
+            assert!(row.contains(&format!("| `{default}` |")), "docs/configuration.md has another default: {row}");
+        }
+    }
+    for code in Code::ALL {
+        assert!(CONFIGURATION.contains(&format!("| {code} |")), "docs/configuration.md does not explain {code}");
+    }
+    for later in LATER {
+        assert!(CONFIGURATION.contains(later), "docs/configuration.md does not say that {later} is not in yet");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_init_writes_is_what_is_read(
+        name in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,40}",
+        paths in prop::collection::vec("/\\PC{1,30}", 1..4),
+        key in prop::option::of("(\\.[a-z_\\-ßé$@#=]{1,8}){1,3}"),
+        topic in "[a-zA-Z0-9_-]{1,60}",
+        brokers in prop::collection::vec("[a-z0-9-]{1,12}:[1-9][0-9]{0,3}", 0..3),
+    ) {
+        let values = AnnotatedValues { job_name: name, paths, key, topic, brokers };
+        let text = annotated(&values);
+        let read = job(&text);
+        prop_assert_eq!(&read.name, &values.job_name);
+        prop_assert_eq!(&read.source.paths, &values.paths);
+        prop_assert_eq!(read.record.key.as_ref().map(ToString::to_string), values.key);
+        prop_assert_eq!(&read.kafka.topic, &values.topic);
+        let brokers = if values.brokers.is_empty() { Brokers::Embedded } else { Brokers::Bootstrap(values.brokers) };
+        prop_assert_eq!(&read.kafka.brokers, &brokers);
+        prop_assert_eq!(job(&uncommented(&text, false)), read);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "(\\[[a-z.]{1,9}\\]\n|[a-z_.\"=]{1,12} = [0-9a-z\"\\[\\]{}=,]{0,12}\n|\\PC{0,8}\n){0,8}", path in "\\PC{0,12}", value in "\\PC{0,12}") {
+        if let Ok(mut typed) = Typed::parse(&text, "f") {
+            typed.set(&path, &value, "test");
+            typed.set_assignment(&path, "--set");
+            typed.set_property(&value, "-X");
+            if let Err(errors) = mean(typed) {
+                prop_assert!(!errors.to_string().is_empty());
+            }
+        }
+    }
+}
