@@ -137,6 +137,11 @@ impl Mapping {
         self.key.is_none() && self.timestamp.is_none()
     }
 
+    /// Whether records can have a key.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Key and timestamp of a line (without its line end).
     pub fn map<'a>(&'a mut self, line: &'a [u8]) -> Result<Mapped<'a>, MapError> {
         if self.is_identity_keyless() {
