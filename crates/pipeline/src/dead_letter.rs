@@ -1,1 +1,290 @@
-//! (being written)
+//! Dead letters: records set aside with their reason, one JSON line each in `DIRECTORY/SHARD.jsonl`.
+//!
+//! Responsible for: writing them so that a commit can rely on them, and reading them back without the torn line of a killed
+//! worker and without the copies of a repeated chunk. Not responsible for: deciding which record is bad.
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use migration::ShardId;
+use serde::{Deserialize, Serialize};
+
+use crate::{RecordPlace, dead_letter::base64::Base64};
+
+mod base64;
+
+/// Written to the file when this many bytes are waiting.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// One record that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Why.
+    pub reason: String,
+    /// The source object it stands in.
+    pub path: String,
+    /// The place of its first byte there.
+    pub start: u64,
+    /// Its length in the source without the line end. More than `record` holds when it exceeded `max_line`.
+    pub bytes: u64,
+    /// The record, or its first 64 KiB.
+    pub record: Vec<u8>,
+}
+
+/// The line in the file: `record` where the bytes are text, else `record_base64`.
+#[derive(Serialize, Deserialize)]
+struct Written<'a> {
+    #[serde(borrow)]
+    reason: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    path: std::borrow::Cow<'a, str>,
+    start: u64,
+    bytes: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    record: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record_base64: Option<Base64>,
+}
+
+/// One shard's file of dead letters, written by the attempt that works on the shard. It is made when the first is written.
+#[derive(Debug)]
+pub struct DeadLetterFile {
+    path: PathBuf,
+    objects: Vec<String>,
+    file: Option<File>,
+    buffer: Vec<u8>,
+    unsynced: bool,
+}
+
+impl DeadLetterFile {
+    /// The file of `shard` in `directory`. `objects` are the paths of the shard's segments, by segment index. A line that a
+    /// killed worker left torn is cut off: its chunk was never committed, so its record comes again.
+    pub fn open(directory: &Path, shard: ShardId, objects: &[PathBuf]) -> io::Result<Self> {
+        let path = directory.join(format!("{shard}.jsonl"));
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => cut_torn_line(&file)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let objects = objects.iter().map(|object| object.to_string_lossy().into_owned()).collect();
+        Ok(DeadLetterFile { path, objects, file: None, buffer: Vec::new(), unsynced: false })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a record. Durable only after [`DeadLetterFile::sync`].
+    pub fn append(&mut self, place: RecordPlace, reason: &str, record: &[u8]) -> io::Result<()> {
+        let text = std::str::from_utf8(record).ok();
+        let letter = Written {
+            reason: reason.into(),
+            path: self.objects.get(place.segment as usize).map_or("", String::as_str).into(),
+            start: place.start,
+            bytes: place.bytes,
+            record: text.map(Into::into),
+            record_base64: text.is_none().then(|| Base64(record.to_vec())),
+        };
+        serde_json::to_writer(&mut self.buffer, &letter)?;
+        self.buffer.push(b'\n');
+        self.unsynced = true;
+        if self.buffer.len() >= BUFFER_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// Makes everything appended so far survive a crash of the machine.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if !self.unsynced {
+            return Ok(());
+        }
+        self.write()?;
+        if let Some(file) = &self.file {
+            file.sync_data()?;
+        }
+        self.unsynced = false;
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.path)?),
+        };
+        file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// All dead letters of a job, ordered by shard and then as written; of records that were set aside more than once, the first.
+/// No directory is no dead letters.
+pub fn read_all(directory: &Path) -> io::Result<Vec<DeadLetter>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    let (mut letters, mut seen) = (Vec::new(), HashSet::new());
+    for path in files {
+        for letter in read(&path)? {
+            if seen.insert((letter.path.clone(), letter.start)) {
+                letters.push(letter);
+            }
+        }
+    }
+    Ok(letters)
+}
+
+fn read(path: &Path) -> io::Result<Vec<DeadLetter>> {
+    let bytes = std::fs::read(path)?;
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+    let lines = bytes[..whole].split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    let parsed = lines.enumerate().map(|(index, line)| {
+        parse(line).map_err(|error| {
+            let message = format!("{}: line {} is not a dead letter: {error}", path.display(), index + 1);
+            io::Error::new(io::ErrorKind::InvalidData, message)
+        })
+    });
+    parsed.collect()
+}
+
+fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
+    let written: Written<'_> = serde_json::from_slice(line)?;
+    let record = match (written.record, written.record_base64) {
+        (Some(text), _) => text.into_owned().into_bytes(),
+        (None, coded) => coded.map_or(Vec::new(), |coded| coded.0),
+    };
+    Ok(DeadLetter {
+        reason: written.reason.into_owned(),
+        path: written.path.into_owned(),
+        start: written.start,
+        bytes: written.bytes,
+        record,
+    })
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    // The file's name must survive a crash as well as its contents.
+    File::open(directory)?.sync_all()?;
+    Ok(file)
+}
+
+fn cut_torn_line(mut file: &File) -> io::Result<()> {
+    const STEP: u64 = 64 << 10;
+    let length = file.metadata()?.len();
+    let mut end = length;
+    let mut piece = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(STEP);
+        piece.clear();
+        file.seek(SeekFrom::Start(start))?;
+        Read::take(file, end - start).read_to_end(&mut piece)?;
+        if let Some(newline) = piece.iter().rposition(|&b| b == b'\n') {
+            end = start + newline as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    if end < length { file.set_len(end) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("pipeline-dead-letters-{name}-{}", std::process::id()));
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn place(segment: u32, start: u64, bytes: u64) -> RecordPlace {
+        RecordPlace { segment, start, bytes }
+    }
+
+    fn file(folder: &Folder) -> DeadLetterFile {
+        DeadLetterFile::open(&folder.0, ShardId(7), &["a.jsonl".into(), "b.jsonl".into()]).unwrap()
+    }
+
+    #[test]
+    fn letters_come_back_as_they_were_written() {
+        let folder = Folder::new("back");
+        let mut letters = file(&folder);
+        letters.sync().unwrap();
+        assert!(!folder.0.exists(), "nothing is made before the first letter");
+        letters.append(place(0, 10, 5), "no key", b"{\"\n\\\"}").unwrap();
+        letters.append(place(1, 20, 3), "bad \"json\"", &[0xff, 0, b'x']).unwrap();
+        letters.append(place(1, 30, 900), "too long", b"").unwrap();
+        letters.sync().unwrap();
+        let mode = std::fs::metadata(letters.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(letters.path().ends_with("00007.jsonl"));
+        let back = read_all(&folder.0).unwrap();
+        assert_eq!(back.len(), 3);
+        assert_eq!((back[0].path.as_str(), back[0].start, back[0].bytes), ("a.jsonl", 10, 5));
+        assert_eq!(back[0].record, b"{\"\n\\\"}");
+        assert_eq!((back[1].path.as_str(), back[1].reason.as_str()), ("b.jsonl", "bad \"json\""));
+        assert_eq!(back[1].record, [0xff, 0, b'x']);
+        let text = std::fs::read_to_string(letters.path()).unwrap();
+        assert!(text.lines().nth(1).unwrap().contains("\"record_base64\":\"/wB4\""), "{text}");
+    }
+
+    #[test]
+    fn a_torn_line_is_ignored_then_cut_off_and_copies_count_once() {
+        let folder = Folder::new("torn");
+        let mut letters = file(&folder);
+        letters.append(place(0, 10, 1), "first", b"x").unwrap();
+        letters.append(place(0, 20, 1), "second", b"y").unwrap();
+        letters.sync().unwrap();
+        let path = letters.path().to_owned();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
+        assert_eq!(read_all(&folder.0).unwrap().len(), 1);
+        let mut successor = file(&folder);
+        successor.append(place(0, 10, 1), "again", b"x").unwrap();
+        successor.append(place(0, 20, 1), "second", b"y").unwrap();
+        successor.sync().unwrap();
+        let back = read_all(&folder.0).unwrap();
+        assert_eq!(back.iter().map(|l| l.reason.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    }
+
+    #[test]
+    fn a_long_torn_line_without_any_newline_is_cut_off_whole() {
+        let folder = Folder::new("long");
+        std::fs::create_dir_all(&folder.0).unwrap();
+        let path = folder.0.join("00007.jsonl");
+        std::fs::write(&path, vec![b'x'; 200_000]).unwrap();
+        drop(file(&folder));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn garbage_in_the_middle_is_an_error_that_names_the_line() {
+        let folder = Folder::new("garbage");
+        std::fs::create_dir_all(&folder.0).unwrap();
+        std::fs::write(folder.0.join("00001.jsonl"), "nonsense\n").unwrap();
+        let error = read_all(&folder.0).unwrap_err().to_string();
+        assert!(error.contains("00001.jsonl: line 1"), "{error}");
+        assert!(read_all(&folder.0.join("none")).unwrap().is_empty());
+    }
+}

@@ -1,1 +1,11 @@
-//! (being written)
+//! Doubles: sources and sinks in memory, for tests and for measuring the loop without a client.
+//!
+//! Nothing here waits: a poll with a timeout returns at once, so that tests run on simulated time.
+
+mod memory_reader;
+mod memory_sink;
+mod null_sink;
+
+pub use memory_reader::MemoryReader;
+pub use memory_sink::{Behaviour, MemorySink, Stored, Topic};
+pub use null_sink::NullSink;

@@ -1,1 +1,377 @@
-//! (being written)
+//! Lanes: the worker's own batching above the client, one lane for each partition of the topic.
+//!
+//! Responsible for: which records travel together, that a partition has at most one group in flight, that a lane's records go
+//! out in source order even when some are refused, and that every record handed over comes back. Not responsible for: when
+//! records are taken or a chunk is closed ([`crate::worker`]), or how a group is sent ([`Sink`]).
+//!
+//! Why: a client that has a batch ready while another of the same partition is in flight busy-loops until the answer comes. So
+//! a partition gets its next group only when nothing of it is in flight, and one batch in flight can't be reordered by a retry.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use migration::{Failure, FailureKind};
+
+use crate::group::{KeyBytes, RECORD_OVERHEAD};
+use crate::{Block, Delivered, Group, Sink, SinkLimits};
+
+/// The most records in a group.
+pub const GROUP_RECORDS: usize = 5_000;
+
+/// How many records' worth of memory cleared groups may keep for reuse, all lanes together (32 bytes each).
+const SPARE_RECORDS: usize = 256 << 10;
+
+/// What became of a record that was offered to the lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// It is in a group.
+    Taken,
+    /// Its group is full and can go: hand it over with [`Lanes::hand_over`], then offer the record again.
+    Full(Ready),
+    /// Its group is full and its partition (`None`: every partition) still has a group in flight: wait for reports.
+    Blocked(Option<u32>),
+}
+
+/// A group that can be handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// The filling group of the lane with this index, which is idle.
+    Lane(usize),
+    /// The group of records without a key, to any idle lane.
+    Open,
+}
+
+/// What a delivered group came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Records set aside.
+    pub dead_lettered: u64,
+    /// The broker's words, if it refused a batch that is sent again in halves.
+    pub halved: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    filling: Group,
+    /// A record did not fit into `filling`: it goes as soon as the lane is idle.
+    full: bool,
+    /// Records in flight; 0 = idle.
+    flying: usize,
+    /// The oldest of them.
+    oldest: Option<(u32, u64)>,
+    /// Parts of a refused group, older than everything in `filling`, in source order.
+    again: VecDeque<Group>,
+    spare: Option<Group>,
+}
+
+/// All lanes of a worker.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: Vec<Lane>,
+    /// Records that may go to any partition; only where no record has a key. With keys, a record without one joins a lane
+    /// when it is taken, or else it could be overtaken within its partition.
+    open: Group,
+    /// Whose turn it is among idle lanes.
+    next: usize,
+    /// The lane that records without a key join, where others have keys.
+    joined: Option<usize>,
+    group_bytes: usize,
+    overhead: usize,
+    /// Groups in flight.
+    flying: usize,
+    /// Bytes of records that are filling, in flight or to be sent again.
+    live_bytes: usize,
+    /// Records that are filling or to be sent again.
+    held: usize,
+    /// While true, a lane that becomes idle hands over what it has.
+    flushing: bool,
+    spare_records: usize,
+}
+
+impl Lanes {
+    /// Lanes for a topic of so many partitions. `headers_bytes` is what the fixed headers add to each record.
+    pub fn new(partitions: u32, limits: SinkLimits, headers_bytes: usize) -> Self {
+        Lanes {
+            lanes: std::iter::repeat_with(Lane::default).take(partitions as usize).collect(),
+            open: Group::default(),
+            next: 0,
+            joined: None,
+            group_bytes: limits.batch_bytes / 10 * 9,
+            overhead: RECORD_OVERHEAD + headers_bytes,
+            flying: 0,
+            live_bytes: 0,
+            held: 0,
+            flushing: false,
+            spare_records: 0,
+        }
+    }
+
+    /// How many partitions the topic has.
+    pub fn partitions(&self) -> u32 {
+        self.lanes.len() as u32
+    }
+
+    /// Whether any group is in flight.
+    pub fn in_flight(&self) -> bool {
+        self.flying > 0
+    }
+
+    /// Whether any record is filling, in flight or to be sent again.
+    pub fn busy(&self) -> bool {
+        self.flying > 0 || self.held > 0
+    }
+
+    /// Offers a record that may go to any partition, where no record of the shard has a key.
+    #[inline]
+    pub fn push_open(&mut self, block: &Rc<Block>, start: u32, len: u32, timestamp: Option<i64>) -> Push {
+        if !fits(&self.open, len as usize, self.group_bytes, self.overhead) {
+            return if self.flying < self.lanes.len() { Push::Full(Ready::Open) } else { Push::Blocked(None) };
+        }
+        self.open.push(block, start, len, KeyBytes::Null, timestamp);
+        self.live_bytes += len as usize;
+        self.held += 1;
+        Push::Taken
+    }
+
+    /// Offers a record that may go to any partition (its key, if any, is one that the partitioner ignores), where other records
+    /// have keys.
+    pub fn push_any(&mut self, block: &Rc<Block>, start: u32, len: u32, key: KeyBytes<'_>, timestamp: Option<i64>) -> Push {
+        while let Some(index) = self.lane_to_join() {
+            match self.push(index, block, start, len, key, timestamp) {
+                Push::Blocked(_) => self.joined = None,
+                other => return other,
+            }
+        }
+        Push::Blocked(None)
+    }
+
+    /// Offers a record for the partition with this index.
+    pub fn push(
+        &mut self,
+        index: usize,
+        block: &Rc<Block>,
+        start: u32,
+        len: u32,
+        key: KeyBytes<'_>,
+        timestamp: Option<i64>,
+    ) -> Push {
+        let key_len = match key {
+            KeyBytes::Null => 0,
+            KeyBytes::InBlock { len, .. } => len as usize,
+            KeyBytes::Copied(bytes) => bytes.len(),
+        };
+        let lane = &mut self.lanes[index];
+        let bytes = len as usize + key_len;
+        if !fits(&lane.filling, bytes, self.group_bytes, self.overhead) {
+            lane.full = true;
+            return if lane.flying == 0 { Push::Full(Ready::Lane(index)) } else { Push::Blocked(Some(index as u32)) };
+        }
+        lane.filling.push(block, start, len, key, timestamp);
+        self.live_bytes += bytes;
+        self.held += 1;
+        Push::Taken
+    }
+
+    /// Hands over a group that [`Push::Full`] or [`Lanes::for_room`] named.
+    pub fn hand_over(&mut self, ready: Ready, sink: &mut dyn Sink) -> Result<(), Failure> {
+        match ready {
+            Ready::Lane(index) => self.hand_over_lane(index, sink),
+            Ready::Open => self.hand_over_open(sink),
+        }
+    }
+
+    /// Which group to hand over when no memory is left; `None`: wait for reports. Normally the fullest of the idle lanes, but
+    /// where small old records keep large blocks alive, the one with the oldest record.
+    pub fn for_room(&self, alive_bytes: usize) -> Option<Ready> {
+        if !self.open.is_empty() && self.flying < self.lanes.len() {
+            return Some(Ready::Open);
+        }
+        let idle = self.lanes.iter().enumerate().filter(|(_, lane)| lane.flying == 0 && !lane.filling.is_empty());
+        let chosen = if self.live_bytes < alive_bytes / 2 {
+            idle.min_by_key(|(_, lane)| lane.filling.oldest())
+        } else {
+            idle.max_by_key(|(_, lane)| lane.filling.bytes())
+        };
+        chosen.map(|(index, _)| Ready::Lane(index))
+    }
+
+    /// Hands over all that idle lanes have and, until [`Lanes::flushed`], whatever a lane has when it becomes idle.
+    pub fn flush(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
+        self.flushing = true;
+        self.hand_over_open(sink)?;
+        for index in 0..self.lanes.len() {
+            if self.lanes[index].flying == 0 {
+                self.hand_over_lane(index, sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what [`Lanes::flush`] began.
+    pub fn flushed(&mut self) {
+        self.flushing = false;
+    }
+
+    /// Accounts for a delivered group, sets aside (through `dead`) what was refused for good, and hands over what its lane has
+    /// to send next. A report that is missing or came twice is a failure.
+    pub fn delivered(
+        &mut self,
+        delivered: Delivered,
+        sink: &mut dyn Sink,
+        dead: &mut dyn FnMut(&Group, usize, &str) -> Result<(), Failure>,
+    ) -> Result<Settled, Failure> {
+        let Delivered { partition, group, acknowledged, refused } = delivered;
+        let index = partition as usize;
+        let lane = self.lanes.get_mut(index).filter(|lane| lane.flying > 0).ok_or_else(|| {
+            wrong(format!("partition {partition}: delivery reports came twice, or for a group that was never handed over"))
+        })?;
+        let handed = lane.flying;
+        if group.len() != handed || acknowledged + refused.len() != handed {
+            return Err(wrong(format!(
+                "partition {partition}: a delivery report is missing: {handed} records were handed over, {acknowledged} were \
+                 acknowledged and {} refused",
+                refused.len()
+            )));
+        }
+        if refused.iter().any(|r| r.index >= handed) || !refused.is_sorted_by(|a, b| a.index < b.index) {
+            return Err(wrong(format!("partition {partition}: delivery reports name records that were not handed over")));
+        }
+        lane.flying = 0;
+        lane.oldest = None;
+        self.flying -= 1;
+
+        let mut settled = Settled { acknowledged: acknowledged as u64, ..Settled::default() };
+        let (mut refused_bytes, mut suspects) = (0, Vec::new());
+        for refusal in &refused {
+            refused_bytes += message_bytes(&group, refusal.index);
+            if refusal.local {
+                dead(&group, refusal.index, &refusal.reason)?;
+                settled.dead_lettered += 1;
+            } else {
+                suspects.push(refusal);
+            }
+        }
+        settled.bytes = (group.bytes() - refused_bytes) as u64;
+        let mut again_bytes = 0;
+        match suspects[..] {
+            [] => {}
+            [culprit] => {
+                dead(&group, culprit.index, &culprit.reason)?;
+                settled.dead_lettered += 1;
+            }
+            _ => {
+                let (older, newer) = suspects.split_at(suspects.len() / 2);
+                for half in [newer, older] {
+                    let part = group.select(half.iter().map(|refusal| refusal.index));
+                    again_bytes += part.bytes();
+                    lane.again.push_front(part);
+                }
+                self.held += suspects.len();
+                settled.halved = Some(suspects[0].reason.clone());
+            }
+        }
+        self.live_bytes -= group.bytes() - again_bytes;
+        self.recycle(index, group);
+        self.go_on(index, sink)?;
+        Ok(settled)
+    }
+
+    /// The partition whose record in flight is the oldest: the one that a stalled worker waits for.
+    pub fn slowest(&self) -> Option<u32> {
+        let flying = self.lanes.iter().enumerate().filter(|(_, lane)| lane.flying > 0);
+        flying.min_by_key(|(_, lane)| lane.oldest).map(|(index, _)| index as u32)
+    }
+
+    fn go_on(&mut self, index: usize, sink: &mut dyn Sink) -> Result<(), Failure> {
+        let lane = &mut self.lanes[index];
+        if let Some(part) = lane.again.pop_front() {
+            return self.send(index, part, sink);
+        }
+        if lane.full || (self.flushing && !lane.filling.is_empty()) {
+            return self.hand_over_lane(index, sink);
+        }
+        if self.flushing { self.hand_over_open(sink) } else { Ok(()) }
+    }
+
+    fn hand_over_lane(&mut self, index: usize, sink: &mut dyn Sink) -> Result<(), Failure> {
+        let lane = &mut self.lanes[index];
+        if lane.filling.is_empty() {
+            return Ok(());
+        }
+        lane.full = false;
+        let spare = lane.spare.take().unwrap_or_default();
+        self.spare_records -= spare.capacity();
+        let group = std::mem::replace(&mut lane.filling, spare);
+        if self.joined == Some(index) {
+            self.joined = None;
+        }
+        self.send(index, group, sink)
+    }
+
+    fn hand_over_open(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let Some(index) = self.turn(|lane| lane.flying == 0) else { return Ok(()) };
+        let spare = self.lanes[index].spare.take().unwrap_or_default();
+        self.spare_records -= spare.capacity();
+        let group = std::mem::replace(&mut self.open, spare);
+        self.send(index, group, sink)
+    }
+
+    fn send(&mut self, index: usize, group: Group, sink: &mut dyn Sink) -> Result<(), Failure> {
+        let lane = &mut self.lanes[index];
+        lane.flying = group.len();
+        lane.oldest = group.oldest();
+        self.flying += 1;
+        self.held -= group.len();
+        sink.hand_over(index as u32, group)
+    }
+
+    /// The lane that the next record without a key joins: the same until its group goes, then an idle one, else any that is
+    /// not full.
+    fn lane_to_join(&mut self) -> Option<usize> {
+        if self.joined.is_none() {
+            let idle = self.turn(|lane| lane.flying == 0 && !lane.full);
+            self.joined = idle.or_else(|| self.turn(|lane| !lane.full));
+        }
+        self.joined
+    }
+
+    /// The next lane in turn that suits.
+    fn turn(&mut self, suits: impl Fn(&Lane) -> bool) -> Option<usize> {
+        let count = self.lanes.len();
+        let found = (self.next..count).chain(0..self.next).find(|&index| suits(&self.lanes[index]))?;
+        self.next = (found + 1) % count;
+        Some(found)
+    }
+
+    fn recycle(&mut self, index: usize, mut group: Group) {
+        group.clear();
+        let kept = self.spare_records + group.capacity();
+        let lane = &mut self.lanes[index];
+        if lane.spare.is_none() && kept <= SPARE_RECORDS {
+            lane.spare = Some(group);
+            self.spare_records = kept;
+        }
+    }
+}
+
+#[inline]
+fn fits(group: &Group, bytes: usize, group_bytes: usize, overhead: usize) -> bool {
+    group.is_empty() || (group.len() < GROUP_RECORDS && group.bytes() + bytes + (group.len() + 1) * overhead <= group_bytes)
+}
+
+fn message_bytes(group: &Group, index: usize) -> usize {
+    let message = group.message(index);
+    message.value.len() + message.key.map_or(0, <[u8]>::len)
+}
+
+/// Accounting that does not add up: only a fresh client can be trusted again.
+fn wrong(message: String) -> Failure {
+    Failure::new(FailureKind::Retry, message)
+}

@@ -1,1 +1,464 @@
-//! (being written)
+//! The worker's loop as a stepper: read, map, lanes, delivery reports, chunk barrier, commit.
+//!
+//! Responsible for: when records are taken, when a chunk is closed, and that a commit is only said when every record up to it
+//! was acknowledged, filtered or set aside. Not responsible for: in what kind of process or thread it runs, sleeping, the
+//! control pipe, heartbeats (the caller's), batching ([`crate::lanes`]), or the client ([`Sink`]).
+//!
+//! The caller repeats [`ShardWorker::step`]; after [`Step::Wait`] it waits, in [`ShardWorker::wait`] or on its own, and steps
+//! again. It carries the events of [`ShardWorker::next_event`] to whoever listens.
+
+pub mod chunk;
+pub mod phase_clock;
+pub mod throttle;
+
+mod intake;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use migration::job::{ChunkLimits, FlushPolicy};
+use migration::{Control, Counts, Failure, FailureKind, Finished, Phase, Position, Progress, WaitingFor, Work, WorkerEvent};
+
+use crate::dead_letter::DeadLetterFile;
+use crate::lanes::Lanes;
+use crate::mapping::Mapping;
+use crate::{BlockPool, Delivered, Lines, RecordPlace, ShardReader, Sink, SinkLimits};
+use chunk::OpenChunk;
+use intake::Stop;
+use phase_clock::PhaseClock;
+use throttle::Throttle;
+
+/// The longest wait for delivery reports before the caller looks at its control pipe again.
+const LONGEST_POLL: Duration = Duration::from_millis(50);
+/// The longest wait for anything that is told through the control pipe.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// From when on a wait for delivery reports is worth a word in the progress line.
+const NOTEWORTHY: Duration = Duration::from_millis(500);
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// When to wait for all delivery reports.
+    pub flush: FlushPolicy,
+    /// When a chunk is closed.
+    pub chunk: ChunkLimits,
+    /// Bytes of blocks whose records are not yet delivered.
+    pub in_flight: u64,
+    /// Key and number of partitions to a partition below that number; `None` = as a record without a key.
+    pub partitioner: fn(&[u8], u32) -> Option<u32>,
+    /// No delivery report for so long while something is in flight: give up.
+    pub give_up_after: Duration,
+    /// What the fixed headers (names and values) add to each record.
+    pub headers_bytes: usize,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Step again at once.
+    Busy,
+    /// Nothing to do before `until`, or before what `reason` names has come.
+    Wait {
+        /// When to step again at the latest.
+        until: Instant,
+        /// What for.
+        reason: WaitReason,
+    },
+    /// The shard is at its end, or drained: call [`ShardWorker::finish`].
+    Done,
+}
+
+/// What a worker waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// Delivery reports: wait in [`ShardWorker::wait`].
+    Reports,
+    /// `Control::recorded`.
+    Recorded,
+    /// The rate limit; delivery reports may come meanwhile.
+    Rate,
+    /// `Control::paused` to end.
+    Continue,
+}
+
+/// A chunk being closed.
+#[derive(Debug)]
+struct Closing {
+    since: Instant,
+    /// All delivery reports are in.
+    flushed: bool,
+}
+
+/// What the worker has been waiting for, for the progress line.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    reason: WaitReason,
+    since: Instant,
+    partition: Option<u32>,
+}
+
+/// One attempt at one shard.
+pub struct ShardWorker {
+    settings: WorkerSettings,
+    reader: Box<dyn ShardReader>,
+    mapping: Mapping,
+    sink: Box<dyn Sink>,
+    letters: DeadLetterFile,
+    limits: SinkLimits,
+    pool: BlockPool,
+    lines: Lines,
+    /// The next line of `lines` to take.
+    cursor: usize,
+    lanes: Lanes,
+    throttle: Throttle,
+    chunk: OpenChunk,
+    closing: Option<Closing>,
+    /// When the record that is being flushed was handed over.
+    record_flush: Option<Instant>,
+    /// Up to where records were taken, and up to where they are committed.
+    position: Position,
+    committed: Position,
+    committed_counts: Counts,
+    committed_work: Work,
+    at_end: bool,
+    /// `Some(complete)`: nothing more to do.
+    ended: Option<bool>,
+    events: VecDeque<WorkerEvent>,
+    done: Vec<Delivered>,
+    clock: PhaseClock,
+    waiting: Option<Waiting>,
+    /// The number of the last chunk whose halved batch was logged.
+    logged: u64,
+    /// For how long something was in flight without any report, as far as the worker was awake.
+    silent: Duration,
+    outstanding: usize,
+    last_step: Option<Instant>,
+}
+
+impl ShardWorker {
+    /// A worker that takes records from `from` on. `reader` stands there; `started` is when the process began, and the phase
+    /// "start" ends here.
+    pub fn new(
+        settings: WorkerSettings,
+        reader: Box<dyn ShardReader>,
+        mapping: Mapping,
+        sink: Box<dyn Sink>,
+        letters: DeadLetterFile,
+        from: Position,
+        started: Instant,
+    ) -> Self {
+        let mut clock = PhaseClock::new(Phase::Start, started);
+        clock.switch(Phase::Other);
+        let (partitions, limits) = (sink.partitions(), sink.limits());
+        ShardWorker {
+            pool: BlockPool::new(usize::try_from(settings.in_flight).unwrap_or(usize::MAX / 2)),
+            lines: Lines::default(),
+            cursor: 0,
+            lanes: Lanes::new(partitions, limits, settings.headers_bytes),
+            throttle: Throttle::new(Instant::now()),
+            chunk: OpenChunk::first(settings.chunk, partitions as usize),
+            closing: None,
+            record_flush: None,
+            position: from,
+            committed: from,
+            committed_counts: Counts::default(),
+            committed_work: Work::default(),
+            at_end: false,
+            ended: None,
+            events: VecDeque::new(),
+            done: Vec::new(),
+            clock,
+            waiting: None,
+            logged: 0,
+            silent: Duration::ZERO,
+            outstanding: 0,
+            last_step: None,
+            settings,
+            reader,
+            mapping,
+            sink,
+            letters,
+            limits,
+        }
+    }
+
+    /// Does a little work: at most one block is read, nothing is waited for. `now` only ever grows. After an error the worker
+    /// is of no use: end the process without [`ShardWorker::finish`].
+    pub fn step(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        self.clock.switch(Phase::Enqueue);
+        self.serve(Duration::ZERO)?;
+        self.watch(now)?;
+        let step = self.go_on(control, now)?;
+        match step {
+            Step::Wait { .. } => {}
+            Step::Busy | Step::Done => {
+                self.waiting = None;
+                self.clock.switch(Phase::Other);
+            }
+        }
+        Ok(step)
+    }
+
+    /// Serves delivery reports, waiting up to `timeout` for the first. Its time, like any time after a [`Step::Wait`], goes to
+    /// the phase of that wait.
+    pub fn wait(&mut self, timeout: Duration) -> Result<(), Failure> {
+        self.serve(timeout)
+    }
+
+    /// The next event, in order: [`WorkerEvent::Committed`] or [`WorkerEvent::Log`].
+    pub fn next_event(&mut self) -> Option<WorkerEvent> {
+        self.events.pop_front()
+    }
+
+    /// The attempt so far, for a heartbeat. `peak_memory_bytes` is 0: the caller knows it.
+    pub fn progress(&mut self, now: Instant) -> Progress {
+        let mut counts = self.committed_counts;
+        counts.add(&self.chunk.counts);
+        let mut work = self.committed_work.clone();
+        work.add(&self.chunk.work(self.clock.spent(), self.sink.deliveries()));
+        Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
+    }
+
+    /// Ends the client, after [`Step::Done`]. `peak_memory_bytes` is 0: the caller knows it.
+    pub fn finish(mut self) -> Result<Finished, Failure> {
+        self.clock.switch(Phase::Other);
+        let deliveries = self.sink.deliveries();
+        self.sink.finish()?;
+        let work = Work { phases: self.clock.take(), deliveries, ..Work::default() };
+        Ok(Finished { position: self.committed, complete: self.ended == Some(true), work, peak_memory_bytes: 0 })
+    }
+
+    fn go_on(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        if self.ended.is_some() {
+            return Ok(Step::Done);
+        }
+        if self.closing.is_some() {
+            return self.close(control, now);
+        }
+        self.throttle.set(control.rate, now);
+        if let Some(since) = self.record_flush {
+            if self.lanes.busy() {
+                return self.wait_for_reports(Phase::Flush, None, now);
+            }
+            self.lanes.flushed();
+            self.record_flush = None;
+            self.chunk.flush.record(micros_since(since));
+        }
+        if self.chunk.is_empty() {
+            if control.drain {
+                self.ended = Some(false);
+                return Ok(Step::Done);
+            }
+            if control.paused {
+                return Ok(self.wait_for(WaitReason::Continue, Phase::Throttled, now + LONGEST_REST, now));
+            }
+        } else if control.drain || control.paused || self.chunk.full() || self.chunk.deadline().is_some_and(|at| at <= now) {
+            return self.begin_close(control, now);
+        }
+        self.take(control, now)
+    }
+
+    fn take(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        if self.cursor == self.lines.lines.len() {
+            return self.read(control, now);
+        }
+        self.clock.switch(Phase::Map);
+        let stop = self.take_lines(now)?;
+        match stop {
+            Stop::Block => Ok(Step::Busy),
+            Stop::Record => {
+                self.clock.switch(Phase::Flush);
+                self.record_flush = Some(Instant::now());
+                self.lanes.flush(self.sink.as_mut())?;
+                Ok(Step::Busy)
+            }
+            Stop::Full(ready) => {
+                self.clock.switch(Phase::Enqueue);
+                self.lanes.hand_over(ready, self.sink.as_mut())?;
+                Ok(Step::Busy)
+            }
+            Stop::Blocked(partition) => self.wait_for_reports(Phase::Wait, partition, now),
+            Stop::Rate(bytes) => {
+                let until = self.throttle.next(bytes, now);
+                Ok(self.wait_for(WaitReason::Rate, Phase::Throttled, until, now))
+            }
+        }
+    }
+
+    /// Reads the next block, if memory has room for it.
+    fn read(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        self.lines.block = None;
+        if !self.pool.has_room() {
+            if let Some(ready) = self.lanes.for_room(self.pool.alive_bytes()) {
+                self.lanes.hand_over(ready, self.sink.as_mut())?;
+                return Ok(Step::Busy);
+            }
+            if self.lanes.in_flight() {
+                return self.wait_for_reports(Phase::Wait, None, now);
+            }
+        }
+        self.clock.switch(Phase::Read);
+        self.cursor = 0;
+        self.lines.lines.clear();
+        if self.reader.next(&mut self.pool, &mut self.lines)? {
+            if let Some(block) = self.lines.block.as_ref().filter(|block| block.segment != self.position.segment) {
+                self.position.segment = block.segment;
+                self.position.place = block.place;
+            }
+            return Ok(Step::Busy);
+        }
+        self.lines = Lines::default();
+        self.at_end = true;
+        if !self.chunk.is_empty() {
+            return self.begin_close(control, now);
+        }
+        self.reader.unchanged()?;
+        self.ended = Some(true);
+        Ok(Step::Done)
+    }
+
+    fn begin_close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        self.clock.switch(Phase::Enqueue);
+        self.closing = Some(Closing { since: Instant::now(), flushed: false });
+        self.lanes.flush(self.sink.as_mut())?;
+        self.close(control, now)
+    }
+
+    /// The barrier: nothing is taken until every record of the chunk has its report and the supervisor has recorded the chunk
+    /// before.
+    fn close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        if self.lanes.busy() {
+            return self.wait_for_reports(Phase::Flush, None, now);
+        }
+        if let Some(closing) = self.closing.as_mut().filter(|closing| !closing.flushed) {
+            closing.flushed = true;
+            self.lanes.flushed();
+            if self.settings.flush == FlushPolicy::Chunk {
+                self.chunk.flush.record(micros_since(closing.since));
+            }
+        }
+        if !self.chunk.counts.balance() {
+            let message = format!("chunk {}: a record is unaccounted for: {:?}", self.chunk.number, self.chunk.counts);
+            return Err(Failure::new(FailureKind::Retry, message));
+        }
+        if control.recorded + 1 < self.chunk.number {
+            return Ok(self.wait_for(WaitReason::Recorded, Phase::Commit, now + LONGEST_REST, now));
+        }
+        self.clock.switch(Phase::Commit);
+        if self.at_end {
+            self.reader.unchanged()?;
+        }
+        self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
+        let chunk = self.chunk.close(self.position, self.clock.take(), self.sink.deliveries());
+        self.committed = self.position;
+        self.committed_counts.add(&chunk.counts);
+        self.committed_work.add(&chunk.work);
+        self.events.push_back(WorkerEvent::Committed(chunk));
+        self.closing = None;
+        if self.at_end {
+            self.ended = Some(true);
+            return Ok(Step::Done);
+        }
+        Ok(Step::Busy)
+    }
+
+    /// Polls the client and accounts for the groups that are complete.
+    fn serve(&mut self, timeout: Duration) -> Result<(), Failure> {
+        self.sink.poll(timeout, &mut self.done)?;
+        if self.done.is_empty() {
+            return Ok(());
+        }
+        let ShardWorker { done, sink, lanes, letters, chunk, events, logged, .. } = self;
+        for delivered in done.drain(..) {
+            let partition = delivered.partition;
+            let settled = lanes.delivered(delivered, sink.as_mut(), &mut |group, index, reason| {
+                set_aside(letters, group.place(index), reason, group.message(index).value)
+            })?;
+            chunk.counts.acknowledged += settled.acknowledged;
+            chunk.counts.bytes_sent += settled.bytes;
+            chunk.counts.dead_lettered += settled.dead_lettered;
+            chunk.partitions[partition as usize] += settled.acknowledged;
+            if let Some(reason) = settled.halved.filter(|_| *logged < chunk.number) {
+                *logged = chunk.number;
+                let text =
+                    format!("partition {partition} refused a batch ({reason}): looking for the record by sending halves");
+                events.push_back(WorkerEvent::Log { level: 2, text });
+            }
+        }
+        self.silent = Duration::ZERO;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.since = Instant::max(waiting.since, self.last_step.unwrap_or(waiting.since));
+        }
+        Ok(())
+    }
+
+    /// Gives up when reports fail to come for too long. A pause of the whole process is not silence.
+    fn watch(&mut self, now: Instant) -> Result<(), Failure> {
+        let gap = now.saturating_duration_since(self.last_step.replace(now).unwrap_or(now));
+        let outstanding = self.sink.outstanding();
+        if !self.lanes.in_flight() || outstanding < self.outstanding {
+            self.silent = Duration::ZERO;
+        } else {
+            self.silent += gap.min(LONGEST_REST);
+        }
+        self.outstanding = outstanding;
+        if self.silent < self.settings.give_up_after {
+            return Ok(());
+        }
+        let message = format!(
+            "no delivery report for {} s while {outstanding} records are in flight; see whether the brokers are up, then run again",
+            self.silent.as_secs()
+        );
+        Err(Failure::new(FailureKind::GaveUp, message))
+    }
+
+    fn wait_for_reports(&mut self, phase: Phase, partition: Option<u32>, now: Instant) -> Result<Step, Failure> {
+        if self.sink.outstanding() == 0 {
+            let message = "a delivery report is missing: the client has nothing in flight, yet not every record was reported";
+            return Err(Failure::new(FailureKind::Retry, message));
+        }
+        let step = self.wait_for(WaitReason::Reports, phase, now + LONGEST_POLL, now);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.partition = partition;
+        }
+        Ok(step)
+    }
+
+    fn wait_for(&mut self, reason: WaitReason, phase: Phase, until: Instant, now: Instant) -> Step {
+        self.clock.switch(phase);
+        let since = self.waiting.filter(|waiting| waiting.reason == reason).map_or(now, |waiting| waiting.since);
+        self.waiting = Some(Waiting { reason, since, partition: None });
+        let deadline = self.chunk.deadline().filter(|_| self.closing.is_none());
+        Step::Wait { until: deadline.map_or(until, |deadline| deadline.min(until)), reason }
+    }
+
+    fn waiting_for(&self, now: Instant) -> Option<WaitingFor> {
+        let waiting = self.waiting?;
+        match waiting.reason {
+            WaitReason::Recorded => Some(WaitingFor::Recorded),
+            WaitReason::Rate => Some(WaitingFor::Rate),
+            WaitReason::Continue => Some(WaitingFor::Continue),
+            WaitReason::Reports if now.saturating_duration_since(waiting.since) < NOTEWORTHY => None,
+            WaitReason::Reports => {
+                let partition = waiting.partition.or_else(|| self.lanes.slowest())?;
+                Some(WaitingFor::Partition { partition, leader: self.sink.leader(partition) })
+            }
+        }
+    }
+}
+
+/// Sets a record aside.
+fn set_aside(letters: &mut DeadLetterFile, place: RecordPlace, reason: &str, record: &[u8]) -> Result<(), Failure> {
+    letters.append(place, reason, record).map_err(|error| not_written(letters, &error))
+}
+
+fn not_written(letters: &DeadLetterFile, error: &std::io::Error) -> Failure {
+    let path = letters.path().display();
+    Failure::new(FailureKind::State, format!("{path}: dead letters can't be written: {error}; make room, then run again"))
+}
+
+fn micros_since(since: Instant) -> u64 {
+    since.elapsed().as_micros() as u64
+}

@@ -1,0 +1,70 @@
+//! A source that is in memory.
+
+use std::rc::Rc;
+
+use crate::{Block, BlockPool, Line, Lines, ShardReader, SourceError};
+
+/// How much of a line over `max_line` a block holds.
+const KEPT: usize = 64 << 10;
+
+/// Reads lines of byte strings, one segment each. Knows `\n` only, and expects a newline after the last line.
+#[derive(Debug)]
+pub struct MemoryReader {
+    segments: Rc<Vec<Vec<u8>>>,
+    segment: usize,
+    place: usize,
+    max_line: usize,
+    changed: bool,
+}
+
+impl MemoryReader {
+    /// A reader of `segments` that stands at a segment and a byte in it.
+    pub fn new(segments: Rc<Vec<Vec<u8>>>, segment: u32, place: u64, max_line: usize) -> Self {
+        MemoryReader { segments, segment: segment as usize, place: place as usize, max_line, changed: false }
+    }
+
+    /// The same, of an object that is found to be changed at the end of the shard.
+    pub fn changed(self) -> Self {
+        MemoryReader { changed: true, ..self }
+    }
+}
+
+impl ShardReader for MemoryReader {
+    fn next(&mut self, pool: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError> {
+        *into = Lines { block: None, lines: std::mem::take(&mut into.lines) };
+        into.lines.clear();
+        while self.segments.get(self.segment).is_some_and(|segment| self.place >= segment.len()) {
+            self.segment += 1;
+            self.place = 0;
+        }
+        let Some(segment) = self.segments.get(self.segment) else { return Ok(false) };
+        let recycled = pool.take();
+        let mut block = Block { bytes: recycled.bytes, segment: self.segment as u32, place: self.place as u64 };
+        for line in segment[self.place..].split_inclusive(|&byte| byte == b'\n') {
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            let too_long = text.len() > self.max_line;
+            let full = block.bytes.len() + line.len() > pool.block_bytes();
+            if (full || too_long) && !into.lines.is_empty() {
+                break;
+            }
+            let kept = if too_long { &text[..text.len().min(KEPT)] } else { text };
+            self.place += line.len();
+            into.lines.push(Line {
+                start: block.bytes.len() as u32,
+                len: kept.len() as u32,
+                whole: text.len() as u64,
+                end_place: self.place as u64,
+            });
+            block.bytes.extend_from_slice(if too_long { kept } else { line });
+            if too_long {
+                break;
+            }
+        }
+        into.block = Some(pool.share(block));
+        Ok(true)
+    }
+
+    fn unchanged(&mut self) -> Result<(), SourceError> {
+        if self.changed { Err(SourceError("memory: changed since the plan".to_owned())) } else { Ok(()) }
+    }
+}

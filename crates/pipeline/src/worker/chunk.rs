@@ -1,0 +1,124 @@
+//! The open chunk: what was taken since the last commit, and when it is time to close it.
+
+use std::time::{Duration, Instant};
+
+use migration::job::ChunkLimits;
+use migration::{Chunk, Counts, Histogram, Phases, Position, Work};
+
+/// The records between the last commit and the next.
+#[derive(Debug)]
+pub struct OpenChunk {
+    /// Its number in the attempt, from 1.
+    pub number: u64,
+    /// Where its records went so far.
+    pub counts: Counts,
+    /// Duration of each flush in it.
+    pub flush: Histogram,
+    /// Acknowledged records by partition.
+    pub partitions: Vec<u64>,
+    limits: ChunkLimits,
+    /// When its first line was taken.
+    since: Option<Instant>,
+}
+
+impl OpenChunk {
+    /// The attempt's first chunk.
+    pub fn first(limits: ChunkLimits, partitions: usize) -> Self {
+        OpenChunk {
+            number: 1,
+            counts: Counts::default(),
+            flush: Histogram::default(),
+            partitions: vec![0; partitions],
+            limits,
+            since: None,
+        }
+    }
+
+    /// Whether nothing was read since the last commit.
+    pub fn is_empty(&self) -> bool {
+        self.counts.read == 0
+    }
+
+    /// Notes that lines were taken at `now`.
+    pub fn took(&mut self, lines: u64, bytes: u64, now: Instant) {
+        self.counts.read += lines;
+        self.counts.bytes_read += bytes;
+        if lines > 0 {
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// How many more records it holds.
+    pub fn records_left(&self) -> u64 {
+        self.limits.records.saturating_sub(self.counts.read)
+    }
+
+    /// How many more bytes it holds.
+    pub fn bytes_left(&self) -> u64 {
+        self.limits.bytes.saturating_sub(self.counts.bytes_read)
+    }
+
+    /// Whether it holds as much as it may.
+    pub fn full(&self) -> bool {
+        self.records_left() == 0 || self.bytes_left() == 0
+    }
+
+    /// When its interval is over; `None` while it is empty.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.limits.interval.min(Duration::from_secs(86_400)))
+    }
+
+    /// Closes it at `position` and opens the next.
+    pub fn close(&mut self, position: Position, phases: Phases, deliveries: Option<(u64, u64)>) -> Chunk {
+        let next = OpenChunk { number: self.number + 1, ..OpenChunk::first(self.limits, self.partitions.len()) };
+        let closed = std::mem::replace(self, next);
+        Chunk {
+            number: closed.number,
+            position,
+            counts: closed.counts,
+            work: Work { phases, flush: closed.flush, partitions: closed.partitions, deliveries },
+        }
+    }
+
+    /// Its work so far.
+    pub fn work(&self, phases: Phases, deliveries: Option<(u64, u64)>) -> Work {
+        Work { phases, flush: self.flush.clone(), partitions: self.partitions.clone(), deliveries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk() -> OpenChunk {
+        OpenChunk::first(ChunkLimits { records: 10, bytes: 100, interval: Duration::from_secs(1) }, 2)
+    }
+
+    #[test]
+    fn the_first_limit_reached_counts() {
+        let now = Instant::now();
+        let mut by_records = chunk();
+        by_records.took(9, 9, now);
+        assert!(!by_records.full());
+        by_records.took(1, 1, now);
+        assert!(by_records.full());
+        let mut by_bytes = chunk();
+        by_bytes.took(1, 100, now);
+        assert!(by_bytes.full());
+    }
+
+    #[test]
+    fn the_interval_begins_with_the_first_line() {
+        let now = Instant::now();
+        let mut chunk = chunk();
+        assert_eq!(chunk.deadline(), None);
+        chunk.took(0, 0, now);
+        assert_eq!(chunk.deadline(), None);
+        chunk.took(1, 5, now);
+        chunk.took(1, 5, now + Duration::from_millis(500));
+        assert_eq!(chunk.deadline(), Some(now + Duration::from_secs(1)));
+        let closed = chunk.close(Position::default(), Phases::default(), None);
+        assert_eq!((closed.number, closed.counts.read, chunk.number), (1, 2, 2));
+        assert!(chunk.is_empty() && chunk.deadline().is_none());
+    }
+}

@@ -1,0 +1,208 @@
+//! The stepper against doubles, on simulated time.
+
+mod barrier;
+mod faults;
+mod order;
+mod pace;
+
+use std::cell::RefCell;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit};
+use migration::{Chunk, Control, Failure, Finished, Position, ShardId, WorkerEvent};
+
+use super::{ShardWorker, Step, WaitReason, WorkerSettings};
+use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
+use crate::doubles::{Behaviour, MemoryReader, MemorySink, Topic};
+use crate::mapping::Mapping;
+
+/// What a test runs; attempts share the topic and the dead letters.
+struct Rig {
+    segments: Rc<Vec<Vec<u8>>>,
+    settings: WorkerSettings,
+    rules: RecordRules,
+    partitions: u32,
+    behaviour: Behaviour,
+    seed: u64,
+    max_line: usize,
+    changed: bool,
+    folder: PathBuf,
+    topic: Option<Rc<RefCell<Topic>>>,
+}
+
+/// What an attempt said.
+struct Attempt {
+    chunks: Vec<Chunk>,
+    log: Vec<String>,
+    end: Result<Finished, Failure>,
+    /// Simulated time it took.
+    elapsed: Duration,
+}
+
+/// Tells an attempt what to do, before each step.
+type Script<'a> = &'a mut dyn FnMut(&mut Control, Told);
+
+/// What a script may look at.
+struct Told {
+    step: u64,
+    elapsed: Duration,
+    chunks: usize,
+    waits: Option<WaitReason>,
+}
+
+impl Rig {
+    fn new(lines: impl IntoIterator<Item = String>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("pipeline-worker-{}-{number}", std::process::id()));
+        let text = lines.into_iter().fold(String::new(), |text, line| text + &line + "\n");
+        Rig {
+            segments: Rc::new(vec![text.into_bytes()]),
+            settings: WorkerSettings {
+                flush: FlushPolicy::Chunk,
+                chunk: ChunkLimits { records: 1_000_000, bytes: 256 << 20, interval: Duration::from_secs(1) },
+                in_flight: 1 << 20,
+                partitioner: |key, partitions| {
+                    let hash = key.iter().fold(7u32, |hash, &byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+                    (!key.is_empty()).then_some(hash % partitions)
+                },
+                give_up_after: Duration::from_secs(900),
+                headers_bytes: 0,
+            },
+            rules: RecordRules {
+                key: None,
+                on_missing: OnMissing::Null,
+                timestamp: None,
+                timestamp_unit: TimestampUnit::Milliseconds,
+                headers: Vec::new(),
+            },
+            partitions: 4,
+            behaviour: Behaviour::default(),
+            seed: 1,
+            max_line: 1 << 20,
+            changed: false,
+            folder,
+            topic: None,
+        }
+    }
+
+    fn keyed(mut self) -> Self {
+        self.rules.key = Some(FieldPath(vec!["k".to_owned()]));
+        self
+    }
+
+    fn worker(&mut self, from: Position) -> ShardWorker {
+        let mut sink = MemorySink::new(self.partitions, self.behaviour.clone(), self.seed);
+        match &self.topic {
+            Some(topic) => sink = sink.onto(Rc::clone(topic)),
+            None => self.topic = Some(sink.topic()),
+        }
+        let mut reader = MemoryReader::new(Rc::clone(&self.segments), from.segment, from.place, self.max_line);
+        if self.changed {
+            reader = reader.changed();
+        }
+        let objects: Vec<_> = (0..self.segments.len()).map(|index| PathBuf::from(format!("{index}.jsonl"))).collect();
+        let letters = DeadLetterFile::open(&self.folder, ShardId(0), &objects).unwrap();
+        let mapping = Mapping::new(&self.rules);
+        ShardWorker::new(self.settings.clone(), Box::new(reader), mapping, Box::new(sink), letters, from, Instant::now())
+    }
+
+    /// Runs one attempt; every chunk is recorded at once unless the script takes that back.
+    fn run(&mut self, from: Position, script: Script<'_>) -> Attempt {
+        let mut worker = self.worker(from);
+        let start = Instant::now();
+        let mut attempt = Attempt { chunks: Vec::new(), log: Vec::new(), end: Ok(finished(from)), elapsed: Duration::ZERO };
+        let mut control = Control::default();
+        let mut waits = None;
+        for step in 0.. {
+            control.recorded = attempt.chunks.len() as u64;
+            script(&mut control, Told { step, elapsed: attempt.elapsed, chunks: attempt.chunks.len(), waits });
+            let now = start + attempt.elapsed;
+            let came = worker.step(&control, now);
+            collect(&mut worker, &mut attempt);
+            waits = None;
+            match came {
+                Ok(Step::Busy) => attempt.elapsed += Duration::from_nanos(500),
+                Ok(Step::Wait { until, reason }) => {
+                    assert!(until <= now + Duration::from_secs(1), "a wait without a look at the control pipe");
+                    waits = Some(reason);
+                    let served = if reason == WaitReason::Reports { Duration::from_millis(1) } else { Duration::ZERO };
+                    if let Err(failure) = worker.wait(served) {
+                        attempt.end = Err(failure);
+                        return attempt;
+                    }
+                    let rest = until.saturating_duration_since(now).max(Duration::from_micros(1));
+                    attempt.elapsed += if reason == WaitReason::Reports { rest.min(Duration::from_millis(1)) } else { rest };
+                }
+                Ok(Step::Done) => {
+                    attempt.end = worker.finish();
+                    return attempt;
+                }
+                Err(failure) => {
+                    attempt.end = Err(failure);
+                    return attempt;
+                }
+            }
+            assert!(step < 5_000_000, "the attempt does not end");
+        }
+        attempt
+    }
+
+    fn run_through(&mut self) -> Attempt {
+        self.run(Position::default(), &mut |_, _| ())
+    }
+
+    fn letters(&self) -> Vec<DeadLetter> {
+        dead_letter::read_all(&self.folder).unwrap()
+    }
+
+    /// The numbers of the delivered records, by partition.
+    fn delivered(&self) -> Vec<Vec<u64>> {
+        let topic = self.topic.as_ref().unwrap().borrow();
+        topic.partitions.iter().map(|stored| stored.iter().map(|m| number(&m.value)).collect()).collect()
+    }
+
+    fn lines(&self) -> Vec<&[u8]> {
+        self.segments.iter().flat_map(|segment| segment.split_inclusive(|&b| b == b'\n')).map(|l| &l[..l.len() - 1]).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn finished(position: Position) -> Finished {
+    Finished { position, complete: false, work: Default::default(), peak_memory_bytes: 0 }
+}
+
+fn collect(worker: &mut ShardWorker, attempt: &mut Attempt) {
+    while let Some(event) = worker.next_event() {
+        match event {
+            WorkerEvent::Committed(chunk) => attempt.chunks.push(chunk),
+            WorkerEvent::Log { text, .. } => attempt.log.push(text),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The number after `"n":` of a line.
+fn number(line: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(line);
+    let digits = text.split("\"n\":").nth(1).unwrap_or("").chars().take_while(char::is_ascii_digit);
+    digits.collect::<String>().parse().unwrap()
+}
+
+fn plain(count: u64) -> impl Iterator<Item = String> {
+    (0..count).map(|n| format!("{{\"n\":{n}}}"))
+}
+
+fn keys(count: u64, keys: NonZeroU64) -> impl Iterator<Item = String> {
+    (0..count)
+        .map(move |n| format!("{{\"k\":\"key-{}\",\"n\":{n},\"pad\":\"0123456789012345678901234567890123456789\"}}", n % keys))
+}

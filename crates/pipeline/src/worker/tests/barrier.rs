@@ -1,0 +1,188 @@
+//! Chunks: when they close, what a commit waits for, how much memory is held meanwhile.
+
+use migration::WaitingFor;
+
+use super::*;
+
+#[test]
+fn an_empty_shard_is_done_at_once() {
+    let attempt = Rig::new([]).run_through();
+    assert!(attempt.end.unwrap().complete && attempt.chunks.is_empty());
+}
+
+#[test]
+fn blank_lines_alone_are_committed() {
+    let attempt = Rig::new(["".to_owned(), " ".to_owned(), "\t".to_owned()]).run_through();
+    assert_eq!(attempt.chunks.len(), 1);
+    assert_eq!((attempt.chunks[0].counts.read, attempt.chunks[0].counts.filtered), (3, 3));
+}
+
+#[test]
+fn a_chunk_closes_at_its_records_and_at_its_bytes() {
+    let mut rig = Rig::new(plain(1_000));
+    rig.settings.chunk.records = 300;
+    let sizes: Vec<_> = rig.run_through().chunks.iter().map(|chunk| chunk.counts.read).collect();
+    assert_eq!(sizes, [300, 300, 300, 100]);
+    let mut rig = Rig::new((0..100).map(|n| format!("{{\"n\":{:05}}}", 10_000 + n)));
+    rig.settings.chunk.bytes = 120;
+    let chunks = rig.run_through().chunks;
+    assert!(chunks.iter().all(|chunk| chunk.counts.bytes_read == 132 || chunk.counts.read < 11), "{chunks:?}");
+}
+
+#[test]
+fn the_interval_closes_a_chunk_that_the_rate_keeps_open() {
+    let mut rig = Rig::new(plain(1_000));
+    rig.settings.chunk.interval = Duration::from_secs(2);
+    let attempt = rig.run(Position::default(), &mut |control, _| control.rate.records = 100.0);
+    assert!((4..=6).contains(&attempt.chunks.len()), "{}", attempt.chunks.len());
+    assert!((195..=205).contains(&attempt.chunks[1].counts.read), "{}", attempt.chunks[1].counts.read);
+}
+
+#[test]
+fn a_chunk_is_not_closed_before_the_last_one_is_recorded() {
+    let mut rig = Rig::new(plain(1_000));
+    rig.settings.chunk.records = 100;
+    let mut waited = 0;
+    let attempt = rig.run(Position::default(), &mut |control, told| {
+        // Recorded comes late: five steps that wait for it.
+        let due = told.chunks as u64;
+        if told.waits == Some(WaitReason::Recorded) {
+            waited += 1;
+        }
+        control.recorded = if waited < 5 * due { due.saturating_sub(1) } else { due };
+    });
+    assert_eq!(attempt.chunks.len(), 10);
+    assert!(waited >= 5 * 9, "{waited}");
+
+    assert_eq!(chunks_without_recorded(), 1);
+}
+
+/// How many chunks a worker commits when nothing is ever recorded.
+fn chunks_without_recorded() -> usize {
+    let mut rig = Rig::new(plain(1_000));
+    rig.settings.chunk.records = 100;
+    let mut worker = rig.worker(Position::default());
+    let now = Instant::now();
+    let mut committed = 0;
+    for step in 0..2_000 {
+        let now = now + Duration::from_millis(step);
+        if let Step::Wait { reason: WaitReason::Recorded, .. } = worker.step(&Control::default(), now).unwrap() {
+            assert_eq!(worker.progress(now).waiting_for, Some(WaitingFor::Recorded));
+        }
+        worker.wait(Duration::from_millis(1)).unwrap();
+        committed += std::iter::from_fn(|| worker.next_event()).count();
+    }
+    committed
+}
+
+#[test]
+fn a_drain_commits_what_was_taken_and_ends_incomplete() {
+    let mut rig = Rig::new(keys(20_000, NonZeroU64::new(9).unwrap())).keyed();
+    let attempt = rig.run(Position::default(), &mut |control, told| control.drain = told.step > 10);
+    let end = attempt.end.unwrap();
+    assert!(!end.complete);
+    assert_eq!(attempt.chunks.len(), 1);
+    let delivered = rig.delivered().concat().len() as u64;
+    assert!(delivered > 0 && delivered < 20_000);
+    assert_eq!((end.position, end.position.records), (attempt.chunks[0].position, delivered));
+}
+
+#[test]
+fn a_pause_commits_first_and_then_takes_nothing() {
+    let mut rig = Rig::new(keys(20_000, NonZeroU64::new(9).unwrap())).keyed();
+    let mut at_rest = 0;
+    let attempt = rig.run(Position::default(), &mut |control, told| {
+        at_rest += u64::from(told.waits == Some(WaitReason::Continue));
+        control.paused = told.step > 10 && at_rest < 30;
+        if told.waits == Some(WaitReason::Continue) {
+            assert_eq!(told.chunks, 1);
+        }
+    });
+    assert!(attempt.end.unwrap().complete);
+    assert_eq!((at_rest, attempt.chunks.len()), (30, 2));
+}
+
+#[test]
+fn flushes_are_counted_once_a_chunk_or_once_a_record() {
+    let mut rig = Rig::new(plain(50));
+    rig.settings.chunk.records = 10;
+    let chunks = rig.run_through().chunks;
+    assert!(chunks.iter().all(|chunk| chunk.work.flush.count() == 1));
+    let mut rig = Rig::new(plain(50));
+    rig.settings.chunk.records = 10;
+    rig.settings.flush = FlushPolicy::Record;
+    let chunks = rig.run_through().chunks;
+    assert!(chunks.iter().all(|chunk| chunk.work.flush.count() == 10));
+    assert!(rig.topic.as_ref().unwrap().borrow().groups.iter().all(|&size| size == 1));
+}
+
+#[test]
+fn phases_of_all_chunks_add_up_to_the_wall_time() {
+    let mut rig = Rig::new(plain(5_000));
+    rig.settings.chunk.records = 700;
+    let started = Instant::now();
+    let attempt = rig.run_through();
+    let wall = started.elapsed().as_nanos() as u64;
+    let end = attempt.end.unwrap();
+    let told: u64 = attempt.chunks.iter().map(|chunk| chunk.work.phases.total()).sum::<u64>() + end.work.phases.total();
+    // The rig's own set-up and ending are outside.
+    assert!(told <= wall && wall - told < 50_000_000, "{told} of {wall}");
+}
+
+#[test]
+fn a_slow_partition_stalls_the_worker_and_grows_nothing() {
+    let mut rig = Rig::new(keys(100_000, NonZeroU64::new(500).unwrap())).keyed();
+    rig.settings.in_flight = 1 << 20;
+    rig.behaviour.slow = Some(2);
+    rig.behaviour.patience = 1;
+    let mut worker = rig.worker(Position::default());
+    let start = Instant::now();
+    let (mut named, mut most) = (false, 0);
+    let mut control = Control::default();
+    for step in 0u64.. {
+        let now = start + Duration::from_millis(step);
+        // Serving nothing but what polls without a wait give: partition 2 never answers for a second.
+        let came = worker.step(&control, now).unwrap();
+        control.recorded += std::iter::from_fn(|| worker.next_event()).count() as u64;
+        most = most.max(worker.pool.alive_bytes());
+        if worker.progress(now).waiting_for == Some(WaitingFor::Partition { partition: 2, leader: Some(102) }) {
+            named = true;
+        }
+        if step > 2_000 {
+            worker.wait(Duration::from_millis(1)).unwrap();
+        }
+        if came == Step::Done {
+            break;
+        }
+        assert!(step < 1_000_000);
+    }
+    assert!(named, "the partition it waits for has a name");
+    assert!(most <= (1 << 20) + worker.pool.block_bytes(), "{most} bytes");
+    worker.finish().unwrap();
+    assert_eq!(rig.delivered().concat().len(), 100_000);
+}
+
+#[test]
+fn many_partitions_in_little_memory_still_move() {
+    let mut rig = Rig::new(keys(30_000, NonZeroU64::new(3_000).unwrap())).keyed();
+    rig.partitions = 1_000;
+    rig.settings.in_flight = 128 << 10;
+    rig.behaviour.patience = 50;
+    let attempt = rig.run_through();
+    assert!(attempt.end.unwrap().complete);
+    assert_eq!(rig.delivered().concat().len(), 30_000);
+}
+
+#[test]
+fn progress_counts_what_is_not_committed_yet() {
+    let mut rig = Rig::new(plain(10_000));
+    let mut worker = rig.worker(Position::default());
+    let now = Instant::now();
+    for _ in 0..5 {
+        worker.step(&Control::default(), now).unwrap();
+    }
+    let progress = worker.progress(now);
+    assert!(progress.counts.read > 0 && progress.position.records == progress.counts.read);
+    assert!(worker.next_event().is_none());
+    assert!(progress.work.phases.total() > 0);
+}

@@ -1,0 +1,132 @@
+//! What the client does wrong is never taken for success.
+
+use migration::FailureKind;
+
+use super::*;
+
+fn failure(rig: &mut Rig) -> Failure {
+    let attempt = rig.run_through();
+    assert!(attempt.chunks.iter().all(|chunk| chunk.counts.balance()));
+    attempt.end.expect_err("the attempt must not end well")
+}
+
+#[test]
+fn a_swallowed_report_fails_the_attempt_and_commits_nothing() {
+    for keyed in [false, true] {
+        let mut rig = Rig::new(keys(20_000, NonZeroU64::new(50).unwrap()));
+        rig.behaviour.lose_record = Some(2);
+        if keyed {
+            rig = rig.keyed();
+        }
+        let attempt = rig.run_through();
+        let failure = attempt.end.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Retry);
+        assert!(failure.message.contains("a delivery report is missing"), "{failure}");
+        assert!(attempt.chunks.is_empty());
+    }
+}
+
+#[test]
+fn a_group_that_never_comes_back_fails_the_attempt() {
+    let mut rig = Rig::new(plain(30_000));
+    rig.behaviour.lose_group = Some(3);
+    let failure = failure(&mut rig);
+    assert_eq!(failure.kind, FailureKind::Retry);
+    assert!(failure.message.contains("the client has nothing in flight"), "{failure}");
+}
+
+#[test]
+fn a_group_that_comes_back_twice_fails_the_attempt() {
+    let mut rig = Rig::new(plain(30_000));
+    rig.behaviour.report_twice = Some(1);
+    // With one partition only the barrier can tell; with more, the lane may be in flight with another group.
+    for partitions in [1, 4] {
+        rig.partitions = partitions;
+        rig.topic = None;
+        let failure = failure(&mut rig);
+        assert_eq!(failure.kind, FailureKind::Retry);
+    }
+}
+
+#[test]
+fn an_error_of_the_client_is_passed_on_as_it_is() {
+    let mut rig = Rig::new(plain(30_000));
+    let fatal = Failure::new(FailureKind::Unreachable, "timed out");
+    rig.behaviour.fail = Some((2, fatal.clone()));
+    assert_eq!(failure(&mut rig), fatal);
+}
+
+#[test]
+fn a_source_that_changed_is_never_committed_to_its_end() {
+    let mut rig = Rig::new(plain(100));
+    rig.changed = true;
+    let attempt = rig.run_through();
+    assert_eq!(attempt.end.unwrap_err().kind, FailureKind::Source);
+    assert!(attempt.chunks.is_empty());
+    let mut empty = Rig::new([]);
+    empty.changed = true;
+    assert_eq!(empty.run_through().end.unwrap_err().kind, FailureKind::Source);
+}
+
+#[test]
+fn dead_letters_that_cannot_be_written_stop_the_attempt() {
+    let mut rig = Rig::new(["{\"k\":[],\"n\":0}".to_owned()]).keyed();
+    std::fs::write(&rig.folder, "a file in the place of the folder").unwrap();
+    rig.folder = rig.folder.join("below");
+    let folder = rig.folder.clone();
+    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rig.run_through()));
+    std::fs::remove_file(folder.parent().unwrap()).unwrap();
+    // Opening already fails here (not a directory), as it should; otherwise the attempt does.
+    if let Ok(attempt) = attempt {
+        assert_eq!(attempt.end.unwrap_err().kind, FailureKind::State);
+    }
+}
+
+#[test]
+fn silence_ends_the_attempt_only_after_give_up_after() {
+    let mut rig = Rig::new(plain(10));
+    rig.settings.give_up_after = Duration::from_secs(60);
+    *rig.behaviour.mute.borrow_mut() = true;
+    let attempt = rig.run_through();
+    assert_eq!(attempt.end.unwrap_err().kind, FailureKind::GaveUp);
+    assert!(attempt.elapsed >= Duration::from_secs(60) && attempt.elapsed < Duration::from_secs(63), "{:?}", attempt.elapsed);
+}
+
+#[test]
+fn a_silence_that_ends_in_time_is_survived_and_named() {
+    let mut rig = Rig::new(plain(10));
+    rig.settings.give_up_after = Duration::from_secs(60);
+    let mute = Rc::clone(&rig.behaviour.mute);
+    *mute.borrow_mut() = true;
+    let attempt = rig.run(Position::default(), &mut |_, told| *mute.borrow_mut() = told.elapsed < Duration::from_secs(59));
+    assert!(attempt.end.unwrap().complete);
+}
+
+#[test]
+fn a_suspended_worker_does_not_take_the_pause_for_silence() {
+    let mut rig = Rig::new(plain(10));
+    rig.settings.give_up_after = Duration::from_secs(60);
+    *rig.behaviour.mute.borrow_mut() = true;
+    let mut worker = rig.worker(Position::default());
+    let mut now = Instant::now();
+    for _ in 0..20 {
+        worker.step(&Control::default(), now).unwrap();
+        now += Duration::from_millis(10);
+    }
+    worker.step(&Control::default(), now + Duration::from_secs(600)).unwrap();
+}
+
+#[test]
+fn one_refused_record_among_many_is_one_dead_letter() {
+    let mut rig = Rig::new(keys(40_000, NonZeroU64::new(100).unwrap())).keyed();
+    rig.behaviour.refuse = |value| number(value) == 12_345;
+    let attempt = rig.run_through();
+    assert!(attempt.end.unwrap().complete);
+    let letters = rig.letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((number(&letters[0].record), letters[0].reason.as_str()), (12_345, "refused by the broker"));
+    assert_eq!(attempt.log.len(), 1, "{:?}", attempt.log);
+    let delivered = rig.delivered();
+    assert!(delivered.iter().all(|partition| partition.is_sorted_by(|a, b| a < b)));
+    assert_eq!(delivered.iter().map(Vec::len).sum::<usize>(), 39_999);
+}
