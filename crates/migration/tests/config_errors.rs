@@ -85,6 +85,7 @@ fn no_error_shows_a_secret() {
         "\"ssl.key.pem\" = '''\nhunter2\u{1}\n'''",
         "\"sasl.password\" = [\"hunter2\"]",
         "sasl.password = \"hunter2\" x",
+        "\"sasl.pasword\" = \"hunter2\"",
     ] {
         let errors = read(&format!("{SMALLEST}[kafka.properties]\n{lines}\n")).expect_err(lines).to_string();
         assert!(!errors.contains("hunter2"), "{errors}");

@@ -163,12 +163,20 @@ fn every_word_is_understood() {
 }
 
 #[test]
+fn windows_line_ends_and_a_bom_are_no_matter() {
+    let text = format!("\u{feff}{}", SMALLEST.replace('\n', "\r\n"));
+    assert_eq!(read(&text).unwrap_or_else(|errors| panic!("{errors}")), defaults());
+    let errors = read(&format!("{text}x = 1\r\n")).unwrap_err().to_string();
+    assert!(errors.contains("orchestrator.toml:7:1\n   |\n 7 | x = 1\n   | ^\n"), "{errors}");
+}
+
+#[test]
 fn a_plain_secret_in_the_file_is_kept_but_never_shown() {
     let text = format!("{SMALLEST}[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n");
     let job = read(&text).unwrap();
     assert_eq!(job.kafka.properties[0].1.expose(), "hunter2");
     assert!(!format!("{job:?}").contains("hunter2"));
-    assert!(!format!("{:?}", Typed::parse(&text, "f").unwrap().has("kafka.properties")).contains("hunter2"));
+    assert!(!format!("{:?}", Typed::parse(&text, "f").unwrap()).contains("hunter2"));
 }
 
 /// What the smallest config means after overrides.

@@ -154,10 +154,16 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 /// The config file's text with its name.
-#[derive(Debug)]
 pub(super) struct SourceText {
     pub(super) name: String,
     pub(super) text: String,
+}
+
+/// Without the text: somebody may have typed a secret into it.
+impl fmt::Debug for SourceText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceText").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl SourceText {
@@ -262,6 +268,15 @@ impl ConfigError {
     pub(super) fn help(&mut self, line: impl Into<String>) -> &mut Self {
         self.help.push(line.into());
         self
+    }
+
+    /// Cuts the source line after the `=`: a secret may stand there.
+    pub(super) fn hide_value(&mut self) {
+        if let Place::Text { source_line, .. } = &mut self.place
+            && let Some(at) = source_line.find('=')
+        {
+            source_line.replace_range(at.., "= …");
+        }
     }
 
     /// Adds "did you mean", if there is something near.

@@ -8,7 +8,7 @@ use super::Typed;
 use super::error::{Code, ConfigErrors, Problems};
 use super::merge::Merged;
 use super::origin::{At, Origin};
-use super::properties::{PropertyProblem, owner_of};
+use super::properties::{PropertyProblem, is_secret_property, owner_of};
 use super::secrets::resolve;
 use super::typed::tick;
 use super::value::{Entry, EntryValue};
@@ -38,6 +38,7 @@ impl Typed {
         let (merged, mut problems) = Merged::new(self);
         require(&merged, &mut problems);
         contradictions(&merged, &mut problems);
+        embedded_security(&merged, &mut problems);
         let properties = properties(&merged.properties, ctx, &mut problems);
         problems.result()?;
         Ok(job(merged, properties, ctx.config_dir))
@@ -78,6 +79,22 @@ fn contradictions(merged: &Merged, problems: &mut Problems) {
     }
 }
 
+/// The embedded broker speaks plain text only: a worker would wait for it until `give_up_after`.
+fn embedded_security(merged: &Merged, problems: &mut Problems) {
+    let embedded = merged.brokers.value.is_none() && !merged.refused.contains("kafka.brokers");
+    let secured = |entry: &&Entry| match &entry.value.value {
+        EntryValue::Plain(text) => entry.name.value == "security.protocol" && !text.eq_ignore_ascii_case("plaintext"),
+        EntryValue::Env(_) | EntryValue::File(_) => false,
+    };
+    if let Some(entry) = merged.properties.iter().find(secured).filter(|_| embedded) {
+        let whence = problems.whence(&merged.brokers.origin);
+        let message = format!("`security.protocol` with the embedded broker {whence}, which has no security");
+        problems
+            .add(Code::Contradiction, &entry.name.origin, message)
+            .help("delete it, or name the cluster in `kafka.brokers`");
+    }
+}
+
 /// An error if `small` is more than a `share`-th of `large`. It points at the one that was typed, `small` if both were.
 fn above(problems: &mut Problems, small: (&str, &At<u64>), large: (&str, &At<u64>), share: u64) {
     let ((small_path, small), (large_path, large)) = (small, large);
@@ -107,7 +124,12 @@ fn properties(entries: &[Entry], ctx: &Context<'_>, problems: &mut Problems) -> 
             let message = format!("{} is set by shardlift", tick(name));
             problems.add(Code::OwnedProperty, &entry.name.origin, message).help(format!("delete it; {}", owner.instead));
         } else if let Some(value) = resolve(entry, ctx, problems) {
-            out.push((name.clone(), value));
+            if name.contains('\0') || value.expose().contains('\0') {
+                let message = format!("{} contains a NUL character", tick(name));
+                problems.add(Code::BadValue, &entry.name.origin, message).help("librdkafka's properties are C strings");
+            } else {
+                out.push((name.clone(), value));
+            }
         }
     }
     let exposed: Vec<_> = out.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
@@ -121,6 +143,9 @@ fn properties(entries: &[Entry], ctx: &Context<'_>, problems: &mut Problems) -> 
         };
         let error = problems.add(Code::BadProperty, origin, format!("{}: {message}", tick(&problem.name)));
         error.suggest(problem.did_you_mean.as_deref());
+        if problem.did_you_mean.as_deref().is_some_and(is_secret_property) {
+            error.hide_value();
+        }
     }
     out
 }

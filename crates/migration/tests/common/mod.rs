@@ -36,6 +36,7 @@ fn check(properties: &[(String, String)]) -> Vec<PropertyProblem> {
         .filter_map(|(name, value)| match (name.as_str(), value.as_str()) {
             ("compression.tpye", _) => Some(problem(name, "no such property".into(), Some("compression.type"))),
             ("compression.type", "lz5") => Some(problem(name, format!("invalid value {value:?}"), None)),
+            ("sasl.pasword", _) => Some(problem(name, "no such property".into(), Some("sasl.password"))),
             ("ssl.key.password", _) => Some(problem(name, format!("invalid value {value:?}"), None)),
             _ => None,
         })
