@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use migration::config::{Context, Typed, is_secret_property};
+use migration::config::{ConfigErrors, Context, Typed};
 use migration::{Exit, Job};
 
 use crate::args::JobArgs;
@@ -13,15 +13,15 @@ pub fn load(args: &JobArgs) -> Result<Job, CliError> {
     let shown = args.config.display().to_string();
     let text = std::fs::read_to_string(&args.config).map_err(|error| missing(&shown, &error))?;
     let file = std::path::absolute(&args.config).map_err(|error| missing(&shown, &error))?;
-    let mut typed = Typed::parse(&text, &shown).map_err(|errors| CliError::new(errors.exit(), errors))?;
-    override_keys(&mut typed, args)?;
+    let mut typed = Typed::parse(&text, &shown).map_err(wrong)?;
+    override_keys(&mut typed, args);
     let context = Context {
         config_dir: file.parent().unwrap_or(Path::new("/")),
         env: &|name| std::env::var(name).ok(),
         read_secret_file: &|path| std::fs::read_to_string(path),
-        check_properties: &kafka::options::check_properties,
+        check_properties: &kafka::check_properties,
     };
-    let mut job = typed.mean(&context).map_err(|errors| CliError::new(errors.exit(), errors))?;
+    let mut job = typed.mean(&context).map_err(wrong)?;
     if let Some(limit) = args.limit {
         job.name = format!("{}.limit-{limit}", job.name);
         job.record_limit = Some(limit.get());
@@ -34,64 +34,47 @@ fn missing(path: &str, error: &std::io::Error) -> CliError {
         .hint("name it with -c FILE, or make one with `shardlift init --from 'data/*.jsonl'`")
 }
 
-fn override_keys(typed: &mut Typed, args: &JobArgs) -> Result<(), CliError> {
-    // In this order, so that a flag of its own beats the general --set.
+fn wrong(errors: ConfigErrors) -> CliError {
+    CliError::new(errors.exit(), errors)
+}
+
+/// The environment first, then the flags; in each, the general `--set` and `-X` before the flags of their own.
+fn override_keys(typed: &mut Typed, args: &JobArgs) {
     for pair in lines_of("SHARDLIFT_SET") {
-        let (path, value) = split(&pair, "SHARDLIFT_SET", "shards.target_size=64MiB")?;
-        typed.set(path, value, "SHARDLIFT_SET");
-    }
-    for pair in &args.set {
-        let (path, value) = split(pair, "--set", "shards.target_size=64MiB")?;
-        typed.set(path, value, "--set");
+        typed.set_assignment(&pair, "SHARDLIFT_SET");
     }
     for pair in lines_of("SHARDLIFT_PROPERTIES") {
-        set_property(typed, &pair, "SHARDLIFT_PROPERTIES")?;
+        typed.set_property(&pair, "SHARDLIFT_PROPERTIES");
+    }
+    let own = [
+        ("kafka.brokers", "--brokers", "SHARDLIFT_BROKERS", Some(args.brokers.join(",")).filter(|b| !b.is_empty())),
+        ("kafka.topic", "--topic", "SHARDLIFT_TOPIC", args.topic.clone()),
+        ("workers.count", "--workers", "SHARDLIFT_WORKERS", args.workers.clone()),
+    ];
+    // clap gives the flag's value, else the variable's.
+    let own = own.map(|(path, flag, variable, value)| {
+        let from_variable = value.is_some() && std::env::var(variable).ok() == value;
+        (path, if from_variable { variable } else { flag }, from_variable, value)
+    });
+    let mut set_own = |typed: &mut Typed, wanted: bool| {
+        for (path, origin, from_variable, value) in &own {
+            if let Some(value) = value.as_ref().filter(|_| *from_variable == wanted) {
+                typed.set_text(path, value, origin);
+            }
+        }
+    };
+    set_own(typed, true);
+    for pair in &args.set {
+        typed.set_assignment(pair, "--set");
     }
     for pair in &args.properties {
-        set_property(typed, pair, "-X")?;
+        typed.set_property(pair, "-X");
     }
-    match args.brokers.as_slice() {
-        [] => {}
-        [one] if one == "embedded" => typed.set("kafka.brokers", &quoted(one), "--brokers"),
-        several => typed.set("kafka.brokers", &toml_list(several), "--brokers"),
-    }
-    if let Some(topic) = &args.topic {
-        typed.set("kafka.topic", &quoted(topic), "--topic");
-    }
-    if let Some(workers) = &args.workers {
-        typed.set("workers.count", workers, "--workers");
-    }
-    Ok(())
+    set_own(typed, false);
 }
 
 /// A list in a variable: one entry a line, because values may hold commas.
 fn lines_of(variable: &str) -> Vec<String> {
     let text = std::env::var(variable).unwrap_or_default();
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
-}
-
-fn split<'a>(pair: &'a str, flag: &str, example: &str) -> Result<(&'a str, &'a str), CliError> {
-    pair.split_once('=')
-        .map(|(name, value)| (name.trim(), value.trim()))
-        .filter(|(name, _)| !name.is_empty())
-        .ok_or_else(|| CliError::new(Exit::Usage, format!("{flag} {pair}: expected NAME=VALUE, such as {flag} {example}")))
-}
-
-fn set_property(typed: &mut Typed, pair: &str, flag: &str) -> Result<(), CliError> {
-    let (name, value) = split(pair, flag, "compression.type=lz4")?;
-    if is_secret_property(name) {
-        return Err(CliError::new(Exit::Usage, format!("{flag} {name}=…: a secret on the command line is visible to everybody on this machine"))
-            .hint(format!("write it in the config: [kafka.properties] \"{name}\" = {{ env = \"NAME\" }} or {{ file = \"path\" }}")));
-    }
-    typed.set(&format!("kafka.properties.{}", quoted(name)), &quoted(value), flag);
-    Ok(())
-}
-
-fn toml_list(values: &[String]) -> String {
-    format!("[{}]", values.iter().map(|v| quoted(v)).collect::<Vec<_>>().join(", "))
-}
-
-/// A TOML basic string.
-fn quoted(value: &str) -> String {
-    toml::Value::String(value.to_owned()).to_string()
 }

@@ -20,6 +20,9 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The longest wait in the client without a look at control pipe and heartbeat.
 const POLL: Duration = Duration::from_millis(50);
 
+/// How long one question for metadata may take before the worker says that it is alive and asks again.
+const METADATA_TURN: Duration = Duration::from_secs(5);
+
 /// Who listens to a worker.
 pub trait Port {
     /// Takes an event.
@@ -83,7 +86,7 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> 
         send_log(port)?;
         if now >= heartbeat_due {
             let mut progress = worker.progress(now);
-            progress.peak_memory_bytes = process::usage::peak_memory_bytes();
+            progress.peak_memory_bytes = peak_memory();
             port.send(WorkerEvent::Progress(progress))?;
             heartbeat_due = now + HEARTBEAT;
         }
@@ -103,7 +106,7 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> 
         }
     }
     let mut finished = worker.finish()?;
-    finished.peak_memory_bytes = process::usage::peak_memory_bytes();
+    finished.peak_memory_bytes = peak_memory();
     send_log(port)?;
     Ok(finished)
 }
@@ -137,22 +140,26 @@ fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Res
 }
 
 /// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its supervisor;
-/// when none comes the attempt ends as unreachable, which never counts as a death.
+/// when none comes for `give_up_after`, the job gives up.
 fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Result<Producer, Ended> {
-    let options = ProducerOptions::new(&context.job, attempt.shard, context.max_message_bytes);
-    let mut producer = Producer::create(&options)?;
+    let job = &context.job;
+    let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.max_message_bytes);
+    options.metadata_timeout = METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after);
+    let waiting_since = Instant::now();
     loop {
-        let control = port.control()?;
-        if producer.connect(Duration::from_secs(1))? {
-            return Ok(producer);
-        }
+        let failure = match Producer::create(&options) {
+            Err(failure) if failure.kind == FailureKind::Unreachable => failure,
+            result => return result.map_err(Ended::Failed),
+        };
         send_log(port)?;
         port.send(WorkerEvent::Progress(migration::Progress { position: attempt.from, ..Default::default() }))?;
-        let waited = attempt.started.elapsed();
-        if control.drain || waited >= context.job.kafka.give_up_after {
-            let waited = units::show_duration(waited);
-            let kind = if control.drain { FailureKind::Unreachable } else { FailureKind::GaveUp };
-            return Err(Failure::new(kind, format!("no broker answered for {waited}")).into());
+        if port.control()?.drain {
+            return Err(failure.into());
+        }
+        if waiting_since.elapsed() >= job.kafka.give_up_after {
+            let waited = units::show_duration(waiting_since.elapsed());
+            let message = format!("no broker answered for {waited} (kafka.give_up_after): {}", failure.message);
+            return Err(Failure::new(FailureKind::GaveUp, message).into());
         }
     }
 }
@@ -162,4 +169,9 @@ fn send_log(port: &mut dyn Port) -> Result<(), Ended> {
         port.send(WorkerEvent::Log { level, text })?;
     }
     Ok(())
+}
+
+fn peak_memory() -> u64 {
+    // Without /proc there is no figure, which is no reason to stop.
+    process::own_memory().map_or(0, |memory| memory.peak_bytes)
 }

@@ -140,5 +140,5 @@ impl Bars {
 
 /// Columns of the terminal behind stderr.
 fn console_width() -> u16 {
-    process::terminal::columns(std::io::stderr()).unwrap_or(80)
+    console::Term::stderr().size_checked().map_or(80, |(_, columns)| columns)
 }

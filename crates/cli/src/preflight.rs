@@ -1,0 +1,36 @@
+//! Checks before any record moves, in a helper process: the supervisor has no Kafka client.
+
+use std::time::Duration;
+
+use kafka::{Preflight, PreflightProblem, PreflightProblemKind};
+use migration::{Exit, Job};
+
+use crate::error::CliError;
+use crate::helper;
+
+/// How long a first run waits for a broker: a wrong address should not take minutes to notice.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Asks cluster and topic. A job that has begun waits for its brokers as long as its workers would, and can be run again later;
+/// a first run is refused sooner.
+pub fn preflight(job: &Job, begun: bool) -> Result<Preflight, CliError> {
+    let timeout = if begun { job.kafka.give_up_after } else { FIRST_TIMEOUT.min(job.kafka.give_up_after) };
+    helper::ask("shardlift check", || kafka::preflight(job, timeout).map_err(|problem| explain(problem, begun)))
+}
+
+fn explain(problem: PreflightProblem, begun: bool) -> CliError {
+    match problem.kind {
+        PreflightProblemKind::Unreachable if begun => {
+            CliError::new(Exit::Stopped, problem).hint("the state is as it was; run again when the brokers answer")
+        }
+        PreflightProblemKind::Unreachable => {
+            CliError::new(Exit::Preflight, problem).hint("check kafka.brokers (or -b), the network, and security.protocol")
+        }
+        PreflightProblemKind::NoTopic => {
+            CliError::new(Exit::Preflight, problem).hint("shardlift never creates a topic: create it with the partitions that you want")
+        }
+        PreflightProblemKind::NotAuthorised | PreflightProblemKind::BadConfig | PreflightProblemKind::Other => {
+            CliError::new(Exit::Preflight, problem)
+        }
+    }
+}
