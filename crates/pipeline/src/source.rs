@@ -41,7 +41,8 @@ impl Line {
 /// Reads one shard from a position to its end.
 pub trait ShardReader {
     /// Replaces `into` by the lines of the next block. False: the shard is at its end and `into` is empty. All lines of one call
-    /// belong to one segment. A block without a complete line is never returned.
+    /// belong to one segment. A block without a complete line is never returned; true without a block and lines means that the
+    /// reader is still on its way to where it was opened (a compressed stream can't be entered in its middle): call again.
     fn next(&mut self, pool: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError>;
 
     /// Checks once more, at the end of the shard, that no object changed since the plan.

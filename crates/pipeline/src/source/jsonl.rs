@@ -1,1 +1,40 @@
-//! (being written)
+//! JSON lines in files: plain, gzip or zstd.
+//!
+//! Responsible for: which files the patterns mean ([`list`](self)), what proves that a file did not change, cutting the dataset
+//! into shards without a pass over it, and reading a shard's lines from any position that a line of it ends at. Not responsible
+//! for what a line means: nothing here parses JSON.
+//!
+//! A line ends with `\n`; one `\r` before it belongs to the end. The last line of a file may lack its end, and then keeps a
+//! `\r`. A byte order mark is skipped at byte 0 of a file (of the decompressed stream), nowhere else. Files are read, never
+//! mapped: a file that shrinks is an error, not a signal.
+
+mod list;
+mod object;
+mod open;
+mod sample;
+mod split;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use object::unchanged;
+pub use open::open;
+pub use split::plan;
+
+use std::path::Path;
+
+use crate::SourceError;
+
+/// What to do about a file that is not as planned.
+const NOT_AS_PLANNED: &str =
+    "a plan is frozen when its job first runs: put the file back as it was, or start over with --restart";
+
+/// An error about one file.
+fn fail(path: &Path, what: impl std::fmt::Display) -> SourceError {
+    SourceError(format!("{}: {what}", path.display()))
+}
+
+/// An error about a file that is not as planned.
+fn changed(path: &Path, what: impl std::fmt::Display) -> SourceError {
+    SourceError(format!("{}: {what}; {NOT_AS_PLANNED}", path.display()))
+}

@@ -1,0 +1,120 @@
+//! What a file is, and what proves that it did not change.
+
+use std::fs::{File, Metadata};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use migration::job::JsonlSource;
+use migration::{Compression, Plan, SourceObject};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{changed, fail, list, sample};
+use crate::SourceError;
+
+/// How much of a file's head and tail its fingerprint covers.
+pub(super) const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// A file as planning sees it.
+pub(super) struct Seen {
+    pub(super) object: SourceObject,
+    /// Lines per stored byte, judged by a few samples; all of a small file.
+    pub(super) density: f64,
+}
+
+/// Looks at a file: its facts, and a guess at how many lines it has.
+pub(super) fn look(path: &Path) -> Result<Seen, SourceError> {
+    let (mut file, object, head_and_tail) = read_facts(path)?;
+    let density = sample::density(&mut file, &object, &head_and_tail).map_err(|e| unreadable(path, e))?;
+    Ok(Seen { object, density })
+}
+
+/// Compares the files that the source's patterns mean now with the plan's, by name, size, modification time and fingerprint.
+///
+/// `record_limit` is the job's: with one, files after those of the plan do not matter.
+pub fn unchanged(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> Result<(), SourceError> {
+    for object in &plan.objects {
+        let meta = std::fs::metadata(&object.path).map_err(|e| {
+            changed(&object.path, format_args!("was {} bytes long when planned and is gone: {e}", object.bytes))
+        })?;
+        check(object, &meta)?;
+        let (_, now, _) = read_facts(&object.path)?;
+        if now.fingerprint != object.fingerprint {
+            return Err(changed(&object.path, "has the planned size and time, but other bytes (first or last 64 KiB)"));
+        }
+    }
+    same_files(plan, &list::files(&source.paths)?, record_limit.is_some())
+}
+
+fn same_files(plan: &Plan, files: &[PathBuf], limited: bool) -> Result<(), SourceError> {
+    let planned = plan.objects.iter().map(|object| &object.path);
+    for (path, now) in planned.clone().zip(files) {
+        if path != now {
+            return Err(if planned.clone().any(|other| other == now) {
+                changed(path, "is no longer among the source's files at its place")
+            } else {
+                changed(now, "matches the source's paths now and did not when planned")
+            });
+        }
+    }
+    match (plan.objects.get(files.len()), files.get(plan.objects.len())) {
+        (Some(object), _) => Err(changed(&object.path, "no longer matches the source's paths")),
+        (None, Some(path)) if !limited => Err(changed(path, "matches the source's paths now and did not when planned")),
+        _ => Ok(()),
+    }
+}
+
+/// Compares what the file system says with the plan.
+pub(super) fn check(object: &SourceObject, meta: &Metadata) -> Result<(), SourceError> {
+    let (now, planned) = (meta.len(), object.bytes);
+    if now != planned {
+        let how = if now < planned { "shorter" } else { "longer" };
+        return Err(changed(&object.path, format_args!("is {how} than planned: {now} bytes instead of {planned}")));
+    }
+    if modified_ns(meta) != object.modified_ns {
+        return Err(changed(&object.path, "was modified or replaced since the plan (its modification time differs)"));
+    }
+    Ok(())
+}
+
+pub(super) fn unreadable(path: &Path, error: std::io::Error) -> SourceError {
+    fail(path, format_args!("can't be read: {error}"))
+}
+
+/// The open file, its facts, and the bytes that the fingerprint covers.
+fn read_facts(path: &Path) -> Result<(File, SourceObject, Vec<u8>), SourceError> {
+    let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
+    let meta = file.metadata().map_err(|e| unreadable(path, e))?;
+    let bytes = meta.len();
+    let mut covered = Vec::new();
+    let ends = [(0, SAMPLE_BYTES), (bytes.saturating_sub(SAMPLE_BYTES).max(SAMPLE_BYTES), SAMPLE_BYTES)];
+    let read = ends.into_iter().try_for_each(|(start, len)| read_at(&mut file, start, len, &mut covered));
+    read.map_err(|e| unreadable(path, e))?;
+    let object = SourceObject {
+        path: path.to_owned(),
+        bytes,
+        modified_ns: modified_ns(&meta),
+        fingerprint: xxh3_128(&covered),
+        compression: compression(&covered),
+    };
+    Ok((file, object, covered))
+}
+
+/// Appends up to `len` bytes from `start`; fewer at the file's end.
+pub(super) fn read_at(file: &mut File, start: u64, len: u64, into: &mut Vec<u8>) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(start))?;
+    file.take(len).read_to_end(into).map(drop)
+}
+
+fn modified_ns(meta: &Metadata) -> i64 {
+    meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
+}
+
+/// By the first bytes. A zstd stream may begin with a skippable frame, as parallel compressors write it.
+fn compression(head: &[u8]) -> Compression {
+    match head {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::None,
+    }
+}

@@ -1,0 +1,216 @@
+//! Cuts a dataset into shards.
+//!
+//! Plain files are cut near even places, each moved forward to the next line's start; only the bytes from there to the line end
+//! are read. A line longer than a shard makes a larger shard. Compressed files can't be cut. Files below the target size are
+//! packed together, in source order.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
+use migration::{Compression, Plan, Position, Segment, Shard, ShardId, SourceObject};
+
+use super::object::{self, Seen, read_at};
+use super::{list, open};
+use crate::{BlockPool, Lines, SourceError, source::is_blank};
+
+/// Bounds of an automatic shard size.
+const LARGEST: u64 = 256 << 20;
+const SMALLEST: u64 = 32 << 20;
+/// With a flush after each record a shard of 64 KiB lasts as long as one of many MiB else.
+const SMALLEST_BY_RECORD: u64 = 64 << 10;
+/// How many shards for each worker, so that the last ones end together.
+const SHARDS_PER_WORKER: u64 = 4;
+/// What planning may hold of a file when it counts lines.
+const COUNT_BYTES: usize = 4 << 20;
+
+/// Plans the shards of a source. Ids follow the order in which shards are handed out.
+///
+/// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves only the
+/// first so many non-blank lines in source order, for which all of them are read once.
+pub fn plan(
+    source: &JsonlSource,
+    rules: &ShardRules,
+    flush: FlushPolicy,
+    workers: u32,
+    record_limit: Option<u64>,
+) -> Result<Plan, SourceError> {
+    let files = list::files(&source.paths)?;
+    let extents = match record_limit {
+        Some(limit) => first_records(&files, limit, source.max_line)?,
+        None => files.iter().map(|path| Ok(Extent::whole(object::look(path)?))).collect::<Result<_, SourceError>>()?,
+    };
+    let total = extents.iter().map(|extent| extent.bytes).sum();
+    let target = rules.target_size.unwrap_or_else(|| auto_size(total, workers, flush)).max(1);
+    let mut shards = cut(&extents, target)?;
+    if rules.order == ShardOrder::LargestFirst {
+        shards.sort_by_key(|shard| std::cmp::Reverse(shard.bytes));
+    }
+    for (id, shard) in (0..).zip(&mut shards) {
+        shard.id = ShardId(id);
+    }
+    Ok(Plan { objects: extents.into_iter().map(|extent| extent.object).collect(), shards })
+}
+
+/// What is taken of one file, from its start on.
+struct Extent {
+    object: SourceObject,
+    /// Stored bytes that are taken; of a compressed file always all.
+    bytes: u64,
+    /// One past the last place.
+    end: u64,
+    /// Records per stored byte.
+    density: f64,
+}
+
+impl Extent {
+    fn whole(seen: Seen) -> Extent {
+        let end = match seen.object.compression {
+            Compression::None => seen.object.bytes,
+            Compression::Gzip | Compression::Zstd => Segment::WHOLE,
+        };
+        Extent { bytes: seen.object.bytes, end, density: seen.density, object: seen.object }
+    }
+}
+
+fn auto_size(total: u64, workers: u32, flush: FlushPolicy) -> u64 {
+    let workers = u64::from(workers.max(1));
+    let smallest = match flush {
+        FlushPolicy::Record => SMALLEST_BY_RECORD,
+        FlushPolicy::Chunk => SMALLEST,
+    };
+    let wished = (total / (SHARDS_PER_WORKER * workers)).clamp(smallest, LARGEST);
+    wished.min(total / workers)
+}
+
+fn cut(extents: &[Extent], target: u64) -> Result<Vec<Shard>, SourceError> {
+    let mut shards = Vec::new();
+    let mut packed = Packed::default();
+    for (index, extent) in (0..).zip(extents).filter(|(_, extent)| extent.bytes > 0) {
+        let fits = packed.bytes + extent.bytes <= target;
+        if !fits {
+            packed.close(&mut shards);
+        }
+        if extent.object.compression != Compression::None || extent.bytes <= target {
+            packed.add(Segment { object: index, start: 0, end: extent.end }, extent.bytes, extent.density);
+            continue;
+        }
+        let starts = line_starts(extent, target)?;
+        let ends = starts[1..].iter().chain([&extent.end]);
+        for (&start, &end) in starts.iter().zip(ends) {
+            packed.add(Segment { object: index, start, end }, end - start, extent.density);
+            packed.close(&mut shards);
+        }
+    }
+    packed.close(&mut shards);
+    Ok(shards)
+}
+
+/// A shard that may still grow.
+#[derive(Default)]
+struct Packed {
+    segments: Vec<Segment>,
+    bytes: u64,
+    records: f64,
+}
+
+impl Packed {
+    fn add(&mut self, segment: Segment, bytes: u64, density: f64) {
+        self.segments.push(segment);
+        self.bytes += bytes;
+        self.records += bytes as f64 * density;
+    }
+
+    fn close(&mut self, shards: &mut Vec<Shard>) {
+        let Packed { segments, bytes, records } = std::mem::take(self);
+        if !segments.is_empty() {
+            shards.push(Shard { id: ShardId(0), segments, bytes, records_estimate: (records.round() as u64).max(1) });
+        }
+    }
+}
+
+/// Where the pieces of a plain file start: 0, then places where a line starts, as evenly as lines allow.
+fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
+    let path = &extent.object.path;
+    let mut file = File::open(path).map_err(|e| object::unreadable(path, e))?;
+    let pieces = extent.bytes.div_ceil(target);
+    let mut starts = vec![0];
+    let mut reached = 0;
+    for piece in 1..pieces {
+        let wished = (u128::from(extent.bytes) * u128::from(piece) / u128::from(pieces)) as u64;
+        // A long line may have swallowed this cut already.
+        if wished <= reached {
+            continue;
+        }
+        match next_line(&mut file, path, wished)? {
+            Some(start) if start < extent.bytes => starts.push(start),
+            _ => break,
+        }
+        reached = starts[starts.len() - 1];
+    }
+    Ok(starts)
+}
+
+/// The first place from `from` (above 0) on where a line starts; `None` when no line end follows.
+fn next_line(file: &mut File, path: &Path, from: u64) -> Result<Option<u64>, SourceError> {
+    let mut at = from - 1;
+    let mut step = 4 << 10;
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        read_at(file, at, step, &mut piece).map_err(|e| object::unreadable(path, e))?;
+        if let Some(newline) = memchr::memchr(b'\n', &piece) {
+            return Ok(Some(at + newline as u64 + 1));
+        }
+        if (piece.len() as u64) < step {
+            return Ok(None);
+        }
+        at += step;
+        step = (2 * step).min(1 << 20);
+    }
+}
+
+/// The prefix of the dataset that holds the first `limit` non-blank lines; files after it are not looked at.
+fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<Vec<Extent>, SourceError> {
+    let mut extents = Vec::new();
+    let mut left = limit;
+    for path in files {
+        if left == 0 {
+            break;
+        }
+        let mut extent = Extent::whole(object::look(path)?);
+        let (records, end) = count(&extent, left, max_line)?;
+        if let Some(end) = end {
+            extent.end = end;
+            if extent.object.compression == Compression::None {
+                extent.bytes = end;
+            }
+        }
+        extent.density = records as f64 / extent.bytes.max(1) as f64;
+        left -= records;
+        extents.push(extent);
+    }
+    Ok(extents)
+}
+
+/// Counts the non-blank lines of a file up to `limit`; with the place after the last one when the limit is reached.
+fn count(extent: &Extent, limit: u64, max_line: u64) -> Result<(u64, Option<u64>), SourceError> {
+    let segment = Segment { object: 0, start: 0, end: extent.end };
+    let mut reader = open::reader(vec![(extent.object.clone(), segment)], Position::default(), max_line)?;
+    let mut pool = BlockPool::new(COUNT_BYTES);
+    let mut lines = Lines::default();
+    let mut records = 0;
+    while reader.next(&mut pool, &mut lines)? {
+        let Some(block) = &lines.block else { continue };
+        for line in &lines.lines {
+            let bytes = &block.bytes[line.start as usize..][..line.len as usize];
+            if line.too_long() || !is_blank(bytes) {
+                records += 1;
+                if records == limit {
+                    return Ok((records, Some(line.end_place)));
+                }
+            }
+        }
+    }
+    Ok((records, None))
+}

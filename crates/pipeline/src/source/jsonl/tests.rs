@@ -1,0 +1,146 @@
+//! Files made for a test, read through the public functions and compared with a naive reading of the same bytes.
+
+mod changes;
+mod planning;
+mod reading;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
+use migration::{Plan, Position, ShardId};
+
+use super::{open, plan};
+use crate::{BlockPool, Lines, ShardReader, SourceError};
+
+const MAX_LINE: u64 = 4 << 20;
+
+/// A folder that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("shardlift-jsonl-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn source(&self, patterns: &[&str]) -> JsonlSource {
+        let paths = patterns.iter().map(|p| self.0.join(p).to_str().unwrap().to_owned()).collect();
+        JsonlSource { paths, max_line: MAX_LINE }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn by_size(target_size: u64) -> ShardRules {
+    ShardRules { target_size: Some(target_size), order: ShardOrder::Source }
+}
+
+fn planned(source: &JsonlSource, target: u64, limit: Option<u64>) -> Plan {
+    plan(source, &by_size(target), FlushPolicy::Chunk, 1, limit).unwrap()
+}
+
+/// A line as it was read: what the block holds, its whole length, and where a position stands after it.
+#[derive(Clone, Debug, PartialEq)]
+struct Read {
+    kept: Vec<u8>,
+    whole: u64,
+    after: Position,
+}
+
+/// Reads a shard from a position to its end, with as little memory as a pool allows.
+fn read(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Vec<Read>, SourceError> {
+    let mut reader = open(plan, shard, from, max_line)?;
+    let lines = drain(reader.as_mut(), from)?;
+    reader.unchanged()?;
+    Ok(lines)
+}
+
+fn drain(reader: &mut dyn ShardReader, from: Position) -> Result<Vec<Read>, SourceError> {
+    let mut pool = BlockPool::new(0);
+    let (mut lines, mut all, mut after) = (Lines::default(), Vec::new(), from);
+    while reader.next(&mut pool, &mut lines)? {
+        let Some(block) = &lines.block else { continue };
+        assert!(!lines.lines.is_empty());
+        for line in &lines.lines {
+            after = Position { segment: block.segment, place: line.end_place, records: after.records + 1 };
+            let kept = block.bytes[line.start as usize..][..line.len as usize].to_vec();
+            assert_eq!(line.too_long(), kept.len() as u64 != line.whole);
+            all.push(Read { kept, whole: line.whole, after });
+        }
+    }
+    assert!(!reader.next(&mut pool, &mut lines)?, "the end stays the end");
+    Ok(all)
+}
+
+/// All shards one after another.
+fn read_all(plan: &Plan, max_line: u64) -> Result<Vec<Read>, SourceError> {
+    let mut all = Vec::new();
+    for shard in &plan.shards {
+        all.extend(read(plan, shard.id, shard.start(), max_line)?);
+    }
+    Ok(all)
+}
+
+/// What the rules make of a file's bytes: (kept bytes, whole length, place after the line).
+fn naive(bytes: &[u8], max_line: u64) -> Vec<(Vec<u8>, u64, u64)> {
+    let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let mut lines = Vec::new();
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let (mut line, next) = match rest.iter().position(|&b| b == b'\n') {
+            Some(end) => (rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]), at + end + 1),
+            None => (rest, bytes.len()),
+        };
+        let whole = line.len() as u64;
+        if whole > max_line {
+            line = &line[..(64 << 10).min(max_line as usize)];
+        }
+        lines.push((line.to_vec(), whole, next as u64));
+        at = next;
+    }
+    lines
+}
+
+fn strip(lines: &[Read]) -> Vec<(Vec<u8>, u64, u64)> {
+    lines.iter().map(|line| (line.kept.clone(), line.whole, line.after.place)).collect()
+}
+
+fn kept(lines: &[Read]) -> Vec<Vec<u8>> {
+    lines.iter().map(|line| line.kept.clone()).collect()
+}
+
+/// One gzip member for each piece.
+fn gzip<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for piece in pieces {
+        let mut encoder = flate2::write::GzEncoder::new(&mut packed, flate2::Compression::fast());
+        encoder.write_all(piece).unwrap();
+        encoder.finish().unwrap();
+    }
+    packed
+}
+
+/// One zstd frame for each piece.
+fn zstd<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    pieces.into_iter().flat_map(|piece| ::zstd::encode_all(piece, 1).unwrap()).collect()
+}
+
+fn said(result: Result<impl Sized, SourceError>, path: &Path, words: &str) {
+    let text = result.err().expect("an error").0;
+    assert!(text.contains(path.to_str().unwrap()) && text.contains(words), "`{text}` does not say `{words}`");
+}

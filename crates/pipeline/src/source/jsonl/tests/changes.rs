@@ -1,0 +1,95 @@
+//! A file that is not what was planned.
+
+use super::super::unchanged;
+use super::*;
+
+/// A file of 300 kB and its plan of several shards.
+fn setup() -> (Folder, PathBuf, JsonlSource, Plan) {
+    let folder = Folder::new();
+    let path = folder.write("a.jsonl", b"{\"n\":1234567}\n".repeat(20_000));
+    folder.write("b.jsonl", "{}\n");
+    let source = folder.source(&["*.jsonl"]);
+    let plan = planned(&source, 100_000, None);
+    (folder, path, source, plan)
+}
+
+fn edit(path: &Path) -> std::fs::File {
+    std::fs::File::options().read(true).write(true).open(path).unwrap()
+}
+
+#[test]
+fn each_change_is_named_when_a_job_continues() {
+    let (folder, path, source, plan) = setup();
+    unchanged(&plan, &source, None).unwrap();
+    let modified = edit(&path).metadata().unwrap().modified().unwrap();
+    let original = std::fs::read(&path).unwrap();
+
+    edit(&path).set_len(original.len() as u64 - 1).unwrap();
+    said(unchanged(&plan, &source, None), &path, "is shorter than planned: 279999 bytes instead of 280000");
+    std::fs::write(&path, [&original[..], b"x"].concat()).unwrap();
+    said(unchanged(&plan, &source, None), &path, "is longer than planned");
+    std::fs::write(&path, &original).unwrap();
+    edit(&path).set_modified(modified + std::time::Duration::from_nanos(1)).unwrap();
+    said(unchanged(&plan, &source, None), &path, "modification time differs");
+
+    // Replaced with the same size and time, once at each end.
+    for at in [0, original.len() - 2] {
+        let mut other = original.clone();
+        other[at] = b'!';
+        std::fs::write(&path, other).unwrap();
+        edit(&path).set_modified(modified).unwrap();
+        said(unchanged(&plan, &source, None), &path, "other bytes");
+    }
+    std::fs::write(&path, &original).unwrap();
+    edit(&path).set_modified(modified).unwrap();
+    unchanged(&plan, &source, None).unwrap();
+
+    let new = folder.write("aa.jsonl", "{}\n");
+    said(unchanged(&plan, &source, None), &new, "did not when planned");
+    std::fs::remove_file(&new).unwrap();
+    let last = folder.write("z.jsonl", "{}\n");
+    said(unchanged(&plan, &source, None), &last, "did not when planned");
+    unchanged(&plan, &source, Some(20_001)).unwrap();
+    std::fs::remove_file(&last).unwrap();
+
+    let narrower = folder.source(&["a.jsonl"]);
+    said(unchanged(&plan, &narrower, None), &folder.0.join("b.jsonl"), "no longer matches");
+    let reordered = folder.source(&["b.jsonl", "a.jsonl"]);
+    said(unchanged(&plan, &reordered, None), &path, "no longer among the source's files at its place");
+    std::fs::remove_file(&path).unwrap();
+    said(unchanged(&plan, &source, None), &path, "is gone");
+}
+
+#[test]
+fn a_changed_file_is_not_opened() {
+    let (_folder, path, _source, plan) = setup();
+    edit(&path).set_len(279_999).unwrap();
+    said(read(&plan, ShardId(0), Position::default(), MAX_LINE), &path, "is shorter than planned");
+    std::fs::remove_file(&path).unwrap();
+    said(read(&plan, ShardId(0), Position::default(), MAX_LINE), &path, "can't be read");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("instead of", |path| edit(path).set_len(50_000).unwrap()),
+        ("is longer", |path| edit(path).set_len(300_000).unwrap()),
+        ("modification time differs", |path| edit(path).set_modified(std::time::UNIX_EPOCH).unwrap()),
+        ("modification time differs", |path| {
+            let bytes = std::fs::read(path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            std::fs::write(path, bytes).unwrap();
+            edit(path).set_modified(std::time::UNIX_EPOCH).unwrap();
+        }),
+    ];
+    for (words, change) in changes {
+        let (_folder, path, _source, plan) = setup();
+        let mut reader = open(&plan, ShardId(0), Position::default(), MAX_LINE).unwrap();
+        let (mut pool, mut lines) = (BlockPool::new(0), Lines::default());
+        assert!(reader.next(&mut pool, &mut lines).unwrap());
+        change(&path);
+        let end = drain(reader.as_mut(), Position::default()).and_then(|_| reader.unchanged());
+        said(end, &path, words);
+    }
+}

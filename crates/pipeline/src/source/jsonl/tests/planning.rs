@@ -1,0 +1,142 @@
+//! Which files, which cuts, which sizes.
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.objects.iter().map(|object| object.path.file_name().unwrap().to_str().unwrap()).collect()
+}
+
+#[test]
+fn files_are_in_the_order_of_patterns_and_names() {
+    let folder = Folder::new();
+    for name in ["b.jsonl", "a.jsonl", "z.json", ".hidden.jsonl", "[x].jsonl"] {
+        folder.write(name, "{}\n");
+    }
+    std::os::unix::fs::symlink(folder.0.join("a.jsonl"), folder.0.join("link.jsonl")).unwrap();
+    let plan = planned(&folder.source(&["z.*", "*.jsonl", "a.jsonl", "./b.jsonl"]), MIB, None);
+    assert_eq!(names(&plan)[..4], ["z.json", "[x].jsonl", "a.jsonl", "b.jsonl"]);
+    assert_eq!(plan.objects.len(), 4, "each file once, the hidden one not");
+    assert_eq!(names(&planned(&folder.source(&["[x].jsonl"]), MIB, None)), ["[x].jsonl"]);
+}
+
+#[test]
+fn patterns_that_mean_no_file_are_errors() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", "{}\n");
+    std::fs::create_dir(folder.0.join("sub.jsonl")).unwrap();
+    let error = |patterns: &[&str]| plan(&folder.source(patterns), &by_size(1), FlushPolicy::Chunk, 1, None);
+    said(error(&["a.jsonl", "none-*.jsonl"]), &folder.0.join("none-*.jsonl"), "no file matches");
+    said(error(&["none.jsonl"]), &folder.0.join("none.jsonl"), "no file matches");
+    said(error(&["*.jsonl"]), &folder.0.join("sub.jsonl"), "is a folder");
+    said(error(&["a**b/x"]), &folder.0.join("a**b/x"), "is not a file pattern");
+    let device = JsonlSource { paths: vec!["/dev/null".to_owned()], max_line: 1 };
+    said(plan(&device, &by_size(1), FlushPolicy::Chunk, 1, None), Path::new("/dev/null"), "not a regular file");
+}
+
+#[test]
+fn a_large_file_is_cut_evenly_at_line_starts() {
+    let folder = Folder::new();
+    let bytes = b"{\"n\":123456}\n".repeat(10_000);
+    folder.write("a.jsonl", &bytes);
+    let plan = planned(&folder.source(&["a.jsonl"]), 30_000, None);
+    assert_eq!(plan.shards.len(), 5);
+    let mut end = 0;
+    for (index, shard) in plan.shards.iter().enumerate() {
+        let [segment] = &shard.segments[..] else { panic!("one segment") };
+        assert_eq!((shard.id, segment.start), (ShardId(index as u32), end));
+        assert!(segment.start % 13 == 0 && shard.bytes.abs_diff(26_000) <= 13);
+        assert_eq!(shard.bytes, segment.end - segment.start);
+        assert!(shard.records_estimate.abs_diff(2000) <= 2, "{}", shard.records_estimate);
+        end = segment.end;
+    }
+    assert_eq!(end, bytes.len() as u64);
+}
+
+#[test]
+fn a_line_longer_than_the_target_makes_a_larger_shard() {
+    let folder = Folder::new();
+    let bytes = [&b"a\n".repeat(50)[..], &[b'x'; 10_000], b"\n", &b"b\n".repeat(50)].concat();
+    folder.write("a.jsonl", &bytes);
+    let plan = planned(&folder.source(&["a.jsonl"]), 100, None);
+    assert!(plan.shards.iter().any(|shard| shard.bytes >= 10_000));
+    assert!(plan.shards.len() <= 4);
+    assert_eq!(strip(&read_all(&plan, MAX_LINE).unwrap()), naive(&bytes, MAX_LINE));
+}
+
+#[test]
+fn small_files_are_packed_and_compressed_ones_stay_whole() {
+    let folder = Folder::new();
+    for number in 0..10 {
+        folder.write(&format!("{number}.jsonl"), b"12345678\n\n");
+    }
+    let packed = gzip([&b"x\n".repeat(100)[..]]);
+    folder.write("c.gz", &packed);
+    let plan = planned(&folder.source(&["*.jsonl", "c.gz"]), 35, None);
+    let segments: Vec<_> = plan.shards.iter().map(|shard| shard.segments.len()).collect();
+    assert_eq!(segments, [3, 3, 3, 1, 1].map(|n| n));
+    assert_eq!(plan.shards[4].segments[0].end, migration::Segment::WHOLE);
+    assert_eq!(plan.shards[4].bytes, packed.len() as u64);
+    assert_eq!(plan.shards[4].records_estimate, 100);
+    assert_eq!(plan.shards[0].records_estimate, 6);
+    let order = ShardRules { target_size: Some(35), order: ShardOrder::LargestFirst };
+    let largest = super::plan(&folder.source(&["*.jsonl", "c.gz"]), &order, FlushPolicy::Chunk, 1, None).unwrap();
+    assert!(largest.shards.is_sorted_by_key(|shard| std::cmp::Reverse(shard.bytes)));
+    assert!(largest.shards.iter().zip(0..).all(|(shard, id)| shard.id == ShardId(id)));
+    assert_eq!(largest.bytes(), plan.bytes());
+}
+
+#[test]
+fn automatic_sizes() {
+    let folder = Folder::new();
+    // A hole with a line end each 4 MiB: quick to make, any size.
+    let path = folder.write("a.jsonl", "");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let auto = ShardRules { target_size: None, order: ShardOrder::Source };
+    for (mib, workers, flush, shards) in [
+        (1, 4, FlushPolicy::Chunk, 4),
+        (100, 1, FlushPolicy::Chunk, 4),
+        (100, 2, FlushPolicy::Chunk, 4),
+        (100, 16, FlushPolicy::Chunk, 16),
+        (512, 2, FlushPolicy::Chunk, 8),
+        (3072, 1, FlushPolicy::Chunk, 12),
+        (1, 4, FlushPolicy::Record, 16),
+        (1, 1, FlushPolicy::Record, 4),
+    ] {
+        let step = if mib == 1 { 1 << 10 } else { 4 * MIB };
+        file.set_len(0).unwrap();
+        file.set_len(mib * MIB).unwrap();
+        for at in 1..=mib * MIB / step {
+            std::os::unix::fs::FileExt::write_all_at(&file, b"\n", at * step - 1).unwrap();
+        }
+        let plan = super::plan(&folder.source(&["a.jsonl"]), &auto, flush, workers, None).unwrap();
+        assert_eq!(plan.shards.len(), shards, "{mib} MiB, {workers} workers, {flush:?}");
+    }
+}
+
+#[test]
+fn the_estimate_of_a_compressed_file_is_near() {
+    let folder = Folder::new();
+    let text: Vec<u8> =
+        (0..400_000u32).flat_map(|i| format!("{{\"n\":{}}}\n", i.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+    for packed in [gzip([&text[..]]), zstd([&text[..]])] {
+        folder.write("a", &packed);
+        let estimate = planned(&folder.source(&["a"]), MIB, None).records_estimate();
+        assert!((300_000..500_000).contains(&estimate), "{estimate}");
+    }
+}
+
+#[test]
+fn a_limit_reads_no_further_than_it_must() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", "1\n\n2\n");
+    folder.write("b.gz", gzip([&b"3\n4\n5\n"[..]]));
+    folder.write("c.jsonl", "6\n");
+    let source = folder.source(&["*"]);
+    let plan = planned(&source, MIB, Some(3));
+    assert_eq!(names(&plan), ["a.jsonl", "b.gz"]);
+    assert_eq!(plan.shards[0].segments.iter().map(|s| s.end).collect::<Vec<_>>(), [5, 2]);
+    assert_eq!(plan.records_estimate(), 3);
+    assert_eq!(planned(&source, MIB, Some(100)).objects.len(), 3);
+}
