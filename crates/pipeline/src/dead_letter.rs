@@ -170,11 +170,13 @@ fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    // The file's name must survive a crash as well as its contents.
-    File::open(directory)?.sync_all()?;
+    // The names of file and folder must survive a crash as well as the contents.
+    for folder in [Some(directory), directory.parent()].into_iter().flatten() {
+        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
+    }
     Ok(file)
 }
 

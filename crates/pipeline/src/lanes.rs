@@ -375,3 +375,6 @@ fn message_bytes(group: &Group, index: usize) -> usize {
 fn wrong(message: String) -> Failure {
     Failure::new(FailureKind::Retry, message)
 }
+
+#[cfg(test)]
+mod tests;

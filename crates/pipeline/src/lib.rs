@@ -5,6 +5,8 @@
 //! this runs, who listens to its events, or what Kafka client is behind a [`Sink`]: the caller steps a worker and
 //! carries its events.
 
+#![forbid(unsafe_code)]
+
 pub mod block;
 pub mod dead_letter;
 pub mod doubles;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit};
-use migration::{Chunk, Control, Failure, Finished, Position, ShardId, WorkerEvent};
+use migration::{Chunk, Control, Failure, FailureKind, Finished, Position, ShardId, WorkerEvent};
 
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
@@ -30,6 +30,8 @@ struct Rig {
     seed: u64,
     max_line: usize,
     changed: bool,
+    /// The attempt dies right before this step.
+    kill_at: Option<u64>,
     folder: PathBuf,
     topic: Option<Rc<RefCell<Topic>>>,
 }
@@ -85,6 +87,7 @@ impl Rig {
             seed: 1,
             max_line: 1 << 20,
             changed: false,
+            kill_at: None,
             folder,
             topic: None,
         }
@@ -119,6 +122,10 @@ impl Rig {
         let mut control = Control::default();
         let mut waits = None;
         for step in 0.. {
+            if self.kill_at == Some(step) {
+                attempt.end = Err(Failure::new(FailureKind::Retry, "killed"));
+                return attempt;
+            }
             control.recorded = attempt.chunks.len() as u64;
             script(&mut control, Told { step, elapsed: attempt.elapsed, chunks: attempt.chunks.len(), waits });
             let now = start + attempt.elapsed;

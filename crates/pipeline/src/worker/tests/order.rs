@@ -173,6 +173,44 @@ proptest! {
         prop_assert!(complete);
         judge(&rig, &chunks)?;
     }
+
+    #[test]
+    fn a_kill_at_any_step_loses_nothing_and_repeats_only_what_was_not_committed(
+        kinds in prop::collection::vec(kind(), 1..2_000),
+        keyed: bool,
+        seed: u64,
+        kills in prop::collection::vec(0u64..300, 1..6),
+        chunk_records in prop_oneof![Just(10u64), Just(200)],
+    ) {
+        let mut rig = rig(&kinds, keyed, seed);
+        rig.behaviour.limits.batch_bytes = 2_000;
+        rig.settings.chunk.records = chunk_records;
+        rig.settings.in_flight = 0;
+        let (mut from, mut deaths, mut complete) = (Position::default(), 0, false);
+        for kill in kills.into_iter().map(Some).chain([None]) {
+            rig.kill_at = kill;
+            let attempt = rig.run(from, &mut |_, _| ());
+            from = attempt.chunks.last().map_or(from, |chunk| chunk.position);
+            match attempt.end {
+                Err(failure) => prop_assert_eq!(failure.message, "killed"),
+                Ok(end) => complete = end.complete,
+            }
+            if complete {
+                break;
+            }
+            deaths += 1;
+        }
+        prop_assert!(complete);
+        let mut seen: Vec<u64> = rig.delivered().concat();
+        seen.extend(rig.letters().iter().map(|letter| number(&letter.record)));
+        let total = seen.len() as u64;
+        seen.sort_unstable();
+        seen.dedup();
+        let lines = rig.lines();
+        let expected: Vec<u64> = lines.iter().filter(|line| !line.trim_ascii().is_empty()).map(|line| number(line)).collect();
+        prop_assert!(total - expected.len() as u64 <= deaths * chunk_records);
+        prop_assert_eq!(seen, expected);
+    }
 }
 
 #[test]
