@@ -6,8 +6,7 @@ use migration::report::Binding;
 use migration::{Exit, Job, Plan};
 use pipeline::source::jsonl;
 use serde::Serialize;
-use supervisor::state_dir::StateDir;
-use supervisor::store::{JobState, StateError, Store};
+use supervisor::{JobState, StateDir, StateError, Store};
 
 use crate::error::CliError;
 

@@ -22,6 +22,8 @@ pub struct Ui {
     pub progress: ProgressStyle,
     /// Whether stderr is coloured.
     pub color: bool,
+    /// Only errors on stderr.
+    pub quiet: bool,
 }
 
 /// How progress is shown, after looking at the terminal.
@@ -45,6 +47,7 @@ impl Ui {
         Ui {
             command,
             output: global.output,
+            quiet: global.quiet,
             progress: match global.progress {
                 Progress::None => ProgressStyle::None,
                 Progress::Auto if global.quiet => ProgressStyle::None,

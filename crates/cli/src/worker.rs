@@ -1,16 +1,17 @@
 //! What a worker does with its shard: open the source, create the producer, step until the shard is done, say how it went.
-//! The same function serves a forked worker and `--single`; they differ in their [`Port`].
+//! The same function serves a forked worker and `--single`; they differ in their [`WorkerPort`].
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kafka::{Producer, ProducerOptions, partitioner};
-use migration::{Failure, FailureKind, Finished, Job, Plan, Position, ShardId, WorkerEvent};
-use migration::{Control, units};
+use migration::{Failure, FailureKind, Finished, Job, Plan, Position, ShardId, WorkerEvent, units};
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::source::jsonl;
 use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
+
+use supervisor::port::{SupervisorGone, WorkerPort};
 
 use crate::log;
 
@@ -23,16 +24,6 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long one question for metadata may take before the worker says that it is alive and asks again.
 const METADATA_TURN: Duration = Duration::from_secs(5);
 
-/// Who listens to a worker.
-pub trait Port {
-    /// Takes an event.
-    fn send(&mut self, event: WorkerEvent) -> Result<(), Ended>;
-    /// What the worker is told now. Never blocks.
-    fn control(&mut self) -> Result<Control, Ended>;
-    /// Waits until there is something new from [`Port::control`], at most so long.
-    fn wait(&mut self, timeout: Duration);
-}
-
 /// Why a worker stops before its shard is done.
 #[derive(Debug)]
 pub enum Ended {
@@ -40,6 +31,18 @@ pub enum Ended {
     ListenerGone,
     /// It can't go on.
     Failed(Failure),
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(_: std::io::Error) -> Self {
+        Ended::ListenerGone
+    }
+}
+
+impl From<SupervisorGone> for Ended {
+    fn from(_: SupervisorGone) -> Self {
+        Ended::ListenerGone
+    }
 }
 
 impl From<Failure> for Ended {
@@ -73,7 +76,7 @@ pub struct Attempt {
 }
 
 /// Runs one attempt to its end.
-pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Result<Finished, Ended> {
+pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<Finished, Ended> {
     let mut worker = start(context, attempt, port)?;
     let mut heartbeat_due = attempt.started;
     loop {
@@ -81,13 +84,13 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> 
         let now = Instant::now();
         let step = worker.step(&control, now)?;
         while let Some(event) = worker.next_event() {
-            port.send(event)?;
+            port.send(&event)?;
         }
         send_log(port)?;
         if now >= heartbeat_due {
             let mut progress = worker.progress(now);
             progress.peak_memory_bytes = peak_memory();
-            port.send(WorkerEvent::Progress(progress))?;
+            port.send(&WorkerEvent::Progress(progress))?;
             heartbeat_due = now + HEARTBEAT;
         }
         match step {
@@ -97,7 +100,7 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> 
                 match reason {
                     WaitReason::Reports => worker.wait(timeout)?,
                     WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue => {
-                        port.wait(timeout);
+                        port.wait(timeout)?;
                         worker.wait(Duration::ZERO)?;
                     }
                 }
@@ -111,7 +114,7 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> 
     Ok(finished)
 }
 
-fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Result<ShardWorker, Ended> {
+fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
     let WorkerContext { job, plan, .. } = context;
     let reader = jsonl::open(plan, attempt.shard, attempt.from, job.source.max_line).map_err(Failure::from)?;
     let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard).map_err(|error| {
@@ -119,7 +122,7 @@ fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Res
         Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
     })?;
     let producer = connect(context, attempt, port)?;
-    port.send(WorkerEvent::Started { partitions: pipeline::Sink::partitions(&producer) })?;
+    port.send(&WorkerEvent::Started { partitions: pipeline::Sink::partitions(&producer) })?;
     let settings = WorkerSettings {
         flush: job.workers.flush,
         chunk: job.workers.chunk,
@@ -141,7 +144,7 @@ fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Res
 
 /// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its supervisor;
 /// when none comes for `give_up_after`, the job gives up.
-fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> Result<Producer, Ended> {
+fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<Producer, Ended> {
     let job = &context.job;
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.max_message_bytes);
     options.metadata_timeout = METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after);
@@ -152,7 +155,7 @@ fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> R
             result => return result.map_err(Ended::Failed),
         };
         send_log(port)?;
-        port.send(WorkerEvent::Progress(migration::Progress { position: attempt.from, ..Default::default() }))?;
+        port.send(&WorkerEvent::Progress(migration::Progress { position: attempt.from, ..Default::default() }))?;
         if port.control()?.drain {
             return Err(failure.into());
         }
@@ -164,9 +167,9 @@ fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn Port) -> R
     }
 }
 
-fn send_log(port: &mut dyn Port) -> Result<(), Ended> {
+fn send_log(port: &mut dyn WorkerPort) -> Result<(), Ended> {
     for (level, text) in log::take_lines() {
-        port.send(WorkerEvent::Log { level, text })?;
+        port.send(&WorkerEvent::Log { level, text })?;
     }
     Ok(())
 }

@@ -8,15 +8,14 @@ use migration::report::JobReport;
 use migration::{Exit, Job, Plan};
 use process::RunningHelper;
 use serde_json::{Map, Value};
-use supervisor::state_dir::StateDir;
-use supervisor::store::{JobState, NewJob, Store, load_report};
+use supervisor::{JobState, NewJob, StateDir, Store, load_report};
 
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::ui::Ui;
 use crate::verify::Verified;
 use crate::worker::WorkerContext;
-use crate::{embedded, forked, helper, log, preflight, report, settings, single, state, verify};
+use crate::{embedded, helper, log, preflight, report, send, settings, state, verify};
 
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
@@ -28,7 +27,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let found = preflight::preflight(&job, earlier.is_some())?;
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");
-    let (plan, store) = open_job(&job, &dir, earlier, &found)?;
+    let (plan, mut store) = open_job(&job, &dir, earlier, &found)?;
     tracing::debug!(shards = plan.shards.len(), ms = started.elapsed().as_millis() as u64, "phase 3 of 5, send");
     let context = WorkerContext {
         dead_letters: StateDir::dead_letters_path(dir.path()),
@@ -36,8 +35,9 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
         job,
         plan,
     };
-    let exit = if args.single { single::send(&context, &dir, store, ui)? } else { forked::send(&context, &dir, store, ui)? };
-    finish(args, ui, &context, &dir, broker, exit)
+    let end = send::send(&context, &dir, &mut store, broker.as_ref(), args.single, ui)?;
+    drop(store);
+    finish(args, ui, &context, &dir, broker, end.exit)
 }
 
 /// Takes both locks and reads what an earlier run left. A connection is never open across a fork: it is closed again here.

@@ -3,8 +3,7 @@
 use migration::report::JobReport;
 use migration::Exit;
 use serde_json::{Map, Value, json};
-use supervisor::state_dir::StateDir;
-use supervisor::store::{Store, load_report};
+use supervisor::{StateDir, Store, load_report};
 
 use crate::args::JobArgs;
 use crate::error::CliError;

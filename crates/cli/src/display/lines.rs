@@ -25,9 +25,9 @@ pub struct View {
     /// The estimated rest.
     pub eta: Option<Duration>,
     /// Shards done and in all.
-    pub shards: (u32, u32),
+    pub shards: (u64, u64),
     /// Quarantined shards.
-    pub quarantined: u32,
+    pub quarantined: u64,
     /// One for each running worker, by slot.
     pub workers: Vec<WorkerView>,
 }

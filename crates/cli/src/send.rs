@@ -1,0 +1,196 @@
+//! Sending: hands the job to the supervisor, forked or in this process, and shows how it goes on.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use migration::{Exit, Failure, Plan, WaitingFor, WorkerEvent};
+use process::RunningHelper;
+use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, WorkOrder, WorkerPort};
+
+use crate::display::{Display, Eta, View, WorkerView};
+use crate::error::CliError;
+use crate::log;
+use crate::state;
+use crate::ui::Ui;
+use crate::worker::{Attempt, Ended, WorkerContext, work};
+
+/// The exit codes of a worker besides 0; the supervisor acts on the `Failed` frame, the code is for `ps` and the log.
+const EXIT_FAILED: u8 = 1;
+const EXIT_LISTENER_GONE: u8 = 2;
+
+/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers.
+const OWN_DESCRIPTORS: u64 = 32;
+
+/// Sends everything that is left of the job. `single`: in this process, without a forked worker.
+pub fn send(
+    context: &WorkerContext,
+    dir: &StateDir,
+    store: &mut Store,
+    broker: Option<&RunningHelper>,
+    single: bool,
+    ui: &Ui,
+) -> Result<RunEnd, CliError> {
+    let slots = if single { 1 } else { state::slots(&context.job) };
+    let needed = OWN_DESCRIPTORS + 2 * u64::from(slots);
+    process::require_descriptors(needed).map_err(|error| CliError::new(Exit::Preflight, error))?;
+    let setup = Setup {
+        plan: &context.plan,
+        workers: &context.job.workers,
+        slots,
+        limits: &context.job.limits,
+        state: dir,
+        store,
+        seed: seed(),
+    };
+    let mut watcher = Screen::new(context, broker, ui);
+    let end = if single {
+        supervisor::run_single(setup, &mut |order, port| in_this_process(context, order, port), &mut watcher)
+    } else {
+        supervisor::run(setup, &mut |order, port| in_a_fork(context, order, port), &mut watcher)
+    };
+    watcher.display.end();
+    end.map_err(|error: SupervisorError| CliError::new(error.exit(), error))
+}
+
+/// The body of a forked worker.
+fn in_a_fork(context: &WorkerContext, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
+    log::keep_lines();
+    in_this_process(context, order, port)
+}
+
+fn in_this_process(context: &WorkerContext, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
+    let attempt = Attempt { shard: order.shard, from: order.from, started: Instant::now() };
+    let last_word = match work(context, &attempt, port) {
+        Ok(finished) => WorkerEvent::Finished(finished),
+        Err(Ended::Failed(failure)) => WorkerEvent::Failed(short(failure)),
+        Err(Ended::ListenerGone) => return EXIT_LISTENER_GONE,
+    };
+    match port.send(&last_word) {
+        Ok(()) if matches!(last_word, WorkerEvent::Finished(_)) => 0,
+        Ok(()) => EXIT_FAILED,
+        Err(_) => EXIT_LISTENER_GONE,
+    }
+}
+
+/// A message may quote what a broker said, whose length is not ours.
+fn short(failure: Failure) -> Failure {
+    let message = failure.message.chars().take(2000).collect::<String>();
+    Failure::new(failure.kind, message)
+}
+
+/// For pauses only: nothing secret depends on it.
+fn seed() -> u64 {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+    nanos ^ u64::from(std::process::id()).rotate_left(32)
+}
+
+/// Carries the supervisor's snapshots to the display and its lines to the log.
+struct Screen<'a> {
+    display: Display,
+    eta: Eta,
+    job: String,
+    plan: &'a Plan,
+    broker: Option<i32>,
+    color: bool,
+    quiet: bool,
+    done_at_start: Option<f64>,
+    rate: Rate,
+}
+
+impl<'a> Screen<'a> {
+    fn new(context: &'a WorkerContext, broker: Option<&RunningHelper>, ui: &Ui) -> Self {
+        Screen {
+            display: Display::new(ui),
+            eta: Eta::default(),
+            job: context.job.name.clone(),
+            plan: &context.plan,
+            broker: broker.map(|broker| broker.pid.as_raw()),
+            color: ui.color,
+            quiet: ui.quiet,
+            done_at_start: None,
+            rate: Rate::default(),
+        }
+    }
+
+    fn view(&mut self, snapshot: &Snapshot) -> View {
+        let done = share(snapshot.source_bytes_done, snapshot.source_bytes);
+        self.done_at_start.get_or_insert(done);
+        View {
+            job: self.job.clone(),
+            state: if snapshot.draining { "draining" } else { "running" },
+            done,
+            records: snapshot.counts.acknowledged,
+            dead_letters: snapshot.counts.dead_lettered,
+            rate: self.rate.update(snapshot.elapsed, snapshot.counts.acknowledged),
+            elapsed: snapshot.elapsed,
+            eta: self.eta.update(snapshot.elapsed, done),
+            shards: (snapshot.shards.done, snapshot.shards.total),
+            quarantined: snapshot.shards.quarantined,
+            workers: snapshot.workers.iter().map(|worker| self.worker_view(worker)).collect(),
+        }
+    }
+
+    fn worker_view(&self, worker: &supervisor::WorkerView) -> WorkerView {
+        let shard = worker.attempt.shard;
+        let estimate = self.plan.shards.get(shard.0 as usize).map_or(0, |shard| shard.records_estimate);
+        WorkerView {
+            shard: shard.0,
+            attempt: worker.attempt.number,
+            done: share(worker.progress.position.records, estimate).min(1.0),
+            rate: worker.records_per_second,
+            flush: worker.flush_share,
+            waiting_for: worker.waiting_for.as_ref().map(|waiting| match waiting {
+                WaitingFor::Partition { partition, leader: Some(leader) } => format!("partition {partition}, leader {leader}"),
+                WaitingFor::Partition { partition, leader: None } => format!("partition {partition}, no leader known"),
+                WaitingFor::Recorded => "the state to be written".to_owned(),
+                WaitingFor::Rate => "the rate limit".to_owned(),
+                WaitingFor::Continue => "continue".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Watcher for Screen<'_> {
+    fn tick(&mut self, snapshot: &Snapshot) {
+        let view = self.view(snapshot);
+        self.display.show(&view);
+    }
+
+    fn log(&mut self, level: u8, text: &str) {
+        if level == 1 || !self.quiet && level < 4 {
+            log::print(level, text, self.color);
+        } else {
+            tracing::debug!("{text}");
+        }
+    }
+
+    fn other_child_ended(&mut self, pid: i32, how: &str) {
+        if self.broker == Some(pid) {
+            log::print(1, &format!("the embedded broker died: {how}"), self.color);
+        }
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+}
+
+/// Records a second over the last few seconds, which is what a reader of a progress line expects.
+#[derive(Default)]
+struct Rate {
+    marks: std::collections::VecDeque<(Duration, u64)>,
+}
+
+/// How far back a rate looks.
+const RATE_OVER: Duration = Duration::from_secs(5);
+
+impl Rate {
+    fn update(&mut self, elapsed: Duration, count: u64) -> f64 {
+        self.marks.push_back((elapsed, count));
+        while self.marks.len() > 2 && self.marks[1].0 + RATE_OVER <= elapsed {
+            self.marks.pop_front();
+        }
+        let Some(&(then, before)) = self.marks.front() else { return 0.0 };
+        let seconds = elapsed.saturating_sub(then).as_secs_f64();
+        if seconds > 0.0 { count.saturating_sub(before) as f64 / seconds } else { 0.0 }
+    }
+}
