@@ -1,0 +1,149 @@
+//! A real Kafka for one test binary: `scripts/kafka` with a folder of its own.
+
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::Duration;
+
+use std::os::unix::process::CommandExt;
+
+use crate::temporary::TempDir;
+use crate::waiting::{collect, wait_child};
+use crate::{root, topic};
+
+/// What real-Kafka tests need beside the build.
+const TOOLS: [&str; 3] = ["kcat", "java", "mvn"];
+
+/// Which tools are missing; empty = real-Kafka tests can run.
+pub fn missing_tools() -> Vec<&'static str> {
+    let installed = |tool: &str| {
+        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
+    };
+    let from_home = std::env::var_os("KAFKA_HOME").is_some();
+    TOOLS.into_iter().filter(|tool| !(installed(tool) || (from_home && *tool == "mvn"))).collect()
+}
+
+/// A running cluster; dropping it stops the brokers and removes their data.
+///
+/// A guardian (a shell that waits for the end of a pipe from us) does the stopping, so that brokers end even if the test binary
+/// is killed.
+pub struct Kafka {
+    folder: TempDir,
+    bootstrap: String,
+    guardian: Child,
+    lifeline: Option<ChildStdin>,
+}
+
+impl Kafka {
+    /// Starts a cluster of so many brokers and waits until it answers.
+    pub fn start(brokers: u32) -> Self {
+        let folder = TempDir::new("kafka");
+        let mut guardian = Command::new("bash")
+            .args(["-c", "cat; exec \"$0\" --dir \"$1\" stop"])
+            .args([script(), folder.join("cluster")])
+            .process_group(0) // a terminal's Ctrl-C ends the tests; the guardian has to outlive them
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("bash can be started");
+        let lifeline = guardian.stdin.take();
+        let mut kafka = Kafka { folder, bootstrap: String::new(), guardian, lifeline };
+        kafka.bootstrap = kafka.call(&["start", "--brokers", &brokers.to_string()]);
+        kafka
+    }
+
+    /// `host:port` of all brokers.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Creates a topic with so many partitions and `key=value` configs.
+    pub fn create_topic(&self, name: &str, partitions: u32, configs: &[&str]) {
+        let partitions = partitions.to_string();
+        let mut words = vec!["topic", "create", name, "--partitions", &partitions];
+        configs.iter().for_each(|config| words.extend(["--config", *config]));
+        self.call(&words);
+    }
+
+    /// Deletes a topic, so that its disk space is free again.
+    pub fn delete_topic(&self, name: &str) {
+        self.call(&["topic", "delete", name]);
+    }
+
+    /// SIGKILL for a broker (from 1); its data stay.
+    pub fn kill(&self, broker: u32) {
+        self.call(&["kill", &broker.to_string()]);
+    }
+
+    /// Ends a broker cleanly; its data stay.
+    pub fn terminate(&self, broker: u32) {
+        self.call(&["term", &broker.to_string()]);
+    }
+
+    /// Starts a broker again on its data and waits until it answers.
+    pub fn restart(&self, broker: u32) {
+        self.call(&["restart", &broker.to_string()]);
+    }
+
+    /// Deletes a partition's records before `offset`.
+    pub fn delete_records(&self, topic: &str, partition: u32, offset: u64) {
+        self.call(&["delete-records", topic, &partition.to_string(), &offset.to_string()]);
+    }
+
+    /// The process id of a broker, for its CPU time.
+    pub fn pid(&self, broker: u32) -> u32 {
+        self.call(&["pid", &broker.to_string()]).parse().expect("scripts/kafka pid prints a number")
+    }
+
+    /// Produces records with kcat: key and value; the key must not contain a tab, neither a line end.
+    pub fn produce(&self, topic: &str, records: &[(&str, &str)]) {
+        use std::io::Write;
+        let mut kcat = Command::new("kcat")
+            .args(["-P", "-b", &self.bootstrap, "-t", topic, "-K", "\t", "-X", "partitioner=murmur2_random"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("kcat can be started");
+        let lines: String = records.iter().map(|(key, value)| format!("{key}\t{value}\n")).collect();
+        kcat.stdin.take().expect("stdin is a pipe").write_all(lines.as_bytes()).expect("kcat reads its input");
+        assert!(kcat.wait().expect("kcat can be waited for").success(), "kcat could not produce to {topic}");
+    }
+
+    /// All records of a small topic, uncommitted ones too.
+    pub fn records(&self, topic: &str) -> Vec<topic::TopicRecord> {
+        topic::all(&self.bootstrap, topic, topic::Isolation::Uncommitted)
+    }
+
+    /// Runs `scripts/kafka` on this cluster and returns its stdout.
+    pub fn call(&self, words: &[&str]) -> String {
+        let output = self.try_call(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/kafka {words:?}: {}\n{error}", output.status);
+        String::from_utf8(output.stdout).expect("scripts/kafka prints text").trim_end().to_owned()
+    }
+
+    /// The same, without a judgement on the exit code.
+    pub fn try_call(&self, words: &[&str]) -> Output {
+        let child = Command::new(script())
+            .arg("--dir")
+            .arg(self.folder.join("cluster"))
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("scripts/kafka can be started");
+        collect(child, "scripts/kafka", Duration::from_secs(300))
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        if wait_child(&mut self.guardian, Duration::from_secs(60)).is_none() {
+            eprintln!("scripts/kafka stop hangs for {}", self.folder.path().display());
+        }
+    }
+}
+
+fn script() -> PathBuf {
+    root().join("scripts/kafka")
+}

@@ -1,0 +1,25 @@
+//! What the tests of the whole program stand on: a real Kafka, an independent reader, multisets to compare, the program as a
+//! user starts it, and proof that nothing is left behind.
+//!
+//! This package depends on none of the product's crates, so that it judges by what can be seen from outside. Test binaries with
+//! a Kafka have `harness = false` and call [`suite::main`], which starts each cluster once, runs the tests one after the other
+//! and stops the clusters whatever happened.
+#![forbid(unsafe_code)]
+
+pub mod dataset;
+pub mod kafka;
+pub mod multiset;
+pub mod murmur2;
+pub mod program;
+pub mod random;
+pub mod suite;
+pub mod temporary;
+pub mod topic;
+pub mod waiting;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is one level below the root").to_path_buf()
+}

@@ -1,0 +1,97 @@
+//! Runs whole-program tests one after the other with shared clusters, and prints what cargo's own harness would print.
+//!
+//! `cargo test`'s harness can't be used: its statics are never dropped, so that a shared Kafka would outlive it, and it runs
+//! tests on threads at the same time, where each of ours wants the machine's two cores.
+
+use std::cell::OnceCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::kafka::{Kafka, missing_tools};
+
+/// One test.
+pub struct Test {
+    /// Its name, a sentence with underscores.
+    pub name: &'static str,
+    /// What it can't run without.
+    pub needs: Need,
+    /// What it does; it fails by panicking.
+    pub run: fn(&Clusters),
+}
+
+/// What a test can't run without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Only the build.
+    Nothing,
+    /// kcat, Java and Maven.
+    Kafka,
+}
+
+/// The clusters of a test binary, each started when the first test asks for it.
+#[derive(Default)]
+pub struct Clusters {
+    one: OnceCell<Kafka>,
+    three: OnceCell<Kafka>,
+}
+
+impl Clusters {
+    /// A cluster of one broker.
+    pub fn one(&self) -> &Kafka {
+        self.one.get_or_init(|| Kafka::start(1))
+    }
+
+    /// A cluster of three brokers.
+    pub fn three(&self) -> &Kafka {
+        self.three.get_or_init(|| Kafka::start(3))
+    }
+}
+
+/// Runs the tests whose name contains the first argument that is no flag (all without one). With `SHARDLIFT_REQUIRE_KAFKA=1` a
+/// test that would be skipped fails.
+pub fn main(tests: &[Test]) -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--list") {
+        tests.iter().for_each(|test| println!("{}: test", test.name));
+        return ExitCode::SUCCESS;
+    }
+    let filter = words.iter().find(|word| !word.starts_with("--"));
+    let chosen: Vec<&Test> = tests.iter().filter(|test| filter.is_none_or(|part| test.name.contains(part.as_str()))).collect();
+    println!("\nrunning {} tests", chosen.len());
+    let clusters = Clusters::default();
+    let missing = missing_tools();
+    let required = std::env::var_os("SHARDLIFT_REQUIRE_KAFKA").is_some_and(|value| value == "1");
+    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
+    let start = Instant::now();
+    for test in &chosen {
+        if test.needs == Need::Kafka && !missing.is_empty() {
+            let lack = missing.join(", ");
+            if required {
+                println!("test {} ... FAILED: needs {lack}, and SHARDLIFT_REQUIRE_KAFKA=1 forbids to skip", test.name);
+                failed.push(test.name);
+            } else {
+                println!("test {} ... ignored, needs {lack}: scripts/setup --tests installs them", test.name);
+                skipped += 1;
+            }
+            continue;
+        }
+        let begin = Instant::now();
+        let good = catch_unwind(AssertUnwindSafe(|| (test.run)(&clusters))).is_ok();
+        println!("test {} ... {} ({:.1} s)", test.name, if good { "ok" } else { "FAILED" }, begin.elapsed().as_secs_f64());
+        if good { passed += 1 } else { failed.push(test.name) }
+    }
+    drop(clusters);
+    if !failed.is_empty() {
+        println!("\nfailures:");
+        failed.iter().for_each(|name| println!("    {name}"));
+    }
+    println!(
+        "\ntest result: {}. {passed} passed; {} failed; {skipped} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failed.is_empty() { "ok" } else { "FAILED" },
+        failed.len(),
+        tests.len() - chosen.len(),
+        start.elapsed().as_secs_f64(),
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}

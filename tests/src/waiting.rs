@@ -1,0 +1,60 @@
+//! Waiting for something with a limit, and running a command to its end with one.
+
+use std::io::Read;
+use std::process::{Child, ExitStatus, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Asks every 10 ms until it is true. Returns how long it took; panics with `what` after `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain until {what}");
+        sleep(Duration::from_millis(10));
+    }
+    start.elapsed()
+}
+
+/// Waits for a child's end; `None` after `limit`, and the child still runs.
+pub fn wait_child(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().expect("a child of ours can be waited for") {
+            return Some(status);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Collects a child's piped stdout and stderr and waits for its end; kills it and panics after `limit`. Both pipes are read by
+/// threads of their own, so that neither can fill up and stop the child.
+pub fn collect(mut child: Child, what: &str, limit: Duration) -> Output {
+    let stdout = child.stdout.take();
+    let stderr = child.stderr.take();
+    std::thread::scope(|scope| {
+        let stdout = scope.spawn(move || drain(stdout));
+        let stderr = scope.spawn(move || drain(stderr));
+        let status = wait_child(&mut child, limit);
+        if status.is_none() {
+            child.kill().expect("a child of ours can be killed");
+            child.wait().expect("a child of ours can be waited for");
+        }
+        let stdout = stdout.join().expect("reading a pipe doesn't panic");
+        let stderr = stderr.join().expect("reading a pipe doesn't panic");
+        let Some(status) = status else {
+            panic!("{what} did not end within {limit:?}; stderr:\n{}", String::from_utf8_lossy(&stderr));
+        };
+        Output { status, stdout, stderr }
+    })
+}
+
+fn drain(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
+    }
+    bytes
+}

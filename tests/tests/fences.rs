@@ -1,0 +1,181 @@
+//! The fences between the crates: who may depend on what, and where `unsafe` may stand. See "Crates" in docs/architecture.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use whole_program::root;
+
+/// A crate, the packages of this workspace that it may use, and the outside packages that it may use.
+type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// Everything else is forbidden. `thiserror` is allowed everywhere.
+const ALLOWED: [Row; 7] = [
+    ("migration", &[], &["serde", "toml", "strsim"]),
+    ("pipeline", &["migration"], &["tracing", "sonic-rs", "memchr", "glob", "jiff", "flate2", "zstd", "xxhash-rust"]),
+    ("process", &[], &["nix", "libc", "crc32fast"]),
+    ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing"]),
+    ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing"]),
+    (
+        "cli",
+        &["migration", "pipeline", "process", "kafka", "supervisor"],
+        &[
+            "clap",
+            "indicatif",
+            "nix",
+            "postcard",
+            "serde",
+            "serde_json",
+            "toml",
+            "tracing",
+            "tracing-subscriber",
+            "unicode-width",
+        ],
+    ),
+    // The judge must not be able to call what it judges.
+    ("whole-program", &[], &["nix", "serde_json", "xxhash-rust"]),
+];
+
+/// What only some crates may use, in tests too.
+const OWNERS: [(&str, &[&str]); 5] = [
+    ("rdkafka", &["kafka"]),
+    ("rusqlite", &["supervisor"]),
+    ("clap", &["cli"]),
+    ("libc", &["process"]),
+    ("nix", &["process", "cli", "whole-program"]),
+];
+
+/// Where `unsafe` may stand.
+const UNSAFE: [(&str, &str); 2] = [("process", "fork.rs"), ("kafka", "ffi.rs")];
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    metadata["packages"].as_array().expect("an array").clone()
+}
+
+fn name(value: &Value) -> &str {
+    value["name"].as_str().expect("a name")
+}
+
+/// Dependencies of one kind: `None` normal, or `dev`, `build`.
+fn dependencies<'a>(package: &'a Value, kind: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let all = package["dependencies"].as_array().expect("an array").iter();
+    all.filter(move |dependency| dependency["kind"].as_str() == kind).map(name)
+}
+
+#[test]
+fn each_crate_uses_only_what_its_row_allows() {
+    let packages = packages();
+    let names: BTreeSet<&str> = packages.iter().map(name).collect();
+    assert_eq!(names, ALLOWED.iter().map(|row| row.0).collect(), "each crate has a row, and each row a crate");
+    let rows: BTreeMap<&str, &Row> = ALLOWED.iter().map(|row| (row.0, row)).collect();
+    let mut broken = Vec::new();
+    for package in &packages {
+        let (own, crates, outside) = rows[name(package)];
+        for used in dependencies(package, None).chain(dependencies(package, Some("build"))) {
+            if used != "thiserror" && !crates.contains(&used) && !outside.contains(&used) {
+                broken.push(format!("{own} must not use {used}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn some_packages_have_one_owner_in_tests_too() {
+    let mut broken = Vec::new();
+    for package in packages() {
+        for kind in [None, Some("dev"), Some("build")] {
+            for used in dependencies(&package, kind) {
+                let owners = OWNERS.iter().find(|(owned, _)| *owned == used).map(|(_, owners)| *owners);
+                if owners.is_some_and(|owners| !owners.contains(&name(&package))) {
+                    broken.push(format!("{} must not use {used}", name(&package)));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn no_crate_of_the_product_knows_one_above_it() {
+    let layers =
+        BTreeMap::from([("migration", 0), ("pipeline", 1), ("process", 1), ("kafka", 2), ("supervisor", 2), ("cli", 3)]);
+    for (own, crates, _) in &ALLOWED {
+        for used in *crates {
+            assert!(layers[used] < layers[own], "{own} and {used} are on the wrong layers");
+        }
+    }
+}
+
+#[test]
+fn crates_without_unsafe_forbid_it() {
+    for package in packages() {
+        if UNSAFE.iter().any(|(own, _)| *own == name(&package)) {
+            continue;
+        }
+        for target in package["targets"].as_array().expect("an array") {
+            let kind = target["kind"][0].as_str().expect("a kind");
+            let path = target["src_path"].as_str().expect("a path");
+            if matches!(kind, "lib" | "bin") {
+                let text = fs::read_to_string(path).expect("a source file can be read");
+                assert!(text.contains("#![forbid(unsafe_code)]"), "{path} lacks #![forbid(unsafe_code)]");
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_stands_in_two_files() {
+    for (own, allowed) in UNSAFE {
+        let with: Vec<PathBuf> = sources(&root().join("crates").join(own))
+            .into_iter()
+            .filter(|path| has_unsafe(&fs::read_to_string(path).expect("a source file can be read")))
+            .collect();
+        for path in &with {
+            assert!(
+                path.ends_with(Path::new("src").join(allowed)),
+                "unsafe in {}; only {own}/src/{allowed} may",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_scan_finds_unsafe_code_and_not_its_mention() {
+    assert!(has_unsafe("fn f() {\n    unsafe { g() }\n}"));
+    assert!(has_unsafe("let x=unsafe{g()};"));
+    assert!(has_unsafe("unsafe extern \"C\" fn f() {}"));
+    assert!(!has_unsafe("// unsafe is explained here\n/// unsafe\n#![deny(unsafe_code)]\n#![deny(unsafe_op_in_unsafe_fn)]"));
+}
+
+/// Whether a line has the word outside a comment.
+fn has_unsafe(text: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .any(|code| code.split(|c: char| !is_word(c)).any(|word| word == "unsafe"))
+}
+
+/// All Rust files below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of the checkout") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}

@@ -1,0 +1,81 @@
+//! Tests of the harness itself: the cluster, the independent reader, outages. What the other tests judge by has to be right.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use whole_program::kafka::Kafka;
+use whole_program::multiset::{Difference, Multiset};
+use whole_program::murmur2::partition_of;
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::topic::{Isolation, values};
+use whole_program::waiting::wait_until;
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "the_reader_sees_what_kcat_sent", needs: Need::Kafka, run: the_reader_sees_what_kcat_sent },
+        Test { name: "deleted_records_are_missing", needs: Need::Kafka, run: deleted_records_are_missing },
+        Test { name: "data_survive_a_killed_broker", needs: Need::Kafka, run: data_survive_a_killed_broker },
+        Test { name: "a_dropped_cluster_leaves_nothing", needs: Need::Kafka, run: a_dropped_cluster_leaves_nothing },
+    ])
+}
+
+fn thousand() -> Vec<(String, String)> {
+    (0..1000).map(|n| (format!("key-{}", n % 37), format!("{{\"n\":{n},\"text\":\"\u{e9}\\t\"}}"))).collect()
+}
+
+fn send(kafka: &Kafka, topic: &str) -> Multiset {
+    let records = thousand();
+    let borrowed: Vec<(&str, &str)> = records.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    kafka.produce(topic, &borrowed);
+    let mut sent = Multiset::new();
+    records.iter().for_each(|(_, value)| sent.add(value.as_bytes()));
+    sent
+}
+
+fn the_reader_sees_what_kcat_sent(clusters: &Clusters) {
+    let kafka = clusters.one();
+    kafka.create_topic("reader", 8, &[]);
+    let sent = send(kafka, "reader");
+    let mut seen = Multiset::new();
+    let mut next = [0; 8];
+    for record in kafka.records("reader") {
+        let key = record.key.expect("all have keys");
+        assert_eq!(record.partition, partition_of(&key, 8), "{}", String::from_utf8_lossy(&key));
+        assert_eq!(record.offset, next[record.partition as usize], "offsets are read in order");
+        next[record.partition as usize] += 1;
+        seen.add(&record.value.expect("all have values"));
+    }
+    assert_eq!(sent.difference(&seen), Difference::default());
+    assert_eq!(seen.len(), 1000);
+}
+
+fn deleted_records_are_missing(clusters: &Clusters) {
+    let kafka = clusters.one();
+    kafka.create_topic("deleted", 1, &[]);
+    let sent = send(kafka, "deleted");
+    kafka.delete_records("deleted", 0, 10);
+    let seen = values(kafka.bootstrap(), "deleted", Isolation::Uncommitted);
+    assert_eq!(sent.difference(&seen), Difference { missing: 10, ..Difference::default() });
+}
+
+fn data_survive_a_killed_broker(clusters: &Clusters) {
+    let kafka = clusters.one();
+    kafka.create_topic("survivor", 2, &[]);
+    let sent = send(kafka, "survivor");
+    let before = kafka.pid(1);
+    kafka.kill(1);
+    assert_eq!(kafka.try_call(&["status"]).status.code(), Some(3));
+    kafka.restart(1);
+    assert_ne!(kafka.pid(1), before);
+    let seen = values(kafka.bootstrap(), "survivor", Isolation::Committed);
+    assert_eq!(sent.difference(&seen), Difference::default());
+}
+
+fn a_dropped_cluster_leaves_nothing(_: &Clusters) {
+    let kafka = Kafka::start(1);
+    let process = format!("/proc/{}", kafka.pid(1));
+    let log = kafka.call(&["log", "1"]);
+    drop(kafka);
+    wait_until("the broker is gone", Duration::from_secs(1), || !std::path::Path::new(&process).exists());
+    assert!(!std::path::Path::new(&log).exists());
+}
