@@ -118,19 +118,31 @@ fn no_crate_of_the_product_knows_one_above_it() {
 
 #[test]
 fn crates_without_unsafe_forbid_it() {
+    let workspace = manifest(&root());
+    let rust = section(&workspace, "[workspace.lints.rust]");
+    let clippy = section(&workspace, "[workspace.lints.clippy]");
+    assert!(rust.contains(&"unsafe_code = \"forbid\""), "the workspace forbids unsafe code");
     for package in packages() {
-        if UNSAFE.iter().any(|(own, _)| *own == name(&package)) {
-            continue;
-        }
-        for target in package["targets"].as_array().expect("an array") {
-            let kind = target["kind"][0].as_str().expect("a kind");
-            let path = target["src_path"].as_str().expect("a path");
-            if matches!(kind, "lib" | "bin") {
-                let text = fs::read_to_string(path).expect("a source file can be read");
-                assert!(text.contains("#![forbid(unsafe_code)]"), "{path} lacks #![forbid(unsafe_code)]");
-            }
+        let folder = package["manifest_path"].as_str().map(Path::new).and_then(Path::parent).expect("a path");
+        let own = manifest(folder);
+        if UNSAFE.iter().any(|(owner, _)| *owner == name(&package)) {
+            let kept: Vec<&str> = rust.iter().copied().filter(|line| !line.starts_with("unsafe_code")).collect();
+            assert_eq!(section(&own, "[lints.rust]"), kept, "{} repeats the workspace's lints", name(&package));
+            assert_eq!(section(&own, "[lints.clippy]"), clippy, "{} repeats the workspace's lints", name(&package));
+        } else {
+            assert_eq!(section(&own, "[lints]"), ["workspace = true"], "{} inherits the workspace's lints", name(&package));
         }
     }
+}
+
+fn manifest(folder: &Path) -> String {
+    fs::read_to_string(folder.join("Cargo.toml")).expect("each package has a manifest")
+}
+
+/// The lines of one table of a manifest, without comments and blank lines.
+fn section<'a>(manifest: &'a str, header: &str) -> Vec<&'a str> {
+    let lines = manifest.lines().map(str::trim).skip_while(|line| *line != header).skip(1);
+    lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
 #[test]

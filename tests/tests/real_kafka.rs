@@ -6,9 +6,9 @@ use std::time::Duration;
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::murmur2::partition_of;
+use whole_program::program::wait_gone;
 use whole_program::suite::{Clusters, Need, Test, main as run};
 use whole_program::topic::{Isolation, values};
-use whole_program::waiting::wait_until;
 
 fn main() -> ExitCode {
     run(&[
@@ -73,9 +73,9 @@ fn data_survive_a_killed_broker(clusters: &Clusters) {
 
 fn a_dropped_cluster_leaves_nothing(_: &Clusters) {
     let kafka = Kafka::start(1);
-    let process = format!("/proc/{}", kafka.pid(1));
+    let process = kafka.pid(1);
     let log = kafka.call(&["log", "1"]);
     drop(kafka);
-    wait_until("the broker is gone", Duration::from_secs(1), || !std::path::Path::new(&process).exists());
+    wait_gone(process, Duration::from_secs(1));
     assert!(!std::path::Path::new(&log).exists());
 }
