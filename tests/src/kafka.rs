@@ -38,7 +38,7 @@ impl Kafka {
     pub fn start(brokers: u32) -> Self {
         let folder = TempDir::new("kafka");
         let mut guardian = Command::new("bash")
-            .args(["-c", "cat; exec \"$0\" --dir \"$1\" stop"])
+            .args(["-c", "cat; \"$0\" --dir \"$1\" stop; rmdir \"${1%/*}\""])
             .args([script(), folder.join("cluster")])
             .process_group(0) // a terminal's Ctrl-C ends the tests; the guardian has to outlive them
             .stdin(Stdio::piped())
