@@ -1,0 +1,159 @@
+"""The measurements, by their row in the acceptance list: what is run, how often, and what is kept of it."""
+
+from statistics import median
+
+from measure import Results, say
+from things import EmbeddedBroker, Job, Kafka, dataset, files_of, kcat_producer
+
+KEY = ".customer_id"
+
+
+def rotated(items, by):
+    """Another order each round, so that no variant always runs after the same one."""
+    by %= len(items)
+    return items[by:] + items[:by]
+
+
+def shardlift_round(kafka, pattern, lines, partitions, workers, **rules):
+    """One run on a fresh topic; its records are counted by kcat."""
+    topic = kafka.fresh_topic(partitions)
+    with Job(kafka.bootstrap, topic, pattern, workers, **rules) as job:
+        result = job.run(kafka.pids)
+    return finish_round(kafka, topic, partitions, lines, result)
+
+
+def kcat_round(kafka, pattern, lines, partitions):
+    topic = kafka.fresh_topic(partitions)
+    return finish_round(kafka, topic, partitions, lines, kcat_producer(kafka.bootstrap, topic, pattern, kafka.pids))
+
+
+def finish_round(kafka, topic, partitions, lines, result):
+    there = kafka.count(topic, partitions)
+    kafka.delete_topic(topic)
+    if there != lines:
+        raise RuntimeError(f"{topic} has {there} records, the source {lines}")
+    result["records_per_second"] = round(lines / result["elapsed_s"])
+    result["cpu_s_per_million"] = round(result["cpu_s"] * 1e6 / lines, 4)
+    return result
+
+
+def row10(options):
+    """10 M lines against kcat; then, without a gate, other shapes of 1 M lines."""
+    results = Results(options.out, 10)
+    lines, partitions = options.lines or 10_000_000, 8
+    pattern = dataset(lines)
+    with Kafka() as kafka:
+        variants = [("kcat", None), ("shardlift", 1), ("shardlift", 4)]
+        for number in range(options.rounds or 5):
+            for name, workers in rotated(variants, number):
+                if name == "kcat":
+                    result = kcat_round(kafka, pattern, lines, partitions)
+                elif options.only != "kcat":
+                    result = shardlift_round(kafka, pattern, lines, partitions, workers)
+                else:
+                    continue
+                results.add(part="gate", round=number + 1, variant=name, workers=workers, lines=lines, partitions=partitions, **result)
+        other_shapes(options, results, kafka)
+    results.finish()
+
+
+def other_shapes(options, results, kafka):
+    lines = min(options.lines or 1_000_000, 1_000_000)
+    plain, large = dataset(lines), dataset(lines, 1024)
+    shapes = [
+        ("keyless, 8 partitions", plain, 8, {}),
+        ("murmur2 key", plain, 8, {"key": KEY}),
+        ("timestamp and header", plain, 8, {"timestamp": ".created_at", "headers": {"source": "bench"}}),
+        ("1 KiB records", large, 8, {}),
+        ("1 partition", plain, 1, {}),
+        ("100 partitions", plain, 100, {}),
+    ]
+    for number in range(min(options.rounds or 3, 3)):
+        for shape, pattern, partitions, rules in rotated(shapes, number):
+            common = {"part": "shapes", "round": number + 1, "shape": shape, "lines": lines, "partitions": partitions}
+            if not rules:
+                results.add(**common, variant="kcat", workers=None, **kcat_round(kafka, pattern, lines, partitions))
+            for workers in (1, 4) if options.only != "kcat" else ():
+                result = shardlift_round(kafka, pattern, lines, partitions, workers, **rules)
+                results.add(**common, variant="shardlift", workers=workers, **result)
+
+
+def row9(options):
+    """A flush after each record at 5 ms: how the rate grows with the workers."""
+    results = Results(options.out, 9)
+    per_worker, length = options.lines or 2_200, 256  # about 11.6 s at 190 records a second
+    for number in range(options.rounds or 5):
+        for workers in rotated([1, 2, 4, 8, 16, 32], number):
+            pattern = dataset(per_worker * workers, length)
+            with EmbeddedBroker(64, "5ms") as broker:
+                broker.create_topic("bench")
+                with Job(broker.bootstrap, "bench", pattern, workers, target_size=f"{per_worker * length}B", flush="record") as job:
+                    shards = len(job.plan()["shards"])
+                    if shards != workers:
+                        raise RuntimeError(f"{shards} shards for {workers} workers: each worker needs one of its own")
+                    result = job.run()
+            attempts = result["own"]["attempts"]
+            rates = [worker_rate(attempt) for attempt in attempts]
+            results.add(round=number + 1, workers=workers, records_per_worker=per_worker, rate=round(sum(rates), 2),
+                        slowest_worker=round(min(rates), 2), shortest_window_s=round(min(window_s(a) for a in attempts), 2), **result)
+    results.finish()
+
+
+def window_s(attempt):
+    first, last = attempt["deliveries_us"]
+    return (last - first) / 1e6
+
+
+def worker_rate(attempt):
+    """Records a second between a worker's first and last delivery."""
+    return (attempt["acknowledged"] - 1) / window_s(attempt)
+
+
+def row11(options):
+    """What more workers cost, and how long an attempt takes to its first delivery."""
+    results = Results(options.out, 11)
+    lines, partitions = options.lines or 4_000_000, 8
+    pattern = dataset(lines)
+    variants = [(keyed, workers) for keyed in (False, True) for workers in (1, 2, 4, 8, 16)]
+    with Kafka() as kafka:
+        for number in range(options.rounds or 5):
+            for keyed, workers in rotated(variants, number):
+                result = shardlift_round(kafka, pattern, lines, partitions, workers, key=KEY if keyed else None)
+                results.add(part="cost", round=number + 1, keyed=keyed, workers=workers, lines=lines, **result)
+    small = dataset(100_000)
+    target = sum(path.stat().st_size for path in files_of(small)) // 100
+    for number in range(options.rounds or 5):
+        with EmbeddedBroker(8) as broker:
+            broker.create_topic("bench")
+            with Job(broker.bootstrap, "bench", small, 1, target_size=f"{target}B") as job:
+                result = job.run()
+        starts = sorted(attempt["start_latency_ms"] for attempt in result["own"]["attempts"])
+        results.add(part="start", round=number + 1, attempts=len(starts), start_p50_ms=round(median(starts), 2),
+                    start_max_ms=round(starts[-1], 2), start_latencies_ms=starts, **result)
+    results.finish()
+
+
+def row12(options):
+    """Five times the data: the same CPU for a record and the same memory."""
+    results = Results(options.out, 12)
+    large = options.lines or 10_000_000
+    partitions, workers = 8, 4
+    sizes = [large // 5, large]
+    patterns = {lines: dataset(lines) for lines in sizes}
+    with Kafka() as kafka:
+        for number in range(options.rounds or 5):
+            for lines in rotated(sizes, number):
+                result = shardlift_round(kafka, patterns[lines], lines, partitions, workers)
+                peaks = [attempt["peak_memory_bytes"] for attempt in result["own"]["attempts"]]
+                results.add(round=number + 1, lines=lines, workers=workers, worker_peak_bytes=max(peaks),
+                            supervisor_peak_bytes=result["peak_process_bytes"], **result)
+    results.finish()
+
+
+ROWS = {"9": row9, "10": row10, "11": row11, "12": row12}
+
+
+def run_rows(names, options):
+    for name in names:
+        say(f"row {name}: {ROWS[name].__doc__.splitlines()[0]}")
+        ROWS[name](options)

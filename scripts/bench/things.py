@@ -1,0 +1,148 @@
+"""What the rows work with: datasets, a real Kafka, the embedded broker, the program and its reference."""
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import measure
+from measure import ROOT, say
+
+SCRATCH = Path(os.environ.get("SHARDLIFT_BENCH_DIR") or Path(tempfile.gettempdir()) / f"shardlift-bench-{os.getuid()}")
+BINARY = Path(os.environ.get("SHARDLIFT_BIN") or Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/shardlift")
+
+
+def dataset(lines, bytes_per_line=0, files=1):
+    """Lines of the example dataset in a folder of their own; made once and kept. Returns the pattern of its files."""
+    folder = SCRATCH / f"data-{lines}-{bytes_per_line}-{files}"
+    if not (folder / "complete").exists():
+        say(f"making {lines} lines in {folder}")
+        subprocess.run([ROOT / "scripts/make-dataset", "--records", str(lines), "--files", str(files), "--out", folder,
+                        "--bytes-per-line", str(bytes_per_line)], check=True)
+        (folder / "complete").touch()
+    return folder / "orders-*.jsonl"
+
+
+def files_of(pattern):
+    return sorted(pattern.parent.glob(pattern.name))
+
+
+class Kafka:
+    """A real one-broker cluster by scripts/kafka, stopped at the end."""
+
+    def __enter__(self):
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        self.folder = SCRATCH / f"kafka-{os.getpid()}"
+        self.bootstrap = self.call("start")
+        self.pids = [int(self.call("pid", "1"))]
+        self.topics = 0
+        self.warm_up()
+        return self
+
+    def warm_up(self):
+        """A young JVM is slow: some rounds of the reference that are not counted."""
+        pattern = dataset(500_000)
+        for _ in range(2):
+            topic = self.fresh_topic(8)
+            kcat_producer(self.bootstrap, topic, pattern)
+            self.delete_topic(topic)
+
+    def __exit__(self, *_):
+        self.call("stop")
+
+    def call(self, *words):
+        argv = [ROOT / "scripts/kafka", "--dir", self.folder, *words]
+        return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def fresh_topic(self, partitions):
+        self.topics += 1
+        name = f"bench-{self.topics}"
+        self.call("topic", "create", name, "--partitions", str(partitions))
+        return name
+
+    def delete_topic(self, name):
+        self.call("topic", "delete", name)
+
+    def count(self, topic, partitions):
+        """How many records a topic has: the sum of its partitions' ends, asked with kcat."""
+        ends = [word for p in range(partitions) for word in ("-t", f"{topic}:{p}:-1")]
+        out = subprocess.run(["kcat", "-Q", "-b", self.bootstrap, *ends], check=True, capture_output=True, text=True).stdout
+        return sum(int(line.rsplit(" ", 1)[1]) for line in out.splitlines())
+
+
+class EmbeddedBroker:
+    """`shardlift broker` with an injected round-trip time."""
+
+    def __init__(self, partitions, rtt="0ms"):
+        self.words = ["broker", "--partitions", str(partitions), "--rtt", rtt]
+
+    def __enter__(self):
+        self.child = subprocess.Popen([BINARY, *self.words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.bootstrap = self.child.stdout.readline().strip()
+        return self
+
+    def __exit__(self, *_):
+        self.child.terminate()
+        self.child.wait(10)
+
+    def create_topic(self, name):
+        """The embedded cluster makes a topic when a client that may ask for one asks."""
+        subprocess.run(["kcat", "-L", "-b", self.bootstrap, "-t", name, "-X", "allow.auto.create.topics=true"], check=True,
+                       stdout=subprocess.DEVNULL)
+
+
+def kcat_producer(bootstrap, topic, pattern, brokers=()):
+    """The reference: kcat's idempotent line producer."""
+    argv = ["kcat", "-P", "-b", bootstrap, "-t", topic, "-X", "enable.idempotence=true", "-l", *files_of(pattern)]
+    result = measure.run(argv, broker_pids=brokers)
+    result.pop("stdout")
+    return result
+
+
+class Job:
+    """A shardlift job in a folder of its own, with a config of its own."""
+
+    def __init__(self, bootstrap, topic, pattern, workers, key=None, timestamp=None, headers=None, target_size="auto",
+                 flush="chunk"):
+        self.folder = tempfile.TemporaryDirectory(dir=SCRATCH)
+        record = ['value = "."']
+        if key:
+            record.append(f"key = {json.dumps(key)}")
+        if timestamp:
+            record += [f"timestamp = {json.dumps(timestamp)}", 'timestamp_unit = "rfc3339"']
+        if headers:
+            record.append("headers = { " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in headers.items()) + " }")
+        text = f"""[job]
+name = "bench"
+state_dir = "state"
+[source.jsonl]
+paths = [{json.dumps(str(pattern))}]
+[shards]
+target_size = {json.dumps(target_size)}
+[record]
+{chr(10).join(record)}
+[kafka]
+brokers = [{json.dumps(bootstrap)}]
+topic = {json.dumps(topic)}
+[workers]
+count = {workers}
+flush = {json.dumps(flush)}
+"""
+        (Path(self.folder.name) / "orchestrator.toml").write_text(text)
+
+    def run(self, brokers=()):
+        """Runs it to its end. Returns what was measured from outside with what the program says about itself under `own`."""
+        result = measure.run([BINARY, "run", "-o", "json", "--progress", "none"], broker_pids=brokers, cwd=self.folder.name)
+        result["own"] = json.loads(result.pop("stdout"))
+        return result
+
+    def plan(self):
+        result = measure.run([BINARY, "plan", "-o", "json"], cwd=self.folder.name)
+        return json.loads(result["stdout"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.folder.cleanup()
