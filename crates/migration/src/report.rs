@@ -4,6 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Histogram;
 
+pub mod job;
+
+pub use job::{
+    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
+};
+
 /// How many records went where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {

@@ -1,1 +1,4 @@
-//! .
+//! The control plane.
+pub mod machine;
+pub mod random;
+pub mod rates;

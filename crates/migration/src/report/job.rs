@@ -1,0 +1,278 @@
+//! What a job did, over all its runs: the value that the report and `status` are made of. Every figure comes from the
+//! checkpoint store; nothing here knows how it is shown.
+
+use crate::{Counts, Exit, Position, ShardId, Work};
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A supervisor holds the lock and works.
+    Running,
+    /// Every shard is done.
+    Done,
+    /// Something needs a look before it is run again.
+    Failed,
+    /// It can be run again to continue.
+    Stopped,
+}
+
+impl Outcome {
+    /// Its name in the JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Running => "running",
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Stopped => "stopped",
+        }
+    }
+}
+
+impl From<Exit> for Outcome {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Outcome::Done,
+            Exit::Stopped | Exit::Signal(_) => Outcome::Stopped,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+/// Everything a report says about a job, over all its runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobReport {
+    /// The job's name.
+    pub name: String,
+    /// How it stands.
+    pub outcome: Outcome,
+    /// How the last run ended; `None` while a run is under way. A run that was killed counts as [`Exit::Stopped`].
+    pub exit: Option<Exit>,
+    /// Why it ended so, one sentence for each reason.
+    pub reasons: Vec<String>,
+    /// The plan's id.
+    pub plan_id: u128,
+    /// What the state is bound to.
+    pub binding: Binding,
+    /// The dataset's size as stored, in bytes.
+    pub source_bytes: u64,
+    /// How many records the plan expects.
+    pub records_estimate: u64,
+    /// Committed records; never more than the source has.
+    pub counts: Counts,
+    /// Records that were acknowledged in an attempt that died before it committed them, as far as its last heartbeat told:
+    /// their successors send them again.
+    pub resent: u64,
+    /// How many shards are where.
+    pub shards: ShardTotals,
+    /// How many workers there were.
+    pub workers: WorkerTotals,
+    /// Wall time of all runs, microseconds.
+    pub elapsed_us: u64,
+    /// CPU time of the supervisor in all runs, microseconds (user and system).
+    pub cpu_supervisor_us: u64,
+    /// CPU time of all workers that ended, microseconds (user and system).
+    pub cpu_workers_us: u64,
+    /// The largest peak of resident memory of any worker, bytes.
+    pub peak_worker_memory_bytes: u64,
+    /// Work of all attempts, whether it was committed or not.
+    pub work: Work,
+    /// Each shard, in plan order.
+    pub shard_reports: Vec<ShardReport>,
+    /// Each attempt, in the order in which they began.
+    pub attempts: Vec<AttemptReport>,
+    /// Each run, oldest first.
+    pub runs: Vec<RunReport>,
+    /// What happened that was worth a line, oldest first: time (milliseconds since 1970) and text.
+    pub events: Vec<(i64, String)>,
+}
+
+impl JobReport {
+    /// Committed records (acknowledged, filtered or set aside) for each second of wall time; 0 before any time passed.
+    pub fn records_per_second(&self) -> f64 {
+        if self.elapsed_us == 0 { 0.0 } else { self.counts.read as f64 * 1e6 / self.elapsed_us as f64 }
+    }
+
+    /// The shard on which attempts spent the most wall time.
+    pub fn slowest_shard(&self) -> Option<&ShardReport> {
+        self.shard_reports.iter().filter(|s| s.elapsed_us > 0).max_by_key(|s| s.elapsed_us)
+    }
+}
+
+/// What a job's state belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binding {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// The topic's id; empty where brokers have none.
+    pub topic_id: String,
+    /// The topic's name.
+    pub topic: String,
+    /// The source as the config names it, for messages.
+    pub source: String,
+    /// Each partition's end offset at the job's start; index = partition.
+    pub end_offsets: Vec<i64>,
+}
+
+/// How many shards are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardTotals {
+    /// All of the plan.
+    pub total: u64,
+    /// At their end.
+    pub done: u64,
+    /// Given up for this run.
+    pub quarantined: u64,
+}
+
+/// How many workers there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerTotals {
+    /// Slots of the last run.
+    pub count: u64,
+    /// Attempts begun, over all runs.
+    pub forked: u64,
+    /// Attempts that followed one that died or found no broker.
+    pub restarts: u64,
+}
+
+/// How a shard stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardStatus {
+    /// To be worked on.
+    Waiting,
+    /// At its end.
+    Done,
+    /// Its worker died too often at one position; the next run tries again.
+    Quarantined,
+}
+
+/// One shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardReport {
+    /// Its number.
+    pub id: ShardId,
+    /// How it stands.
+    pub status: ShardStatus,
+    /// Up to where it is committed.
+    pub position: Position,
+    /// What was committed.
+    pub counts: Counts,
+    /// Deaths at this position.
+    pub deaths: u32,
+    /// Wall time of all its attempts, microseconds.
+    pub elapsed_us: u64,
+    /// How many attempts it took.
+    pub attempts: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// Not yet.
+    Running,
+    /// The shard is done.
+    Finished,
+    /// It was told to drain, and did.
+    Drained,
+    /// It counts as a death.
+    Died,
+    /// It found no broker: no death.
+    Unreachable,
+    /// It ended because the job stops: killed at the drain's end, or its failure stops the job. No death.
+    Stopped,
+    /// Its supervisor was killed.
+    Orphaned,
+}
+
+impl AttemptOutcome {
+    /// All, in the order of their numbers.
+    pub const ALL: [AttemptOutcome; 7] = [
+        AttemptOutcome::Running,
+        AttemptOutcome::Finished,
+        AttemptOutcome::Drained,
+        AttemptOutcome::Died,
+        AttemptOutcome::Unreachable,
+        AttemptOutcome::Stopped,
+        AttemptOutcome::Orphaned,
+    ];
+
+    /// Its name in the JSON and in the state.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AttemptOutcome::Running => "running",
+            AttemptOutcome::Finished => "finished",
+            AttemptOutcome::Drained => "drained",
+            AttemptOutcome::Died => "died",
+            AttemptOutcome::Unreachable => "unreachable",
+            AttemptOutcome::Stopped => "stopped",
+            AttemptOutcome::Orphaned => "orphaned",
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptReport {
+    /// Its shard.
+    pub shard: ShardId,
+    /// Its number within the shard, from 1.
+    pub number: u32,
+    /// The run it belongs to, from 1.
+    pub run: u32,
+    /// Its process; the caller's own in single-process mode.
+    pub pid: i32,
+    /// When it began, milliseconds since 1970.
+    pub started_ms: i64,
+    /// How long it lasted, microseconds.
+    pub elapsed_us: u64,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// Why, if it did not end well.
+    pub reason: String,
+    /// CPU time, microseconds (user and system).
+    pub cpu_us: u64,
+    /// Peak resident memory, bytes.
+    pub peak_memory_bytes: u64,
+    /// From the fork to the first delivery report, microseconds.
+    pub first_delivery_us: Option<u64>,
+    /// What it committed.
+    pub counts: Counts,
+    /// Acknowledged but not committed, as far as its last heartbeat told.
+    pub resent: u64,
+    /// What it took.
+    pub work: Work,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunReport {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it began, milliseconds since 1970.
+    pub started_ms: i64,
+    /// How long it lasted, microseconds; of a killed one, up to its last sign of life in the state.
+    pub elapsed_us: u64,
+    /// How many slots it had at its end.
+    pub slots: u32,
+    /// The exit code; `None` while it runs or when it was killed.
+    pub exit_code: Option<u8>,
+    /// Why it ended so.
+    pub reasons: Vec<String>,
+    /// CPU time of the supervisor, microseconds (user and system).
+    pub cpu_supervisor_us: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_follow_the_exit() {
+        assert_eq!(Outcome::from(Exit::Done), Outcome::Done);
+        assert_eq!(Outcome::from(Exit::Signal(2)), Outcome::Stopped);
+        assert_eq!(Outcome::from(Exit::Stopped), Outcome::Stopped);
+        for exit in [Exit::Failed, Exit::Source, Exit::State, Exit::Internal] {
+            assert_eq!(Outcome::from(exit), Outcome::Failed);
+        }
+    }
+}

@@ -1,0 +1,594 @@
+//! The supervisor's rules as a pure state machine: `on(input, now) -> actions`.
+//!
+//! Responsible for every decision: which shard runs next, in which slot, when a worker is killed, when a successor starts,
+//! when a shard is quarantined, when the job stops and with which exit code. Not responsible for anything that happens: it
+//! has no clock (`now` is the time since the run began), no process, no file; the shell turns results into inputs and
+//! actions into system calls, and the tests do the same with a world of their own.
+
+mod attempt;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod values;
+#[cfg(test)]
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use migration::report::AttemptOutcome;
+use migration::{Chunk, Control, Counts, Exit, Failure, FailureKind, Position, Progress, Rate, ShardId, WorkerEvent};
+
+pub use self::values::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Input, Rules, ShardStart, WorkOrder};
+
+use self::attempt::{Attempt, Judgement, Kill, Verdict, clean};
+use self::stage::{Causes, Stage};
+use crate::random::{Random, backoff};
+use crate::rates::{Use, divide};
+
+/// A gap between two inputs above this means that the supervisor itself stood still.
+const LOOP_GAP: Duration = Duration::from_secs(5);
+/// After its pipe closed, a worker has so long to end.
+const SILENCE: Duration = Duration::from_secs(1);
+/// After the kill at a stop, the run waits no longer than this for the last worker to be reaped.
+const LEAVE: Duration = Duration::from_millis(500);
+/// The longest pause after "brokers unreachable": the successor itself waits for an answer.
+const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
+/// So many forks in a row that fail stop the job.
+const MOST_FORK_FAILURES: u32 = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum ShardState {
+    /// In `ready` or in `delayed`.
+    Waiting,
+    /// This attempt runs, or its end is not on disk yet.
+    Taken,
+    Done,
+    Quarantined,
+}
+
+#[derive(Clone, Debug)]
+struct Shard {
+    state: ShardState,
+    position: Position,
+    counts: Counts,
+    last_attempt: u32,
+    /// Deaths at `position`.
+    deaths: u32,
+    /// Ends in a row that were no deaths but need a pause.
+    pauses: u32,
+}
+
+/// The rules in motion.
+#[derive(Debug)]
+pub struct Machine {
+    rules: Rules,
+    shards: Vec<Shard>,
+    ready: BTreeSet<ShardId>,
+    delayed: BTreeSet<(Duration, ShardId)>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    /// Ends that the store has not answered for: what becomes of the shard, and after which pause.
+    closing: BTreeMap<AttemptId, (After, Duration)>,
+    stage: Stage,
+    causes: Causes,
+    signals: u32,
+    paused: bool,
+    fork_failures: u32,
+    totals: Totals,
+    last_input: Duration,
+    random: Random,
+}
+
+/// Sums over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Committed, over all runs.
+    pub counts: Counts,
+    /// Shards of the plan.
+    pub shards: u64,
+    /// Shards at their end.
+    pub done: u64,
+    /// Shards given up for this run.
+    pub quarantined: u64,
+}
+
+/// A running attempt, for the display.
+#[derive(Debug)]
+pub struct AttemptView<'a> {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Its slot.
+    pub slot: u32,
+    /// Its last heartbeat.
+    pub progress: &'a Progress,
+    /// What of it is on disk.
+    pub committed: Counts,
+}
+
+impl Machine {
+    /// A run over `shards` (index = shard's number) that has not begun; the first input sets it going.
+    pub fn new(rules: Rules, shards: &[ShardStart], seed: u64) -> Self {
+        let mut totals = Totals { shards: shards.len() as u64, ..Totals::default() };
+        let mut ready = BTreeSet::new();
+        for (i, start) in (0..).zip(shards) {
+            totals.counts.add(&start.counts);
+            if start.done {
+                totals.done += 1;
+            } else {
+                ready.insert(ShardId(i));
+            }
+        }
+        let shards = shards
+            .iter()
+            .map(|start| Shard {
+                state: if start.done { ShardState::Done } else { ShardState::Waiting },
+                position: start.position,
+                counts: start.counts,
+                last_attempt: start.last_attempt,
+                deaths: 0,
+                pauses: 0,
+            })
+            .collect();
+        Machine {
+            rules,
+            shards,
+            ready,
+            delayed: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            stage: Stage::Working,
+            causes: Causes::default(),
+            signals: 0,
+            paused: false,
+            fork_failures: 0,
+            totals,
+            last_input: Duration::ZERO,
+            random: Random::new(seed),
+        }
+    }
+
+    /// Takes one input at `now` (time since the run began, never going back) and says what is to be done.
+    pub fn on(&mut self, input: Input, now: Duration) -> Vec<Action> {
+        let mut out = Vec::new();
+        if self.stage == Stage::Over {
+            return out;
+        }
+        self.notice_gap(now);
+        self.take(input, now, &mut out);
+        self.settle(now, &mut out);
+        out
+    }
+
+    /// When the machine wants an input at the latest, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let stop = match self.stage {
+            Stage::Draining { kill_at } => Some(kill_at),
+            Stage::Killing { leave_at } => Some(leave_at),
+            Stage::Working | Stage::Over => None,
+        };
+        let delayed = self.delayed.first().map(|(at, _)| *at).filter(|_| self.stage == Stage::Working);
+        let workers = self.attempts.values().filter(|a| a.alive()).flat_map(|attempt| {
+            let heartbeat = self.rules.heartbeat_timeout.map(|timeout| attempt.heard + timeout);
+            [heartbeat, attempt.silent_until].into_iter().flatten()
+        });
+        stop.into_iter().chain(delayed).chain(workers).min()
+    }
+
+    /// Sums over all shards.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// How many workers may run at once.
+    pub fn slots(&self) -> u32 {
+        self.rules.slots
+    }
+
+    /// Whether the job stops.
+    pub fn stopping(&self) -> bool {
+        self.stage > Stage::Working
+    }
+
+    /// The running attempts, in slot order.
+    pub fn attempts(&self) -> Vec<AttemptView<'_>> {
+        let mut views: Vec<AttemptView<'_>> = self
+            .attempts
+            .iter()
+            .map(|(&attempt, a)| AttemptView { attempt, slot: a.slot, progress: &a.progress, committed: a.committed })
+            .collect();
+        views.sort_by_key(|view| view.slot);
+        views
+    }
+
+    /// After a pause of the supervisor itself (suspended laptop, Ctrl-Z) every deadline starts anew.
+    fn notice_gap(&mut self, now: Duration) {
+        let gap = now.saturating_sub(self.last_input);
+        self.last_input = now;
+        if gap > LOOP_GAP {
+            self.attempts.values_mut().for_each(|a| a.heard = now);
+            if let Stage::Draining { kill_at } = &mut self.stage {
+                *kill_at += gap;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input, now: Duration, out: &mut Vec<Action>) {
+        match input {
+            Input::Tick => {}
+            Input::ForkFailed { attempt, reason } => self.fork_failed(attempt, &reason, now, out),
+            Input::Event { attempt, event } => self.event(attempt, event, now, out),
+            Input::Broken { attempt, reason } => self.kill(attempt, Kill::Fault(clean(&reason)), out),
+            Input::Silent { attempt } => {
+                if let Some(a) = self.attempts.get_mut(&attempt) {
+                    a.silent_until = Some(now + SILENCE);
+                }
+            }
+            Input::Ended { attempt, ending } => {
+                if let Some(a) = self.attempts.get_mut(&attempt) {
+                    a.ended = Some(ending);
+                }
+                self.finish_attempt(attempt, now, out);
+            }
+            Input::Recorded { attempt } => self.recorded(attempt, now, out),
+            Input::Closed { attempt } => self.closed(attempt, now),
+            Input::StoreFailed { attempt, reason } => self.store_failed(attempt, &reason, now, out),
+            Input::Signal { number } => self.signal(number, now, out),
+            Input::SetSlots(slots) => self.rules.slots = slots.max(1),
+            Input::Pause(paused) => self.paused = paused,
+            Input::SetRate(rate) => self.rules.rate = rate,
+        }
+    }
+
+    /// What follows from the state and the time, whatever the input was.
+    fn settle(&mut self, now: Duration, out: &mut Vec<Action>) {
+        if self.totals.counts.dead_lettered > self.rules.max_bad_records {
+            let reason = format!(
+                "{} dead letters are more than limits.max_bad_records = {}",
+                self.totals.counts.dead_lettered, self.rules.max_bad_records
+            );
+            self.stop(Exit::Failed, &reason, now, out);
+        }
+        self.check_deadlines(now, out);
+        self.wake_delayed(now);
+        self.trim_slots();
+        self.fill_slots(now, out);
+        self.tell_all(out);
+        self.end_if_over(now, out);
+    }
+
+    fn event(&mut self, id: AttemptId, event: WorkerEvent, now: Duration, out: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        attempt.heard = now;
+        match event {
+            WorkerEvent::Started { .. } => {}
+            WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now),
+            WorkerEvent::Committed(chunk) => {
+                let committed = &self.shards[id.shard.0 as usize].position;
+                match attempt.check_chunk(&chunk, committed) {
+                    Ok(()) => {
+                        attempt.pending = Some(chunk.clone());
+                        out.push(Action::Record(id, chunk));
+                    }
+                    Err(wrong) => self.kill(id, Kill::Fault(wrong), out),
+                }
+            }
+            WorkerEvent::Log { level, text } => {
+                if let Some(text) = attempt.line(&text, now) {
+                    out.push(Action::Log { level: level.clamp(1, 4), text: format!("shard {}: {text}", id.shard), keep: false });
+                }
+            }
+            WorkerEvent::Failed(failure) => {
+                attempt.verdict.get_or_insert(Verdict::Failed(failure));
+            }
+            WorkerEvent::Finished(finished) => {
+                attempt.verdict.get_or_insert(Verdict::Finished(finished));
+            }
+        }
+    }
+
+    fn recorded(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let Some(Chunk { position, counts, .. }) = attempt.recorded() else { return };
+        let shard = &mut self.shards[id.shard.0 as usize];
+        if position > shard.position {
+            (shard.deaths, shard.pauses) = (0, 0);
+        }
+        shard.position = position;
+        shard.counts.add(&counts);
+        self.totals.counts.add(&counts);
+        self.finish_attempt(id, now, out);
+    }
+
+    /// Once a worker has ended and the store has answered for its last chunk: judge it and close it.
+    fn finish_attempt(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.get(&id).filter(|a| a.pending.is_none()) else { return };
+        let Some(ending) = attempt.ended else { return };
+        let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].position);
+        let Some(attempt) = self.attempts.remove(&id) else { return };
+        let (after, pause) = self.consequence(id, &judgement, now, out);
+        let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
+        out.push(Action::Close(Box::new(AttemptEnd {
+            attempt: id,
+            outcome: judgement.outcome(),
+            reason: judgement.reason(),
+            after,
+            deaths: self.shards[id.shard.0 as usize].deaths,
+            resent: if done { 0 } else { attempt.uncommitted() },
+            work: attempt.total_work(),
+            peak_memory_bytes: attempt.peak_memory(),
+        })));
+        self.closing.insert(id, (after, now + pause));
+    }
+
+    /// What a judgement means for the shard (with the pause before a successor) and for the job.
+    fn consequence(&mut self, id: AttemptId, judgement: &Judgement, now: Duration, out: &mut Vec<Action>) -> (After, Duration) {
+        match judgement {
+            Judgement::Done(position) => (After::Done(*position), Duration::ZERO),
+            Judgement::Drained | Judgement::Stopped(_) => (After::Waiting, Duration::ZERO),
+            Judgement::Death(reason) => self.death(id, reason, now, out),
+            Judgement::Unreachable(reason) => {
+                let pause = self.pause(id, UNREACHABLE_PAUSE.min(self.rules.backoff_max));
+                log(out, 2, format!("{id}: no broker answers: {reason}; a successor waits for an answer"), false);
+                self.stop_unless_retried(id, reason, now, out);
+                (After::Waiting, pause)
+            }
+            Judgement::StopsJob(Failure { kind, message }) => {
+                let exit = match kind {
+                    FailureKind::Source => Exit::Source,
+                    FailureKind::Refused => Exit::Failed,
+                    FailureKind::State => Exit::State,
+                    FailureKind::GaveUp | FailureKind::Retry | FailureKind::Unreachable => Exit::Stopped,
+                };
+                self.stop(exit, &format!("shard {}: {message}", id.shard), now, out);
+                (After::Waiting, Duration::ZERO)
+            }
+        }
+    }
+
+    fn death(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) -> (After, Duration) {
+        let (most, min, max) = (self.rules.max_without_progress, self.rules.backoff_min, self.rules.backoff_max);
+        let shard = &mut self.shards[id.shard.0 as usize];
+        shard.deaths += 1;
+        let (deaths, Position { segment, place, records }) = (shard.deaths, shard.position);
+        if !self.rules.retry {
+            self.stop_unless_retried(id, reason, now, out);
+            return (After::Waiting, Duration::ZERO);
+        }
+        if deaths >= most {
+            let place = format!("segment {segment}, place {place}, record {records}");
+            let text = format!("shard {} is quarantined after {deaths} deaths at {place}; the last: {reason}", id.shard);
+            log(out, 1, text, true);
+            return (After::Quarantined, Duration::ZERO);
+        }
+        let pause = self.random.jitter(backoff(deaths, min, max));
+        let text = format!("{id} died ({deaths} of {most} at this position): {reason}; its successor starts in {} ms", pause.as_millis());
+        log(out, 2, text, true);
+        (After::Waiting, pause)
+    }
+
+    fn stop_unless_retried(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        if !self.rules.retry {
+            self.stop(Exit::Stopped, &format!("shard {}: {reason}", id.shard), now, out);
+        }
+    }
+
+    /// A pause that grows with each end in a row that is no death.
+    fn pause(&mut self, id: AttemptId, max: Duration) -> Duration {
+        let shard = &mut self.shards[id.shard.0 as usize];
+        shard.pauses += 1;
+        self.random.jitter(backoff(shard.pauses, self.rules.backoff_min, max))
+    }
+
+    /// The end of an attempt is on disk: only now is the shard done, quarantined or free for a successor.
+    fn closed(&mut self, id: AttemptId, now: Duration) {
+        let Some((after, not_before)) = self.closing.remove(&id) else { return };
+        let shard = &mut self.shards[id.shard.0 as usize];
+        match after {
+            After::Done(position) => {
+                shard.position = position;
+                shard.state = ShardState::Done;
+                self.totals.done += 1;
+            }
+            After::Quarantined => {
+                shard.state = ShardState::Quarantined;
+                self.totals.quarantined += 1;
+            }
+            After::Waiting => {
+                shard.state = ShardState::Waiting;
+                if not_before > now {
+                    self.delayed.insert((not_before, id.shard));
+                } else {
+                    self.ready.insert(id.shard);
+                }
+            }
+        }
+    }
+
+    fn fork_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.remove(&id) else { return };
+        self.fork_failures += 1;
+        log(out, 1, format!("{id} could not be started: {reason}"), true);
+        if self.fork_failures >= MOST_FORK_FAILURES || !self.rules.retry {
+            self.stop(Exit::Stopped, &format!("no worker can be started: {reason}"), now, out);
+        }
+        let pause = self.pause(id, self.rules.backoff_max);
+        out.push(Action::Close(Box::new(AttemptEnd {
+            attempt: id,
+            outcome: AttemptOutcome::Stopped,
+            reason: clean(reason),
+            after: After::Waiting,
+            deaths: self.shards[id.shard.0 as usize].deaths,
+            resent: 0,
+            work: attempt.total_work(),
+            peak_memory_bytes: 0,
+        })));
+        self.closing.insert(id, (After::Waiting, now + pause));
+    }
+
+    fn store_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        self.stop(Exit::State, reason, now, out);
+        self.closing.remove(&id);
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            // Its chunk can't be recorded, so it can't go on: it would wait for ever.
+            attempt.pending = None;
+            self.kill(id, Kill::Stop("its chunk could not be recorded".to_owned()), out);
+            self.finish_attempt(id, now, out);
+        }
+    }
+
+    fn signal(&mut self, number: u8, now: Duration, out: &mut Vec<Action>) {
+        self.signals += 1;
+        if self.signals == 1 {
+            self.stop(Exit::Stopped, &format!("stopped by signal {number}"), now, out);
+        } else if self.stage < (Stage::Killing { leave_at: Duration::ZERO }) {
+            self.causes.add(Exit::Signal(number), &format!("stopped at once by a second signal, {number}"));
+            self.kill_all("a second signal stopped the job", now, out);
+        }
+    }
+
+    /// Begins to drain, unless that was begun before.
+    fn stop(&mut self, exit: Exit, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        if self.causes.add(exit, reason) {
+            log(out, if exit == Exit::Stopped { 2 } else { 1 }, format!("{reason}; the job stops"), true);
+        }
+        if self.stage == Stage::Working {
+            let reserve = (self.rules.drain_timeout / 10).min(LEAVE);
+            self.stage = Stage::Draining { kill_at: now + self.rules.drain_timeout.saturating_sub(reserve) };
+        }
+    }
+
+    fn kill_all(&mut self, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        self.stage = Stage::Killing { leave_at: now + LEAVE };
+        let all: Vec<AttemptId> = self.attempts.keys().copied().collect();
+        for id in all {
+            self.kill(id, Kill::Stop(reason.to_owned()), out);
+        }
+    }
+
+    fn kill(&mut self, id: AttemptId, why: Kill, out: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.get_mut(&id).filter(|a| a.alive()) else { return };
+        attempt.kill = Some(why);
+        out.push(Action::Kill(id));
+    }
+
+    fn check_deadlines(&mut self, now: Duration, out: &mut Vec<Action>) {
+        if matches!(self.stage, Stage::Draining { kill_at } if now >= kill_at) {
+            let reason = "it did not drain within workers.drain_timeout";
+            if !self.attempts.is_empty() {
+                log(out, 2, format!("{} workers killed: {reason}", self.attempts.len()), true);
+            }
+            self.kill_all(reason, now, out);
+        }
+        let timeout = self.rules.heartbeat_timeout;
+        let mut faults = Vec::new();
+        for (&id, attempt) in self.attempts.iter().filter(|(_, a)| a.alive()) {
+            if attempt.silent_until.is_some_and(|at| now >= at) {
+                faults.push((id, "the worker closed its pipe but did not end".to_owned()));
+            } else if let Some(timeout) = timeout.filter(|timeout| now.saturating_sub(attempt.heard) >= *timeout) {
+                faults.push((id, format!("no heartbeat for {} s (workers.heartbeat_timeout)", timeout.as_secs_f64())));
+            }
+        }
+        for (id, reason) in faults {
+            self.kill(id, Kill::Fault(reason), out);
+        }
+    }
+
+    fn wake_delayed(&mut self, now: Duration) {
+        while let Some(&(at, shard)) = self.delayed.first().filter(|(at, _)| *at <= now) {
+            self.delayed.remove(&(at, shard));
+            self.ready.insert(shard);
+        }
+    }
+
+    /// With fewer slots than workers, those in the highest slots drain.
+    fn trim_slots(&mut self) {
+        let mut staying: Vec<&mut Attempt> = self.attempts.values_mut().filter(|a| !a.surplus).collect();
+        staying.sort_by_key(|attempt| attempt.slot);
+        staying.into_iter().skip(self.rules.slots as usize).for_each(|attempt| attempt.surplus = true);
+    }
+
+    fn fill_slots(&mut self, now: Duration, out: &mut Vec<Action>) {
+        while self.stage == Stage::Working && !self.paused && self.attempts.len() < self.rules.slots as usize {
+            let Some(shard) = self.ready.pop_first() else { return };
+            self.fork(shard, now, out);
+        }
+    }
+
+    fn fork(&mut self, id: ShardId, now: Duration, out: &mut Vec<Action>) {
+        let taken: BTreeSet<u32> = self.attempts.values().map(|a| a.slot).collect();
+        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
+        let shard = &mut self.shards[id.0 as usize];
+        shard.last_attempt += 1;
+        shard.state = ShardState::Taken;
+        let attempt = AttemptId { shard: id, number: shard.last_attempt };
+        let from = shard.position;
+        self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));
+        let share = self.shares().into_iter().find(|(id, _)| *id == attempt).map_or(self.rules.rate, |(_, share)| share);
+        let control = Control { rate: share, ..Control::default() };
+        if let Some(a) = self.attempts.get_mut(&attempt) {
+            a.told = control;
+        }
+        out.push(Action::Fork(WorkOrder { shard: id, attempt: attempt.number, slot, from, seed: self.random.next(), control }));
+    }
+
+    fn shares(&self) -> Vec<(AttemptId, Rate)> {
+        let alive: Vec<(&AttemptId, &Attempt)> = self.attempts.iter().filter(|(_, a)| a.alive()).collect();
+        let uses: Vec<Use> = alive.iter().map(|(_, a)| Use { share: a.told.rate, used: a.used }).collect();
+        alive.into_iter().map(|(id, _)| *id).zip(divide(self.rules.rate, &uses)).collect()
+    }
+
+    fn tell_all(&mut self, out: &mut Vec<Action>) {
+        let drain_all = self.stopping();
+        for (id, rate) in self.shares() {
+            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            let drain = drain_all || attempt.surplus;
+            let rate = if near(attempt.told.rate, rate) { attempt.told.rate } else { rate };
+            let control = Control { recorded: attempt.recorded, drain, paused: self.paused && !drain, rate };
+            if control != attempt.told {
+                attempt.told = control;
+                attempt.told_to_drain |= drain;
+                out.push(Action::Tell(id, control));
+            }
+        }
+    }
+
+    fn end_if_over(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let idle = self.attempts.is_empty() && self.closing.is_empty();
+        let left = matches!(self.stage, Stage::Killing { leave_at } if now >= leave_at);
+        let nothing_more = self.ready.is_empty() && self.delayed.is_empty();
+        if left || idle && (self.stopping() || nothing_more) {
+            self.stage = Stage::Over;
+            out.push(Action::End(self.ended()));
+        }
+    }
+
+    fn ended(&mut self) -> Ended {
+        if self.totals.quarantined > 0 {
+            let reason = format!("{} of {} shards are quarantined", self.totals.quarantined, self.totals.shards);
+            self.causes.add(Exit::Failed, &reason);
+        }
+        let all_done = self.totals.done == self.totals.shards;
+        let exit = match self.causes.exit {
+            // Told to stop, but there is nothing left to continue.
+            None | Some(Exit::Stopped) if all_done => Exit::Done,
+            Some(exit) => exit,
+            None => {
+                self.causes.add(Exit::Internal, "the run ended although shards are waiting; this is a bug of ours");
+                Exit::Internal
+            }
+        };
+        let reasons = if exit == Exit::Done { Vec::new() } else { self.causes.reasons.clone() };
+        Ended { exit, reasons }
+    }
+}
+
+/// Whether a new share is so near the old one that telling it would only be noise. It may only lag when it is below the
+/// new one, so that all shares together stay within the limit.
+fn near(told: Rate, new: Rate) -> bool {
+    let near = |told: f64, new: f64| told == new || (told <= new && new <= told * 1.05);
+    near(told.records, new.records) && near(told.bytes, new.bytes)
+}
+
+fn log(out: &mut Vec<Action>, level: u8, text: String, keep: bool) {
+    out.push(Action::Log { level, text, keep });
+}

@@ -1,0 +1,278 @@
+//! One attempt as the machine sees it: what it said, what it was told, and how its end is judged.
+
+use std::time::Duration;
+
+use migration::report::AttemptOutcome;
+use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
+
+use super::values::Ending;
+
+/// Log lines a worker may print in one second; the rest is counted and dropped.
+const LINES_PER_SECOND: u32 = 20;
+/// The longest log line or reason, in characters.
+const LONGEST_LINE: usize = 2_000;
+
+/// Why the supervisor killed a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kill {
+    /// It misbehaved: counts as a death.
+    Fault(String),
+    /// The job stops: no death.
+    Stop(String),
+}
+
+/// What a worker said last.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    Finished(Finished),
+    Failed(Failure),
+}
+
+/// How an attempt is judged.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Judgement {
+    Done(Position),
+    Drained,
+    Death(String),
+    Unreachable(String),
+    /// Killed because the job stops.
+    Stopped(String),
+    /// Its failure stops the job.
+    StopsJob(Failure),
+}
+
+impl Judgement {
+    pub(super) fn outcome(&self) -> AttemptOutcome {
+        match self {
+            Judgement::Done(_) => AttemptOutcome::Finished,
+            Judgement::Drained => AttemptOutcome::Drained,
+            Judgement::Death(_) => AttemptOutcome::Died,
+            Judgement::Unreachable(_) => AttemptOutcome::Unreachable,
+            Judgement::Stopped(_) | Judgement::StopsJob(_) => AttemptOutcome::Stopped,
+        }
+    }
+
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Judgement::Done(_) | Judgement::Drained => String::new(),
+            Judgement::Death(reason) | Judgement::Unreachable(reason) | Judgement::Stopped(reason) => reason.clone(),
+            Judgement::StopsJob(failure) => failure.message.clone(),
+        }
+    }
+}
+
+/// A running attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) slot: u32,
+    /// When it was last heard of.
+    pub(super) heard: Duration,
+    /// Told to drain because there are fewer slots now.
+    pub(super) surplus: bool,
+    /// Whether it was ever told to drain.
+    pub(super) told_to_drain: bool,
+    pub(super) told: Control,
+    /// The newest chunk that is on disk.
+    pub(super) recorded: u64,
+    /// The chunk that the store has not answered for.
+    pub(super) pending: Option<Chunk>,
+    pub(super) progress: Progress,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) kill: Option<Kill>,
+    /// Its pipe is closed: kill it then.
+    pub(super) silent_until: Option<Duration>,
+    pub(super) ended: Option<Ending>,
+    /// What it took a second, by its last two heartbeats.
+    pub(super) used: Option<Rate>,
+    /// What its recorded chunks held and took.
+    pub(super) committed: Counts,
+    pub(super) work: Work,
+    measured: (Duration, Counts),
+    lines: Lines,
+}
+
+/// How many log lines came in the present second, and how many were dropped before.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    since: Duration,
+    printed: u32,
+    dropped: u64,
+}
+
+impl Attempt {
+    pub(super) fn new(slot: u32, told: Control, from: Position, now: Duration) -> Self {
+        Attempt {
+            slot,
+            heard: now,
+            surplus: false,
+            told_to_drain: told.drain,
+            told,
+            recorded: 0,
+            pending: None,
+            progress: Progress { position: from, ..Progress::default() },
+            verdict: None,
+            kill: None,
+            silent_until: None,
+            ended: None,
+            used: None,
+            committed: Counts::default(),
+            work: Work::default(),
+            measured: (now, Counts::default()),
+            lines: Lines { since: now, ..Lines::default() },
+        }
+    }
+
+    /// Whether it still takes orders.
+    pub(super) fn alive(&self) -> bool {
+        self.ended.is_none() && self.kill.is_none()
+    }
+
+    /// Keeps a heartbeat and what it says about the rate.
+    pub(super) fn heartbeat(&mut self, progress: Progress, now: Duration) {
+        let (since, counts) = self.measured;
+        let seconds = now.saturating_sub(since).as_secs_f64();
+        if seconds >= 0.5 {
+            let taken = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
+            self.used = Some(Rate {
+                records: taken(progress.counts.read, counts.read),
+                bytes: taken(progress.counts.bytes_read, counts.bytes_read),
+            });
+            self.measured = (now, progress.counts);
+        }
+        self.progress = progress;
+    }
+
+    /// Checks a chunk against what was committed before; an error says what is wrong with it.
+    pub(super) fn check_chunk(&self, chunk: &Chunk, committed: &Position) -> Result<(), String> {
+        let wrong = if self.verdict.is_some() {
+            "came after the worker's last word".to_owned()
+        } else if self.pending.is_some() {
+            "came before the one ahead of it was recorded".to_owned()
+        } else if chunk.number != self.recorded + 1 {
+            format!("is number {}, but {} was expected", chunk.number, self.recorded + 1)
+        } else if !forward(committed, &chunk.position) {
+            format!("ends at {}, before the committed {}", show(&chunk.position), show(committed))
+        } else if !chunk.counts.balance() || chunk.counts.read != chunk.position.records - committed.records {
+            let c = &chunk.counts;
+            format!(
+                "does not balance: {} read over {} positions, {} acknowledged, {} filtered, {} dead letters",
+                c.read,
+                chunk.position.records - committed.records,
+                c.acknowledged,
+                c.filtered,
+                c.dead_lettered
+            )
+        } else {
+            return Ok(());
+        };
+        Err(format!("a chunk {wrong}"))
+    }
+
+    /// Takes over the chunk that the store just recorded.
+    pub(super) fn recorded(&mut self) -> Option<Chunk> {
+        let chunk = self.pending.take()?;
+        self.recorded = chunk.number;
+        self.committed.add(&chunk.counts);
+        self.work.add(&chunk.work);
+        Some(chunk)
+    }
+
+    /// How the attempt ended, given where its shard is committed.
+    pub(super) fn judge(&self, ending: Ending, committed: &Position) -> Judgement {
+        match (&self.verdict, ending, &self.kill) {
+            (Some(Verdict::Finished(finished)), Ending::Code(0), _) => self.judge_finished(finished, committed),
+            (Some(Verdict::Failed(failure)), ..) => judge_failed(failure),
+            (_, _, Some(Kill::Fault(reason))) => Judgement::Death(reason.clone()),
+            (_, _, Some(Kill::Stop(reason))) => Judgement::Stopped(reason.clone()),
+            (Some(Verdict::Finished(_)), other, None) => {
+                Judgement::Death(format!("the worker said that it finished, but ended with {other}"))
+            }
+            (None, Ending::Code(0), None) => {
+                Judgement::Death("the worker ended with exit code 0 but never said that it finished".to_owned())
+            }
+            (None, other, None) => Judgement::Death(format!("the worker ended with {other}")),
+        }
+    }
+
+    fn judge_finished(&self, finished: &Finished, committed: &Position) -> Judgement {
+        if !forward(committed, &finished.position) || finished.position.records != committed.records {
+            return Judgement::Death(format!(
+                "the worker finished at {}, but its shard is committed up to {}",
+                show(&finished.position),
+                show(committed)
+            ));
+        }
+        match (finished.complete, self.told_to_drain) {
+            (true, _) => Judgement::Done(finished.position),
+            (false, true) => Judgement::Drained,
+            (false, false) => Judgement::Death("the worker drained without being told to".to_owned()),
+        }
+    }
+
+    /// Acknowledged but not recorded, as far as the last heartbeat told.
+    pub(super) fn uncommitted(&self) -> u64 {
+        self.progress.counts.acknowledged.saturating_sub(self.committed.acknowledged)
+    }
+
+    /// All it took: exact when it finished, else what its last heartbeat told.
+    pub(super) fn total_work(&self) -> Work {
+        if let Some(Verdict::Finished(finished)) = &self.verdict {
+            let mut work = self.work.clone();
+            work.add(&finished.work);
+            return work;
+        }
+        let heard = &self.progress.work;
+        if heard.phases.total() > self.work.phases.total() { heard.clone() } else { self.work.clone() }
+    }
+
+    pub(super) fn peak_memory(&self) -> u64 {
+        let last = if let Some(Verdict::Finished(finished)) = &self.verdict { finished.peak_memory_bytes } else { 0 };
+        last.max(self.progress.peak_memory_bytes)
+    }
+
+    /// The line to print for a worker's log line, if it has not printed too many.
+    pub(super) fn line(&mut self, text: &str, now: Duration) -> Option<String> {
+        let lines = &mut self.lines;
+        if now.saturating_sub(lines.since) >= Duration::from_secs(1) {
+            (lines.since, lines.printed) = (now, 0);
+        }
+        if lines.printed >= LINES_PER_SECOND {
+            lines.dropped += 1;
+            return None;
+        }
+        lines.printed += 1;
+        let dropped = std::mem::take(&mut lines.dropped);
+        let note = if dropped > 0 { format!(" ({dropped} lines before it dropped)") } else { String::new() };
+        Some(clean(text) + &note)
+    }
+}
+
+fn judge_failed(failure: &Failure) -> Judgement {
+    let failure = Failure { kind: failure.kind, message: clean(&failure.message) };
+    match failure.kind {
+        FailureKind::Retry => Judgement::Death(failure.message),
+        FailureKind::Unreachable => Judgement::Unreachable(failure.message),
+        FailureKind::GaveUp | FailureKind::Source | FailureKind::Refused | FailureKind::State => Judgement::StopsJob(failure),
+    }
+}
+
+/// Whether `to` is at or after `from` in every respect.
+fn forward(from: &Position, to: &Position) -> bool {
+    (to.segment, to.place) >= (from.segment, from.place) && to.records >= from.records
+}
+
+fn show(position: &Position) -> String {
+    format!("segment {}, place {}, record {}", position.segment, position.place, position.records)
+}
+
+/// A worker's text as it may be printed: bounded, and no control character reaches a terminal.
+pub(super) fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(LONGEST_LINE));
+    for c in text.chars().take(LONGEST_LINE) {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    if text.chars().nth(LONGEST_LINE).is_some() {
+        out.push('…');
+    }
+    out
+}

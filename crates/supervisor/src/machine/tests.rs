@@ -1,0 +1,335 @@
+//! The machine against fake worlds.
+
+use std::time::Duration;
+
+use migration::{Counts, Exit, Failure, FailureKind, Rate, WorkerEvent};
+
+use super::world::{SECOND, World, at, chunk, fresh, rules};
+use super::{Action, After, AttemptId, Input, Machine};
+
+/// Row 14 of the main job: whatever happens, one attempt per shard, no position goes back, counts never exceed, `Recorded`
+/// only after the store, a drain ends, and in a good world every shard ends done or quarantined. The world asserts; a
+/// failure names its seed.
+#[test]
+fn ten_thousand_random_worlds_keep_the_rules() {
+    for seed in 0..10_000 {
+        let outcome = std::panic::catch_unwind(|| one_random_world(seed));
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}
+
+fn one_random_world(seed: u64) {
+    let shape = seed.wrapping_mul(0x9E37_79B9);
+    let shards = 1 + (shape >> 8) as usize % 6;
+    let mut world = World::new(seed, shards, shape % 40, rules(1 + (shape >> 16) as u32 % 4));
+    world.give(Input::Tick);
+    let steps = world.below(300);
+    for _ in 0..steps {
+        world.happen();
+    }
+    let stop = world.below(4);
+    if stop == 0 && world.ended.is_none() {
+        drain(&mut world);
+        return;
+    }
+    if stop == 1 {
+        world.answer(false);
+    }
+    world.be_good(2_000);
+    let ended = world.ended.clone().expect("a good world comes to its end");
+    let done = world.shards_in(|after| matches!(after, Some(After::Done(_))));
+    let quarantined = world.shards_in(|after| matches!(after, Some(After::Quarantined)));
+    match ended.exit {
+        Exit::Done => assert_eq!(done, shards),
+        Exit::Failed => assert!(quarantined > 0 && done + quarantined == shards),
+        Exit::State => assert_eq!(stop, 1),
+        other => panic!("unexpected {other:?}: {:?}", ended.reasons),
+    }
+}
+
+/// Even if nothing in the world answers any more.
+fn drain(world: &mut World) {
+    let (begin, forks) = (world.now, world.forks);
+    world.gaps = false;
+    world.give(Input::Signal { number: 15 });
+    if world.below(2) == 0 {
+        world.hang_all();
+    }
+    while world.ended.is_none() {
+        world.happen();
+        // No input can be later than this: the shell ticks at least every second.
+        assert!(world.now - begin < Duration::from_secs(25), "a drain ends");
+        world.give(Input::Tick);
+    }
+    assert_eq!(world.forks, forks);
+}
+
+fn started(shards: usize, size: u64, slots: u32) -> World {
+    let mut world = World::new(1, shards, size, rules(slots));
+    world.give(Input::Tick);
+    world
+}
+
+#[test]
+fn a_good_world_is_done_with_one_attempt_a_shard() {
+    let mut world = started(7, 100, 3);
+    world.be_good(1000);
+    assert_eq!(world.ended.as_ref().map(|e| (e.exit, e.reasons.len())), Some((Exit::Done, 0)));
+    assert_eq!(world.forks, 7);
+    assert_eq!(world.machine.totals().counts.read, 700);
+}
+
+#[test]
+fn five_deaths_at_one_position_quarantine_the_shard_and_the_others_go_on() {
+    let mut world = started(3, 10, 1);
+    for death in 1..=5 {
+        let id = world.only_child();
+        assert_eq!((id.shard.0, id.number), (0, death));
+        world.kill_child(id);
+        world.answer(true);
+        // The other shards take the slot meanwhile; let them finish before the successor's turn.
+        if death == 1 {
+            while world.shards_in(|a| a.is_some()) < 2 {
+                world.behave_all();
+            }
+        }
+        world.now += 31 * SECOND;
+        world.give(Input::Tick);
+    }
+    let ended = world.ended.expect("the run is over");
+    assert_eq!(ended.exit, Exit::Failed);
+    assert_eq!(ended.reasons, ["1 of 3 shards are quarantined"]);
+}
+
+#[test]
+fn a_commit_resets_the_deaths() {
+    let mut world = started(1, 100, 1);
+    for round in 0..20 {
+        let id = world.only_child();
+        if round % 3 == 2 {
+            let from = world.shard_position(0).records;
+            world.tell_event(id, WorkerEvent::Committed(chunk(1, from, from + 1)));
+            world.answer(true);
+        }
+        world.kill_child(id);
+        world.answer(true);
+        world.now += 31 * SECOND;
+        world.give(Input::Tick);
+    }
+    assert!(world.ended.is_none());
+}
+
+#[test]
+fn unreachable_brokers_are_never_a_death() {
+    let mut world = started(1, 10, 1);
+    for _ in 0..50 {
+        let id = world.only_child();
+        world.tell_event(id, WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, "no answer")));
+        world.exit_child(id, 1);
+        world.answer(true);
+        assert_eq!(world.running().len(), 0, "a pause comes first");
+        world.now += 2 * SECOND;
+        world.give(Input::Tick);
+    }
+    world.be_good(100);
+    assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Done));
+}
+
+#[test]
+fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
+    let cases = [
+        (FailureKind::GaveUp, Exit::Stopped),
+        (FailureKind::Source, Exit::Source),
+        (FailureKind::Refused, Exit::Failed),
+        (FailureKind::State, Exit::State),
+    ];
+    for (kind, exit) in cases {
+        let mut world = started(4, 1000, 2);
+        let id = world.only_child();
+        world.tell_event(id, WorkerEvent::Failed(Failure::new(kind, "because")));
+        world.exit_child(id, 1);
+        assert!(world.running().iter().all(|(_, control)| control.drain), "{kind:?}");
+        world.be_good(10);
+        let ended = world.ended.expect("drained");
+        assert_eq!((ended.exit, ended.reasons[0].as_str()), (exit, "shard 00000: because"));
+        assert_eq!(world.forks, 2);
+    }
+}
+
+#[test]
+fn half_an_end_is_a_death() {
+    let finished = |complete, records| {
+        WorkerEvent::Finished(migration::Finished {
+            position: at(records),
+            complete,
+            work: migration::Work::default(),
+            peak_memory_bytes: 0,
+        })
+    };
+    // Finished without code 0; code 0 without Finished; finished beyond what is committed; drained unasked.
+    for (event, code) in [(Some(finished(true, 0)), 3), (None, 0), (Some(finished(true, 10)), 0), (Some(finished(false, 0)), 0)] {
+        let mut world = started(1, 10, 1);
+        let id = world.only_child();
+        event.into_iter().for_each(|event| world.tell_event(id, event));
+        world.exit_child(id, code);
+        world.answer(true);
+        assert!(world.ended.is_none());
+        world.now += SECOND;
+        world.give(Input::Tick);
+        assert_eq!(world.only_child().number, 2);
+    }
+}
+
+#[test]
+fn a_silent_worker_is_killed_and_replaced() {
+    let mut world = started(1, 10, 1);
+    world.hang_all();
+    for second in 1..=59 {
+        world.now = SECOND * second;
+        world.give(Input::Tick);
+        world.reap_killed();
+        assert_eq!(world.running().len(), 1);
+    }
+    world.now = SECOND * 60;
+    world.give(Input::Tick);
+    world.reap_killed();
+    assert_eq!(world.running().len(), 0);
+    world.answer(true);
+    world.now += SECOND;
+    world.give(Input::Tick);
+    assert_eq!(world.only_child().number, 2);
+}
+
+#[test]
+fn a_gap_of_the_supervisor_itself_is_no_missing_heartbeat() {
+    let mut world = started(1, 10, 1);
+    world.hang_all();
+    world.now = Duration::from_secs(600);
+    world.give(Input::Tick);
+    world.reap_killed();
+    assert_eq!(world.only_child().number, 1);
+}
+
+#[test]
+fn the_first_signal_drains_and_the_second_kills() {
+    let mut world = started(4, 1000, 2);
+    world.give(Input::Signal { number: 2 });
+    assert!(world.running().iter().all(|(_, control)| control.drain));
+    world.hang_all();
+    world.now += SECOND;
+    world.give(Input::Signal { number: 2 });
+    world.reap_killed();
+    while world.ended.is_none() {
+        world.answer(true);
+    }
+    assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Signal(2)));
+}
+
+#[test]
+fn what_does_not_drain_in_time_is_killed_within_it() {
+    let mut world = started(2, 1000, 2);
+    world.give(Input::Signal { number: 15 });
+    world.hang_all();
+    while world.ended.is_none() {
+        world.now += Duration::from_millis(100);
+        world.give(Input::Tick);
+    }
+    assert_eq!(world.ended.clone().map(|e| e.exit), Some(Exit::Stopped));
+    assert!(world.now <= 20 * SECOND, "{:?}", world.now);
+}
+
+#[test]
+fn a_stop_after_the_last_shard_has_nothing_to_continue() {
+    let mut world = started(1, 0, 1);
+    world.give(Input::Signal { number: 2 });
+    world.be_good(10);
+    assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Done));
+}
+
+#[test]
+fn too_many_dead_letters_over_all_runs_stop_the_job() {
+    let mut starts = fresh(2);
+    starts[0].counts = Counts { read: 3, dead_lettered: 3, ..Counts::default() };
+    starts[0].done = true;
+    let mut machine = Machine::new(super::Rules { max_bad_records: 2, ..rules(1) }, &starts, 1);
+    let actions = machine.on(Input::Tick, Duration::ZERO);
+    assert!(!actions.iter().any(|a| matches!(a, Action::Fork(_))));
+    assert!(matches!(actions.last(), Some(Action::End(ended)) if ended.exit == Exit::Failed));
+}
+
+#[test]
+fn without_retry_the_first_death_stops_the_job() {
+    let mut world = World::new(1, 2, 10, super::Rules { retry: false, ..rules(1) });
+    world.give(Input::Tick);
+    let id = world.only_child();
+    world.exit_child(id, 1);
+    world.answer(true);
+    assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Stopped));
+}
+
+#[test]
+fn scaling_down_drains_the_surplus_and_up_again_fills_the_slots() {
+    let mut world = started(8, 1000, 4);
+    world.scale(1);
+    let draining: Vec<bool> = world.running().iter().map(|(_, control)| control.drain).collect();
+    assert_eq!(draining, [false, true, true, true]);
+    world.scale(6);
+    assert_eq!(world.machine.attempts().len(), 6);
+}
+
+#[test]
+fn shares_of_the_rate_follow_the_workers() {
+    let limited = super::Rules { rate: Rate { records: 1000.0, bytes: f64::INFINITY }, ..rules(4) };
+    let mut world = World::new(1, 4, 1000, limited);
+    world.give(Input::Tick);
+    let sum = |world: &World| world.running().iter().map(|(_, c)| c.rate.records).sum::<f64>();
+    assert!((sum(&world) - 1000.0).abs() < 1e-6, "{}", sum(&world));
+    let id = world.only_child();
+    world.kill_child(id);
+    assert!((sum(&world) - 1000.0).abs() < 1e-6, "{}", sum(&world));
+    assert_eq!(world.running().len(), 3);
+}
+
+#[test]
+fn pausing_tells_all_and_starts_nobody() {
+    let mut world = started(4, 10, 2);
+    world.give(Input::Pause(true));
+    assert!(world.running().iter().all(|(_, control)| control.paused));
+    let id = world.only_child();
+    world.kill_child(id);
+    world.answer(true);
+    world.now += 40 * SECOND;
+    world.give(Input::Tick);
+    assert_eq!(world.running().len(), 1);
+    world.give(Input::Pause(false));
+    assert_eq!(world.running().len(), 2);
+}
+
+#[test]
+fn a_flood_of_lines_is_cut_and_what_it_says_is_harmless() {
+    let mut machine = Machine::new(rules(1), &fresh(1), 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
+    let mut say = |now| {
+        let event = WorkerEvent::Log { level: 1, text: format!("\u{1b}]0;x\u{7}{}", "y".repeat(100_000)) };
+        machine.on(Input::Event { attempt, event }, now)
+    };
+    let lines: Vec<Action> = (0..1000).flat_map(|_| say(SECOND)).collect();
+    assert_eq!(lines.len(), 20);
+    let next = say(3 * SECOND);
+    let Some(Action::Log { text, .. }) = next.first() else { panic!("{next:?}") };
+    assert!(text.ends_with("(980 lines before it dropped)") && text.len() < 3000 && !text.contains('\u{1b}'));
+}
+
+#[test]
+fn a_full_disk_stops_the_job_without_telling_recorded() {
+    let mut world = started(4, 100, 2);
+    let id = world.only_child();
+    world.tell_event(id, WorkerEvent::Committed(chunk(1, 0, 10)));
+    world.answer(false);
+    world.be_good(100);
+    let ended = world.ended.clone().expect("over");
+    assert_eq!((ended.exit, ended.reasons[0].as_str()), (Exit::State, "disk full"));
+    assert_eq!(world.shard_position(0), at(0));
+    assert_eq!(world.forks, 2);
+}

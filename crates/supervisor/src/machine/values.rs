@@ -1,0 +1,249 @@
+//! What goes into the machine and what comes out of it.
+
+use std::time::Duration;
+
+use migration::report::AttemptOutcome;
+use migration::{Chunk, Control, Counts, Exit, Position, Rate, ShardId, Work, WorkerEvent};
+
+/// One attempt of one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its number within the shard, from 1, over all runs.
+    pub number: u32,
+}
+
+impl std::fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "shard {}, attempt {}", self.shard, self.number)
+    }
+}
+
+/// What the machine decides by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// How many workers run at once.
+    pub slots: u32,
+    /// So many deaths at one position quarantine the shard.
+    pub max_without_progress: u32,
+    /// The first pause before a successor.
+    pub backoff_min: Duration,
+    /// The longest.
+    pub backoff_max: Duration,
+    /// No frame for so long: kill and replace. `None`: never.
+    pub heartbeat_timeout: Option<Duration>,
+    /// How long a drain may take, kills included.
+    pub drain_timeout: Duration,
+    /// More dead letters than this (over all runs) stop the job.
+    pub max_bad_records: u64,
+    /// For all workers together.
+    pub rate: Rate,
+    /// Whether an attempt that ended badly has a successor; without, its end stops the job (single-process mode).
+    pub retry: bool,
+}
+
+/// Where a shard stands when a run begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShardStart {
+    /// Up to where it is committed.
+    pub position: Position,
+    /// What was committed.
+    pub counts: Counts,
+    /// Whether it is at its end.
+    pub done: bool,
+    /// The number of its last attempt; 0 if there was none.
+    pub last_attempt: u32,
+}
+
+/// What happens to the machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// The fork that was asked for did not happen.
+    ForkFailed {
+        /// Which.
+        attempt: AttemptId,
+        /// Why.
+        reason: String,
+    },
+    /// A worker said something.
+    Event {
+        /// Which worker.
+        attempt: AttemptId,
+        /// What.
+        event: WorkerEvent,
+    },
+    /// A worker's frames make no sense; nothing more is read from it.
+    Broken {
+        /// Which worker.
+        attempt: AttemptId,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A worker closed its pipe; its end should follow at once.
+    Silent {
+        /// Which worker.
+        attempt: AttemptId,
+    },
+    /// A worker ended, and all it said was handed in before.
+    Ended {
+        /// Which worker.
+        attempt: AttemptId,
+        /// How.
+        ending: Ending,
+    },
+    /// The chunk that was to be recorded is on disk.
+    Recorded {
+        /// Whose.
+        attempt: AttemptId,
+    },
+    /// The end of the attempt is on disk.
+    Closed {
+        /// Which.
+        attempt: AttemptId,
+    },
+    /// The store could not write what was asked.
+    StoreFailed {
+        /// What for.
+        attempt: AttemptId,
+        /// Why.
+        reason: String,
+    },
+    /// SIGINT, SIGTERM or SIGHUP came.
+    Signal {
+        /// Its number.
+        number: u8,
+    },
+    /// Another number of slots, at least 1.
+    SetSlots(u32),
+    /// Pause or continue all workers.
+    Pause(bool),
+    /// Another limit for all workers together.
+    SetRate(Rate),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ending::Code(code) => write!(f, "exit code {code}"),
+            Ending::Signal(number) => write!(f, "signal {number} ({})", signal_name(*number)),
+        }
+    }
+}
+
+fn signal_name(number: i32) -> &'static str {
+    match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        4 => "SIGILL",
+        6 => "SIGABRT: it gave up, out of memory perhaps",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL: somebody or the kernel's memory limit killed it",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        _ => "see `kill -l`",
+    }
+}
+
+/// What a new worker is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkOrder {
+    /// The shard.
+    pub shard: ShardId,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// Its slot, from 0.
+    pub slot: u32,
+    /// Where to start: the committed position.
+    pub from: Position,
+    /// For everything random in the worker: generators repeat themselves after a fork.
+    pub seed: u64,
+    /// What it would be told first.
+    pub control: Control,
+}
+
+impl WorkOrder {
+    /// Which attempt this is.
+    pub fn id(&self) -> AttemptId {
+        AttemptId { shard: self.shard, number: self.attempt }
+    }
+}
+
+/// What the machine wants done, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start a worker.
+    Fork(WorkOrder),
+    /// Tell a worker; replaces what it was told before.
+    Tell(AttemptId, Control),
+    /// Kill a worker with SIGKILL.
+    Kill(AttemptId),
+    /// Put a chunk on disk, then answer with [`Input::Recorded`].
+    Record(AttemptId, Chunk),
+    /// Put the end of an attempt on disk, then answer with [`Input::Closed`].
+    Close(Box<AttemptEnd>),
+    /// Print a line.
+    Log {
+        /// 1 error, 2 warning, 3 info, 4 debug.
+        level: u8,
+        /// Without control characters.
+        text: String,
+        /// Whether the line belongs into the job's history too.
+        keep: bool,
+    },
+    /// The run is over; nothing follows.
+    End(Ended),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code.
+    pub exit: Exit,
+    /// Why, one sentence each; empty if every shard is done.
+    pub reasons: Vec<String>,
+}
+
+/// What becomes of the shard after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// A successor goes on from the committed position.
+    Waiting,
+    /// It is done; this is its end.
+    Done(Position),
+    /// It is given up for this run.
+    Quarantined,
+}
+
+/// The end of an attempt, as the store keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptEnd {
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// Why, if it did not end well.
+    pub reason: String,
+    /// What becomes of its shard.
+    pub after: After,
+    /// The shard's deaths at its position, this one included.
+    pub deaths: u32,
+    /// Acknowledged but not committed, as far as its last heartbeat told.
+    pub resent: u64,
+    /// What it took, committed or not.
+    pub work: Work,
+    /// Peak resident memory in bytes, as far as it told.
+    pub peak_memory_bytes: u64,
+}

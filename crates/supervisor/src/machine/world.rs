@@ -1,0 +1,371 @@
+//! A world of fake children and a fake store for the machine, driven by a seed: what the shell, the kernel and the disk are
+//! in earnest. It keeps its own account of everything and fails as soon as the machine breaks a rule.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use migration::{
+    Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent,
+};
+
+use super::{Action, After, AttemptId, Ended, Ending, Input, Machine, Rules, ShardStart, WorkOrder};
+use crate::random::Random;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn rules(slots: u32) -> Rules {
+    Rules {
+        slots,
+        max_without_progress: 5,
+        backoff_min: Duration::from_millis(100),
+        backoff_max: Duration::from_secs(30),
+        heartbeat_timeout: Some(Duration::from_secs(60)),
+        drain_timeout: Duration::from_secs(20),
+        max_bad_records: u64::MAX,
+        rate: Rate::UNLIMITED,
+        retry: true,
+    }
+}
+
+pub(super) fn at(records: u64) -> Position {
+    Position { segment: 0, place: records * 10, records }
+}
+
+pub(super) fn fresh(count: usize) -> Vec<ShardStart> {
+    vec![ShardStart { position: at(0), counts: Counts::default(), done: false, last_attempt: 0 }; count]
+}
+
+pub(super) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
+    let counts = Counts { read: to - from, acknowledged: to - from, ..Counts::default() };
+    Chunk { number, position: at(to), counts, work: Work::default() }
+}
+
+/// A fake worker.
+#[derive(Debug)]
+struct Child {
+    taken: u64,
+    sent: u64,
+    control: Control,
+    killed: bool,
+    hung: bool,
+    said_last: bool,
+}
+
+/// Everything outside the machine.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) machine: Machine,
+    pub(super) now: Duration,
+    pub(super) ended: Option<Ended>,
+    pub(super) forks: u64,
+    /// Whether the supervisor itself may stand still for a minute.
+    pub(super) gaps: bool,
+    size: u64,
+    most_slots: usize,
+    children: BTreeMap<AttemptId, Child>,
+    /// On the fake disk: position, state.
+    disk: Vec<(Position, Counts, Option<After>)>,
+    recorded: BTreeMap<AttemptId, u64>,
+    last_number: Vec<u32>,
+    requests: VecDeque<Action>,
+    random: Random,
+    stopped: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, shards: usize, size: u64, rules: Rules) -> Self {
+        let most_slots = rules.slots as usize;
+        World {
+            machine: Machine::new(rules, &fresh(shards), seed),
+            now: Duration::ZERO,
+            ended: None,
+            forks: 0,
+            gaps: true,
+            size,
+            most_slots,
+            children: BTreeMap::new(),
+            disk: vec![(at(0), Counts::default(), None); shards],
+            recorded: BTreeMap::new(),
+            last_number: vec![0; shards],
+            requests: VecDeque::new(),
+            random: Random::new(seed ^ 0xABCD),
+            stopped: false,
+        }
+    }
+
+    pub(super) fn below(&mut self, n: u64) -> u64 {
+        self.random.next() % n
+    }
+
+    pub(super) fn shards_in(&self, after: impl Fn(&Option<After>) -> bool) -> usize {
+        self.disk.iter().filter(|(_, _, a)| after(a)).count()
+    }
+
+    pub(super) fn give(&mut self, input: Input) {
+        let was_stopping = self.machine.stopping();
+        self.stopped |= matches!(input, Input::Signal { .. } | Input::StoreFailed { .. });
+        let actions = self.machine.on(input, self.now);
+        for action in actions {
+            assert!(self.ended.is_none(), "nothing follows the end: {action:?}");
+            self.apply(action, was_stopping);
+        }
+    }
+
+    fn apply(&mut self, action: Action, was_stopping: bool) {
+        match action {
+            Action::Fork(order) => self.fork(order, was_stopping),
+            Action::Tell(id, control) => {
+                let on_disk = self.recorded.get(&id).copied().unwrap_or(0);
+                assert!(control.recorded <= on_disk, "{id} is told Recorded({}) but the disk has {on_disk}", control.recorded);
+                if let Some(child) = self.children.get_mut(&id) {
+                    assert!(control.recorded >= child.control.recorded && (control.drain || !child.control.drain));
+                    child.control = control;
+                }
+            }
+            Action::Kill(id) => {
+                let child = self.children.get_mut(&id).expect("only a running worker is killed");
+                assert!(!std::mem::replace(&mut child.killed, true), "killed twice");
+            }
+            Action::Record(..) | Action::Close(_) => self.requests.push_back(action),
+            Action::Log { text, .. } => assert!(!text.chars().any(char::is_control)),
+            Action::End(ended) => {
+                assert!(self.children.is_empty() || self.stopped, "workers are left: {:?}", self.children);
+                self.ended = Some(ended);
+            }
+        }
+    }
+
+    fn fork(&mut self, order: WorkOrder, was_stopping: bool) {
+        assert!(!was_stopping, "no fork while the job stops");
+        assert!(!self.children.keys().any(|id| id.shard == order.shard), "one attempt per shard");
+        assert!(self.children.len() < self.most_slots, "more workers than slots");
+        let shard = order.shard.0 as usize;
+        let (position, _, after) = &self.disk[shard];
+        assert_eq!(*after, None, "a finished or quarantined shard is not started again");
+        assert_eq!(order.from, *position, "an attempt starts where the disk says");
+        assert_eq!(order.attempt, self.last_number[shard] + 1);
+        self.last_number[shard] = order.attempt;
+        self.forks += 1;
+        let child = Child {
+            taken: order.from.records,
+            sent: 0,
+            control: order.control,
+            killed: false,
+            hung: false,
+            said_last: false,
+        };
+        self.children.insert(order.id(), child);
+    }
+
+    /// Lets the store answer its oldest request.
+    pub(super) fn answer(&mut self, well: bool) {
+        let Some(request) = self.requests.pop_front() else { return };
+        match request {
+            Action::Record(attempt, _) if !well => self.give(Input::StoreFailed { attempt, reason: "disk full".into() }),
+            Action::Record(attempt, chunk) => {
+                let (position, counts, _) = &mut self.disk[attempt.shard.0 as usize];
+                assert!(chunk.position >= *position, "a position never goes back");
+                *position = chunk.position;
+                counts.add(&chunk.counts);
+                assert!(counts.read <= self.size && counts.balance(), "counts never exceed");
+                self.recorded.insert(attempt, chunk.number);
+                self.give(Input::Recorded { attempt });
+            }
+            Action::Close(end) if !well => {
+                self.give(Input::StoreFailed { attempt: end.attempt, reason: "disk full".into() });
+            }
+            Action::Close(end) => {
+                let (position, counts, after) = &mut self.disk[end.attempt.shard.0 as usize];
+                match end.after {
+                    After::Done(place) => {
+                        assert_eq!((place, counts.read), (at(self.size), self.size), "done means all of it");
+                        *position = place;
+                        *after = Some(end.after);
+                    }
+                    After::Quarantined => *after = Some(end.after),
+                    After::Waiting => {}
+                }
+                self.give(Input::Closed { attempt: end.attempt });
+            }
+            _ => {}
+        }
+    }
+
+    fn end_child(&mut self, attempt: AttemptId, ending: Ending) {
+        self.children.remove(&attempt);
+        self.give(Input::Ended { attempt, ending });
+    }
+
+    fn say(&mut self, attempt: AttemptId, event: WorkerEvent) {
+        self.give(Input::Event { attempt, event });
+    }
+
+    fn any_child(&mut self) -> Option<AttemptId> {
+        let count = self.children.len() as u64;
+        if count == 0 {
+            return None;
+        }
+        let nth = self.below(count) as usize;
+        self.children.keys().nth(nth).copied()
+    }
+
+    /// What a good worker does next.
+    pub(super) fn behave(&mut self, id: AttemptId) {
+        let size = self.size;
+        let step = 1 + self.below(size.max(2) / 2);
+        let Some(child) = self.children.get_mut(&id) else { return };
+        if child.killed {
+            return self.end_child(id, Ending::Signal(9));
+        }
+        if child.hung {
+            return;
+        }
+        if child.said_last {
+            return self.end_child(id, Ending::Code(0));
+        }
+        let event = if child.sent > child.control.recorded || child.control.paused {
+            WorkerEvent::Progress(Progress { position: at(child.taken), ..Progress::default() })
+        } else if child.taken < size && !child.control.drain {
+            let to = (child.taken + step).min(size);
+            child.sent += 1;
+            let chunk = chunk(child.sent, child.taken, to);
+            child.taken = to;
+            WorkerEvent::Committed(chunk)
+        } else {
+            child.said_last = true;
+            let (position, complete) = (at(child.taken), child.taken == size);
+            WorkerEvent::Finished(Finished { position, complete, work: Work::default(), peak_memory_bytes: 0 })
+        };
+        self.say(id, event);
+    }
+
+    /// Something random happens, good or bad.
+    pub(super) fn happen(&mut self) {
+        let millis = self.below(400);
+        self.now += Duration::from_millis(millis);
+        let child = self.any_child();
+        match (self.below(100), child) {
+            (0..45, Some(id)) => self.behave(id),
+            (45..65, _) => self.answer(true),
+            (65..71, Some(id)) => self.end_child(id, Ending::Signal(9)),
+            (71..73, Some(id)) => self.end_child(id, Ending::Code(0)),
+            (73..75, Some(id)) => self.end_child(id, Ending::Code(101)),
+            (75..78, Some(id)) => self.fail(id),
+            (78..80, Some(id)) => self.give(Input::Broken { attempt: id, reason: "bad checksum\u{1b}[31m".into() }),
+            (80..82, Some(id)) => self.lie(id),
+            (82..84, Some(id)) => self.children.get_mut(&id).expect("a child").hung = true,
+            (84, Some(id)) => self.give(Input::Silent { attempt: id }),
+            (85, _) if self.gaps => self.now += Duration::from_secs(61),
+            (86, _) => self.rescale(),
+            (87, _) => {
+                let paused = self.below(2) == 0;
+                self.give(Input::Pause(paused));
+            }
+            (88, _) => self.give(Input::SetRate(Rate { records: 1000.0, bytes: 1e6 })),
+            (89, Some(id)) => self.say(id, WorkerEvent::Log { level: 9, text: "\u{1b}[2Jhello\n".into() }),
+            _ => self.give(Input::Tick),
+        }
+    }
+
+    fn fail(&mut self, id: AttemptId) {
+        let kind = if self.below(2) == 0 { FailureKind::Retry } else { FailureKind::Unreachable };
+        self.say(id, WorkerEvent::Failed(Failure::new(kind, "no answer\u{7}")));
+        self.end_child(id, Ending::Code(1));
+    }
+
+    /// A worker says what can't be true.
+    fn lie(&mut self, id: AttemptId) {
+        let taken = self.children[&id].taken;
+        let event = match self.below(5) {
+            0 => WorkerEvent::Committed(chunk(7, taken, taken + 1)),
+            1 => WorkerEvent::Committed(Chunk { counts: Counts::default(), ..chunk(1, 0, 5) }),
+            2 => WorkerEvent::Committed(Chunk { position: Position::default(), ..chunk(1, 0, 1) }),
+            3 => WorkerEvent::Finished(Finished {
+                position: at(self.size + 1),
+                complete: true,
+                work: Work::default(),
+                peak_memory_bytes: 0,
+            }),
+            _ => WorkerEvent::Finished(Finished {
+                position: at(taken),
+                complete: false,
+                work: Work::default(),
+                peak_memory_bytes: 0,
+            }),
+        };
+        if matches!(event, WorkerEvent::Finished(_)) {
+            self.children.get_mut(&id).expect("a child").said_last = true;
+        } else {
+            // What follows from a liar is not checked by this world.
+            self.children.get_mut(&id).expect("a child").hung = true;
+        }
+        self.say(id, event);
+    }
+
+    fn rescale(&mut self) {
+        let slots = 1 + self.below(4) as u32;
+        self.scale(slots);
+    }
+
+    pub(super) fn scale(&mut self, slots: u32) {
+        self.most_slots = slots as usize;
+        self.give(Input::SetSlots(slots));
+    }
+
+    /// From here on everything works: the run must come to its end.
+    pub(super) fn be_good(&mut self, steps: u32) {
+        self.give(Input::Pause(false));
+        for _ in 0..steps {
+            if self.ended.is_some() {
+                return;
+            }
+            self.now += Duration::from_millis(500);
+            let ids: Vec<AttemptId> = self.children.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.behave(id));
+            while !self.requests.is_empty() {
+                self.answer(true);
+            }
+            self.give(Input::Tick);
+        }
+    }
+
+    pub(super) fn only_child(&self) -> AttemptId {
+        *self.children.keys().next().expect("a worker runs")
+    }
+
+    pub(super) fn kill_child(&mut self, id: AttemptId) {
+        self.end_child(id, Ending::Signal(9));
+    }
+
+    pub(super) fn tell_event(&mut self, id: AttemptId, event: WorkerEvent) {
+        self.say(id, event);
+    }
+
+    pub(super) fn exit_child(&mut self, id: AttemptId, code: i32) {
+        self.end_child(id, Ending::Code(code));
+    }
+
+    pub(super) fn behave_all(&mut self) {
+        self.now += Duration::from_millis(1);
+        let ids: Vec<AttemptId> = self.children.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.behave(id));
+        self.answer(true);
+    }
+
+    pub(super) fn hang_all(&mut self) {
+        self.children.values_mut().for_each(|child| child.hung = true);
+    }
+
+    pub(super) fn reap_killed(&mut self) {
+        let killed: Vec<AttemptId> = self.children.iter().filter(|(_, c)| c.killed).map(|(id, _)| *id).collect();
+        killed.into_iter().for_each(|id| self.kill_child(id));
+    }
+
+    pub(super) fn running(&self) -> Vec<(AttemptId, Control)> {
+        self.children.iter().map(|(id, child)| (*id, child.control)).collect()
+    }
+
+    pub(super) fn shard_position(&self, shard: u32) -> Position {
+        self.disk[ShardId(shard).0 as usize].0
+    }
+}
