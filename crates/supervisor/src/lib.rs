@@ -1,4 +1,99 @@
-//! The control plane.
+//! The control plane: which shard is worked on, by which process, how far it has come, and how a run ends.
+//!
+//! Responsible for the rules of a run ([`machine`]), the wire between supervisor and workers ([`protocol`], [`port`]), the
+//! checkpoint ([`store`]), the job's folder and locks ([`state_dir`]), and the loop that joins them ([`run`], [`run_single`]).
+//! Not responsible for what a record, a source or Kafka is: what a worker does is a closure, and all that passes between here
+//! and there are the plain values of `migration`.
+
+mod driver;
+mod local;
 pub mod machine;
-pub mod random;
+pub mod port;
+pub mod protocol;
+mod random;
 pub mod rates;
+mod shell;
+pub mod state_dir;
+pub mod store;
+pub mod watch;
+
+use std::io;
+use std::time::Duration;
+
+use migration::job::{Limits, WorkerRules};
+use migration::report::ShardTotals;
+use migration::{Counts, Exit, Plan};
+
+pub use local::run_single;
+pub use machine::{AttemptId, WorkOrder};
+pub use port::{SupervisorGone, WorkerPort};
+pub use shell::{Work, run};
+pub use state_dir::{StateDir, StateDirError};
+pub use store::{JobState, NewJob, ShardCheckpoint, StateError, Store, load_report};
+pub use watch::{Snapshot, Watcher, WorkerView};
+
+/// What a run needs.
+pub struct Setup<'a> {
+    /// The frozen plan: the one that the store holds.
+    pub plan: &'a Plan,
+    /// How workers are started, restarted and stopped.
+    pub workers: &'a WorkerRules,
+    /// How many run at once.
+    pub slots: u32,
+    /// Limits of the whole job.
+    pub limits: &'a Limits,
+    /// The job's folder, with both locks held.
+    pub state: &'a StateDir,
+    /// The job's checkpoint.
+    pub store: &'a mut Store,
+    /// For pauses, and for the seeds of the workers.
+    pub seed: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunEnd {
+    /// The exit code.
+    pub exit: Exit,
+    /// Why, one sentence each; empty if every shard is done.
+    pub reasons: Vec<String>,
+    /// What was committed, over all runs.
+    pub counts: Counts,
+    /// How many shards are where.
+    pub shards: ShardTotals,
+    /// How long the run took.
+    pub elapsed: Duration,
+}
+
+/// Why a run could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The checkpoint.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The plan is not the one that the checkpoint was made for.
+    #[error("the plan is not the one in the state; continue with the stored plan, or start over with --restart")]
+    ForeignPlan,
+    /// Signals can't be received.
+    #[error("signals can't be received through a descriptor: {0}; look at the descriptor limit (ulimit -n)")]
+    Signals(#[source] io::Error),
+    /// The loop can't wait.
+    #[error("poll(2) failed in the supervisor's loop: {0}")]
+    Poll(#[source] io::Error),
+}
+
+impl SupervisorError {
+    /// The exit code that fits.
+    pub fn exit(&self) -> Exit {
+        match self {
+            SupervisorError::State(_) => Exit::State,
+            SupervisorError::ForeignPlan => Exit::Source,
+            SupervisorError::Signals(_) | SupervisorError::Poll(_) => Exit::Internal,
+        }
+    }
+}
+
+/// The id of a plan: a hash over a canonical encoding of everything that must not change between two runs.
+pub fn plan_id(canonical: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(canonical)
+}

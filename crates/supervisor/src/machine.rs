@@ -174,6 +174,12 @@ impl Machine {
         stop.into_iter().chain(delayed).chain(workers).min()
     }
 
+    /// What a shard has committed, and whether it is at its end.
+    pub fn shard(&self, id: ShardId) -> (Counts, bool) {
+        let shard = &self.shards[id.0 as usize];
+        (shard.counts, shard.state == ShardState::Done)
+    }
+
     /// Sums over all shards.
     pub fn totals(&self) -> Totals {
         self.totals
@@ -274,7 +280,11 @@ impl Machine {
             }
             WorkerEvent::Log { level, text } => {
                 if let Some(text) = attempt.line(&text, now) {
-                    out.push(Action::Log { level: level.clamp(1, 4), text: format!("shard {}: {text}", id.shard), keep: false });
+                    out.push(Action::Log {
+                        level: level.clamp(1, 4),
+                        text: format!("shard {}: {text}", id.shard),
+                        keep: false,
+                    });
                 }
             }
             WorkerEvent::Failed(failure) => {
@@ -361,7 +371,10 @@ impl Machine {
             return (After::Quarantined, Duration::ZERO);
         }
         let pause = self.random.jitter(backoff(deaths, min, max));
-        let text = format!("{id} died ({deaths} of {most} at this position): {reason}; its successor starts in {} ms", pause.as_millis());
+        let text = format!(
+            "{id} died ({deaths} of {most} at this position): {reason}; its successor starts in {} ms",
+            pause.as_millis()
+        );
         log(out, 2, text, true);
         (After::Waiting, pause)
     }

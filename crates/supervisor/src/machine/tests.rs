@@ -167,7 +167,8 @@ fn half_an_end_is_a_death() {
         })
     };
     // Finished without code 0; code 0 without Finished; finished beyond what is committed; drained unasked.
-    for (event, code) in [(Some(finished(true, 0)), 3), (None, 0), (Some(finished(true, 10)), 0), (Some(finished(false, 0)), 0)] {
+    for (event, code) in [(Some(finished(true, 0)), 3), (None, 0), (Some(finished(true, 10)), 0), (Some(finished(false, 0)), 0)]
+    {
         let mut world = started(1, 10, 1);
         let id = world.only_child();
         event.into_iter().for_each(|event| world.tell_event(id, event));

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use migration::{
-    Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent,
-};
+use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent};
 
 use super::{Action, After, AttemptId, Ended, Ending, Input, Machine, Rules, ShardStart, WorkOrder};
 use crate::random::Random;
@@ -146,14 +144,8 @@ impl World {
         assert_eq!(order.attempt, self.last_number[shard] + 1);
         self.last_number[shard] = order.attempt;
         self.forks += 1;
-        let child = Child {
-            taken: order.from.records,
-            sent: 0,
-            control: order.control,
-            killed: false,
-            hung: false,
-            said_last: false,
-        };
+        let child =
+            Child { taken: order.from.records, sent: 0, control: order.control, killed: false, hung: false, said_last: false };
         self.children.insert(order.id(), child);
     }
 

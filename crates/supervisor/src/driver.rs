@@ -1,0 +1,281 @@
+//! Between the machine and the world: gives inputs to the machine, carries its actions to the store, the watcher and the
+//! hands that hold the workers, and gives their answers back.
+//!
+//! Responsible for the order of these things, above all that a worker hears `Recorded` only after the store returned. Not
+//! responsible for what is decided (the machine) or how a worker is reached ([`Hands`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use migration::job::WorkerRules;
+use migration::{Control, Counts, Plan, Rate, WorkerEvent};
+
+use crate::machine::{Action, AttemptId, Ended, Ending, Input, Machine, Rules, WorkOrder};
+use crate::store::{AttemptUsage, Store};
+use crate::watch::{self, Snapshot, Speed, Watcher};
+use crate::{RunEnd, Setup, SupervisorError};
+
+/// Between two calls of [`Watcher::tick`].
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// Reaches the workers.
+pub(crate) trait Hands {
+    /// Starts a worker and gives its process id.
+    fn fork(&mut self, order: &WorkOrder) -> Result<i32, String>;
+    /// Tells a worker; never blocks.
+    fn tell(&mut self, attempt: AttemptId, control: &Control);
+    /// Kills a worker.
+    fn kill(&mut self, attempt: AttemptId);
+}
+
+/// A worker as the outside knows it.
+#[derive(Debug)]
+struct Meter {
+    pid: i32,
+    forked_us: u64,
+    first_delivery_us: Option<u64>,
+    cpu_us: u64,
+    speed: Speed,
+}
+
+/// A run in motion.
+pub(crate) struct Driver<'a> {
+    pub(crate) machine: Machine,
+    store: &'a mut Store,
+    watcher: &'a mut dyn Watcher,
+    plan: &'a Plan,
+    meters: BTreeMap<AttemptId, Meter>,
+    clock: Instant,
+    watched: Option<Duration>,
+    ended: Option<Ended>,
+    /// CPU time of this process when the run began.
+    cpu_before_us: u64,
+    /// CPU time that attempts spent in this very process.
+    pub(crate) cpu_of_attempts_us: u64,
+}
+
+impl<'a> Driver<'a> {
+    /// Begins the run in the store. `shared`: whether workers are processes of their own that may be replaced.
+    pub(crate) fn begin(setup: Setup<'a>, watcher: &'a mut dyn Watcher, shared: bool) -> Result<Self, SupervisorError> {
+        let state = setup.store.load()?;
+        if state.plan != *setup.plan {
+            return Err(SupervisorError::ForeignPlan);
+        }
+        let slots = if shared { setup.slots.max(1) } else { 1 };
+        setup.store.begin_run(slots)?;
+        let rules = rules(setup.workers, setup.limits, slots, shared);
+        Ok(Driver {
+            machine: Machine::new(rules, &state.starts(), setup.seed),
+            store: setup.store,
+            watcher,
+            plan: setup.plan,
+            meters: BTreeMap::new(),
+            clock: Instant::now(),
+            watched: None,
+            ended: None,
+            cpu_before_us: process::own_cpu().total_us(),
+            cpu_of_attempts_us: 0,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    pub(crate) fn over(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// How long the shell may wait for something to happen.
+    pub(crate) fn patience(&self) -> Duration {
+        let deadline = self.machine.next_deadline().map_or(Duration::MAX, |at| at.saturating_sub(self.now()));
+        // A little more than the rest of a millisecond, so that the deadline is reached when the wait is over.
+        deadline.saturating_add(Duration::from_micros(100)).min(WATCH_EVERY)
+    }
+
+    /// Gives an input, and carries out everything that follows from it.
+    pub(crate) fn give(&mut self, input: Input, hands: &mut dyn Hands) {
+        self.note_figures(&input);
+        let mut actions = VecDeque::from(self.machine.on(input, self.now()));
+        while let Some(action) = actions.pop_front() {
+            if let Some(answer) = self.carry_out(action, hands) {
+                actions.extend(self.machine.on(answer, self.now()));
+            }
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn tick(&mut self, hands: &mut dyn Hands) {
+        self.give(Input::Tick, hands);
+        self.watch(false);
+    }
+
+    /// Adds CPU time to an attempt that is about to end.
+    pub(crate) fn used_cpu(&mut self, attempt: AttemptId, cpu_us: u64) {
+        if let Some(meter) = self.meters.get_mut(&attempt) {
+            meter.cpu_us = cpu_us;
+        }
+    }
+
+    pub(crate) fn ended(&mut self, attempt: AttemptId, ending: Ending, hands: &mut dyn Hands) {
+        self.give(Input::Ended { attempt, ending }, hands);
+    }
+
+    pub(crate) fn stray_child(&mut self, pid: i32, how: &str) {
+        self.watcher.other_child_ended(pid, how);
+    }
+
+    fn carry_out(&mut self, action: Action, hands: &mut dyn Hands) -> Option<Input> {
+        match action {
+            Action::Fork(order) => self.fork(&order, hands),
+            Action::Tell(attempt, control) => {
+                hands.tell(attempt, &control);
+                None
+            }
+            Action::Kill(attempt) => {
+                hands.kill(attempt);
+                None
+            }
+            Action::Record(attempt, chunk) => Some(match self.store.record_chunk(attempt, &chunk) {
+                Ok(()) => Input::Recorded { attempt },
+                Err(e) => Input::StoreFailed { attempt, reason: e.to_string() },
+            }),
+            Action::Close(end) => {
+                let usage = self.usage(end.attempt);
+                Some(match self.store.end_attempt(&end, &usage) {
+                    Ok(()) => Input::Closed { attempt: end.attempt },
+                    Err(e) => Input::StoreFailed { attempt: end.attempt, reason: e.to_string() },
+                })
+            }
+            Action::Log { level, text, keep } => {
+                if keep && let Err(e) = self.store.note(&text) {
+                    // The history is for people: whatever must be on disk fails by itself.
+                    self.watcher.log(2, &format!("not kept in the job's history: {e}"));
+                }
+                self.watcher.log(level, &text);
+                None
+            }
+            Action::End(ended) => {
+                self.ended = Some(ended);
+                None
+            }
+        }
+    }
+
+    fn fork(&mut self, order: &WorkOrder, hands: &mut dyn Hands) -> Option<Input> {
+        let attempt = order.id();
+        if let Err(e) = self.store.begin_attempt(attempt) {
+            return Some(Input::ForkFailed { attempt, reason: e.to_string() });
+        }
+        let (forked_us, now) = (process::monotonic_us(), self.now());
+        match hands.fork(order) {
+            Ok(pid) => {
+                let speed = Speed::new(now);
+                self.meters.insert(attempt, Meter { pid, forked_us, first_delivery_us: None, cpu_us: 0, speed });
+                None
+            }
+            Err(reason) => Some(Input::ForkFailed { attempt, reason }),
+        }
+    }
+
+    fn usage(&mut self, attempt: AttemptId) -> AttemptUsage {
+        let Some(meter) = self.meters.remove(&attempt) else { return AttemptUsage::default() };
+        AttemptUsage {
+            pid: meter.pid,
+            elapsed_us: process::monotonic_us().saturating_sub(meter.forked_us),
+            cpu_us: meter.cpu_us,
+            first_delivery_us: meter.first_delivery_us.map(|at| at.saturating_sub(meter.forked_us)),
+        }
+    }
+
+    /// Takes from an event what the display and the attempt's row need.
+    fn note_figures(&mut self, input: &Input) {
+        let Input::Event { attempt, event } = input else { return };
+        let now = self.now();
+        let Some(meter) = self.meters.get_mut(attempt) else { return };
+        let work = match event {
+            WorkerEvent::Progress(progress) => {
+                meter.speed.heartbeat(progress.counts, now);
+                &progress.work
+            }
+            WorkerEvent::Committed(chunk) => &chunk.work,
+            WorkerEvent::Finished(finished) => &finished.work,
+            WorkerEvent::Started { .. } | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => return,
+        };
+        if meter.first_delivery_us.is_none() {
+            meter.first_delivery_us = work.deliveries.map(|(first, _)| first);
+        }
+    }
+
+    /// Shows how things stand, if it is time.
+    pub(crate) fn watch(&mut self, at_once: bool) {
+        let now = self.now();
+        if at_once || self.watched.is_none_or(|last| now - last >= WATCH_EVERY) {
+            self.watched = Some(now);
+            let snapshot = self.snapshot();
+            self.watcher.tick(&snapshot);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let views = self.machine.attempts();
+        let mut running = BTreeMap::new();
+        let mut counts = self.machine.totals().counts;
+        for view in &views {
+            let ahead = watch::in_progress(view);
+            counts.add(&ahead);
+            running.insert(view.attempt.shard, ahead);
+        }
+        let stored = self.plan.shards.iter().map(|shard| {
+            let (mut through, done) = self.machine.shard(shard.id);
+            through.add(running.get(&shard.id).unwrap_or(&Counts::default()));
+            watch::stored_bytes_done(shard, &through, done)
+        });
+        Snapshot {
+            elapsed: self.now(),
+            counts,
+            committed: self.machine.totals().counts,
+            shards: watch::shard_totals(&self.machine),
+            source_bytes: self.plan.bytes(),
+            source_bytes_done: stored.sum(),
+            slots: self.machine.slots(),
+            draining: self.machine.stopping(),
+            workers: views
+                .iter()
+                .filter_map(|view| self.meters.get(&view.attempt).map(|meter| meter.speed.view(view, meter.pid)))
+                .collect(),
+        }
+    }
+
+    /// Ends the run in the store and says how it ended.
+    pub(crate) fn finish(mut self) -> RunEnd {
+        let Ended { mut exit, mut reasons } = self.ended.take().unwrap_or_else(|| Ended {
+            exit: migration::Exit::Internal,
+            reasons: vec!["the supervisor's loop ended before its run; this is a bug, please report it".to_owned()],
+        });
+        let cpu_us = process::own_cpu().total_us() - self.cpu_before_us;
+        let cpu_us = cpu_us.saturating_sub(self.cpu_of_attempts_us);
+        if let Err(e) = self.store.end_run(exit.code(), &reasons, self.machine.slots(), cpu_us) {
+            exit = exit.worse(migration::Exit::State);
+            reasons.push(e.to_string());
+        }
+        self.watch(true);
+        let counts = self.machine.totals().counts;
+        RunEnd { exit, reasons, counts, shards: watch::shard_totals(&self.machine), elapsed: self.now() }
+    }
+}
+
+fn rules(workers: &WorkerRules, limits: &migration::job::Limits, slots: u32, shared: bool) -> Rules {
+    let rate = |limit: Option<u64>| limit.map_or(f64::INFINITY, |rate| rate as f64);
+    Rules {
+        slots,
+        max_without_progress: workers.restart.max_without_progress,
+        backoff_min: workers.restart.backoff_min,
+        backoff_max: workers.restart.backoff_max,
+        heartbeat_timeout: shared.then_some(workers.heartbeat_timeout),
+        drain_timeout: workers.drain_timeout,
+        max_bad_records: limits.max_bad_records,
+        rate: Rate { records: rate(limits.rate_records), bytes: rate(limits.rate_bytes) },
+        retry: shared,
+    }
+}

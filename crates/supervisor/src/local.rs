@@ -1,0 +1,110 @@
+//! Single-process mode: the same machine, store and rules, but the worker's code runs in the calling process, one shard
+//! after the other. No worker is forked.
+//!
+//! Responsible for a port whose other end is the machine itself. What ends an attempt badly stops the run: a successor in a
+//! process whose client failed would prove nothing.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use migration::{Control, WorkerEvent};
+use process::{Interest, Signal, SignalFd, poll};
+
+use crate::driver::{Driver, Hands};
+use crate::machine::{AttemptId, Ending, Input, WorkOrder};
+use crate::port::{SupervisorGone, WorkerPort};
+use crate::shell::{Work, open_signals};
+use crate::watch::Watcher;
+use crate::{RunEnd, Setup, SupervisorError};
+
+/// What the machine wants of the only worker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wishes {
+    next: Option<WorkOrder>,
+    control: Control,
+    killed: bool,
+}
+
+/// Hands that only note what is wanted.
+#[derive(Clone, Debug, Default)]
+struct LocalHands(Rc<RefCell<Wishes>>);
+
+impl Hands for LocalHands {
+    fn fork(&mut self, order: &WorkOrder) -> Result<i32, String> {
+        *self.0.borrow_mut() = Wishes { next: Some(*order), control: order.control, killed: false };
+        Ok(std::process::id().cast_signed())
+    }
+
+    fn tell(&mut self, _: AttemptId, control: &Control) {
+        self.0.borrow_mut().control = *control;
+    }
+
+    fn kill(&mut self, _: AttemptId) {
+        self.0.borrow_mut().killed = true;
+    }
+}
+
+/// The port of a worker in this process: an event is handed to the machine, and what it answers is in force when `send` returns.
+struct LocalPort<'a, 'b> {
+    driver: &'a mut Driver<'b>,
+    hands: LocalHands,
+    signals: &'a SignalFd,
+    attempt: AttemptId,
+}
+
+impl LocalPort<'_, '_> {
+    fn look_around(&mut self) -> Result<(), SupervisorGone> {
+        for signal in self.signals.read_all().map_err(|_| SupervisorGone)? {
+            if signal != Signal::SIGCHLD {
+                self.driver.give(Input::Signal { number: signal as i32 as u8 }, &mut self.hands);
+            }
+        }
+        self.driver.tick(&mut self.hands);
+        if self.hands.0.borrow().killed { Err(SupervisorGone) } else { Ok(()) }
+    }
+}
+
+impl WorkerPort for LocalPort<'_, '_> {
+    fn send(&mut self, event: &WorkerEvent) -> io::Result<()> {
+        self.driver.give(Input::Event { attempt: self.attempt, event: event.clone() }, &mut self.hands);
+        if self.hands.0.borrow().killed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    fn control(&mut self) -> Result<Control, SupervisorGone> {
+        self.look_around()?;
+        Ok(self.hands.0.borrow().control)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone> {
+        let timeout = timeout.min(self.driver.patience());
+        poll(&[((), self.signals.as_fd(), Interest::Read)], Some(timeout)).map_err(|_| SupervisorGone)?;
+        self.look_around()
+    }
+}
+
+/// Runs the job in this process until it is over. Threads and clients may exist, but only what `work` makes.
+pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dyn Watcher) -> Result<RunEnd, SupervisorError> {
+    let signals = open_signals()?;
+    let mut driver = Driver::begin(setup, watcher, false)?;
+    let mut hands = LocalHands::default();
+    driver.tick(&mut hands);
+    while !driver.over() {
+        let Some(order) = hands.0.borrow_mut().next.take() else {
+            poll(&[((), signals.as_fd(), Interest::Read)], Some(driver.patience())).map_err(SupervisorError::Poll)?;
+            driver.tick(&mut hands);
+            continue;
+        };
+        let before = process::own_cpu().total_us();
+        let mut port = LocalPort { driver: &mut driver, hands: hands.clone(), signals: &signals, attempt: order.id() };
+        let code = work(&order, &mut port);
+        let cpu_us = process::own_cpu().total_us() - before;
+        driver.cpu_of_attempts_us += cpu_us;
+        driver.used_cpu(order.id(), cpu_us);
+        driver.ended(order.id(), Ending::Code(i32::from(code)), &mut hands);
+        driver.watch(false);
+    }
+    Ok(driver.finish())
+}

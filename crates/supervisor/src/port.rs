@@ -1,0 +1,82 @@
+//! The worker's side of the pipes: what the code that runs in a worker talks to.
+//!
+//! Responsible for carrying events up and the newest control down, and for the last word of a worker that panics. Not
+//! responsible for what is said.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::panic::PanicHookInfo;
+use std::time::Duration;
+
+use migration::{Control, Failure, FailureKind, WorkerEvent};
+use process::{ChildEnds, Interest, poll};
+
+use crate::protocol::{ControlReceiver, EventSender};
+
+/// The supervisor is gone, or wants this worker gone: stop at once, commit nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the supervisor is gone")]
+pub struct SupervisorGone;
+
+/// What a worker talks to, whatever kind of process it runs in.
+pub trait WorkerPort {
+    /// Sends an event; it is out when this returns. An error means that nobody listens any more.
+    fn send(&mut self, event: &WorkerEvent) -> io::Result<()>;
+
+    /// The newest control; does not wait.
+    fn control(&mut self) -> Result<Control, SupervisorGone>;
+
+    /// Waits until there is something new to be told, at most `timeout`. May return early.
+    fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone>;
+}
+
+/// The port of a forked worker.
+#[derive(Debug)]
+pub(crate) struct PipePort {
+    ends: ChildEnds,
+    sender: EventSender<std::os::fd::OwnedFd>,
+    receiver: ControlReceiver,
+}
+
+impl PipePort {
+    /// Says hello, and from now on a panic of this process becomes a `Failed`.
+    pub(crate) fn open(ends: ChildEnds, first: Control) -> io::Result<Self> {
+        let sender = EventSender::greet(ends.events.try_clone()?)?;
+        send_panics(ends.events.try_clone()?);
+        Ok(PipePort { ends, sender, receiver: ControlReceiver::new(first) })
+    }
+}
+
+impl WorkerPort for PipePort {
+    fn send(&mut self, event: &WorkerEvent) -> io::Result<()> {
+        self.sender.send(event)
+    }
+
+    fn control(&mut self) -> Result<Control, SupervisorGone> {
+        // A control pipe that makes no sense is as good as none.
+        self.receiver.newest(&self.ends.control).ok().flatten().ok_or(SupervisorGone)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone> {
+        poll(&[((), self.ends.control.as_fd(), Interest::Read)], Some(timeout)).map_err(|_| SupervisorGone)?;
+        Ok(())
+    }
+}
+
+/// The hook sends `Failed` instead of printing: only the supervisor prints.
+fn send_panics(events: std::os::fd::OwnedFd) {
+    std::panic::set_hook(Box::new(move |info| {
+        let failure = Failure::new(FailureKind::Retry, panic_text(info));
+        // Nobody is left to tell if this fails; the exit code still says that it was a panic.
+        let _ = EventSender::on_greeted(&events).send(&WorkerEvent::Failed(failure));
+    }));
+}
+
+fn panic_text(info: &PanicHookInfo<'_>) -> String {
+    let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+    // Short, so that the frame goes out in one piece even if another thread is writing.
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text: String = text.unwrap_or("no message").chars().take(500).collect();
+    format!("the worker panicked{place}: {text}")
+}

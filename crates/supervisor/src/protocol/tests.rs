@@ -1,0 +1,167 @@
+//! Both ends over a real pipe, and hostile bytes.
+
+use std::io::{PipeReader, PipeWriter, Write as _, pipe};
+
+use migration::{FailureKind, Histogram, Phases, Rate, WaitingFor};
+use proptest::prelude::*;
+
+use super::*;
+
+fn ends() -> (PipeReader, PipeWriter) {
+    pipe().expect("a pipe")
+}
+
+/// All events in these bytes (after a hello, if wanted), or the error at which they stop.
+fn receive(greet: bool, frames: &[(u8, Vec<u8>)]) -> Result<Vec<WorkerEvent>, ProtocolError> {
+    let (reader, mut writer) = ends();
+    if greet {
+        EventSender::greet(&writer).expect("room in the pipe");
+    }
+    let mut frame = FrameWriter::new();
+    frames.iter().for_each(|(kind, payload)| frame.queue(*kind, payload).expect("small"));
+    frame.flush(&writer).expect("room in the pipe");
+    writer.flush().expect("open");
+    drop(writer);
+    let mut receiver = EventReceiver::default();
+    let mut events = Vec::new();
+    while receiver.fill(&reader)? != Filled::Eof {
+        while let Some(event) = receiver.next_event()? {
+            events.push(event);
+        }
+    }
+    Ok(events)
+}
+
+fn work() -> impl Strategy<Value = Work> {
+    let small = 0u64..1 << 40;
+    let parts = prop::collection::vec(small.clone(), 0..20);
+    (
+        prop::array::uniform9(small.clone()),
+        parts,
+        prop::option::of((small.clone(), small.clone())),
+        prop::collection::vec(small, 0..9),
+    )
+        .prop_map(|(phases, partitions, deliveries, flushes)| {
+            let mut flush = Histogram::default();
+            flushes.into_iter().for_each(|micros| flush.record(micros));
+            Work { phases: Phases(phases), flush, partitions, deliveries }
+        })
+}
+
+fn counts() -> impl Strategy<Value = Counts> {
+    prop::array::uniform6(0u64..1 << 40).prop_map(|[read, acknowledged, filtered, dead_lettered, bytes_read, bytes_sent]| {
+        Counts { read, acknowledged, filtered, dead_lettered, bytes_read, bytes_sent }
+    })
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    (any::<u32>(), 0u64..1 << 60, 0u64..1 << 40).prop_map(|(segment, place, records)| Position { segment, place, records })
+}
+
+fn event() -> impl Strategy<Value = WorkerEvent> {
+    let waiting = prop_oneof![
+        Just(None),
+        Just(Some(WaitingFor::Recorded)),
+        (any::<u32>(), any::<Option<i32>>()).prop_map(|(partition, leader)| Some(WaitingFor::Partition { partition, leader })),
+    ];
+    prop_oneof![
+        any::<u32>().prop_map(|partitions| WorkerEvent::Started { partitions }),
+        (position(), counts(), work(), 0u64..1 << 40, waiting).prop_map(
+            |(position, counts, work, peak_memory_bytes, waiting_for)| {
+                WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for })
+            }
+        ),
+        (0u64..1 << 40, position(), counts(), work())
+            .prop_map(|(number, position, counts, work)| WorkerEvent::Committed(Chunk { number, position, counts, work })),
+        (any::<u8>(), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
+        ".{0,80}".prop_map(|text| WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, text))),
+        (position(), any::<bool>(), work(), 0u64..1 << 40).prop_map(|(position, complete, work, peak_memory_bytes)| {
+            WorkerEvent::Finished(Finished { position, complete, work, peak_memory_bytes })
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn events_come_back_as_they_were(events in prop::collection::vec(event(), 0..10)) {
+        let (reader, writer) = ends();
+        let mut sender = EventSender::greet(&writer).unwrap();
+        let mut receiver = EventReceiver::default();
+        let mut back = Vec::new();
+        for event in &events {
+            sender.send(event).unwrap();
+            receiver.fill(&reader).unwrap();
+            back.extend(receiver.next_event().unwrap());
+        }
+        prop_assert_eq!(back, events);
+    }
+
+    #[test]
+    fn any_payload_is_survived(kind in any::<u8>(), payload in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = receive(true, &[(kind, payload.clone())]);
+        let _ = receive(false, &[(kind, payload)]);
+    }
+
+    #[test]
+    fn a_cut_or_bent_event_is_never_another_panic(event in event(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut payload = encode(EVENT, &event).unwrap();
+        let at = at.index(payload.len());
+        let _ = receive(true, &[(EVENT, payload[..at].to_vec())]);
+        payload[at] = byte;
+        let _ = receive(true, &[(EVENT, payload)]);
+    }
+
+    #[test]
+    fn the_newest_control_counts(recorded in prop::collection::vec(any::<u64>(), 1..20)) {
+        let (reader, writer) = ends();
+        let mut sender = ControlSender::default();
+        for &recorded in &recorded {
+            let rate = Rate { records: 0.1, bytes: f64::INFINITY };
+            sender.put(&Control { recorded, drain: true, paused: false, rate }).unwrap();
+            sender.flush(&writer).unwrap();
+        }
+        drop(writer);
+        let mut receiver = ControlReceiver::new(Control::default());
+        prop_assert_eq!(receiver.newest(&reader).unwrap(), None);
+        prop_assert_eq!(receiver.newest.recorded, *recorded.last().unwrap());
+    }
+}
+
+#[test]
+fn the_first_frame_must_be_hello_of_this_version() {
+    let event = encode(EVENT, &WorkerEvent::Started { partitions: 1 }).unwrap();
+    assert!(matches!(receive(false, &[(EVENT, event.clone())]), Err(ProtocolError::Kind { kind: EVENT, .. })));
+    let other = encode(HELLO, &(VERSION + 1)).unwrap();
+    assert!(matches!(receive(false, &[(HELLO, other)]), Err(ProtocolError::Version(v)) if v == VERSION + 1));
+    assert!(matches!(receive(true, &[(77, event.clone())]), Err(ProtocolError::Kind { kind: 77, .. })));
+    let trailing = [event, vec![0]].concat();
+    assert!(matches!(receive(true, &[(EVENT, trailing)]), Err(ProtocolError::Payload { .. })));
+}
+
+#[test]
+fn figures_that_would_overflow_a_sum_are_refused() {
+    let huge = Counts { read: u64::MAX, acknowledged: u64::MAX, ..Counts::default() };
+    let chunk = |chunk: Chunk| encode(EVENT, &WorkerEvent::Committed(chunk)).unwrap();
+    let bad = [
+        Chunk { counts: huge, ..Chunk::default() },
+        Chunk { position: Position { records: u64::MAX, ..Position::default() }, ..Chunk::default() },
+        Chunk { position: Position { place: u64::MAX, ..Position::default() }, ..Chunk::default() },
+        Chunk { work: Work { phases: Phases([u64::MAX; 9]), ..Work::default() }, ..Chunk::default() },
+        Chunk { work: Work { partitions: vec![u64::MAX], ..Work::default() }, ..Chunk::default() },
+    ];
+    for bad in bad {
+        assert!(matches!(receive(true, &[(EVENT, chunk(bad))]), Err(ProtocolError::Implausible(_))));
+    }
+    assert!(receive(true, &[(EVENT, chunk(Chunk::default()))]).is_ok());
+}
+
+#[test]
+fn long_texts_are_cut_at_a_character() {
+    let (reader, writer) = ends();
+    let mut sender = EventSender::greet(&writer).unwrap();
+    sender.send(&WorkerEvent::Log { level: 1, text: "ä".repeat(1 << 20) }).unwrap();
+    let mut receiver = EventReceiver::default();
+    receiver.fill(&reader).unwrap();
+    let Some(WorkerEvent::Log { text, .. }) = receiver.next_event().unwrap() else { panic!("no line") };
+    assert_eq!(text, "ä".repeat(LONGEST_TEXT / 2));
+}

@@ -1,0 +1,313 @@
+//! The checkpoint: one SQLite file for each job, written by the supervisor alone.
+//!
+//! Responsible for positions, counts and histories on disk: a chunk's position, counts and work in one durable transaction;
+//! no position that goes back; nothing wrong that is silently read. Not responsible for decisions (the machine) or locks
+//! (`state_dir`).
+//!
+//! WAL with `synchronous = FULL`: what `record_chunk` returned for survives a power cut, and readers never disturb the writer.
+//! SQLite does not notice every flipped bit, so rows that a resume depends on carry a checksum, and a file that fails it is
+//! refused instead of guessed at. A connection must never be used or dropped in a forked child: `fork_child` always ends the
+//! child with `_exit`.
+
+mod error;
+mod load;
+mod report;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use migration::report::{AttemptOutcome, Binding, ShardStatus};
+use migration::{Chunk, Counts, Plan, Position, ShardId, Work};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+pub use self::error::StateError;
+pub use self::load::{JobState, ShardCheckpoint};
+pub use self::report::load_report;
+
+use self::schema::{ShardRow, decode, encode, signed, unsigned};
+use crate::machine::{After, AttemptEnd, AttemptId};
+
+/// A job that has no state yet.
+#[derive(Clone, Debug)]
+pub struct NewJob<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// [`crate::plan_id`] of its plan and everything else that must not change.
+    pub plan_id: u128,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// What the state belongs to.
+    pub binding: &'a Binding,
+}
+
+/// What only the shell knows about an attempt that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttemptUsage {
+    /// Its process.
+    pub pid: i32,
+    /// How long it lasted, microseconds.
+    pub elapsed_us: u64,
+    /// CPU time, microseconds.
+    pub cpu_us: u64,
+    /// From the fork to the first delivery report, microseconds.
+    pub first_delivery_us: Option<u64>,
+}
+
+/// An open checkpoint.
+#[derive(Debug)]
+pub struct Store {
+    db: Connection,
+    path: PathBuf,
+    plan_id: u128,
+    run: Option<Run>,
+}
+
+/// The run that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    number: u32,
+    began: Instant,
+}
+
+impl Run {
+    fn elapsed(&self) -> i64 {
+        micros(self.began.elapsed())
+    }
+}
+
+impl Store {
+    /// Whether there is a checkpoint at `path`, readable or not.
+    pub fn exists(path: &Path) -> bool {
+        path.symlink_metadata().is_ok()
+    }
+
+    /// Makes the checkpoint of a new job; it appears at `path` whole or not at all.
+    pub fn create(path: &Path, job: &NewJob<'_>) -> Result<Store, StateError> {
+        schema::create(path, job)?;
+        Self::open(path)
+    }
+
+    /// Opens a checkpoint to go on with it. Anything that is not wholly sound is refused.
+    pub fn open(path: &Path) -> Result<Store, StateError> {
+        let (db, plan_id) = schema::open(path, false)?;
+        let store = Store { db, path: path.to_owned(), plan_id, run: None };
+        schema::check_integrity(&store.db, path)?;
+        Ok(store)
+    }
+
+    /// Opens a checkpoint to look at it, while a supervisor writes it or not.
+    pub fn read_only(path: &Path) -> Result<Store, StateError> {
+        let (db, plan_id) = schema::open(path, true)?;
+        Ok(Store { db, path: path.to_owned(), plan_id, run: None })
+    }
+
+    /// The plan's id that the state was made for.
+    pub fn plan_id(&self) -> u128 {
+        self.plan_id
+    }
+
+    /// Everything a run starts from.
+    pub fn load(&self) -> Result<JobState, StateError> {
+        load::load(&self.db, &self.path, self.plan_id)
+    }
+
+    /// Begins a run: quarantined shards wait again, deaths are forgotten, and what a killed supervisor left open is closed.
+    /// Returns the run's number, from 1.
+    pub fn begin_run(&mut self, slots: u32) -> Result<u32, StateError> {
+        let plan_id = self.plan_id;
+        let tx = begin(&mut self.db, &self.path)?;
+        let number = (|| -> rusqlite::Result<u32> {
+            tx.execute(
+                "UPDATE attempts SET outcome = ?1, reason = 'its supervisor was killed' WHERE outcome = ?2",
+                params![AttemptOutcome::Orphaned as i64, AttemptOutcome::Running as i64],
+            )?;
+            let stuck: Vec<u32> = tx
+                .prepare("SELECT id FROM shards WHERE status = ?1 OR deaths > 0")?
+                .query_map(params![ShardStatus::Quarantined as i64], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for id in stuck {
+                let row = ShardRow::read(&tx, plan_id, ShardId(id))?;
+                let status = if row.status == ShardStatus::Quarantined { ShardStatus::Waiting } else { row.status };
+                ShardRow { status, deaths: 0, ..row }.write(&tx, plan_id)?;
+            }
+            let number: u32 = tx.query_row("SELECT coalesce(max(number), 0) + 1 FROM runs", [], |row| row.get(0))?;
+            tx.execute(
+                "INSERT INTO runs (number, started_ms, elapsed_us, slots, reasons, cpu_us) VALUES (?1, ?2, 0, ?3, '', 0)",
+                params![number, now_ms(), slots],
+            )?;
+            Ok(number)
+        })();
+        let number = self::error::at(&self.path, number)?;
+        commit(tx, &self.path)?;
+        self.run = Some(Run { number, began: Instant::now() });
+        Ok(number)
+    }
+
+    /// Notes that an attempt begins. Its number is taken from now on, whatever happens.
+    pub fn begin_attempt(&mut self, attempt: AttemptId) -> Result<(), StateError> {
+        let run = self.run()?;
+        let result = self.db.prepare_cached(
+            "INSERT INTO attempts (shard, number, run, pid, started_ms, elapsed_us, outcome, reason, cpu_us, peak_memory_bytes, \
+             resent, figures) VALUES (?1, ?2, ?3, 0, ?4, 0, ?5, '', 0, 0, 0, ?6)",
+        );
+        let figures = encode(&(Counts::default(), Work::default()));
+        let result = result.and_then(|mut statement| {
+            let outcome = AttemptOutcome::Running as i64;
+            statement.execute(params![attempt.shard.0, attempt.number, run.number, now_ms(), outcome, figures])
+        });
+        self::error::at(&self.path, result).map(drop)
+    }
+
+    /// Puts a chunk on disk: position, counts and work in one durable transaction. A chunk that goes back or does not balance is
+    /// refused.
+    pub fn record_chunk(&mut self, attempt: AttemptId, chunk: &Chunk) -> Result<(), StateError> {
+        let (run, plan_id) = (self.run()?, self.plan_id);
+        let tx = begin(&mut self.db, &self.path)?;
+        let shard = self::error::at(&self.path, ShardRow::read(&tx, plan_id, attempt.shard))?;
+        if let Some(wrong) = refuse(&shard, &chunk.position, &chunk.counts) {
+            return Err(StateError::Refused { path: self.path.clone(), what: format!("{attempt}: {wrong}") });
+        }
+        let mut counts = shard.counts;
+        counts.add(&chunk.counts);
+        let deaths = if chunk.position > shard.position { 0 } else { shard.deaths };
+        let written = (|| {
+            ShardRow { position: chunk.position, counts, deaths, ..shard }.write(&tx, plan_id)?;
+            add_figures(&tx, attempt, chunk)?;
+            touch(&tx, run)
+        })();
+        self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
+    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction.
+    pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage) -> Result<(), StateError> {
+        let (run, plan_id) = (self.run()?, self.plan_id);
+        let tx = begin(&mut self.db, &self.path)?;
+        let shard = self::error::at(&self.path, ShardRow::read(&tx, plan_id, end.attempt.shard))?;
+        let (status, position) = match end.after {
+            After::Waiting => (ShardStatus::Waiting, shard.position),
+            After::Quarantined => (ShardStatus::Quarantined, shard.position),
+            After::Done(position) => (ShardStatus::Done, position),
+        };
+        if let Some(wrong) = refuse(&shard, &position, &Counts::default()) {
+            return Err(StateError::Refused { path: self.path.clone(), what: format!("{}: {wrong}", end.attempt) });
+        }
+        let written = (|| {
+            ShardRow { status, position, deaths: end.deaths, ..shard }.write(&tx, plan_id)?;
+            close_attempt(&tx, end, usage)?;
+            touch(&tx, run)
+        })();
+        self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
+    /// Adds a line to the job's history.
+    pub fn note(&mut self, text: &str) -> Result<(), StateError> {
+        let result = self.db.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text]);
+        self::error::at(&self.path, result).map(drop)
+    }
+
+    /// Ends the run.
+    pub fn end_run(&mut self, exit_code: u8, reasons: &[String], slots: u32, cpu_us: u64) -> Result<(), StateError> {
+        let run = self.run()?;
+        let result = self.db.execute(
+            "UPDATE runs SET exit_code = ?2, reasons = ?3, slots = ?4, cpu_us = ?5, elapsed_us = ?6 WHERE number = ?1",
+            params![run.number, exit_code, reasons.join("\n"), slots, signed(cpu_us), run.elapsed()],
+        );
+        self::error::at(&self.path, result)?;
+        self.run = None;
+        Ok(())
+    }
+
+    fn run(&self) -> Result<Run, StateError> {
+        self.run.ok_or_else(|| StateError::NoRun { path: self.path.clone() })
+    }
+}
+
+/// What is wrong with going from a shard's row to this position by these counts, if anything.
+fn refuse(shard: &ShardRow, position: &Position, counts: &Counts) -> Option<String> {
+    let from = &shard.position;
+    if shard.status == ShardStatus::Done {
+        return Some("its shard is done already".to_owned());
+    }
+    if (position.segment, position.place) < (from.segment, from.place) || position.records < from.records {
+        return Some(format!("the position would go back from {from:?} to {position:?}"));
+    }
+    if !counts.balance() || position.records - from.records != counts.read {
+        return Some(format!("the counts do not balance: {counts:?} from {from:?} to {position:?}"));
+    }
+    None
+}
+
+fn add_figures(tx: &Transaction<'_>, attempt: AttemptId, chunk: &Chunk) -> rusqlite::Result<()> {
+    let id = params![attempt.shard.0, attempt.number];
+    let blob: Vec<u8> =
+        tx.prepare_cached("SELECT figures FROM attempts WHERE shard = ?1 AND number = ?2")?.query_row(id, |row| row.get(0))?;
+    let (mut counts, mut work): (Counts, Work) = decode(&blob)?;
+    counts.add(&chunk.counts);
+    work.add(&chunk.work);
+    tx.prepare_cached("UPDATE attempts SET figures = ?3 WHERE shard = ?1 AND number = ?2")?
+        .execute(params![attempt.shard.0, attempt.number, encode(&(counts, work))])
+        .map(drop)
+}
+
+fn close_attempt(tx: &Transaction<'_>, end: &AttemptEnd, usage: &AttemptUsage) -> rusqlite::Result<()> {
+    let (shard, number) = (end.attempt.shard.0, end.attempt.number);
+    let blob: Option<Vec<u8>> = tx
+        .prepare_cached("SELECT figures FROM attempts WHERE shard = ?1 AND number = ?2")?
+        .query_row(params![shard, number], |row| row.get(0))
+        .optional()?;
+    // An attempt whose beginning could not be written has no row.
+    let Some(blob) = blob else { return Ok(()) };
+    let (counts, _): (Counts, Work) = decode(&blob)?;
+    tx.prepare_cached(
+        "UPDATE attempts SET pid = ?3, elapsed_us = ?4, outcome = ?5, reason = ?6, cpu_us = ?7, peak_memory_bytes = ?8, \
+         first_delivery_us = ?9, resent = ?10, figures = ?11 WHERE shard = ?1 AND number = ?2",
+    )?
+    .execute(params![
+        shard,
+        number,
+        usage.pid,
+        signed(usage.elapsed_us),
+        end.outcome as i64,
+        end.reason,
+        signed(usage.cpu_us),
+        signed(end.peak_memory_bytes),
+        usage.first_delivery_us.map(signed),
+        signed(end.resent),
+        encode(&(counts, &end.work)),
+    ])
+    .map(drop)
+}
+
+/// The run's last sign of life, for the case that it is killed.
+fn touch(tx: &Transaction<'_>, run: Run) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE runs SET elapsed_us = ?2 WHERE number = ?1")?
+        .execute(params![run.number, run.elapsed()])
+        .map(drop)
+}
+
+fn begin<'a>(db: &'a mut Connection, path: &Path) -> Result<Transaction<'a>, StateError> {
+    self::error::at(path, db.transaction_with_behavior(TransactionBehavior::Immediate))
+}
+
+fn commit(tx: Transaction<'_>, path: &Path) -> Result<(), StateError> {
+    self::error::at(path, tx.commit())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Wall-clock time, for people only.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0))
+}
+
+/// A number from the database that can't be negative.
+fn count(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).and_then(unsigned)
+}

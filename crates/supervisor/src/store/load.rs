@@ -1,0 +1,154 @@
+//! Reading what a run starts from, and checking that it fits together.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use migration::report::{Binding, ShardStatus};
+use migration::{Counts, Plan, Position, Segment, Shard};
+use rusqlite::Connection;
+
+use super::error::{StateError, at, corrupt};
+use super::schema::{ShardRow, decode, job_checksum};
+use crate::machine::ShardStart;
+
+/// Everything a run starts from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobState {
+    /// The job's name.
+    pub name: String,
+    /// When its state was made, milliseconds since 1970.
+    pub created_ms: i64,
+    /// The id of its plan.
+    pub plan_id: u128,
+    /// What it belongs to.
+    pub binding: Binding,
+    /// Its frozen plan.
+    pub plan: Plan,
+    /// One for each shard of the plan, in its order.
+    pub shards: Vec<ShardCheckpoint>,
+}
+
+/// How far a shard has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShardCheckpoint {
+    /// How it stands.
+    pub status: ShardStatus,
+    /// Up to where it is committed.
+    pub position: Position,
+    /// What was committed.
+    pub counts: Counts,
+    /// Deaths at this position.
+    pub deaths: u32,
+    /// The number of its last attempt; 0 if there was none.
+    pub last_attempt: u32,
+}
+
+impl JobState {
+    /// What was committed, over all shards.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.shards.iter().for_each(|shard| sum.add(&shard.counts));
+        sum
+    }
+
+    /// Whether every shard is at its end.
+    pub fn is_done(&self) -> bool {
+        self.shards.iter().all(|shard| shard.status == ShardStatus::Done)
+    }
+
+    /// What the machine starts from; a quarantined shard waits again.
+    pub(crate) fn starts(&self) -> Vec<ShardStart> {
+        let start = |s: &ShardCheckpoint| ShardStart {
+            position: s.position,
+            counts: s.counts,
+            done: s.status == ShardStatus::Done,
+            last_attempt: s.last_attempt,
+        };
+        self.shards.iter().map(start).collect()
+    }
+}
+
+/// Reads all of it in one snapshot.
+pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, StateError> {
+    let tx = at(path, db.unchecked_transaction())?;
+    let mut state = read_job(&tx, path, plan_id)?;
+    let last = at(path, last_attempts(&tx))?;
+    for row in at(path, shard_rows(&tx, plan_id))? {
+        let index = state.shards.len();
+        let Some(shard) = state.plan.shards.get(index).filter(|s| s.id == row.id && row.id.0 as usize == index) else {
+            return Err(corrupt(path, format!("it has a row for shard {}, which the plan has not there", row.id)));
+        };
+        check_shard(&row, shard).map_err(|what| corrupt(path, format!("shard {}: {what}", row.id)))?;
+        state.shards.push(ShardCheckpoint {
+            status: row.status,
+            position: row.position,
+            counts: row.counts,
+            deaths: row.deaths,
+            last_attempt: last.get(&row.id.0).copied().unwrap_or(0),
+        });
+    }
+    if state.shards.len() != state.plan.shards.len() {
+        let (rows, shards) = (state.shards.len(), state.plan.shards.len());
+        return Err(corrupt(path, format!("it has rows for {rows} of the plan's {shards} shards")));
+    }
+    Ok(state)
+}
+
+fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, StateError> {
+    let offsets: Vec<(i64, i64)> = at(
+        path,
+        db.prepare("SELECT partition, end_offset FROM end_offsets ORDER BY partition")
+            .and_then(|mut s| s.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()),
+    )?;
+    let whole = (0..).zip(&offsets).all(|(expected, (partition, _))| expected == *partition);
+    let end_offsets: Vec<i64> = offsets.into_iter().map(|(_, offset)| offset).collect();
+    let query = "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, checksum FROM job";
+    let (mut state, plan, checksum) = at(
+        path,
+        db.query_row(query, [], |row| {
+            let binding = Binding {
+                cluster_id: row.get(2)?,
+                topic_id: row.get(3)?,
+                topic: row.get(4)?,
+                source: row.get(5)?,
+                end_offsets: end_offsets.clone(),
+            };
+            let (name, created_ms) = (row.get(0)?, row.get(1)?);
+            let state = JobState { name, created_ms, plan_id, binding, plan: Plan::default(), shards: Vec::new() };
+            Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, i64>(7)?))
+        }),
+    )?;
+    if !whole || checksum != job_checksum(&plan_id.to_be_bytes(), &state.name, &plan, &end_offsets) {
+        return Err(corrupt(path, "the plan fails its checksum"));
+    }
+    state.plan = at(path, decode(&plan))?;
+    Ok(state)
+}
+
+pub(super) fn shard_rows(db: &Connection, plan_id: u128) -> rusqlite::Result<Vec<ShardRow>> {
+    db.prepare(&format!("SELECT {} FROM shards ORDER BY id", ShardRow::COLUMNS))?
+        .query_map([], |row| ShardRow::from_row(row, plan_id))?
+        .collect()
+}
+
+fn last_attempts(db: &Connection) -> rusqlite::Result<HashMap<u32, u32>> {
+    db.prepare("SELECT shard, max(number) FROM attempts GROUP BY shard")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// What is wrong with a row, given the shard of the plan.
+fn check_shard(row: &ShardRow, shard: &Shard) -> Result<(), String> {
+    let ShardRow { position, counts, .. } = row;
+    if !counts.balance() || counts.read != position.records {
+        return Err(format!("its counts do not balance: {counts:?} at {position:?}"));
+    }
+    if *position < shard.start() {
+        return Err(format!("{position:?} lies before its start"));
+    }
+    let inside = match shard.segments.get(position.segment as usize) {
+        Some(Segment { start, end, .. }) => (*start..=*end).contains(&position.place),
+        None => position.segment as usize == shard.segments.len(),
+    };
+    if inside { Ok(()) } else { Err(format!("{position:?} lies outside of it")) }
+}

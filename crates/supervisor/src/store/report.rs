@@ -1,0 +1,161 @@
+//! The report of a job, from its checkpoint alone.
+
+use std::collections::HashMap;
+
+use migration::report::{
+    AttemptOutcome, AttemptReport, JobReport, Outcome, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
+};
+use migration::{Counts, Exit, ShardId, Work};
+use rusqlite::Connection;
+
+use super::error::{StateError, at};
+use super::schema::decode;
+use super::{Store, count, load};
+
+/// Everything a report says about a job. `running`: whether a supervisor holds the job's lock, which the checkpoint can't know.
+pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError> {
+    let path = &store.path;
+    let tx = at(path, store.db.unchecked_transaction())?;
+    let attempts = at(path, attempts(&tx))?;
+    let runs = at(path, runs(&tx))?;
+    let events = at(path, events(&tx))?;
+    // A transaction inside a transaction is none: end this snapshot's use of the connection before the next.
+    at(path, tx.commit())?;
+    let state = load::load(&store.db, path, store.plan_id)?;
+
+    let (exit, reasons) = last_exit(&runs, running);
+    let shard_reports = shard_reports(&state, &attempts);
+    let statuses = |wanted| shard_reports.iter().filter(|s: &&ShardReport| s.status == wanted).count() as u64;
+    let shards = ShardTotals {
+        total: state.shards.len() as u64,
+        done: statuses(ShardStatus::Done),
+        quarantined: statuses(ShardStatus::Quarantined),
+    };
+    let mut work = Work::default();
+    attempts.iter().for_each(|attempt| work.add(&attempt.work));
+    Ok(JobReport {
+        outcome: exit.map_or(Outcome::Running, Outcome::from),
+        exit,
+        reasons,
+        plan_id: state.plan_id,
+        source_bytes: state.plan.bytes(),
+        records_estimate: state.plan.records_estimate(),
+        counts: state.counts(),
+        resent: attempts.iter().map(|a| a.resent).sum(),
+        shards,
+        workers: WorkerTotals {
+            count: runs.last().map_or(0, |run| u64::from(run.slots)),
+            forked: attempts.len() as u64,
+            restarts: restarts(&attempts),
+        },
+        elapsed_us: runs.iter().map(|run| run.elapsed_us).sum(),
+        cpu_supervisor_us: runs.iter().map(|run| run.cpu_supervisor_us).sum(),
+        cpu_workers_us: attempts.iter().map(|a| a.cpu_us).sum(),
+        peak_worker_memory_bytes: attempts.iter().map(|a| a.peak_memory_bytes).max().unwrap_or(0),
+        work,
+        shard_reports,
+        attempts,
+        runs,
+        events,
+        name: state.name,
+        binding: state.binding,
+    })
+}
+
+fn last_exit(runs: &[RunReport], running: bool) -> (Option<Exit>, Vec<String>) {
+    match runs.last() {
+        _ if running => (None, Vec::new()),
+        None => (Some(Exit::Stopped), vec!["no run has begun".to_owned()]),
+        Some(RunReport { exit_code: None, .. }) => (Some(Exit::Stopped), vec!["the supervisor was killed".to_owned()]),
+        Some(RunReport { exit_code: Some(code), reasons, .. }) => (Some(exit_of(*code)), reasons.clone()),
+    }
+}
+
+fn exit_of(code: u8) -> Exit {
+    let plain = [Exit::Done, Exit::Failed, Exit::Difference, Exit::Source, Exit::State, Exit::Stopped, Exit::Preflight];
+    match plain.into_iter().find(|exit| exit.code() == code) {
+        Some(exit) => exit,
+        None if code > 128 => Exit::Signal(code - 128),
+        None => Exit::Internal,
+    }
+}
+
+/// Attempts that followed one that died or found no broker.
+fn restarts(attempts: &[AttemptReport]) -> u64 {
+    let ended: HashMap<(ShardId, u32), AttemptOutcome> = attempts.iter().map(|a| ((a.shard, a.number), a.outcome)).collect();
+    let followed = |a: &&AttemptReport| {
+        matches!(ended.get(&(a.shard, a.number - 1)), Some(AttemptOutcome::Died | AttemptOutcome::Unreachable))
+    };
+    attempts.iter().filter(|a| a.number > 1).filter(followed).count() as u64
+}
+
+fn shard_reports(state: &super::JobState, attempts: &[AttemptReport]) -> Vec<ShardReport> {
+    let mut reports: Vec<ShardReport> = (0..)
+        .zip(&state.shards)
+        .map(|(id, shard)| ShardReport {
+            id: ShardId(id),
+            status: shard.status,
+            position: shard.position,
+            counts: shard.counts,
+            deaths: shard.deaths,
+            elapsed_us: 0,
+            attempts: 0,
+        })
+        .collect();
+    for attempt in attempts {
+        if let Some(report) = reports.get_mut(attempt.shard.0 as usize) {
+            report.attempts += 1;
+            report.elapsed_us += attempt.elapsed_us;
+        }
+    }
+    reports
+}
+
+fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
+    db.prepare("SELECT * FROM attempts ORDER BY sequence")?
+        .query_map([], |row| {
+            let outcome: i64 = row.get("outcome")?;
+            let known = usize::try_from(outcome).ok().and_then(|i| AttemptOutcome::ALL.get(i).copied());
+            let (counts, work): (Counts, Work) = decode(&row.get::<_, Vec<u8>>("figures")?)?;
+            Ok(AttemptReport {
+                shard: ShardId(row.get("shard")?),
+                number: row.get("number")?,
+                run: row.get("run")?,
+                pid: row.get("pid")?,
+                started_ms: row.get("started_ms")?,
+                elapsed_us: count(row, "elapsed_us")?,
+                outcome: known.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, outcome))?,
+                reason: row.get("reason")?,
+                cpu_us: count(row, "cpu_us")?,
+                peak_memory_bytes: count(row, "peak_memory_bytes")?,
+                first_delivery_us: row.get::<_, Option<i64>>("first_delivery_us")?.map(super::unsigned).transpose()?,
+                counts,
+                resent: count(row, "resent")?,
+                work,
+            })
+        })?
+        .collect()
+}
+
+fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {
+    db.prepare("SELECT * FROM runs ORDER BY number")?
+        .query_map([], |row| {
+            let reasons: String = row.get("reasons")?;
+            Ok(RunReport {
+                number: row.get("number")?,
+                started_ms: row.get("started_ms")?,
+                elapsed_us: count(row, "elapsed_us")?,
+                slots: row.get("slots")?,
+                exit_code: row.get("exit_code")?,
+                reasons: reasons.lines().map(str::to_owned).collect(),
+                cpu_supervisor_us: count(row, "cpu_us")?,
+            })
+        })?
+        .collect()
+}
+
+fn events(db: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
+    db.prepare("SELECT time_ms, text FROM events ORDER BY sequence")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}

@@ -1,0 +1,138 @@
+//! What a run shows while it goes on: values for a display, and rates measured between heartbeats.
+
+use std::time::Duration;
+
+use migration::report::ShardTotals;
+use migration::{Counts, Phase, Progress, Segment, Shard, WaitingFor};
+
+use crate::machine::{AttemptId, AttemptView, Machine};
+
+/// Sees a run go on. Called from the supervisor's only thread: be quick, and never start a thread.
+pub trait Watcher {
+    /// How things stand; about five times a second and once at the end.
+    fn tick(&mut self, snapshot: &Snapshot);
+
+    /// A line to print: 1 error, 2 warning, 3 info, 4 debug. Without control characters.
+    fn log(&mut self, level: u8, text: &str);
+
+    /// A child ended that is no worker: the caller's own helper, or an orphan that came to process 1. It is reaped.
+    fn other_child_ended(&mut self, pid: i32, how: &str) {
+        let _ = (pid, how);
+    }
+}
+
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Since the run began.
+    pub elapsed: Duration,
+    /// Committed over all runs, and in progress as far as the last heartbeats told.
+    pub counts: Counts,
+    /// Committed over all runs.
+    pub committed: Counts,
+    /// Shards.
+    pub shards: ShardTotals,
+    /// The dataset's size in bytes as stored.
+    pub source_bytes: u64,
+    /// How much of it is through, committed or in progress: of a compressed shard judged by its records.
+    pub source_bytes_done: u64,
+    /// How many workers may run.
+    pub slots: u32,
+    /// Whether the job stops.
+    pub draining: bool,
+    /// Those that run, in slot order.
+    pub workers: Vec<WorkerView>,
+}
+
+/// How a worker stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerView {
+    /// Its slot, from 0.
+    pub slot: u32,
+    /// Its process.
+    pub pid: i32,
+    /// Its shard and the attempt's number.
+    pub attempt: AttemptId,
+    /// Its last heartbeat.
+    pub progress: Progress,
+    /// Records read a second, over its last heartbeats.
+    pub records_per_second: f64,
+    /// Bytes read a second.
+    pub bytes_per_second: f64,
+    /// The part of its time that it waited in flush, 0 to 1.
+    pub flush_share: f64,
+    /// What it waits for, if it does not move.
+    pub waiting_for: Option<WaitingFor>,
+}
+
+/// Measures one worker's speed from heartbeat to heartbeat.
+#[derive(Clone, Debug)]
+pub(crate) struct Speed {
+    since: Duration,
+    counts: Counts,
+    records: f64,
+    bytes: f64,
+}
+
+/// Between two measurements at least.
+const SPEED_OVER: Duration = Duration::from_millis(900);
+
+impl Speed {
+    pub(crate) fn new(now: Duration) -> Self {
+        Speed { since: now, counts: Counts::default(), records: 0.0, bytes: 0.0 }
+    }
+
+    pub(crate) fn heartbeat(&mut self, counts: Counts, now: Duration) {
+        let over = now.saturating_sub(self.since);
+        if over >= SPEED_OVER {
+            let speed = |new: u64, old: u64| new.saturating_sub(old) as f64 / over.as_secs_f64();
+            self.records = speed(counts.read, self.counts.read);
+            self.bytes = speed(counts.bytes_read, self.counts.bytes_read);
+            (self.since, self.counts) = (now, counts);
+        }
+    }
+
+    pub(crate) fn view(&self, view: &AttemptView<'_>, pid: i32) -> WorkerView {
+        let phases = &view.progress.work.phases;
+        WorkerView {
+            slot: view.slot,
+            pid,
+            attempt: view.attempt,
+            progress: view.progress.clone(),
+            records_per_second: self.records,
+            bytes_per_second: self.bytes,
+            flush_share: phases.get(Phase::Flush) as f64 / (phases.total() as f64).max(1.0),
+            waiting_for: view.progress.waiting_for.clone(),
+        }
+    }
+}
+
+/// What an attempt has in progress beyond what is committed.
+pub(crate) fn in_progress(view: &AttemptView<'_>) -> Counts {
+    let (seen, on_disk) = (&view.progress.counts, &view.committed);
+    Counts {
+        read: seen.read.saturating_sub(on_disk.read),
+        acknowledged: seen.acknowledged.saturating_sub(on_disk.acknowledged),
+        filtered: seen.filtered.saturating_sub(on_disk.filtered),
+        dead_lettered: seen.dead_lettered.saturating_sub(on_disk.dead_lettered),
+        bytes_read: seen.bytes_read.saturating_sub(on_disk.bytes_read),
+        bytes_sent: seen.bytes_sent.saturating_sub(on_disk.bytes_sent),
+    }
+}
+
+/// How many stored bytes of a shard are through after `counts`.
+pub(crate) fn stored_bytes_done(shard: &Shard, counts: &Counts, done: bool) -> u64 {
+    if done {
+        return shard.bytes;
+    }
+    if shard.segments.iter().any(|segment| segment.end == Segment::WHOLE) {
+        let part = counts.read as f64 / shard.records_estimate.max(1) as f64;
+        return (shard.bytes as f64 * part.min(0.99)) as u64;
+    }
+    counts.bytes_read.min(shard.bytes)
+}
+
+pub(crate) fn shard_totals(machine: &Machine) -> ShardTotals {
+    let totals = machine.totals();
+    ShardTotals { total: totals.shards, done: totals.done, quarantined: totals.quarantined }
+}
