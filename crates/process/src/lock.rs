@@ -116,3 +116,20 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> LockError {
     let path = path.display().to_string();
     move |source| LockError::Io { path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_or_replaced_file_is_noticed() {
+        let path = std::env::temp_dir().join(format!("process-test-lock-{}", std::process::id()));
+        let first = File::create(&path).unwrap();
+        assert!(is_still_at(&first, &path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_still_at(&first, &path));
+        let second = File::create(&path).unwrap();
+        assert!(!is_still_at(&first, &path) && is_still_at(&second, &path));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -74,7 +74,9 @@ fn only_its_own_descriptors_are_open() {
         0
     })
     .unwrap();
-    let keep = vec![kept.as_raw_fd(), kept.as_raw_fd(), -1, 900];
+    // Above all that the child keeps.
+    let high = nix::fcntl::fcntl(&kept, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(900)).unwrap();
+    let keep = vec![kept.as_raw_fd(), kept.as_raw_fd(), -1, 800];
     let (text, state) = ask(&ChildSettings { keep, ..named("lists") }, |ends| {
         format!("{} {}\n{}", ends.events.as_raw_fd(), ends.control.as_raw_fd(), open_descriptors())
     });
@@ -93,6 +95,7 @@ fn only_its_own_descriptors_are_open() {
         }
     }
     assert_eq!(seen.len(), 6, "{text}");
+    nix::unistd::close(high).unwrap();
     drop(sibling.control);
     assert_eq!(common::reap_count(1)[0].pid, sibling.pid);
 }
@@ -233,20 +236,29 @@ fn a_child_never_forks() {
     assert_eq!(text, "Err(IsChild)");
 }
 
-/// Says on a file that it was dropped.
+/// Says on a file which process dropped it.
 struct Guard(PathBuf);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        OpenOptions::new().append(true).open(&self.0).unwrap().write_all(b"dropped\n").unwrap();
+        let line = format!("{}\n", std::process::id());
+        OpenOptions::new().append(true).open(&self.0).unwrap().write_all(line.as_bytes()).unwrap();
     }
 }
 
+std::thread_local! {
+    /// Dropped by exit(3), which a child must not call.
+    static AT_EXIT: std::cell::OnceCell<Guard> = const { std::cell::OnceCell::new() };
+}
+
 fn prints_and_forks() {
-    let _guard = Guard(PathBuf::from(std::env::var("GUARD").unwrap()));
-    print!("once"); // No newline: it stays in the buffer.
+    let path = PathBuf::from(std::env::var("GUARD").unwrap());
+    let _guard = Guard(path.clone());
+    AT_EXIT.with(|cell| assert!(cell.set(Guard(path)).is_ok()));
+    print!("{} once", std::process::id()); // No newline: it stays in the buffer.
     let returns = fork_child(&named("returns"), |_| {
         print!("never seen");
+        eprint!(", then the child");
         0
     })
     .unwrap();
@@ -262,12 +274,18 @@ fn prints_and_forks() {
 fn nothing_is_printed_or_dropped_twice() {
     let folder = Folder::new("twice");
     let guard = folder.file("guard");
+    let printed = folder.file("printed");
     File::create(&guard).unwrap();
-    let output = command_as("prints-and-forks").env("GUARD", &guard).output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "once");
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-    assert_eq!(fs::read_to_string(&guard).unwrap(), "dropped\n");
+    let both = OpenOptions::new().append(true).create(true).open(&printed).unwrap();
+    let mut command = command_as("prints-and-forks");
+    command.env("GUARD", &guard).stdout(both.try_clone().unwrap()).stderr(both);
+    let mut parent = command.spawn().unwrap();
+    assert!(parent.wait().unwrap().success());
+    // What the parent printed before the fork stands before what the child prints.
+    assert_eq!(fs::read_to_string(&printed).unwrap(), format!("{} once, then the child", parent.id()));
+    let dropped = fs::read_to_string(&guard).unwrap();
+    assert!(!dropped.is_empty());
+    assert!(dropped.lines().all(|pid| pid == parent.id().to_string()), "a child ran inherited destructors: {dropped}");
 }
 
 fn sigchld_ignored() {

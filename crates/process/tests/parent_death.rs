@@ -3,13 +3,14 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{command_as, role, run};
 use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::unistd::Pid;
-use process::{ChildSettings, ExitState, HelperOptions, Reaped, fork_child, reap_all, start_helper};
+use process::{ChildSettings, ExitState, HelperOptions, Interest, Reaped, fork_child, poll, reap_all, start_helper};
 
 /// The exit code of a child that left because of end of file.
 const SAW_END_OF_FILE: u8 = 7;
@@ -42,10 +43,13 @@ fn parent() {
         let listening = fork_child(&ChildSettings::named(format!("listens {n}")), |ends| {
             // Without the kernel's help, only end of file is left to notice.
             set_pdeathsig(None).unwrap();
+            nix::unistd::write(&ends.events, b"disarmed").unwrap();
             ends.wait_for_close();
             SAW_END_OF_FILE
         });
-        children.push(listening.unwrap());
+        let listening = listening.unwrap();
+        poll(&[((), listening.events.as_fd(), Interest::Read)], None).unwrap();
+        children.push(listening);
     }
     let helper = start_helper(&HelperOptions::named("helper"), |ends| {
         let _thread = std::thread::Builder::new().spawn(|| sleep_for_ever());
@@ -66,8 +70,6 @@ fn nobody_outlives_a_killed_parent() {
     BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let pids: Vec<Pid> = line.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect();
     assert_eq!(pids.len(), 7);
-    // The listening ones have disarmed the kernel's signal a moment after their fork.
-    std::thread::sleep(Duration::from_millis(200));
     parent.kill().unwrap();
     let killed = Instant::now();
     parent.wait().unwrap();

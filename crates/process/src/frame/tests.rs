@@ -124,6 +124,16 @@ proptest! {
 }
 
 #[test]
+fn the_layout_is_as_documented() {
+    let mut bytes = Vec::new();
+    encode(&mut bytes, 7, b"ab");
+    let mut expected = vec![2, 0, 0, 0];
+    expected.extend(crc32fast::hash(&[2, 0, 0, 0, 7, b'a', b'b']).to_le_bytes());
+    expected.extend([7, b'a', b'b']);
+    assert_eq!(bytes, expected);
+}
+
+#[test]
 fn every_single_byte_of_a_frame_is_guarded() {
     let frame = (7, b"Committed up to byte 4711".to_vec());
     let bytes = wire(std::slice::from_ref(&frame));
