@@ -12,7 +12,7 @@ use process::{HelperOptions, RunningHelper};
 use crate::error::CliError;
 
 /// Partitions of an embedded topic.
-pub const PARTITIONS: u16 = 16;
+pub const PARTITIONS: u32 = 16;
 
 /// Starts the embedded broker if the job wants it, and makes the job use it. The broker lives as long as the returned handle.
 pub fn start_if_wanted(job: &mut Job) -> Result<Option<RunningHelper>, CliError> {

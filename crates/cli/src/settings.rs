@@ -56,7 +56,7 @@ fn override_keys(typed: &mut Typed, args: &JobArgs) {
         let from_variable = value.is_some() && std::env::var(variable).ok() == value;
         (path, if from_variable { variable } else { flag }, from_variable, value)
     });
-    let mut set_own = |typed: &mut Typed, wanted: bool| {
+    let set_own = |typed: &mut Typed, wanted: bool| {
         for (path, origin, from_variable, value) in &own {
             if let Some(value) = value.as_ref().filter(|_| *from_variable == wanted) {
                 typed.set_text(path, value, origin);

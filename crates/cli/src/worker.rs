@@ -117,7 +117,9 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPor
 fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
     let WorkerContext { job, plan, .. } = context;
     let reader = jsonl::open(plan, attempt.shard, attempt.from, job.source.max_line).map_err(Failure::from)?;
-    let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard).map_err(|error| {
+    let shard = &plan.shards[attempt.shard.0 as usize];
+    let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
+    let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths).map_err(|error| {
         let folder = context.dead_letters.display();
         Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
     })?;

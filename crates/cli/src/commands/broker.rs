@@ -1,6 +1,7 @@
 //! `shardlift broker`: the embedded broker alone, until a signal.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 
 use kafka::embedded::EmbeddedOptions;
 use migration::Exit;

@@ -59,7 +59,9 @@ fn text(job: &Job, plan: &Plan, frozen: bool, risks: &[String]) -> String {
     }
     if !risks.is_empty() {
         out.push_str("\nworth knowing\n");
-        risks.iter().for_each(|risk| drop(writeln!(out, "  - {risk}")));
+        for risk in risks {
+            let _ = writeln!(out, "  - {risk}");
+        }
     }
     out.push_str("\nnothing was sent; `shardlift run` sends it\n");
     out

@@ -1,6 +1,6 @@
 //! `shardlift status`: how far a job is, from its state, while it runs and after.
 
-use migration::report::JobReport;
+use migration::report::{JobReport, ShardStatus};
 use migration::Exit;
 use serde_json::{Map, Value, json};
 use supervisor::{StateDir, Store, load_report};
@@ -39,7 +39,7 @@ fn object(found: &JobReport) -> Map<String, Value> {
     let shards = found.shard_reports.iter().map(|shard| {
         json!({
             "id": shard.id.0,
-            "status": shard.status.name(),
+            "status": status_name(shard.status),
             "records": shard.position.records,
             "acknowledged": shard.counts.acknowledged,
             "attempts": shard.attempts,
@@ -48,4 +48,12 @@ fn object(found: &JobReport) -> Map<String, Value> {
     });
     map.insert("shard_details".into(), shards.collect());
     map
+}
+
+fn status_name(status: ShardStatus) -> &'static str {
+    match status {
+        ShardStatus::Waiting => "waiting",
+        ShardStatus::Done => "done",
+        ShardStatus::Quarantined => "quarantined",
+    }
 }
