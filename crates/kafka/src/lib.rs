@@ -1,1 +1,22 @@
-//! .
+//! Kafka: the producer and its delivery reports, partitioners, client options, preflight, the topic reader and the embedded
+//! broker.
+//!
+//! Responsible for: everything that needs the Kafka client library, behind values and traits of `migration` and `pipeline`.
+//! Not responsible for: processes (but every client here starts threads, so none may exist before a fork), the order of shards,
+//! or anything on disk.
+
+mod classify;
+pub mod embedded;
+mod ffi;
+mod notice;
+pub mod options;
+pub mod partitioner;
+pub mod preflight;
+pub mod producer;
+pub mod reader;
+
+pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
+pub use options::{PropertyProblem, PropertyProblemKind, Role, check_properties, client_properties, is_secret};
+pub use preflight::{PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, preflight, wait_for_brokers};
+pub use producer::{Producer, ProducerOptions};
+pub use reader::TopicReader;

@@ -1,0 +1,1020 @@
+//! The only file that calls librdkafka: thin owners of its handles with a safe surface.
+//!
+//! Responsible for: who frees what, in which order, and that bytes handed over without copying stay where they are until
+//! their delivery report is back ([`Sender`] owns the groups for that reason). Not responsible for any policy: what an error
+//! means, what is retried, what is set aside is decided elsewhere.
+//!
+//! Error codes travel as plain integers ([`Code`]): a broker may answer with a code that the generated Rust enum does not
+//! know, and reading such a value as that enum would be undefined behaviour.
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::time::Duration;
+
+use pipeline::Group;
+use rdkafka::bindings as rd;
+
+/// Functions that return or take a code of the broker's, declared with the integer that the code is in C.
+mod codes {
+    use super::{c_char, c_int, rd};
+
+    unsafe extern "C" {
+        pub fn rd_kafka_err2name(code: c_int) -> *const c_char;
+        pub fn rd_kafka_err2str(code: c_int) -> *const c_char;
+        pub fn rd_kafka_last_error() -> c_int;
+        pub fn rd_kafka_event_error(event: *mut rd::rd_kafka_event_t) -> c_int;
+        pub fn rd_kafka_error_code(error: *const rd::rd_kafka_error_t) -> c_int;
+        pub fn rd_kafka_fatal_error(rk: *mut rd::rd_kafka_t, text: *mut c_char, size: usize) -> c_int;
+        pub fn rd_kafka_ConfigResource_error(resource: *const rd::rd_kafka_ConfigResource_t) -> c_int;
+        pub fn rd_kafka_query_watermark_offsets(
+            rk: *mut rd::rd_kafka_t,
+            topic: *const c_char,
+            partition: i32,
+            low: *mut i64,
+            high: *mut i64,
+            timeout_ms: c_int,
+        ) -> c_int;
+        pub fn rd_kafka_metadata(
+            rk: *mut rd::rd_kafka_t,
+            all_topics: c_int,
+            only: *mut rd::rd_kafka_topic_t,
+            metadata: *mut *const rd::rd_kafka_metadata,
+            timeout_ms: c_int,
+        ) -> c_int;
+        pub fn rd_kafka_seek(topic: *mut rd::rd_kafka_topic_t, partition: i32, offset: i64, timeout_ms: c_int) -> c_int;
+    }
+}
+
+/// An error code of librdkafka (negative) or of a broker (positive); 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Code(pub i32);
+
+impl Code {
+    /// No error.
+    pub(crate) const NONE: Code = Code(0);
+
+    /// Code of a value of the generated enum.
+    pub(crate) const fn of(known: rd::rd_kafka_resp_err_t) -> Code {
+        Code(known as i32)
+    }
+
+    /// The generated enum's value, if it knows the code.
+    pub(crate) fn known(self) -> Option<rd::rd_kafka_resp_err_t> {
+        rd::rd_kafka_resp_err_t::try_from(self.0).ok()
+    }
+
+    /// Whether it is an error.
+    pub(crate) fn is_error(self) -> bool {
+        self != Code::NONE
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // SAFETY: both functions take any integer and return a string that is static or lives in thread-local storage until
+        // the next call of the same function; it is copied at once.
+        let (name, text) = unsafe { (text(codes::rd_kafka_err2name(self.0)), text(codes::rd_kafka_err2str(self.0))) };
+        write!(f, "{text} ({name})")
+    }
+}
+
+/// Copies a C string; null is the empty string.
+///
+/// # Safety
+/// `from` is null or points to a NUL-terminated string that nobody changes during the call.
+unsafe fn text(from: *const c_char) -> String {
+    if from.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, and NUL-terminated by the caller's word.
+    unsafe { CStr::from_ptr(from) }.to_string_lossy().into_owned()
+}
+
+/// Milliseconds for librdkafka: rounded up, so that a short wait is not none.
+fn millis(timeout: Duration) -> c_int {
+    c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
+}
+
+/// A buffer for an error text, as librdkafka fills it.
+struct ErrorText([c_char; 512]);
+
+impl ErrorText {
+    fn new() -> Self {
+        ErrorText([0; 512])
+    }
+
+    fn read(&self) -> String {
+        // SAFETY: the buffer was zeroed and librdkafka writes at most its size including the final NUL.
+        unsafe { text(self.0.as_ptr()) }
+    }
+}
+
+/// The version of librdkafka.
+pub(crate) fn version() -> String {
+    // SAFETY: returns a static string.
+    unsafe { text(rd::rd_kafka_version_str()) }
+}
+
+// ------------------------------------------------------------------------------------------------------------------ config
+
+/// A client's properties before there is a client.
+pub(crate) struct Conf(NonNull<rd::rd_kafka_conf_t>);
+
+/// Why a property was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ConfError {
+    /// No such property.
+    Unknown,
+    /// A value that it can't have; the text repeats the value.
+    Invalid(String),
+}
+
+/// Which kind of client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Sends.
+    Producer,
+    /// Reads.
+    Consumer,
+}
+
+impl Conf {
+    /// All defaults.
+    pub(crate) fn new() -> Conf {
+        // SAFETY: takes nothing and returns a new object or null (out of memory).
+        let conf = unsafe { rd::rd_kafka_conf_new() };
+        Conf(NonNull::new(conf).expect("librdkafka aborts by itself when it is out of memory"))
+    }
+
+    /// Sets one property.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), ConfError> {
+        let Ok(c_name) = CString::new(name) else { return Err(ConfError::Unknown) };
+        let Ok(c_value) = CString::new(value) else { return Err(ConfError::Invalid("the value contains a NUL byte".into())) };
+        let mut error = ErrorText::new();
+        // SAFETY: the configuration is ours and alive, both strings are NUL-terminated and copied by the call, the buffer has
+        // the size given.
+        let result = unsafe {
+            rd::rd_kafka_conf_set(self.0.as_ptr(), c_name.as_ptr(), c_value.as_ptr(), error.0.as_mut_ptr(), error.0.len())
+        };
+        match result {
+            rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => Ok(()),
+            rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => Err(ConfError::Unknown),
+            rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_INVALID => Err(ConfError::Invalid(error.read())),
+        }
+    }
+
+    /// The value of one property as it would take effect.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        let name = CString::new(name).ok()?;
+        let mut size = 0usize;
+        // SAFETY: a null destination asks for the size only.
+        let result = unsafe { rd::rd_kafka_conf_get(self.0.as_ptr(), name.as_ptr(), ptr::null_mut(), &mut size) };
+        if result != rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+            return None;
+        }
+        let mut value: Vec<c_char> = vec![0; size + 1];
+        let mut room = value.len();
+        // SAFETY: the destination has `room` bytes, one more than was asked for.
+        let result = unsafe { rd::rd_kafka_conf_get(self.0.as_ptr(), name.as_ptr(), value.as_mut_ptr(), &mut room) };
+        // SAFETY: the buffer was zeroed, and the call ends what it writes with NUL.
+        (result == rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK).then(|| unsafe { text(value.as_ptr()) })
+    }
+
+    /// The names of all properties that have a value to show.
+    pub(crate) fn names(&mut self) -> Vec<String> {
+        let mut count = 0usize;
+        // SAFETY: returns an array of `count` strings (name, value, name, …) that is ours until freed below.
+        let dump = unsafe { rd::rd_kafka_conf_dump(self.0.as_ptr(), &mut count) };
+        // SAFETY: index < count, and names (the even ones) are never null.
+        let mut names: Vec<String> = (0..count).step_by(2).map(|i| unsafe { text(*dump.add(i)) }).collect();
+        // SAFETY: the array and its count as returned.
+        unsafe { rd::rd_kafka_conf_dump_free(dump, count) };
+        // SAFETY: a new object; freed below.
+        let topic = unsafe { rd::rd_kafka_topic_conf_new() };
+        let mut count = 0usize;
+        // SAFETY: as above, for the properties of a topic, which a client's configuration takes as well.
+        let dump = unsafe { rd::rd_kafka_topic_conf_dump(topic, &mut count) };
+        // SAFETY: index < count, and names are never null.
+        names.extend((0..count).step_by(2).map(|i| unsafe { text(*dump.add(i)) }));
+        // SAFETY: both as returned, each freed once.
+        unsafe {
+            rd::rd_kafka_conf_dump_free(dump, count);
+            rd::rd_kafka_topic_conf_destroy(topic);
+        }
+        names
+    }
+
+    /// Creates the client. Its reports, errors and log lines are all served by [`Client::serve`] or [`Sender::serve`]: nothing
+    /// of librdkafka ever calls into Rust.
+    pub(crate) fn into_client(mut self, kind: Kind) -> Result<Rc<Client>, String> {
+        self.set("log.queue", "true").map_err(|e| format!("log.queue: {e:?}"))?;
+        let events = rd::RD_KAFKA_EVENT_DR | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG;
+        // SAFETY: the configuration is ours and alive.
+        unsafe { rd::rd_kafka_conf_set_events(self.0.as_ptr(), events) };
+        let c_kind = match kind {
+            Kind::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            Kind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+        };
+        let mut error = ErrorText::new();
+        // SAFETY: on success the client takes the configuration over (it is forgotten below); on failure it stays ours and is
+        // freed by `Drop`.
+        let rk = unsafe { rd::rd_kafka_new(c_kind, self.0.as_ptr(), error.0.as_mut_ptr(), error.0.len()) };
+        let Some(rk) = NonNull::new(rk) else { return Err(error.read()) };
+        std::mem::forget(self);
+        // SAFETY: the client is alive. The reference to its main queue is freed in `Client::drop`, before the client. A null
+        // queue routes the log to the main queue.
+        let main = unsafe {
+            rd::rd_kafka_set_log_queue(rk.as_ptr(), ptr::null_mut());
+            rd::rd_kafka_queue_get_main(rk.as_ptr())
+        };
+        let main = NonNull::new(main).expect("every client has a main queue");
+        Ok(Rc::new(Client { rk, main, abandoned: Cell::new(false) }))
+    }
+}
+
+impl Drop for Conf {
+    fn drop(&mut self) {
+        // SAFETY: ours, and not taken over by a client (then it was forgotten).
+        unsafe { rd::rd_kafka_conf_destroy(self.0.as_ptr()) };
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------ client
+
+/// A client. Whoever holds something of it (a topic, a queue) holds the client too, so that it is destroyed last.
+pub(crate) struct Client {
+    rk: NonNull<rd::rd_kafka_t>,
+    main: NonNull<rd::rd_kafka_queue_t>,
+    abandoned: Cell<bool>,
+}
+
+/// What a client says besides delivery reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// A log line.
+    Log {
+        /// As in syslog: 0 worst, 7 debug.
+        level: i32,
+        /// The facility.
+        facility: String,
+        /// The line.
+        text: String,
+    },
+    /// An error of the client as a whole.
+    Error {
+        /// Which; for a fatal error the cause, not `_FATAL`.
+        code: Code,
+        /// The client can't go on.
+        fatal: bool,
+        /// In the client's words.
+        text: String,
+    },
+}
+
+/// A topic as the cluster describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TopicMetadata {
+    /// The topic's own error.
+    pub(crate) code: i32,
+    /// Error and leader (-1: none) by partition.
+    pub(crate) partitions: Vec<(i32, i32)>,
+    /// The brokers' ids.
+    pub(crate) brokers: Vec<i32>,
+}
+
+impl Client {
+    /// From now on dropping the client leaves its threads and memory behind. For a process that is about to end and whose
+    /// client may sit in a name look-up that nobody can interrupt.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.set(true);
+    }
+
+    /// How many things are not served yet: messages without a served report, and events.
+    pub(crate) fn queue_length(&self) -> usize {
+        // SAFETY: the client is alive.
+        usize::try_from(unsafe { rd::rd_kafka_outq_len(self.rk.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// Drops what is queued and gives up what is in flight; reports follow for all of it.
+    pub(crate) fn purge(&self) {
+        let flags = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT | rd::RD_KAFKA_PURGE_F_NON_BLOCKING;
+        // SAFETY: the client is alive. The only possible error is "not a producer": nothing to purge then.
+        unsafe { rd::rd_kafka_purge(self.rk.as_ptr(), flags) };
+    }
+
+    /// Why the client can't go on, if it can't.
+    pub(crate) fn fatal_error(&self) -> Option<(Code, String)> {
+        let mut error = ErrorText::new();
+        // SAFETY: the client is alive, the buffer has the size given.
+        let code = Code(unsafe { codes::rd_kafka_fatal_error(self.rk.as_ptr(), error.0.as_mut_ptr(), error.0.len()) });
+        code.is_error().then(|| (code, error.read()))
+    }
+
+    /// The cluster's id, if one came within the time.
+    pub(crate) fn cluster_id(&self, timeout: Duration) -> Option<String> {
+        // SAFETY: the client is alive; the returned string is ours and freed once by the function made for it.
+        unsafe {
+            let id = rd::rd_kafka_clusterid(self.rk.as_ptr(), millis(timeout));
+            let copy = (!id.is_null()).then(|| text(id));
+            if !id.is_null() {
+                rd::rd_kafka_mem_free(self.rk.as_ptr(), id.cast());
+            }
+            copy
+        }
+    }
+
+    /// The broker that is the cluster's controller, without which no request of the admin API is answered.
+    pub(crate) fn controller(&self, timeout: Duration) -> i32 {
+        // SAFETY: the client is alive.
+        unsafe { rd::rd_kafka_controllerid(self.rk.as_ptr(), millis(timeout)) }
+    }
+
+    /// Asks the cluster for one topic, or (with `None`) only whether it answers.
+    pub(crate) fn metadata(&self, topic: Option<&Topic>, timeout: Duration) -> Result<TopicMetadata, Code> {
+        let only = topic.map_or(ptr::null_mut(), |t| t.rkt.as_ptr());
+        let mut answer: *const rd::rd_kafka_metadata = ptr::null();
+        // SAFETY: client and topic are alive; the answer is ours when the call succeeds.
+        let code = Code(unsafe { codes::rd_kafka_metadata(self.rk.as_ptr(), 0, only, &mut answer, millis(timeout)) });
+        if code.is_error() || answer.is_null() {
+            return Err(code);
+        }
+        let mut found = TopicMetadata::default();
+        // SAFETY: the answer holds `broker_cnt` brokers and `topic_cnt` topics with `partition_cnt` partitions each; it is only
+        // read, and its error fields only as integers.
+        unsafe {
+            found.brokers.extend((0..(*answer).broker_cnt as usize).map(|i| (*(*answer).brokers.add(i)).id));
+            if (*answer).topic_cnt > 0 {
+                let first = (*answer).topics;
+                found.code = (&raw const (*first).err).cast::<i32>().read();
+                for i in 0..usize::try_from((*first).partition_cnt).unwrap_or(0) {
+                    let partition = (*first).partitions.add(i);
+                    let id = usize::try_from((*partition).id).unwrap_or(i);
+                    if found.partitions.len() <= id {
+                        found.partitions.resize(id + 1, (0, -1));
+                    }
+                    found.partitions[id] = ((&raw const (*partition).err).cast::<i32>().read(), (*partition).leader);
+                }
+            }
+            rd::rd_kafka_metadata_destroy(answer);
+        }
+        Ok(found)
+    }
+
+    /// A partition's first and next offset; with `read_committed` the next is the last stable one.
+    pub(crate) fn watermarks(&self, topic: &str, partition: u32, timeout: Duration) -> Result<(i64, i64), Code> {
+        let topic = CString::new(topic).map_err(|_| Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG))?;
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: client and name are alive, both places are written by the call.
+        let code = unsafe {
+            codes::rd_kafka_query_watermark_offsets(
+                self.rk.as_ptr(),
+                topic.as_ptr(),
+                partition as i32,
+                &mut low,
+                &mut high,
+                millis(timeout),
+            )
+        };
+        if code == 0 { Ok((low, high)) } else { Err(Code(code)) }
+    }
+
+    /// Serves one event of the main queue that is not a delivery report, waiting up to `timeout`. `None`: none came.
+    pub(crate) fn serve(&self, timeout: Duration) -> Option<Notice> {
+        // SAFETY: the queue is the client's main queue and alive; the event is ours and freed by `Event`.
+        let event = Event(NonNull::new(unsafe { rd::rd_kafka_queue_poll(self.main.as_ptr(), millis(timeout)) })?);
+        event.notice(self)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.abandoned.get() {
+            return;
+        }
+        // SAFETY: this was the last holder, so no topic, queue or event of the client is left; each handle is freed once.
+        // `rd_kafka_destroy` returns after all of the client's threads have ended.
+        unsafe {
+            rd::rd_kafka_queue_destroy(self.main.as_ptr());
+            rd::rd_kafka_destroy(self.rk.as_ptr());
+        }
+    }
+}
+
+/// One event, freed when dropped.
+struct Event(NonNull<rd::rd_kafka_event_t>);
+
+impl Event {
+    fn kind(&self) -> i32 {
+        // SAFETY: the event is alive.
+        unsafe { rd::rd_kafka_event_type(self.0.as_ptr()) }
+    }
+
+    fn code(&self) -> Code {
+        // SAFETY: the event is alive.
+        Code(unsafe { codes::rd_kafka_event_error(self.0.as_ptr()) })
+    }
+
+    fn error_text(&self) -> String {
+        // SAFETY: the event is alive and owns the string, which is copied.
+        unsafe { text(rd::rd_kafka_event_error_string(self.0.as_ptr())) }
+    }
+
+    /// A log line or an error; `None` for every other kind.
+    fn notice(&self, client: &Client) -> Option<Notice> {
+        match self.kind() {
+            rd::RD_KAFKA_EVENT_LOG => {
+                let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+                // SAFETY: the event is alive and owns both strings, which are copied; all three places are written when the
+                // call returns 0.
+                unsafe {
+                    (rd::rd_kafka_event_log(self.0.as_ptr(), &mut facility, &mut line, &mut level) == 0).then(|| Notice::Log {
+                        level,
+                        facility: text(facility),
+                        text: text(line),
+                    })
+                }
+            }
+            rd::RD_KAFKA_EVENT_ERROR => Some(match client.fatal_error() {
+                Some((code, text)) => Notice::Error { code, fatal: true, text },
+                None => Notice::Error { code: self.code(), fatal: false, text: self.error_text() },
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: ours, freed once.
+        unsafe { rd::rd_kafka_event_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// A client's view of one topic.
+pub(crate) struct Topic {
+    rkt: NonNull<rd::rd_kafka_topic_t>,
+    client: Rc<Client>,
+}
+
+impl Topic {
+    /// Names a topic to a client; asks nobody.
+    pub(crate) fn new(client: &Rc<Client>, name: &str) -> Result<Topic, Code> {
+        let name = CString::new(name).map_err(|_| Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG))?;
+        // SAFETY: the client is alive, the name is copied, a null configuration means the client's defaults.
+        let rkt = unsafe { rd::rd_kafka_topic_new(client.rk.as_ptr(), name.as_ptr(), ptr::null_mut()) };
+        match NonNull::new(rkt) {
+            Some(rkt) => Ok(Topic { rkt, client: Rc::clone(client) }),
+            // SAFETY: reads a thread-local integer.
+            None => Err(Code(unsafe { codes::rd_kafka_last_error() })),
+        }
+    }
+
+    /// The client.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Starts fetching a partition from `offset` into `queue`.
+    pub(crate) fn start(&self, partition: u32, offset: i64, queue: &FetchQueue) -> Result<(), Code> {
+        // SAFETY: topic and queue are alive; the queue holds a reference of its own inside the client.
+        let failed =
+            unsafe { rd::rd_kafka_consume_start_queue(self.rkt.as_ptr(), partition as i32, offset, queue.queue.as_ptr()) };
+        // SAFETY: reads a thread-local integer.
+        if failed == 0 { Ok(()) } else { Err(Code(unsafe { codes::rd_kafka_last_error() })) }
+    }
+
+    /// Stops fetching a partition.
+    pub(crate) fn stop(&self, partition: u32) {
+        // SAFETY: the topic is alive. It fails only for a partition that was not started: nothing to stop then.
+        unsafe { rd::rd_kafka_consume_stop(self.rkt.as_ptr(), partition as i32) };
+    }
+
+    /// Continues a started partition at another offset.
+    pub(crate) fn seek(&self, partition: u32, offset: i64, timeout: Duration) -> Result<(), Code> {
+        // SAFETY: the topic is alive.
+        let code = Code(unsafe { codes::rd_kafka_seek(self.rkt.as_ptr(), partition as i32, offset, millis(timeout)) });
+        if code.is_error() { Err(code) } else { Ok(()) }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        if self.client.abandoned.get() {
+            return;
+        }
+        // SAFETY: ours, freed once, before the client (which this object still holds).
+        unsafe { rd::rd_kafka_topic_destroy(self.rkt.as_ptr()) };
+    }
+}
+
+// ----------------------------------------------------------------------------------------------------------------- sending
+
+/// Bits of a message's opaque value: partition, generation of the partition's group, index in the group.
+const INDEX_BITS: u32 = 20;
+const GENERATION_BITS: u32 = 20;
+const PARTITION_BITS: u32 = 24;
+const _: () = assert!(usize::BITS == 64 && INDEX_BITS + GENERATION_BITS + PARTITION_BITS == 64);
+
+/// The most records a group can have.
+pub(crate) const MOST_RECORDS: usize = 1 << INDEX_BITS;
+
+fn opaque(partition: u32, generation: u32, index: usize) -> usize {
+    ((partition as usize) << (INDEX_BITS + GENERATION_BITS)) | ((generation as usize) << INDEX_BITS) | index
+}
+
+fn from_opaque(opaque: usize) -> (u32, u32, usize) {
+    let generation = (opaque >> INDEX_BITS) & ((1 << GENERATION_BITS) - 1);
+    ((opaque >> (INDEX_BITS + GENERATION_BITS)) as u32, generation as u32, opaque & (MOST_RECORDS - 1))
+}
+
+/// A group whose bytes the client may read at any time.
+struct InFlight {
+    group: Group,
+    generation: u32,
+    /// Handed over up to here.
+    next: usize,
+    /// Accepted by the client and not reported yet.
+    waiting: usize,
+    /// One bit a record: it needs no report any more.
+    settled: Vec<u64>,
+}
+
+impl InFlight {
+    /// Settles a record; false if it was settled before.
+    fn settle(&mut self, index: usize) -> bool {
+        let (word, bit) = (index / 64, 1u64 << (index % 64));
+        let fresh = self.settled[word] & bit == 0;
+        self.settled[word] |= bit;
+        fresh
+    }
+
+    /// Notes the report of a record; false if it is not one that was waited for.
+    fn report(&mut self, generation: u32, index: usize) -> bool {
+        let expected = self.generation == generation && index < self.next && self.settle(index);
+        self.waiting -= usize::from(expected);
+        expected
+    }
+}
+
+/// What a sender has to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// The report of one record.
+    Report {
+        /// Its partition.
+        partition: u32,
+        /// Its index in the group.
+        index: usize,
+        /// [`Code::NONE`]: delivered.
+        code: Code,
+    },
+    /// A report that belongs to no record in flight: a second one, or one for an older group.
+    Stray {
+        /// The partition that the report names.
+        partition: u32,
+        /// The index that it names.
+        index: usize,
+        /// What it says.
+        code: Code,
+    },
+    /// Something else.
+    Notice(Notice),
+}
+
+/// Hands groups to a producer without copying their values, and owns them until the last report.
+pub(crate) struct Sender {
+    topic: Topic,
+    in_flight: Vec<Option<InFlight>>,
+    generations: Vec<u32>,
+    headers: Vec<(CString, Vec<u8>)>,
+    scratch: Vec<rd::rd_kafka_message_t>,
+}
+
+impl Sender {
+    /// A sender for a topic with `partitions` partitions. `headers` go with every record; a name with a NUL byte is refused.
+    pub(crate) fn new(topic: Topic, partitions: u32, headers: &[(String, String)]) -> Result<Sender, String> {
+        if partitions >= 1 << PARTITION_BITS {
+            return Err(format!("{partitions} partitions are more than a Kafka cluster has"));
+        }
+        let headers = headers
+            .iter()
+            .map(|(name, value)| {
+                let c_name = CString::new(name.as_str()).map_err(|_| format!("header {name:?} has a NUL byte in its name"))?;
+                Ok((c_name, value.clone().into_bytes()))
+            })
+            .collect::<Result<_, String>>()?;
+        Ok(Sender {
+            topic,
+            in_flight: (0..partitions).map(|_| None).collect(),
+            generations: vec![0; partitions as usize],
+            headers,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// The client.
+    pub(crate) fn client(&self) -> &Client {
+        self.topic.client()
+    }
+
+    /// The topic.
+    pub(crate) fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// How many partitions.
+    pub(crate) fn partitions(&self) -> u32 {
+        self.in_flight.len() as u32
+    }
+
+    /// Accepts ownership of a group; nothing is sent yet. Gives it back if the partition is unknown, busy, or the group too
+    /// long.
+    pub(crate) fn begin(&mut self, partition: u32, group: Group) -> Result<(), Group> {
+        match self.in_flight.get_mut(partition as usize) {
+            Some(free @ None) if group.len() <= MOST_RECORDS => {
+                let generation = &mut self.generations[partition as usize];
+                *generation = (*generation + 1) & ((1 << GENERATION_BITS) - 1);
+                let settled = vec![0; group.len().div_ceil(64)];
+                *free = Some(InFlight { group, generation: *generation, next: 0, waiting: 0, settled });
+                Ok(())
+            }
+            _ => Err(group),
+        }
+    }
+
+    /// Hands over what is left of a partition's group, in order. Calls `refused` for each record that the client did not take.
+    /// True: all were handed over or refused. False: the client's queue is full at some record, and the rest waits for the next
+    /// call.
+    pub(crate) fn enqueue(&mut self, partition: u32, refused: &mut dyn FnMut(usize, Code)) -> bool {
+        let Some(Some(flight)) = self.in_flight.get_mut(partition as usize) else { return true };
+        let timestamps = flight.group.messages().any(|m| m.timestamp.is_some());
+        if self.headers.is_empty() && !timestamps {
+            Self::enqueue_batch(&self.topic, flight, partition, &mut self.scratch, refused)
+        } else {
+            Self::enqueue_singly(&self.topic, flight, partition, &self.headers, refused)
+        }
+    }
+
+    fn enqueue_batch(
+        topic: &Topic,
+        flight: &mut InFlight,
+        partition: u32,
+        scratch: &mut Vec<rd::rd_kafka_message_t>,
+        refused: &mut dyn FnMut(usize, Code),
+    ) -> bool {
+        let first = flight.next;
+        scratch.clear();
+        scratch.extend((first..flight.group.len()).map(|index| {
+            let message = flight.group.message(index);
+            rd::rd_kafka_message_t {
+                err: rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+                rkt: ptr::null_mut(),
+                partition: 0,
+                payload: message.value.as_ptr().cast_mut().cast(),
+                len: message.value.len(),
+                key: message.key.map_or(ptr::null_mut(), |key| key.as_ptr().cast_mut().cast()),
+                key_len: message.key.map_or(0, <[u8]>::len),
+                offset: 0,
+                _private: opaque(partition, flight.generation, index) as *mut c_void,
+            }
+        }));
+        let count = c_int::try_from(scratch.len()).expect("a group has at most 2^20 records");
+        // SAFETY: the topic is alive and `scratch` holds `count` messages. Flags 0: the client copies keys, neither copies nor
+        // frees values, and only reads them. The values' bytes stay: they stand in blocks that `flight.group` shares ownership
+        // of; a shared block can't be changed (no interior mutability) or freed; and this sender gives the group up only when
+        // the client has reported every record it took (`take`), or never (`drop`). After the first record that finds the
+        // queue full the call takes none of the rest, so the records counted below are all that it took.
+        unsafe { rd::rd_kafka_produce_batch(topic.rkt.as_ptr(), partition as i32, 0, scratch.as_mut_ptr(), count) };
+        for (i, message) in scratch.iter().enumerate() {
+            // SAFETY: reads the field as the integer that it is in C; the array is alive.
+            let code = Code(unsafe { (&raw const message.err).cast::<i32>().read() });
+            if code == QUEUE_FULL {
+                return false;
+            }
+            Self::handed(flight, first + i, code, refused);
+        }
+        true
+    }
+
+    fn enqueue_singly(
+        topic: &Topic,
+        flight: &mut InFlight,
+        partition: u32,
+        headers: &[(CString, Vec<u8>)],
+        refused: &mut dyn FnMut(usize, Code),
+    ) -> bool {
+        use rd::rd_kafka_vtype_t as V;
+        type Value = rd::rd_kafka_vu_s__bindgen_ty_1;
+        type Bytes = rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1;
+        type Header = rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2;
+        let argument = |vtype, u| rd::rd_kafka_vu_t { vtype, u };
+        let mut arguments = vec![
+            argument(V::RD_KAFKA_VTYPE_RKT, Value { rkt: topic.rkt.as_ptr() }),
+            argument(V::RD_KAFKA_VTYPE_PARTITION, Value { i32_: partition as i32 }),
+            argument(V::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: 0 }),
+        ];
+        arguments.extend(headers.iter().map(|(name, value)| {
+            let header = Header { name: name.as_ptr(), val: value.as_ptr().cast(), size: value.len() as isize };
+            argument(V::RD_KAFKA_VTYPE_HEADER, Value { header })
+        }));
+        let fixed = arguments.len();
+        for index in flight.next..flight.group.len() {
+            let message = flight.group.message(index);
+            if message.timestamp == Some(0) {
+                Self::handed(flight, index, Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP), refused);
+                continue;
+            }
+            let bytes = |b: &[u8]| Value { mem: Bytes { ptr: b.as_ptr().cast_mut().cast(), size: b.len() } };
+            arguments.truncate(fixed);
+            arguments.push(argument(V::RD_KAFKA_VTYPE_VALUE, bytes(message.value)));
+            if let Some(key) = message.key {
+                arguments.push(argument(V::RD_KAFKA_VTYPE_KEY, bytes(key)));
+            }
+            if let Some(timestamp) = message.timestamp {
+                arguments.push(argument(V::RD_KAFKA_VTYPE_TIMESTAMP, Value { i64_: timestamp }));
+            }
+            let ptr = opaque(partition, flight.generation, index) as *mut c_void;
+            arguments.push(argument(V::RD_KAFKA_VTYPE_OPAQUE, Value { ptr }));
+            // SAFETY: each argument's union field is the one that its type names; topic, header names and values live through
+            // the call, which copies keys and headers. Flags 0: the value is neither copied nor freed, and stays as argued in
+            // `enqueue_batch`.
+            let code = unsafe {
+                let error = rd::rd_kafka_produceva(topic.client.rk.as_ptr(), arguments.as_ptr(), arguments.len());
+                let code = if error.is_null() { Code::NONE } else { Code(codes::rd_kafka_error_code(error)) };
+                // Null is allowed.
+                rd::rd_kafka_error_destroy(error);
+                code
+            };
+            if code == QUEUE_FULL {
+                return false;
+            }
+            Self::handed(flight, index, code, refused);
+        }
+        true
+    }
+
+    /// Notes that the client took (or refused) the record at `index`.
+    fn handed(flight: &mut InFlight, index: usize, code: Code, refused: &mut dyn FnMut(usize, Code)) {
+        flight.next = index + 1;
+        if code.is_error() {
+            flight.settle(index);
+            refused(index, code);
+        } else {
+            flight.waiting += 1;
+        }
+    }
+
+    /// Gives a group back if everything of it was handed over and every record that the client took has its report.
+    pub(crate) fn take(&mut self, partition: u32) -> Option<Group> {
+        self.in_flight.get_mut(partition as usize)?.take_if(|f| f.waiting == 0 && f.next == f.group.len()).map(|f| f.group)
+    }
+
+    /// How many records the client took and has not reported.
+    pub(crate) fn waiting(&self) -> usize {
+        self.in_flight.iter().flatten().map(|f| f.waiting).sum()
+    }
+
+    /// Serves one event, waiting up to `timeout` for it: one report, many reports or a notice. False: none came.
+    pub(crate) fn serve(&mut self, timeout: Duration, visit: &mut dyn FnMut(Served)) -> bool {
+        // SAFETY: the queue is the client's main queue and alive; the event is ours and freed by `Event`.
+        let event = unsafe { rd::rd_kafka_queue_poll(self.client().main.as_ptr(), millis(timeout)) };
+        let Some(event) = NonNull::new(event).map(Event) else { return false };
+        if event.kind() != rd::RD_KAFKA_EVENT_DR {
+            if let Some(notice) = event.notice(self.client()) {
+                visit(Served::Notice(notice));
+            }
+            return true;
+        }
+        loop {
+            // SAFETY: the event is alive; each message belongs to it and is read before the event is freed. Its error is read
+            // as an integer. Freeing the event never touches a value: it was handed over with flags 0.
+            let (code, private) = unsafe {
+                let message = rd::rd_kafka_event_message_next(event.0.as_ptr());
+                if message.is_null() {
+                    return true;
+                }
+                (Code((&raw const (*message).err).cast::<i32>().read()), (*message)._private as usize)
+            };
+            let (partition, generation, index) = from_opaque(private);
+            let flight = self.in_flight.get_mut(partition as usize).and_then(Option::as_mut);
+            let known = flight.is_some_and(|f| f.report(generation, index));
+            visit(if known { Served::Report { partition, index, code } } else { Served::Stray { partition, index, code } });
+        }
+    }
+}
+
+/// The client's queue has no room.
+const QUEUE_FULL: Code = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QUEUE_FULL);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // The client may read values until its threads have ended, which only destroying it guarantees: and somebody else could
+        // hold it, or it may be abandoned. So groups with reports missing are freed only when this sender's client is surely
+        // gone; the orderly way (`Producer::drop`) purges first, and then nothing is missing.
+        for slot in &mut self.in_flight {
+            if slot.as_ref().is_some_and(|f| f.waiting > 0) {
+                std::mem::forget(slot.take());
+            }
+        }
+    }
+}
+
+// ----------------------------------------------------------------------------------------------------------------- reading
+
+/// A queue that several partitions are fetched into.
+pub(crate) struct FetchQueue {
+    queue: NonNull<rd::rd_kafka_queue_t>,
+    scratch: Vec<*mut rd::rd_kafka_message_t>,
+    // Freed after the queue.
+    client: Rc<Client>,
+}
+
+/// One message, or what happened instead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetched<'a> {
+    /// Its partition.
+    pub(crate) partition: u32,
+    /// Its offset.
+    pub(crate) offset: i64,
+    /// [`Code::NONE`]: a message. Else `value` is the error's text.
+    pub(crate) code: Code,
+    /// `None` = null.
+    pub(crate) key: Option<&'a [u8]>,
+    /// Null is empty.
+    pub(crate) value: &'a [u8],
+}
+
+impl FetchQueue {
+    /// A queue that gives up to `at_once` messages in one call.
+    pub(crate) fn new(client: &Rc<Client>, at_once: usize) -> FetchQueue {
+        // SAFETY: the client is alive; the queue is ours and freed in `drop`, before the client.
+        let queue = unsafe { rd::rd_kafka_queue_new(client.rk.as_ptr()) };
+        FetchQueue {
+            queue: NonNull::new(queue).expect("librdkafka aborts by itself when it is out of memory"),
+            scratch: vec![ptr::null_mut(); at_once],
+            client: Rc::clone(client),
+        }
+    }
+
+    /// Visits what has come, waiting up to `timeout` for the first message; returns how many.
+    pub(crate) fn fetch(&mut self, timeout: Duration, visit: &mut dyn FnMut(Fetched<'_>)) -> usize {
+        // SAFETY: the queue is alive and `scratch` has the room given.
+        let count = unsafe {
+            rd::rd_kafka_consume_batch_queue(
+                self.queue.as_ptr(),
+                millis(timeout),
+                self.scratch.as_mut_ptr(),
+                self.scratch.len(),
+            )
+        };
+        let count = usize::try_from(count).unwrap_or(0);
+        for &message in &self.scratch[..count] {
+            // SAFETY: the call filled `count` messages that are ours until destroyed, each once, after the last use of its
+            // bytes. A null key or value has length 0 and is never made a slice. The error is read as an integer.
+            unsafe {
+                let bytes = |from: *mut c_void, len: usize| {
+                    (!from.is_null()).then(|| std::slice::from_raw_parts(from.cast_const().cast::<u8>(), len))
+                };
+                visit(Fetched {
+                    partition: (*message).partition as u32,
+                    offset: (*message).offset,
+                    code: Code((&raw const (*message).err).cast::<i32>().read()),
+                    key: bytes((*message).key, (*message).key_len),
+                    value: bytes((*message).payload, (*message).len).unwrap_or_default(),
+                });
+                rd::rd_kafka_message_destroy(message);
+            }
+        }
+        count
+    }
+}
+
+impl Drop for FetchQueue {
+    fn drop(&mut self) {
+        if self.client.abandoned.get() {
+            return;
+        }
+        // SAFETY: ours, freed once, before the client.
+        unsafe { rd::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------- admin
+
+/// Waits on a queue of its own for the answer to one request of the admin API.
+fn answer(
+    client: &Client,
+    operation: rd::rd_kafka_admin_op_t,
+    timeout: Duration,
+    ask: impl FnOnce(*const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
+) -> Result<Event, (Code, String)> {
+    let timed_out = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
+    let mut error = ErrorText::new();
+    // SAFETY: the client is alive. Options and queue are ours, freed once, after `ask` has returned; the client keeps a
+    // reference of its own to the queue while the request is open. The event is ours.
+    let event = unsafe {
+        let options = rd::rd_kafka_AdminOptions_new(client.rk.as_ptr(), operation);
+        let queue = rd::rd_kafka_queue_new(client.rk.as_ptr());
+        rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(timeout), error.0.as_mut_ptr(), error.0.len());
+        ask(options, queue);
+        let event = rd::rd_kafka_queue_poll(queue, millis(timeout + Duration::from_secs(1)));
+        rd::rd_kafka_AdminOptions_destroy(options);
+        rd::rd_kafka_queue_destroy(queue);
+        event
+    };
+    let event = Event(NonNull::new(event).ok_or((timed_out, "no answer".to_owned()))?);
+    if event.code().is_error() { Err((event.code(), event.error_text())) } else { Ok(event) }
+}
+
+/// The id of a topic, as base64; `None` where brokers have no topic ids.
+pub(crate) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Result<Option<String>, (Code, String)> {
+    let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
+    let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
+    let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |options, queue| {
+        let mut names = [name.as_ptr()];
+        // SAFETY: the collection copies the names and is freed once; client, options and queue are alive.
+        unsafe {
+            let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+            rd::rd_kafka_DescribeTopics(client.rk.as_ptr(), topics, options, queue);
+            rd::rd_kafka_TopicCollection_destroy(topics);
+        }
+    })?;
+    // SAFETY: the event answers the request above; everything read below belongs to it and is copied while it is alive.
+    unsafe {
+        let result = rd::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
+        let mut count = 0usize;
+        let topics =
+            if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DescribeTopics_result_topics(result, &mut count) };
+        if topics.is_null() || count == 0 {
+            return Ok(None);
+        }
+        let error = rd::rd_kafka_TopicDescription_error(*topics);
+        if !error.is_null() && codes::rd_kafka_error_code(error) != 0 {
+            return Err((Code(codes::rd_kafka_error_code(error)), text(rd::rd_kafka_error_string(error))));
+        }
+        let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
+        if id.is_null() || (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)) == (0, 0)
+        {
+            return Ok(None);
+        }
+        Ok(Some(text(rd::rd_kafka_Uuid_base64str(id))).filter(|id| !id.is_empty()))
+    }
+}
+
+/// The settings of a topic, as names and values.
+pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<(String, String)>, (Code, String)> {
+    let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
+    let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
+    let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout, |options, queue| {
+        // SAFETY: the request copies the resource, which is freed once; client, options and queue are alive.
+        unsafe {
+            let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+            let mut resources = [rd::rd_kafka_ConfigResource_new(kind, name.as_ptr())];
+            rd::rd_kafka_DescribeConfigs(client.rk.as_ptr(), resources.as_mut_ptr(), 1, options, queue);
+            rd::rd_kafka_ConfigResource_destroy(resources[0]);
+        }
+    })?;
+    // SAFETY: the event answers the request above; everything read below belongs to it and is copied while it is alive.
+    unsafe {
+        let result = rd::rd_kafka_event_DescribeConfigs_result(event.0.as_ptr());
+        let mut count = 0usize;
+        let resources =
+            if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DescribeConfigs_result_resources(result, &mut count) };
+        if resources.is_null() || count == 0 {
+            return Ok(Vec::new());
+        }
+        let code = Code(codes::rd_kafka_ConfigResource_error(*resources));
+        if code.is_error() {
+            return Err((code, text(rd::rd_kafka_ConfigResource_error_string(*resources))));
+        }
+        let mut count = 0usize;
+        let entries = rd::rd_kafka_ConfigResource_configs(*resources, &mut count);
+        Ok((0..count)
+            .map(|i| {
+                let entry = *entries.add(i);
+                (text(rd::rd_kafka_ConfigEntry_name(entry)), text(rd::rd_kafka_ConfigEntry_value(entry)))
+            })
+            .collect())
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------- clock
+
+/// Microseconds of the machine's monotonic clock, comparable between processes (which `std::time::Instant` is not).
+pub(crate) fn monotonic_micros() -> u64 {
+    #[repr(C)]
+    struct Time {
+        seconds: i64,
+        nanos: std::ffi::c_long,
+    }
+    unsafe extern "C" {
+        fn clock_gettime(clock: c_int, time: *mut Time) -> c_int;
+    }
+    const CLOCK_MONOTONIC: c_int = 1;
+    let mut time = Time { seconds: 0, nanos: 0 };
+    // SAFETY: `Time` is Linux's 64-bit `struct timespec`, written by the call.
+    unsafe { clock_gettime(CLOCK_MONOTONIC, &mut time) };
+    time.seconds as u64 * 1_000_000 + time.nanos as u64 / 1_000
+}

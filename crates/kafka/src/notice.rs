@@ -1,0 +1,142 @@
+//! What a client says besides reports: its log lines and errors go into our log, with levels that fit.
+//!
+//! Responsible for: levels. A lost connection is worth a warning, not an error: the client connects again by itself. Not
+//! responsible for: what an error means for a run.
+
+use std::time::{Duration, Instant};
+
+use crate::classify::{Verdict, verdict};
+use crate::ffi::{Client, Code, Notice};
+
+/// How much attention a line deserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The level of a log line.
+pub(crate) fn level(syslog: i32, facility: &str, text: &str) -> Level {
+    match syslog {
+        // Settings that only the other kind of client uses; start-up and shut-down of the telemetry.
+        _ if matches!(facility, "CONFWARN" | "GETSUBSCRIPTIONS" | "TELEMETRY") => Level::Debug,
+        // A young or busy cluster; the client tries again by itself.
+        _ if text.contains("retrying") || text.contains("in progress") => Level::Debug,
+        ..=2 => Level::Error,
+        3 | 4 => Level::Warn,
+        5 => Level::Info,
+        6 => Level::Debug,
+        _ => Level::Trace,
+    }
+}
+
+/// Writes a notice to the log.
+pub(crate) fn log(notice: &Notice) {
+    match notice {
+        Notice::Log { level: syslog, facility, text } => match level(*syslog, facility, text) {
+            Level::Error => tracing::error!(facility, "{text}"),
+            Level::Warn => tracing::warn!(facility, "{text}"),
+            Level::Info => tracing::info!(facility, "{text}"),
+            Level::Debug => tracing::debug!(facility, "{text}"),
+            Level::Trace => tracing::trace!(facility, "{text}"),
+        },
+        // The log has a line for each connection that fails; the error event repeats it.
+        Notice::Error { code, fatal: false, text } => tracing::debug!(code = code.0, "{text}"),
+        Notice::Error { code, fatal: true, text } => tracing::error!(code = code.0, "{text}"),
+    }
+}
+
+/// What a client complained about while it was waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Complaints {
+    /// The newest error that says why no broker answers.
+    pub(crate) connection: Option<(Code, String)>,
+    /// The newest error that no waiting will cure (authentication, TLS).
+    pub(crate) hopeless: Option<(Code, String)>,
+    /// A name could not be resolved: a look-up may be under way that nobody can interrupt.
+    pub(crate) unresolved: bool,
+}
+
+impl Complaints {
+    /// Logs a notice and remembers what it complains about.
+    pub(crate) fn hear(&mut self, notice: &Notice) {
+        log(notice);
+        let Notice::Error { code, text, .. } = notice else { return };
+        self.unresolved |= *code == RESOLVE;
+        match verdict(*code) {
+            Verdict::Refused => self.hopeless = Some((*code, text.clone())),
+            // "All brokers are down" says less than the reason that came before it.
+            _ if *code == ALL_BROKERS_DOWN && self.connection.is_some() => {}
+            _ => self.connection = Some((*code, text.clone())),
+        }
+    }
+
+    /// Serves everything that waits, without waiting.
+    pub(crate) fn hear_all(&mut self, client: &Client) {
+        while let Some(notice) = client.serve(Duration::ZERO) {
+            self.hear(&notice);
+        }
+    }
+
+    /// The best explanation for "no answer".
+    pub(crate) fn reason(&self, fallback: Code) -> String {
+        self.hopeless.as_ref().or(self.connection.as_ref()).map_or_else(|| fallback.to_string(), |(_, text)| text.clone())
+    }
+}
+
+const RESOLVE: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__RESOLVE);
+/// Every broker that the client knows is down.
+pub(crate) const ALL_BROKERS_DOWN: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
+
+/// The first wait for an answer; each further one is twice as long, so that slow answers are waited for too. In between,
+/// complaints are looked at.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// Calls `ask` with short timeouts until it succeeds, an error comes that waiting can't cure, or `timeout` is over.
+pub(crate) fn until_answered<T>(
+    client: &Client,
+    timeout: Duration,
+    complaints: &mut Complaints,
+    mut ask: impl FnMut(Duration) -> Result<T, Code>,
+) -> Result<T, Code> {
+    let deadline = Instant::now() + timeout;
+    let mut wait = FIRST_WAIT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let error = match ask(left.min(wait).max(Duration::from_millis(1))) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        complaints.hear_all(client);
+        if complaints.hopeless.is_some() || left <= wait || verdict(error) == Verdict::Refused {
+            return Err(error);
+        }
+        wait *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_a_warning_and_a_young_cluster_nothing() {
+        assert_eq!(level(3, "FAIL", "Connect to ipv4#127.0.0.1:9092 failed: Connection refused"), Level::Warn);
+        assert_eq!(level(4, "GETPID", "Failed to acquire PID: Coordinator load in progress: retrying"), Level::Debug);
+        assert_eq!(level(4, "CONFWARN", "Configuration property x is a consumer property"), Level::Debug);
+        assert_eq!(level(0, "FATAL", "broken"), Level::Error);
+        assert_eq!(level(7, "BROKER", "detail"), Level::Trace);
+    }
+
+    #[test]
+    fn the_first_reason_is_kept_when_all_brokers_are_down() {
+        let mut complaints = Complaints::default();
+        let refused = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT);
+        complaints.hear(&Notice::Error { code: refused, fatal: false, text: "Connection refused".into() });
+        complaints.hear(&Notice::Error { code: ALL_BROKERS_DOWN, fatal: false, text: "1/1 brokers are down".into() });
+        assert_eq!(complaints.reason(refused), "Connection refused");
+    }
+}

@@ -1,0 +1,260 @@
+//! Preflight: what must be known of cluster and topic before any record moves.
+//!
+//! Responsible for: is a broker there, does the topic exist, may we use it, which topic of which cluster is it, how large may
+//! a batch be, where does each partition begin and end. Not responsible for: what follows from the answers (exit codes, whether
+//! state belongs to this topic), or in which process it runs. It creates a client, hence threads.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use migration::Job;
+use migration::job::Brokers;
+use rdkafka::types::RDKafkaRespErr as E;
+use serde::{Deserialize, Serialize};
+
+use crate::classify::{Verdict, verdict};
+use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, topic_id, topic_settings};
+use crate::notice::{Complaints, until_answered};
+use crate::options::{Role, client_properties, configure};
+use crate::producer::DEFAULT_MESSAGE_BYTES;
+
+/// How long the controller may be unknown after the brokers have answered.
+const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What preflight found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// The cluster's id; `None`: the brokers have none.
+    pub cluster_id: Option<String>,
+    /// The topic's id; `None`: the brokers have no topic ids.
+    pub topic_id: Option<String>,
+    /// By partition.
+    pub partitions: Vec<PartitionEnds>,
+    /// The topic's `max.message.bytes`, which limits a batch.
+    pub max_message_bytes: u32,
+    /// What a user should know although the run can go on.
+    pub warnings: Vec<String>,
+}
+
+/// Where a partition begins and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionEnds {
+    /// The first offset that can be read.
+    pub low: i64,
+    /// The offset that the next record will get.
+    pub high: i64,
+}
+
+/// Why the run can't begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct PreflightProblem {
+    /// Which kind.
+    pub kind: PreflightProblemKind,
+    /// What failed, what was seen, what to do.
+    pub message: String,
+}
+
+/// Kinds of problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PreflightProblemKind {
+    /// No broker answered.
+    Unreachable,
+    /// The topic does not exist.
+    NoTopic,
+    /// The brokers refuse us: authentication or authorisation.
+    NotAuthorised,
+    /// The client can't be made from these properties.
+    BadConfig,
+    /// Anything else.
+    Other,
+}
+
+impl PreflightProblem {
+    fn new(kind: PreflightProblemKind, message: impl Into<String>) -> Self {
+        PreflightProblem { kind, message: message.into() }
+    }
+}
+
+/// Asks cluster and topic of a job whose brokers are addresses by now. `timeout` is how long a broker may not answer.
+pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightProblem> {
+    let asker = Asker::new(job, timeout)?;
+    let result = asker.ask();
+    if asker.complaints.borrow().unresolved {
+        asker.client.abandon();
+    }
+    result
+}
+
+/// Waits until a broker answers; false if none did within `timeout`.
+pub fn wait_for_brokers(job: &Job, timeout: Duration) -> bool {
+    let Ok(asker) = Asker::new(job, timeout) else { return false };
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answered = {
+            let mut complaints = asker.complaints.borrow_mut();
+            let ok = until_answered(&asker.client, left, &mut complaints, |t| asker.client.metadata(None, t)).is_ok();
+            // A broker that comes up may refuse at first; only the clock ends this wait.
+            complaints.hopeless = None;
+            ok
+        };
+        if answered || left.is_zero() {
+            if asker.complaints.borrow().unresolved {
+                asker.client.abandon();
+            }
+            return answered;
+        }
+    }
+}
+
+struct Asker<'a> {
+    job: &'a Job,
+    client: Rc<Client>,
+    timeout: Duration,
+    complaints: std::cell::RefCell<Complaints>,
+}
+
+impl<'a> Asker<'a> {
+    fn new(job: &'a Job, timeout: Duration) -> Result<Self, PreflightProblem> {
+        let bad = |message: String| PreflightProblem::new(PreflightProblemKind::BadConfig, message);
+        let conf = configure(&client_properties(job, Role::Admin)).map_err(bad)?;
+        let client = conf.into_client(Kind::Consumer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
+        Ok(Asker { job, client, timeout, complaints: std::cell::RefCell::default() })
+    }
+
+    fn ask(&self) -> Result<Preflight, PreflightProblem> {
+        let topic = &self.job.kafka.topic;
+        let mut found = Preflight { max_message_bytes: DEFAULT_MESSAGE_BYTES, ..Preflight::default() };
+        let metadata = self.metadata()?;
+        found.cluster_id = self.client.cluster_id(self.timeout);
+        // The embedded broker has neither controller nor settings: asking it would only take time.
+        if metadata.brokers.contains(&self.client.controller(CONTROLLER_TIMEOUT)) {
+            self.describe(&mut found);
+        } else if !found.cluster_id.as_ref().is_some_and(|id| id.starts_with("mockCluster")) {
+            found.warnings.push(format!(
+                "the cluster has no controller now: topic {topic:?} is recognised by its offsets only, batches are limited to \
+                 {DEFAULT_MESSAGE_BYTES} bytes"
+            ));
+        }
+        for (partition, &(code, leader)) in metadata.partitions.iter().enumerate() {
+            let partition = partition as u32;
+            if leader < 0 {
+                let reason = Code(code);
+                found.warnings.push(format!("partition {partition} of topic {topic:?} has no leader now ({reason})"));
+            }
+            found.partitions.push(self.ends(partition)?);
+        }
+        self.complaints.borrow_mut().hear_all(&self.client);
+        Ok(found)
+    }
+
+    /// Adds what only the admin API tells.
+    fn describe(&self, found: &mut Preflight) {
+        let topic = &self.job.kafka.topic;
+        match topic_id(&self.client, topic, self.timeout) {
+            Ok(id) => found.topic_id = id,
+            Err((_, text)) => found.warnings.push(format!(
+                "the brokers don't tell the id of topic {topic:?} ({text}): a recreated topic is recognised by its offsets only"
+            )),
+        }
+        match self.max_message_bytes() {
+            Ok(bytes) => found.max_message_bytes = bytes,
+            Err(text) => found.warnings.push(format!(
+                "max.message.bytes of topic {topic:?} can't be read ({text}): batches are limited to {DEFAULT_MESSAGE_BYTES} bytes"
+            )),
+        }
+    }
+
+    fn metadata(&self) -> Result<TopicMetadata, PreflightProblem> {
+        let name = &self.job.kafka.topic;
+        let topic = Topic::new(&self.client, name)
+            .map_err(|e| PreflightProblem::new(PreflightProblemKind::BadConfig, format!("can't use topic {name:?}: {e}")))?;
+        let mut complaints = self.complaints.borrow_mut();
+        let answer = until_answered(&self.client, self.timeout, &mut complaints, |timeout| {
+            let found = self.client.metadata(Some(&topic), timeout)?;
+            match Code(found.code) {
+                Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
+                Code::NONE => Ok(found),
+                error => Err(error),
+            }
+        });
+        answer.map_err(|code| self.problem(code, &complaints))
+    }
+
+    fn problem(&self, code: Code, complaints: &Complaints) -> PreflightProblem {
+        use PreflightProblemKind as K;
+        let topic = &self.job.kafka.topic;
+        let brokers = self.brokers();
+        if let Some((code, text)) = &complaints.hopeless {
+            let kind = if *code == Code::of(E::RD_KAFKA_RESP_ERR__SSL) { K::BadConfig } else { K::NotAuthorised };
+            return PreflightProblem::new(
+                kind,
+                format!(
+                    "the brokers at {brokers} refuse the connection: {text}. Check security.protocol and the sasl.* and ssl.* properties"
+                ),
+            );
+        }
+        match (code.known(), verdict(code)) {
+            (Some(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | E::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC), _) => {
+                PreflightProblem::new(
+                    K::NoTopic,
+                    format!(
+                        "topic {topic:?} does not exist on {brokers}. Create it, for example with: kafka-topics.sh \
+                     --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3",
+                        brokers.split(',').next().unwrap_or_default()
+                    ),
+                )
+            }
+            (Some(E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED | E::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED), _) => {
+                PreflightProblem::new(
+                    K::NotAuthorised,
+                    format!("topic {topic:?}: {code}. The principal needs Describe, Write and Read on the topic"),
+                )
+            }
+            (Some(E::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION), _) => {
+                PreflightProblem::new(K::NoTopic, format!("{topic:?} is not a valid name of a topic ({code})"))
+            }
+            (_, Verdict::Refused) => PreflightProblem::new(K::Other, format!("topic {topic:?}: {code}")),
+            _ => PreflightProblem::new(
+                K::Unreachable,
+                format!("no broker answered at {brokers} within {:?}: {}", self.timeout, complaints.reason(code)),
+            ),
+        }
+    }
+
+    fn max_message_bytes(&self) -> Result<u32, String> {
+        let settings = topic_settings(&self.client, &self.job.kafka.topic, self.timeout).map_err(|(_, text)| text)?;
+        let value = settings.into_iter().find(|(name, _)| name == "max.message.bytes").map(|(_, value)| value);
+        value.and_then(|v| v.parse().ok()).ok_or_else(|| "not among the topic's settings".into())
+    }
+
+    fn ends(&self, partition: u32) -> Result<PartitionEnds, PreflightProblem> {
+        let topic = &self.job.kafka.topic;
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.client.watermarks(topic, partition, left.max(Duration::from_millis(1))) {
+                Ok((low, high)) => return Ok(PartitionEnds { low, high }),
+                Err(code) if verdict(code) == Verdict::Refused => {
+                    let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
+                    return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));
+                }
+                Err(code) if left.is_zero() => {
+                    let message =
+                        format!("no offsets of partition {partition} of topic {topic:?} within {:?}: {code}", self.timeout);
+                    return Err(PreflightProblem::new(PreflightProblemKind::Unreachable, message));
+                }
+                // A new leader, a broker that restarts: ask again, not in a tight loop.
+                Err(_) => std::thread::sleep(Duration::from_millis(50).min(left)),
+            }
+        }
+    }
+
+    fn brokers(&self) -> String {
+        match &self.job.kafka.brokers {
+            Brokers::Bootstrap(brokers) => brokers.join(","),
+            Brokers::Embedded => "the embedded broker".into(),
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The producer: groups in, delivery reports counted one by one, groups out.
+//!
+//! Responsible for: the client's settings for a worker, one metadata call at the start (it also wakes the request for a producer
+//! id, which else waits for half a second), counting every report, telling a record's refusal from a failure of the attempt, and
+//! ending quickly. Not responsible for: which group goes when (at most one of a partition is in flight, by the lanes), halving
+//! a refused group, or dead letters.
+
+use std::time::{Duration, Instant};
+
+use migration::job::FlushPolicy;
+use migration::{Failure, FailureKind, Job};
+use pipeline::{Delivered, Group, Refusal, Sink, SinkLimits};
+use rdkafka::types::RDKafkaRespErr as E;
+
+use crate::classify::{Verdict, verdict};
+use crate::ffi::{Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, monotonic_micros};
+use crate::notice::{ALL_BROKERS_DOWN, Complaints, until_answered};
+use crate::options::{Role, client_id, client_properties, configure};
+
+/// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
+pub const BATCH_RECORDS: usize = 5_000;
+/// The largest `batch.size` (bytes).
+const BATCH_BYTES: u32 = 1_000_000;
+/// The smallest `message.max.bytes` that the client accepts.
+const LEAST_MESSAGE_BYTES: u32 = 1_000;
+/// `message.max.bytes` where the topic's limit is unknown.
+pub const DEFAULT_MESSAGE_BYTES: u32 = 1_000_000;
+/// How long a dropped producer waits for the reports of what it purged.
+const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long "is any broker there?" may take once records have failed.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a producer needs to know.
+#[derive(Clone)]
+pub struct ProducerOptions {
+    /// Properties of the client, see [`client_properties`]; what this type owns is set after them.
+    pub properties: Vec<(String, String)>,
+    /// The name that brokers see.
+    pub client_id: String,
+    /// The topic.
+    pub topic: String,
+    /// Headers of every record.
+    pub headers: Vec<(String, String)>,
+    /// True: send at once, for one record at a time. False: wait up to 5 ms for a group to be complete.
+    pub flush_each_record: bool,
+    /// Bytes of records that are handed over and not delivered, at most.
+    pub in_flight_bytes: u64,
+    /// The topic's `max.message.bytes`: the limit of a batch, hence of a record.
+    pub max_message_bytes: u32,
+    /// How long the first metadata may take.
+    pub metadata_timeout: Duration,
+    /// No broker answers for so long while records are in flight: the job gives up.
+    pub give_up_after: Duration,
+}
+
+impl ProducerOptions {
+    /// Options for a shard of a job whose brokers are addresses by now. `max_message_bytes` is what preflight found.
+    pub fn for_job(job: &Job, shard: &str, max_message_bytes: u32) -> ProducerOptions {
+        ProducerOptions {
+            properties: client_properties(job, Role::Producer),
+            client_id: client_id(&job.name, Some(shard)),
+            topic: job.kafka.topic.clone(),
+            headers: job.record.headers.clone(),
+            flush_each_record: job.workers.flush == FlushPolicy::Record,
+            in_flight_bytes: job.workers.in_flight,
+            max_message_bytes,
+            metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
+            give_up_after: job.kafka.give_up_after,
+        }
+    }
+
+    /// The limit of a batch and of a record.
+    fn message_bytes(&self) -> u32 {
+        self.max_message_bytes.clamp(LEAST_MESSAGE_BYTES, 1_000_000_000)
+    }
+
+    /// All properties in the order in which they are set.
+    fn all_properties(&self) -> Vec<(String, String)> {
+        let message_bytes = self.message_bytes();
+        // The queue's own limit is far above what the worker lets in flight: it is there for the case that the worker errs.
+        let queue_kbytes = (self.in_flight_bytes.saturating_mul(2) + u64::from(message_bytes)) / 1024 + 65_536;
+        let owned = [
+            ("client.id", self.client_id.clone()),
+            ("allow.auto.create.topics", "false".into()),
+            ("acks", "all".into()),
+            ("enable.idempotence", "true".into()),
+            ("linger.ms", if self.flush_each_record { "0" } else { "5" }.into()),
+            ("message.max.bytes", message_bytes.to_string()),
+            ("batch.size", message_bytes.min(BATCH_BYTES).to_string()),
+            ("batch.num.messages", BATCH_RECORDS.to_string()),
+            ("queue.buffering.max.messages", "0".into()),
+            ("queue.buffering.max.kbytes", queue_kbytes.min(2_147_483_647).to_string()),
+        ];
+        let owned = owned.into_iter().map(|(name, value)| (name.to_owned(), value));
+        self.properties.iter().cloned().chain(owned).collect()
+    }
+}
+
+/// What the reports of a partition's group said so far.
+#[derive(Debug, Default)]
+struct Tally {
+    acknowledged: usize,
+    refused: Vec<Refusal>,
+}
+
+/// A [`Sink`] into a Kafka topic.
+pub struct Producer {
+    sender: Sender,
+    topic: String,
+    limits: SinkLimits,
+    leaders: Vec<Option<i32>>,
+    tallies: Vec<Tally>,
+    ready: Vec<Delivered>,
+    complaints: Complaints,
+    down_since: Option<Instant>,
+    give_up_after: Duration,
+    deliveries: Option<(u64, u64)>,
+    failure: Option<Failure>,
+}
+
+impl Producer {
+    /// Creates the client, and waits for the topic's metadata. Only after the last fork of this process: the client's threads
+    /// would be missing in a child.
+    pub fn create(options: &ProducerOptions) -> Result<Producer, Failure> {
+        let refused = |what: String| Failure::new(FailureKind::Refused, what);
+        let conf = configure(&options.all_properties()).map_err(refused)?;
+        let client = conf
+            .into_client(Kind::Producer)
+            .map_err(|e| Failure::new(FailureKind::Refused, format!("can't create a Kafka producer: {e}")))?;
+        let topic = Topic::new(&client, &options.topic)
+            .map_err(|e| Failure::new(FailureKind::Refused, format!("can't use topic {:?}: {e}", options.topic)))?;
+        let mut complaints = Complaints::default();
+        let answer = until_answered(&client, options.metadata_timeout, &mut complaints, |timeout| {
+            let found = client.metadata(Some(&topic), timeout)?;
+            match Code(found.code) {
+                Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
+                Code::NONE => Ok(found),
+                error => Err(error),
+            }
+        });
+        let metadata = answer.map_err(|code| {
+            if complaints.unresolved {
+                client.abandon();
+            }
+            no_metadata(&options.topic, code, &complaints, options.metadata_timeout)
+        })?;
+        // The answer wakes the request for a producer id, but the connection that the client wants for it may have come up only
+        // because of this answer: the next answer finds it. Without it the first delivery waits for a timer of 500 ms.
+        let _ = client.metadata(Some(&topic), PROBE_TIMEOUT);
+        let partitions = metadata.partitions.len() as u32;
+        let sender = Sender::new(topic, partitions, &options.headers).map_err(|e| Failure::new(FailureKind::Refused, e))?;
+        let message_bytes = options.message_bytes();
+        Ok(Producer {
+            sender,
+            topic: options.topic.clone(),
+            limits: SinkLimits { record_bytes: message_bytes as usize, batch_bytes: message_bytes.min(BATCH_BYTES) as usize },
+            leaders: metadata.partitions.iter().map(|&(_, leader)| (leader >= 0).then_some(leader)).collect(),
+            tallies: (0..partitions).map(|_| Tally::default()).collect(),
+            ready: Vec::new(),
+            complaints,
+            down_since: None,
+            give_up_after: options.give_up_after,
+            deliveries: None,
+            failure: None,
+        })
+    }
+
+    /// Serves one event. False: none came within `timeout`.
+    fn serve(&mut self, timeout: Duration) -> bool {
+        let Producer { sender, tallies, complaints, down_since, failure, topic, .. } = self;
+        let mut acknowledged = false;
+        let mut touched: Option<u32> = None;
+        let mut complete: Vec<u32> = Vec::new();
+        let mut failed: Option<(Code, u32, usize)> = None;
+        let served = sender.serve(timeout, &mut |served| match served {
+            Served::Report { partition, index, code } => {
+                let tally = &mut tallies[partition as usize];
+                match verdict(code) {
+                    Verdict::Delivered => {
+                        tally.acknowledged += 1;
+                        acknowledged = true;
+                    }
+                    Verdict::Refusal => tally.refused.push(Refusal { index, reason: code.to_string(), local: false }),
+                    Verdict::Refused | Verdict::Unreachable | Verdict::Retry => {
+                        failed.get_or_insert((code, partition, index));
+                    }
+                }
+                // Reports come by partition: remember each once.
+                if touched != Some(partition) {
+                    touched = Some(partition);
+                    complete.push(partition);
+                }
+            }
+            Served::Stray { partition, index, code } => {
+                let what = format!(
+                    "the client reported record {index} of partition {partition} of {topic:?} a second time, or after its \
+                     group was complete ({code})"
+                );
+                failure.get_or_insert(Failure::new(FailureKind::Retry, what));
+            }
+            Served::Notice(notice) => {
+                complaints.hear(&notice);
+                match notice {
+                    Notice::Error { code: ALL_BROKERS_DOWN, .. } => {
+                        down_since.get_or_insert_with(Instant::now);
+                    }
+                    Notice::Error { code, fatal, text } if fatal || verdict(code) == Verdict::Refused => {
+                        let kind =
+                            if verdict(code) == Verdict::Refused && fatal { FailureKind::Refused } else { FailureKind::Retry };
+                        failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
+                    }
+                    _ => {}
+                }
+            }
+        });
+        if acknowledged {
+            let now = monotonic_micros();
+            self.deliveries = Some((self.deliveries.map_or(now, |(first, _)| first), now));
+            self.down_since = None;
+        }
+        if let Some((code, partition, index)) = failed
+            && self.failure.is_none()
+        {
+            self.failure = Some(self.failure_of(code, partition, index));
+        }
+        for partition in complete {
+            Self::complete(&mut self.sender, &mut self.tallies, &mut self.ready, partition);
+        }
+        served
+    }
+
+    /// Moves a group with all its reports to the ones that are ready to be given back.
+    fn complete(sender: &mut Sender, tallies: &mut [Tally], ready: &mut Vec<Delivered>, partition: u32) {
+        if let Some(group) = sender.take(partition) {
+            let mut tally = std::mem::take(&mut tallies[partition as usize]);
+            tally.refused.sort_by_key(|r| r.index);
+            ready.push(Delivered { partition, group, acknowledged: tally.acknowledged, refused: tally.refused });
+        }
+    }
+
+    /// What a record's failure means for the attempt.
+    fn failure_of(&mut self, code: Code, partition: u32, index: usize) -> Failure {
+        let place = format!("topic {:?}, partition {partition}, record {index} of its group", self.topic);
+        if let Some((cause, text)) = self.sender.client().fatal_error() {
+            return Failure::new(FailureKind::Retry, format!("{place}: {code}: the producer can't go on: {text} ({cause})"));
+        }
+        match verdict(code) {
+            Verdict::Refused => Failure::new(FailureKind::Refused, format!("{place}: {code}")),
+            Verdict::Unreachable => Failure::new(FailureKind::Unreachable, format!("{place}: {code}")),
+            // Timed out: because nobody was there, or because the record could not be written in time?
+            _ if matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT | E::RD_KAFKA_RESP_ERR__TIMED_OUT))
+                && !self.a_broker_answers() =>
+            {
+                let reason = self.complaints.reason(code);
+                Failure::new(FailureKind::Unreachable, format!("{place}: {code}; no broker answers: {reason}"))
+            }
+            _ => Failure::new(FailureKind::Retry, format!("{place}: {code}")),
+        }
+    }
+
+    fn a_broker_answers(&self) -> bool {
+        self.sender.client().metadata(Some(self.sender.topic()), PROBE_TIMEOUT).is_ok()
+    }
+
+    /// Gives up if no broker was there for too long.
+    fn check_brokers(&mut self) {
+        let Some(since) = self.down_since else { return };
+        if since.elapsed() < self.give_up_after || self.sender.waiting() == 0 || self.failure.is_some() {
+            return;
+        }
+        if self.a_broker_answers() {
+            self.down_since = None;
+        } else {
+            let reason = self.complaints.reason(ALL_BROKERS_DOWN);
+            let seconds = self.give_up_after.as_secs();
+            let what = format!("no broker answered for {seconds} s (kafka.give_up_after): {reason}");
+            self.failure = Some(Failure::new(FailureKind::GaveUp, what));
+        }
+    }
+
+    fn fail_if_failed(&self) -> Result<(), Failure> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Why no metadata came.
+fn no_metadata(topic: &str, code: Code, complaints: &Complaints, timeout: Duration) -> Failure {
+    let reason = complaints.reason(code);
+    if let Some((_, text)) = &complaints.hopeless {
+        return Failure::new(FailureKind::Refused, format!("the brokers refuse the connection: {text}"));
+    }
+    match verdict(code) {
+        Verdict::Refused => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
+        _ => {
+            let ms = timeout.as_millis();
+            Failure::new(FailureKind::Unreachable, format!("no metadata of topic {topic:?} within {ms} ms: {reason}"))
+        }
+    }
+}
+
+impl Sink for Producer {
+    fn partitions(&self) -> u32 {
+        self.sender.partitions()
+    }
+
+    fn limits(&self) -> SinkLimits {
+        self.limits
+    }
+
+    fn hand_over(&mut self, partition: u32, group: Group) -> Result<(), Failure> {
+        self.fail_if_failed()?;
+        let bug =
+            |what: &str| Failure::new(FailureKind::Retry, format!("partition {partition}: {what} (a bug of this program)"));
+        if group.is_empty() {
+            return Err(bug("an empty group was handed over"));
+        }
+        let records = group.len();
+        self.sender.begin(partition, group).map_err(|_| {
+            bug(&format!("unknown, or its last group is still in flight, or {records} records are more than {MOST_RECORDS}"))
+        })?;
+        loop {
+            let mut failed = None;
+            let tally = &mut self.tallies[partition as usize];
+            let all = self.sender.enqueue(partition, &mut |index, code| match verdict(code) {
+                Verdict::Refusal => tally.refused.push(Refusal { index, reason: code.to_string(), local: true }),
+                _ => _ = failed.get_or_insert((code, index)),
+            });
+            if let Some((code, index)) = failed {
+                let failure = self.failure_of(code, partition, index);
+                return Err(self.failure.insert(failure).clone());
+            }
+            if all {
+                break;
+            }
+            // The settings make a full queue impossible; should it happen all the same, wait for room.
+            if self.sender.waiting() == 0 {
+                return Err(bug("a record does not fit into the client's empty queue"));
+            }
+            self.serve(Duration::from_millis(10));
+            self.fail_if_failed()?;
+        }
+        // Nothing of it may have been taken.
+        Self::complete(&mut self.sender, &mut self.tallies, &mut self.ready, partition);
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration, done: &mut Vec<Delivered>) -> Result<(), Failure> {
+        let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
+        let mut wait = if self.ready.is_empty() { timeout } else { Duration::ZERO };
+        while self.failure.is_none() && self.serve(wait) {
+            // A log line does not end the wait, a complete group does.
+            wait = match deadline {
+                Some(deadline) if self.ready.is_empty() => deadline.saturating_duration_since(Instant::now()),
+                _ => Duration::ZERO,
+            };
+        }
+        self.check_brokers();
+        self.fail_if_failed()?;
+        done.append(&mut self.ready);
+        Ok(())
+    }
+
+    fn outstanding(&self) -> usize {
+        self.sender.client().queue_length()
+    }
+
+    fn leader(&self, partition: u32) -> Option<i32> {
+        self.leaders.get(partition as usize).copied().flatten()
+    }
+
+    fn deliveries(&self) -> Option<(u64, u64)> {
+        self.deliveries
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Failure> {
+        let (waiting, ready) = (self.sender.waiting(), self.ready.len());
+        if waiting > 0 || ready > 0 {
+            let what = format!("the producer was ended with {waiting} records and {ready} groups in flight");
+            return Err(Failure::new(FailureKind::Retry, what));
+        }
+        self.fail_if_failed()
+    }
+}
+
+impl Drop for Producer {
+    /// What is in flight is given up at once; the client's threads have ended when this returns. Only if a name look-up may be
+    /// under way, which can last many seconds, the client is left behind: then the process is about to end anyway.
+    fn drop(&mut self) {
+        if self.sender.waiting() > 0 {
+            self.sender.client().purge();
+            let deadline = Instant::now() + PURGE_TIMEOUT;
+            while self.sender.waiting() > 0 && Instant::now() < deadline {
+                self.sender.serve(Duration::from_millis(20), &mut |_| {});
+            }
+        }
+        if self.complaints.unresolved {
+            self.sender.client().abandon();
+        }
+    }
+}
