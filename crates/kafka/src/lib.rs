@@ -16,7 +16,7 @@ pub mod producer;
 pub mod reader;
 
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
-pub use options::{PropertyProblem, PropertyProblemKind, Role, check_properties, client_properties, is_secret};
+pub use options::{Role, check_properties, client_properties};
 pub use preflight::{PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, preflight, wait_for_brokers};
 pub use producer::{Producer, ProducerOptions};
 pub use reader::TopicReader;

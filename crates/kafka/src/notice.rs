@@ -67,7 +67,8 @@ impl Complaints {
         let Notice::Error { code, text, .. } = notice else { return };
         self.unresolved |= *code == RESOLVE;
         match verdict(*code) {
-            Verdict::Refused => self.hopeless = Some((*code, text.clone())),
+            // A broker that goes down in the middle of a TLS handshake is an error of TLS, too.
+            Verdict::Refused if !text.contains("isconnected") => self.hopeless = Some((*code, text.clone())),
             // "All brokers are down" says less than the reason that came before it.
             _ if *code == ALL_BROKERS_DOWN && self.connection.is_some() => {}
             _ => self.connection = Some((*code, text.clone())),
@@ -88,17 +89,26 @@ impl Complaints {
 }
 
 const RESOLVE: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__RESOLVE);
-/// Every broker that the client knows is down.
-pub(crate) const ALL_BROKERS_DOWN: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
+const ALL_BROKERS_DOWN: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
 
 /// The first wait for an answer; each further one is twice as long, so that slow answers are waited for too. In between,
 /// complaints are looked at.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// Calls `ask` with short timeouts until it succeeds, an error comes that waiting can't cure, or `timeout` is over.
+/// Whether a wait for an answer ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// At the first error that waiting will probably not cure: for a person who waits.
+    UntilHopeless,
+    /// Only with the time: brokers that are just coming up refuse much.
+    UntilTimeout,
+}
+
+/// Calls `ask`, with a short timeout at first, until it succeeds or patience ends.
 pub(crate) fn until_answered<T>(
     client: &Client,
     timeout: Duration,
+    patience: Patience,
     complaints: &mut Complaints,
     mut ask: impl FnMut(Duration) -> Result<T, Code>,
 ) -> Result<T, Code> {
@@ -111,9 +121,13 @@ pub(crate) fn until_answered<T>(
             Err(error) => error,
         };
         complaints.hear_all(client);
-        if complaints.hopeless.is_some() || left <= wait || verdict(error) == Verdict::Refused {
+        let hopeless = complaints.hopeless.is_some() || verdict(error) == Verdict::Refused;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || (hopeless && patience == Patience::UntilHopeless) {
             return Err(error);
         }
+        // An error may come back at once.
+        std::thread::sleep(left.min(Duration::from_millis(50)));
         wait *= 2;
     }
 }

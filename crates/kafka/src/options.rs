@@ -1,10 +1,10 @@
 //! From a job to the properties of a client, and what a user may set among them.
 //!
 //! Responsible for: which properties this tool sets and why, names and values checked by the client library itself without
-//! creating a client, which typed key owns a property, which properties are secrets. Not responsible for: where in a config
-//! file a bad property stands.
+//! creating a client. Not responsible for: where in a config file a bad property stands, which ones a user may not set.
 
 use migration::Job;
+use migration::config::{PropertyProblem, is_secret_property};
 use migration::job::Brokers;
 
 use crate::ffi::{Conf, ConfError};
@@ -20,112 +20,44 @@ pub enum Role {
     Admin,
 }
 
-/// What is wrong with a property that a user wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PropertyProblem {
-    /// Its name as written.
-    pub name: String,
-    /// What is wrong.
-    pub kind: PropertyProblemKind,
-}
-
-/// What is wrong with a property.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PropertyProblemKind {
-    /// The client knows no such property.
-    Unknown {
-        /// One that is spelled much alike.
-        did_you_mean: Option<String>,
-    },
-    /// The client refuses the value.
-    BadValue {
-        /// In the client's words; without the value if the property is a secret.
-        message: String,
-    },
-    /// A typed key of the config owns the property.
-    Owned {
-        /// The key to use, or why there is none.
-        typed_key: &'static str,
-    },
-}
-
-/// The properties that typed keys own, and which key.
-const OWNED: &[(&str, &str)] = &[
-    ("bootstrap.servers", "kafka.brokers"),
-    ("metadata.broker.list", "kafka.brokers"),
-    ("client.id", "job.name"),
-    ("acks", "kafka.delivery"),
-    ("request.required.acks", "kafka.delivery"),
-    ("enable.idempotence", "kafka.delivery"),
-    ("transactional.id", "kafka.delivery"),
-    ("partitioner", "kafka.partitioner"),
-    ("linger.ms", "workers.flush"),
-    ("batch.size", "workers.in_flight"),
-    ("batch.num.messages", "workers.in_flight"),
-    ("message.max.bytes", "the topic's own max.message.bytes"),
-    ("allow.auto.create.topics", "nothing: topics are never created by a run"),
-];
-
-/// The key that owns every property with a prefix.
-const OWNED_PREFIXES: &[(&str, &str)] = &[("queue.buffering.", "workers.in_flight")];
-
-/// Properties whose values must not be shown, logged or stand in a command line.
-const SECRETS: &[&str] = &[
-    "sasl.password",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.config",
-    "sasl.oauthbearer.assertion.private.key.passphrase",
-    "sasl.oauthbearer.assertion.private.key.pem",
-    "ssl.key.password",
-    "ssl.key.pem",
-    "ssl.keystore.password",
-];
-
-/// Whether a property's value is a secret: by name, or because the name looks like one.
-pub fn is_secret(name: &str) -> bool {
-    SECRETS.contains(&name) || name.ends_with("password") || name.ends_with("secret") || name.ends_with("passphrase")
-}
-
-/// The typed key that owns a property.
-pub fn owner(name: &str) -> Option<&'static str> {
-    let exact = OWNED.iter().find(|(owned, _)| *owned == name);
-    let prefix = || OWNED_PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix));
-    exact.or_else(prefix).map(|(_, key)| *key)
-}
-
-/// Checks what a user wrote, name by name, without creating a client (and hence without a thread).
+/// Checks what a user wrote, name by name, without creating a client (and hence without a thread). Which properties a user may
+/// not set at all is the config's business.
 pub fn check_properties(properties: &[(String, String)]) -> Vec<PropertyProblem> {
     let mut conf = Conf::new();
     let mut problems = Vec::new();
     for (name, value) in properties {
-        let kind = match (owner(name), conf.set(name, value)) {
-            (Some(typed_key), _) => PropertyProblemKind::Owned { typed_key },
-            (None, Ok(())) => continue,
-            (None, Err(ConfError::Unknown)) => PropertyProblemKind::Unknown { did_you_mean: alike(name, conf.names()) },
-            (None, Err(ConfError::Invalid(message))) => PropertyProblemKind::BadValue {
-                message: if is_secret(name) { format!("the client refuses the value of {name}") } else { message },
-            },
+        let (message, did_you_mean) = match conf.set(name, value) {
+            Ok(()) => continue,
+            Err(ConfError::Unknown) => ("the Kafka client knows no such property".to_owned(), alike(name, conf.names())),
+            Err(ConfError::Invalid(_)) if is_secret_property(name) => ("the Kafka client refuses the value".to_owned(), None),
+            Err(ConfError::Invalid(message)) => (message, None),
         };
-        problems.push(PropertyProblem { name: name.clone(), kind });
+        problems.push(PropertyProblem { name: name.clone(), message, did_you_mean });
     }
     problems
 }
 
 /// Properties that the client takes and does not list: other names, and ones without a default.
-const ALIASES: &[&str] = &[
+const UNLISTED: &[&str] = &[
     "bootstrap.servers",
+    "client.rack",
     "compression.type",
+    "debug",
     "delivery.timeout.ms",
     "fetch.message.max.bytes",
+    "group.id",
     "max.in.flight",
     "max.partition.fetch.bytes",
     "retries",
     "sasl.mechanism",
-    "sasl.username",
     "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
     "sasl.oauthbearer.extensions",
     "sasl.oauthbearer.scope",
     "sasl.oauthbearer.token.endpoint.url",
+    "sasl.password",
+    "sasl.username",
     "ssl.ca.location",
     "ssl.ca.pem",
     "ssl.certificate.location",
@@ -133,18 +65,18 @@ const ALIASES: &[&str] = &[
     "ssl.cipher.suites",
     "ssl.crl.location",
     "ssl.key.location",
+    "ssl.key.password",
+    "ssl.key.pem",
     "ssl.keystore.location",
-    "client.rack",
-    "debug",
-    "group.id",
+    "ssl.keystore.password",
 ];
 
 /// The known name that is most like `name`, if one is like it at all.
 fn alike(name: &str, known: Vec<String>) -> Option<String> {
-    let others = SECRETS.iter().chain(ALIASES).map(|&s| s.to_owned());
+    let unlisted = UNLISTED.iter().map(|&s| s.to_owned());
     known
         .into_iter()
-        .chain(others)
+        .chain(unlisted)
         .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 6)
         .min()
@@ -229,7 +161,7 @@ pub(crate) fn configure(properties: &[(String, String)]) -> Result<Conf, String>
     for (name, value) in properties {
         conf.set(name, value).map_err(|error| match error {
             ConfError::Unknown => format!("the Kafka client knows no property {name:?}"),
-            ConfError::Invalid(_) if is_secret(name) => format!("the Kafka client refuses the value of {name}"),
+            ConfError::Invalid(_) if is_secret_property(name) => format!("the Kafka client refuses the value of {name}"),
             ConfError::Invalid(message) => message,
         })?;
     }
@@ -240,8 +172,8 @@ pub(crate) fn configure(properties: &[(String, String)]) -> Result<Conf, String>
 mod tests {
     use super::*;
 
-    fn check(name: &str, value: &str) -> Option<PropertyProblemKind> {
-        check_properties(&[(name.into(), value.into())]).pop().map(|p| p.kind)
+    fn check(name: &str, value: &str) -> Option<PropertyProblem> {
+        check_properties(&[(name.into(), value.into())]).pop()
     }
 
     #[test]
@@ -263,51 +195,38 @@ mod tests {
 
     #[test]
     fn typos_are_answered() {
-        let unknown = |s: &str| Some(PropertyProblemKind::Unknown { did_you_mean: Some(s.into()) });
-        assert_eq!(check("compresion.type", "lz4"), unknown("compression.type"));
-        assert_eq!(check("sasl.pasword", "x"), unknown("sasl.password"));
-        assert_eq!(check("sasl.usernme", "x"), unknown("sasl.username"));
-        assert_eq!(check("security.protocoll", "ssl"), unknown("security.protocol"));
-        assert_eq!(check("ssl.ca.locaton", "x"), unknown("ssl.ca.location"));
-        assert_eq!(check("message.timeout", "5"), unknown("message.timeout.ms"));
-        assert_eq!(check("entirely.else", "1"), Some(PropertyProblemKind::Unknown { did_you_mean: None }));
+        for (typo, name) in [
+            ("compresion.type", "compression.type"),
+            ("sasl.pasword", "sasl.password"),
+            ("sasl.usernme", "sasl.username"),
+            ("ssl.ca.locaton", "ssl.ca.location"),
+            ("security.protocoll", "security.protocol"),
+            ("message.timeout", "message.timeout.ms"),
+        ] {
+            assert_eq!(check(typo, "1").unwrap().did_you_mean.as_deref(), Some(name));
+        }
+        let problem = check("entirely.else", "1").unwrap();
+        assert!(problem.message.contains("no such property") && problem.did_you_mean.is_none(), "{problem:?}");
+    }
+
+    #[test]
+    fn every_suggestion_is_a_property() {
+        for name in UNLISTED {
+            assert_ne!(Conf::new().set(name, "1"), Err(ConfError::Unknown), "{name}");
+        }
     }
 
     #[test]
     fn bad_values_are_refused_in_the_clients_words() {
-        let Some(PropertyProblemKind::BadValue { message }) = check("compression.type", "rar") else { panic!("accepted") };
-        assert!(message.contains("rar") && message.contains("compression"), "{message}");
-        assert!(matches!(check("socket.timeout.ms", "soon"), Some(PropertyProblemKind::BadValue { .. })));
+        let problem = check("compression.type", "rar").unwrap();
+        assert!(problem.message.contains("rar") && problem.message.contains("compression"), "{problem:?}");
+        assert!(check("socket.timeout.ms", "soon").is_some());
     }
 
     #[test]
     fn a_refused_secret_is_not_repeated() {
         let problem = check("ssl.key.pem", "very\0secret");
-        assert!(!format!("{problem:?}").contains("very"), "{problem:?}");
-        assert!(
-            ["sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"]
-                .iter()
-                .all(|s| is_secret(s))
-        );
-        assert!(!is_secret("sasl.username"));
-    }
-
-    #[test]
-    fn every_owned_property_is_known_to_the_client_and_names_its_key() {
-        let names = Conf::new().names();
-        for (name, key) in OWNED {
-            assert_eq!(check(name, "1"), Some(PropertyProblemKind::Owned { typed_key: key }), "{name}");
-            assert!(names.iter().any(|n| n == name) || Conf::new().set(name, "1") != Err(ConfError::Unknown), "{name}");
-        }
-        assert!(matches!(check("queue.buffering.max.kbytes", "1"), Some(PropertyProblemKind::Owned { .. })));
-        assert!(matches!(check("queue.buffering.max.ms", "1"), Some(PropertyProblemKind::Owned { .. })));
-    }
-
-    #[test]
-    fn every_suggestion_is_a_property() {
-        for name in SECRETS.iter().chain(ALIASES) {
-            assert_ne!(Conf::new().set(name, "1"), Err(ConfError::Unknown), "{name}");
-        }
+        assert!(problem.is_some() && !format!("{problem:?}").contains("very"), "{problem:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, topic_id, topic_settings};
-use crate::notice::{Complaints, until_answered};
+use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::producer::DEFAULT_MESSAGE_BYTES;
 
@@ -89,23 +89,13 @@ pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightPro
 /// Waits until a broker answers; false if none did within `timeout`.
 pub fn wait_for_brokers(job: &Job, timeout: Duration) -> bool {
     let Ok(asker) = Asker::new(job, timeout) else { return false };
-    let deadline = Instant::now() + timeout;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let answered = {
-            let mut complaints = asker.complaints.borrow_mut();
-            let ok = until_answered(&asker.client, left, &mut complaints, |t| asker.client.metadata(None, t)).is_ok();
-            // A broker that comes up may refuse at first; only the clock ends this wait.
-            complaints.hopeless = None;
-            ok
-        };
-        if answered || left.is_zero() {
-            if asker.complaints.borrow().unresolved {
-                asker.client.abandon();
-            }
-            return answered;
-        }
+    let mut complaints = asker.complaints.borrow_mut();
+    let ask = |timeout| asker.client.metadata(None, timeout);
+    let answered = until_answered(&asker.client, timeout, Patience::UntilTimeout, &mut complaints, ask).is_ok();
+    if complaints.unresolved {
+        asker.client.abandon();
     }
+    answered
 }
 
 struct Asker<'a> {
@@ -171,7 +161,7 @@ impl<'a> Asker<'a> {
         let topic = Topic::new(&self.client, name)
             .map_err(|e| PreflightProblem::new(PreflightProblemKind::BadConfig, format!("can't use topic {name:?}: {e}")))?;
         let mut complaints = self.complaints.borrow_mut();
-        let answer = until_answered(&self.client, self.timeout, &mut complaints, |timeout| {
+        let answer = until_answered(&self.client, self.timeout, Patience::UntilHopeless, &mut complaints, |timeout| {
             let found = self.client.metadata(Some(&topic), timeout)?;
             match Code(found.code) {
                 Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),

@@ -14,7 +14,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, monotonic_micros};
-use crate::notice::{ALL_BROKERS_DOWN, Complaints, until_answered};
+use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_id, client_properties, configure};
 
 /// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
@@ -49,8 +49,6 @@ pub struct ProducerOptions {
     pub max_message_bytes: u32,
     /// How long the first metadata may take.
     pub metadata_timeout: Duration,
-    /// No broker answers for so long while records are in flight: the job gives up.
-    pub give_up_after: Duration,
 }
 
 impl ProducerOptions {
@@ -65,7 +63,6 @@ impl ProducerOptions {
             in_flight_bytes: job.workers.in_flight,
             max_message_bytes,
             metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
-            give_up_after: job.kafka.give_up_after,
         }
     }
 
@@ -112,8 +109,6 @@ pub struct Producer {
     tallies: Vec<Tally>,
     ready: Vec<Delivered>,
     complaints: Complaints,
-    down_since: Option<Instant>,
-    give_up_after: Duration,
     deliveries: Option<(u64, u64)>,
     failure: Option<Failure>,
 }
@@ -130,7 +125,7 @@ impl Producer {
         let topic = Topic::new(&client, &options.topic)
             .map_err(|e| Failure::new(FailureKind::Refused, format!("can't use topic {:?}: {e}", options.topic)))?;
         let mut complaints = Complaints::default();
-        let answer = until_answered(&client, options.metadata_timeout, &mut complaints, |timeout| {
+        let answer = until_answered(&client, options.metadata_timeout, Patience::UntilTimeout, &mut complaints, |timeout| {
             let found = client.metadata(Some(&topic), timeout)?;
             match Code(found.code) {
                 Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
@@ -158,8 +153,6 @@ impl Producer {
             tallies: (0..partitions).map(|_| Tally::default()).collect(),
             ready: Vec::new(),
             complaints,
-            down_since: None,
-            give_up_after: options.give_up_after,
             deliveries: None,
             failure: None,
         })
@@ -167,7 +160,7 @@ impl Producer {
 
     /// Serves one event. False: none came within `timeout`.
     fn serve(&mut self, timeout: Duration) -> bool {
-        let Producer { sender, tallies, complaints, down_since, failure, topic, .. } = self;
+        let Producer { sender, tallies, complaints, failure, topic, .. } = self;
         let mut acknowledged = false;
         let mut touched: Option<u32> = None;
         let mut complete: Vec<u32> = Vec::new();
@@ -200,23 +193,16 @@ impl Producer {
             }
             Served::Notice(notice) => {
                 complaints.hear(&notice);
-                match notice {
-                    Notice::Error { code: ALL_BROKERS_DOWN, .. } => {
-                        down_since.get_or_insert_with(Instant::now);
-                    }
-                    Notice::Error { code, fatal, text } if fatal || verdict(code) == Verdict::Refused => {
-                        let kind =
-                            if verdict(code) == Verdict::Refused && fatal { FailureKind::Refused } else { FailureKind::Retry };
-                        failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
-                    }
-                    _ => {}
+                // Any other error is one of a connection, which the client cures by itself or nobody does: then no report comes.
+                if let Notice::Error { code, fatal: true, text } = notice {
+                    let kind = if verdict(code) == Verdict::Refused { FailureKind::Refused } else { FailureKind::Retry };
+                    failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
                 }
             }
         });
         if acknowledged {
             let now = monotonic_micros();
             self.deliveries = Some((self.deliveries.map_or(now, |(first, _)| first), now));
-            self.down_since = None;
         }
         if let Some((code, partition, index)) = failed
             && self.failure.is_none()
@@ -262,22 +248,6 @@ impl Producer {
         self.sender.client().metadata(Some(self.sender.topic()), PROBE_TIMEOUT).is_ok()
     }
 
-    /// Gives up if no broker was there for too long.
-    fn check_brokers(&mut self) {
-        let Some(since) = self.down_since else { return };
-        if since.elapsed() < self.give_up_after || self.sender.waiting() == 0 || self.failure.is_some() {
-            return;
-        }
-        if self.a_broker_answers() {
-            self.down_since = None;
-        } else {
-            let reason = self.complaints.reason(ALL_BROKERS_DOWN);
-            let seconds = self.give_up_after.as_secs();
-            let what = format!("no broker answered for {seconds} s (kafka.give_up_after): {reason}");
-            self.failure = Some(Failure::new(FailureKind::GaveUp, what));
-        }
-    }
-
     fn fail_if_failed(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
     }
@@ -286,9 +256,6 @@ impl Producer {
 /// Why no metadata came.
 fn no_metadata(topic: &str, code: Code, complaints: &Complaints, timeout: Duration) -> Failure {
     let reason = complaints.reason(code);
-    if let Some((_, text)) = &complaints.hopeless {
-        return Failure::new(FailureKind::Refused, format!("the brokers refuse the connection: {text}"));
-    }
     match verdict(code) {
         Verdict::Refused => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
         _ => {
@@ -354,14 +321,15 @@ impl Sink for Producer {
                 _ => Duration::ZERO,
             };
         }
-        self.check_brokers();
         self.fail_if_failed()?;
         done.append(&mut self.ready);
         Ok(())
     }
 
     fn outstanding(&self) -> usize {
-        self.sender.client().queue_length()
+        // The client counts its own events too. With all reports accounted for the smaller is the exact number; when a report was
+        // lost it is the client's, which comes down to 0.
+        self.sender.client().queue_length().min(self.sender.waiting())
     }
 
     fn leader(&self, partition: u32) -> Option<i32> {

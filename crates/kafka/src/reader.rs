@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, FetchQueue, Fetched, Kind, Topic};
-use crate::notice::Complaints;
+use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 
 /// Records that one call asks for.
@@ -93,7 +93,7 @@ impl TopicReader {
     /// Fixes where each partition ends.
     fn find_ranges(&mut self, client: &Rc<Client>, topic: &Topic) -> Result<(), VerifyError> {
         let mut complaints = Complaints::default();
-        let metadata = crate::notice::until_answered(client, ANSWER, &mut complaints, |timeout| {
+        let metadata = until_answered(client, ANSWER, Patience::UntilHopeless, &mut complaints, |timeout| {
             let found = client.metadata(Some(topic), timeout)?;
             if found.code == 0 && !found.partitions.is_empty() { Ok(found) } else { Err(Code(found.code)) }
         })
