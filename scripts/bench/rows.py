@@ -86,7 +86,6 @@ def row9(options):
         for workers in rotated([1, 2, 4, 8, 16, 32], number):
             pattern = dataset(per_worker * workers, length)
             with EmbeddedBroker(64, "5ms") as broker:
-                broker.create_topic("bench")
                 with Job(broker.bootstrap, "bench", pattern, workers, target_size=f"{per_worker * length}B", flush="record") as job:
                     shards = len(job.plan()["shards"])
                     if shards != workers:
@@ -124,7 +123,6 @@ def row11(options):
     target = sum(path.stat().st_size for path in files_of(small)) // 100
     for number in range(options.rounds or 5):
         with EmbeddedBroker(8) as broker:
-            broker.create_topic("bench")
             with Job(broker.bootstrap, "bench", small, 1, target_size=f"{target}B") as job:
                 result = job.run()
         starts = sorted(attempt["start_latency_ms"] for attempt in result["own"]["attempts"])

@@ -75,7 +75,7 @@ class EmbeddedBroker:
     """`shardlift broker` with an injected round-trip time."""
 
     def __init__(self, partitions, rtt="0ms"):
-        self.words = ["broker", "--partitions", str(partitions), "--rtt", rtt]
+        self.words = ["broker", "--partitions", str(partitions), "--topic", "bench", "--rtt", rtt]
 
     def __enter__(self):
         self.child = subprocess.Popen([BINARY, *self.words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
@@ -85,11 +85,6 @@ class EmbeddedBroker:
     def __exit__(self, *_):
         self.child.terminate()
         self.child.wait(10)
-
-    def create_topic(self, name):
-        """The embedded cluster makes a topic when a client that may ask for one asks."""
-        subprocess.run(["kcat", "-L", "-b", self.bootstrap, "-t", name, "-X", "allow.auto.create.topics=true"], check=True,
-                       stdout=subprocess.DEVNULL)
 
 
 def kcat_producer(bootstrap, topic, pattern, brokers=()):

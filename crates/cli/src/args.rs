@@ -183,6 +183,16 @@ pub struct BrokerArgs {
     /// Partitions of each topic
     #[arg(long, env = "SHARDLIFT_BROKER_PARTITIONS", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
     pub partitions: u32,
+    /// Topics that it has; may be repeated
+    #[arg(
+        short,
+        long = "topic",
+        env = "SHARDLIFT_BROKER_TOPICS",
+        value_delimiter = ',',
+        default_value = "orders",
+        value_name = "TOPIC"
+    )]
+    pub topics: Vec<String>,
     /// Round-trip time of each request, such as 5ms
     #[arg(long, env = "SHARDLIFT_BROKER_RTT", default_value = "0ms", value_parser = migration::units::parse_duration, value_name = "DURATION")]
     pub rtt: std::time::Duration,

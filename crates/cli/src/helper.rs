@@ -9,10 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::error::CliError;
 
 /// Runs `body` in a helper process and returns its answer.
-pub fn ask<T: Serialize + DeserializeOwned>(
-    name: &str,
-    body: impl FnOnce() -> Result<T, CliError>,
-) -> Result<T, CliError> {
+pub fn ask<T: Serialize + DeserializeOwned>(name: &str, body: impl FnOnce() -> Result<T, CliError>) -> Result<T, CliError> {
     let output = process::run_helper(name, |answer: &mut dyn Write| {
         let encoded = postcard::to_stdvec(&body());
         match encoded.map(|bytes| answer.write_all(&bytes)) {

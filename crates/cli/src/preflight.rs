@@ -26,9 +26,8 @@ fn explain(problem: PreflightProblem, begun: bool) -> CliError {
         PreflightProblemKind::Unreachable => {
             CliError::new(Exit::Preflight, problem).hint("check kafka.brokers (or -b), the network, and security.protocol")
         }
-        PreflightProblemKind::NoTopic => {
-            CliError::new(Exit::Preflight, problem).hint("shardlift never creates a topic: create it with the partitions that you want")
-        }
+        PreflightProblemKind::NoTopic => CliError::new(Exit::Preflight, problem)
+            .hint("shardlift never creates a topic: create it with the partitions that you want"),
         PreflightProblemKind::NotAuthorised | PreflightProblemKind::BadConfig | PreflightProblemKind::Other => {
             CliError::new(Exit::Preflight, problem)
         }

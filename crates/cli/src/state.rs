@@ -20,7 +20,8 @@ pub fn slots(job: &Job) -> u32 {
 
 /// Cuts the source as a first run would.
 pub fn make_plan(job: &Job) -> Result<Plan, CliError> {
-    jsonl::plan(&job.source, &job.shards, job.workers.flush, slots(job), job.record_limit).map_err(|error| CliError::new(Exit::Source, error))
+    jsonl::plan(&job.source, &job.shards, job.workers.flush, slots(job), job.record_limit)
+        .map_err(|error| CliError::new(Exit::Source, error))
 }
 
 /// The frozen plan of a job that has run, without any lock.
@@ -103,7 +104,9 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
     if now.topic_id != then.topic_id {
         return other(format!("a topic {} that was deleted since and made again", now.topic));
     }
-    if now.end_offsets.len() < then.end_offsets.len() || now.end_offsets.iter().zip(&then.end_offsets).any(|(now, then)| now < then) {
+    if now.end_offsets.len() < then.end_offsets.len()
+        || now.end_offsets.iter().zip(&then.end_offsets).any(|(now, then)| now < then)
+    {
         return other(format!("a topic {} that ended at higher offsets: it was made again since", now.topic));
     }
     if plan_id(job, &state.plan, then)? != state.plan_id {
@@ -114,7 +117,10 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
         .hint("undo the change to continue, or start over with `shardlift run --restart` (which sends everything again)"));
     }
     let added = now.end_offsets.len() - then.end_offsets.len();
-    let warning = format!("topic {} has {added} partitions more than when the job began: keys go to other partitions from now on", now.topic);
+    let warning = format!(
+        "topic {} has {added} partitions more than when the job began: keys go to other partitions from now on",
+        now.topic
+    );
     Ok(if added > 0 { vec![warning] } else { Vec::new() })
 }
 

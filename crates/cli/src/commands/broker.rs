@@ -16,7 +16,7 @@ use crate::ui::Ui;
 pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, CliError> {
     let internal = |error: std::io::Error| CliError::new(Exit::Internal, error);
     let signals = SignalFd::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).map_err(internal)?;
-    let options = EmbeddedOptions { partitions: args.partitions, topics: Vec::new(), rtt: args.rtt };
+    let options = EmbeddedOptions { partitions: args.partitions, topics: args.topics.clone(), rtt: args.rtt };
     let broker = embedded::start(&options)?;
     let address = embedded::address(&broker);
     match ui.output {
@@ -28,10 +28,12 @@ pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, CliError> {
         }),
     }
     ui.say(format!(
-        "embedded broker on {address}: topics are made on first use with {} partitions, the newest 5 MiB of each are kept; Ctrl-C ends it",
+        "embedded broker on {address}: {} with {} partitions, of each the newest 5 MiB or 100,000 batches are kept; Ctrl-C ends it",
+        args.topics.join(", "),
         args.partitions
     ));
-    let ready = process::poll(&[(0, signals.as_fd(), Interest::Read), (1, broker.events(), Interest::Read)], None).map_err(internal)?;
+    let ready =
+        process::poll(&[(0, signals.as_fd(), Interest::Read), (1, broker.events(), Interest::Read)], None).map_err(internal)?;
     if ready.iter().any(|ready| ready.token == 1) {
         return Err(CliError::new(Exit::Internal, "the embedded broker died"));
     }

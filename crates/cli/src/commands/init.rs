@@ -103,7 +103,10 @@ impl Sample {
             .filter(|(name, field)| {
                 let name = name.to_lowercase();
                 let named = name.ends_with("id") || name.ends_with("key") || name.ends_with("uuid");
-                named && plain(&name) && field.present == self.records && field.kinds.iter().all(|k| matches!(*k, "string" | "number"))
+                named
+                    && plain(&name)
+                    && field.present == self.records
+                    && field.kinds.iter().all(|k| matches!(*k, "string" | "number"))
             })
             .filter(|(_, field)| (field.distinct.len() as u64) < self.records)
             .max_by_key(|(name, field)| (field.distinct.len(), std::cmp::Reverse(name.len())))
@@ -142,10 +145,12 @@ fn written_paths(patterns: &[String], config: &Path) -> Vec<String> {
 
 fn write_new(path: &PathBuf, text: &str) -> Result<(), CliError> {
     let shown = path.display();
-    let written = OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written =
+        OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            CliError::new(Exit::Usage, format!("{shown} exists already and is never replaced")).hint("choose another file with -c, or move it away")
+            CliError::new(Exit::Usage, format!("{shown} exists already and is never replaced"))
+                .hint("choose another file with -c, or move it away")
         }
         _ => CliError::new(Exit::Usage, format!("cannot write {shown}: {error}")),
     })
@@ -165,13 +170,27 @@ fn text(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path) -
         let mut kinds: Vec<_> = field.kinds.iter().copied().collect();
         kinds.sort_unstable();
         let share = field.present * 100 / sample.records.max(1);
-        let _ = writeln!(out, "  .{name:width$}  {:<16} in {share:>3} %  {} distinct", kinds.join(", "), show_count(field.distinct.len() as u64));
+        let _ = writeln!(
+            out,
+            "  .{name:width$}  {:<16} in {share:>3} %  {} distinct",
+            kinds.join(", "),
+            show_count(field.distinct.len() as u64)
+        );
     }
     if sample.invalid > 0 {
-        let _ = writeln!(out, "\n  {} of them are no JSON objects: with a key they become dead letters", show_count(sample.invalid));
+        let _ = writeln!(
+            out,
+            "\n  {} of them are no JSON objects: with a key they become dead letters",
+            show_count(sample.invalid)
+        );
     }
     let key = values.key.as_deref().unwrap_or("none (no field looks like one)");
-    let _ = writeln!(out, "\nwrote {}: topic {}, key {key}\nnext: read it, then `shardlift plan`, then `shardlift run`", config.display(), values.topic);
+    let _ = writeln!(
+        out,
+        "\nwrote {}: topic {}, key {key}\nnext: read it, then `shardlift plan`, then `shardlift run`",
+        config.display(),
+        values.topic
+    );
     out
 }
 

@@ -125,7 +125,10 @@ fn risks(job: &Job, plan: &Plan) -> Vec<String> {
     }
     let workers = job.workers.count.map_or_else(process::processors, |n| n.get() as usize);
     if plan.shards.len() < workers {
-        risks.push(format!("only {} shards for {workers} workers: a smaller shards.target_size would use them all", plan.shards.len()));
+        risks.push(format!(
+            "only {} shards for {workers} workers: a smaller shards.target_size would use them all",
+            plan.shards.len()
+        ));
     }
     let fresh = SystemTime::now() - Duration::from_secs(60);
     let fresh = fresh.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);

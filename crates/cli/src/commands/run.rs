@@ -44,7 +44,10 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
 fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<JobState>), CliError> {
     let dir = StateDir::open(&job.state_path()).map_err(|error| CliError::new(error.exit(), error))?;
     let path = StateDir::store_path(dir.path());
-    let clear = |dir: &StateDir| dir.clear().map_err(|error| CliError::new(error.exit(), error));
+    let clear = |dir: &StateDir| {
+        verify::forget(dir.path());
+        dir.clear().map_err(|error| CliError::new(error.exit(), error))
+    };
     if !Store::exists(&path) {
         // Dead letters without a checkpoint belong to nothing.
         clear(&dir)?;
@@ -72,7 +75,10 @@ fn confirm(args: &RunArgs, job: &Job, ui: &Ui) -> Result<(), CliError> {
     if !std::io::stdin().is_terminal() {
         return Err(refused("--restart forgets how far the job is, and nobody is at a terminal to confirm it"));
     }
-    ui.say(format!("this forgets the state of job {} and sends everything again; records already in the topic stay there", job.name));
+    ui.say(format!(
+        "this forgets the state of job {} and sends everything again; records already in the topic stay there",
+        job.name
+    ));
     drop(write!(std::io::stderr(), "type the job's name to go on: "));
     let mut answer = String::new();
     drop(std::io::stdin().lock().read_line(&mut answer));
@@ -114,7 +120,11 @@ fn finish(
     let complete = found.shards.done == found.shards.total;
     let wanted = complete && (args.verify || broker.is_some());
     tracing::debug!(wanted, "phase 4 of 5, verify");
-    let verified = if wanted { Some(verify::verify(context, &found.binding, ui)?) } else { None };
+    let verified = if wanted {
+        Some(verify::verify(&context.job, &context.plan, &context.dead_letters, &found.binding, ui)?)
+    } else {
+        None
+    };
     let exit = match &verified {
         Some(verified) => {
             verify::keep(dir.path(), verified);

@@ -1,7 +1,7 @@
 //! `shardlift status`: how far a job is, from its state, while it runs and after.
 
-use migration::report::{JobReport, ShardStatus};
 use migration::Exit;
+use migration::report::{JobReport, ShardStatus};
 use serde_json::{Map, Value, json};
 use supervisor::{StateDir, Store, load_report};
 
@@ -16,8 +16,11 @@ pub fn status(args: &JobArgs, ui: &Ui) -> Result<Exit, CliError> {
     let path = job.state_path();
     let store = StateDir::store_path(&path);
     if !Store::exists(&store) {
-        return Err(CliError::new(Exit::Preflight, format!("job {} has no state in {}: it was never run", job.name, path.display()))
-            .hint("run it with `shardlift run`, or name another config with -c"));
+        return Err(CliError::new(
+            Exit::Preflight,
+            format!("job {} has no state in {}: it was never run", job.name, path.display()),
+        )
+        .hint("run it with `shardlift run`, or name another config with -c"));
     }
     // The lock decides whether a run is under way: what a killed supervisor left in the state says nothing about it.
     let holder = StateDir::holder(&path).map_err(|error| CliError::new(error.exit(), error))?;

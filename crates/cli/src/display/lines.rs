@@ -96,7 +96,13 @@ fn overall(view: &View, width: usize) -> String {
 }
 
 fn totals(view: &View) -> String {
-    let mut text = format!("{} records · {}/s · shards {}/{}", show_count(view.records), show_count(view.rate as u64), view.shards.0, view.shards.1);
+    let mut text = format!(
+        "{} records · {}/s · shards {}/{}",
+        show_count(view.records),
+        show_count(view.rate as u64),
+        view.shards.0,
+        view.shards.1
+    );
     if view.dead_letters > 0 {
         text += &format!(" · {} dead letters", show_count(view.dead_letters));
     }
@@ -116,7 +122,12 @@ fn one_worker(worker: &WorkerView, width: usize) -> String {
         Some(what) => format!("waiting for {what}"),
         None => format!("flush {:.0} %", worker.flush * 100.0),
     };
-    format!("  shard {:05}{attempt} {bar}{:>3.0} % {}/s {tail}", worker.shard, (worker.done * 100.0).floor(), show_count(worker.rate as u64))
+    format!(
+        "  shard {:05}{attempt} {bar}{:>3.0} % {}/s {tail}",
+        worker.shard,
+        (worker.done * 100.0).floor(),
+        show_count(worker.rate as u64)
+    )
 }
 
 fn bar(done: f64, width: usize) -> String {
@@ -165,7 +176,14 @@ mod tests {
             quarantined: 0,
             workers: vec![
                 WorkerView { shard: 5, attempt: 1, done: 0.25, rate: 50_000.0, flush: 0.031, waiting_for: None },
-                WorkerView { shard: 6, attempt: 2, done: 0.9, rate: 48_765.0, flush: 0.0, waiting_for: Some("partition 3, leader 1".into()) },
+                WorkerView {
+                    shard: 6,
+                    attempt: 2,
+                    done: 0.9,
+                    rate: 48_765.0,
+                    flush: 0.0,
+                    waiting_for: Some("partition 3, leader 1".into()),
+                },
             ],
         }
     }

@@ -26,7 +26,9 @@ pub fn advice(report: &JobReport) -> Option<String> {
              the same guarantee and removes nearly all of it; more workers divide it",
             report.work.flush.quantile(0.5) as f64 / 1000.0
         ),
-        Phase::Flush => format!("{percent} % of the workers' time is the wait at chunk ends: larger chunks (workers.chunk) wait less often"),
+        Phase::Flush => {
+            format!("{percent} % of the workers' time is the wait at chunk ends: larger chunks (workers.chunk) wait less often")
+        }
         Phase::Wait => format!(
             "{percent} % of the workers' time is waiting for delivery reports: brokers or network limit this run, at {} records/s and {}/s; \
              more workers help only while the brokers are not busy",
@@ -37,9 +39,14 @@ pub fn advice(report: &JobReport) -> Option<String> {
         Phase::Commit => format!(
             "{percent} % of the workers' time is commits (the state directory's disk): larger chunks or a faster disk commit less often"
         ),
-        Phase::Read => format!("{percent} % of the workers' time is reading and decompressing: more workers, if disk and processors allow"),
+        Phase::Read => {
+            format!("{percent} % of the workers' time is reading and decompressing: more workers, if disk and processors allow")
+        }
         Phase::Map | Phase::Enqueue => {
-            format!("{percent} % of the workers' time is our own processing ({}): more workers, if there are idle processors", top.name())
+            format!(
+                "{percent} % of the workers' time is our own processing ({}): more workers, if there are idle processors",
+                top.name()
+            )
         }
         Phase::Start | Phase::Other => return None,
     })

@@ -30,7 +30,8 @@ fn headline(out: &mut String, report: &JobReport) {
     let code = report.exit.map(|exit| format!(" (exit {})", exit.code())).unwrap_or_default();
     let time = show_duration(Duration::from_micros(report.elapsed_us));
     let runs = if report.runs.len() > 1 { format!(" over {} runs", report.runs.len()) } else { String::new() };
-    let _ = writeln!(out, "{}: {}{code} after {time}{runs}, topic {}", report.name, report.outcome.name(), report.binding.topic);
+    let _ =
+        writeln!(out, "{}: {}{code} after {time}{runs}, topic {}", report.name, report.outcome.name(), report.binding.topic);
     for reason in &report.reasons {
         let _ = writeln!(out, "  {reason}");
     }
@@ -60,7 +61,11 @@ fn figures(out: &mut String, report: &JobReport) {
     let seconds = (report.elapsed_us as f64 / 1e6).max(1e-6);
     row(
         "rate",
-        format!("{} records/s, {}/s", show_count(report.records_per_second() as u64), show_size((report.counts.bytes_read as f64 / seconds) as u64)),
+        format!(
+            "{} records/s, {}/s",
+            show_count(report.records_per_second() as u64),
+            show_size((report.counts.bytes_read as f64 / seconds) as u64)
+        ),
     );
     row("volume", format!("{} read, {} sent", show_size(report.counts.bytes_read), show_size(report.counts.bytes_sent)));
     let s = &report.shards;
@@ -80,7 +85,11 @@ fn figures(out: &mut String, report: &JobReport) {
     );
     row(
         "CPU",
-        format!("supervisor {:.2} s, workers {:.2} s", report.cpu_supervisor_us as f64 / 1e6, report.cpu_workers_us as f64 / 1e6),
+        format!(
+            "supervisor {:.2} s, workers {:.2} s",
+            report.cpu_supervisor_us as f64 / 1e6,
+            report.cpu_workers_us as f64 / 1e6
+        ),
     );
     row("peak memory", format!("{} (the largest worker)", show_size(report.peak_worker_memory_bytes)));
     if let Some(shard) = report.slowest_shard() {

@@ -1,0 +1,60 @@
+//! `shardlift verify`: the topic against the source.
+
+use migration::Exit;
+use migration::job::Brokers;
+use supervisor::{StateDir, Store};
+
+use crate::args::VerifyArgs;
+use crate::error::CliError;
+use crate::ui::Ui;
+use crate::{preflight, settings, state, verify};
+
+/// Compares and says what differs.
+pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
+    let job = settings::load(&args.job)?;
+    let folder = job.state_path();
+    let path = StateDir::store_path(&folder);
+    if !Store::exists(&path) {
+        return Err(CliError::new(
+            Exit::Preflight,
+            format!("job {} has no state in {}: nothing was sent yet", job.name, folder.display()),
+        )
+        .hint("run it first with `shardlift run`"));
+    }
+    let earlier = Store::read_only(&path).and_then(|store| store.load()).map_err(state::unusable)?;
+    if job.kafka.brokers == Brokers::Embedded {
+        return Err(embedded_is_gone(&folder));
+    }
+    if let Some(holder) = StateDir::holder(&folder).map_err(|error| CliError::new(error.exit(), error))? {
+        return Err(CliError::new(
+            Exit::Stopped,
+            format!("job {} is running ({holder}): there is nothing final to compare yet", job.name),
+        )
+        .hint("verify when it has ended, or run it with --verify"));
+    }
+    if !earlier.is_done() {
+        tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
+    }
+    let found = preflight::preflight(&job, false)?;
+    for warning in state::check_binding(&job, &earlier, &found)? {
+        tracing::warn!("{warning}");
+    }
+    let letters = StateDir::dead_letters_path(&folder);
+    let mut verified = verify::verify(&job, &earlier.plan, &letters, &earlier.binding, ui)?;
+    verified.show_values = args.show_values;
+    verify::keep(&folder, &verified);
+    ui.result(|| verified.text(), || verified.object());
+    Ok(verified.exit())
+}
+
+fn embedded_is_gone(folder: &std::path::Path) -> CliError {
+    let gone = "the embedded broker died with its run, and the topic with it";
+    match verify::kept(folder) {
+        Some(verified) => CliError::new(
+            Exit::Preflight,
+            format!("{gone}; before it ended, the run itself compared them:\n{}", verified.text()),
+        ),
+        None => CliError::new(Exit::Preflight, format!("{gone}; it was stopped before it could compare them")),
+    }
+    .hint("run it again, or use real brokers with -b")
+}
