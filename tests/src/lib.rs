@@ -14,6 +14,7 @@ pub mod program;
 pub mod random;
 pub mod suite;
 pub mod temporary;
+pub mod terminal;
 pub mod topic;
 pub mod waiting;
 

@@ -1,6 +1,7 @@
 //! shardlift as a user starts it: in a folder of its own, with a temporary folder of its own, in a process group of its own;
 //! and the proof that no process and no temporary file is left.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -90,11 +91,18 @@ impl Program {
 
     /// The command for some arguments: no `SHARDLIFT_…` of the caller's, output not yet redirected.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.other_command(binary());
+        command.args(words);
+        command
+    }
+
+    /// Another program in the same place, such as a shell that starts shardlift.
+    pub fn other_command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SHARDLIFT_")) {
             command.env_remove(name);
         }
-        command.args(words).current_dir(self.folder()).stdin(Stdio::null());
+        command.current_dir(self.folder()).stdin(Stdio::null());
         command.env("TMPDIR", self.join("tmp")).env(MARK, &self.mark).process_group(0);
         command
     }
@@ -282,4 +290,48 @@ fn read_process(pid: u32) -> Option<Process> {
     let state = words.next()?.chars().next()?;
     let parent = words.next()?.parse().ok()?;
     Some(Process { pid, parent, name: name.to_owned(), state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(program: &Program, text: &str) -> Finished {
+        let mut command = program.other_command("bash");
+        command.args(["-c", text]);
+        program.spawn(command).finish(Duration::from_secs(10))
+    }
+
+    fn complains(program: &Program) -> bool {
+        let judged = std::panic::AssertUnwindSafe(|| program.assert_nothing_left());
+        std::panic::catch_unwind(judged).is_err()
+    }
+
+    #[test]
+    fn output_and_exit_codes_are_those_of_the_program() {
+        let program = Program::new("codes");
+        let finished = shell(&program, "echo '{\"a\":{\"b\":7}}'; echo no >&2; exit 75").expect_code(75);
+        assert_eq!((finished.number("/a/b"), finished.stderr.as_str()), (7, "no\n"));
+        assert_eq!(shell(&program, "kill -9 $$").code, 137);
+        program.assert_nothing_left();
+    }
+
+    #[test]
+    fn an_orphan_is_found() {
+        let program = Program::new("orphan");
+        shell(&program, "setsid sleep 1000 & exit 0").expect_code(0);
+        let names = || program.processes().into_iter().map(|process| process.name).collect::<Vec<_>>();
+        wait_until("the orphan has become what it shall be", Duration::from_secs(5), || names() == ["sleep"]);
+        assert!(complains(&program));
+        let orphan = program.processes()[0].pid;
+        drop(program);
+        wait_gone(orphan, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_temporary_file_is_found() {
+        let program = Program::new("file");
+        shell(&program, "mktemp").expect_code(0);
+        assert!(complains(&program));
+    }
 }
