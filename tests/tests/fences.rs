@@ -20,8 +20,8 @@ const ALLOWED: [Row; 7] = [
         &["tracing", "sonic-rs", "memchr", "glob", "jiff", "flate2", "zstd", "xxhash-rust", "serde", "serde_json"],
     ),
     ("process", &[], &["nix", "libc", "crc32fast"]),
-    ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing"]),
-    ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing"]),
+    ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing", "serde", "strsim"]),
+    ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing", "xxhash-rust"]),
     (
         "cli",
         &["migration", "pipeline", "process", "kafka", "supervisor"],
