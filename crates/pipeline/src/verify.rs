@@ -1,6 +1,29 @@
-//! Verify: the source against the topic.
+//! Verify: the source against the topic, independent of every count that was kept while sending.
+//!
+//! Responsible for: reading both sides again and saying what differs. Not responsible for: how a topic is read
+//! ([`TopicReader`]), or how a difference is shown (values of records are raw here; the caller masks them).
+//!
+//! First both sides are reduced to a count and a sum of 128-bit hashes over key and value. Only if these differ, the records
+//! are matched one by one, in slices of the hash space that fit in memory ([`VerifyLimits`]), each with a reading of both
+//! sides. Records with one key are in one slice, so that altered ones are paired there; a key too frequent for one slice is
+//! split once more by record. Limits: matching takes equal 128-bit hashes for equal records, pairing equal 64-bit hashes for
+//! equal keys; memory stays bounded up to about 10^11 unexpected records with different keys; dead letters are held in memory.
+
+mod differences;
+mod hash;
+mod slices;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use migration::Plan;
+use migration::job::RecordRules;
+use serde::{Deserialize, Serialize};
 
 use crate::SourceError;
+use source::SourceLine;
 
 /// A record as it stands in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,4 +62,170 @@ pub enum VerifyError {
     /// The topic can't be read: what failed, where, what was seen.
     #[error("{0}")]
     Topic(String),
+}
+
+/// What is compared.
+#[derive(Clone, Copy)]
+pub struct Verification<'a> {
+    /// The source, as it was planned.
+    pub plan: &'a Plan,
+    /// How a line becomes a record.
+    pub rules: &'a RecordRules,
+    /// The longest line that is a record.
+    pub max_line: u64,
+    /// Where records stand that were set aside, by path and place of the first byte: they are not expected in the topic.
+    pub dead_letters: &'a HashSet<(String, u64)>,
+    /// Which of so many partitions a key chooses; `None`: any.
+    pub partitioner: fn(&[u8], u32) -> Option<u32>,
+    /// How many partitions the topic has.
+    pub partitions: u32,
+    /// Memory and number of examples.
+    pub limits: VerifyLimits,
+}
+
+/// How much a comparison may hold and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyLimits {
+    /// Examples of each kind.
+    pub examples: usize,
+    /// Source records in a slice, 33 bytes each.
+    pub records: usize,
+    /// Keys with unexpected records in a slice, 25 bytes each.
+    pub keys: usize,
+}
+
+impl Default for VerifyLimits {
+    /// Ten examples, and together at most 190 MiB: hash tables of 2^22 and 2^21 places, seven eighths full.
+    fn default() -> Self {
+        VerifyLimits { examples: 10, records: (1 << 22) / 8 * 7, keys: (1 << 21) / 8 * 7 }
+    }
+}
+
+/// How far a comparison has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// 0: counting and summing. From 1: the slice that is matched.
+    pub slice: u32,
+    /// How many slices there are; 0 before it is known that any are needed.
+    pub slices: u32,
+    /// Whether the topic is being read, else the source.
+    pub topic: bool,
+    /// Records of this reading so far.
+    pub records: u64,
+}
+
+/// What differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Non-blank lines of the source, dead letters included.
+    pub source_records: u64,
+    /// How many of them are dead letters and not expected in the topic.
+    pub dead_lettered: u64,
+    /// Records of the topic since the job began.
+    pub topic_records: u64,
+    /// Expected and not there; a line that can't become a record and is no dead letter is missing too.
+    pub missing: u64,
+    /// Surplus copies of expected records.
+    pub duplicates: u64,
+    /// Pairs of a missing and an unexpected record with the same key and partition, counted only here.
+    pub altered: u64,
+    /// In the topic and not in the source.
+    pub unexpected: u64,
+    /// Offsets that can't be read any more, by partition.
+    pub gone: Vec<(u32, i64)>,
+    /// Some differences by name, sorted by kind and place.
+    pub examples: Vec<VerifyExample>,
+}
+
+impl VerifyReport {
+    /// Whether the topic holds exactly what the source says.
+    pub fn is_clean(&self) -> bool {
+        (self.missing, self.duplicates, self.altered, self.unexpected) == (0, 0, 0, 0)
+    }
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyKind {
+    /// Not in the topic.
+    Missing,
+    /// A surplus copy.
+    Duplicate,
+    /// Another value under the same key and partition.
+    Altered,
+    /// Not in the source.
+    Unexpected,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VerifyExample {
+    /// What is wrong.
+    pub kind: VerifyKind,
+    /// Where in the source: the file. Missing and altered records have it.
+    pub path: Option<String>,
+    /// Where in the file: the first byte.
+    pub start: Option<u64>,
+    /// Where in the topic: the partition. All but missing records have it.
+    pub partition: Option<u32>,
+    /// Where in the partition.
+    pub offset: Option<i64>,
+    /// The first 256 bytes of the key.
+    pub key: Option<Vec<u8>>,
+    /// The first 256 bytes of the value; an altered record's as it is in the topic.
+    pub value: Vec<u8>,
+}
+
+/// How much of a key or value an example keeps.
+const EXAMPLE_BYTES: usize = 256;
+
+fn head(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(EXAMPLE_BYTES)].to_vec()
+}
+
+/// Compares the source with the topic. `progress` is called often: for each block that is read.
+pub fn verify(
+    job: &Verification<'_>,
+    topic: &mut dyn TopicReader,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport, VerifyError> {
+    let mut report = VerifyReport::default();
+    let mut expected = hash::Sum::default();
+    let mut sizes = slices::Sizes::default();
+    let counts = source::read(
+        job,
+        &mut |records| progress(VerifyProgress { slice: 0, slices: 0, topic: false, records }),
+        &mut |line| {
+            match line {
+                SourceLine::Record(record) => {
+                    expected.add(&record.hash);
+                    sizes.add(&record.hash);
+                }
+                SourceLine::Refused(place) => {
+                    report.missing += 1;
+                    if report.missing <= job.limits.examples as u64 {
+                        report.examples.push(place.example(VerifyKind::Missing));
+                    }
+                }
+            }
+            true
+        },
+    )?;
+    report.source_records = counts.records;
+    report.dead_lettered = counts.dead_lettered;
+
+    let mut found = hash::Sum::default();
+    let mut hasher = hash::Hasher::default();
+    topic.restart()?;
+    while topic.next(&mut |record| found.add(&hasher.hash(record.key, record.value)))? {
+        progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: found.records });
+    }
+    report.topic_records = found.records;
+    report.gone = topic.gone();
+    if found != expected {
+        differences::find(job, &sizes, topic, progress, &mut report)?;
+    }
+    report.examples.sort();
+    Ok(report)
 }

@@ -1,0 +1,381 @@
+//! Matches records one by one, slice by slice.
+//!
+//! For each part of a slice the source's records go into a table; a record of the topic takes one away. What is left is
+//! missing, what finds nothing left is a surplus copy, what finds no entry is unexpected. When all parts of a slice are
+//! matched, missing and unexpected records of one key and partition are paired. Examples that only this pairing tells apart
+//! are named by reading both sides once more, until enough are known.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::hash::{self, RecordHash};
+use super::slices::{Sizes, Slice};
+use super::source::{self, SourceLine, SourceRecord};
+use super::{
+    TopicReader, TopicRecord, Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport, head,
+};
+
+/// Completes `report`, whose refused lines are counted already.
+pub(super) fn find(
+    job: &Verification<'_>,
+    sizes: &Sizes,
+    topic: &mut dyn TopicReader,
+    progress: &mut dyn FnMut(VerifyProgress),
+    report: &mut VerifyReport,
+) -> Result<(), VerifyError> {
+    let refused = report.missing;
+    let mut todo = sizes.slices(job.limits.records);
+    let mut search = Search {
+        job,
+        topic,
+        progress,
+        slice: 0,
+        slices: 0,
+        table: Table::default(),
+        groups: Groups::default(),
+        found: Found::default(),
+    };
+    let mut sum = Tally::default();
+    while let Some(slice) = todo.pop() {
+        search.slice += 1;
+        search.slices = search.slice + todo.len() as u32;
+        match search.compare(&slice)? {
+            Some(tally) => {
+                search.name(&slice, &tally, report)?;
+                sum.add(&tally);
+            }
+            None => {
+                search.slice -= 1;
+                todo.extend(slice.halves().into_iter().flatten());
+            }
+        }
+    }
+    if sum.topic_records != report.topic_records || sum == (Tally { topic_records: sum.topic_records, ..Tally::default() }) {
+        let (then, now) = (report.topic_records, sum.topic_records);
+        let what = format!("the topic changed while it was compared: {then} records at first, {now} later; verify again");
+        return Err(VerifyError::Topic(what));
+    }
+    report.missing = refused + sum.missing;
+    report.duplicates = sum.duplicates;
+    report.altered = sum.altered;
+    report.unexpected = sum.unexpected;
+    Ok(())
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    topic_records: u64,
+    missing: u64,
+    duplicates: u64,
+    altered: u64,
+    unexpected: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Tally) {
+        self.topic_records += other.topic_records;
+        self.missing += other.missing;
+        self.duplicates += other.duplicates;
+        self.altered += other.altered;
+        self.unexpected += other.unexpected;
+    }
+}
+
+type Table = HashMap<[u64; 2], Entry, BuildHasherDefault<Mixed>>;
+type Groups = HashMap<u64, Group, BuildHasherDefault<Mixed>>;
+
+/// Equal records of the source.
+struct Entry {
+    /// What altered ones are paired by; 0 for none.
+    group: u64,
+    /// How many the topic has not shown.
+    left: u64,
+}
+
+/// Differences with one key and partition: how many records of each side; after pairing, how many pairs are not yet named.
+#[derive(Default)]
+struct Group {
+    source: u64,
+    topic: u64,
+}
+
+/// Bytes of an item of either table.
+#[cfg(test)]
+pub(super) fn entry_bytes() -> (usize, usize) {
+    (size_of::<([u64; 2], Entry)>(), size_of::<(u64, Group)>())
+}
+
+/// Takes hashes as they are. Slices fix the upper bits of one half, parts those of the other: the mixture of both is even.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.chunks_exact(8).for_each(|half| self.write_u64(u64::from_ne_bytes(half.try_into().expect("chunks of eight"))));
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = self.0.rotate_left(32) ^ half;
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+/// Examples of one slice on their way.
+#[derive(Default)]
+struct Found {
+    duplicates: Vec<VerifyExample>,
+    /// Altered records as the topic has them, with their group; the source's side is added when it is met.
+    altered: Vec<(u64, VerifyExample)>,
+}
+
+struct Search<'a, 'b> {
+    job: &'a Verification<'b>,
+    topic: &'a mut dyn TopicReader,
+    progress: &'a mut dyn FnMut(VerifyProgress),
+    slice: u32,
+    slices: u32,
+    table: Table,
+    groups: Groups,
+    found: Found,
+}
+
+impl Search<'_, '_> {
+    /// Counts a slice's differences. `None`: too many keys for the memory, and the slice can be split.
+    fn compare(&mut self, slice: &Slice) -> Result<Option<Tally>, VerifyError> {
+        self.groups.clear();
+        self.found = Found::default();
+        let limit = if slice.halves().is_some() { self.job.limits.keys } else { usize::MAX };
+        let mut tally = Tally::default();
+        for part in 0..slice.parts {
+            self.load(slice, part)?;
+            if !self.take_away(slice, part, limit, Some(&mut tally))? {
+                return Ok(None);
+            }
+            for entry in self.table.values().filter(|entry| entry.left > 0) {
+                tally.missing += entry.left;
+                // A key's unexpected records are known by now, or may come in another part.
+                if slice.parts > 1 && entry.group != 0 {
+                    self.groups.entry(entry.group).or_default().source += entry.left;
+                } else if let Some(group) = self.groups.get_mut(&entry.group) {
+                    group.source += entry.left;
+                }
+            }
+        }
+        for group in self.groups.values_mut() {
+            let pairs = group.source.min(group.topic);
+            tally.altered += pairs;
+            *group = Group { source: pairs, topic: pairs };
+        }
+        tally.missing -= tally.altered;
+        tally.unexpected -= tally.altered;
+        Ok(Some(tally))
+    }
+
+    /// Puts the source's records of one part into the table.
+    fn load(&mut self, slice: &Slice, part: u64) -> Result<(), VerifyError> {
+        let Search { job, table, .. } = self;
+        let (partitioner, partitions) = (job.partitioner, job.partitions);
+        table.clear();
+        read_source(job, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record| {
+            table
+                .entry(record.hash.halves())
+                .or_insert_with(|| {
+                    let partition = record.key.and_then(|key| partitioner(key, partitions));
+                    Entry { group: partition.and_then(|p| record.hash.group(p)).unwrap_or(0), left: 0 }
+                })
+                .left += 1;
+            true
+        })
+    }
+
+    /// Takes the topic's records of one part out of the table; counts what is found if asked. False: too many keys.
+    fn take_away(
+        &mut self,
+        slice: &Slice,
+        part: u64,
+        limit: usize,
+        mut tally: Option<&mut Tally>,
+    ) -> Result<bool, VerifyError> {
+        let Search { job, table, groups, found, .. } = self;
+        read_topic(self.topic, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record, hash| {
+            let entry = table.get_mut(&hash.halves());
+            let Some(tally) = &mut tally else {
+                entry.into_iter().for_each(|entry| entry.left = entry.left.saturating_sub(1));
+                return true;
+            };
+            tally.topic_records += 1;
+            match entry {
+                Some(entry) if entry.left > 0 => entry.left -= 1,
+                Some(_) => {
+                    tally.duplicates += 1;
+                    if found.duplicates.len() < job.limits.examples {
+                        found.duplicates.push(topic_example(VerifyKind::Duplicate, &record));
+                    }
+                }
+                None => {
+                    tally.unexpected += 1;
+                    if let Some(group) = hash.group(record.partition) {
+                        groups.entry(group).or_default().topic += 1;
+                    }
+                }
+            }
+            groups.len() <= limit
+        })?;
+        Ok(groups.len() <= limit)
+    }
+
+    /// Names differences of a compared slice, as far as the report has room for more of their kind.
+    fn name(&mut self, slice: &Slice, tally: &Tally, report: &mut VerifyReport) -> Result<(), VerifyError> {
+        let examples = self.job.limits.examples;
+        let room =
+            |report: &VerifyReport, kind| examples - report.examples.iter().filter(|e| e.kind == kind).count().min(examples);
+        let duplicates = room(report, VerifyKind::Duplicate);
+        report.examples.extend(self.found.duplicates.drain(..).take(duplicates));
+        let altered = room(report, VerifyKind::Altered).min(usize::try_from(tally.altered).unwrap_or(usize::MAX));
+        let mut unexpected = room(report, VerifyKind::Unexpected).min(usize::try_from(tally.unexpected).unwrap_or(usize::MAX));
+        let mut missing = room(report, VerifyKind::Missing).min(usize::try_from(tally.missing).unwrap_or(usize::MAX));
+        if altered + unexpected > 0 {
+            for part in 0..slice.parts {
+                self.match_again(slice, part)?;
+                unexpected -= self.name_in_topic(slice, part, altered, unexpected, report)?;
+            }
+        }
+        if altered + missing > 0 {
+            for part in 0..slice.parts {
+                self.match_again(slice, part)?;
+                missing -= self.name_in_source(slice, part, missing, report)?;
+            }
+        }
+        report.examples.extend(self.found.altered.drain(..).map(|(_, example)| example));
+        Ok(())
+    }
+
+    /// The table of a part as it was after matching; it still is when there is only one.
+    fn match_again(&mut self, slice: &Slice, part: u64) -> Result<(), VerifyError> {
+        if slice.parts > 1 {
+            self.load(slice, part)?;
+            self.take_away(slice, part, usize::MAX, None)?;
+        }
+        Ok(())
+    }
+
+    /// Returns how many unexpected records it named.
+    fn name_in_topic(
+        &mut self,
+        slice: &Slice,
+        part: u64,
+        altered: usize,
+        unexpected: usize,
+        report: &mut VerifyReport,
+    ) -> Result<usize, VerifyError> {
+        let Search { table, groups, found, .. } = self;
+        let mut named = 0;
+        read_topic(self.topic, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record, hash| {
+            if table.contains_key(&hash.halves()) {
+                return true;
+            }
+            let id = hash.group(record.partition).unwrap_or(0);
+            match groups.get_mut(&id).filter(|group| group.topic > 0) {
+                Some(group) => {
+                    group.topic -= 1;
+                    if found.altered.len() < altered {
+                        found.altered.push((id, topic_example(VerifyKind::Altered, &record)));
+                    }
+                }
+                None if named < unexpected => {
+                    named += 1;
+                    report.examples.push(topic_example(VerifyKind::Unexpected, &record));
+                }
+                None => {}
+            }
+            found.altered.len() < altered || named < unexpected
+        })?;
+        Ok(named)
+    }
+
+    /// Returns how many missing records it named.
+    fn name_in_source(
+        &mut self,
+        slice: &Slice,
+        part: u64,
+        missing: usize,
+        report: &mut VerifyReport,
+    ) -> Result<usize, VerifyError> {
+        let Search { job, table, groups, found, .. } = self;
+        let mut named = 0;
+        read_source(job, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record| {
+            let Some(entry) = table.get_mut(&record.hash.halves()).filter(|entry| entry.left > 0) else { return true };
+            entry.left -= 1;
+            match groups.get_mut(&entry.group).filter(|group| group.source > 0) {
+                Some(group) => {
+                    group.source -= 1;
+                    let waiting = found.altered.iter_mut().find(|(id, example)| *id == entry.group && example.path.is_none());
+                    if let Some((_, example)) = waiting {
+                        let place = record.example(VerifyKind::Altered);
+                        (example.path, example.start) = (place.path, place.start);
+                    }
+                }
+                None if named < missing => {
+                    named += 1;
+                    report.examples.push(record.example(VerifyKind::Missing));
+                }
+                None => {}
+            }
+            named < missing || found.altered.iter().any(|(_, example)| example.path.is_none())
+        })?;
+        Ok(named)
+    }
+}
+
+fn topic_example(kind: VerifyKind, record: &TopicRecord<'_>) -> VerifyExample {
+    let (partition, offset) = (Some(record.partition), Some(record.offset));
+    VerifyExample { kind, path: None, start: None, partition, offset, key: record.key.map(head), value: head(record.value) }
+}
+
+fn read_source(
+    job: &Verification<'_>,
+    progress: &mut dyn FnMut(VerifyProgress),
+    number: u32,
+    slices: u32,
+    slice: &Slice,
+    part: u64,
+    visit: &mut dyn FnMut(SourceRecord<'_>) -> bool,
+) -> Result<(), VerifyError> {
+    let mut report = |records| progress(VerifyProgress { slice: number, slices, topic: false, records });
+    source::read(job, &mut report, &mut |line| match line {
+        SourceLine::Record(record) if slice.holds(&record.hash, part) => visit(record),
+        _ => true,
+    })?;
+    Ok(())
+}
+
+fn read_topic(
+    topic: &mut dyn TopicReader,
+    progress: &mut dyn FnMut(VerifyProgress),
+    number: u32,
+    slices: u32,
+    slice: &Slice,
+    part: u64,
+    visit: &mut dyn FnMut(TopicRecord<'_>, RecordHash) -> bool,
+) -> Result<(), VerifyError> {
+    let mut hasher = hash::Hasher::default();
+    let (mut records, mut wanted) = (0, true);
+    topic.restart()?;
+    while wanted
+        && topic.next(&mut |record| {
+            records += 1;
+            let hash = hasher.hash(record.key, record.value);
+            if wanted && slice.holds(&hash, part) {
+                wanted = visit(record, hash);
+            }
+        })?
+    {
+        progress(VerifyProgress { slice: number, slices, topic: true, records });
+    }
+    Ok(())
+}

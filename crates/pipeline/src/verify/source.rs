@@ -1,0 +1,116 @@
+//! Reads the source as verify needs it: each line once, as a record with its hash.
+
+use std::collections::{HashMap, HashSet};
+
+use super::hash::{Hasher, RecordHash};
+use super::{Verification, VerifyExample, VerifyKind, head};
+use crate::mapping::Mapping;
+use crate::source::{is_blank, jsonl};
+use crate::{BlockPool, Line, Lines, SourceError};
+
+/// What reading may hold at a time, besides one line of `max_line`.
+const POOL_BYTES: usize = 4 << 20;
+
+/// A line that is neither blank nor a dead letter.
+pub(super) enum SourceLine<'a> {
+    Record(SourceRecord<'a>),
+    /// It can't become a record.
+    Refused(SourcePlace<'a>),
+}
+
+/// A record that the topic should have.
+pub(super) struct SourceRecord<'a> {
+    pub(super) hash: RecordHash,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) place: SourcePlace<'a>,
+}
+
+/// Where a line stands and what it holds.
+#[derive(Clone, Copy)]
+pub(super) struct SourcePlace<'a> {
+    path: &'a str,
+    start: u64,
+    value: &'a [u8],
+}
+
+impl SourcePlace<'_> {
+    pub(super) fn example(&self, kind: VerifyKind) -> VerifyExample {
+        let (path, start) = (Some(self.path.to_owned()), Some(self.start));
+        VerifyExample { kind, path, start, partition: None, offset: None, key: None, value: head(self.value) }
+    }
+}
+
+impl SourceRecord<'_> {
+    pub(super) fn example(&self, kind: VerifyKind) -> VerifyExample {
+        VerifyExample { key: self.key.map(head), ..self.place.example(kind) }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct SourceCounts {
+    /// Non-blank lines.
+    pub(super) records: u64,
+    pub(super) dead_lettered: u64,
+}
+
+/// Hands every line that is neither blank nor a dead letter to `visit`, in the plan's order, until it returns false.
+/// `progress` hears the number of lines after each block.
+pub(super) fn read(
+    job: &Verification<'_>,
+    progress: &mut dyn FnMut(u64),
+    visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
+) -> Result<SourceCounts, SourceError> {
+    let mut aside: HashMap<&str, HashSet<u64>> = HashMap::new();
+    for (path, start) in job.dead_letters {
+        aside.entry(path).or_default().insert(*start);
+    }
+    let mut mapping = Mapping::new(job.rules);
+    let mut hasher = Hasher::default();
+    let mut counts = SourceCounts::default();
+    let mut pool = BlockPool::new(POOL_BYTES);
+    let mut lines = Lines::default();
+    for shard in &job.plan.shards {
+        let mut reader = jsonl::open(job.plan, shard.id, shard.start(), job.max_line)?;
+        while reader.next(&mut pool, &mut lines)? {
+            let Some(block) = &lines.block else { continue };
+            let path = job.plan.object(&shard.segments[block.segment as usize]).path.to_string_lossy();
+            let aside = aside.get(&*path);
+            for line in &lines.lines {
+                let value = &block.bytes[line.start as usize..][..line.len as usize];
+                if !line.too_long() && is_blank(value) {
+                    continue;
+                }
+                counts.records += 1;
+                let start = block.place + u64::from(line.start);
+                if aside.is_some_and(|starts| starts.contains(&start)) {
+                    counts.dead_lettered += 1;
+                    continue;
+                }
+                let place = SourcePlace { path: &path, start, value };
+                if !visit_line(line, place, &mut mapping, &mut hasher, visit) {
+                    return Ok(counts);
+                }
+            }
+            progress(counts.records);
+        }
+        reader.unchanged()?;
+    }
+    Ok(counts)
+}
+
+fn visit_line(
+    line: &Line,
+    place: SourcePlace<'_>,
+    mapping: &mut Mapping,
+    hasher: &mut Hasher,
+    visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
+) -> bool {
+    match mapping.map(place.value) {
+        Ok(mapped) if !line.too_long() => {
+            let key = mapped.key.bytes(place.value);
+            let hash = hasher.hash(key, place.value);
+            visit(SourceLine::Record(SourceRecord { hash, key, place }))
+        }
+        _ => visit(SourceLine::Refused(place)),
+    }
+}

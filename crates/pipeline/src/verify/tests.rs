@@ -1,0 +1,360 @@
+//! A topic in memory against files, compared with a naive oracle, in slices of any size.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use migration::Plan;
+use migration::job::{FieldPath, FlushPolicy, JsonlSource, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit};
+use proptest::prelude::*;
+
+use super::*;
+use crate::source::jsonl;
+
+const PARTITIONS: u32 = 3;
+
+fn partition(key: &[u8], partitions: u32) -> Option<u32> {
+    // As with librdkafka's default: no fixed partition for an empty key.
+    (!key.is_empty()).then(|| key.iter().map(|&b| u32::from(b)).sum::<u32>() % partitions)
+}
+
+type Record = (Option<Vec<u8>>, Vec<u8>);
+
+/// A topic that hands out a few records at a time.
+#[derive(Default)]
+struct Topic {
+    records: Vec<(u32, Record)>,
+    at: usize,
+    step: usize,
+    restarts: usize,
+    /// From this restart on it has one record less.
+    shrinks: Option<usize>,
+}
+
+impl Topic {
+    fn new(records: Vec<(u32, Record)>) -> Topic {
+        Topic { records, ..Topic::default() }
+    }
+}
+
+impl TopicReader for Topic {
+    fn restart(&mut self) -> Result<(), VerifyError> {
+        self.at = 0;
+        self.restarts += 1;
+        if self.shrinks == Some(self.restarts) {
+            self.records.pop();
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, visit: &mut dyn FnMut(TopicRecord<'_>)) -> Result<bool, VerifyError> {
+        // 0 to 4 records.
+        self.step = (self.step + 1) % 5;
+        let end = (self.at + self.step).min(self.records.len());
+        for (offset, (partition, (key, value))) in self.records.iter().enumerate().take(end).skip(self.at) {
+            visit(TopicRecord { partition: *partition, offset: offset as i64, key: key.as_deref(), value });
+        }
+        self.at = end;
+        Ok(end < self.records.len())
+    }
+
+    fn gone(&self) -> Vec<(u32, i64)> {
+        vec![(2, 7)]
+    }
+}
+
+struct Source {
+    folder: PathBuf,
+    plan: Plan,
+    rules: RecordRules,
+    dead: HashSet<(String, u64)>,
+}
+
+impl Source {
+    fn new(lines: &[String]) -> Source {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("shardlift-verify-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("a.jsonl");
+        std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let source = JsonlSource { paths: vec![file.to_str().unwrap().to_owned()], max_line: 1000 };
+        let sizes = ShardRules { target_size: Some(300), order: ShardOrder::LargestFirst };
+        let plan = jsonl::plan(&source, &sizes, FlushPolicy::Chunk, 1, None).unwrap();
+        let rules = RecordRules {
+            key: Some(FieldPath(vec!["k".to_owned()])),
+            on_missing: OnMissing::Null,
+            timestamp: None,
+            timestamp_unit: TimestampUnit::Rfc3339,
+            headers: Vec::new(),
+        };
+        Source { folder, plan, rules, dead: HashSet::new() }
+    }
+
+    fn path(&self) -> String {
+        self.folder.join("a.jsonl").to_str().unwrap().to_owned()
+    }
+
+    fn verify(&self, topic: &mut Topic, limits: VerifyLimits) -> Result<VerifyReport, VerifyError> {
+        let job = Verification {
+            plan: &self.plan,
+            rules: &self.rules,
+            max_line: 1000,
+            dead_letters: &self.dead,
+            partitioner: partition,
+            partitions: PARTITIONS,
+            limits,
+        };
+        let mut last = 0;
+        verify(&job, topic, &mut |progress| {
+            assert!(progress.slice >= last || progress.slices > 0);
+            assert!(progress.slice <= progress.slices || progress.slices == 0);
+            last = progress.slice;
+        })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn line(key: &str, value: u32) -> String {
+    if key == "-" { format!("{{\"v\":{value}}}") } else { format!("{{\"k\":\"{key}\",\"v\":{value}}}") }
+}
+
+fn record(key: &str, value: u32) -> Record {
+    ((key != "-").then(|| key.as_bytes().to_vec()), line(key, value).into_bytes())
+}
+
+fn at(key: &str) -> u32 {
+    partition(key.as_bytes(), PARTITIONS).unwrap_or(0)
+}
+
+fn tiny(examples: usize) -> VerifyLimits {
+    VerifyLimits { examples, records: 2, keys: 1 }
+}
+
+#[test]
+fn the_same_records_in_any_order_are_clean() {
+    let lines: Vec<_> = (0..50).map(|i| line(["a", "b", "", "-"][i % 4], i as u32 / 8)).collect();
+    let mut source = Source::new(&[lines.clone(), vec![String::new(), "not JSON".to_owned()]].concat());
+    source.dead.insert((source.path(), lines.iter().map(|l| l.len() as u64 + 1).sum::<u64>() + 1));
+    let mut records: Vec<_> = (0..50).map(|i| (1, record(["a", "b", "", "-"][i % 4], i as u32 / 8))).collect();
+    records.reverse();
+    let mut topic = Topic::new(records);
+    let report = source.verify(&mut topic, VerifyLimits::default()).unwrap();
+    let expected =
+        VerifyReport { source_records: 51, dead_lettered: 1, topic_records: 50, gone: vec![(2, 7)], ..VerifyReport::default() };
+    assert_eq!((report, topic.restarts), (expected, 1));
+}
+
+#[test]
+fn each_difference_is_named() {
+    let source = Source::new(&[line("a", 1), line("b", 2), line("c", 3), line("-", 4), "no JSON".to_owned(), "x".repeat(1001)]);
+    let unexpected = (0, (None, b"other".to_vec()));
+    let changed = (at("b"), (Some(b"b".to_vec()), b"changed".to_vec()));
+    let topic = || {
+        Topic::new(vec![
+            (at("a"), record("a", 1)),
+            (9, record("a", 1)),
+            unexpected.clone(),
+            changed.clone(),
+            (1, record("-", 4)),
+        ])
+    };
+    for limits in [VerifyLimits::default(), tiny(10)] {
+        let report = source.verify(&mut topic(), limits).unwrap();
+        assert_eq!((report.source_records, report.topic_records), (6, 5));
+        assert_eq!((report.missing, report.duplicates, report.altered, report.unexpected), (3, 1, 1, 1));
+        let named: Vec<_> = report.examples.iter().map(|e| (e.kind, e.start, e.partition.zip(e.offset))).collect();
+        let expected = [
+            (VerifyKind::Missing, Some(32), None),
+            (VerifyKind::Missing, Some(56), None),
+            (VerifyKind::Missing, Some(64), None),
+            (VerifyKind::Duplicate, None, Some((9, 1))),
+            (VerifyKind::Altered, Some(16), Some((at("b"), 3))),
+            (VerifyKind::Unexpected, None, Some((0, 2))),
+        ];
+        assert_eq!(named, expected);
+        assert_eq!(report.examples[4].value, b"changed");
+        assert_eq!(report.examples[4].key.as_deref(), Some(&b"b"[..]));
+        assert_eq!(report.examples[2].value.len(), EXAMPLE_BYTES);
+        assert!(report.examples.iter().all(|e| e.start.is_none() || e.path.as_ref() == Some(&source.path())));
+    }
+}
+
+#[test]
+fn null_and_empty_keys_differ() {
+    let source = Source::new(&[line("", 1)]);
+    let report = source.verify(&mut Topic::new(vec![(0, (None, record("", 1).1))]), tiny(1)).unwrap();
+    assert_eq!((report.missing, report.unexpected, report.altered), (1, 1, 0));
+}
+
+#[test]
+fn a_topic_that_changes_between_passes_is_an_error() {
+    let source = Source::new(&[line("a", 1)]);
+    let records = vec![(0, record("a", 1)), (0, record("a", 1))];
+    let mut topic = Topic { shrinks: Some(2), ..Topic::new(records) };
+    let error = source.verify(&mut topic, tiny(1)).unwrap_err();
+    assert!(error.to_string().contains("2 records at first, 1 later"), "{error}");
+}
+
+#[test]
+fn a_changed_source_is_an_error() {
+    let source = Source::new(&[line("a", 1)]);
+    std::fs::write(source.path(), "{}\n").unwrap();
+    assert!(matches!(source.verify(&mut Topic::default(), tiny(1)), Err(VerifyError::Source(_))));
+}
+
+#[test]
+fn slices_cover_everything_once_and_fit() {
+    let mut sizes = slices::Sizes::default();
+    let mut hasher = hash::Hasher::default();
+    let hot = std::iter::repeat_n(Some(&b"hot"[..]), 500).chain(std::iter::repeat_n(None, 500));
+    let hashes: Vec<_> = hot.enumerate().map(|(i, key)| hasher.hash(key, &i.to_le_bytes())).collect();
+    hashes.iter().for_each(|hash| sizes.add(hash));
+    for limit in [1, 7, 100, 499, 5000] {
+        let slices = sizes.slices(limit);
+        let parts: Vec<_> = slices.iter().flat_map(|slice| (0..slice.parts).map(move |part| (slice, part))).collect();
+        let held = |hash| parts.iter().filter(|(slice, part)| slice.holds(hash, *part)).count();
+        assert!(hashes.iter().all(|hash| held(hash) == 1), "{limit}");
+        for (slice, part) in &parts {
+            let records = hashes.iter().filter(|hash| slice.holds(hash, *part)).count();
+            // Parts of one hot key are cut by hash, evenly but not exactly.
+            assert!(records <= limit || slice.parts > 1 && records <= 2 * limit + 8, "{limit}: {records}");
+        }
+    }
+}
+
+#[test]
+fn production_tables_stay_below_the_promise() {
+    let limits = VerifyLimits::default();
+    let table = limits.records * 8 / 7 * (32 + 1) + limits.keys * 8 / 7 * (24 + 1);
+    assert!(table <= 192 << 20, "{table}");
+    assert_eq!(differences::entry_bytes(), (32, 24));
+}
+
+/// One step of making a topic from a source record.
+#[derive(Clone, Debug)]
+enum Fate {
+    Kept,
+    Lost,
+    Copied(u32),
+    Changed,
+    /// Set aside: not in the topic, or against the rules there.
+    Dead(bool),
+}
+
+fn oracle(expected: &[Record], topic: &[(u32, Record)]) -> (u64, u64, u64, u64) {
+    let mut left: HashMap<&Record, u64> = HashMap::new();
+    expected.iter().for_each(|record| *left.entry(record).or_default() += 1);
+    let (mut duplicates, mut unexpected) = (0, 0);
+    let mut pairs: HashMap<(&[u8], u32), (u64, u64)> = HashMap::new();
+    for (partition, record) in topic {
+        match left.get_mut(record) {
+            Some(0) => duplicates += 1,
+            Some(n) => *n -= 1,
+            None => {
+                unexpected += 1;
+                if let Some(key) = &record.0 {
+                    pairs.entry((key, *partition)).or_default().1 += 1;
+                }
+            }
+        }
+    }
+    for ((key, _), &n) in &left {
+        if let Some((key, partition)) = key.as_ref().and_then(|key| Some((key, partition(key, PARTITIONS)?))) {
+            pairs.entry((key, partition)).or_default().0 += n;
+        }
+    }
+    let altered = pairs.values().map(|(a, b)| a.min(b)).sum::<u64>();
+    (left.values().sum::<u64>() - altered, duplicates, altered, unexpected - altered)
+}
+
+/// Every example is true, none is there twice, and there are as many as asked for.
+fn check_examples(report: &VerifyReport, topic: &[(u32, Record)], examples: usize) {
+    let mut seen = HashSet::new();
+    for example in &report.examples {
+        assert!(seen.insert((example.path.clone(), example.start, example.partition, example.offset)));
+        if let Some(offset) = example.offset {
+            let (partition, (key, value)) = &topic[offset as usize];
+            assert_eq!((example.partition, &example.key, &example.value), (Some(*partition), key, value));
+        }
+        let sides = (example.start.is_some(), example.offset.is_some());
+        let expected = match example.kind {
+            VerifyKind::Missing => (true, false),
+            VerifyKind::Altered => (true, true),
+            VerifyKind::Duplicate | VerifyKind::Unexpected => (false, true),
+        };
+        assert_eq!(sides, expected, "{example:?}");
+    }
+    let named = |kind| report.examples.iter().filter(|e| e.kind == kind).count() as u64;
+    let wanted = |count: u64| count.min(examples as u64);
+    assert_eq!(named(VerifyKind::Missing), wanted(report.missing));
+    assert_eq!(named(VerifyKind::Duplicate), wanted(report.duplicates));
+    assert_eq!(named(VerifyKind::Altered), wanted(report.altered));
+    assert_eq!(named(VerifyKind::Unexpected), wanted(report.unexpected));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn counts_and_examples_are_those_of_an_oracle(
+        fates in prop::collection::vec(
+            (
+                prop::sample::select(vec!["a", "a", "a", "b", "c", "", "-"]),
+                0u32..12,
+                prop_oneof![
+                    8 => Just(Fate::Kept),
+                    1 => Just(Fate::Lost),
+                    1 => (1u32..4).prop_map(Fate::Copied),
+                    2 => Just(Fate::Changed),
+                    1 => any::<bool>().prop_map(Fate::Dead),
+                ],
+            ),
+            0..60,
+        ),
+        extra in prop::collection::vec((prop::sample::select(vec!["a", "b", "zz", "-"]), 0u32..15, 0..PARTITIONS), 0..6),
+        examples in prop::sample::select(vec![0usize, 1, 3, 1000]),
+        records in prop::sample::select(vec![1usize, 2, 9, 1000]),
+        keys in prop::sample::select(vec![1usize, 2, 1000]),
+        turn: prop::sample::Index,
+    ) {
+        let lines: Vec<_> = fates.iter().map(|(key, value, _)| line(key, *value)).collect();
+        let mut source = Source::new(&lines);
+        let (mut expected, mut topic, mut place) = (Vec::new(), Vec::new(), 0);
+        for (line, (key, value, fate)) in lines.iter().zip(&fates) {
+            let record = record(key, *value);
+            let partition = at(key);
+            match fate {
+                Fate::Kept => topic.push((partition, record.clone())),
+                Fate::Lost => {}
+                Fate::Copied(copies) => topic.extend((0..=*copies).map(|_| (partition, record.clone()))),
+                Fate::Changed => topic.push((partition, (record.0.clone(), format!("changed {value}").into_bytes()))),
+                Fate::Dead(sent) => {
+                    source.dead.insert((source.path(), place));
+                    topic.extend(sent.then(|| (partition, record.clone())));
+                }
+            }
+            if !matches!(fate, Fate::Dead(_)) {
+                expected.push(record);
+            }
+            place += line.len() as u64 + 1;
+        }
+        topic.extend(extra.iter().map(|(key, value, partition)| (*partition, record(key, *value))));
+        if !topic.is_empty() {
+            let by = turn.index(topic.len());
+            topic.rotate_left(by);
+        }
+        let report = source.verify(&mut Topic::new(topic.clone()), VerifyLimits { examples, records, keys }).unwrap();
+        prop_assert_eq!(report.source_records, lines.len() as u64);
+        prop_assert_eq!(report.dead_lettered, (lines.len() - expected.len()) as u64);
+        prop_assert_eq!(report.topic_records, topic.len() as u64);
+        let counts = (report.missing, report.duplicates, report.altered, report.unexpected);
+        prop_assert_eq!(counts, oracle(&expected, &topic));
+        check_examples(&report, &topic, examples);
+    }
+}
