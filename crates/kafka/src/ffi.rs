@@ -43,7 +43,6 @@ mod codes {
             metadata: *mut *const rd::rd_kafka_metadata,
             timeout_ms: c_int,
         ) -> c_int;
-        pub fn rd_kafka_seek(topic: *mut rd::rd_kafka_topic_t, partition: i32, offset: i64, timeout_ms: c_int) -> c_int;
     }
 }
 
@@ -489,13 +488,6 @@ impl Topic {
     pub(crate) fn stop(&self, partition: u32) {
         // SAFETY: the topic is alive. It fails only for a partition that was not started: nothing to stop then.
         unsafe { rd::rd_kafka_consume_stop(self.rkt.as_ptr(), partition as i32) };
-    }
-
-    /// Continues a started partition at another offset.
-    pub(crate) fn seek(&self, partition: u32, offset: i64, timeout: Duration) -> Result<(), Code> {
-        // SAFETY: the topic is alive.
-        let code = Code(unsafe { codes::rd_kafka_seek(self.rkt.as_ptr(), partition as i32, offset, millis(timeout)) });
-        if code.is_error() { Err(code) } else { Ok(()) }
     }
 }
 

@@ -23,6 +23,8 @@ pub const BATCH_RECORDS: usize = 5_000;
 const BATCH_BYTES: u32 = 1_000_000;
 /// The smallest `message.max.bytes` that the client accepts.
 const LEAST_MESSAGE_BYTES: u32 = 1_000;
+/// What the client counts for a record besides key, value and headers when it compares with `message.max.bytes`.
+const RECORD_OVERHEAD: u32 = 36;
 /// `message.max.bytes` where the topic's limit is unknown.
 pub const DEFAULT_MESSAGE_BYTES: u32 = 1_000_000;
 /// How long a dropped producer waits for the reports of what it purged.
@@ -148,7 +150,10 @@ impl Producer {
         Ok(Producer {
             sender,
             topic: options.topic.clone(),
-            limits: SinkLimits { record_bytes: message_bytes as usize, batch_bytes: message_bytes.min(BATCH_BYTES) as usize },
+            limits: SinkLimits {
+                record_bytes: (message_bytes - RECORD_OVERHEAD) as usize,
+                batch_bytes: message_bytes.min(BATCH_BYTES) as usize,
+            },
             leaders: metadata.partitions.iter().map(|&(_, leader)| (leader >= 0).then_some(leader)).collect(),
             tallies: (0..partitions).map(|_| Tally::default()).collect(),
             ready: Vec::new(),

@@ -130,15 +130,15 @@ impl TopicReader {
         // Every pass counts from the start: what is below the first offset is gone.
         range.gone = range.gone.max(next - range.start);
         range.position = next;
+        fetcher.topic.stop(partition);
         if range.is_read() {
             fetcher.unread -= 1;
-            fetcher.topic.stop(partition);
             return Ok(());
         }
         fetcher
             .topic
-            .seek(partition, next, ANSWER)
-            .map_err(|code| self.failed(&format!("can't go to offset {next} of partition {partition}"), code))
+            .start(partition, next, &fetcher.queue)
+            .map_err(|code| self.failed(&format!("can't read partition {partition} from {next}"), code))
     }
 }
 
@@ -225,7 +225,7 @@ impl Outcome {
         match fetched.code.known() {
             Some(E::RD_KAFKA_RESP_ERR_NO_ERROR) => {
                 if fetched.offset < range.position {
-                    // After a seek, or from the middle of a batch that begins before the start.
+                    // Fetched before a skip, or from the middle of a batch that begins before the start.
                     return;
                 }
                 range.position = fetched.offset + 1;

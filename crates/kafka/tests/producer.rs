@@ -114,18 +114,18 @@ fn a_record_that_the_client_refuses_is_the_only_one_of_its_group() {
     let job = job(&broker.bootstrap());
     let mut producer =
         Box::new(Producer::create(&kafka::ProducerOptions { max_message_bytes: 5_000, ..options(&job) }).unwrap());
-    assert_eq!(producer.limits().record_bytes, 5_000);
-    let large = "x".repeat(6_000);
-    producer.hand_over(1, group([(None, "a"), (None, large.as_str()), (None, "b")])).unwrap();
+    let most = producer.limits().record_bytes;
+    let (fits, large) = ("y".repeat(most), "x".repeat(most + 1));
+    producer.hand_over(1, group([(None, "a"), (None, large.as_str()), (None, "b"), (None, fits.as_str())])).unwrap();
     let done = wait(&mut producer, 1, LONG).unwrap();
-    assert_eq!(done[0].acknowledged, 2);
+    assert_eq!(done[0].acknowledged, 3);
     assert!(matches!(&done[0].refused[..], [r] if r.index == 1 && r.local), "{:?}", done[0].refused);
     // A group of which nothing was taken comes back too.
     producer.hand_over(1, group([(None, large.as_str())])).unwrap();
     let done = wait(&mut producer, 1, LONG).unwrap();
     assert_eq!((done[0].acknowledged, done[0].refused.len()), (0, 1));
     producer.finish().unwrap();
-    assert_eq!(read(&job)[&1], [(None, "a".to_owned()), (None, "b".into())]);
+    assert_eq!(read(&job)[&1], [(None, "a".to_owned()), (None, "b".into()), (None, fits)]);
 }
 
 #[test]

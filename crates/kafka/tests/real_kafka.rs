@@ -1,0 +1,195 @@
+//! What only a real Kafka can judge. Needs a cluster started by `scripts/kafka start`; without one the tests say so and pass,
+//! or fail if SHARDLIFT_REQUIRE_KAFKA=1.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::*;
+use kafka::{ProducerOptions, TopicReader, preflight};
+use migration::Job;
+use migration::job::{Brokers, Property};
+use pipeline::Sink;
+use pipeline::verify::TopicReader as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn script(arguments: &[&str]) -> Option<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kafka");
+    let output = Command::new(script).args(arguments).output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+/// A job for a fresh topic, if there is a cluster. The topic is deleted when dropped.
+struct Fresh {
+    job: Job,
+}
+
+impl Fresh {
+    fn topic(name: &str, partitions: u32, config: &[&str]) -> Option<Fresh> {
+        let Some(bootstrap) = script(&["bootstrap"]).filter(|b| !b.is_empty() && script(&["status"]).is_some()) else {
+            assert!(std::env::var("SHARDLIFT_REQUIRE_KAFKA").as_deref() != Ok("1"), "no real Kafka, and one is required");
+            eprintln!("skipped: no real Kafka; start one with: scripts/kafka start");
+            return None;
+        };
+        let topic = format!("kafka-crate-{name}-{}", std::process::id());
+        let partitions = partitions.to_string();
+        let mut arguments = vec!["topic", "create", &topic, "--partitions", &partitions];
+        arguments.extend(config.iter().flat_map(|c| ["--config", c]));
+        script(&arguments).expect("the topic is created");
+        let mut job = job(&bootstrap);
+        job.kafka.topic = topic;
+        Some(Fresh { job })
+    }
+}
+
+fn bootstrap(job: &Job) -> String {
+    let Brokers::Bootstrap(brokers) = &job.kafka.brokers else { unreachable!("the jobs of these tests have addresses") };
+    brokers.join(",")
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        script(&["topic", "delete", &self.job.kafka.topic]);
+    }
+}
+
+#[test]
+fn one_bad_record_in_a_batch_refuses_the_batch_and_no_other_partition() {
+    let Some(fresh) = Fresh::topic("compacted", 4, &["cleanup.policy=compact"]) else { return };
+    let mut producer = producer(&fresh.job);
+    for round in 0..20 {
+        let good: Vec<String> = (0..500).map(|i| format!("{round}-{i}")).collect();
+        for partition in [0, 2, 3] {
+            producer.hand_over(partition, group(good.iter().map(|v| (Some(v.as_str()), v.as_str())))).unwrap();
+        }
+        let bad = group(good.iter().enumerate().map(|(i, v)| ((i != 250).then_some(v.as_str()), v.as_str())));
+        producer.hand_over(1, bad).unwrap();
+        for done in wait(&mut producer, 4, LONG).unwrap() {
+            if done.partition == 1 {
+                assert_eq!((done.acknowledged, done.refused.len()), (0, 500));
+                assert!(done.refused.iter().all(|r| !r.local));
+                // Halved, as the lanes do it, all but the culprit pass.
+                let halves = [done.group.select(0..250), done.group.select(250..251), done.group.select(251..500)];
+                for (half, expected) in halves.into_iter().zip([250, 0, 249]) {
+                    producer.hand_over(1, half).unwrap();
+                    assert_eq!(wait(&mut producer, 1, LONG).unwrap()[0].acknowledged, expected);
+                }
+            } else {
+                assert_eq!((done.acknowledged, done.refused.len()), (500, 0));
+            }
+        }
+    }
+    producer.finish().unwrap();
+    let found = read(&fresh.job);
+    for partition in 0..4 {
+        let expected: Vec<_> = (0..20)
+            .flat_map(|r| (0..500).filter(move |&i| partition != 1 || i != 250).map(move |i| format!("{r}-{i}")))
+            .collect();
+        let values: Vec<_> = found[&partition].iter().map(|(_, value)| value.clone()).collect();
+        assert_eq!(values, expected, "partition {partition}");
+    }
+}
+
+#[test]
+fn the_topics_limit_is_found_and_kept() {
+    let Some(fresh) = Fresh::topic("small", 2, &["max.message.bytes=100000"]) else { return };
+    let found = preflight(&fresh.job, LONG).unwrap();
+    assert_eq!((found.max_message_bytes, found.partitions.len(), found.warnings), (100_000, 2, Vec::new()));
+    assert!(found.topic_id.is_some_and(|id| id.len() == 22) && found.cluster_id.is_some());
+
+    let mut producer = Box::new(kafka::Producer::create(&ProducerOptions::for_job(&fresh.job, "1", 100_000)).unwrap());
+    let value = "x".repeat(128);
+    // As large as the lanes make a group: 0.9 of the batch, 40 bytes a record.
+    let records = 90_000 / (128 + 40);
+    for _ in 0..20_000 / records {
+        producer.hand_over(0, group(vec![(None, value.as_str()); records])).unwrap();
+        let done = wait(&mut producer, 1, LONG).unwrap();
+        assert_eq!(done[0].acknowledged, records, "{:?}", done[0].refused.first());
+    }
+    let large = "y".repeat(200_000);
+    producer.hand_over(0, group([(None, value.as_str()), (None, large.as_str()), (None, value.as_str())])).unwrap();
+    let done = wait(&mut producer, 1, LONG).unwrap();
+    assert!(
+        done[0].acknowledged == 2 && matches!(&done[0].refused[..], [r] if r.index == 1 && r.local),
+        "{:?}",
+        done[0].refused
+    );
+    producer.finish().unwrap();
+    // With the limit unknown the client lets through what the broker does not.
+    let mut producer = common::producer(&fresh.job);
+    producer.hand_over(1, group([(None, large.as_str())])).unwrap();
+    let done = wait(&mut producer, 1, LONG).unwrap();
+    assert!(matches!(&done[0].refused[..], [r] if r.index == 0 && !r.local), "{:?}", done[0].refused);
+    producer.hand_over(1, group([(None, value.as_str())])).unwrap();
+    assert_eq!(wait(&mut producer, 1, LONG).unwrap()[0].acknowledged, 1);
+    producer.finish().unwrap();
+}
+
+#[test]
+fn aborted_records_and_markers_are_not_read() {
+    let Some(fresh) = Fresh::topic("aborted", 1, &[]) else { return };
+    let transactional: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", bootstrap(&fresh.job))
+        .set("transactional.id", &fresh.job.kafka.topic)
+        .create()
+        .unwrap();
+    transactional.init_transactions(LONG).unwrap();
+    let topic = fresh.job.kafka.topic.clone();
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        transactional.begin_transaction().unwrap();
+        for i in 0..100 {
+            let value = format!("{round}-{i}");
+            transactional.send(BaseRecord::<(), _>::to(&topic).payload(&value)).map_err(|(e, _)| e).unwrap();
+            if round % 2 == 0 {
+                expected.push((None, value));
+            }
+        }
+        transactional.flush(LONG).unwrap();
+        if round % 2 == 0 {
+            transactional.commit_transaction(LONG).unwrap();
+        } else {
+            transactional.abort_transaction(LONG).unwrap();
+        }
+    }
+    let start = Instant::now();
+    assert_eq!(read(&fresh.job), BTreeMap::from([(0, expected)]));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn deleted_records_are_gone() {
+    let Some(fresh) = Fresh::topic("deleted", 2, &[]) else { return };
+    let mut producer = producer(&fresh.job);
+    for partition in 0..2 {
+        producer.hand_over(partition, numbered("a", 1_000)).unwrap();
+    }
+    wait(&mut producer, 2, LONG).unwrap();
+    script(&["delete-records", &fresh.job.kafka.topic, "1", "300"]).unwrap();
+    let mut reader = TopicReader::new(&fresh.job, vec![100, 100]);
+    let found = read_with(&mut reader);
+    assert_eq!((found[&0].len(), found[&1].len()), (900, 700));
+    assert_eq!(reader.gone(), [(1, 200)]);
+    // More are deleted between two passes.
+    script(&["delete-records", &fresh.job.kafka.topic, "1", "400"]).unwrap();
+    assert_eq!(read_with(&mut reader)[&1].len(), 600);
+    assert_eq!(reader.gone(), [(1, 300)]);
+}
+
+#[test]
+fn every_codec_is_read_back() {
+    let Some(fresh) = Fresh::topic("compressed", 4, &[]) else { return };
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let mut job = fresh.job.clone();
+        job.kafka.properties.push(("compression.type".into(), Property::Plain(codec.into())));
+        let mut producer = producer(&job);
+        producer.hand_over(0, numbered(codec, 5_000)).unwrap();
+        assert_eq!(wait(&mut producer, 1, LONG).unwrap()[0].acknowledged, 5_000);
+        producer.finish().unwrap();
+    }
+    assert_eq!(read(&fresh.job)[&0].len(), 20_000);
+}
