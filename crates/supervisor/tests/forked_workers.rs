@@ -70,7 +70,9 @@ fn all_shards_are_done() {
     assert_eq!((report.counts, report.resent), (end.counts, 0));
     assert!(report.elapsed_us > 0 && report.cpu_workers_us > 0 && report.peak_worker_memory_bytes > 0);
     assert_eq!(report.work.partitions.iter().sum::<u64>(), 6 * 95);
-    assert!(report.attempts.iter().all(|a| a.outcome == AttemptOutcome::Finished && a.pid > 0 && a.first_delivery_us.is_some()));
+    assert!(
+        report.attempts.iter().all(|a| a.outcome == AttemptOutcome::Finished && a.pid > 0 && a.first_delivery_us.is_some())
+    );
     let last = screen.last.expect("shown at least once");
     assert_eq!((last.source_bytes_done, last.source_bytes), (6 * 950, 6 * 950));
     // Nothing is left to do: no worker is started.
@@ -199,7 +201,8 @@ fn garbage_costs_one_worker() {
     });
     assert_eq!((end.exit, end.counts.read), (Exit::Done, 90));
     let report = job.report();
-    let bad: Vec<&str> = report.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Died).map(|a| a.reason.as_str()).collect();
+    let bad: Vec<&str> =
+        report.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Died).map(|a| a.reason.as_str()).collect();
     assert!(bad.len() == 2 && bad.iter().all(|reason| reason.contains("frames make no sense")), "{bad:?}");
 }
 

@@ -1,1 +1,390 @@
+//! The checkpoint on a real disk: what survives a crash, what is refused, who may look.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use migration::report::{AttemptOutcome, Outcome};
+use migration::{Compression, Exit, Phase, Segment, Shard, SourceObject};
+
+use super::*;
+use crate::random::Random;
+
+/// A folder that is gone when the test is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("shardlift-store-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn plan(shards: u32) -> Plan {
+    let object = SourceObject {
+        path: "data/a.jsonl".into(),
+        bytes: u64::from(shards) * 1000,
+        modified_ns: 5,
+        fingerprint: 6,
+        compression: Compression::None,
+    };
+    let shard = |id: u32| {
+        let start = u64::from(id) * 1000;
+        Shard {
+            id: ShardId(id),
+            segments: vec![Segment { object: 0, start, end: start + 1000 }],
+            bytes: 1000,
+            records_estimate: 100,
+        }
+    };
+    Plan { objects: vec![object], shards: (0..shards).map(shard).collect() }
+}
+
+fn binding() -> Binding {
+    let text = |text: &str| text.to_owned();
+    Binding {
+        cluster_id: text("cluster"),
+        topic_id: text("topic-id"),
+        topic: text("orders"),
+        source: text("data/*.jsonl"),
+        end_offsets: vec![3, 0, 99],
+    }
+}
+
+fn create(path: &Path, shards: u32) -> Store {
+    Store::create(path, &NewJob { name: "job", plan_id: 77, plan: &plan(shards), binding: &binding() }).unwrap()
+}
+
+fn id(shard: u32, number: u32) -> AttemptId {
+    AttemptId { shard: ShardId(shard), number }
+}
+
+fn chunk(shard: u32, number: u64, from: u64, to: u64) -> Chunk {
+    let position = Position { segment: 0, place: u64::from(shard) * 1000 + to * 10, records: to };
+    let counts = Counts { read: to - from, acknowledged: to - from, bytes_read: (to - from) * 10, ..Counts::default() };
+    let mut work = Work::default();
+    work.phases.spend(Phase::Flush, 7);
+    work.flush.record(3);
+    Chunk { number, position, counts, work }
+}
+
+fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd {
+    let work = Work::default();
+    AttemptEnd { attempt, outcome, reason: "because".into(), after, deaths: 0, resent: 4, work, peak_memory_bytes: 9 }
+}
+
+fn usage() -> AttemptUsage {
+    AttemptUsage { pid: 1234, elapsed_us: 50, cpu_us: 20, first_delivery_us: Some(30) }
+}
+
+/// What would be there after a power cut now.
+fn copy(from: &Path, to: &Path) {
+    for suffix in ["", "-wal"] {
+        let with = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        let _ = fs::remove_file(with(to));
+        if with(from).exists() {
+            fs::copy(with(from), with(to)).unwrap();
+        }
+    }
+    let _ = fs::remove_file(format!("{}-shm", to.display()));
+}
+
+#[test]
+fn a_new_job_comes_back_as_it_was_made() {
+    let folder = Folder::new("new");
+    let path = folder.file("state.sqlite");
+    assert!(!Store::exists(&path) && matches!(Store::open(&path), Err(StateError::Missing { .. })));
+    drop(create(&path, 3));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(
+        Store::create(&path, &NewJob { name: "job", plan_id: 1, plan: &plan(1), binding: &binding() }),
+        Err(StateError::Exists { .. })
+    ));
+    let state = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!((state.name.as_str(), state.plan_id, &state.plan, &state.binding), ("job", 77, &plan(3), &binding()));
+    assert_eq!(state.shards.len(), 3);
+    assert!(state.shards.iter().zip(&plan(3).shards).all(|(s, p)| s.position == p.start() && s.last_attempt == 0));
+    let names: Vec<_> = fs::read_dir(&folder.0).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(names, ["state.sqlite"]);
+}
+
+#[test]
+fn the_journal_of_an_earlier_file_never_reaches_a_new_one() {
+    let folder = Folder::new("stale");
+    let path = folder.file("state.sqlite");
+    let mut old = create(&path, 3);
+    old.begin_run(1).unwrap();
+    old.begin_attempt(id(0, 1)).unwrap();
+    old.record_chunk(id(0, 1), &chunk(0, 1, 0, 10)).unwrap();
+    copy(&path, &folder.file("copy"));
+    drop(old);
+    fs::remove_file(&path).unwrap();
+    fs::rename(folder.file("copy-wal"), folder.file("state.sqlite-wal")).unwrap();
+    assert_eq!(create(&path, 3).load().unwrap().counts(), Counts::default());
+}
+
+#[test]
+fn whatever_was_recorded_survives_a_power_cut_at_any_moment() {
+    let folder = Folder::new("cut");
+    let (path, after) = (folder.file("state.sqlite"), folder.file("after.sqlite"));
+    let mut store = create(&path, 2);
+    store.begin_run(2).unwrap();
+    store.begin_attempt(id(0, 1)).unwrap();
+    let mut random = Random::new(3);
+    for n in 1..=60 {
+        store.record_chunk(id(0, 1), &chunk(0, n, n - 1, n)).unwrap();
+        copy(&path, &after);
+        assert_eq!(Store::open(&after).unwrap().load().unwrap().shards[0].position.records, n);
+        // A journal cut anywhere is an earlier state, never a wrong one.
+        copy(&path, &after);
+        let journal = folder.file("after.sqlite-wal");
+        let bytes = fs::read(&journal).unwrap();
+        let cut = (random.next() % (bytes.len() as u64 + 1)) as usize;
+        fs::write(&journal, &bytes[..cut]).unwrap();
+        let state = Store::open(&after).unwrap().load().unwrap();
+        assert!(state.shards[0].position.records <= n && state.shards[0].counts.balance());
+    }
+}
+
+#[test]
+fn a_chunk_that_goes_back_or_does_not_balance_is_refused_and_changes_nothing() {
+    let folder = Folder::new("refuse");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 1);
+    assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 1, 0, 5)), Err(StateError::NoRun { .. })));
+    store.begin_run(1).unwrap();
+    store.begin_attempt(id(0, 1)).unwrap();
+    store.record_chunk(id(0, 1), &chunk(0, 1, 0, 50)).unwrap();
+    let before = store.load().unwrap();
+    let unbalanced = Chunk { counts: Counts { read: 10, ..Counts::default() }, ..chunk(0, 2, 50, 60) };
+    let too_few = Chunk { counts: Counts::default(), ..chunk(0, 2, 50, 60) };
+    let back = Chunk { counts: Counts::default(), ..chunk(0, 2, 40, 40) };
+    for bad in [unbalanced, too_few, back] {
+        assert!(matches!(store.record_chunk(id(0, 1), &bad), Err(StateError::Refused { .. })), "{bad:?}");
+    }
+    assert_eq!(store.load().unwrap(), before);
+    let done = After::Done(before.shards[0].position);
+    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, done), &usage()).unwrap();
+    assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 2, 50, 60)), Err(StateError::Refused { .. })));
+    assert!(store.load().unwrap().is_done());
+}
+
+#[test]
+fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
+    let folder = Folder::new("report");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 3);
+    assert_eq!(store.begin_run(2).unwrap(), 1);
+    for (shard, number) in [(0, 1), (1, 1), (2, 1)] {
+        store.begin_attempt(id(shard, number)).unwrap();
+        store.record_chunk(id(shard, number), &chunk(shard, 1, 0, 10)).unwrap();
+    }
+    let at = store.load().unwrap().shards[0].position;
+    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, After::Done(at)), &usage()).unwrap();
+    let quarantine = AttemptEnd { deaths: 5, ..end(id(1, 1), AttemptOutcome::Died, After::Quarantined) };
+    store.end_attempt(&quarantine, &usage()).unwrap();
+    store.note("something happened").unwrap();
+    let running = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
+    assert_eq!((running.outcome, running.exit), (Outcome::Running, None));
+    assert_eq!((running.shards.total, running.shards.done, running.shards.quarantined), (3, 1, 1));
+    assert_eq!(running.work.flush.count(), 1, "of the one that still runs; the others' last word replaced theirs");
+    // The supervisor is killed here.
+    drop(store);
+    let killed = load_report(&Store::read_only(&path).unwrap(), false).unwrap();
+    assert_eq!((killed.outcome, killed.exit), (Outcome::Stopped, Some(Exit::Stopped)));
+
+    let mut store = Store::open(&path).unwrap();
+    assert_eq!(store.begin_run(4).unwrap(), 2);
+    let state = store.load().unwrap();
+    assert_eq!((state.shards[1].status, state.shards[1].deaths, state.shards[1].last_attempt), (ShardStatus::Waiting, 0, 1));
+    store.begin_attempt(id(1, 2)).unwrap();
+    store.end_attempt(&end(id(1, 2), AttemptOutcome::Drained, After::Waiting), &usage()).unwrap();
+    store.end_run(75, &["first".into(), "second".into()], 4, 1000).unwrap();
+    let report = load_report(&store, false).unwrap();
+    assert_eq!((report.exit, report.reasons.len()), (Some(Exit::Stopped), 2));
+    assert_eq!((report.workers.count, report.workers.forked, report.workers.restarts), (4, 4, 1));
+    assert_eq!((report.counts.read, report.resent, report.cpu_workers_us, report.cpu_supervisor_us), (30, 12, 60, 1000));
+    assert_eq!(report.attempts[2].outcome, AttemptOutcome::Orphaned);
+    assert_eq!(report.attempts[0].first_delivery_us, Some(30));
+    assert_eq!((report.shard_reports[1].attempts, report.events.len(), report.runs.len()), (2, 1, 2));
+}
+
+#[test]
+fn readers_see_whole_states_and_never_stop_the_writer() {
+    let folder = Folder::new("readers");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 1);
+    store.begin_run(1).unwrap();
+    store.begin_attempt(id(0, 1)).unwrap();
+    let reader = Store::read_only(&path).unwrap();
+    let held = reader.db.unchecked_transaction().unwrap();
+    let seen: i64 = held.query_row("SELECT records FROM shards", [], |row| row.get(0)).unwrap();
+    for n in 1..=100 {
+        store.record_chunk(id(0, 1), &chunk(0, n, n - 1, n)).unwrap();
+        let state = Store::read_only(&path).unwrap().load().unwrap();
+        assert_eq!(state.shards[0].position.records, n);
+    }
+    assert_eq!(seen, held.query_row("SELECT records FROM shards", [], |row| row.get::<_, i64>(0)).unwrap());
+    drop(held);
+    assert!(reader.db.execute("DELETE FROM shards", []).is_err());
+}
+
+/// A checkpoint with something in it, all in one file.
+fn settled(path: &Path) -> JobState {
+    let mut store = create(path, 20);
+    store.begin_run(1).unwrap();
+    for shard in 0..15 {
+        store.begin_attempt(id(shard, 1)).unwrap();
+        store.record_chunk(id(shard, 1), &chunk(shard, 1, 0, 10 + u64::from(shard))).unwrap();
+    }
+    drop(store);
+    Store::open(path).unwrap().load().unwrap()
+}
+
+/// What a damaged file is taken for: refused (`None`), or a state.
+fn reopened(path: &Path) -> Option<JobState> {
+    let mut store = Store::open(path).ok()?;
+    let state = store.load().ok()?;
+    store.begin_run(1).ok()?;
+    Some(state)
+}
+
+#[test]
+fn a_flipped_byte_is_refused_or_changes_nothing_that_a_resume_depends_on() {
+    let folder = Folder::new("flip");
+    let (path, bad) = (folder.file("state.sqlite"), folder.file("bad.sqlite"));
+    let good = settled(&path);
+    let bytes = fs::read(&path).unwrap();
+    let mut random = Random::new(11);
+    let mut refused = 0;
+    for _ in 0..300 {
+        let mut changed = bytes.clone();
+        for _ in 0..=random.next() % 3 {
+            let at = (random.next() % bytes.len() as u64) as usize;
+            changed[at] ^= 1 << (random.next() % 8);
+        }
+        copy(&path, &bad);
+        fs::write(&bad, &changed).unwrap();
+        match reopened(&bad) {
+            None => refused += 1,
+            Some(state) => assert_eq!(resume(&state), resume(&good)),
+        }
+    }
+    assert!(refused > 25, "{refused}");
+}
+
+/// The part of a state that decides what is sent. (Attempts' numbers and times only have to be told apart.)
+fn resume(state: &JobState) -> (u128, &Plan, Vec<(ShardStatus, Position, Counts)>) {
+    (state.plan_id, &state.plan, state.shards.iter().map(|s| (s.status, s.position, s.counts)).collect())
+}
+
+#[test]
+fn a_truncated_file_is_refused_or_lost_nothing_that_a_resume_depends_on() {
+    let folder = Folder::new("truncate");
+    let (path, bad) = (folder.file("state.sqlite"), folder.file("bad.sqlite"));
+    let good = settled(&path);
+    let bytes = fs::read(&path).unwrap();
+    let mut survived = 0;
+    for length in (0..bytes.len()).step_by(997) {
+        copy(&path, &bad);
+        fs::write(&bad, &bytes[..length]).unwrap();
+        if let Some(state) = reopened(&bad) {
+            assert_eq!(resume(&state), resume(&good), "{length} of {} bytes", bytes.len());
+            survived += 1;
+        }
+    }
+    // At most the last page can be missed by nobody.
+    assert!(survived <= 5, "{survived}");
+}
+
+#[test]
+fn an_old_copy_is_an_earlier_state() {
+    let folder = Folder::new("old");
+    let (path, old) = (folder.file("state.sqlite"), folder.file("old.sqlite"));
+    let before = settled(&path);
+    copy(&path, &old);
+    let mut store = Store::open(&path).unwrap();
+    store.begin_run(1).unwrap();
+    store.begin_attempt(id(0, 2)).unwrap();
+    store.record_chunk(id(0, 2), &chunk(0, 1, 10, 90)).unwrap();
+    assert_eq!(Store::open(&old).unwrap().load().unwrap(), before);
+}
+
+#[test]
+fn what_is_not_ours_is_named_and_left_alone() {
+    let folder = Folder::new("foreign");
+    let path = folder.file("state.sqlite");
+    fs::write(&path, "not a database, but long enough to be looked at ".repeat(100)).unwrap();
+    assert!(matches!(Store::open(&path), Err(StateError::Foreign { .. })));
+    fs::write(&path, "").unwrap();
+    assert!(matches!(Store::open(&path), Err(StateError::Corrupt { .. })));
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE job (plan_id)").unwrap();
+    assert!(matches!(Store::open(&path), Err(StateError::Foreign { .. })));
+    fs::remove_file(&path).unwrap();
+    drop(create(&path, 1));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 2, known: 1, .. })));
+    assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
+}
+
+#[test]
+fn rows_that_do_not_fit_the_plan_are_refused() {
+    let damages = [
+        "UPDATE shards SET records = records + 1 WHERE id = 3",
+        "UPDATE shards SET status = 1 WHERE id = 19",
+        "DELETE FROM shards WHERE id = 19",
+        "DELETE FROM shards WHERE id = 4",
+        "UPDATE end_offsets SET end_offset = 0",
+        "UPDATE job SET plan = zeroblob(100)",
+        "UPDATE job SET plan_id = zeroblob(16)",
+        "DELETE FROM job",
+        "DROP TABLE shards",
+    ];
+    let folder = Folder::new("rows");
+    let (path, bad) = (folder.file("state.sqlite"), folder.file("bad.sqlite"));
+    settled(&path);
+    for damage in damages {
+        copy(&path, &bad);
+        Connection::open(&bad).unwrap().execute_batch(damage).unwrap();
+        let refused = Store::open(&bad).and_then(|store| store.load());
+        assert!(matches!(refused, Err(StateError::Corrupt { .. })), "{damage}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_the_state_as_it_was() {
+    let folder = Folder::new("full");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 200);
+    store.begin_run(1).unwrap();
+    store.db.pragma_update(None, "max_page_count", 1).unwrap();
+    let mut recorded = 0;
+    let error = loop {
+        store.db.execute("INSERT INTO events (time_ms, text) VALUES (0, ?1)", [" ".repeat(5000)]).unwrap_or(0);
+        let result = store.begin_attempt(id(0, recorded + 1)).and_then(|()| {
+            let n = u64::from(recorded);
+            let mut chunk = chunk(0, n + 1, n, n + 1);
+            chunk.work.partitions = vec![u64::from(u32::MAX); 3000];
+            store.record_chunk(id(0, recorded + 1), &chunk)
+        });
+        match result {
+            Ok(()) => recorded += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(error, StateError::Disk { .. }), "{error}");
+    assert_eq!(Store::read_only(&path).unwrap().load().unwrap().shards[0].position.records, u64::from(recorded));
+}

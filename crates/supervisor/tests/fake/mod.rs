@@ -14,7 +14,8 @@ use migration::{
 };
 use process::{Pid, Signal, own_memory, send_signal};
 use supervisor::{
-    NewJob, RunEnd, Setup, Snapshot, StateDir, Store, SupervisorGone, Watcher, WorkOrder, WorkerPort, load_report, run, run_single,
+    NewJob, RunEnd, Setup, Snapshot, StateDir, Store, SupervisorGone, Watcher, WorkOrder, WorkerPort, load_report, run,
+    run_single,
 };
 
 /// Bytes of a fake record.
@@ -138,7 +139,12 @@ fn plan(shards: u32, size: u64) -> Plan {
     };
     let shard = |id: u32| {
         let start = u64::from(id) * bytes;
-        Shard { id: ShardId(id), segments: vec![Segment { object: 0, start, end: start + bytes }], bytes, records_estimate: size }
+        Shard {
+            id: ShardId(id),
+            segments: vec![Segment { object: 0, start, end: start + bytes }],
+            bytes,
+            records_estimate: size,
+        }
     };
     Plan { objects: vec![object], shards: (0..shards).map(shard).collect() }
 }
@@ -175,7 +181,13 @@ fn at(order: &WorkOrder, records: u64) -> Position {
 /// A chunk of shard 0.
 pub fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     let count = to - from;
-    let counts = Counts { read: count, acknowledged: count, bytes_read: count * RECORD, bytes_sent: count * RECORD, ..Counts::default() };
+    let counts = Counts {
+        read: count,
+        acknowledged: count,
+        bytes_read: count * RECORD,
+        bytes_sent: count * RECORD,
+        ..Counts::default()
+    };
     let mut work = Work { partitions: vec![count, 0], ..Work::default() };
     work.phases.spend(Phase::Flush, 1000);
     work.flush.record(5);
