@@ -15,7 +15,7 @@ use process::{Interest, Signal, SignalFd, poll};
 
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
-use crate::port::{SupervisorGone, WorkerPort};
+use crate::port::{Lookout, SupervisorGone, WorkerPort};
 use crate::shell::{Work, open_signals};
 use crate::watch::Watcher;
 use crate::{RunEnd, Setup, SupervisorError};
@@ -53,6 +53,7 @@ struct LocalPort<'a, 'b> {
     hands: LocalHands,
     signals: &'a SignalFd,
     attempt: AttemptId,
+    lookout: Lookout,
 }
 
 impl LocalPort<'_, '_> {
@@ -63,6 +64,10 @@ impl LocalPort<'_, '_> {
             }
         }
         self.driver.tick(&mut self.hands);
+        self.go_on()
+    }
+
+    fn go_on(&self) -> Result<(), SupervisorGone> {
         if self.hands.0.borrow().killed { Err(SupervisorGone) } else { Ok(()) }
     }
 }
@@ -74,7 +79,10 @@ impl WorkerPort for LocalPort<'_, '_> {
     }
 
     fn control(&mut self) -> Result<Control, SupervisorGone> {
-        self.look_around()?;
+        if self.lookout.due() {
+            self.look_around()?;
+        }
+        self.go_on()?;
         Ok(self.hands.0.borrow().control)
     }
 
@@ -98,7 +106,8 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
             continue;
         };
         let before = process::own_cpu().total_us();
-        let mut port = LocalPort { driver: &mut driver, hands: hands.clone(), signals: &signals, attempt: order.id() };
+        let (hands_of_port, lookout) = (hands.clone(), Lookout::default());
+        let mut port = LocalPort { driver: &mut driver, hands: hands_of_port, signals: &signals, attempt: order.id(), lookout };
         let code = work(&order, &mut port);
         let cpu_us = process::own_cpu().total_us() - before;
         driver.cpu_of_attempts_us += cpu_us;

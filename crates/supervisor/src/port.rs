@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::panic::PanicHookInfo;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use migration::{Control, Failure, FailureKind, WorkerEvent};
 use process::{ChildEnds, Interest, poll};
@@ -23,11 +23,36 @@ pub trait WorkerPort {
     /// Sends an event; it is out when this returns. An error means that nobody listens any more.
     fn send(&mut self, event: &WorkerEvent) -> io::Result<()>;
 
-    /// The newest control; does not wait.
+    /// The newest control, at most a millisecond old; does not wait. Cheap enough for every step of a loop.
     fn control(&mut self) -> Result<Control, SupervisorGone>;
 
     /// Waits until there is something new to be told, at most `timeout`. May return early.
     fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone>;
+}
+
+/// Says when it is worth a system call to look for news: [`WorkerPort::control`] is called far more often than there are any.
+#[derive(Debug, Default)]
+pub(crate) struct Lookout {
+    looked: Option<Instant>,
+}
+
+impl Lookout {
+    const EVERY: Duration = Duration::from_millis(1);
+
+    /// Whether to look now.
+    pub(crate) fn due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= Self::EVERY);
+        if due {
+            self.looked = Some(now);
+        }
+        due
+    }
+
+    /// Looks the next time in any case.
+    pub(crate) fn alert(&mut self) {
+        self.looked = None;
+    }
 }
 
 /// The port of a forked worker.
@@ -36,6 +61,8 @@ pub(crate) struct PipePort {
     ends: ChildEnds,
     sender: EventSender<std::os::fd::OwnedFd>,
     receiver: ControlReceiver,
+    newest: Control,
+    lookout: Lookout,
 }
 
 impl PipePort {
@@ -43,7 +70,8 @@ impl PipePort {
     pub(crate) fn open(ends: ChildEnds, first: Control) -> io::Result<Self> {
         let sender = EventSender::greet(ends.events.try_clone()?)?;
         send_panics(ends.events.try_clone()?);
-        Ok(PipePort { ends, sender, receiver: ControlReceiver::new(first) })
+        let receiver = ControlReceiver::new(first);
+        Ok(PipePort { ends, sender, receiver, newest: first, lookout: Lookout::default() })
     }
 }
 
@@ -53,12 +81,20 @@ impl WorkerPort for PipePort {
     }
 
     fn control(&mut self) -> Result<Control, SupervisorGone> {
-        // A control pipe that makes no sense is as good as none.
-        self.receiver.newest(&self.ends.control).ok().flatten().ok_or(SupervisorGone)
+        if self.lookout.due() {
+            // A control pipe that makes no sense is as good as none.
+            let newest = self.receiver.newest(&self.ends.control).ok().flatten();
+            if newest.is_none() {
+                self.lookout.alert();
+            }
+            self.newest = newest.ok_or(SupervisorGone)?;
+        }
+        Ok(self.newest)
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone> {
         poll(&[((), self.ends.control.as_fd(), Interest::Read)], Some(timeout)).map_err(|_| SupervisorGone)?;
+        self.lookout.alert();
         Ok(())
     }
 }
@@ -79,4 +115,19 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let text: String = text.unwrap_or("no message").chars().take(500).collect();
     format!("the worker panicked{place}: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_rare_unless_alerted() {
+        let mut lookout = Lookout::default();
+        let begin = Instant::now();
+        let looks = (0..100_000).filter(|_| lookout.due()).count();
+        assert!(looks as u128 <= begin.elapsed().as_millis() + 1);
+        lookout.alert();
+        assert!(lookout.due());
+    }
 }
