@@ -1,0 +1,159 @@
+//! What the end of an attempt means: for its shard, for its successor, and for the job. How an end is judged is `attempt`.
+
+use std::time::Duration;
+
+use migration::report::AttemptOutcome;
+use migration::{Exit, Failure, FailureKind, Position};
+
+use super::attempt::{Judgement, Kill, clean};
+use super::values::{Action, After, AttemptEnd, AttemptId};
+use super::{MOST_FORK_FAILURES, Machine, ShardState, UNREACHABLE_PAUSE, log};
+use crate::random::backoff;
+
+impl Machine {
+    /// Once a worker has ended and the store has answered for its last chunk: judge it and close it.
+    pub(super) fn finish_attempt(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.get(&id).filter(|a| a.pending.is_none()) else { return };
+        let Some(ending) = attempt.ended else { return };
+        let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].position);
+        let Some(attempt) = self.attempts.remove(&id) else { return };
+        let (after, pause) = self.consequence(id, &judgement, now, out);
+        let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
+        out.push(Action::Close(Box::new(AttemptEnd {
+            attempt: id,
+            outcome: judgement.outcome(),
+            reason: judgement.reason(),
+            after,
+            deaths: self.shards[id.shard.0 as usize].deaths,
+            resent: if done { 0 } else { attempt.uncommitted() },
+            work: attempt.total_work(),
+            peak_memory_bytes: attempt.peak_memory(),
+        })));
+        self.closing.insert(id, (after, now + pause));
+    }
+
+    /// What a judgement means for the shard (with the pause before a successor) and for the job.
+    pub(super) fn consequence(
+        &mut self,
+        id: AttemptId,
+        judgement: &Judgement,
+        now: Duration,
+        out: &mut Vec<Action>,
+    ) -> (After, Duration) {
+        match judgement {
+            Judgement::Done(position) => (After::Done(*position), Duration::ZERO),
+            Judgement::Drained | Judgement::Stopped(_) => (After::Waiting, Duration::ZERO),
+            Judgement::Death(reason) => self.death(id, reason, now, out),
+            Judgement::Unreachable(reason) => {
+                let pause = self.pause(id, UNREACHABLE_PAUSE.min(self.rules.backoff_max));
+                log(out, 2, format!("{id}: no broker answers: {reason}; a successor waits for an answer"), false);
+                self.stop_unless_retried(id, reason, now, out);
+                (After::Waiting, pause)
+            }
+            Judgement::StopsJob(Failure { kind, message }) => {
+                let exit = match kind {
+                    FailureKind::Source => Exit::Source,
+                    FailureKind::Refused => Exit::Failed,
+                    FailureKind::State => Exit::State,
+                    FailureKind::GaveUp | FailureKind::Retry | FailureKind::Unreachable => Exit::Stopped,
+                };
+                self.stop(exit, &format!("shard {}: {message}", id.shard), now, out);
+                (After::Waiting, Duration::ZERO)
+            }
+        }
+    }
+
+    pub(super) fn death(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) -> (After, Duration) {
+        let (most, min, max) = (self.rules.max_without_progress, self.rules.backoff_min, self.rules.backoff_max);
+        let shard = &mut self.shards[id.shard.0 as usize];
+        shard.deaths += 1;
+        let (deaths, Position { segment, place, records }) = (shard.deaths, shard.position);
+        if !self.rules.retry {
+            self.stop_unless_retried(id, reason, now, out);
+            return (After::Waiting, Duration::ZERO);
+        }
+        if deaths >= most {
+            let place = format!("segment {segment}, place {place}, record {records}");
+            let text = format!("shard {} is quarantined after {deaths} deaths at {place}; the last: {reason}", id.shard);
+            log(out, 1, text, true);
+            return (After::Quarantined, Duration::ZERO);
+        }
+        let pause = self.random.jitter(backoff(deaths, min, max));
+        let text = format!(
+            "{id} died ({deaths} of {most} at this position): {reason}; its successor starts in {} ms",
+            pause.as_millis()
+        );
+        log(out, 2, text, true);
+        (After::Waiting, pause)
+    }
+
+    pub(super) fn stop_unless_retried(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        if !self.rules.retry {
+            self.stop(Exit::Stopped, &format!("shard {}: {reason}", id.shard), now, out);
+        }
+    }
+
+    /// A pause that grows with each end in a row that is no death.
+    pub(super) fn pause(&mut self, id: AttemptId, max: Duration) -> Duration {
+        let shard = &mut self.shards[id.shard.0 as usize];
+        shard.pauses += 1;
+        self.random.jitter(backoff(shard.pauses, self.rules.backoff_min, max))
+    }
+
+    /// The end of an attempt is on disk: only now is the shard done, quarantined or free for a successor.
+    pub(super) fn closed(&mut self, id: AttemptId, now: Duration) {
+        let Some((after, not_before)) = self.closing.remove(&id) else { return };
+        let shard = &mut self.shards[id.shard.0 as usize];
+        match after {
+            After::Done(position) => {
+                shard.position = position;
+                shard.state = ShardState::Done;
+                self.totals.done += 1;
+            }
+            After::Quarantined => {
+                shard.state = ShardState::Quarantined;
+                self.totals.quarantined += 1;
+            }
+            After::Waiting => {
+                shard.state = ShardState::Waiting;
+                if not_before > now {
+                    self.delayed.insert((not_before, id.shard));
+                } else {
+                    self.ready.insert(id.shard);
+                }
+            }
+        }
+    }
+
+    pub(super) fn fork_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.remove(&id) else { return };
+        self.fork_failures += 1;
+        log(out, 1, format!("{id} could not be started: {reason}"), true);
+        if self.fork_failures >= MOST_FORK_FAILURES || !self.rules.retry {
+            self.stop(Exit::Stopped, &format!("no worker can be started: {reason}"), now, out);
+        }
+        let pause = self.pause(id, self.rules.backoff_max);
+        out.push(Action::Close(Box::new(AttemptEnd {
+            attempt: id,
+            outcome: AttemptOutcome::Stopped,
+            reason: clean(reason),
+            after: After::Waiting,
+            deaths: self.shards[id.shard.0 as usize].deaths,
+            resent: 0,
+            work: attempt.total_work(),
+            peak_memory_bytes: 0,
+        })));
+        self.closing.insert(id, (After::Waiting, now + pause));
+    }
+
+    pub(super) fn store_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        self.stop(Exit::State, reason, now, out);
+        self.closing.remove(&id);
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            // Its chunk can't be recorded, so it can't go on: it would wait for ever.
+            attempt.pending = None;
+            self.kill(id, Kill::Stop("its chunk could not be recorded".to_owned()), out);
+            self.finish_attempt(id, now, out);
+        }
+    }
+}
