@@ -266,7 +266,7 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.heard = now;
         match event {
-            WorkerEvent::Started { .. } => {}
+            WorkerEvent::Started { .. } => self.fork_failures = 0,
             WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now),
             WorkerEvent::Committed(chunk) => {
                 let committed = &self.shards[id.shard.0 as usize].position;

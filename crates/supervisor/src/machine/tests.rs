@@ -334,3 +334,31 @@ fn a_full_disk_stops_the_job_without_telling_recorded() {
     assert_eq!(world.shard_position(0), at(0));
     assert_eq!(world.forks, 2);
 }
+
+#[test]
+fn a_fork_that_fails_is_tried_again_and_five_in_a_row_stop_the_job() {
+    let mut machine = Machine::new(rules(1), &fresh(1), 1);
+    let (mut now, mut forks) = (Duration::ZERO, 0);
+    let mut waiting: Vec<Action> = machine.on(Input::Tick, now);
+    let exit = loop {
+        match waiting.pop() {
+            Some(Action::Fork(order)) => {
+                forks += 1;
+                assert_eq!((order.attempt, order.from), (forks, at(0)));
+                waiting = machine.on(Input::ForkFailed { attempt: order.id(), reason: "no memory".into() }, now);
+            }
+            Some(Action::Close(end)) => {
+                assert_eq!((end.after, end.deaths), (After::Waiting, 0));
+                waiting = machine.on(Input::Closed { attempt: end.attempt }, now);
+                assert!(!waiting.iter().any(|a| matches!(a, Action::Fork(_))), "a pause comes first");
+            }
+            Some(Action::End(ended)) => break ended.exit,
+            Some(_) => {}
+            None => {
+                now += 4 * SECOND;
+                waiting = machine.on(Input::Tick, now);
+            }
+        }
+    };
+    assert_eq!((exit, forks), (Exit::Stopped, 5));
+}
