@@ -29,7 +29,9 @@ impl CliError {
 
 impl std::fmt::Display for CliError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "error: {}", self.message.trim_end())?;
+        // Errors of the config bring their own head, with a code.
+        let head = if self.message.starts_with("error") { "" } else { "error: " };
+        write!(f, "{head}{}", self.message.trim_end())?;
         match &self.hint {
             Some(hint) => write!(f, "\n  next: {hint}"),
             None => Ok(()),

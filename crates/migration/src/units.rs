@@ -81,6 +81,11 @@ pub fn show_count(count: u64) -> String {
     out
 }
 
+/// A count of things for people: `1 file`, `1,234 files`.
+pub fn show_things(count: u64, one: &str) -> String {
+    format!("{} {one}{}", show_count(count), if count == 1 { "" } else { "s" })
+}
+
 /// A duration for people: `3.2 ms`, `4.71 s`, `2 min 05 s`, `3 h 07 min`.
 pub fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -134,5 +139,7 @@ mod tests {
         assert_eq!(show_count(0), "0");
         assert_eq!(show_count(999), "999");
         assert_eq!(show_count(1_234_567), "1,234,567");
+        assert_eq!(show_things(1, "file"), "1 file");
+        assert_eq!(show_things(1_000, "file"), "1,000 files");
     }
 }

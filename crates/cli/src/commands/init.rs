@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use migration::config::{AnnotatedValues, annotated};
 use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
-use migration::units::{show_count, show_size};
+use migration::units::{show_count, show_size, show_things};
 use migration::{Exit, Plan};
 use pipeline::source::jsonl;
 use pipeline::{BlockPool, Lines};
@@ -160,10 +160,10 @@ fn text(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path) -
     use std::fmt::Write as _;
     let bytes: u64 = plan.objects.iter().map(|o| o.bytes).sum();
     let mut out = format!(
-        "{} files, {}; looked at the first {} records\n\n",
-        show_count(plan.objects.len() as u64),
+        "{}, {}; looked at the first {}\n\n",
+        show_things(plan.objects.len() as u64, "file"),
         show_size(bytes),
-        show_count(sample.records)
+        show_things(sample.records, "record")
     );
     let width = sample.fields.keys().map(|name| name.len()).max().unwrap_or(0).min(40);
     for (name, field) in &sample.fields {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use migration::units::{show_count, show_duration, show_size};
+use migration::units::{show_count, show_duration, show_size, show_things};
 use migration::{Compression, Exit, Job, Plan, Segment};
 use serde_json::{Map, Value, json};
 
@@ -33,10 +33,10 @@ pub fn plan(args: &JobArgs, ui: &Ui) -> Result<Exit, CliError> {
 
 fn text(job: &Job, plan: &Plan, frozen: bool, risks: &[String]) -> String {
     let mut out = format!(
-        "{}: {} shards over {} files, {}, about {} records, for topic {}{}\n\n",
+        "{}: {} over {}, {}, about {} records, for topic {}{}\n\n",
         job.name,
-        show_count(plan.shards.len() as u64),
-        show_count(plan.objects.len() as u64),
+        show_things(plan.shards.len() as u64, "shard"),
+        show_things(plan.objects.len() as u64, "file"),
         show_size(plan.bytes()),
         show_count(plan.records_estimate()),
         job.kafka.topic,
