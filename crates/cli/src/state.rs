@@ -77,6 +77,30 @@ pub fn plan_id(job: &Job, plan: &Plan, binding: &Binding) -> Result<u128, CliErr
     Ok(supervisor::plan_id(&bytes))
 }
 
+/// What the ids of embedded clusters begin with.
+const EMBEDDED_CLUSTER: &str = "mockCluster";
+
+/// Whether state belongs to an embedded broker, which died with its run.
+pub fn is_of_embedded(binding: &Binding) -> bool {
+    binding.cluster_id.starts_with(EMBEDDED_CLUSTER)
+}
+
+/// A job that began on real brokers must not be forgotten because this run names none.
+pub fn not_of_embedded(job: &Job, then: &Binding) -> CliError {
+    let cluster = show(&then.cluster_id);
+    CliError::new(
+        Exit::Preflight,
+        format!(
+            "the state of job {} belongs to topic {} of the real cluster {cluster}, but this run would use the embedded broker",
+            job.name, then.topic
+        ),
+    )
+    .hint(
+        "name its brokers with -b or kafka.brokers to continue, give this job another job.name, or forget the state with \
+         `shardlift run --restart`",
+    )
+}
+
 /// Whether the files are those of the plan.
 pub fn check_source(job: &Job, plan: &Plan) -> Result<(), CliError> {
     jsonl::unchanged(plan, &job.source, job.record_limit).map_err(|error| {
@@ -101,7 +125,9 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
     if now.topic != then.topic {
         return other(format!("another topic: {} then, {} now", then.topic, now.topic));
     }
-    if now.topic_id != then.topic_id {
+    // Brokers may be unable to tell the id for a while (no controller): then the offsets below have to do.
+    let known = !now.topic_id.is_empty() && !then.topic_id.is_empty();
+    if known && now.topic_id != then.topic_id {
         return other(format!("a topic {} that was deleted since and made again", now.topic));
     }
     if now.end_offsets.len() < then.end_offsets.len()
@@ -126,4 +152,79 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
 
 fn show(id: &str) -> &str {
     if id.is_empty() { "(no id)" } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        let text = "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"x\"]\n[kafka]\nbrokers = [\"a:1\"]\ntopic = \"t\"\n";
+        let context = migration::config::Context {
+            config_dir: std::path::Path::new("/"),
+            env: &|_| None,
+            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            check_properties: &|_| Vec::new(),
+        };
+        migration::config::Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")
+    }
+
+    fn found(cluster: &str, topic_id: Option<&str>, ends: &[i64]) -> Preflight {
+        let partitions = ends.iter().map(|&high| kafka::PartitionEnds { low: 0, high }).collect();
+        let (cluster_id, topic_id) = (Some(cluster.to_owned()), topic_id.map(str::to_owned));
+        Preflight { cluster_id, topic_id, partitions, max_message_bytes: 1_000_000, warnings: Vec::new() }
+    }
+
+    /// The state of a job that began with what `then` says.
+    fn begun(job: &Job, then: &Preflight) -> JobState {
+        let binding = binding(job, then);
+        let plan = Plan::default();
+        let plan_id = plan_id(job, &plan, &binding).expect("encodable");
+        JobState { name: job.name.clone(), created_ms: 0, plan_id, binding, plan, shards: Vec::new() }
+    }
+
+    #[test]
+    fn state_belongs_to_one_cluster_and_one_topic() {
+        let job = job();
+        let state = begun(&job, &found("c", Some("id"), &[5, 5]));
+        let exit = |now: &Preflight| check_binding(&job, &state, now).map_err(|error| error.exit);
+        assert_eq!(exit(&found("c", Some("id"), &[9, 5])), Ok(Vec::new()));
+        assert_eq!(exit(&found("d", Some("id"), &[9, 5])), Err(Exit::Preflight), "another cluster");
+        assert_eq!(exit(&found("c", Some("other"), &[9, 5])), Err(Exit::Preflight), "made again");
+        assert_eq!(exit(&found("c", Some("id"), &[9])), Err(Exit::Preflight), "fewer partitions");
+        assert_eq!(exit(&found("c", Some("id"), &[9, 5, 0])).map(|warnings| warnings.len()), Ok(1), "more partitions");
+    }
+
+    #[test]
+    fn a_topic_id_that_brokers_can_not_tell_now_is_no_other_topic() {
+        let job = job();
+        let (with, without) = (found("c", Some("id"), &[5]), found("c", None, &[5]));
+        assert!(check_binding(&job, &begun(&job, &with), &without).is_ok());
+        assert!(check_binding(&job, &begun(&job, &without), &with).is_ok());
+        let lower = found("c", None, &[4]);
+        assert!(check_binding(&job, &begun(&job, &with), &lower).is_err(), "the offsets still tell");
+    }
+
+    #[test]
+    fn another_mapping_is_refused_and_another_number_of_workers_is_not() {
+        let (job, now) = (job(), found("c", Some("id"), &[5]));
+        let state = begun(&job, &now);
+        let mut other = job.clone();
+        other.workers.count = std::num::NonZeroU32::new(7);
+        other.limits.rate_records = Some(1);
+        other.kafka.brokers = migration::job::Brokers::Bootstrap(vec!["b:2".into()]);
+        assert!(check_binding(&other, &state, &now).is_ok());
+        other.kafka.partitioner = Partitioner::Crc32;
+        assert_eq!(check_binding(&other, &state, &now).map_err(|error| error.exit), Err(Exit::Config));
+        let mut other = job.clone();
+        other.record.headers.push(("source".into(), "x".into()));
+        assert_eq!(check_binding(&other, &state, &now).map_err(|error| error.exit), Err(Exit::Config));
+    }
+
+    #[test]
+    fn the_state_of_a_real_cluster_is_not_an_embedded_brokers() {
+        let of = |cluster: &str| Binding { cluster_id: cluster.into(), ..Binding::default() };
+        assert!(is_of_embedded(&of("mockCluster55e8")));
+        assert!(!is_of_embedded(&of("MkU3OEVBNTcwNTJENDM2Qk")) && !is_of_embedded(&of("")));
+    }
 }

@@ -53,7 +53,9 @@ fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Jo
         clear(&dir)?;
         return Ok((dir, None));
     }
-    if job.kafka.brokers == migration::job::Brokers::Embedded {
+    let state = Store::open(&path).and_then(|store| store.load()).map_err(state::unusable);
+    let embedded = job.kafka.brokers == migration::job::Brokers::Embedded;
+    if embedded && state.as_ref().is_ok_and(|state| state::is_of_embedded(&state.binding)) {
         // The embedded broker of the earlier run is gone, and what was sent to it.
         clear(&dir)?;
         return Ok((dir, None));
@@ -63,7 +65,10 @@ fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Jo
         clear(&dir)?;
         return Ok((dir, None));
     }
-    let state = Store::open(&path).and_then(|store| store.load()).map_err(state::unusable)?;
+    let state = state?;
+    if embedded {
+        return Err(state::not_of_embedded(job, &state.binding));
+    }
     Ok((dir, Some(state)))
 }
 
