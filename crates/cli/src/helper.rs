@@ -1,23 +1,37 @@
 //! Work that needs a client or threads, done in a forked helper process: its answer travels back over a pipe.
 
 use std::io::Write;
+use std::os::fd::AsFd as _;
 
 use migration::Exit;
+use process::{HelperError, HelperOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::CliError;
+use crate::interrupt::Interrupt;
 
-/// Runs `body` in a helper process and returns its answer.
-pub fn ask<T: Serialize + DeserializeOwned>(name: &str, body: impl FnOnce() -> Result<T, CliError>) -> Result<T, CliError> {
-    let output = process::run_helper(name, |answer: &mut dyn Write| {
+/// Runs `body` in a helper process and returns its answer. A signal that `interrupt` takes kills the helper and ends with 75;
+/// without one, signals do to this process what they do by default, and the helper dies with it.
+pub fn ask<T: Serialize + DeserializeOwned>(
+    name: &str,
+    interrupt: Option<&Interrupt>,
+    body: impl FnOnce() -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let options = HelperOptions { interrupt: interrupt.map(|interrupt| interrupt.as_fd()), ..HelperOptions::named(name) };
+    let output = process::run_helper_with(&options, |answer: &mut dyn Write| {
         let encoded = postcard::to_stdvec(&body());
         match encoded.map(|bytes| answer.write_all(&bytes)) {
             Ok(Ok(())) => 0,
             Ok(Err(_)) | Err(_) => 1,
         }
     })
-    .map_err(|error| CliError::new(Exit::Internal, error))?;
+    .map_err(|error| match error {
+        HelperError::Interrupted { .. } => {
+            CliError::new(Exit::Stopped, format!("stopped by a signal: {name} was not waited for")).hint("run again to go on")
+        }
+        error => CliError::new(Exit::Internal, error),
+    })?;
     if !output.status.is_success() {
         return Err(CliError::new(Exit::Internal, format!("the helper process {name} ended badly: {}", output.status)));
     }

@@ -8,6 +8,7 @@ mod display;
 mod embedded;
 mod error;
 mod helper;
+mod interrupt;
 mod log;
 mod preflight;
 mod report;

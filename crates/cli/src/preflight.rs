@@ -7,15 +7,16 @@ use migration::{Exit, Job};
 
 use crate::error::CliError;
 use crate::helper;
+use crate::interrupt::Interrupt;
 
 /// How long a first run waits for a broker: a wrong address should not take minutes to notice.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Asks cluster and topic. A job that has begun waits for its brokers as long as its workers would, and can be run again later;
 /// a first run is refused sooner.
-pub fn preflight(job: &Job, begun: bool) -> Result<Preflight, CliError> {
+pub fn preflight(job: &Job, begun: bool, interrupt: Option<&Interrupt>) -> Result<Preflight, CliError> {
     let timeout = if begun { job.kafka.give_up_after } else { FIRST_TIMEOUT.min(job.kafka.give_up_after) };
-    helper::ask("shardlift check", || kafka::preflight(job, timeout).map_err(|problem| explain(problem, begun)))
+    helper::ask("shardlift check", interrupt, || kafka::preflight(job, timeout).map_err(|problem| explain(problem, begun)))
 }
 
 fn explain(problem: PreflightProblem, begun: bool) -> CliError {

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::CliError;
 use crate::helper;
+use crate::interrupt::Interrupt;
 use crate::ui::{ProgressStyle, Ui};
 
 /// The result of the last comparison, in the job's folder: an embedded broker's topic can't be read again.
@@ -35,10 +36,17 @@ pub struct Verified {
 }
 
 /// Compares a job's topic with its source. Both are read again; nothing that was counted while sending is used.
-pub fn verify(job: &Job, plan: &Plan, dead_letters: &Path, binding: &Binding, ui: &Ui) -> Result<Verified, CliError> {
+pub fn verify(
+    job: &Job,
+    plan: &Plan,
+    dead_letters: &Path,
+    binding: &Binding,
+    interrupt: Option<&Interrupt>,
+    ui: &Ui,
+) -> Result<Verified, CliError> {
     let started = Instant::now();
     let style = ui.progress;
-    let report = helper::ask("shardlift verif", || compare(job, plan, dead_letters, binding, style))?;
+    let report = helper::ask("shardlift verif", interrupt, || compare(job, plan, dead_letters, binding, style))?;
     Ok(Verified { report, elapsed_ms: started.elapsed().as_millis() as u64, show_values: false })
 }
 

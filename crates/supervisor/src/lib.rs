@@ -21,7 +21,7 @@ use std::io;
 use std::time::Duration;
 
 use migration::job::{Limits, WorkerRules};
-use migration::report::ShardTotals;
+use migration::report::{Binding, JobReport, ShardTotals, WorkerTotals};
 use migration::{Counts, Exit, Plan};
 
 pub use local::run_single;
@@ -63,6 +63,35 @@ pub struct RunEnd {
     pub shards: ShardTotals,
     /// How long the run took.
     pub elapsed: Duration,
+}
+
+impl RunEnd {
+    /// What can be said about the job called `job` when its state can't be read any more: this run's end and its sums.
+    pub fn report(&self, job: &str) -> JobReport {
+        JobReport {
+            name: job.to_owned(),
+            outcome: self.exit.into(),
+            exit: Some(self.exit),
+            reasons: self.reasons.clone(),
+            plan_id: 0,
+            binding: Binding::default(),
+            source_bytes: 0,
+            records_estimate: 0,
+            counts: self.counts,
+            resent: 0,
+            shards: self.shards,
+            workers: WorkerTotals::default(),
+            elapsed_us: u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX),
+            cpu_supervisor_us: 0,
+            cpu_workers_us: 0,
+            peak_worker_memory_bytes: 0,
+            work: migration::Work::default(),
+            shard_reports: Vec::new(),
+            attempts: Vec::new(),
+            runs: Vec::new(),
+            events: Vec::new(),
+        }
+    }
 }
 
 /// Why a run could not begin or go on.

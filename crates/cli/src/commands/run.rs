@@ -1,17 +1,18 @@
 //! `shardlift run`: the pass. Each step's result is the next one's input.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kafka::Preflight;
 use migration::report::JobReport;
 use migration::{Exit, Job, Plan};
 use process::RunningHelper;
 use serde_json::{Map, Value};
-use supervisor::{JobState, NewJob, StateDir, Store, load_report};
+use supervisor::{JobState, NewJob, RunEnd, StateDir, Store, load_report};
 
 use crate::args::RunArgs;
 use crate::error::CliError;
+use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 use crate::verify::Verified;
 use crate::worker::WorkerContext;
@@ -22,12 +23,13 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let started = Instant::now();
     let mut job = settings::load(&args.job)?;
     let (dir, earlier) = open_state(&job, args, ui)?;
+    let interrupt = Interrupt::new()?;
     let broker = embedded::start_if_wanted(&mut job)?;
     tracing::debug!("phase 1 of 5, preflight");
-    let found = preflight::preflight(&job, earlier.is_some())?;
+    let found = preflight::preflight(&job, earlier.is_some(), Some(&interrupt))?;
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");
-    let (plan, mut store) = open_job(&job, &dir, earlier, &found)?;
+    let (plan, mut store) = open_job(&job, &dir, earlier, &found, &interrupt)?;
     tracing::debug!(shards = plan.shards.len(), ms = started.elapsed().as_millis() as u64, "phase 3 of 5, send");
     let context = WorkerContext {
         dead_letters: StateDir::dead_letters_path(dir.path()),
@@ -36,8 +38,10 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
         plan,
     };
     let end = send::send(&context, &dir, &mut store, broker.as_ref(), args.single, ui)?;
+    let found = report_of(&store, &end, &context.job);
+    // No connection is open across the fork of a helper.
     drop(store);
-    finish(args, ui, &context, &dir, broker, end.exit)
+    finish(args, ui, &context, &dir, broker, found, &interrupt)
 }
 
 /// Takes both locks and reads what an earlier run left. A connection is never open across a fork: it is closed again here.
@@ -91,17 +95,23 @@ fn confirm(args: &RunArgs, job: &Job, ui: &Ui) -> Result<(), CliError> {
 }
 
 /// The plan and the open checkpoint: of the earlier run if it is still about the same things, else new ones.
-fn open_job(job: &Job, dir: &StateDir, earlier: Option<JobState>, found: &Preflight) -> Result<(Plan, Store), CliError> {
+fn open_job(
+    job: &Job,
+    dir: &StateDir,
+    earlier: Option<JobState>,
+    found: &Preflight,
+    interrupt: &Interrupt,
+) -> Result<(Plan, Store), CliError> {
     let path = StateDir::store_path(dir.path());
     if let Some(state) = earlier {
         for warning in state::check_binding(job, &state, found)? {
             tracing::warn!("{warning}");
         }
-        helper::ask("shardlift plan", || state::check_source(job, &state.plan))?;
+        helper::ask("shardlift plan", Some(interrupt), || state::check_source(job, &state.plan))?;
         let store = Store::open(&path).map_err(state::unusable)?;
         return Ok((state.plan, store));
     }
-    let plan = helper::ask("shardlift plan", || state::make_plan(job))?;
+    let plan = helper::ask("shardlift plan", Some(interrupt), || state::make_plan(job))?;
     let binding = state::binding(job, found);
     let plan_id = state::plan_id(job, &plan, &binding)?;
     let new = NewJob { name: &job.name, plan_id, plan: &plan, binding: &binding };
@@ -109,59 +119,120 @@ fn open_job(job: &Job, dir: &StateDir, earlier: Option<JobState>, found: &Prefli
     Ok((plan, store))
 }
 
-/// Verifies if that was asked for, and reports.
+/// The state's figures and how this run ended. What can't be read from the state any more (a full disk) is taken from the run.
+fn report_of(store: &Store, end: &RunEnd, job: &Job) -> JobReport {
+    match load_report(store, false) {
+        Ok(mut found) => {
+            found.exit = Some(end.exit);
+            found.reasons.clone_from(&end.reasons);
+            found
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            let mut found = end.report(&job.name);
+            found.exit = Some(end.exit.worse(Exit::State));
+            found.reasons.push(error.to_string());
+            found
+        }
+    }
+}
+
+/// How long an embedded broker may take to end after a second signal.
+const BROKER_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Verifies if that was asked for, and reports: whatever happens from here on, the result of the run is printed.
 fn finish(
     args: &RunArgs,
     ui: &Ui,
     context: &WorkerContext,
     dir: &StateDir,
     broker: Option<RunningHelper>,
-    exit: Exit,
+    mut found: JobReport,
+    interrupt: &Interrupt,
 ) -> Result<Exit, CliError> {
-    let path = StateDir::store_path(dir.path());
-    let load = || Store::read_only(&path).and_then(|store| load_report(&store, false)).map_err(state::unusable);
-    let mut found = load()?;
+    let mut exit = found.exit.unwrap_or(Exit::Internal);
     // What an embedded broker received can be compared only while it lives.
     let complete = found.shards.done == found.shards.total;
-    let wanted = complete && (args.verify || broker.is_some());
+    let wanted = complete && (args.verify || broker.is_some()) && may_verify(exit);
     tracing::debug!(wanted, "phase 4 of 5, verify");
-    let verified = if wanted {
-        Some(verify::verify(&context.job, &context.plan, &context.dead_letters, &found.binding, ui)?)
-    } else {
-        None
-    };
-    let exit = match &verified {
-        Some(verified) => {
-            verify::keep(dir.path(), verified);
-            exit.worse(verified.exit())
+    let mut verified = None;
+    if wanted {
+        match verify::verify(&context.job, &context.plan, &context.dead_letters, &found.binding, Some(interrupt), ui) {
+            Ok(result) => {
+                verify::keep(dir.path(), &result);
+                exit = exit.worse(result.exit());
+                verified = Some(result);
+            }
+            Err(error) => {
+                ui.complain(&error);
+                found.reasons.push(format!("not verified: {}", error.message));
+                exit = exit.worse(error.exit);
+            }
         }
-        None => exit,
-    };
+    }
     tracing::debug!("phase 5 of 5, report");
     found.exit = Some(exit);
     found.outcome = exit.into();
-    let embedded_stopped = broker.is_some() && !complete;
-    drop(broker);
+    let embedded_stopped = broker.is_some() && (!complete || exit == Exit::Stopped);
+    match broker {
+        Some(broker) if matches!(exit, Exit::Signal(_)) => drop(broker.stop(BROKER_PATIENCE)),
+        broker => drop(broker),
+    }
     log::print_through(None);
-    ui.result(|| text(&found, verified.as_ref(), embedded_stopped, args), || object(&found, verified.as_ref()));
+    ui.result(|| text(&found, verified.as_ref(), embedded_stopped), || object(&found, verified.as_ref()));
     Ok(exit)
 }
 
-fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool, args: &RunArgs) -> String {
+/// After a second signal, or when the state says nothing that can be relied on, there is nothing to compare.
+fn may_verify(exit: Exit) -> bool {
+    !matches!(exit, Exit::Signal(_) | Exit::State | Exit::Internal)
+}
+
+fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool) -> String {
     let mut out = report::text(found);
     if let Some(verified) = verified {
         out += &format!("\n{}", verified.text());
     }
     if embedded_stopped {
         out += "\nthe embedded broker is gone, and what it received: the next run starts over\n";
-    } else if found.exit == Some(Exit::Stopped) {
-        out += &format!("\nthe state is saved; to continue: shardlift run -c {}\n", args.job.config.display());
+    } else if matches!(found.exit, Some(Exit::Stopped | Exit::Signal(_))) {
+        let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+        out += &format!("\nthe state is saved; to continue: {}\n", again(words));
     }
     out
+}
+
+/// The command line that continues this run: what was typed, but for what would start over. Secrets never stand in it: the
+/// config refuses them there.
+fn again(words: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
+    let quoted = |word: String| {
+        let whole = !word.is_empty() && word.chars().all(plain);
+        if whole { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    };
+    let kept = words.filter(|word| word != "--restart" && word != "--yes").map(quoted);
+    ["shardlift".to_owned()].into_iter().chain(kept).collect::<Vec<_>>().join(" ")
 }
 
 fn object(found: &JobReport, verified: Option<&Verified>) -> Map<String, Value> {
     let mut map = report::object(found);
     map.insert("verify".into(), verified.map_or(Value::Null, |verified| Value::Object(verified.object())));
     map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::again;
+
+    fn continued(words: &[&str]) -> String {
+        again(words.iter().map(|&word| word.to_owned()))
+    }
+
+    #[test]
+    fn the_command_that_continues_is_the_one_that_was_typed() {
+        let typed =
+            ["run", "-b", "kafka-1:9092,kafka-2:9092", "--limit", "10", "--restart", "--yes", "--set", "job.name = \"it's\""];
+        assert_eq!(continued(&typed), r#"shardlift run -b kafka-1:9092,kafka-2:9092 --limit 10 --set 'job.name = "it'\''s"'"#);
+        assert_eq!(continued(&["run", "-c", "a b.toml", ""]), "shardlift run -c 'a b.toml' ''");
+    }
 }

@@ -35,12 +35,12 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     if !earlier.is_done() {
         tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
     }
-    let found = preflight::preflight(&job, false)?;
+    let found = preflight::preflight(&job, false, None)?;
     for warning in state::check_binding(&job, &earlier, &found)? {
         tracing::warn!("{warning}");
     }
     let letters = StateDir::dead_letters_path(&folder);
-    let mut verified = verify::verify(&job, &earlier.plan, &letters, &earlier.binding, ui)?;
+    let mut verified = verify::verify(&job, &earlier.plan, &letters, &earlier.binding, None, ui)?;
     verified.show_values = args.show_values;
     verify::keep(&folder, &verified);
     ui.result(|| verified.text(), || verified.object());

@@ -1,0 +1,33 @@
+//! Signals while the command itself waits for a helper process: before and after the supervisor's loop, which takes its own.
+//!
+//! From the loop on its signals stay blocked, so without this nothing but SIGKILL would end a long comparison.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use migration::Exit;
+use process::{Signal, SignalFd};
+
+use crate::error::CliError;
+
+/// Readable when the user or a batch engine wants the command to end.
+#[derive(Debug)]
+pub struct Interrupt(SignalFd);
+
+impl Interrupt {
+    /// Takes SIGINT, SIGTERM and SIGHUP from now on. What whoever started this process had it ignore (`nohup`) stays ignored.
+    pub fn new() -> Result<Self, CliError> {
+        let wanted = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+        let heeded: Vec<Signal> = wanted.into_iter().filter(|signal| !process::is_ignored(*signal).unwrap_or(false)).collect();
+        let signals = SignalFd::new(&heeded).map_err(|error| {
+            CliError::new(Exit::Internal, format!("signals can't be received through a descriptor: {error}"))
+                .hint("look at the descriptor limit (ulimit -n)")
+        })?;
+        Ok(Interrupt(signals))
+    }
+}
+
+impl AsFd for Interrupt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

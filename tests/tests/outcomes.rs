@@ -1,0 +1,120 @@
+//! How a run ends when something happens around it: signals outside of the supervisor's loop, helpers that die, limits of the
+//! machine, state that belongs to something else. Each time the exit code, the one JSON object, and nothing left behind.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use whole_program::program::{Finished, Process, Program, Running};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::waiting::wait_until;
+
+/// Enough for each of these runs on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// What a stop may take that has nothing to drain.
+const AT_ONCE: Duration = Duration::from_secs(3);
+/// Enough for a comparison that can be seen, little enough for the embedded broker.
+const RECORDS: u64 = 300_000;
+
+fn main() -> ExitCode {
+    let nothing = |name, run| Test { name, needs: Need::Nothing, run };
+    run(&[
+        nothing("a_signal_ends_the_comparison_after_a_run", a_signal_ends_the_comparison_after_a_run),
+        nothing("a_comparison_that_breaks_still_gives_the_result", a_comparison_that_breaks_still_gives_the_result),
+        nothing("a_signal_before_anything_was_sent", a_signal_before_anything_was_sent),
+        Test {
+            name: "the_embedded_broker_never_replaces_real_state",
+            needs: Need::Kafka,
+            run: the_embedded_broker_never_replaces_real_state,
+        },
+    ])
+}
+
+/// A job on the embedded broker with `extra` lines in its config.
+fn job(what: &str, extra: &str) -> Program {
+    let program = Program::new(what);
+    let lines: String = (0..RECORDS).map(|n| format!("{{\"k\":\"{}\",\"n\":{n}}}\n", n % 1000)).collect();
+    program.write("data.jsonl", lines);
+    program.write(
+        "orchestrator.toml",
+        format!(
+            "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"data.jsonl\"]\n[record]\nkey = \".k\"\n[kafka]\nbrokers = \
+             \"embedded\"\ntopic = \"t\"\n{extra}\n"
+        ),
+    );
+    program
+}
+
+/// Waits for a child of the run whose name begins with `name`.
+fn child(running: &Running, name: &str) -> Process {
+    let mut found = None;
+    wait_until(name, LIMIT, || {
+        found = running.children().into_iter().find(|process| process.name.starts_with(name));
+        found.is_some()
+    });
+    found.expect("waited for")
+}
+
+fn signal(process: &Process, signal: Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(process.pid).expect("process ids are small"));
+    nix::sys::signal::kill(pid, signal).expect("a living child of the run");
+}
+
+fn assert_result(finished: &Finished, outcome: &str, exit_code: u64) {
+    let json = finished.json();
+    assert_eq!(json["outcome"], outcome, "{json:#}");
+    assert_eq!(finished.number("/exit_code"), exit_code);
+    assert_eq!(finished.number("/records/acknowledged"), RECORDS);
+    assert!(
+        json["verify"].is_null() && json["reasons"][0].as_str().is_some_and(|text| text.contains("not verified")),
+        "{json:#}"
+    );
+}
+
+fn a_signal_ends_the_comparison_after_a_run(_: &Clusters) {
+    let program = job("compare-signal", "");
+    let running = program.start(&["run", "-o", "json"]);
+    let helper = child(&running, "shardlift verif");
+    signal(&helper, Signal::SIGSTOP);
+    let begin = Instant::now();
+    running.signal_group(Signal::SIGINT);
+    let finished = running.finish(LIMIT).expect_code(75);
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    assert_result(&finished, "stopped", 75);
+    program.assert_nothing_left();
+}
+
+fn a_comparison_that_breaks_still_gives_the_result(_: &Clusters) {
+    let program = job("compare-breaks", "");
+    let running = program.start(&["run", "-o", "json"]);
+    signal(&child(&running, "shardlift verif"), Signal::SIGKILL);
+    let finished = running.finish(LIMIT).expect_code(1);
+    assert_result(&finished, "failed", 1);
+    program.assert_nothing_left();
+}
+
+fn a_signal_before_anything_was_sent(_: &Clusters) {
+    let program = job("early-signal", "");
+    // Nobody listens there: preflight waits.
+    let running = program.start(&["run", "-o", "json", "-b", "127.0.0.1:1"]);
+    child(&running, "shardlift check");
+    running.signal(Signal::SIGTERM);
+    let begin = Instant::now();
+    let finished = running.finish(LIMIT).expect_code(75);
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    assert_eq!(finished.stdout, "", "nothing began");
+    program.assert_nothing_left();
+}
+
+fn the_embedded_broker_never_replaces_real_state(clusters: &Clusters) {
+    let kafka = clusters.one();
+    kafka.create_topic("t", 4, &[]);
+    let program = job("real-state", "");
+    program.run(&["run", "-b", kafka.bootstrap()], LIMIT).expect_code(0);
+    let finished = program.run(&["run", "-o", "json"], LIMIT).expect_code(4);
+    assert!(finished.stderr.contains("real cluster") && finished.stderr.contains("--restart"), "{}", finished.stderr);
+    let still = program.run(&["status", "-o", "json"], LIMIT).expect_code(0);
+    assert_eq!(still.number("/records/acknowledged"), RECORDS);
+    program.run(&["run", "--restart", "--yes"], LIMIT).expect_code(0);
+    program.assert_nothing_left();
+}
