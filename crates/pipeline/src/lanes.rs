@@ -81,8 +81,9 @@ pub struct Lanes {
     joined: Option<usize>,
     group_bytes: usize,
     overhead: usize,
-    /// Groups in flight.
+    /// Groups in flight, and the records in them.
     flying: usize,
+    flying_records: usize,
     /// Bytes of records that are filling, in flight or to be sent again.
     live_bytes: usize,
     /// Records that are filling or to be sent again.
@@ -103,6 +104,7 @@ impl Lanes {
             group_bytes: limits.batch_bytes / 10 * 9,
             overhead: RECORD_OVERHEAD + headers_bytes,
             flying: 0,
+            flying_records: 0,
             live_bytes: 0,
             held: 0,
             flushing: false,
@@ -123,6 +125,11 @@ impl Lanes {
     /// Whether any record is filling, in flight or to be sent again.
     pub fn busy(&self) -> bool {
         self.flying > 0 || self.held > 0
+    }
+
+    /// How many records are filling, in flight or to be sent again.
+    pub fn records(&self) -> usize {
+        self.flying_records + self.held
     }
 
     /// Offers a record that may go to any partition, where no record of the shard has a key.
@@ -243,6 +250,7 @@ impl Lanes {
         lane.flying = 0;
         lane.oldest = None;
         self.flying -= 1;
+        self.flying_records -= handed;
 
         let mut settled = Settled { acknowledged: acknowledged as u64, ..Settled::default() };
         let (mut refused_bytes, mut suspects) = (0, Vec::new());
@@ -328,6 +336,7 @@ impl Lanes {
         lane.flying = group.len();
         lane.oldest = group.oldest();
         self.flying += 1;
+        self.flying_records += group.len();
         self.held -= group.len();
         sink.hand_over(index as u32, group)
     }

@@ -37,6 +37,9 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// From when on a wait for delivery reports is worth a word in the progress line.
 const NOTEWORTHY: Duration = Duration::from_millis(500);
 
+/// What a record counts for at least of what may be in flight: the client holds about 0.4 kB for each, whatever its size.
+const LEAST_RECORD_BYTES: u64 = 128;
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -290,7 +293,7 @@ impl ShardWorker {
     /// Reads the next block, if memory has room for it.
     fn read(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
         self.lines.block = None;
-        if !self.pool.has_room() {
+        if !self.has_room() {
             if let Some(ready) = self.lanes.for_room(self.pool.alive_bytes()) {
                 self.lanes.hand_over(ready, self.sink.as_mut())?;
                 return Ok(Step::Busy);
@@ -317,6 +320,12 @@ impl ShardWorker {
         self.reader.unchanged()?;
         self.ended = Some(true);
         Ok(Step::Done)
+    }
+
+    /// Whether more records may be held. Small ones cost the client more than their bytes.
+    fn has_room(&mut self) -> bool {
+        let records = self.lanes.records() as u64;
+        records.saturating_mul(LEAST_RECORD_BYTES) <= self.settings.in_flight && self.pool.has_room()
     }
 
     fn begin_close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
@@ -430,7 +439,9 @@ impl ShardWorker {
         self.clock.switch(phase);
         let since = self.waiting.filter(|waiting| waiting.reason == reason).map_or(now, |waiting| waiting.since);
         self.waiting = Some(Waiting { reason, since, partition: None });
-        let deadline = self.chunk.deadline().filter(|_| self.closing.is_none());
+        // While reports are flushed the interval can't close the chunk: a deadline in the past would make the caller spin.
+        let flushing = self.closing.is_some() || self.record_flush.is_some();
+        let deadline = self.chunk.deadline().filter(|_| !flushing);
         Step::Wait { until: deadline.map_or(until, |deadline| deadline.min(until)), reason }
     }
 

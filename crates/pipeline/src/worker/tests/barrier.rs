@@ -186,3 +186,43 @@ fn progress_counts_what_is_not_committed_yet() {
     assert!(worker.next_event().is_none());
     assert!(progress.work.phases.total() > 0);
 }
+
+#[test]
+fn a_record_that_waits_longer_than_the_interval_is_waited_for_without_spinning() {
+    let mut rig = Rig::new(plain(10));
+    rig.settings.flush = FlushPolicy::Record;
+    *rig.behaviour.mute.borrow_mut() = true;
+    let mut worker = rig.worker(Position::default());
+    let start = Instant::now();
+    let mut waits = 0;
+    for step in 0..400 {
+        let now = start + Duration::from_millis(10 * step);
+        if let Step::Wait { until, reason } = worker.step(&Control::default(), now).unwrap() {
+            assert_eq!(reason, WaitReason::Reports);
+            assert!(until > now, "{:?} after the start", now - start);
+            waits += 1;
+        }
+    }
+    assert!(waits > 390, "{waits}");
+}
+
+#[test]
+fn tiny_records_count_for_what_the_client_spends_on_them() {
+    let mut rig = Rig::new((0..100_000).map(|n| format!("{{\"k\":{},\"n\":{n}}}", n % 5_000))).keyed();
+    rig.partitions = 500;
+    rig.settings.in_flight = 2 << 20;
+    *rig.behaviour.mute.borrow_mut() = true;
+    let mut worker = rig.worker(Position::default());
+    let start = Instant::now();
+    let mut most = 0;
+    for step in 0..5_000 {
+        worker.step(&Control::default(), start + Duration::from_micros(step)).unwrap();
+        most = most.max(worker.lanes.records());
+    }
+    let limit = (2 << 20) / 128;
+    let block = worker.pool.block_bytes() / 15;
+    assert!(most > limit && most <= limit + block, "{most} records, {limit} and a block of {block} are allowed");
+    *rig.behaviour.mute.borrow_mut() = false;
+    let attempt = rig.run_through();
+    assert!(attempt.end.unwrap().complete);
+}
