@@ -553,13 +553,20 @@ impl InFlight {
 /// What a sender has to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Served {
-    /// The report of one record.
-    Report {
+    /// So many records of a partition's group were delivered. Each was counted by a report of its own.
+    Delivered {
+        /// Their partition.
+        partition: u32,
+        /// How many.
+        records: usize,
+    },
+    /// A record was not delivered.
+    Failed {
         /// Its partition.
         partition: u32,
         /// Its index in the group.
         index: usize,
-        /// [`Code::NONE`]: delivered.
+        /// Why.
         code: Code,
     },
     /// A report that belongs to no record in flight: a second one, or one for an older group.
@@ -641,8 +648,7 @@ impl Sender {
     /// call.
     pub(crate) fn enqueue(&mut self, partition: u32, refused: &mut dyn FnMut(usize, Code)) -> bool {
         let Some(Some(flight)) = self.in_flight.get_mut(partition as usize) else { return true };
-        let timestamps = flight.group.messages().any(|m| m.timestamp.is_some());
-        if self.headers.is_empty() && !timestamps {
+        if self.headers.is_empty() && !flight.group.has_timestamps() {
             Self::enqueue_batch(&self.topic, flight, partition, &mut self.scratch, refused)
         } else {
             Self::enqueue_singly(&self.topic, flight, partition, &self.headers, refused)
@@ -658,19 +664,16 @@ impl Sender {
     ) -> bool {
         let first = flight.next;
         scratch.clear();
-        scratch.extend((first..flight.group.len()).map(|index| {
-            let message = flight.group.message(index);
-            rd::rd_kafka_message_t {
-                err: rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
-                rkt: ptr::null_mut(),
-                partition: 0,
-                payload: message.value.as_ptr().cast_mut().cast(),
-                len: message.value.len(),
-                key: message.key.map_or(ptr::null_mut(), |key| key.as_ptr().cast_mut().cast()),
-                key_len: message.key.map_or(0, <[u8]>::len),
-                offset: 0,
-                _private: opaque(partition, flight.generation, index) as *mut c_void,
-            }
+        scratch.extend(flight.group.messages_from(first).zip(first..).map(|(message, index)| rd::rd_kafka_message_t {
+            err: rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+            rkt: ptr::null_mut(),
+            partition: 0,
+            payload: message.value.as_ptr().cast_mut().cast(),
+            len: message.value.len(),
+            key: message.key.map_or(ptr::null_mut(), |key| key.as_ptr().cast_mut().cast()),
+            key_len: message.key.map_or(0, <[u8]>::len),
+            offset: 0,
+            _private: opaque(partition, flight.generation, index) as *mut c_void,
         }));
         let count = c_int::try_from(scratch.len()).expect("a group has at most 2^20 records");
         // SAFETY: the topic is alive and `scratch` holds `count` messages. Flags 0: the client copies keys, neither copies nor
@@ -678,7 +681,12 @@ impl Sender {
         // of; a shared block can't be changed (no interior mutability) or freed; and this sender gives the group up only when
         // the client has reported every record it took (`take`), or never (`drop`). After the first record that finds the
         // queue full the call takes none of the rest, so the records counted below are all that it took.
-        unsafe { rd::rd_kafka_produce_batch(topic.rkt.as_ptr(), partition as i32, 0, scratch.as_mut_ptr(), count) };
+        let taken = unsafe { rd::rd_kafka_produce_batch(topic.rkt.as_ptr(), partition as i32, 0, scratch.as_mut_ptr(), count) };
+        if taken == count {
+            flight.next = flight.group.len();
+            flight.waiting += scratch.len();
+            return true;
+        }
         for (i, message) in scratch.iter().enumerate() {
             // SAFETY: reads the field as the integer that it is in C; the array is alive.
             let code = Code(unsafe { (&raw const message.err).cast::<i32>().read() });
@@ -779,21 +787,41 @@ impl Sender {
             }
             return true;
         }
+        // Reports come in runs of one partition: a run of good ones is told once.
+        let mut run: (u32, usize) = (0, 0);
         loop {
             // SAFETY: the event is alive; each message belongs to it and is read before the event is freed. Its error is read
             // as an integer. Freeing the event never touches a value: it was handed over with flags 0.
-            let (code, private) = unsafe {
+            let next = unsafe {
                 let message = rd::rd_kafka_event_message_next(event.0.as_ptr());
-                if message.is_null() {
-                    return true;
-                }
-                (Code((&raw const (*message).err).cast::<i32>().read()), (*message)._private as usize)
+                (!message.is_null())
+                    .then(|| (Code((&raw const (*message).err).cast::<i32>().read()), (*message)._private as usize))
+            };
+            let Some((code, private)) = next else {
+                tell_run(run, visit);
+                return true;
             };
             let (partition, generation, index) = from_opaque(private);
             let flight = self.in_flight.get_mut(partition as usize).and_then(Option::as_mut);
             let known = flight.is_some_and(|f| f.report(generation, index));
-            visit(if known { Served::Report { partition, index, code } } else { Served::Stray { partition, index, code } });
+            if known && code == Code::NONE && run.0 == partition {
+                run.1 += 1;
+                continue;
+            }
+            tell_run(run, visit);
+            run = (partition, 0);
+            match (known, code) {
+                (true, Code::NONE) => run.1 = 1,
+                (true, _) => visit(Served::Failed { partition, index, code }),
+                (false, _) => visit(Served::Stray { partition, index, code }),
+            }
         }
+    }
+}
+
+fn tell_run((partition, records): (u32, usize), visit: &mut dyn FnMut(Served)) {
+    if records > 0 {
+        visit(Served::Delivered { partition, records });
     }
 }
 

@@ -167,27 +167,25 @@ impl Producer {
     fn serve(&mut self, timeout: Duration) -> bool {
         let Producer { sender, tallies, complaints, failure, topic, .. } = self;
         let mut acknowledged = false;
-        let mut touched: Option<u32> = None;
         let mut complete: Vec<u32> = Vec::new();
         let mut failed: Option<(Code, u32, usize)> = None;
         let served = sender.serve(timeout, &mut |served| match served {
-            Served::Report { partition, index, code } => {
-                let tally = &mut tallies[partition as usize];
+            Served::Delivered { partition, records } => {
+                tallies[partition as usize].acknowledged += records;
+                acknowledged = true;
+                touched(&mut complete, partition);
+            }
+            Served::Failed { partition, index, code } => {
                 match verdict(code) {
-                    Verdict::Delivered => {
-                        tally.acknowledged += 1;
-                        acknowledged = true;
+                    Verdict::Refusal => {
+                        let refusal = Refusal { index, reason: code.to_string(), local: false };
+                        tallies[partition as usize].refused.push(refusal);
                     }
-                    Verdict::Refusal => tally.refused.push(Refusal { index, reason: code.to_string(), local: false }),
-                    Verdict::Refused | Verdict::Unreachable | Verdict::Retry => {
+                    Verdict::Delivered | Verdict::Refused | Verdict::Unreachable | Verdict::Retry => {
                         failed.get_or_insert((code, partition, index));
                     }
                 }
-                // Reports come by partition: remember each once.
-                if touched != Some(partition) {
-                    touched = Some(partition);
-                    complete.push(partition);
-                }
+                touched(&mut complete, partition);
             }
             Served::Stray { partition, index, code } => {
                 let what = format!(
@@ -255,6 +253,13 @@ impl Producer {
 
     fn fail_if_failed(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Remembers a partition whose group may be complete now. Reports come by partition: each is remembered once.
+fn touched(complete: &mut Vec<u32>, partition: u32) {
+    if complete.last() != Some(&partition) {
+        complete.push(partition);
     }
 }
 

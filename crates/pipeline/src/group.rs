@@ -74,6 +74,7 @@ pub struct Group {
     side: Vec<u8>,
     entries: Vec<Entry>,
     bytes: usize,
+    timestamps: bool,
 }
 
 impl Group {
@@ -92,6 +93,7 @@ impl Group {
             }
         };
         self.bytes += len as usize + key_len as usize;
+        self.timestamps |= timestamp.is_some();
         self.entries.push(Entry {
             block: self.blocks.len() as u32 - 1,
             start,
@@ -126,7 +128,32 @@ impl Group {
     /// The message at `index`.
     pub fn message(&self, index: usize) -> Message<'_> {
         let e = &self.entries[index];
-        let block = &self.blocks[e.block as usize].bytes;
+        self.resolve(e, &self.blocks[e.block as usize].bytes)
+    }
+
+    /// All messages in order.
+    pub fn messages(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
+        self.messages_from(0)
+    }
+
+    /// The messages from `first` on, in order. Neighbours mostly share a block, which is looked up once for them.
+    pub fn messages_from(&self, first: usize) -> impl ExactSizeIterator<Item = Message<'_>> {
+        let mut current = u32::MAX;
+        let mut block: &[u8] = &[];
+        self.entries[first..].iter().map(move |e| {
+            if e.block != current {
+                (current, block) = (e.block, &self.blocks[e.block as usize].bytes);
+            }
+            self.resolve(e, block)
+        })
+    }
+
+    /// Whether any message has a timestamp.
+    pub fn has_timestamps(&self) -> bool {
+        self.timestamps
+    }
+
+    fn resolve<'a>(&'a self, e: &Entry, block: &'a [u8]) -> Message<'a> {
         Message {
             key: match e.key {
                 KeyIn::Null => None,
@@ -136,11 +163,6 @@ impl Group {
             value: range(block, e.start, e.len),
             timestamp: (e.timestamp != NO_TIMESTAMP).then_some(e.timestamp),
         }
-    }
-
-    /// All messages in order.
-    pub fn messages(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
-        (0..self.len()).map(|i| self.message(i))
     }
 
     /// Where the record at `index` stands in its shard.
@@ -180,6 +202,7 @@ impl Group {
         self.side.clear();
         self.entries.clear();
         self.bytes = 0;
+        self.timestamps = false;
     }
 }
 
