@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 pub mod dataset;
+pub mod faults;
 pub mod kafka;
 pub mod multiset;
 pub mod murmur2;
 pub mod program;
 pub mod random;
+pub mod scene;
 pub mod suite;
 pub mod temporary;
 pub mod terminal;

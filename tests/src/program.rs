@@ -96,6 +96,15 @@ impl Program {
         command
     }
 
+    /// A shell in the same place that finds `shardlift` on its path and runs one line of a user's.
+    pub fn shell(&self, line: &str) -> Command {
+        let mut folders = vec![binary().parent().expect("a program is in a folder").to_path_buf()];
+        folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let mut command = self.other_command("sh");
+        command.args(["-c", line]).env("PATH", std::env::join_paths(folders).expect("folders without a colon"));
+        command
+    }
+
     /// Another program in the same place, such as a shell that starts shardlift.
     pub fn other_command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);

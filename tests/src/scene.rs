@@ -1,0 +1,204 @@
+//! One job on real Kafka under test: a place to run in, a dataset, a topic, and the judge who compares the two.
+//!
+//! Responsible for: what every whole-program test needs. Not for: what a single test wants to show.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::dataset::Orders;
+use crate::kafka::Kafka;
+use crate::multiset::{Difference, Multiset};
+use crate::program::{Finished, Program, Running};
+use crate::topic::{self, Isolation};
+
+/// Partitions of a test's topic, unless said.
+pub const PARTITIONS: u32 = 8;
+
+/// The longest a run without limits may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One job under test.
+pub struct Scene<'a> {
+    /// The cluster.
+    pub kafka: &'a Kafka,
+    /// Where the job runs.
+    pub program: Program,
+    /// Its topic; also the job's name.
+    pub topic: String,
+}
+
+/// What `verify` said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// In the source, not in the topic.
+    pub missing: u64,
+    /// Surplus copies.
+    pub duplicates: u64,
+    /// One missing and one unexpected of the same key and partition.
+    pub altered: u64,
+    /// In the topic, not in the source.
+    pub unexpected: u64,
+}
+
+impl Verdict {
+    /// No difference.
+    pub const SAME: Verdict = Verdict { missing: 0, duplicates: 0, altered: 0, unexpected: 0 };
+}
+
+impl<'a> Scene<'a> {
+    /// A scene with a new topic of eight partitions.
+    pub fn new(kafka: &'a Kafka, topic: &str) -> Self {
+        Self::with_topic(kafka, topic, PARTITIONS, &[])
+    }
+
+    /// A scene with a new topic of so many partitions and `key=value` configs. The topic goes with its cluster.
+    pub fn with_topic(kafka: &'a Kafka, topic: &str, partitions: u32, configs: &[&str]) -> Self {
+        kafka.create_topic(topic, partitions, configs);
+        let program = Program::new(topic);
+        std::fs::create_dir(program.join("data")).expect("a folder can be made in a new folder");
+        Scene { kafka, program, topic: topic.to_owned() }
+    }
+
+    /// Writes the config: what every job needs, and these keys (dotted paths with their TOML values).
+    pub fn configure(&self, keys: &[(&str, &str)]) {
+        self.program.write("orchestrator.toml", config(&self.topic, self.kafka.bootstrap(), keys));
+    }
+
+    /// Writes `lines` orders to `data/orders.jsonl` and returns what they are.
+    pub fn orders(&self, seed: u64, lines: u64) -> Multiset {
+        let path = self.program.join("data/orders.jsonl");
+        let file = File::create(&path).unwrap_or_else(|error| panic!("can't create {}: {error}", path.display()));
+        write_orders(BufWriter::with_capacity(1 << 20, file), seed, lines)
+    }
+
+    /// The same as one gzip file, `data/orders.jsonl.gz`.
+    pub fn orders_gzip(&self, seed: u64, lines: u64) -> Multiset {
+        let path = self.program.join("data/orders.jsonl.gz");
+        let file = File::create(&path).unwrap_or_else(|error| panic!("can't create {}: {error}", path.display()));
+        let mut gzip = Command::new("gzip").arg("-1").stdin(Stdio::piped()).stdout(file).spawn().expect("gzip can be started");
+        let source = write_orders(BufWriter::new(gzip.stdin.take().expect("stdin is a pipe")), seed, lines);
+        assert!(gzip.wait().expect("gzip can be waited for").success(), "gzip failed");
+        source
+    }
+
+    /// `shardlift run -o json` with these words, to its end.
+    pub fn run(&self, words: &[&str]) -> Finished {
+        self.start(words).finish(PATIENCE)
+    }
+
+    /// Starts `shardlift run -o json` with these words.
+    pub fn start(&self, words: &[&str]) -> Running {
+        self.program.start(&[&["run", "-o", "json"], words].concat())
+    }
+
+    /// `shardlift status -o json`; `None` while there is no state yet.
+    pub fn status(&self) -> Option<Value> {
+        let status = self.program.run(&["status", "-o", "json"], PATIENCE);
+        serde_json::from_str(&status.stdout).ok()
+    }
+
+    /// How the topic differs from `source`, by the independent reader, and how many records it has.
+    pub fn judge(&self, source: &Multiset) -> (Difference, u64) {
+        let values = topic::values(self.kafka.bootstrap(), &self.topic, Isolation::Uncommitted);
+        (source.difference(&values), values.len())
+    }
+
+    /// The judge's difference, after a check that `verify` reports exactly the same and exits accordingly.
+    pub fn judge_and_verify(&self, source: &Multiset) -> Difference {
+        let (difference, records) = self.judge(source);
+        let (verdict, verified) = self.verify();
+        assert_eq!(verified.number("/source_records"), source.len(), "verify counts the source");
+        assert_eq!(verified.number("/topic_records"), records, "verify counts the topic");
+        // The judge knows no keys: what verify calls altered is to the judge one missing and one unexpected value.
+        let seen = Difference {
+            missing: verdict.missing + verdict.altered,
+            duplicates: verdict.duplicates,
+            unexpected: verdict.unexpected + verdict.altered,
+        };
+        assert_eq!(seen, difference, "verify (left) and the independent reader (right)");
+        difference
+    }
+
+    /// Runs `verify` and checks that its exit code fits what it says.
+    pub fn verify(&self) -> (Verdict, Finished) {
+        let finished = self.program.run(&["verify", "-o", "json"], PATIENCE);
+        let number = |name: &str| finished.number(&format!("/{name}"));
+        let verdict = Verdict {
+            missing: number("missing"),
+            duplicates: number("duplicates"),
+            altered: number("altered"),
+            unexpected: number("unexpected"),
+        };
+        let expected = if verdict == Verdict::SAME { 0 } else { 6 };
+        (verdict, finished.expect_code(expected))
+    }
+
+    /// All dead letters of the job, as the files have them.
+    pub fn dead_letters(&self) -> Vec<Value> {
+        dead_letters(&self.program.join(format!(".shardlift/{}/dead-letters", self.topic)))
+    }
+
+    /// How many lines each shard of the plan has; for plain files without blank lines.
+    pub fn records_of_shards(&self) -> Vec<u64> {
+        let plan = self.program.run(&["plan", "-o", "json"], PATIENCE).expect_code(0).json();
+        let file = std::fs::read(self.program.join("data/orders.jsonl")).expect("the dataset can be read");
+        let shards = plan["shards"].as_array().expect("a plan has shards");
+        let lines = |segment: &Value| {
+            let place = |name: &str| segment[name].as_u64().unwrap_or_else(|| panic!("no {name} in {segment}")) as usize;
+            file[place("start")..place("end")].iter().filter(|byte| **byte == b'\n').count() as u64
+        };
+        let all = shards.iter().map(|shard| shard["segments"].as_array().expect("a list").iter().map(lines).sum::<u64>());
+        all.collect()
+    }
+}
+
+/// A config for a job of this name and topic, with more keys as dotted paths.
+pub fn config(name: &str, bootstrap: &str, keys: &[(&str, &str)]) -> String {
+    let brokers: Vec<String> = bootstrap.split(',').map(|broker| format!("\"{broker}\"")).collect();
+    let mut text = format!("job.name = \"{name}\"\nkafka.topic = \"{name}\"\nkafka.brokers = [{}]\n", brokers.join(", "));
+    if !keys.iter().any(|(path, _)| *path == "source.jsonl.paths") {
+        text += "source.jsonl.paths = [\"data/*.jsonl*\"]\n";
+    }
+    for (path, value) in keys {
+        text += &format!("{path} = {value}\n");
+    }
+    text
+}
+
+/// The dead letters in a folder, ordered by file and line.
+pub fn dead_letters(folder: &std::path::Path) -> Vec<Value> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    files.sort();
+    let mut letters = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("dead letters are text");
+        letters.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a dead letter is JSON")));
+    }
+    letters
+}
+
+/// Panics unless the report balances: `read = acknowledged + filtered + dead letters`, and it says so.
+pub fn assert_balances(report: &Value) {
+    let count = |name: &str| report["records"][name].as_u64().unwrap_or_else(|| panic!("no records.{name} in {report:#}"));
+    assert_eq!(count("read"), count("acknowledged") + count("filtered") + count("dead_lettered"), "{report:#}");
+    assert_eq!(report["balances"], true, "{report:#}");
+}
+
+fn write_orders(mut out: impl Write, seed: u64, lines: u64) -> Multiset {
+    let mut orders = Orders::new(seed, lines, 0);
+    let (mut line, mut source) = (Vec::new(), Multiset::new());
+    for _ in 0..lines {
+        line.clear();
+        orders.next_line(&mut line);
+        source.add(&line[..line.len() - 1]);
+        out.write_all(&line).expect("the dataset can be written");
+    }
+    out.flush().expect("the dataset can be written");
+    source
+}

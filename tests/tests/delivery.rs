@@ -1,0 +1,170 @@
+//! Everything arrives, once, where it belongs, in order (rows 1 and 8): a million lines without a key and with one; a topic with
+//! a small batch limit.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use serde_json::Value;
+use whole_program::multiset::{Difference, Multiset};
+use whole_program::murmur2::partition_of;
+use whole_program::program::Finished;
+use whole_program::scene::{PARTITIONS, Scene, assert_balances};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::topic::{self, Isolation};
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "a_million_lines_without_a_key", needs: Need::Kafka, run: a_million_lines_without_a_key },
+        Test { name: "a_million_lines_with_a_key", needs: Need::Kafka, run: a_million_lines_with_a_key },
+        Test { name: "a_small_batch_limit_refuses_nothing", needs: Need::Kafka, run: a_small_batch_limit_refuses_nothing },
+        Test { name: "one_line_too_large_ends_with_5", needs: Need::Kafka, run: one_line_too_large_ends_with_5 },
+        Test { name: "one_line_too_large_may_be_allowed", needs: Need::Kafka, run: one_line_too_large_may_be_allowed },
+    ])
+}
+
+const MILLION: u64 = 1_000_000;
+const WORKERS: (&str, &str) = ("workers.count", "4");
+const SHARDS: (&str, &str) = ("shards.target_size", "\"4MiB\"");
+
+fn a_million_lines_without_a_key(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "million");
+    scene.configure(&[WORKERS, SHARDS]);
+    let source = scene.orders(1, MILLION);
+    assert_report(&scene.run(&[]).expect_code(0));
+    assert_order(&scene, false);
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+fn a_million_lines_with_a_key(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "million-keyed");
+    scene.configure(&[WORKERS, SHARDS, ("record.key", "\".customer_id\"")]);
+    let source = scene.orders(2, MILLION);
+    assert_report(&scene.run(&["--verify"]).expect_code(0));
+    assert_order(&scene, true);
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+fn assert_report(finished: &Finished) {
+    let report = finished.json();
+    assert_eq!(report["outcome"], "done");
+    assert_eq!(report["exit_code"], 0);
+    assert_eq!(report["records"]["read"], MILLION);
+    assert_eq!(report["records"]["acknowledged"], MILLION);
+    assert_eq!(report["records"]["resent"], 0);
+    assert_balances(&report);
+    assert_eq!(report["shards"]["done"], report["shards"]["total"]);
+    let partitions = report["partitions"].as_array().expect("a list");
+    assert_eq!(partitions.len() as u64, u64::from(PARTITIONS));
+    assert_eq!(partitions.iter().filter_map(Value::as_u64).sum::<u64>(), MILLION);
+    assert_times(&report);
+}
+
+/// The phases of the workers' threads add up to their wall time, and what has no name is at most 5 % of it.
+fn assert_times(report: &Value) {
+    let phases: f64 = report["phases_ms"].as_object().expect("an object").values().filter_map(Value::as_f64).sum();
+    let wall: f64 =
+        report["attempts"].as_array().expect("a list").iter().filter_map(|attempt| attempt["elapsed_ms"].as_f64()).sum();
+    assert!((phases / wall - 1.0).abs() < 0.1, "phases sum up to {phases} ms, attempts to {wall} ms: {report:#}");
+    let other = report["phases_ms"]["other"].as_f64().expect("a number");
+    assert!(other <= 0.05 * wall, "{other} ms of {wall} ms are `other`: {report:#}");
+    assert!(report["cpu_ms"]["workers"].as_f64().is_some_and(|ms| ms > 0.0), "{report:#}");
+    assert!(report["workers"]["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{report:#}");
+}
+
+/// Within a shard and a partition records stand in source order; with a key, each on the partition that Java gives it.
+fn assert_order(scene: &Scene, keyed: bool) {
+    let text = std::fs::read(scene.program.join("data/orders.jsonl")).expect("the dataset can be read");
+    let lines: HashMap<&[u8], u32> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(0u32..).collect();
+    let mut shard_of = Vec::new();
+    for (shard, records) in scene.records_of_shards().into_iter().enumerate() {
+        shard_of.resize(shard_of.len() + records as usize, shard);
+    }
+    assert_eq!(shard_of.len(), lines.len(), "the plan's shards are the dataset");
+    let mut last: HashMap<(usize, u32), u32> = HashMap::new();
+    topic::read(scene.kafka.bootstrap(), &scene.topic, Isolation::Uncommitted, |record| {
+        let value = record.value.expect("no value is null");
+        let line = lines[value.as_slice()];
+        let before = last.insert((shard_of[line as usize], record.partition), line);
+        assert!(before < Some(line), "line {line} stands after line {before:?} in partition {}", record.partition);
+        if keyed {
+            let key = record.key.expect("every record has a key");
+            assert_eq!(key, customer_of(&value), "the key is the field's value");
+            assert_eq!(record.partition, partition_of(&key, PARTITIONS), "{}", String::from_utf8_lossy(&key));
+        } else {
+            assert_eq!(record.key, None);
+        }
+    });
+}
+
+fn customer_of(line: &[u8]) -> &[u8] {
+    const FIELD: &[u8] = b"\"customer_id\":\"";
+    let start = line.windows(FIELD.len()).position(|window| window == FIELD).expect("every order has a customer") + FIELD.len();
+    let length = line[start..].iter().position(|byte| *byte == b'"').expect("a string ends");
+    &line[start..start + length]
+}
+
+/// 20,000 lines of 128 bytes for a topic that takes batches of 100,000 bytes; the middle one may be replaced.
+fn small_batches<'a>(clusters: &'a Clusters, topic: &str, middle: Option<&str>) -> (Scene<'a>, Multiset) {
+    let scene = Scene::with_topic(clusters.one(), topic, PARTITIONS, &["max.message.bytes=100000"]);
+    let mut text = String::new();
+    let mut source = Multiset::new();
+    for number in 0..20_000 {
+        let short = format!("{{\"n\":{number:0>121}}}");
+        let line = middle.filter(|_| number == 10_000).unwrap_or(&short);
+        source.add(line.as_bytes());
+        text += line;
+        text.push('\n');
+    }
+    scene.program.write("data/orders.jsonl", text);
+    (scene, source)
+}
+
+fn large() -> String {
+    format!("{{\"n\":10000,\"text\":\"{}\"}}", "x".repeat(200_000))
+}
+
+fn a_small_batch_limit_refuses_nothing(clusters: &Clusters) {
+    let (scene, source) = small_batches(clusters, "small-batches", None);
+    scene.configure(&[WORKERS]);
+    let report = scene.run(&[]).expect_code(0).json();
+    assert_eq!(report["records"]["acknowledged"], 20_000);
+    assert_balances(&report);
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+fn one_line_too_large_ends_with_5(clusters: &Clusters) {
+    let (scene, _) = small_batches(clusters, "too-large", Some(&large()));
+    scene.configure(&[WORKERS]);
+    let report = scene.run(&[]).expect_code(5).json();
+    assert_eq!(report["outcome"], "failed");
+    assert_eq!(report["exit_code"], 5);
+    assert_balances(&report);
+    // Running again above the limit ends at once.
+    let again = scene.run(&[]).expect_code(5);
+    assert_eq!(again.json()["workers"]["forked"], report["workers"]["forked"], "no worker is started any more");
+    scene.program.assert_nothing_left();
+}
+
+fn one_line_too_large_may_be_allowed(clusters: &Clusters) {
+    let (scene, source) = small_batches(clusters, "too-large-allowed", Some(&large()));
+    scene.configure(&[WORKERS, ("limits.max_bad_records", "1000")]);
+    let report = scene.run(&[]).expect_code(0).json();
+    assert_eq!(report["outcome"], "done");
+    assert_eq!(report["records"]["acknowledged"], 19_999);
+    assert_eq!(report["records"]["dead_lettered"], 1);
+    assert_balances(&report);
+    let letters = scene.dead_letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["record"], large());
+    assert_eq!(letters[0]["start"], 10_000 * 129);
+    assert_eq!(letters[0]["bytes"], large().len());
+    // verify takes the dead letter for what it is; the independent reader misses one value.
+    let (difference, records) = scene.judge(&source);
+    assert_eq!((difference, records), (Difference { missing: 1, ..Difference::default() }, 19_999));
+    let (_, verified) = scene.verify();
+    verified.expect_code(0);
+    scene.program.assert_nothing_left();
+}

@@ -1,0 +1,263 @@
+//! How commands end that can't do what they were asked: the exit code, and a message that says what to do next. What is secret is
+//! in none of them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use whole_program::multiset::Difference;
+use whole_program::program::{Finished, Program};
+use whole_program::scene::{PATIENCE, Scene, config};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::waiting::wait_until;
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "a_wrong_command_line_exits_with_2", needs: Need::Nothing, run: a_wrong_command_line_exits_with_2 },
+        Test { name: "a_wrong_config_exits_with_3", needs: Need::Nothing, run: a_wrong_config_exits_with_3 },
+        Test {
+            name: "a_source_that_is_not_there_exits_with_7",
+            needs: Need::Nothing,
+            run: a_source_that_is_not_there_exits_with_7,
+        },
+        Test {
+            name: "an_unusable_state_directory_exits_with_74",
+            needs: Need::Nothing,
+            run: an_unusable_state_directory_exits_with_74,
+        },
+        Test { name: "no_broker_is_a_blocker", needs: Need::Nothing, run: no_broker_is_a_blocker },
+        Test { name: "no_topic_exits_with_4_and_the_command", needs: Need::Kafka, run: no_topic_exits_with_4_and_the_command },
+        Test { name: "a_changed_source_exits_with_7", needs: Need::Kafka, run: a_changed_source_exits_with_7 },
+        Test { name: "a_second_supervisor_exits_with_75", needs: Need::Kafka, run: a_second_supervisor_exits_with_75 },
+        Test { name: "a_recreated_topic_exits_with_4", needs: Need::Kafka, run: a_recreated_topic_exits_with_4 },
+        Test { name: "another_mapping_is_refused", needs: Need::Kafka, run: another_mapping_is_refused },
+        Test { name: "a_damaged_checkpoint_exits_with_74", needs: Need::Kafka, run: a_damaged_checkpoint_exits_with_74 },
+        Test { name: "a_secret_is_shown_nowhere", needs: Need::Kafka, run: a_secret_is_shown_nowhere },
+    ])
+}
+
+/// A folder with a small dataset and a config with more keys, for the embedded broker.
+fn folder(what: &str, keys: &[(&str, &str)]) -> Program {
+    let program = Program::new(what);
+    program.write("data/1.jsonl", "{\"k\":\"a\"}\n{\"k\":\"b\"}\n");
+    let text = config("tried", "", keys).replace("kafka.brokers = [\"\"]", "kafka.brokers = \"embedded\"");
+    program.write("orchestrator.toml", text);
+    program
+}
+
+/// Runs a command that must end with `code`, print no result, and say all of `words`.
+fn refused(program: &Program, words: &[&str], code: i32, said: &[&str]) -> Finished {
+    let finished = program.run(words, PATIENCE);
+    assert_eq!(finished.code, code, "{words:?}: {finished:?}");
+    assert_eq!(finished.stdout, "", "{words:?} has no result");
+    for part in said {
+        assert!(finished.stderr.contains(part), "{words:?} does not say {part:?}:\n{}", finished.stderr);
+    }
+    program.assert_nothing_left();
+    finished
+}
+
+fn a_wrong_command_line_exits_with_2(_: &Clusters) {
+    let program = folder("usage", &[]);
+    refused(&program, &["run", "--unknown"], 2, &["--unknown"]);
+    refused(&program, &["run", "--single", "-w", "2"], 2, &["--single"]);
+    refused(&program, &["run", "-X", "compression.type"], 2, &["NAME=VALUE"]);
+    refused(&program, &["run", "-X", "sasl.password=hunter2"], 2, &["sasl.password", "env ="]);
+    refused(&program, &["run", "--limit", "0"], 2, &["--limit"]);
+    refused(&program, &["run", "--yes"], 2, &["--restart"]);
+    assert!(!program.join(".shardlift").exists(), "nothing was begun");
+}
+
+fn a_wrong_config_exits_with_3(_: &Clusters) {
+    let none = Program::new("no-config");
+    refused(&none, &["run"], 3, &["orchestrator.toml", "shardlift init"]);
+    let cases: [(&str, &str, &[&str]); 7] = [
+        ("limits.rate_record", "5", &["orchestrator.toml:5:", "^", "rate_records"]),
+        ("workers.count", "\"many\"", &["orchestrator.toml:5:", "^"]),
+        ("workers.count", "0", &["orchestrator.toml:5:"]),
+        ("workers.flush", "\"window\"", &["orchestrator.toml:5:", "window"]),
+        ("kafka.properties.\"compresion.type\"", "\"lz4\"", &["orchestrator.toml:5:", "compression.type"]),
+        ("kafka.properties.\"linger.ms\"", "\"5\"", &["orchestrator.toml:5:", "linger.ms"]),
+        ("kafka.properties.\"sasl.password\"", "{ env = \"NOT_SET_ANYWHERE\" }", &["NOT_SET_ANYWHERE"]),
+    ];
+    for (key, value, said) in cases {
+        let program = folder("config", &[(key, value)]);
+        refused(&program, &["run"], 3, said);
+        refused(&program, &["plan"], 3, said);
+    }
+    let program = folder("set", &[]);
+    refused(&program, &["run", "--set", "workers.cuont=2"], 3, &["--set", "count"]);
+}
+
+fn a_source_that_is_not_there_exits_with_7(_: &Clusters) {
+    let program = folder("no-source", &[("source.jsonl.paths", "[\"nowhere/*.jsonl\"]")]);
+    refused(&program, &["plan"], 7, &["nowhere"]);
+    refused(&program, &["run"], 7, &["nowhere"]);
+}
+
+fn an_unusable_state_directory_exits_with_74(_: &Clusters) {
+    let program = folder("state", &[("job.state_dir", "\"data/1.jsonl\"")]);
+    refused(&program, &["run"], 74, &["data/1.jsonl"]);
+    // Root may write everywhere, but nobody in /proc.
+    let program = folder("proc", &[("job.state_dir", "\"/proc/shardlift\"")]);
+    refused(&program, &["run"], 74, &["/proc/shardlift"]);
+}
+
+fn no_broker_is_a_blocker(_: &Clusters) {
+    let program = folder("no-broker", &[]);
+    // Port 9 of the loopback: nobody listens.
+    let finished = program.run(&["run", "-b", "127.0.0.1:9"], PATIENCE);
+    assert!([4, 75].contains(&finished.code), "{finished:?}");
+    assert!(finished.stderr.contains("127.0.0.1:9"), "{}", finished.stderr);
+    program.assert_nothing_left();
+}
+
+fn no_topic_exits_with_4_and_the_command(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let program = Program::new("no-topic");
+    program.write("data/1.jsonl", "{\"k\":\"a\"}\n");
+    program.write("orchestrator.toml", config("never-made", kafka.bootstrap(), &[]));
+    let finished = refused(&program, &["run"], 4, &["never-made", "--create", "--topic never-made"]);
+    assert!(finished.stderr.contains("kafka-topics"), "{}", finished.stderr);
+    let topics = kafka.call(&["topic", "list"]);
+    assert!(!topics.lines().any(|topic| topic == "never-made"), "run created the topic");
+}
+
+/// A job that was stopped in its middle.
+fn stopped<'a>(clusters: &'a Clusters, topic: &str) -> Scene<'a> {
+    let scene = Scene::new(clusters.one(), topic);
+    scene.configure(&[("record.key", "\".customer_id\""), ("workers.count", "2"), ("limits.rate_records", "10_000")]);
+    scene.orders(60, 60_000);
+    let running = scene.start(&[]);
+    wait_until("records were sent", PATIENCE, || {
+        scene.status().is_some_and(|status| status["records"]["acknowledged"].as_u64() > Some(0))
+    });
+    running.signal(Signal::SIGTERM);
+    running.finish(PATIENCE).expect_code(75);
+    scene
+}
+
+fn a_changed_source_exits_with_7(clusters: &Clusters) {
+    let scene = stopped(clusters, "changed-source");
+    let path = scene.program.join("data/orders.jsonl");
+    let good = std::fs::read(&path).expect("the dataset can be read");
+    let times = std::fs::metadata(&path).and_then(|data| data.modified()).expect("a file has a time");
+    let set_time = || std::fs::File::options().write(true).open(&path).and_then(|file| file.set_modified(times)).expect("ours");
+    // Longer, shorter, another byte, another file beside it.
+    for change in [[good.clone(), b"{}\n".to_vec()].concat(), good[..good.len() - 200].to_vec(), flipped(&good)] {
+        std::fs::write(&path, change).expect("the dataset can be written");
+        set_time();
+        refused(&scene.program, &["run"], 7, &["orders.jsonl", "--restart"]);
+    }
+    std::fs::write(&path, &good).expect("the dataset can be written");
+    set_time();
+    let other = scene.program.write("data/another.jsonl", "{}\n");
+    refused(&scene.program, &["run"], 7, &["another.jsonl"]);
+    std::fs::remove_file(other).expect("ours");
+    // As it was: it goes on.
+    scene.run(&["--set", "limits.rate_records=\"none\""]).expect_code(0);
+    let source = whole_program::multiset::Multiset::of_lines(&[path]);
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[20] ^= 1;
+    bytes
+}
+
+fn a_second_supervisor_exits_with_75(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "second-supervisor");
+    scene.configure(&[("limits.rate_records", "5_000"), ("workers.count", "2")]);
+    scene.orders(61, 20_000);
+    let first = scene.start(&[]);
+    wait_until("the first is at work", PATIENCE, || scene.status().is_some());
+    let second = scene.program.run(&["run"], PATIENCE);
+    assert_eq!(second.code, 75, "{second:?}");
+    assert!(second.elapsed <= Duration::from_secs(1), "{:?}", second.elapsed);
+    assert!(second.stderr.contains(&first.pid().to_string()), "it names the process that holds the job: {}", second.stderr);
+    first.finish(PATIENCE).expect_code(0);
+    scene.program.assert_nothing_left();
+}
+
+fn a_recreated_topic_exits_with_4(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let scene = stopped(clusters, "recreated");
+    kafka.delete_topic("recreated");
+    wait_until("the topic is gone", PATIENCE, || !kafka.call(&["topic", "list"]).lines().any(|topic| topic == "recreated"));
+    kafka.create_topic("recreated", 8, &[]);
+    refused(&scene.program, &["run"], 4, &["--restart", "recreated"]);
+    // Without a terminal --restart needs --yes.
+    refused(&scene.program, &["run", "--restart"], 2, &["--yes"]);
+    let report = scene.run(&["--restart", "--yes", "--verify", "--set", "limits.rate_records=\"none\""]).expect_code(0).json();
+    assert_eq!(report["records"]["acknowledged"], 60_000);
+    scene.program.assert_nothing_left();
+}
+
+/// Half of a topic must not follow other rules than the other half; workers, rates and limits may change.
+fn another_mapping_is_refused(clusters: &Clusters) {
+    let scene = stopped(clusters, "other-mapping");
+    refused(&scene.program, &["run", "--set", "record.key=.order_id"], 3, &["--restart"]);
+    refused(&scene.program, &["run", "--set", "kafka.partitioner=crc32"], 3, &["--restart"]);
+    scene
+        .run(&["-w", "1", "--set", "limits.rate_records=\"none\"", "--set", "shards.target_size=64KiB", "--verify"])
+        .expect_code(0);
+    scene.program.assert_nothing_left();
+}
+
+fn a_damaged_checkpoint_exits_with_74(clusters: &Clusters) {
+    let scene = stopped(clusters, "damaged");
+    let state = scene.program.join(".shardlift/damaged/state.sqlite");
+    let good = std::fs::read(&state).expect("the checkpoint can be read");
+    for name in ["state.sqlite-wal", "state.sqlite-shm"] {
+        let _ = std::fs::remove_file(state.with_file_name(name)); // there is none after a clean end
+    }
+    for bad in [b"this is no database".repeat(500), good[..good.len() / 2].to_vec()] {
+        std::fs::write(&state, bad).expect("the checkpoint can be written");
+        refused(&scene.program, &["run"], 74, &["state.sqlite"]);
+        refused(&scene.program, &["status"], 74, &["state.sqlite"]);
+    }
+    std::fs::write(&state, good).expect("the checkpoint can be written");
+    scene.run(&["--set", "limits.rate_records=\"none\"", "--verify"]).expect_code(0);
+    scene.program.assert_nothing_left();
+}
+
+/// Neither on stderr with everything switched on, nor on stdout, in the state, or in any process's arguments.
+fn a_secret_is_shown_nowhere(clusters: &Clusters) {
+    const SECRET: &str = "correct-horse-battery-staple";
+    let scene = Scene::new(clusters.one(), "secret");
+    scene.configure(&[
+        ("limits.rate_records", "10_000"),
+        ("kafka.properties.\"sasl.username\"", "\"somebody\""),
+        ("kafka.properties.\"sasl.password\"", "{ env = \"KAFKA_PASSWORD\" }"),
+        ("kafka.properties.\"ssl.key.password\"", "{ file = \"password\" }"),
+    ]);
+    scene.program.write("password", format!("{SECRET}\n"));
+    scene.orders(62, 20_000);
+    let mut command = scene.program.command(&["run", "-vv", "-o", "json", "--verify", "-X", "debug=conf"]);
+    command.env("KAFKA_PASSWORD", SECRET);
+    let running = scene.program.spawn(command);
+    wait_until("workers run", PATIENCE, || running.children().len() >= 2);
+    for process in running.processes() {
+        let arguments = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        assert!(!contains(&arguments, SECRET), "{process:?} shows it in its arguments");
+    }
+    let finished = running.finish(PATIENCE).expect_code(0);
+    assert!(!finished.stderr.contains(SECRET), "stderr shows it:\n{}", finished.stderr);
+    assert!(!finished.stdout.contains(SECRET), "stdout shows it:\n{}", finished.stdout);
+    for file in files(&scene.program.join(".shardlift")) {
+        assert!(!contains(&std::fs::read(&file).expect("ours"), SECRET), "{} has it", file.display());
+    }
+    scene.program.assert_nothing_left();
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the state directory can be read");
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}

@@ -1,0 +1,180 @@
+//! Messages that fail for good (row 6): they never count as sent and their shard is never done, whatever a flush would say.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+use whole_program::faults::{self, patience};
+use whole_program::kafka::Kafka;
+use whole_program::multiset::Difference;
+use whole_program::scene::{PATIENCE, Scene, assert_balances};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::waiting::wait_until;
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "one_refused_record_costs_no_neighbour", needs: Need::Kafka, run: one_refused_record_costs_no_neighbour },
+        Test { name: "a_broker_gone_for_good_ends_with_75", needs: Need::Kafka, run: a_broker_gone_for_good_ends_with_75 },
+        Test { name: "too_few_replicas_are_never_done", needs: Need::Kafka, run: too_few_replicas_are_never_done },
+        Test {
+            name: "a_topic_deleted_in_mid_run_is_never_done",
+            needs: Need::Kafka,
+            run: a_topic_deleted_in_mid_run_is_never_done,
+        },
+        Test {
+            name: "a_right_withdrawn_in_mid_run_is_never_done",
+            needs: Need::Kafka,
+            run: a_right_withdrawn_in_mid_run_is_never_done,
+        },
+    ])
+}
+
+/// About 10 s of work at the tests' rate.
+const LINES: u64 = 200_000;
+
+/// A compacted topic refuses the batch with a record without a key (INVALID_RECORD), and the broker does not say which one it
+/// is in a way that the client passes on.
+fn one_refused_record_costs_no_neighbour(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "compacted", 8, &["cleanup.policy=compact"]);
+    scene.configure(&[
+        ("record.key", "\".order_id\""),
+        ("record.on_missing", "\"null\""),
+        ("workers.count", "1"),
+        ("limits.max_bad_records", "10"),
+    ]);
+    scene.orders(20, LINES);
+    let path = scene.program.join("data/orders.jsonl");
+    let text = std::fs::read_to_string(&path).expect("orders are text");
+    let at = text.match_indices('\n').nth(LINES as usize / 2).expect("there are so many lines").0 + 1;
+    let odd = "{\"no_order_id\":true}";
+    std::fs::write(&path, format!("{}{odd}\n{}", &text[..at], &text[at..])).expect("the dataset can be written");
+    let report = scene.run(&[]).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!((&report["records"]["acknowledged"], &report["records"]["dead_lettered"]), (&LINES.into(), &1.into()));
+    assert_eq!(report["workers"]["restarts"], 0, "nobody had to die: {report:#}");
+    let letters = scene.dead_letters();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!((&letters[0]["record"], &letters[0]["start"]), (&Value::from(odd), &Value::from(at)));
+    let source = whole_program::multiset::Multiset::of_lines(&[path]);
+    assert_eq!(scene.judge(&source).0, Difference { missing: 1, ..Difference::default() }, "all else once");
+    assert_source_order(&scene);
+    scene.verify().1.expect_code(0);
+    scene.program.assert_nothing_left();
+}
+
+/// One shard: each partition has ascending order numbers.
+fn assert_source_order(scene: &Scene) {
+    let mut last = [0; 8];
+    for record in scene.kafka.records(&scene.topic) {
+        let order: u64 =
+            String::from_utf8_lossy(&record.key.expect("only the refused one had no key")).parse().expect("a number");
+        assert!(order > last[record.partition as usize], "order {order} in partition {}", record.partition);
+        last[record.partition as usize] = order;
+    }
+}
+
+fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "gone");
+    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"10s\"")]));
+    let source = scene.orders(21, LINES);
+    let running = scene.start(&["-X", "message.timeout.ms=5000"]);
+    await_first_records(&scene);
+    scene.kafka.kill(1);
+    let finished = running.finish(patience());
+    scene.kafka.restart(1);
+    let report = finished.expect_code(75).json();
+    assert_stopped_undone(&report);
+    assert_eq!(report["outcome"], "stopped");
+    scene.program.assert_nothing_left();
+    // The state is good: the rest goes out, and nothing was counted that did not arrive.
+    let report = scene.run(&[]).expect_code(0).json();
+    assert_balances(&report);
+    let difference = scene.judge_and_verify(&source);
+    assert_eq!((difference.missing, difference.unexpected), (0, 0));
+    println!("gone: 75, then done with {} duplicates (messages that timed out may have been written)", difference.duplicates);
+}
+
+fn await_first_records(scene: &Scene) {
+    wait_until("records have been committed", Duration::from_secs(60), || {
+        scene.status().is_some_and(|status| status["records"]["acknowledged"].as_u64() > Some(0))
+    });
+}
+
+fn assert_stopped_undone(report: &Value) {
+    assert_balances(report);
+    assert_ne!(report["outcome"], "done", "{report:#}");
+    assert_ne!(report["shards"]["done"], report["shards"]["total"], "{report:#}");
+    assert!(report["records"]["acknowledged"].as_u64() < Some(LINES), "{report:#}");
+    assert!(report["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()), "it says why: {report:#}");
+}
+
+/// The broker answers, but refuses every batch for want of replicas, until its messages time out.
+fn too_few_replicas_are_never_done(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "replicas", 4, &["min.insync.replicas=2"]);
+    scene.configure(&[
+        ("workers.count", "2"),
+        ("workers.restart", "{ max_without_progress = 2, backoff = \"100ms..1s\" }"),
+        ("kafka.give_up_after", "\"10s\""),
+    ]);
+    scene.orders(22, 1_000);
+    let finished = scene.run(&["-X", "message.timeout.ms=2000"]);
+    assert!([5, 75].contains(&finished.code), "{finished:?}");
+    let report = finished.json();
+    assert_stopped_undone(&report);
+    assert_eq!(report["records"]["acknowledged"], 0);
+    assert!(scene.kafka.records(&scene.topic).is_empty());
+    scene.program.assert_nothing_left();
+}
+
+fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "deleted");
+    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"20s\"")]));
+    scene.orders(23, LINES);
+    let running = scene.start(&[]);
+    await_first_records(&scene);
+    scene.kafka.delete_topic(&scene.topic);
+    let finished = running.finish(patience());
+    assert!([5, 75].contains(&finished.code), "{finished:?}");
+    assert_stopped_undone(&finished.json());
+    let topics = scene.kafka.call(&["topic", "list"]);
+    assert!(!topics.lines().any(|topic| topic == scene.topic), "the topic was created again: {topics}");
+    scene.program.assert_nothing_left();
+}
+
+/// An access control list that appears in mid-run: the error is permanent, no retry helps.
+fn a_right_withdrawn_in_mid_run_is_never_done(clusters: &Clusters) {
+    let kafka = clusters.one();
+    allow_access_control(kafka);
+    let scene = Scene::new(kafka, "forbidden");
+    scene.configure(&faults::keys(&[]));
+    let source = scene.orders(24, LINES);
+    let running = scene.start(&[]);
+    await_first_records(&scene);
+    acl(kafka, &["--add", "--deny-principal", "User:ANONYMOUS", "--operation", "Write", "--topic", &scene.topic]);
+    let report = running.finish(patience()).expect_code(5).json();
+    assert_stopped_undone(&report);
+    let said = report["reasons"].to_string().to_lowercase();
+    assert!(said.contains("authoriz") || said.contains("authoris"), "{said}");
+    scene.program.assert_nothing_left();
+    acl(kafka, &["--remove", "--force", "--topic", &scene.topic]);
+    let report = scene.program.run(&["run", "-o", "json"], PATIENCE).expect_code(0).json();
+    assert_balances(&report);
+    let difference = scene.judge_and_verify(&source);
+    assert_eq!((difference.missing, difference.unexpected), (0, 0));
+}
+
+/// Restarts the broker with an authoriser that lets everybody do what no list forbids.
+fn allow_access_control(kafka: &Kafka) {
+    let log = kafka.call(&["log", "1"]);
+    let properties = Path::new(&log).with_file_name("server.properties");
+    let mut text = std::fs::read_to_string(&properties).expect("the broker's properties can be read");
+    text += "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n";
+    text += "allow.everyone.if.no.acl.found=true\n";
+    std::fs::write(&properties, text).expect("the broker's properties can be written");
+    kafka.restart(1);
+}
+
+fn acl(kafka: &Kafka, words: &[&str]) {
+    kafka.call(&[&["tool", "org.apache.kafka.tools.AclCommand", "--bootstrap-server", kafka.bootstrap()], words].concat());
+}

@@ -1,0 +1,155 @@
+//! Signals (row 4): the first drains and exits with 75, running again finishes without a duplicate, the second stops at once; to
+//! the process, to its group, and from a real terminal.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use whole_program::faults::{self, attempts};
+use whole_program::multiset::{Difference, Multiset};
+use whole_program::program::{Finished, Running};
+use whole_program::scene::{Scene, assert_balances};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::terminal::Terminal;
+use whole_program::waiting::wait_until;
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "sigint_to_the_group_drains", needs: Need::Kafka, run: sigint_to_the_group_drains },
+        Test { name: "sigterm_to_the_supervisor_drains", needs: Need::Kafka, run: sigterm_to_the_supervisor_drains },
+        Test { name: "sigint_to_a_single_process_drains", needs: Need::Kafka, run: sigint_to_a_single_process_drains },
+        Test { name: "ctrl_c_in_a_terminal_drains", needs: Need::Kafka, run: ctrl_c_in_a_terminal_drains },
+        Test { name: "a_second_signal_stops_at_once", needs: Need::Kafka, run: a_second_signal_stops_at_once },
+    ])
+}
+
+/// `drain_timeout` of the tests.
+const DRAIN: Duration = Duration::from_secs(10);
+/// About 8 s of work, so that a run is in its middle when it is stopped.
+const LINES: u64 = 160_000;
+
+fn scene<'a>(clusters: &'a Clusters, name: &str) -> (Scene<'a>, Multiset) {
+    let scene = Scene::new(clusters.one(), name);
+    let keys = faults::keys(&[("record.key", "\".customer_id\""), ("workers.drain_timeout", "\"10s\"")]);
+    // The number of workers comes with -w.
+    scene.configure(&keys[1..]);
+    let source = scene.orders(6, LINES);
+    (scene, source)
+}
+
+/// Waits until records have been sent, far from the end.
+fn await_middle(scene: &Scene) {
+    let limit = Duration::from_secs(30);
+    wait_until("workers have committed", limit, || {
+        scene.status().is_some_and(|status| attempts(&status).iter().any(|attempt| attempt.committed > 0))
+    });
+}
+
+fn sigint_to_the_group_drains(clusters: &Clusters) {
+    let (scene, source) = scene(clusters, "sigint");
+    drain(&scene, &["-w", "4"], &|running| running.signal_group(Signal::SIGINT));
+    finish_elsewhere(&scene, &source, &["-w", "2"]);
+}
+
+fn sigterm_to_the_supervisor_drains(clusters: &Clusters) {
+    let (scene, source) = scene(clusters, "sigterm");
+    drain(&scene, &["-w", "2"], &|running| running.signal(Signal::SIGTERM));
+    // The state belongs to the job, not to the number of processes: one process can finish what several began.
+    finish_elsewhere(&scene, &source, &["--single"]);
+}
+
+fn sigint_to_a_single_process_drains(clusters: &Clusters) {
+    let (scene, source) = scene(clusters, "sigint-single");
+    drain(&scene, &["--single"], &|running| running.signal_group(Signal::SIGINT));
+    finish_elsewhere(&scene, &source, &["-w", "3"]);
+}
+
+fn drain(scene: &Scene, words: &[&str], stop: &dyn Fn(&Running)) {
+    let running = scene.start(words);
+    await_middle(scene);
+    let asked = Instant::now();
+    stop(&running);
+    let finished = running.finish(DRAIN + Duration::from_secs(5));
+    assert!(asked.elapsed() <= DRAIN, "the drain took {:?}", asked.elapsed());
+    assert_stopped(scene, finished);
+}
+
+fn assert_stopped(scene: &Scene, finished: Finished) {
+    let report = finished.expect_code(75).json();
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&Value::from("stopped"), &Value::from(75)));
+    assert_balances(&report);
+    assert_eq!(report["records"]["resent"], 0, "a drain loses no work: {report:#}");
+    scene.program.assert_nothing_left();
+    assert_eq!(scene.status().expect("there is a state")["outcome"], "stopped");
+}
+
+/// Runs the rest; the topic then has every record once.
+fn finish_elsewhere(scene: &Scene, source: &Multiset, words: &[&str]) {
+    let before = scene.status().expect("there is a state");
+    let sent = before["records"]["acknowledged"].as_u64().expect("a number");
+    assert!(0 < sent && sent < source.len(), "stopped in the middle: {before:#}");
+    let report = scene.run(words).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!(report["records"]["acknowledged"], source.len());
+    faults::assert_no_shard_was_repeated(&report);
+    assert_eq!(scene.judge_and_verify(source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+/// A broker that stands still keeps the drain from ending; only the second signal can.
+fn a_second_signal_stops_at_once(clusters: &Clusters) {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let (scene, source) = scene(clusters, &format!("second-{code}"));
+        let running = scene.start(&["-w", "4"]);
+        await_middle(&scene);
+        let broker = Pid::from_raw(scene.kafka.pid(1).cast_signed());
+        kill(broker, Signal::SIGSTOP).expect("the broker runs");
+        std::thread::sleep(Duration::from_millis(500));
+        running.signal_group(signal);
+        std::thread::sleep(Duration::from_secs(1));
+        let mut running = running;
+        let drains = running.is_running();
+        let asked = Instant::now();
+        if drains {
+            running.signal_group(signal);
+        }
+        let finished = running.finish(Duration::from_secs(5));
+        let took = asked.elapsed();
+        kill(broker, Signal::SIGCONT).expect("the broker is stopped");
+        assert!(drains, "the drain waits for delivery reports: {finished:?}");
+        assert!(took <= Duration::from_secs(1), "the second signal took {took:?}");
+        let finished = finished.expect_code(code);
+        assert_eq!(finished.json()["exit_code"], code);
+        scene.program.assert_nothing_left();
+        let report = scene.run(&["-w", "2"]).expect_code(0).json();
+        assert_balances(&report);
+        let difference = scene.judge_and_verify(&source);
+        assert_eq!((difference.missing, difference.unexpected), (0, 0));
+        assert!(difference.duplicates <= 4 * 2 * faults::CHUNK, "{difference:?}");
+        scene.program.assert_nothing_left();
+    }
+}
+
+fn ctrl_c_in_a_terminal_drains(clusters: &Clusters) {
+    let (scene, source) = scene(clusters, "ctrl-c");
+    // The result goes to a file, the display to the terminal.
+    let command = scene.program.shell("exec shardlift run -w 4 -o json > result");
+    let terminal = Terminal::start(&command, 100, 30);
+    await_middle(&scene);
+    let screen = terminal.screen();
+    assert!(screen.contains('█') || screen.contains('░'), "bars are drawn in a terminal:\n{screen}");
+    assert!(screen.contains("shard 0000"), "a line for each worker:\n{screen}");
+    let asked = Instant::now();
+    terminal.press("C-c");
+    let code = terminal.exit_code(DRAIN);
+    let elapsed = asked.elapsed();
+    println!("ctrl-c: ended {:.1} s after Ctrl-C", elapsed.as_secs_f64());
+    let stderr = terminal.screen();
+    assert!(!stderr.contains('█') && !stderr.contains('░'), "the bars are taken away:\n{stderr}");
+    let stdout = std::fs::read_to_string(scene.program.join("result")).expect("the shell made it");
+    assert_stopped(&scene, Finished { code, stdout, stderr, elapsed });
+    drop(terminal);
+    finish_elsewhere(&scene, &source, &["-w", "1"]);
+}

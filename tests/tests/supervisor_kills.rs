@@ -1,0 +1,95 @@
+//! The supervisor killed at seeded moments and run again (row 3): no process stays, nothing is missing, each kill costs at most
+//! two chunks of duplicates a worker, a finished shard is never started again, and `status` never says that a dead job runs.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use whole_program::faults::{self, CHUNK, WORKERS, await_worth_killing, finished_shards, kills, lines, patience};
+use whole_program::random::Random;
+use whole_program::scene::{Scene, assert_balances};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "a_killed_supervisor_loses_nothing", needs: Need::Kafka, run: a_killed_supervisor_loses_nothing },
+        Test { name: "a_killed_single_process_loses_nothing", needs: Need::Kafka, run: a_killed_single_process_loses_nothing },
+    ])
+}
+
+fn a_killed_supervisor_loses_nothing(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "supervisor-kills");
+    scene.configure(&faults::keys(&[("record.key", "\".customer_id\"")]));
+    let bound = 2 * CHUNK * WORKERS;
+    let shards_before_the_last_kill = if kills() >= 10 { 5 } else { 1 };
+    kill_and_judge(&scene, &[], bound, shards_before_the_last_kill);
+}
+
+fn a_killed_single_process_loses_nothing(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "single-kills");
+    // One process has the whole rate, so its chunk takes half a second.
+    scene.configure(&[&faults::keys(&[])[1..], &[("record.key", "\".customer_id\"")]].concat());
+    kill_and_judge(&scene, &["--single"], 2 * CHUNK, 1);
+}
+
+/// `bound` is for each kill.
+fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_last_kill: usize) {
+    let mut random = Random::seeded(&scene.topic);
+    let source = scene.orders(5, lines());
+    let records = scene.records_of_shards();
+    let mut done = std::collections::BTreeMap::new();
+    let mut slowest_end = Duration::ZERO;
+    for kill in 1..=kills() {
+        let mut running = scene.start(words);
+        std::thread::sleep(Duration::from_millis(
+            random.between(500, 1000 + faults::run_time().as_millis() as u64 / 3 / kills()),
+        ));
+        // The last kill waits until enough shards are done; each needs a worker with a committed chunk and more to do.
+        loop {
+            let worth = await_worth_killing(scene, &records, faults::run_time() * 2);
+            assert!(!worth.is_empty() && running.is_running(), "the job ended before kill {kill}: {}", running.stderr());
+            let done = scene.status().map_or(0, |status| finished_shards(&status).len());
+            if kill < kills() || done >= shards_before_the_last_kill {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        std::thread::sleep(Duration::from_millis(random.between(0, 300)));
+        running.signal(Signal::SIGKILL);
+        let killed_at = Instant::now();
+        assert_eq!(running.finish(Duration::from_secs(5)).code, 137);
+        while !scene.program.processes().is_empty() {
+            let left = scene.program.processes();
+            assert!(killed_at.elapsed() < Duration::from_secs(1), "left 1 s after kill {kill}: {left:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        slowest_end = slowest_end.max(killed_at.elapsed());
+        let status = scene.status().expect("the state can be read");
+        assert_ne!(status["outcome"], "running", "nobody runs after kill {kill}: {status:#}");
+        for (shard, attempts) in &done {
+            assert_eq!(finished_shards(&status).get(shard), Some(attempts), "shard {shard} had finished: {status:#}");
+        }
+        done = finished_shards(&status);
+    }
+    assert!(done.len() >= shards_before_the_last_kill, "{done:?}");
+    let report = scene.start(words).finish(patience()).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!(report["outcome"], "done");
+    assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");
+    assert_eq!(report["runs"].as_array().map(Vec::len), Some(kills() as usize + 1), "{report:#}");
+    faults::assert_no_shard_was_repeated(&report);
+    let difference = scene.judge_and_verify(&source);
+    assert_eq!((difference.missing, difference.unexpected), (0, 0), "{difference:?}");
+    assert!(difference.duplicates <= bound * kills(), "{difference:?} after {} kills", kills());
+    println!(
+        "{}: {} kills, {} shards done before the last, all processes gone after {} ms at most, 0 missing, {} duplicates \
+         ({} a kill; the bound is {bound})",
+        scene.topic,
+        kills(),
+        done.len(),
+        slowest_end.as_millis(),
+        difference.duplicates,
+        difference.duplicates / kills(),
+    );
+    scene.program.assert_nothing_left();
+}
