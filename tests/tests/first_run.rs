@@ -1,7 +1,7 @@
 //! What a user does first: the root's orchestrator.toml on the embedded broker, the commands of the README, one process alone, a
 //! part of the data.
 
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 use serde_json::Value;
 use whole_program::dataset::Orders;
@@ -126,7 +126,7 @@ fn readme_commands() -> Vec<String> {
         if line.starts_with("```") {
             inside = line == "```sh";
         } else if inside && line.starts_with("shardlift ") {
-            commands.push(line.split(" #").next().expect("a first part").trim().to_owned());
+            commands.push(line.split(" # ").next().expect("a first part").trim().to_owned());
         }
     }
     commands
@@ -153,16 +153,9 @@ fn the_readmes_commands_work(clusters: &Clusters) {
     program.assert_nothing_left();
 }
 
-/// Runs a line as a user's shell does; the example's brokers are this Kafka. `init` has written no brokers into the config, so all
-/// commands that contact some are told by the variable.
+/// Runs a line as a user's shell does; the example's brokers are this Kafka.
 fn shell(program: &Program, kafka: &Kafka, line: &str) -> Finished {
-    let line = line.replace("kafka-1:9092,kafka-2:9092", kafka.bootstrap());
-    let mut command = program.shell(&line);
-    command.stdin(Stdio::null());
-    if !line.starts_with("shardlift init") {
-        command.env("SHARDLIFT_BROKERS", kafka.bootstrap());
-    }
-    program.spawn(command).finish(PATIENCE)
+    program.spawn(program.shell(&line.replace("kafka-1:9092,kafka-2:9092", kafka.bootstrap()))).finish(PATIENCE)
 }
 
 fn flush_after_each_record(clusters: &Clusters) {
