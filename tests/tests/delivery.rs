@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::Value;
 use whole_program::multiset::{Difference, Multiset};
@@ -24,15 +25,16 @@ fn main() -> ExitCode {
 
 const MILLION: u64 = 1_000_000;
 const WORKERS: (&str, &str) = ("workers.count", "4");
-const SHARDS: (&str, &str) = ("shards.target_size", "\"4MiB\"");
+const SHARDS: (&str, &str) = ("shards.target_size", "\"16MiB\"");
 
 fn a_million_lines_without_a_key(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "million");
     scene.configure(&[WORKERS, SHARDS]);
     let source = scene.orders(1, MILLION);
     assert_report(&scene.run(&[]).expect_code(0));
-    assert_order(&scene, false);
-    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    let values = read_in_order(&scene, false);
+    assert_eq!(scene.verify_against(&source, &values), Difference::default());
+    assert_verify_keeps_up(&scene);
     scene.program.assert_nothing_left();
 }
 
@@ -41,8 +43,8 @@ fn a_million_lines_with_a_key(clusters: &Clusters) {
     scene.configure(&[WORKERS, SHARDS, ("record.key", "\".customer_id\"")]);
     let source = scene.orders(2, MILLION);
     assert_report(&scene.run(&["--verify"]).expect_code(0));
-    assert_order(&scene, true);
-    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    let values = read_in_order(&scene, true);
+    assert_eq!(scene.verify_against(&source, &values), Difference::default());
     scene.program.assert_nothing_left();
 }
 
@@ -61,20 +63,31 @@ fn assert_report(finished: &Finished) {
     assert_times(&report);
 }
 
-/// The phases of the workers' threads add up to their wall time, and what has no name is at most 5 % of it.
+/// verify reads as fast as it can: a client that stands still whenever its queue is full took 18 s.
+fn assert_verify_keeps_up(scene: &Scene) {
+    let (_, verified) = scene.verify();
+    println!("verify took {:.1} s", verified.elapsed.as_secs_f64());
+    assert!(verified.elapsed < Duration::from_secs(12), "verify took {:?}", verified.elapsed);
+}
+
+/// The phases of the workers' threads add up to their wall time, and what has no name is at most 5 % of it. Both with an allowance
+/// for each attempt, because a machine that is busy with other things takes the processor away anywhere, and delays an exit.
 fn assert_times(report: &Value) {
+    const ALLOWANCE_MS: f64 = 100.0;
+    let attempts = report["attempts"].as_array().expect("a list");
     let phases: f64 = report["phases_ms"].as_object().expect("an object").values().filter_map(Value::as_f64).sum();
-    let wall: f64 =
-        report["attempts"].as_array().expect("a list").iter().filter_map(|attempt| attempt["elapsed_ms"].as_f64()).sum();
-    assert!((phases / wall - 1.0).abs() < 0.1, "phases sum up to {phases} ms, attempts to {wall} ms: {report:#}");
+    let wall: f64 = attempts.iter().filter_map(|attempt| attempt["elapsed_ms"].as_f64()).sum();
+    let allowance = ALLOWANCE_MS * attempts.len() as f64;
+    assert!((phases - wall).abs() < 0.05 * wall + allowance, "phases sum up to {phases} ms, attempts to {wall} ms: {report:#}");
     let other = report["phases_ms"]["other"].as_f64().expect("a number");
-    assert!(other <= 0.05 * wall, "{other} ms of {wall} ms are `other`: {report:#}");
+    assert!(other <= 0.05 * wall + allowance / 4.0, "{other} ms of {wall} ms are `other`: {report:#}");
     assert!(report["cpu_ms"]["workers"].as_f64().is_some_and(|ms| ms > 0.0), "{report:#}");
     assert!(report["workers"]["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{report:#}");
 }
 
-/// Within a shard and a partition records stand in source order; with a key, each on the partition that Java gives it.
-fn assert_order(scene: &Scene, keyed: bool) {
+/// The topic's values, after a check that within a shard and a partition records stand in source order and, with a key, each on the
+/// partition that Java gives it.
+fn read_in_order(scene: &Scene, keyed: bool) -> Multiset {
     let text = std::fs::read(scene.program.join("data/orders.jsonl")).expect("the dataset can be read");
     let lines: HashMap<&[u8], u32> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(0u32..).collect();
     let mut shard_of = Vec::new();
@@ -83,8 +96,10 @@ fn assert_order(scene: &Scene, keyed: bool) {
     }
     assert_eq!(shard_of.len(), lines.len(), "the plan's shards are the dataset");
     let mut last: HashMap<(usize, u32), u32> = HashMap::new();
+    let mut values = Multiset::new();
     topic::read(scene.kafka.bootstrap(), &scene.topic, Isolation::Uncommitted, |record| {
         let value = record.value.expect("no value is null");
+        values.add(&value);
         let line = lines[value.as_slice()];
         let before = last.insert((shard_of[line as usize], record.partition), line);
         assert!(before < Some(line), "line {line} stands after line {before:?} in partition {}", record.partition);
@@ -96,6 +111,7 @@ fn assert_order(scene: &Scene, keyed: bool) {
             assert_eq!(record.key, None);
         }
     });
+    values
 }
 
 fn customer_of(line: &[u8]) -> &[u8] {
@@ -111,7 +127,7 @@ fn small_batches<'a>(clusters: &'a Clusters, topic: &str, middle: Option<&str>) 
     let mut text = String::new();
     let mut source = Multiset::new();
     for number in 0..20_000 {
-        let short = format!("{{\"n\":{number:0>121}}}");
+        let short = format!("{{\"n\":{number:0>122}}}");
         let line = middle.filter(|_| number == 10_000).unwrap_or(&short);
         source.add(line.as_bytes());
         text += line;
