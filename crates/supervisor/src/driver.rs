@@ -136,12 +136,16 @@ impl<'a> Driver<'a> {
                 hands.kill(attempt);
                 None
             }
-            Action::Record(attempt, chunk) => Some(match self.store.record_chunk(attempt, &chunk) {
-                Ok(()) => Input::Recorded { attempt },
-                Err(e) => Input::StoreFailed { attempt, reason: e.to_string() },
-            }),
+            Action::Record(attempt, chunk) => {
+                let usage = self.usage(attempt);
+                Some(match self.store.record_chunk(attempt, &chunk, &usage) {
+                    Ok(()) => Input::Recorded { attempt },
+                    Err(e) => Input::StoreFailed { attempt, reason: e.to_string() },
+                })
+            }
             Action::Close(end) => {
                 let usage = self.usage(end.attempt);
+                self.meters.remove(&end.attempt);
                 Some(match self.store.end_attempt(&end, &usage) {
                     Ok(()) => Input::Closed { attempt: end.attempt },
                     Err(e) => Input::StoreFailed { attempt: end.attempt, reason: e.to_string() },
@@ -178,8 +182,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn usage(&mut self, attempt: AttemptId) -> AttemptUsage {
-        let Some(meter) = self.meters.remove(&attempt) else { return AttemptUsage::default() };
+    fn usage(&self, attempt: AttemptId) -> AttemptUsage {
+        let Some(meter) = self.meters.get(&attempt) else { return AttemptUsage::default() };
         AttemptUsage {
             pid: meter.pid,
             elapsed_us: process::monotonic_us().saturating_sub(meter.forked_us),

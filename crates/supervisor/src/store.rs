@@ -43,14 +43,14 @@ pub struct NewJob<'a> {
     pub binding: &'a Binding,
 }
 
-/// What only the shell knows about an attempt that ended.
+/// What only the shell knows about an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttemptUsage {
     /// Its process.
     pub pid: i32,
-    /// How long it lasted, microseconds.
+    /// How long it lasted, or lasts so far, microseconds.
     pub elapsed_us: u64,
-    /// CPU time, microseconds.
+    /// CPU time, microseconds; 0 before its end.
     pub cpu_us: u64,
     /// From the fork to the first delivery report, microseconds.
     pub first_delivery_us: Option<u64>,
@@ -162,8 +162,8 @@ impl Store {
     }
 
     /// Puts a chunk on disk: position, counts and work in one durable transaction. A chunk that goes back or does not balance is
-    /// refused.
-    pub fn record_chunk(&mut self, attempt: AttemptId, chunk: &Chunk) -> Result<(), StateError> {
+    /// refused. From its first chunk on a running attempt is known with its process.
+    pub fn record_chunk(&mut self, attempt: AttemptId, chunk: &Chunk, usage: &AttemptUsage) -> Result<(), StateError> {
         let (run, plan_id) = (self.run()?, self.plan_id);
         let tx = begin(&mut self.db, &self.path)?;
         let shard = self::error::at(&self.path, ShardRow::read(&tx, plan_id, attempt.shard))?;
@@ -175,7 +175,7 @@ impl Store {
         let deaths = if chunk.position > shard.position { 0 } else { shard.deaths };
         let written = (|| {
             ShardRow { position: chunk.position, counts, deaths, ..shard }.write(&tx, plan_id)?;
-            add_figures(&tx, attempt, chunk)?;
+            add_figures(&tx, attempt, chunk, usage)?;
             touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;
@@ -242,16 +242,19 @@ fn refuse(shard: &ShardRow, position: &Position, counts: &Counts) -> Option<Stri
     None
 }
 
-fn add_figures(tx: &Transaction<'_>, attempt: AttemptId, chunk: &Chunk) -> rusqlite::Result<()> {
+fn add_figures(tx: &Transaction<'_>, attempt: AttemptId, chunk: &Chunk, usage: &AttemptUsage) -> rusqlite::Result<()> {
     let id = params![attempt.shard.0, attempt.number];
     let blob: Vec<u8> =
         tx.prepare_cached("SELECT figures FROM attempts WHERE shard = ?1 AND number = ?2")?.query_row(id, |row| row.get(0))?;
     let (mut counts, mut work): (Counts, Work) = decode(&blob)?;
     counts.add(&chunk.counts);
     work.add(&chunk.work);
-    tx.prepare_cached("UPDATE attempts SET figures = ?3 WHERE shard = ?1 AND number = ?2")?
-        .execute(params![attempt.shard.0, attempt.number, encode(&(counts, work))])
-        .map(drop)
+    let (elapsed, first_delivery) = (signed(usage.elapsed_us), usage.first_delivery_us.map(signed));
+    tx.prepare_cached(
+        "UPDATE attempts SET figures = ?3, pid = ?4, elapsed_us = ?5, first_delivery_us = ?6 WHERE shard = ?1 AND number = ?2",
+    )?
+    .execute(params![attempt.shard.0, attempt.number, encode(&(counts, work)), usage.pid, elapsed, first_delivery])
+    .map(drop)
 }
 
 fn close_attempt(tx: &Transaction<'_>, end: &AttemptEnd, usage: &AttemptUsage) -> rusqlite::Result<()> {

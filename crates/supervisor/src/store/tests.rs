@@ -121,13 +121,28 @@ fn a_new_job_comes_back_as_it_was_made() {
 }
 
 #[test]
+fn a_running_attempt_is_known_with_its_process_from_its_first_chunk_on() {
+    let folder = Folder::new("running");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 1);
+    store.begin_run(1).unwrap();
+    store.begin_attempt(id(0, 1)).unwrap();
+    let so_far = AttemptUsage { pid: 77, elapsed_us: 5, cpu_us: 0, first_delivery_us: Some(3) };
+    store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &so_far).unwrap();
+    let report = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
+    let attempt = &report.attempts[0];
+    assert_eq!((attempt.pid, attempt.elapsed_us, attempt.first_delivery_us), (77, 5, Some(3)));
+    assert_eq!((attempt.outcome, attempt.counts.read), (AttemptOutcome::Running, 10));
+}
+
+#[test]
 fn the_journal_of_an_earlier_file_never_reaches_a_new_one() {
     let folder = Folder::new("stale");
     let path = folder.file("state.sqlite");
     let mut old = create(&path, 3);
     old.begin_run(1).unwrap();
     old.begin_attempt(id(0, 1)).unwrap();
-    old.record_chunk(id(0, 1), &chunk(0, 1, 0, 10)).unwrap();
+    old.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &usage()).unwrap();
     copy(&path, &folder.file("copy"));
     drop(old);
     fs::remove_file(&path).unwrap();
@@ -144,7 +159,7 @@ fn whatever_was_recorded_survives_a_power_cut_at_any_moment() {
     store.begin_attempt(id(0, 1)).unwrap();
     let mut random = Random::new(3);
     for n in 1..=60 {
-        store.record_chunk(id(0, 1), &chunk(0, n, n - 1, n)).unwrap();
+        store.record_chunk(id(0, 1), &chunk(0, n, n - 1, n), &usage()).unwrap();
         copy(&path, &after);
         assert_eq!(Store::open(&after).unwrap().load().unwrap().shards[0].position.records, n);
         // A journal cut anywhere is an earlier state, never a wrong one.
@@ -163,21 +178,21 @@ fn a_chunk_that_goes_back_or_does_not_balance_is_refused_and_changes_nothing() {
     let folder = Folder::new("refuse");
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 1);
-    assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 1, 0, 5)), Err(StateError::NoRun { .. })));
+    assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 1, 0, 5), &usage()), Err(StateError::NoRun { .. })));
     store.begin_run(1).unwrap();
     store.begin_attempt(id(0, 1)).unwrap();
-    store.record_chunk(id(0, 1), &chunk(0, 1, 0, 50)).unwrap();
+    store.record_chunk(id(0, 1), &chunk(0, 1, 0, 50), &usage()).unwrap();
     let before = store.load().unwrap();
     let unbalanced = Chunk { counts: Counts { read: 10, ..Counts::default() }, ..chunk(0, 2, 50, 60) };
     let too_few = Chunk { counts: Counts::default(), ..chunk(0, 2, 50, 60) };
     let back = Chunk { counts: Counts::default(), ..chunk(0, 2, 40, 40) };
     for bad in [unbalanced, too_few, back] {
-        assert!(matches!(store.record_chunk(id(0, 1), &bad), Err(StateError::Refused { .. })), "{bad:?}");
+        assert!(matches!(store.record_chunk(id(0, 1), &bad, &usage()), Err(StateError::Refused { .. })), "{bad:?}");
     }
     assert_eq!(store.load().unwrap(), before);
     let done = After::Done(before.shards[0].position);
     store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, done), &usage()).unwrap();
-    assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 2, 50, 60)), Err(StateError::Refused { .. })));
+    assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 2, 50, 60), &usage()), Err(StateError::Refused { .. })));
     assert!(store.load().unwrap().is_done());
 }
 
@@ -189,7 +204,7 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     assert_eq!(store.begin_run(2).unwrap(), 1);
     for (shard, number) in [(0, 1), (1, 1), (2, 1)] {
         store.begin_attempt(id(shard, number)).unwrap();
-        store.record_chunk(id(shard, number), &chunk(shard, 1, 0, 10)).unwrap();
+        store.record_chunk(id(shard, number), &chunk(shard, 1, 0, 10), &usage()).unwrap();
     }
     let at = store.load().unwrap().shards[0].position;
     store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, After::Done(at)), &usage()).unwrap();
@@ -232,7 +247,7 @@ fn readers_see_whole_states_and_never_stop_the_writer() {
     let held = reader.db.unchecked_transaction().unwrap();
     let seen: i64 = held.query_row("SELECT records FROM shards", [], |row| row.get(0)).unwrap();
     for n in 1..=100 {
-        store.record_chunk(id(0, 1), &chunk(0, n, n - 1, n)).unwrap();
+        store.record_chunk(id(0, 1), &chunk(0, n, n - 1, n), &usage()).unwrap();
         let state = Store::read_only(&path).unwrap().load().unwrap();
         assert_eq!(state.shards[0].position.records, n);
     }
@@ -247,7 +262,7 @@ fn settled(path: &Path) -> JobState {
     store.begin_run(1).unwrap();
     for shard in 0..15 {
         store.begin_attempt(id(shard, 1)).unwrap();
-        store.record_chunk(id(shard, 1), &chunk(shard, 1, 0, 10 + u64::from(shard))).unwrap();
+        store.record_chunk(id(shard, 1), &chunk(shard, 1, 0, 10 + u64::from(shard)), &usage()).unwrap();
     }
     drop(store);
     Store::open(path).unwrap().load().unwrap()
@@ -318,7 +333,7 @@ fn an_old_copy_is_an_earlier_state() {
     let mut store = Store::open(&path).unwrap();
     store.begin_run(1).unwrap();
     store.begin_attempt(id(0, 2)).unwrap();
-    store.record_chunk(id(0, 2), &chunk(0, 1, 10, 90)).unwrap();
+    store.record_chunk(id(0, 2), &chunk(0, 1, 10, 90), &usage()).unwrap();
     assert_eq!(Store::open(&old).unwrap().load().unwrap(), before);
 }
 
@@ -378,7 +393,7 @@ fn a_full_disk_keeps_the_state_as_it_was() {
             let n = u64::from(recorded);
             let mut chunk = chunk(0, n + 1, n, n + 1);
             chunk.work.partitions = vec![u64::from(u32::MAX); 3000];
-            store.record_chunk(id(0, recorded + 1), &chunk)
+            store.record_chunk(id(0, recorded + 1), &chunk, &usage())
         });
         match result {
             Ok(()) => recorded += 1,
