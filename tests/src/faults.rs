@@ -97,7 +97,7 @@ pub fn worth_killing(report: &Value, records: &[u64]) -> Vec<Attempt> {
     let committed =
         |shard: u64| all.iter().filter(|attempt| attempt.shard == shard).map(|attempt| attempt.committed).sum::<u64>();
     let worth = |attempt: &&Attempt| {
-        attempt.outcome == "running" && attempt.committed > 0 && committed(attempt.shard) < records[attempt.shard as usize]
+        attempt.outcome == "running" && attempt.pid > 0 && attempt.committed > 0 && committed(attempt.shard) < records[attempt.shard as usize]
     };
     all.iter().filter(worth).cloned().collect()
 }
@@ -119,6 +119,7 @@ pub fn await_worth_killing(scene: &Scene, records: &[u64], limit: Duration) -> V
 
 /// SIGKILL for one process; false if it has gone already.
 pub fn kill_process(pid: u32) -> bool {
+    assert!(pid > 1, "{pid} would be a group or everybody");
     kill(Pid::from_raw(i32::try_from(pid).expect("process ids are below 2^22")), Signal::SIGKILL).is_ok()
 }
 
