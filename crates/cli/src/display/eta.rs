@@ -62,7 +62,8 @@ mod tests {
             |t| if t < 0.5 { 0.0 } else { 1.0 / 60.0 },
             |done, rest, truth| {
                 if done >= 0.1 && truth > 1.0 {
-                    assert!((rest / truth - 1.0).abs() < 0.1, "at {done}: {rest} instead of {truth}");
+                    // The truth is known to a step of this test.
+                    assert!((rest - truth).abs() < 0.1 * truth + 0.2, "at {done}: {rest} instead of {truth}");
                 }
             },
         );

@@ -194,7 +194,7 @@ mod tests {
             " 43 % █████████████████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░ 1 min 15 s left",
             "1,234,567 records · 98,765/s · shards 5/12 · 3 dead letters",
             "  shard 00005 ███░░░░░░░░░  25 % 50,000/s flush 3 %",
-            "  shard 00006 attempt 2 ██████████░░  90 % 48,765/s waiting for partition 3, lea…",
+            "  shard 00006 attempt 2 ██████████░░  90 % 48,765/s waiting for partition 3, le…",
         ];
         assert_eq!(lines(&view(), 80), expected);
     }
