@@ -163,10 +163,8 @@ impl Watcher for Screen<'_> {
         }
     }
 
-    fn other_child_ended(&mut self, pid: i32, how: &str) {
-        if self.broker == Some(pid) {
-            log::print(1, &format!("the embedded broker died: {how}"), self.color);
-        }
+    fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
+        (self.broker == Some(pid)).then(|| format!("the embedded broker died ({how}), and what it had received with it"))
     }
 }
 

@@ -121,8 +121,10 @@ impl<'a> Driver<'a> {
         self.give(Input::Ended { attempt, ending }, hands);
     }
 
-    pub(crate) fn stray_child(&mut self, pid: i32, how: &str) {
-        self.watcher.other_child_ended(pid, how);
+    pub(crate) fn stray_child(&mut self, pid: i32, how: &str, hands: &mut dyn Hands) {
+        if let Some(reason) = self.watcher.other_child_ended(pid, how) {
+            self.give(Input::Stop { reason }, hands);
+        }
     }
 
     fn carry_out(&mut self, action: Action, hands: &mut dyn Hands) -> Option<Input> {

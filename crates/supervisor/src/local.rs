@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use migration::{Control, WorkerEvent};
-use process::{Interest, Signal, SignalFd, poll};
+use process::{Interest, Signal, SignalFd, poll, reap_all};
 
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
@@ -59,9 +59,7 @@ struct LocalPort<'a, 'b> {
 impl LocalPort<'_, '_> {
     fn look_around(&mut self) -> Result<(), SupervisorGone> {
         for signal in self.signals.read_all().map_err(|_| SupervisorGone)? {
-            if signal != Signal::SIGCHLD {
-                self.driver.give(Input::Signal { number: signal as i32 as u8 }, &mut self.hands);
-            }
+            take_signal(self.driver, &mut self.hands, signal);
         }
         self.driver.tick(&mut self.hands);
         self.go_on()
@@ -93,6 +91,15 @@ impl WorkerPort for LocalPort<'_, '_> {
     }
 }
 
+fn take_signal(driver: &mut Driver<'_>, hands: &mut LocalHands, signal: Signal) {
+    if signal != Signal::SIGCHLD {
+        return driver.give(Input::Signal { number: signal as i32 as u8 }, hands);
+    }
+    for reaped in reap_all() {
+        driver.stray_child(reaped.pid.as_raw(), &reaped.state.to_string(), hands);
+    }
+}
+
 /// Runs the job in this process until it is over. Threads and clients may exist, but only what `work` makes.
 pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dyn Watcher) -> Result<RunEnd, SupervisorError> {
     let signals = open_signals()?;
@@ -102,6 +109,9 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
     while !driver.over() {
         let Some(order) = hands.0.borrow_mut().next.take() else {
             poll(&[((), signals.as_fd(), Interest::Read)], Some(driver.patience())).map_err(SupervisorError::Poll)?;
+            for signal in signals.read_all().map_err(SupervisorError::Signals)? {
+                take_signal(&mut driver, &mut hands, signal);
+            }
             driver.tick(&mut hands);
             continue;
         };

@@ -239,6 +239,7 @@ impl Machine {
             Input::Closed { attempt } => self.closed(attempt, now),
             Input::StoreFailed { attempt, reason } => self.store_failed(attempt, &reason, now, out),
             Input::Signal { number } => self.signal(number, now, out),
+            Input::Stop { reason } => self.stop(Exit::Stopped, &clean(&reason), now, out),
             Input::SetSlots(slots) => self.rules.slots = slots.max(1),
             Input::Pause(paused) => self.paused = paused,
             Input::SetRate(rate) => self.rules.rate = rate,

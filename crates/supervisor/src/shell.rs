@@ -196,7 +196,7 @@ fn reap(driver: &mut Driver<'_>, workers: &mut Workers<'_>) {
                 driver.used_cpu(attempt, reaped.cpu_user_us + reaped.cpu_system_us);
                 driver.ended(attempt, ending(reaped.state), workers);
             }
-            None => driver.stray_child(reaped.pid.as_raw(), &reaped.state.to_string()),
+            None => driver.stray_child(reaped.pid.as_raw(), &reaped.state.to_string(), workers),
         }
     }
 }

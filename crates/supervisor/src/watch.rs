@@ -15,9 +15,11 @@ pub trait Watcher {
     /// A line to print: 1 error, 2 warning, 3 info, 4 debug. Without control characters.
     fn log(&mut self, level: u8, text: &str);
 
-    /// A child ended that is no worker: the caller's own helper, or an orphan that came to process 1. It is reaped.
-    fn other_child_ended(&mut self, pid: i32, how: &str) {
+    /// A child ended that is no worker: the caller's own helper, or an orphan that came to process 1. It is reaped. An answer is
+    /// the reason why the job can't go on without it: the job stops, and running it again continues.
+    fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
         let _ = (pid, how);
+        None
     }
 }
 

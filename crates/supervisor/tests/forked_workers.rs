@@ -3,6 +3,7 @@
 
 mod fake;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use supervisor::{StateDir, StateDirError, WorkOrder, WorkerPort};
 
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: [Scenario; 19] = [
+const SCENARIOS: [Scenario; 20] = [
     ("all shards are done and the report balances", all_shards_are_done),
     ("a crash is replaced and its reason kept", a_crash_is_replaced),
     ("half an end is a death", half_an_end_is_a_death),
@@ -31,6 +32,7 @@ const SCENARIOS: [Scenario; 19] = [
     ("workers outlive signals to the group", workers_ignore_group_signals),
     ("too many dead letters stop the job", dead_letters_stop_the_job),
     ("a changed source stops the job", a_changed_source_stops_the_job),
+    ("a child that the job needs stops it by its death", a_needed_child_stops_the_job),
     ("a limit is kept by all together", a_limit_is_kept),
     ("one supervisor a job", one_supervisor_a_job),
     ("a killed supervisor leaves no worker", a_killed_supervisor_leaves_no_worker),
@@ -318,6 +320,32 @@ fn a_changed_source_stops_the_job() {
     });
     assert_eq!((end.exit, end.reasons), (Exit::Source, vec!["shard 00000: a.jsonl changed".to_owned()]));
     assert_eq!(job.report().shard_reports[0].deaths, 0);
+}
+
+fn a_needed_child_stops_the_job() {
+    for single in [false, true] {
+        let folder = Folder::new("needed");
+        let mut job = Job::new(&folder, 4, 1_000_000);
+        job.pace = Duration::from_millis(1);
+        let helper = process::start_helper(&process::HelperOptions::named("needed"), |ends| {
+            let ready = ends.events.try_clone().and_then(|end| std::fs::File::from(end).write_all(b"ready\n"));
+            ends.wait_for_close();
+            u8::from(ready.is_err())
+        })
+        .expect("it starts");
+        job.needs = Some(helper.pid);
+        let needed = helper.pid;
+        let mut killed = false;
+        let mut work = |order: &WorkOrder, port: &mut dyn WorkerPort| {
+            if order.shard.0 == 0 && !std::mem::replace(&mut killed, true) {
+                send_signal(needed, Signal::SIGKILL).expect("it lives");
+            }
+            good(order, port, 1_000_000)
+        };
+        let (end, _) = if single { job.run_single(&mut work) } else { job.run(&mut work) };
+        assert_eq!((end.exit, end.reasons), (Exit::Stopped, vec!["a helper ended: killed by SIGKILL".to_owned()]));
+        drop(helper);
+    }
 }
 
 fn a_limit_is_kept() {

@@ -117,6 +117,11 @@ pub enum Input {
         /// Its number.
         number: u8,
     },
+    /// The job can't go on here, for a reason that is neither a worker's nor the state's; running it again continues.
+    Stop {
+        /// Why.
+        reason: String,
+    },
     /// Another number of slots, at least 1.
     SetSlots(u32),
     /// Pause or continue all workers.

@@ -57,6 +57,8 @@ pub struct Job {
     pub pace: Duration,
     /// Sent to this process when the run is so old.
     pub signals: Vec<(Duration, Signal)>,
+    /// A child that the job can't do without.
+    pub needs: Option<Pid>,
 }
 
 impl Job {
@@ -84,6 +86,7 @@ impl Job {
             slots: 2,
             pace: Duration::ZERO,
             signals: Vec::new(),
+            needs: None,
         }
     }
 
@@ -108,7 +111,7 @@ impl Job {
             let binding = Binding { end_offsets: vec![0, 7], ..Binding::default() };
             Store::create(&path, &NewJob { name: "fake", plan_id: 42, plan: &self.plan, binding: &binding }).expect("new")
         };
-        let mut screen = Screen { last: None, lines: Vec::new(), signals: self.signals.clone() };
+        let mut screen = Screen { last: None, lines: Vec::new(), signals: self.signals.clone(), needs: self.needs };
         let setup = Setup {
             plan: &self.plan,
             workers: &self.rules,
@@ -153,6 +156,7 @@ pub struct Screen {
     pub last: Option<Snapshot>,
     pub lines: Vec<String>,
     signals: Vec<(Duration, Signal)>,
+    needs: Option<Pid>,
 }
 
 impl Watcher for Screen {
@@ -170,6 +174,10 @@ impl Watcher for Screen {
 
     fn log(&mut self, _: u8, text: &str) {
         self.lines.push(text.to_owned());
+    }
+
+    fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
+        (self.needs.map(Pid::as_raw) == Some(pid)).then(|| format!("a helper ended: {how}"))
     }
 }
 
