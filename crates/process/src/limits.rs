@@ -43,6 +43,11 @@ pub fn raise_descriptor_limit() -> Result<u64, LimitError> {
     Ok(hard)
 }
 
+/// From now on neither this process nor its children leave a core file: it would hold secrets.
+pub fn forbid_core_files() -> Result<(), LimitError> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(LimitError::System)
+}
+
 /// An error unless this process may have `needed` descriptors open, the ones it has included.
 pub fn require_descriptors(needed: u64) -> Result<(), LimitError> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(LimitError::System)?;
@@ -89,7 +94,9 @@ fn pids_limit(file: &str) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LimitError, cgroups, raise_descriptor_limit, require_descriptors, require_processes};
+    use nix::sys::resource::{Resource, getrlimit};
+
+    use super::{LimitError, cgroups, forbid_core_files, raise_descriptor_limit, require_descriptors, require_processes};
 
     #[test]
     fn the_message_says_the_number_needed() {
@@ -101,6 +108,12 @@ mod tests {
             assert!(error.to_string().starts_with(&format!("{} open descriptors are needed", limit + 1)), "{error}");
         }
         require_processes(1).unwrap();
+    }
+
+    #[test]
+    fn no_core_file_is_left() {
+        forbid_core_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_CORE), Ok((0, 0)));
     }
 
     #[test]
