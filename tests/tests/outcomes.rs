@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         nothing("a_signal_ends_the_comparison_after_a_run", a_signal_ends_the_comparison_after_a_run),
         nothing("a_comparison_that_breaks_still_gives_the_result", a_comparison_that_breaks_still_gives_the_result),
         nothing("a_signal_before_anything_was_sent", a_signal_before_anything_was_sent),
+        nothing("a_dead_embedded_broker_is_not_waited_for", a_dead_embedded_broker_is_not_waited_for),
+        nothing("a_second_signal_ends_a_run_at_once", a_second_signal_ends_a_run_at_once),
+        nothing("limits_of_the_machine", limits_of_the_machine),
         Test {
             name: "the_embedded_broker_never_replaces_real_state",
             needs: Need::Kafka,
@@ -103,6 +106,52 @@ fn a_signal_before_anything_was_sent(_: &Clusters) {
     let finished = running.finish(LIMIT).expect_code(75);
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
     assert_eq!(finished.stdout, "", "nothing began");
+    program.assert_nothing_left();
+}
+
+fn a_dead_embedded_broker_is_not_waited_for(_: &Clusters) {
+    for single in [&[][..], &["--single"]] {
+        let program = job("dead-broker", "[limits]\nrate_records = 1000\n[workers]\ndrain_timeout = \"2s\"");
+        let running = program.start(&[&["run", "-o", "json"], single].concat());
+        let broker = child(&running, "shardlift brok");
+        std::thread::sleep(Duration::from_millis(1500));
+        signal(&broker, Signal::SIGKILL);
+        let begin = Instant::now();
+        let finished = running.finish(LIMIT).expect_code(75);
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        assert!(finished.json()["reasons"][0].as_str().is_some_and(|text| text.contains("broker died")), "{}", finished.stdout);
+        program.assert_nothing_left();
+    }
+}
+
+fn a_second_signal_ends_a_run_at_once(_: &Clusters) {
+    let program = job("second-signal", "[limits]\nrate_records = 1000\n[workers]\nchunk = { interval = \"60s\" }");
+    let running = program.start(&["run", "-o", "json", "-w", "2"]);
+    // Stopped workers can't drain.
+    let worker = child(&running, "shard 0");
+    signal(&worker, Signal::SIGSTOP);
+    running.signal_group(Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(500));
+    let begin = Instant::now();
+    running.signal_group(Signal::SIGINT);
+    let finished = running.finish(LIMIT).expect_code(130);
+    assert!(begin.elapsed() < Duration::from_millis(1000), "{:?}", begin.elapsed());
+    assert_eq!((finished.json()["outcome"].as_str(), finished.number("/exit_code")), (Some("stopped"), 130));
+    program.assert_nothing_left();
+}
+
+fn limits_of_the_machine(_: &Clusters) {
+    let program = job("limits", "");
+    let shell = |limits: &str| {
+        let mut command = program.other_command("sh");
+        let binary = whole_program::program::binary().display().to_string();
+        command.args(["-c", &format!("ulimit {limits} && exec \"$0\" run -o json -w 8"), &binary]);
+        program.spawn(command).finish(LIMIT)
+    };
+    shell("-Sn 40").expect_code(0);
+    let refused = shell("-n 40").expect_code(4);
+    assert!(refused.stderr.contains("48 open descriptors are needed and 40 are allowed"), "{}", refused.stderr);
+    assert!(refused.elapsed < Duration::from_secs(1));
     program.assert_nothing_left();
 }
 

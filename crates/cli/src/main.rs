@@ -19,28 +19,41 @@ mod ui;
 mod verify;
 mod worker;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
+use migration::Exit;
 
 use crate::args::{Cli, Command};
+use crate::error::CliError;
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(&cli.global, cli.command.name());
     log::start(cli.global.quiet, cli.global.verbose, ui.color);
-    let end = match &cli.command {
-        Command::Init(args) => commands::init::init(args, &ui),
-        Command::Plan(args) => commands::plan::plan(args, &ui),
-        Command::Run(args) => commands::run::run(args, &ui),
-        Command::Status(args) => commands::status::status(args, &ui),
-        Command::Verify(args) => commands::verify::verify(args, &ui),
-        Command::Broker(args) => commands::broker::broker(args, &ui),
-    };
+    // This process holds the job's secrets too. Where that is refused nothing is worse than before.
+    drop(process::forbid_core_files());
+    // A panic has said what it is by now; batch engines act on documented exit codes only.
+    let end = catch_unwind(AssertUnwindSafe(|| obey(&cli.command, &ui))).unwrap_or_else(|_| {
+        Err(CliError::new(Exit::Internal, "this is a bug of shardlift; please report what is printed above")
+            .hint("the state is consistent: `shardlift run` continues"))
+    });
     let exit = end.unwrap_or_else(|error| {
         ui.complain(&error);
         error.exit
     });
     ExitCode::from(exit.code())
+}
+
+fn obey(command: &Command, ui: &Ui) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(args) => commands::init::init(args, ui),
+        Command::Plan(args) => commands::plan::plan(args, ui),
+        Command::Run(args) => commands::run::run(args, ui),
+        Command::Status(args) => commands::status::status(args, ui),
+        Command::Verify(args) => commands::verify::verify(args, ui),
+        Command::Broker(args) => commands::broker::broker(args, ui),
+    }
 }

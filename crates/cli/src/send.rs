@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use migration::{Exit, Failure, Plan, WaitingFor, WorkerEvent};
+use migration::{Exit, Failure, Job, Plan, WaitingFor, WorkerEvent};
 use process::RunningHelper;
 use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, WorkOrder, WorkerPort};
 
@@ -20,6 +20,22 @@ const EXIT_LISTENER_GONE: u8 = 2;
 /// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers.
 const OWN_DESCRIPTORS: u64 = 32;
 
+/// Processes and threads of a worker: itself, and of its client the main thread and at least two for brokers.
+const TASKS_OF_A_WORKER: u64 = 4;
+
+/// Refuses at once a run for which this machine allows too few descriptors or processes.
+pub fn require_room(job: &Job, single: bool) -> Result<(), CliError> {
+    let slots = u64::from(slots(job, single));
+    process::raise_descriptor_limit()
+        .and_then(|_| process::require_descriptors(OWN_DESCRIPTORS + 2 * slots))
+        .and_then(|()| process::require_processes(TASKS_OF_A_WORKER * slots))
+        .map_err(|error| CliError::new(Exit::Preflight, error))
+}
+
+fn slots(job: &Job, single: bool) -> u32 {
+    if single { 1 } else { state::slots(job) }
+}
+
 /// Sends everything that is left of the job. `single`: in this process, without a forked worker.
 pub fn send(
     context: &WorkerContext,
@@ -29,9 +45,7 @@ pub fn send(
     single: bool,
     ui: &Ui,
 ) -> Result<RunEnd, CliError> {
-    let slots = if single { 1 } else { state::slots(&context.job) };
-    let needed = OWN_DESCRIPTORS + 2 * u64::from(slots);
-    process::require_descriptors(needed).map_err(|error| CliError::new(Exit::Preflight, error))?;
+    let slots = slots(&context.job, single);
     let setup = Setup {
         plan: &context.plan,
         workers: &context.job.workers,

@@ -5,17 +5,18 @@ use std::os::fd::AsFd;
 
 use kafka::embedded::EmbeddedOptions;
 use migration::Exit;
-use process::{Interest, Signal, SignalFd};
+use process::Interest;
 
 use crate::args::{BrokerArgs, Output};
 use crate::embedded;
 use crate::error::CliError;
+use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 
 /// Serves until SIGINT, SIGTERM or SIGHUP.
 pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, CliError> {
     let internal = |error: std::io::Error| CliError::new(Exit::Internal, error);
-    let signals = SignalFd::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).map_err(internal)?;
+    let signals = Interrupt::new()?;
     let options = EmbeddedOptions { partitions: args.partitions, topics: args.topics.clone(), rtt: args.rtt };
     let broker = embedded::start(&options)?;
     let address = embedded::address(&broker);

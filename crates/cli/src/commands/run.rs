@@ -22,6 +22,7 @@ use crate::{embedded, helper, log, preflight, report, send, settings, state, ver
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let started = Instant::now();
     let mut job = settings::load(&args.job)?;
+    send::require_room(&job, args.single)?;
     let (dir, earlier) = open_state(&job, args, ui)?;
     let interrupt = Interrupt::new()?;
     let broker = embedded::start_if_wanted(&mut job)?;
