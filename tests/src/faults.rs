@@ -97,7 +97,10 @@ pub fn worth_killing(report: &Value, records: &[u64]) -> Vec<Attempt> {
     let committed =
         |shard: u64| all.iter().filter(|attempt| attempt.shard == shard).map(|attempt| attempt.committed).sum::<u64>();
     let worth = |attempt: &&Attempt| {
-        attempt.outcome == "running" && attempt.pid > 0 && attempt.committed > 0 && committed(attempt.shard) < records[attempt.shard as usize]
+        attempt.outcome == "running"
+            && attempt.pid > 0
+            && attempt.committed > 0
+            && committed(attempt.shard) < records[attempt.shard as usize]
     };
     all.iter().filter(worth).cloned().collect()
 }

@@ -1,6 +1,5 @@
 //! Comparing the topic with the source, in a helper process, and saying what was found.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -58,10 +57,9 @@ fn compare(
     binding: &Binding,
     style: ProgressStyle,
 ) -> Result<VerifyReport, CliError> {
-    let letters = dead_letter::read_all(dead_letters).map_err(|error| {
+    let letters = dead_letter::places(dead_letters).map_err(|error| {
         CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", dead_letters.display()))
     })?;
-    let letters: HashSet<_> = letters.into_iter().map(|letter| (letter.path, letter.start)).collect();
     let verification = Verification {
         plan,
         rules: &job.record,

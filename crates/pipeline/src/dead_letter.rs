@@ -3,9 +3,9 @@
 //! Responsible for: writing them so that a commit can rely on them, and reading them back without the torn line of a killed
 //! worker and without the copies of a repeated chunk. Not responsible for: deciding which record is bad.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,17 @@ struct Written<'a> {
     record: Option<std::borrow::Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     record_base64: Option<Base64>,
+}
+
+/// Where records stand that were set aside: for each source object the places of their first bytes.
+pub type Places = HashMap<String, HashSet<u64>>;
+
+/// What [`places`] reads of a line.
+#[derive(Deserialize)]
+struct Placed<'a> {
+    #[serde(borrow)]
+    path: std::borrow::Cow<'a, str>,
+    start: u64,
 }
 
 /// One shard's file of dead letters, written by the attempt that works on the shard. It is made when the first is written.
@@ -122,16 +133,8 @@ impl DeadLetterFile {
 /// All dead letters of a job, ordered by shard and then as written; of records that were set aside more than once, the first.
 /// No directory is no dead letters.
 pub fn read_all(directory: &Path) -> io::Result<Vec<DeadLetter>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
     let (mut letters, mut seen) = (Vec::new(), HashSet::new());
-    for path in files {
+    for path in files(directory)? {
         for letter in read(&path)? {
             if seen.insert((letter.path.clone(), letter.start)) {
                 letters.push(letter);
@@ -141,17 +144,64 @@ pub fn read_all(directory: &Path) -> io::Result<Vec<DeadLetter>> {
     Ok(letters)
 }
 
+/// Where all dead letters of a job stand, whatever they hold: memory does not depend on their size. No directory is no dead
+/// letters.
+pub fn places(directory: &Path) -> io::Result<Places> {
+    let mut places = Places::new();
+    for path in files(directory)? {
+        each_line(&path, &mut |line| {
+            let Placed { path, start } = serde_json::from_slice(line)?;
+            match places.get_mut(&*path) {
+                Some(starts) => starts,
+                None => places.entry(path.into_owned()).or_default(),
+            }
+            .insert(start);
+            Ok(())
+        })?;
+    }
+    Ok(places)
+}
+
+/// The files of dead letters in a directory, by name.
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    Ok(files)
+}
+
 fn read(path: &Path) -> io::Result<Vec<DeadLetter>> {
-    let bytes = std::fs::read(path)?;
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
-    let lines = bytes[..whole].split(|&b| b == b'\n').filter(|line| !line.is_empty());
-    let parsed = lines.enumerate().map(|(index, line)| {
-        parse(line).map_err(|error| {
-            let message = format!("{}: line {} is not a dead letter: {error}", path.display(), index + 1);
-            io::Error::new(io::ErrorKind::InvalidData, message)
-        })
-    });
-    parsed.collect()
+    let mut letters = Vec::new();
+    each_line(path, &mut |line| {
+        letters.push(parse(line)?);
+        Ok(())
+    })?;
+    Ok(letters)
+}
+
+/// Visits the whole lines of a file, without their ends; a torn last one is left out.
+fn each_line(path: &Path, visit: &mut dyn FnMut(&[u8]) -> serde_json::Result<()>) -> io::Result<()> {
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
+    let mut line = Vec::new();
+    for number in 1u64.. {
+        line.clear();
+        file.read_until(b'\n', &mut line)?;
+        if line.pop_if(|last| *last == b'\n').is_none() {
+            break;
+        }
+        if !line.is_empty() {
+            visit(&line).map_err(|error| {
+                let message = format!("{}: line {number} is not a dead letter: {error}", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, message)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
@@ -243,6 +293,9 @@ mod tests {
         assert!(letters.path().ends_with("00007.jsonl"));
         let back = read_all(&folder.0).unwrap();
         assert_eq!(back.len(), 3);
+        let at = |starts: &[u64]| starts.iter().copied().collect::<HashSet<_>>();
+        let expected = Places::from([("a.jsonl".to_owned(), at(&[10])), ("b.jsonl".to_owned(), at(&[20, 30]))]);
+        assert_eq!(places(&folder.0).unwrap(), expected);
         assert_eq!((back[0].path.as_str(), back[0].start, back[0].bytes), ("a.jsonl", 10, 5));
         assert_eq!(back[0].record, b"{\"\n\\\"}");
         assert_eq!((back[1].path.as_str(), back[1].reason.as_str()), ("b.jsonl", "bad \"json\""));
@@ -262,6 +315,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
         assert_eq!(read_all(&folder.0).unwrap().len(), 1);
+        assert_eq!(places(&folder.0).unwrap()["a.jsonl"], HashSet::from([10]));
         let mut successor = file(&folder);
         successor.append(place(0, 10, 1), "again", b"x").unwrap();
         successor.append(place(0, 20, 1), "second", b"y").unwrap();
@@ -287,6 +341,7 @@ mod tests {
         std::fs::write(folder.0.join("00001.jsonl"), "nonsense\n").unwrap();
         let error = read_all(&folder.0).unwrap_err().to_string();
         assert!(error.contains("00001.jsonl: line 1"), "{error}");
+        assert_eq!(places(&folder.0).unwrap_err().to_string().split(':').nth(1), error.split(':').nth(1));
         assert!(read_all(&folder.0.join("none")).unwrap().is_empty());
     }
 }

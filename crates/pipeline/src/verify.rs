@@ -7,7 +7,7 @@
 //! are matched one by one, in slices of the hash space that fit in memory ([`VerifyLimits`]), each with a reading of both
 //! sides. Records with one key are in one slice, so that altered ones are paired there; a key too frequent for one slice is
 //! split once more by record. Limits: matching takes equal 128-bit hashes for equal records, pairing equal 64-bit hashes for
-//! equal keys; memory stays bounded up to about 10^11 unexpected records with different keys; dead letters are held in memory.
+//! equal keys; memory stays bounded up to about 10^11 unexpected records with different keys; the places of dead letters are held in memory.
 
 mod differences;
 mod hash;
@@ -16,13 +16,12 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-
 use migration::Plan;
 use migration::job::RecordRules;
 use serde::{Deserialize, Serialize};
 
 use crate::SourceError;
+use crate::dead_letter::Places;
 use source::SourceLine;
 
 /// A record as it stands in the topic.
@@ -73,8 +72,8 @@ pub struct Verification<'a> {
     pub rules: &'a RecordRules,
     /// The longest line that is a record.
     pub max_line: u64,
-    /// Where records stand that were set aside, by path and place of the first byte: they are not expected in the topic.
-    pub dead_letters: &'a HashSet<(String, u64)>,
+    /// Where records stand that were set aside: they are not expected in the topic.
+    pub dead_letters: &'a Places,
     /// Which of so many partitions a key chooses; `None`: any.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
     /// How many partitions the topic has.

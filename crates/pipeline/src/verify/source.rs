@@ -1,7 +1,5 @@
 //! Reads the source as verify needs it: each line once, as a record with its hash.
 
-use std::collections::{HashMap, HashSet};
-
 use super::hash::{Hasher, RecordHash};
 use super::{Verification, VerifyExample, VerifyKind, head};
 use crate::mapping::Mapping;
@@ -60,10 +58,6 @@ pub(super) fn read(
     progress: &mut dyn FnMut(u64),
     visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
 ) -> Result<SourceCounts, SourceError> {
-    let mut aside: HashMap<&str, HashSet<u64>> = HashMap::new();
-    for (path, start) in job.dead_letters {
-        aside.entry(path).or_default().insert(*start);
-    }
     let mut mapping = Mapping::new(job.rules);
     let mut hasher = Hasher::default();
     let mut counts = SourceCounts::default();
@@ -74,7 +68,7 @@ pub(super) fn read(
         while reader.next(&mut pool, &mut lines)? {
             let Some(block) = &lines.block else { continue };
             let path = job.plan.object(&shard.segments[block.segment as usize]).path.to_string_lossy();
-            let aside = aside.get(&*path);
+            let aside = job.dead_letters.get(&*path);
             for line in &lines.lines {
                 let value = &block.bytes[line.start as usize..][..line.len as usize];
                 if !line.too_long() && is_blank(value) {

@@ -67,7 +67,7 @@ struct Source {
     folder: PathBuf,
     plan: Plan,
     rules: RecordRules,
-    dead: HashSet<(String, u64)>,
+    dead: Places,
 }
 
 impl Source {
@@ -88,7 +88,7 @@ impl Source {
             timestamp_unit: TimestampUnit::Rfc3339,
             headers: Vec::new(),
         };
-        Source { folder, plan, rules, dead: HashSet::new() }
+        Source { folder, plan, rules, dead: Places::new() }
     }
 
     fn path(&self) -> String {
@@ -140,7 +140,8 @@ fn tiny(examples: usize) -> VerifyLimits {
 fn the_same_records_in_any_order_are_clean() {
     let lines: Vec<_> = (0..50).map(|i| line(["a", "b", "", "-"][i % 4], i as u32 / 8)).collect();
     let mut source = Source::new(&[lines.clone(), vec![String::new(), "not JSON".to_owned()]].concat());
-    source.dead.insert((source.path(), lines.iter().map(|l| l.len() as u64 + 1).sum::<u64>() + 1));
+    let place = lines.iter().map(|l| l.len() as u64 + 1).sum::<u64>() + 1;
+    source.dead.entry(source.path()).or_default().insert(place);
     let mut records: Vec<_> = (0..50).map(|i| (1, record(["a", "b", "", "-"][i % 4], i as u32 / 8))).collect();
     records.reverse();
     let mut topic = Topic::new(records);
@@ -335,7 +336,7 @@ proptest! {
                 Fate::Copied(copies) => topic.extend((0..=*copies).map(|_| (partition, record.clone()))),
                 Fate::Changed => topic.push((partition, (record.0.clone(), format!("changed {value}").into_bytes()))),
                 Fate::Dead(sent) => {
-                    source.dead.insert((source.path(), place));
+                    source.dead.entry(source.path()).or_default().insert(place);
                     topic.extend(sent.then(|| (partition, record.clone())));
                 }
             }

@@ -138,6 +138,7 @@ impl Reader {
             let first = first_byte(block);
             let rest = find_lines(block, first, searched, self.max_line, lines);
             if over {
+                stream.check_end(block.bytes.last().copied())?;
                 push_last(block, rest.max(first), self.max_line, lines);
                 return Ok(true);
             }
@@ -185,6 +186,7 @@ impl Reader {
             whole += piece.len() as u64;
             last = piece.last().copied().or(last);
             if over {
+                stream.check_end(last)?;
                 line.whole = whole;
                 line.end_place = block.place + first as u64 + whole;
                 lines.push(line);

@@ -91,6 +91,18 @@ impl Stream {
         Err(changed(&self.object.path, format_args!("ends at byte {} instead of {}", self.place, self.end)))
     }
 
+    /// Checks the last byte before the end of a segment that other segments follow: a line ends there, or the file is not the
+    /// one that was cut and half a line would pass for a record.
+    pub(super) fn check_end(&self, last: Option<u8>) -> Result<(), SourceError> {
+        let cut = self.object.compression == Compression::None && self.end < self.object.bytes;
+        match last {
+            Some(byte) if cut && byte != b'\n' => {
+                Err(changed(&self.object.path, format_args!("no line ends at byte {}, where one did", self.end)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that the file is still what was opened.
     pub(super) fn close(self) -> Result<(), SourceError> {
         check(&self.object, &self.file.metadata().map_err(|e| unreadable(&self.object.path, e))?)

@@ -70,6 +70,21 @@ fn a_changed_file_is_not_opened() {
 }
 
 #[test]
+fn half_a_line_at_a_cut_is_never_a_record() {
+    let (_folder, path, _source, plan) = setup();
+    let modified = edit(&path).metadata().unwrap().modified().unwrap();
+    let end = plan.shards[0].segments[0].end as usize;
+    for max_line in [MAX_LINE, 5] {
+        let mut bytes = b"{\"n\":1234567}\n".repeat(20_000);
+        // The line that ended at the cut goes on; size and time stay.
+        bytes[end - 1] = b' ';
+        std::fs::write(&path, bytes).unwrap();
+        edit(&path).set_modified(modified).unwrap();
+        said(read(&plan, ShardId(0), Position::default(), max_line), &path, &format!("no line ends at byte {end}"));
+    }
+}
+
+#[test]
 fn a_file_that_changes_while_it_is_read_is_an_error() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
