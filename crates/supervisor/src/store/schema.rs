@@ -8,7 +8,7 @@ use std::time::Duration;
 use migration::report::ShardStatus;
 use migration::{Counts, Position, ShardId};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
@@ -109,7 +109,11 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<(Connection, u128), S
         Err(e) => return io_at(path, Err(e)),
     }
     let access = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
-    let db = at(path, Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX))?;
+    let db = match Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX) {
+        Ok(db) if read_only && needs_files_beside(&db) && !has_journal(path) => open_still(path),
+        other => other,
+    };
+    let db = at(path, db)?;
     at(path, db.busy_timeout(BUSY))?;
     let pragma = |name: &str| at(path, db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)));
     if pragma("application_id")? != APPLICATION_ID {
@@ -130,6 +134,27 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<(Connection, u128), S
     let id = at(path, db.query_row("SELECT plan_id FROM job", [], |row| row.get::<_, [u8; 16]>(0)).optional())?;
     let id = id.ok_or_else(|| corrupt(path, "it names no job"))?;
     Ok((db, u128::from_be_bytes(id)))
+}
+
+/// Whether reading would first make files beside the database, where nothing can be made (a read-only disk or copy).
+fn needs_files_beside(db: &Connection) -> bool {
+    let read = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    matches!(read.map_err(|e| e.sqlite_error_code()), Err(Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)))
+}
+
+fn has_journal(path: &Path) -> bool {
+    fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0)
+}
+
+/// Opens a file that nobody can write now.
+fn open_still(path: &Path) -> rusqlite::Result<Connection> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut uri = "file:".to_owned();
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.as_os_str().as_bytes().iter().for_each(|byte| uri += &format!("%{byte:02x}"));
+    uri += "?immutable=1";
+    let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, access)
 }
 
 /// SQLite's own check of its pages; our rows carry checksums.

@@ -403,3 +403,15 @@ fn a_full_disk_keeps_the_state_as_it_was() {
     assert!(matches!(error, StateError::Disk { .. }), "{error}");
     assert_eq!(Store::read_only(&path).unwrap().load().unwrap().shards[0].position.records, u64::from(recorded));
 }
+
+#[test]
+fn a_file_that_nobody_can_write_is_read_whatever_its_name() {
+    let folder = Folder::new("still");
+    let path = folder.file("a b%41?x#y=ü.sqlite");
+    drop(create(&path, 2));
+    let db = schema::open_still(&path).unwrap();
+    let shards: i64 = db.query_row("SELECT count(*) FROM shards", [], |row| row.get(0)).unwrap();
+    assert!(shards > 0);
+    drop(db);
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing was made beside it");
+}
