@@ -164,6 +164,11 @@ fn the_embedded_broker_never_replaces_real_state(clusters: &Clusters) {
     assert!(finished.stderr.contains("real cluster") && finished.stderr.contains("--restart"), "{}", finished.stderr);
     let still = program.run(&["status", "-o", "json"], LIMIT).expect_code(0);
     assert_eq!(still.number("/records/acknowledged"), RECORDS);
+    // Neither does a restart that can't begin: no file, no broker.
+    program.run(&["run", "--restart", "--yes", "--set", "source.jsonl.paths = [\"none\"]"], LIMIT).expect_code(7);
+    program.run(&["run", "--restart"], LIMIT).expect_code(2);
+    let still = program.run(&["status", "-o", "json"], LIMIT).expect_code(0);
+    assert_eq!(still.number("/records/acknowledged"), RECORDS);
     program.run(&["run", "--restart", "--yes"], LIMIT).expect_code(0);
     program.assert_nothing_left();
 }

@@ -45,29 +45,22 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     finish(args, ui, &context, &dir, broker, found, &interrupt)
 }
 
-/// Takes both locks and reads what an earlier run left. A connection is never open across a fork: it is closed again here.
+/// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan
+/// stands. A connection is never open across a fork: it is closed again here.
 fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<JobState>), CliError> {
     let dir = StateDir::open(&job.state_path()).map_err(|error| CliError::new(error.exit(), error))?;
     let path = StateDir::store_path(dir.path());
-    let clear = |dir: &StateDir| {
-        verify::forget(dir.path());
-        dir.clear().map_err(|error| CliError::new(error.exit(), error))
-    };
     if !Store::exists(&path) {
-        // Dead letters without a checkpoint belong to nothing.
-        clear(&dir)?;
         return Ok((dir, None));
     }
     let state = Store::open(&path).and_then(|store| store.load()).map_err(state::unusable);
     let embedded = job.kafka.brokers == migration::job::Brokers::Embedded;
     if embedded && state.as_ref().is_ok_and(|state| state::is_of_embedded(&state.binding)) {
         // The embedded broker of the earlier run is gone, and what was sent to it.
-        clear(&dir)?;
         return Ok((dir, None));
     }
     if args.restart {
         confirm(args, job, ui)?;
-        clear(&dir)?;
         return Ok((dir, None));
     }
     let state = state?;
@@ -115,6 +108,9 @@ fn open_job(
     let plan = helper::ask("shardlift plan", Some(interrupt), || state::make_plan(job))?;
     let binding = state::binding(job, found);
     let plan_id = state::plan_id(job, &plan, &binding)?;
+    // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
+    verify::forget(dir.path());
+    dir.clear().map_err(|error| CliError::new(error.exit(), error))?;
     let new = NewJob { name: &job.name, plan_id, plan: &plan, binding: &binding };
     let store = Store::create(&path, &new).map_err(state::unusable)?;
     Ok((plan, store))
