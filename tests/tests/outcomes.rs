@@ -84,6 +84,8 @@ fn a_signal_ends_the_comparison_after_a_run(_: &Clusters) {
     let finished = running.finish(LIMIT).expect_code(75);
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
     assert_result(&finished, "stopped", 75);
+    let status = program.run(&["status", "-o", "json"], LIMIT).expect_code(0);
+    assert_eq!((status.json()["outcome"].as_str(), status.number("/exit_code")), (Some("stopped"), 75));
     program.assert_nothing_left();
 }
 

@@ -222,6 +222,15 @@ impl Store {
         Ok(())
     }
 
+    /// Corrects how the last run ended, when what came after it (a comparison) says more than the run itself could know.
+    pub fn revise_end(&mut self, exit_code: u8, reasons: &[String]) -> Result<(), StateError> {
+        let result = self.db.execute(
+            "UPDATE runs SET exit_code = ?1, reasons = ?2 WHERE number = (SELECT max(number) FROM runs)",
+            params![exit_code, reasons.join("\n")],
+        );
+        self::error::at(&self.path, result).map(drop)
+    }
+
     fn run(&self) -> Result<Run, StateError> {
         self.run.ok_or_else(|| StateError::NoRun { path: self.path.clone() })
     }

@@ -158,6 +158,9 @@ fn finish(
             Ok(result) => {
                 verify::keep(dir.path(), &result);
                 exit = exit.worse(result.exit());
+                if exit == Exit::Difference {
+                    found.reasons.push("the topic differs from the source".to_owned());
+                }
                 verified = Some(result);
             }
             Err(error) => {
@@ -168,6 +171,14 @@ fn finish(
         }
     }
     tracing::debug!("phase 5 of 5, report");
+    if found.exit != Some(exit) {
+        // So that `status` says the same as this run does.
+        let revised =
+            Store::open(&StateDir::store_path(dir.path())).and_then(|mut store| store.revise_end(exit.code(), &found.reasons));
+        if let Err(error) = revised {
+            tracing::warn!("the state does not know that the comparison ended with {}: {error}", exit.code());
+        }
+    }
     found.exit = Some(exit);
     found.outcome = exit.into();
     let embedded_stopped = broker.is_some() && (!complete || exit == Exit::Stopped);

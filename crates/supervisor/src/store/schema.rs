@@ -147,7 +147,7 @@ fn has_journal(path: &Path) -> bool {
 }
 
 /// Opens a file that nobody can write now.
-fn open_still(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_still(path: &Path) -> rusqlite::Result<Connection> {
     use std::os::unix::ffi::OsStrExt as _;
     let mut uri = "file:".to_owned();
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

@@ -405,6 +405,21 @@ fn a_full_disk_keeps_the_state_as_it_was() {
 }
 
 #[test]
+fn the_end_of_the_last_run_can_be_corrected() {
+    let folder = Folder::new("revise");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 1);
+    for code in [75, 0] {
+        store.begin_run(1).unwrap();
+        store.end_run(code, &[], 1, 0).unwrap();
+    }
+    store.revise_end(6, &["one record is missing".to_owned()]).unwrap();
+    let report = load_report(&store, false).unwrap();
+    assert_eq!(report.runs.iter().map(|run| run.exit_code).collect::<Vec<_>>(), [Some(75), Some(6)]);
+    assert_eq!((report.exit, report.reasons), (Some(Exit::Difference), vec!["one record is missing".to_owned()]));
+}
+
+#[test]
 fn a_file_that_nobody_can_write_is_read_whatever_its_name() {
     let folder = Folder::new("still");
     let path = folder.file("a b%41?x#y=ü.sqlite");
