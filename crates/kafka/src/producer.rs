@@ -13,7 +13,7 @@ use pipeline::{Delivered, Group, Refusal, Sink, SinkLimits};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, monotonic_micros};
+use crate::ffi::{Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, keep_freed_memory, monotonic_micros};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_id, client_properties, configure};
 
@@ -120,6 +120,7 @@ impl Producer {
     /// would be missing in a child.
     pub fn create(options: &ProducerOptions) -> Result<Producer, Failure> {
         let refused = |what: String| Failure::new(FailureKind::Refused, what);
+        keep_freed_memory();
         let conf = configure(&options.all_properties()).map_err(refused)?;
         let client = conf
             .into_client(Kind::Producer)
