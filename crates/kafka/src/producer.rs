@@ -339,8 +339,9 @@ impl Sink for Producer {
 
     fn outstanding(&self) -> usize {
         // The client counts its own events too. With all reports accounted for the smaller is the exact number; when a report was
-        // lost it is the client's, which comes down to 0.
-        self.sender.client().queue_length().min(self.sender.waiting())
+        // lost it is the client's, which comes down to 0. A group whose every record was refused at once waits to be given back.
+        let ready: usize = self.ready.iter().map(|delivered| delivered.group.len()).sum();
+        self.sender.client().queue_length().min(self.sender.waiting()) + ready
     }
 
     fn leader(&self, partition: u32) -> Option<i32> {

@@ -122,6 +122,7 @@ fn a_record_that_the_client_refuses_is_the_only_one_of_its_group() {
     assert!(matches!(&done[0].refused[..], [r] if r.index == 1 && r.local), "{:?}", done[0].refused);
     // A group of which nothing was taken comes back too.
     producer.hand_over(1, group([(None, large.as_str())])).unwrap();
+    assert_eq!(producer.outstanding(), 1, "until then it is not a report that was lost");
     let done = wait(&mut producer, 1, LONG).unwrap();
     assert_eq!((done[0].acknowledged, done[0].refused.len()), (0, 1));
     producer.finish().unwrap();

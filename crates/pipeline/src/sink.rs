@@ -57,7 +57,7 @@ pub trait Sink {
     /// Serves delivery reports, waiting up to `timeout` for the first, and appends the groups that are complete.
     fn poll(&mut self, timeout: Duration, done: &mut Vec<Delivered>) -> Result<(), Failure>;
 
-    /// How many records the client itself says have no served report yet. Zero while a group is still missing reports means
+    /// How many records the client itself says have no served report yet, and those of groups that the next poll gives back. Zero while a group is still missing reports means
     /// that a report was lost: the worker fails then.
     fn outstanding(&self) -> usize;
 
