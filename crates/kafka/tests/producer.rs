@@ -298,7 +298,7 @@ fn a_topic_that_does_not_exist_is_never_made() {
     let broker = broker();
     let mut job = job(&broker.bootstrap());
     job.kafka.topic = "elsewhere".into();
-    job.kafka.give_up_after = Duration::from_secs(1);
+    job.kafka.give_up_after = Duration::from_secs(3);
     for _ in 0..2 {
         let failure = Producer::create(&options(&job)).err().unwrap();
         assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
