@@ -28,7 +28,6 @@ const ALLOWED: [Row; 7] = [
         &[
             "clap",
             "console",
-            "indicatif",
             "nix",
             "postcard",
             "serde",

@@ -2,20 +2,23 @@
 
 mod eta;
 mod lines;
+mod screen;
 
 pub use eta::Eta;
 pub use lines::{View, WorkerView};
 
 use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 use serde_json::json;
 
+use self::screen::Screen;
 use crate::log;
 use crate::ui::{ProgressStyle, Ui};
 
 /// How often each style speaks.
+const BARS_EVERY: Duration = Duration::from_millis(100);
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const JSON_EVERY: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,7 @@ impl Display {
     pub fn show(&mut self, view: &View) {
         let every = match self.style {
             ProgressStyle::None => return,
-            ProgressStyle::Bars => Duration::ZERO,
+            ProgressStyle::Bars => BARS_EVERY,
             ProgressStyle::Plain => PLAIN_EVERY,
             ProgressStyle::Json => JSON_EVERY,
         };
@@ -94,51 +97,38 @@ fn event(view: &View) -> serde_json::Value {
     })
 }
 
-/// One indicatif bar for each line; their texts are ours. No steady tick: that would be a thread.
+/// The bars of a terminal. Log lines appear above them.
 struct Bars {
-    all: MultiProgress,
-    lines: Vec<ProgressBar>,
+    screen: Arc<Mutex<Screen>>,
 }
 
 impl Bars {
     fn new() -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        let above = all.clone();
-        log::print_through(Some(Box::new(move |line| {
-            above.suspend(|| say(line));
-        })));
-        Bars { all, lines: Vec::new() }
+        let screen = Arc::new(Mutex::new(Screen::default()));
+        let above = Arc::clone(&screen);
+        log::print_through(Some(Box::new(move |line| lock(&above).print_above(line))));
+        Bars { screen }
     }
 
     fn draw(&mut self, view: &View) {
-        let width = usize::from(console_width());
-        let texts = lines::lines(view, width);
-        while self.lines.len() > texts.len() {
-            if let Some(bar) = self.lines.pop() {
-                bar.finish_and_clear();
-                self.all.remove(&bar);
-            }
-        }
-        while self.lines.len() < texts.len() {
-            let style = BarStyle::with_template("{msg}").expect("a constant template");
-            self.lines.push(self.all.add(ProgressBar::no_length().with_style(style)));
-        }
-        for (bar, text) in self.lines.iter().zip(texts) {
-            bar.set_message(text);
-            bar.tick();
-        }
+        let (rows, columns) = terminal_size();
+        let mut texts = lines::lines(view, columns);
+        // One row stays free for the cursor.
+        texts.truncate(rows.saturating_sub(1).max(1));
+        lock(&self.screen).draw(texts);
     }
 
     fn clear(self) {
         log::print_through(None);
-        for bar in &self.lines {
-            bar.finish_and_clear();
-        }
-        drop(self.all.clear());
+        lock(&self.screen).clear();
     }
 }
 
-/// Columns of the terminal behind stderr.
-fn console_width() -> u16 {
-    console::Term::stderr().size_checked().map_or(80, |(_, columns)| columns)
+fn lock(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
+    screen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Rows and columns of the terminal behind stderr.
+fn terminal_size() -> (usize, usize) {
+    console::Term::stderr().size_checked().map_or((24, 80), |(rows, columns)| (rows.into(), columns.into()))
 }
