@@ -148,8 +148,8 @@ fn ctrl_c_in_a_terminal_drains(clusters: &Clusters) {
     println!("ctrl-c: ended {:.1} s after Ctrl-C", elapsed.as_secs_f64());
     let stderr = terminal.screen();
     assert!(!stderr.contains('█') && !stderr.contains('░'), "the bars are taken away:\n{stderr}");
+    drop(terminal);
     let stdout = std::fs::read_to_string(scene.program.join("result")).expect("the shell made it");
     assert_stopped(&scene, Finished { code, stdout, stderr, elapsed });
-    drop(terminal);
     finish_elsewhere(&scene, &source, &["-w", "1"]);
 }

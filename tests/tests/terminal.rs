@@ -174,7 +174,7 @@ fn without_a_terminal_one_line_each_10_s(clusters: &Clusters) {
     assert!(!finished.stderr.contains('\u{1b}'), "no control sequence: {:?}", finished.stderr);
     let lines: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with("progress ")).collect();
     assert_eq!(lines.len() as u64, finished.elapsed.as_secs() / 10, "one line each 10 s: {}", finished.stderr);
-    for word in ["state=running", "records=", "rate=", "eta=", "workers=2"] {
+    for word in ["state=running", "records=", "rate=", "eta=", "workers="] {
         assert!(lines[0].contains(word), "{word}: {}", lines[0]);
     }
     // Nothing but the result on stdout, and with -q nothing on stderr either.
