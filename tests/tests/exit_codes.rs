@@ -87,6 +87,8 @@ fn a_wrong_config_exits_with_3(_: &Clusters) {
     }
     let program = folder("set", &[]);
     refused(&program, &["run", "--set", "workers.cuont=2"], 3, &["--set", "count"]);
+    // A script's variable that is not set: what the config names instead is not what was meant.
+    refused(&program, &["run", "-b", ""], 3, &["--brokers", "kafka.brokers", "empty"]);
 }
 
 fn a_source_that_is_not_there_exits_with_7(_: &Clusters) {

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         nothing("a_dead_embedded_broker_is_not_waited_for", a_dead_embedded_broker_is_not_waited_for),
         nothing("a_second_signal_ends_a_run_at_once", a_second_signal_ends_a_run_at_once),
         nothing("limits_of_the_machine", limits_of_the_machine),
+        nothing("the_report_says_where_dead_letters_are", the_report_says_where_dead_letters_are),
         Test {
             name: "the_embedded_broker_never_replaces_real_state",
             needs: Need::Kafka,
@@ -172,5 +173,23 @@ fn the_embedded_broker_never_replaces_real_state(clusters: &Clusters) {
     let still = program.run(&["status", "-o", "json"], LIMIT).expect_code(0);
     assert_eq!(still.number("/records/acknowledged"), RECORDS);
     program.run(&["run", "--restart", "--yes"], LIMIT).expect_code(0);
+    program.assert_nothing_left();
+}
+
+/// A run, and `status` after it. A short run whose shards wait once each is given no advice about chunks.
+fn the_report_says_where_dead_letters_are(_: &Clusters) {
+    let program = job("set-aside", "");
+    program.write("data.jsonl", "{\"k\":\"a\"}\n{\"n\":1}\n");
+    let folder = program.join(".shardlift/j/dead-letters").display().to_string();
+    let run = program.run(&["run"], LIMIT).expect_code(5);
+    let status = program.run(&["status"], LIMIT);
+    for text in [&run.stdout, &status.stdout] {
+        assert!(text.contains(&folder), "where the record was set aside:\n{text}");
+        assert!(!text.contains("larger chunks"), "no chunk could be larger:\n{text}");
+    }
+    std::fs::remove_dir_all(program.join(".shardlift")).expect("the state");
+    program.write("data.jsonl", "{\"k\":\"a\"}\n");
+    let run = program.run(&["run"], LIMIT).expect_code(0);
+    assert!(!run.stdout.contains("dead-letters"), "nothing was set aside:\n{}", run.stdout);
     program.assert_nothing_left();
 }

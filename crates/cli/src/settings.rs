@@ -46,8 +46,9 @@ fn override_keys(typed: &mut Typed, args: &JobArgs) {
     for pair in lines_of("SHARDLIFT_PROPERTIES") {
         typed.set_property(&pair, "SHARDLIFT_PROPERTIES");
     }
+    // An empty value is an error like any other: a script's unset variable must not send to the config's brokers instead.
     let own = [
-        ("kafka.brokers", "--brokers", "SHARDLIFT_BROKERS", Some(args.brokers.join(",")).filter(|b| !b.is_empty())),
+        ("kafka.brokers", "--brokers", "SHARDLIFT_BROKERS", (!args.brokers.is_empty()).then(|| args.brokers.join(","))),
         ("kafka.topic", "--topic", "SHARDLIFT_TOPIC", args.topic.clone()),
         ("workers.count", "--workers", "SHARDLIFT_WORKERS", args.workers.clone()),
     ];

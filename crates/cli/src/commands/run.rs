@@ -1,6 +1,7 @@
 //! `shardlift run`: the pass. Each step's result is the next one's input.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kafka::Preflight;
@@ -187,7 +188,10 @@ fn finish(
         broker => drop(broker),
     }
     log::print_through(None);
-    ui.result(|| text(&found, verified.as_ref(), embedded_stopped), || object(&found, verified.as_ref()));
+    ui.result(
+        || text(&found, verified.as_ref(), embedded_stopped, &context.dead_letters),
+        || object(&found, verified.as_ref()),
+    );
     Ok(exit)
 }
 
@@ -196,8 +200,8 @@ fn may_verify(exit: Exit) -> bool {
     !matches!(exit, Exit::Signal(_) | Exit::State | Exit::Internal)
 }
 
-fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool) -> String {
-    let mut out = report::text(found);
+fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool, dead_letters: &Path) -> String {
+    let mut out = report::text(found) + &report::dead_letters(found, dead_letters);
     if let Some(verified) = verified {
         out += &format!("\n{}", verified.text());
     }

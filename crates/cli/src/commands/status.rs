@@ -1,5 +1,7 @@
 //! `shardlift status`: how far a job is, from its state, while it runs and after.
 
+use std::path::Path;
+
 use migration::Exit;
 use migration::report::{JobReport, ShardStatus};
 use serde_json::{Map, Value, json};
@@ -25,12 +27,12 @@ pub fn status(args: &JobArgs, ui: &Ui) -> Result<Exit, CliError> {
     // The lock decides whether a run is under way: what a killed supervisor left in the state says nothing about it.
     let holder = StateDir::holder(&path).map_err(|error| CliError::new(error.exit(), error))?;
     let found = Store::read_only(&store).and_then(|store| load_report(&store, holder.is_some())).map_err(state::unusable)?;
-    ui.result(|| text(&found, holder.as_deref()), || object(&found));
+    ui.result(|| text(&found, holder.as_deref(), &StateDir::dead_letters_path(&path)), || object(&found));
     Ok(Exit::Done)
 }
 
-fn text(found: &JobReport, holder: Option<&str>) -> String {
-    let mut out = report::text(found);
+fn text(found: &JobReport, holder: Option<&str>, dead_letters: &Path) -> String {
+    let mut out = report::text(found) + &report::dead_letters(found, dead_letters);
     if let Some(holder) = holder {
         out += &format!("\nrunning: {holder}\n");
     }

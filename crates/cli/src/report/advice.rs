@@ -7,7 +7,7 @@ use migration::units::{show_count, show_size};
 /// A sentence, or nothing when there is nothing to say.
 pub fn advice(report: &JobReport) -> Option<String> {
     let phases = &report.work.phases;
-    let total = phases.total().saturating_sub(phases.get(Phase::Start));
+    let total = phases.total();
     if total == 0 || report.counts.acknowledged == 0 {
         return None;
     }
@@ -26,6 +26,8 @@ pub fn advice(report: &JobReport) -> Option<String> {
              the same guarantee and removes nearly all of it; more workers divide it",
             report.work.flush.quantile(0.5) as f64 / 1000.0
         ),
+        // One wait at the end of each attempt is the least there can be.
+        Phase::Flush if flushes <= report.attempts.len() as u64 => return None,
         Phase::Flush => {
             format!("{percent} % of the workers' time is the wait at chunk ends: larger chunks (workers.chunk) wait less often")
         }

@@ -5,4 +5,4 @@ mod json;
 mod text;
 
 pub use json::object;
-pub use text::text;
+pub use text::{dead_letters, text};

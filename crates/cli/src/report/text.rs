@@ -1,6 +1,7 @@
 //! The report as text.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use migration::report::{AttemptOutcome, AttemptReport, JobReport};
@@ -11,6 +12,14 @@ use super::advice::advice;
 
 /// Attempts shown before the rest is summed up; `-o json` has them all.
 const ATTEMPTS_SHOWN: usize = 12;
+
+/// Where to look for the records that were set aside, if there are any.
+pub fn dead_letters(report: &JobReport, folder: &Path) -> String {
+    if report.counts.dead_lettered == 0 {
+        return String::new();
+    }
+    format!("\nrecords that were set aside, each with its reason: {}\n", folder.display())
+}
 
 /// The whole report.
 pub fn text(report: &JobReport) -> String {
