@@ -171,7 +171,7 @@ impl<'a> Driver<'a> {
     fn fork(&mut self, order: &WorkOrder, hands: &mut dyn Hands) -> Option<Input> {
         let attempt = order.id();
         if let Err(e) = self.store.begin_attempt(attempt) {
-            return Some(Input::ForkFailed { attempt, reason: e.to_string() });
+            return Some(Input::NotBegun { attempt, reason: e.to_string() });
         }
         let (forked_us, now) = (process::monotonic_us(), self.now());
         match hands.fork(order) {

@@ -222,6 +222,10 @@ impl Machine {
         match input {
             Input::Tick => {}
             Input::ForkFailed { attempt, reason } => self.fork_failed(attempt, &reason, now, out),
+            Input::NotBegun { attempt, reason } => {
+                self.attempts.remove(&attempt);
+                self.stop(Exit::State, &reason, now, out);
+            }
             Input::Event { attempt, event } => self.event(attempt, event, now, out),
             Input::Broken { attempt, reason } => self.kill(attempt, Kill::Fault(clean(&reason)), out),
             Input::Silent { attempt } => {

@@ -362,3 +362,22 @@ fn a_fork_that_fails_is_tried_again_and_five_in_a_row_stop_the_job() {
     };
     assert_eq!((exit, forks), (Exit::Stopped, 5));
 }
+
+#[test]
+fn an_attempt_that_the_store_can_not_begin_stops_the_job_with_74() {
+    let mut machine = Machine::new(rules(2), &fresh(3), 1);
+    let orders: Vec<AttemptId> = machine
+        .on(Input::Tick, Duration::ZERO)
+        .iter()
+        .filter_map(|action| if let Action::Fork(order) = action { Some(order.id()) } else { None })
+        .collect();
+    assert_eq!(orders.len(), 2);
+    let mut last = Vec::new();
+    for attempt in orders {
+        last = machine.on(Input::NotBegun { attempt, reason: "the disk is full".into() }, Duration::ZERO);
+        assert!(!last.iter().any(|action| matches!(action, Action::Fork(_) | Action::Close(_))), "{last:?}");
+    }
+    let ended = last.iter().find_map(|action| if let Action::End(ended) = action { Some(ended.clone()) } else { None });
+    let ended = ended.expect("nobody runs");
+    assert_eq!((ended.exit, ended.reasons), (Exit::State, vec!["the disk is full".to_owned()]));
+}

@@ -69,6 +69,13 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The store could not note that the attempt begins, so its worker was not started.
+    NotBegun {
+        /// Which.
+        attempt: AttemptId,
+        /// Why.
+        reason: String,
+    },
     /// A worker said something.
     Event {
         /// Which worker.
