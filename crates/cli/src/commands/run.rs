@@ -152,6 +152,9 @@ fn finish(
     // What an embedded broker received can be compared only while it lives.
     let complete = found.shards.done == found.shards.total;
     let wanted = complete && (args.verify || broker.is_some()) && may_verify(exit);
+    if args.verify && !wanted {
+        tracing::warn!("not verified: the job is not complete");
+    }
     tracing::debug!(wanted, "phase 4 of 5, verify");
     let mut verified = None;
     if wanted {
