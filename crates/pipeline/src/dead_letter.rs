@@ -63,11 +63,39 @@ struct Placed<'a> {
 /// One shard's file of dead letters, written by the attempt that works on the shard. It is made when the first is written.
 #[derive(Debug)]
 pub struct DeadLetterFile {
-    path: PathBuf,
     objects: Vec<String>,
+    out: Out,
+    unsynced: bool,
+}
+
+/// The file and what is not yet written to it. Pieces of a line are written as they come, so that a large record needs no
+/// second copy in memory.
+#[derive(Debug)]
+struct Out {
+    path: PathBuf,
     file: Option<File>,
     buffer: Vec<u8>,
-    unsynced: bool,
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let some = &bytes[..bytes.len().min(BUFFER_BYTES)];
+        self.buffer.extend_from_slice(some);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(some.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.path)?),
+        };
+        file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
 }
 
 impl DeadLetterFile {
@@ -81,12 +109,12 @@ impl DeadLetterFile {
             Err(error) => return Err(error),
         }
         let objects = objects.iter().map(|object| object.to_string_lossy().into_owned()).collect();
-        Ok(DeadLetterFile { path, objects, file: None, buffer: Vec::new(), unsynced: false })
+        Ok(DeadLetterFile { objects, out: Out { path, file: None, buffer: Vec::new() }, unsynced: false })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.out.path
     }
 
     /// Appends a record. Durable only after [`DeadLetterFile::sync`].
@@ -100,10 +128,9 @@ impl DeadLetterFile {
             record: text.map(Into::into),
             record_base64: text.is_none().then(|| Base64(record.to_vec())),
         };
-        serde_json::to_writer(&mut self.buffer, &letter)?;
-        self.buffer.push(b'\n');
         self.unsynced = true;
-        if self.buffer.len() >= BUFFER_BYTES { self.write() } else { Ok(()) }
+        serde_json::to_writer(&mut self.out, &letter)?;
+        self.out.write_all(b"\n")
     }
 
     /// Makes everything appended so far survive a crash of the machine.
@@ -111,21 +138,11 @@ impl DeadLetterFile {
         if !self.unsynced {
             return Ok(());
         }
-        self.write()?;
-        if let Some(file) = &self.file {
+        self.out.flush()?;
+        if let Some(file) = &self.out.file {
             file.sync_data()?;
         }
         self.unsynced = false;
-        Ok(())
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(create(&self.path)?),
-        };
-        file.write_all(&self.buffer)?;
-        self.buffer.clear();
         Ok(())
     }
 }
@@ -302,6 +319,17 @@ mod tests {
         assert_eq!(back[1].record, [0xff, 0, b'x']);
         let text = std::fs::read_to_string(letters.path()).unwrap();
         assert!(text.lines().nth(1).unwrap().contains("\"record_base64\":\"/wB4\""), "{text}");
+    }
+
+    #[test]
+    fn a_large_record_is_not_copied_in_memory() {
+        let folder = Folder::new("large");
+        let mut letters = file(&folder);
+        let record = vec![b'x'; 5 << 20];
+        letters.append(place(0, 10, 5 << 20), "too large", &record).unwrap();
+        assert!(letters.out.buffer.capacity() <= 4 * BUFFER_BYTES, "{}", letters.out.buffer.capacity());
+        letters.sync().unwrap();
+        assert_eq!(read_all(&folder.0).unwrap()[0].record, record);
     }
 
     #[test]
