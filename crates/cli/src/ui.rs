@@ -75,8 +75,12 @@ impl Ui {
                 Value::Object(object).to_string()
             }
         };
-        // Whoever closed stdout does not want the result; the exit code still tells.
-        drop(writeln!(std::io::stdout(), "{}", out.trim_end()));
+        if let Err(error) = writeln!(std::io::stdout(), "{}", out.trim_end()) {
+            // Whoever closed stdout does not want the result; anything else is worth a word. The exit code still tells.
+            if !matches!(error.kind(), std::io::ErrorKind::BrokenPipe) {
+                self.say(format!("the result could not be written to stdout: {error}"));
+            }
+        }
     }
 
     /// Prints an error.

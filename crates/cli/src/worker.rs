@@ -16,7 +16,7 @@ use supervisor::port::{SupervisorGone, WorkerPort};
 use crate::log;
 
 /// How often a worker says how far it is. Far below any heartbeat timeout that makes sense.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_millis(200);
 
 /// The longest wait in the client without a look at control pipe and heartbeat.
 const POLL: Duration = Duration::from_millis(50);

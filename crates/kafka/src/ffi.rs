@@ -130,7 +130,7 @@ pub(crate) fn keep_freed_memory() {
         const M_MMAP_THRESHOLD: c_int = -3;
         // SAFETY: mallopt takes any parameters, refuses what it can't use, and takes the allocator's own lock.
         unsafe {
-            mallopt(M_MMAP_THRESHOLD, 32 << 20);
+            mallopt(M_MMAP_THRESHOLD, 4 << 20);
             mallopt(M_TRIM_THRESHOLD, 64 << 20);
         }
     }

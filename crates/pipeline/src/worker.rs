@@ -198,7 +198,8 @@ impl ShardWorker {
             Step::Wait { .. } => {}
             Step::Busy | Step::Done => {
                 self.waiting = None;
-                self.clock.switch(Phase::Other);
+                // A commit goes on until its listener has taken it: in single-process mode that is the write to disk.
+                self.clock.switch(if self.events.is_empty() { Phase::Other } else { Phase::Commit });
             }
         }
         Ok(step)

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use migration::job::WorkerRules;
 use migration::{Control, Counts, Plan, Rate, WorkerEvent};
 
 use crate::machine::{Action, AttemptId, Ended, Ending, Input, Machine, Rules, WorkOrder};
@@ -63,7 +62,7 @@ impl<'a> Driver<'a> {
         }
         let slots = if shared { setup.slots.max(1) } else { 1 };
         setup.store.begin_run(slots)?;
-        let rules = rules(setup.workers, setup.limits, slots, shared);
+        let rules = rules(&setup, slots, shared);
         Ok(Driver {
             machine: Machine::new(rules, &state.starts(), setup.seed),
             store: setup.store,
@@ -271,7 +270,8 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn rules(workers: &WorkerRules, limits: &migration::job::Limits, slots: u32, shared: bool) -> Rules {
+fn rules(setup: &Setup<'_>, slots: u32, shared: bool) -> Rules {
+    let (workers, limits) = (setup.workers, setup.limits);
     let rate = |limit: Option<u64>| limit.map_or(f64::INFINITY, |rate| rate as f64);
     Rules {
         slots,
@@ -279,6 +279,7 @@ fn rules(workers: &WorkerRules, limits: &migration::job::Limits, slots: u32, sha
         backoff_min: workers.restart.backoff_min,
         backoff_max: workers.restart.backoff_max,
         heartbeat_timeout: shared.then_some(workers.heartbeat_timeout),
+        give_up_after: setup.give_up_after,
         drain_timeout: workers.drain_timeout,
         max_bad_records: limits.max_bad_records,
         rate: Rate { records: rate(limits.rate_records), bytes: rate(limits.rate_bytes) },

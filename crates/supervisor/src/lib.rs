@@ -40,6 +40,8 @@ pub struct Setup<'a> {
     pub workers: &'a WorkerRules,
     /// How many run at once.
     pub slots: u32,
+    /// No broker answers for so long: stop.
+    pub give_up_after: Duration,
     /// Limits of the whole job.
     pub limits: &'a Limits,
     /// The job's folder, with both locks held.

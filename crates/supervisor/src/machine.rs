@@ -57,6 +57,8 @@ struct Shard {
     deaths: u32,
     /// Ends in a row that were no deaths but need a pause.
     pauses: u32,
+    /// Since when its attempts end without a broker and without a commit.
+    unreachable_since: Option<Duration>,
 }
 
 /// The rules in motion.
@@ -127,6 +129,7 @@ impl Machine {
                 last_attempt: start.last_attempt,
                 deaths: 0,
                 pauses: 0,
+                unreachable_since: None,
             })
             .collect();
         Machine {
@@ -253,10 +256,8 @@ impl Machine {
     /// What follows from the state and the time, whatever the input was.
     fn settle(&mut self, now: Duration, out: &mut Vec<Action>) {
         if self.totals.counts.dead_lettered > self.rules.max_bad_records {
-            let reason = format!(
-                "{} dead letters are more than limits.max_bad_records = {}",
-                self.totals.counts.dead_lettered, self.rules.max_bad_records
-            );
+            // Without the count: it grows while the workers drain, and the reason is one.
+            let reason = format!("there are more dead letters than limits.max_bad_records = {}", self.rules.max_bad_records);
             self.stop(Exit::Failed, &reason, now, out);
         }
         self.check_deadlines(now, out);
@@ -306,7 +307,7 @@ impl Machine {
         let Some(Chunk { position, counts, .. }) = attempt.recorded() else { return };
         let shard = &mut self.shards[id.shard.0 as usize];
         if position > shard.position {
-            (shard.deaths, shard.pauses) = (0, 0);
+            (shard.deaths, shard.pauses, shard.unreachable_since) = (0, 0, None);
         }
         shard.position = position;
         shard.counts.add(&counts);

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use migration::config::{AnnotatedValues, annotated};
+use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated};
 use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
 use migration::units::{show_count, show_size, show_things};
 use migration::{Exit, Plan};
@@ -35,9 +35,23 @@ pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, CliError> {
         topic,
         brokers: if args.brokers.is_empty() { vec!["embedded".into()] } else { args.brokers.clone() },
     };
-    write_new(&args.config, &annotated(&values))?;
+    let text_of_config = annotated(&values);
+    check(&text_of_config)?;
+    write_new(&args.config, &text_of_config)?;
     ui.result(|| text(&plan, &sample, &values, &args.config), || object(&plan, &sample, &values, &args.config));
     Ok(Exit::Done)
+}
+
+/// A config that `run` would refuse is not worth writing: what was typed here is wrong.
+fn check(text: &str) -> Result<(), CliError> {
+    let context = Context {
+        config_dir: Path::new("/"),
+        env: &|_| None,
+        read_secret_file: &|path| std::fs::read_to_string(path),
+        check_properties: &|_| Vec::new(),
+    };
+    let wrong = |errors: ConfigErrors| CliError::new(Exit::Usage, errors).hint("give another --topic, --brokers or --from");
+    Typed::parse(text, "the config that would be written").and_then(|typed| typed.mean(&context)).map(drop).map_err(wrong)
 }
 
 fn plan_sample(patterns: &[String]) -> Result<Plan, CliError> {

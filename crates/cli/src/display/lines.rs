@@ -14,7 +14,7 @@ pub struct View {
     pub state: &'static str,
     /// Share of the job that is done, 0 to 1.
     pub done: f64,
-    /// Records acknowledged, this run's uncommitted ones included.
+    /// Records read, those in progress included.
     pub records: u64,
     /// Dead letters so far.
     pub dead_letters: u64,

@@ -60,7 +60,9 @@ fn balance(out: &mut String, report: &JobReport) {
         let note = if i == 3 { format!("  {verdict}") } else { note.clone() };
         let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(*count));
     }
-    let _ = writeln!(out, "  {:<16}{:>16} (again after a restart)\n", "sent again", show_count(report.resent));
+    // What a killed worker had delivered since its last word is known to nobody.
+    let at_least = if report.workers.restarts > 0 || report.resent > 0 { " at least" } else { "" };
+    let _ = writeln!(out, "  {:<16}{:>16}{at_least} (after a restart)\n", "sent again", show_count(report.resent));
 }
 
 fn figures(out: &mut String, report: &JobReport) {

@@ -48,6 +48,7 @@ impl Machine {
                 let pause = self.pause(id, UNREACHABLE_PAUSE.min(self.rules.backoff_max));
                 log(out, 2, format!("{id}: no broker answers: {reason}; a successor waits for an answer"), false);
                 self.stop_unless_retried(id, reason, now, out);
+                self.give_up_in_time(id, reason, now, out);
                 (After::Waiting, pause)
             }
             Judgement::StopsJob(Failure { kind, message }) => {
@@ -60,6 +61,18 @@ impl Machine {
                 self.stop(exit, &format!("shard {}: {message}", id.shard), now, out);
                 (After::Waiting, Duration::ZERO)
             }
+        }
+    }
+
+    /// Each attempt waits for an answer on its own, and one broker that answers while another is away would begin that wait anew
+    /// for ever: what counts is that the shard comes no further.
+    fn give_up_in_time(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        let Some(shard) = self.shards.get_mut(id.shard.0 as usize) else { return };
+        let since = *shard.unreachable_since.get_or_insert(now);
+        let waited = now.saturating_sub(since);
+        if waited >= self.rules.give_up_after {
+            let text = format!("shard {} came no further for {} s (kafka.give_up_after): {reason}", id.shard, waited.as_secs());
+            self.stop(Exit::Stopped, &text, now, out);
         }
     }
 

@@ -136,6 +136,25 @@ fn unreachable_brokers_are_never_a_death() {
 }
 
 #[test]
+fn a_shard_that_never_reaches_its_broker_stops_the_job_after_give_up_after() {
+    let limited = super::Rules { give_up_after: 20 * SECOND, ..rules(1) };
+    let mut world = World::new(1, 1, 10, limited);
+    world.give(Input::Tick);
+    let mut attempts = 0;
+    while world.ended.is_none() && attempts < 50 {
+        attempts += 1;
+        let id = world.only_child();
+        world.tell_event(id, WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, "its leader does not answer")));
+        world.exit_child(id, 1);
+        world.answer(true);
+        world.now += 2 * SECOND;
+        world.give(Input::Tick);
+    }
+    assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Stopped));
+    assert_eq!(attempts, 11, "20 s at 2 s each");
+}
+
+#[test]
 fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
     let cases = [
         (FailureKind::GaveUp, Exit::Stopped),

@@ -33,6 +33,8 @@ pub struct Rules {
     pub backoff_max: Duration,
     /// No frame for so long: kill and replace. `None`: never.
     pub heartbeat_timeout: Option<Duration>,
+    /// A shard whose attempts find no broker and that comes no further for so long stops the job.
+    pub give_up_after: Duration,
     /// How long a drain may take, kills included.
     pub drain_timeout: Duration,
     /// More dead letters than this (over all runs) stop the job.

@@ -13,6 +13,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn rules(slots: u32) -> Rules {
     Rules {
+        give_up_after: Duration::from_secs(900),
         slots,
         max_without_progress: 5,
         backoff_min: Duration::from_millis(100),

@@ -113,6 +113,7 @@ impl Job {
         };
         let mut screen = Screen { last: None, lines: Vec::new(), signals: self.signals.clone(), needs: self.needs };
         let setup = Setup {
+            give_up_after: Duration::from_secs(900),
             plan: &self.plan,
             workers: &self.rules,
             slots: self.slots,
