@@ -28,9 +28,9 @@ pub fn run_time() -> Duration {
     Duration::from_secs(number("SHARDLIFT_TEST_RUN_S", 15))
 }
 
-/// How long a broker stays away: `SHARDLIFT_TEST_OUTAGE_S`, default 6 s.
+/// How long a broker stays away: `SHARDLIFT_TEST_OUTAGE_S`, default 3 s; starting it again comes on top.
 pub fn outage() -> Duration {
-    Duration::from_secs(number("SHARDLIFT_TEST_OUTAGE_S", 6))
+    Duration::from_secs(number("SHARDLIFT_TEST_OUTAGE_S", 3))
 }
 
 /// The longest a run with faults may take.

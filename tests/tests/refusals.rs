@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use whole_program::faults::{self, patience};
 use whole_program::kafka::Kafka;
-use whole_program::multiset::Difference;
+use whole_program::multiset::{Difference, Multiset};
 use whole_program::scene::{PATIENCE, Scene, assert_balances};
 use whole_program::suite::{Clusters, Need, Test, main as run};
 use whole_program::waiting::wait_until;
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     run(&[
         Test { name: "one_refused_record_costs_no_neighbour", needs: Need::Kafka, run: one_refused_record_costs_no_neighbour },
         Test { name: "a_broker_gone_for_good_ends_with_75", needs: Need::Kafka, run: a_broker_gone_for_good_ends_with_75 },
-        Test { name: "too_few_replicas_are_never_done", needs: Need::Kafka, run: too_few_replicas_are_never_done },
+        Test { name: "old_events_are_set_aside", needs: Need::Kafka, run: old_events_are_set_aside },
         Test {
             name: "a_topic_deleted_in_mid_run_is_never_done",
             needs: Need::Kafka,
@@ -56,7 +56,7 @@ fn one_refused_record_costs_no_neighbour(clusters: &Clusters) {
     let letters = scene.dead_letters();
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert_eq!((&letters[0]["record"], &letters[0]["start"]), (&Value::from(odd), &Value::from(at)));
-    let source = whole_program::multiset::Multiset::of_lines(&[path]);
+    let source = Multiset::of_lines(&[path]);
     assert_eq!(scene.judge(&source).0, Difference { missing: 1, ..Difference::default() }, "all else once");
     assert_source_order(&scene);
     scene.verify().1.expect_code(0);
@@ -109,21 +109,36 @@ fn assert_stopped_undone(report: &Value) {
     assert!(report["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()), "it says why: {report:#}");
 }
 
-/// The broker answers, but refuses every batch for want of replicas, until its messages time out.
-fn too_few_replicas_are_never_done(clusters: &Clusters) {
-    let scene = Scene::with_topic(clusters.one(), "replicas", 4, &["min.insync.replicas=2"]);
+/// A topic that takes no event older than an hour (INVALID_TIMESTAMP for the whole batch): old ones among new ones.
+fn old_events_are_set_aside(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "timestamps", 4, &["message.timestamp.before.max.ms=3600000"]);
     scene.configure(&[
         ("workers.count", "2"),
-        ("workers.restart", "{ max_without_progress = 2, backoff = \"100ms..1s\" }"),
-        ("kafka.give_up_after", "\"10s\""),
+        ("record.timestamp", "\".at\""),
+        ("record.timestamp_unit", "\"ms\""),
+        ("limits.max_bad_records", "7"),
     ]);
-    scene.orders(22, 1_000);
-    let finished = scene.run(&["-X", "message.timeout.ms=2000"]);
-    assert!([5, 75].contains(&finished.code), "{finished:?}");
-    let report = finished.json();
-    assert_stopped_undone(&report);
-    assert_eq!(report["records"]["acknowledged"], 0);
-    assert!(scene.kafka.records(&scene.topic).is_empty());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as u64;
+    let is_old = |number: &u64| number % 1_000 == 500;
+    let line = |number: u64| {
+        let at = if is_old(&number) { now - 86_400_000 } else { now - number };
+        format!("{{\"at\":{at},\"n\":{number}}}\n")
+    };
+    let path = scene.program.write("data/events.jsonl", (0..7_000).map(line).collect::<String>());
+    let report = scene.run(&[]).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!((&report["records"]["acknowledged"], &report["records"]["dead_lettered"]), (&6_993.into(), &7.into()));
+    for letter in scene.dead_letters() {
+        let record: Value = serde_json::from_str(letter["record"].as_str().expect("text")).expect("a line of ours");
+        assert!(is_old(&record["n"].as_u64().expect("a number")), "{letter}");
+    }
+    let source = Multiset::of_lines(&[path]);
+    assert_eq!(scene.judge(&source).0, Difference { missing: 7, ..Difference::default() });
+    assert!(scene.kafka.records(&scene.topic).iter().all(|record| (now as i64 - record.timestamp) < 3_600_000));
+    scene.verify().1.expect_code(0);
+    // One more than allowed: never done.
+    let report = scene.run(&["--restart", "--yes", "--set", "limits.max_bad_records=6"]).expect_code(5).json();
+    assert_ne!(report["outcome"], "done");
     scene.program.assert_nothing_left();
 }
 
