@@ -178,6 +178,11 @@ impl Running {
         self.started.elapsed()
     }
 
+    /// What it printed as its result so far.
+    pub fn stdout(&self) -> String {
+        read_text(&self.stdout)
+    }
+
     /// What it said so far.
     pub fn stderr(&self) -> String {
         read_text(&self.stderr)

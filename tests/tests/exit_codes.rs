@@ -1,7 +1,7 @@
 //! How commands end that can't do what they were asked: the exit code, and a message that says what to do next. What is secret is
 //! in none of them.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Test { name: "a_changed_source_exits_with_7", needs: Need::Kafka, run: a_changed_source_exits_with_7 },
         Test { name: "a_second_supervisor_exits_with_75", needs: Need::Kafka, run: a_second_supervisor_exits_with_75 },
         Test { name: "a_recreated_topic_exits_with_4", needs: Need::Kafka, run: a_recreated_topic_exits_with_4 },
+        Test { name: "another_cluster_exits_with_4", needs: Need::Kafka, run: another_cluster_exits_with_4 },
         Test { name: "another_mapping_is_refused", needs: Need::Kafka, run: another_mapping_is_refused },
         Test { name: "a_damaged_checkpoint_exits_with_74", needs: Need::Kafka, run: a_damaged_checkpoint_exits_with_74 },
         Test { name: "a_secret_is_shown_nowhere", needs: Need::Kafka, run: a_secret_is_shown_nowhere },
@@ -194,6 +195,23 @@ fn a_recreated_topic_exits_with_4(clusters: &Clusters) {
     refused(&scene.program, &["run", "--restart"], 2, &["--yes"]);
     let report = scene.run(&["--restart", "--yes", "--verify", "--set", "limits.rate_records=\"none\""]).expect_code(0).json();
     assert_eq!(report["records"]["acknowledged"], 60_000);
+    scene.program.assert_nothing_left();
+}
+
+/// The embedded broker, started alone, is another cluster; a topic of the same name is on it.
+fn another_cluster_exits_with_4(clusters: &Clusters) {
+    let scene = stopped(clusters, "other-cluster");
+    let other = Program::new("broker");
+    let broker = other.start(&["broker"]);
+    wait_until("its address is printed", PATIENCE, || broker.stdout().contains('\n'));
+    let address = broker.stdout().trim().to_owned();
+    let created = Command::new("sh").args(["-c", &format!("echo first | kcat -P -b {address} -t other-cluster")]).status();
+    assert!(created.expect("a shell can be started").success());
+    refused(&scene.program, &["run", "-b", &address], 4, &["another cluster", "--restart"]);
+    broker.signal(Signal::SIGTERM);
+    broker.finish(PATIENCE);
+    other.assert_nothing_left();
+    scene.run(&["--set", "limits.rate_records=\"none\"", "--verify"]).expect_code(0);
     scene.program.assert_nothing_left();
 }
 

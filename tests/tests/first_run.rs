@@ -9,6 +9,7 @@ use whole_program::multiset::Difference;
 use whole_program::program::{Finished, Program};
 use whole_program::scene::{PATIENCE, Scene, assert_balances};
 use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::waiting::wait_until;
 use whole_program::{kafka::Kafka, multiset::Multiset, root};
 
 fn main() -> ExitCode {
@@ -90,9 +91,7 @@ fn a_limit_is_a_job_of_its_own(_: &Clusters) {
 fn a_stopped_embedded_run_starts_over(_: &Clusters) {
     let program = first_folder("stopped");
     let running = program.start(&["run", "--set", "limits.rate_records=2000"]);
-    whole_program::waiting::wait_until("there is a state", PATIENCE, || {
-        program.run(&["status", "-o", "json"], PATIENCE).code == 0
-    });
+    wait_until("there is a state", PATIENCE, || program.run(&["status", "-o", "json"], PATIENCE).code == 0);
     running.signal_group(nix::sys::signal::Signal::SIGINT);
     let stopped = running.finish(PATIENCE).expect_code(75);
     assert!((stopped.stdout + &stopped.stderr).contains("starts over"));
@@ -104,11 +103,8 @@ fn a_stopped_embedded_run_starts_over(_: &Clusters) {
 fn the_embedded_broker_serves_others(_: &Clusters) {
     let program = first_folder("broker");
     let broker = program.start(&["broker", "--partitions", "3"]);
-    let stdout = program.join("stdout-0");
-    whole_program::waiting::wait_until("its address is printed", PATIENCE, || {
-        std::fs::read_to_string(&stdout).is_ok_and(|text| text.contains('\n'))
-    });
-    let text = std::fs::read_to_string(&stdout).expect("it is there");
+    wait_until("its address is printed", PATIENCE, || broker.stdout().contains('\n'));
+    let text = broker.stdout();
     let address = text.lines().next().expect("a first line");
     assert!(address.split(':').nth(1).is_some_and(|port| port.parse::<u16>().is_ok()), "the address alone: {address:?}");
     assert!(std::net::TcpStream::connect(address).is_ok(), "somebody listens on {address}");
