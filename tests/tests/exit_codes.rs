@@ -1,6 +1,7 @@
 //! How commands end that can't do what they were asked: the exit code, and a message that says what to do next. What is secret is
 //! in none of them.
 
+use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -28,6 +29,11 @@ fn main() -> ExitCode {
         Test { name: "no_broker_is_a_blocker", needs: Need::Nothing, run: no_broker_is_a_blocker },
         Test { name: "no_topic_exits_with_4_and_the_command", needs: Need::Kafka, run: no_topic_exits_with_4_and_the_command },
         Test { name: "a_changed_source_exits_with_7", needs: Need::Kafka, run: a_changed_source_exits_with_7 },
+        Test {
+            name: "a_source_that_changes_in_mid_run_exits_with_7",
+            needs: Need::Kafka,
+            run: a_source_that_changes_in_mid_run_exits_with_7,
+        },
         Test { name: "a_second_supervisor_exits_with_75", needs: Need::Kafka, run: a_second_supervisor_exits_with_75 },
         Test { name: "a_recreated_topic_exits_with_4", needs: Need::Kafka, run: a_recreated_topic_exits_with_4 },
         Test { name: "another_cluster_exits_with_4", needs: Need::Kafka, run: another_cluster_exits_with_4 },
@@ -161,6 +167,24 @@ fn a_changed_source_exits_with_7(clusters: &Clusters) {
     scene.run(&["--set", "limits.rate_records=\"none\""]).expect_code(0);
     let source = whole_program::multiset::Multiset::of_lines(&[path]);
     assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+/// Somebody appends to a file that is being read: what was planned is not what is there.
+fn a_source_that_changes_in_mid_run_exits_with_7(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "growing-source");
+    scene.configure(&[("limits.rate_records", "20_000"), ("workers.count", "2")]);
+    scene.orders(63, 60_000);
+    let running = scene.start(&[]);
+    wait_until("records were sent", PATIENCE, || {
+        scene.status().is_some_and(|status| status["records"]["acknowledged"].as_u64() > Some(0))
+    });
+    let mut file = std::fs::File::options().append(true).open(scene.program.join("data/orders.jsonl")).expect("ours");
+    file.write_all(b"{\"late\":true}\n").expect("the dataset can be written");
+    let report = running.finish(PATIENCE).expect_code(7).json();
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &7.into()));
+    assert_ne!(report["shards"]["done"], report["shards"]["total"], "{report:#}");
+    assert!(report["reasons"].to_string().contains("orders.jsonl"), "{}", report["reasons"]);
     scene.program.assert_nothing_left();
 }
 

@@ -116,6 +116,7 @@ fn shape(text: &str) -> String {
 
 fn at_80_columns_with_the_time_left(clusters: &Clusters) {
     let (pieces, elapsed) = drawn(clusters, 80, 20);
+    assert!(elapsed >= Duration::from_secs(19), "the rate limit was exceeded: 20 s of work took {elapsed:?}");
     let texts = assert_width(&pieces, 80);
     let shapes: Vec<String> = texts.iter().map(|text| shape(text)).collect();
     for expected in ["9 % █░ 9.9 s left", "9 records · 9/s · shards 9/9", "shard 9 █░ 9 % 9/s flush 9 %"] {
