@@ -18,7 +18,7 @@ use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_id, client_properties, configure};
 
 /// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
-pub const BATCH_RECORDS: usize = 5_000;
+pub const BATCH_RECORDS: usize = 2_500;
 /// The largest `batch.size` (bytes).
 const BATCH_BYTES: u32 = 1_000_000;
 /// The smallest `message.max.bytes` that the client accepts.

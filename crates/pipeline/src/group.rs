@@ -79,6 +79,7 @@ pub struct Group {
 
 impl Group {
     /// Adds the record at `start..start + len` of `block`.
+    #[inline]
     pub fn push(&mut self, block: &Rc<Block>, start: u32, len: u32, key: KeyBytes<'_>, timestamp: Option<i64>) {
         if !self.blocks.last().is_some_and(|last| Rc::ptr_eq(last, block)) {
             self.blocks.push(Rc::clone(block));
@@ -106,6 +107,7 @@ impl Group {
     }
 
     /// How many records.
+    #[inline]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -116,6 +118,7 @@ impl Group {
     }
 
     /// Bytes of keys and values.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -126,6 +129,7 @@ impl Group {
     }
 
     /// The message at `index`.
+    #[inline]
     pub fn message(&self, index: usize) -> Message<'_> {
         let e = &self.entries[index];
         self.resolve(e, &self.blocks[e.block as usize].bytes)
@@ -137,6 +141,7 @@ impl Group {
     }
 
     /// The messages from `first` on, in order. Neighbours mostly share a block, which is looked up once for them.
+    #[inline]
     pub fn messages_from(&self, first: usize) -> impl ExactSizeIterator<Item = Message<'_>> {
         let mut current = u32::MAX;
         let mut block: &[u8] = &[];
@@ -149,10 +154,12 @@ impl Group {
     }
 
     /// Whether any message has a timestamp.
+    #[inline]
     pub fn has_timestamps(&self) -> bool {
         self.timestamps
     }
 
+    #[inline]
     fn resolve<'a>(&'a self, e: &Entry, block: &'a [u8]) -> Message<'a> {
         Message {
             key: match e.key {
@@ -206,6 +213,7 @@ impl Group {
     }
 }
 
+#[inline]
 fn range(bytes: &[u8], start: u32, len: u32) -> &[u8] {
     &bytes[start as usize..start as usize + len as usize]
 }

@@ -16,7 +16,7 @@ use crate::group::{KeyBytes, RECORD_OVERHEAD};
 use crate::{Block, Delivered, Group, Sink, SinkLimits};
 
 /// The most records in a group.
-pub const GROUP_RECORDS: usize = 5_000;
+pub const GROUP_RECORDS: usize = 2_500;
 
 /// How many records' worth of memory cleared groups may keep for reuse, all lanes together (32 bytes each).
 const SPARE_RECORDS: usize = 256 << 10;

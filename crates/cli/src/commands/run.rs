@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kafka::Preflight;
 use migration::report::JobReport;
+use migration::units::show_size;
 use migration::{Exit, Job, Plan};
 use process::RunningHelper;
 use serde_json::{Map, Value};
@@ -32,6 +33,9 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");
     let (plan, mut store) = open_job(&job, &dir, earlier, &found, &interrupt)?;
+    if let Some(warning) = small_batches(&job, &plan, found.partitions.len() as u64) {
+        tracing::warn!("{warning}");
+    }
     tracing::debug!(shards = plan.shards.len(), ms = started.elapsed().as_millis() as u64, "phase 3 of 5, send");
     let context = WorkerContext {
         dead_letters: StateDir::dead_letters_path(dir.path()),
@@ -44,6 +48,22 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     // No connection is open across the fork of a helper.
     drop(store);
     finish(args, ui, &context, &dir, broker, found, &interrupt)
+}
+
+/// With keys a worker's records in flight are spread over all partitions: too few for each make small batches, which cost the client
+/// and the brokers several times as much.
+fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> {
+    const RECORDS_EACH: u64 = 1000;
+    job.record.key.as_ref()?;
+    let record = plan.bytes().checked_div(plan.records_estimate())?.max(1);
+    let needed = partitions * RECORDS_EACH * record;
+    (needed > job.workers.in_flight).then(|| {
+        format!(
+            "{partitions} partitions and workers.in_flight = {}: batches will be small; {} would restore the speed",
+            show_size(job.workers.in_flight),
+            show_size(needed)
+        )
+    })
 }
 
 /// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan

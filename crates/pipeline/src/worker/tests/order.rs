@@ -1,5 +1,6 @@
 //! Every record once, in order, whatever the reports do.
 
+use crate::lanes::GROUP_RECORDS;
 use migration::Counts;
 use proptest::prelude::*;
 
@@ -230,8 +231,8 @@ fn groups_are_full_and_keyless_ones_are_spread_evenly() {
     rig.settings.in_flight = 64 << 20;
     rig.run_through().end.unwrap();
     let topic = rig.topic.as_ref().unwrap().borrow();
-    assert!(topic.groups.iter().all(|&size| size == 5_000), "{:?}", topic.groups);
-    assert!(topic.partitions.iter().all(|stored| stored.len() >= 5_000));
+    assert!(topic.groups.iter().all(|&size| size == GROUP_RECORDS), "{:?}", topic.groups);
+    assert!(topic.partitions.iter().all(|stored| stored.len() >= GROUP_RECORDS));
 }
 
 #[test]
