@@ -23,9 +23,9 @@ pub fn kills() -> u64 {
     number("SHARDLIFT_TEST_KILLS", 3)
 }
 
-/// How long a run would last without a fault: `SHARDLIFT_TEST_RUN_S`, default 15 s.
+/// How long a run would last without a fault: `SHARDLIFT_TEST_RUN_S`, default 12 s.
 pub fn run_time() -> Duration {
-    Duration::from_secs(number("SHARDLIFT_TEST_RUN_S", 15))
+    Duration::from_secs(number("SHARDLIFT_TEST_RUN_S", 12))
 }
 
 /// How long a broker stays away: `SHARDLIFT_TEST_OUTAGE_S`, default 3 s; starting it again comes on top.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use whole_program::faults::{self, patience};
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
-use whole_program::scene::{PATIENCE, Scene, assert_balances};
+use whole_program::scene::{Scene, assert_balances};
 use whole_program::suite::{Clusters, Need, Test, main as run};
 use whole_program::waiting::wait_until;
 
@@ -30,6 +30,8 @@ fn main() -> ExitCode {
     ])
 }
 
+/// For the rest of a job, which nobody disturbs any more.
+const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 /// About 10 s of work at the tests' rate.
 const LINES: u64 = 200_000;
 
@@ -88,7 +90,7 @@ fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
     assert_eq!(report["outcome"], "stopped");
     scene.program.assert_nothing_left();
     // The state is good: the rest goes out, and nothing was counted that did not arrive.
-    let report = scene.run(&[]).expect_code(0).json();
+    let report = scene.run(&NO_LIMIT).expect_code(0).json();
     assert_balances(&report);
     let difference = scene.judge_and_verify(&source);
     assert_eq!((difference.missing, difference.unexpected), (0, 0));
@@ -144,7 +146,7 @@ fn old_events_are_set_aside(clusters: &Clusters) {
 
 fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "deleted");
-    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"20s\"")]));
+    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"10s\"")]));
     scene.orders(23, LINES);
     let running = scene.start(&[]);
     await_first_records(&scene);
@@ -173,7 +175,7 @@ fn a_right_withdrawn_in_mid_run_is_never_done(clusters: &Clusters) {
     assert!(said.contains("authoriz") || said.contains("authoris"), "{said}");
     scene.program.assert_nothing_left();
     acl(kafka, &["--remove", "--force", "--topic", &scene.topic]);
-    let report = scene.program.run(&["run", "-o", "json"], PATIENCE).expect_code(0).json();
+    let report = scene.run(&NO_LIMIT).expect_code(0).json();
     assert_balances(&report);
     let difference = scene.judge_and_verify(&source);
     assert_eq!((difference.missing, difference.unexpected), (0, 0));

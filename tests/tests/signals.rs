@@ -27,6 +27,8 @@ fn main() -> ExitCode {
 
 /// `drain_timeout` of the tests.
 const DRAIN: Duration = Duration::from_secs(10);
+/// For the rest of a job, which nobody stops any more.
+const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 /// About 8 s of work, so that a run is in its middle when it is stopped.
 const LINES: u64 = 160_000;
 
@@ -90,7 +92,7 @@ fn finish_elsewhere(scene: &Scene, source: &Multiset, words: &[&str]) {
     let before = scene.status().expect("there is a state");
     let sent = before["records"]["acknowledged"].as_u64().expect("a number");
     assert!(0 < sent && sent < source.len(), "stopped in the middle: {before:#}");
-    let report = scene.run(words).expect_code(0).json();
+    let report = scene.run(&[words, &NO_LIMIT].concat()).expect_code(0).json();
     assert_balances(&report);
     assert_eq!(report["records"]["acknowledged"], source.len());
     faults::assert_no_shard_was_repeated(&report);
@@ -123,7 +125,7 @@ fn a_second_signal_stops_at_once(clusters: &Clusters) {
         let finished = finished.expect_code(code);
         assert_eq!(finished.json()["exit_code"], code);
         scene.program.assert_nothing_left();
-        let report = scene.run(&["-w", "2"]).expect_code(0).json();
+        let report = scene.run(&[&["-w", "2"][..], &NO_LIMIT].concat()).expect_code(0).json();
         assert_balances(&report);
         let difference = scene.judge_and_verify(&source);
         assert_eq!((difference.missing, difference.unexpected), (0, 0));
