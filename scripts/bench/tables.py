@@ -17,10 +17,12 @@ ROW_10_NOTE = """
 them busy, and kcat's own figure moves by a third between rounds, so the second decimal of a ratio means little.
 
 Where a worker's CPU goes (`perf record`, one worker): half is the client's broker thread (encoding, checksums, sending), most of the
-rest its allocation and locks for each message and the kernel's copies of file and socket; our own code is 10 to 15 %. Tried for the
-gate at 4 workers: the client built with -O3 and without interposition (10 % less), groups of 2,500 records instead of 5,000 (5 to
-10 % less), runs of reports told once and one look at a block for neighbours (about 5 % less), freed batch buffers kept (half the
-page faults, no CPU above the noise), a larger thread cache of the allocator (nothing), groups of 1,250 (nothing).
+rest its allocation and locks for each message and the kernel's copies of file and socket; our own code is roughly 10 to 15 %, read off
+one profile. Tried for the gate at 4 workers, each by a few interleaved rounds of one command beside other work, whose raw figures were
+not kept: the client built with -O3 and without interposition (five rounds, medians 1.24 to 1.11 s), runs of reports told once and one
+look at a block for neighbours (three rounds, 1.41 to 1.25 s), groups of 2,500 records instead of 5,000 (two rounds at 10 M lines, less
+in each, half the page faults), freed batch buffers kept (half the page faults, no CPU above the noise), a larger thread cache of
+the allocator (nothing), groups of 1,250 (nothing). So these are hints, not benchmarks.
 """
 
 

@@ -25,7 +25,7 @@ thread_local! {
     static KEPT: RefCell<Option<Vec<LogLine>>> = const { RefCell::new(None) };
 }
 
-/// Lines kept at most between two sends; what comes above is dropped, the count of it is not.
+/// Lines kept at most between two sends; what comes above is dropped.
 const KEPT_LINES: usize = 200;
 
 /// Starts logging to stderr.
