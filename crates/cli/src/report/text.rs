@@ -61,7 +61,7 @@ fn balance(out: &mut String, report: &JobReport) {
         let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(*count));
     }
     // What a killed worker had delivered since its last word is known to nobody.
-    let at_least = if report.workers.restarts > 0 || report.resent > 0 { " at least" } else { "" };
+    let at_least = if report.attempts.iter().any(troubled) { " at least" } else { "" };
     let _ = writeln!(out, "  {:<16}{:>16}{at_least} (after a restart)\n", "sent again", show_count(report.resent));
 }
 
