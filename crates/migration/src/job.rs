@@ -202,7 +202,8 @@ pub struct WorkerRules {
 }
 
 /// When a worker waits for all its delivery reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FlushPolicy {
     /// After each record.
     Record,

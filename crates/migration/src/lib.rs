@@ -5,6 +5,7 @@
 //! exit code wins). Not responsible for anything that happens: no file, process, clock, terminal or Kafka client is touched
 //! here, so every rule in this crate is tested by calling a function.
 
+pub mod compare;
 pub mod config;
 pub mod event;
 pub mod exit;
@@ -13,6 +14,7 @@ pub mod job;
 pub mod plan;
 pub mod position;
 pub mod report;
+pub mod steer;
 pub mod units;
 
 pub use event::{Chunk, Control, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};

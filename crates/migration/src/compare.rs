@@ -1,0 +1,340 @@
+//! What a comparison is asked to measure and what came out: plain values between the crate that measures and the one that draws.
+//!
+//! Everything here is serialised: a round's figures are written to disk as soon as they are known, and the result is embedded in
+//! the HTML page as it is in `-o json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::FlushPolicy;
+use crate::{Histogram, Phases};
+
+/// Who steps the shard workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// One process, one thread, blocking flush.
+    Single,
+    /// N green threads on one OS thread, blocking flush inside the task.
+    GreenBlocking,
+    /// N green threads: `poll(0)`, then yield for 1 ms, until the producer's queue is empty.
+    GreenCooperative,
+    /// N green threads: each is woken when its own record is delivered.
+    GreenWakeup,
+    /// N OS threads.
+    Threads,
+    /// N forked worker processes: the supervisor.
+    Processes,
+    /// One thread and the binding's own flush.
+    StockFlush,
+}
+
+impl Variant {
+    /// All, in the order of tables and charts.
+    pub const ALL: [Variant; 7] = [
+        Variant::Single,
+        Variant::GreenBlocking,
+        Variant::GreenCooperative,
+        Variant::GreenWakeup,
+        Variant::Threads,
+        Variant::Processes,
+        Variant::StockFlush,
+    ];
+
+    /// Its name on the command line, in tables and in the JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Variant::Single => "single",
+            Variant::GreenBlocking => "green-blocking",
+            Variant::GreenCooperative => "green-cooperative",
+            Variant::GreenWakeup => "green-wakeup",
+            Variant::Threads => "threads",
+            Variant::Processes => "processes",
+            Variant::StockFlush => "stock-flush",
+        }
+    }
+
+    /// Whether it runs with one worker only.
+    pub const fn is_alone(self) -> bool {
+        matches!(self, Variant::Single | Variant::StockFlush)
+    }
+
+    /// Whether its workers can share one producer.
+    pub const fn can_share(self) -> bool {
+        matches!(self, Variant::GreenBlocking | Variant::GreenCooperative | Variant::GreenWakeup)
+    }
+}
+
+/// One row of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Setting {
+    /// Who steps.
+    pub variant: Variant,
+    /// How many workers.
+    pub workers: u32,
+    /// When they wait for delivery reports.
+    pub flush: FlushPolicy,
+    /// One producer for all workers instead of one each.
+    pub shared_producer: bool,
+}
+
+/// What is the same for all settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Round-trip time of the embedded broker; `None` on real brokers.
+    pub rtt_us: Option<u64>,
+    /// Brokers, as configured; `embedded` for the embedded one.
+    pub brokers: String,
+    /// The topic that was written to, and its partitions.
+    pub topic: String,
+    /// Its partitions.
+    pub partitions: u32,
+    /// Other waits for each record.
+    pub wait_us: u64,
+    /// CPU for each record beside the pipeline's own.
+    pub cpu_us: u64,
+    /// Each setting stops after so long.
+    pub seconds: f64,
+    /// Or after so many records.
+    pub records: Option<u64>,
+    /// How often each setting ran.
+    pub rounds: u32,
+    /// The producer's properties that matter for speed, `linger.ms` among them, for each flush policy that was run.
+    pub properties: Vec<(FlushPolicy, Vec<(String, String)>)>,
+    /// The source's paths as configured, and whether it was repeated because it is short.
+    pub source: Vec<String>,
+    /// Whether the source was read more than once in a run.
+    pub source_repeated: bool,
+}
+
+/// Where it ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// This program's version.
+    pub version: String,
+    /// The Kafka client's version.
+    pub client: String,
+    /// Kernel name and release.
+    pub system: String,
+    /// Processors that this process may use.
+    pub processors: u32,
+    /// Their model.
+    pub processor: String,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// When it began, milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
+    /// What was typed, without secrets.
+    pub command: String,
+}
+
+/// One run of one setting in a process of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Index into [`Comparison::settings`].
+    pub setting: u32,
+    /// From 1.
+    pub round: u32,
+    /// Records acknowledged while the clock ran.
+    pub records: u64,
+    /// How long the clock ran: from the first worker's start to the last one's end.
+    pub elapsed_us: u64,
+    /// Wall time of all workers by phase while the clock ran.
+    pub phases: Phases,
+    /// CPU time of the process and its workers while the clock ran, the client's threads included.
+    pub cpu_us: u64,
+    /// CPU time of the one thread that steps (of all workers' threads, where there are several).
+    pub thread_cpu_us: u64,
+    /// From hand-over to delivery report, by record.
+    pub latency: Histogram,
+    /// How late each tick of a 1 ms heartbeat on the workers' thread was.
+    pub heartbeat: Histogram,
+    /// Heartbeat ticks that came while a flush was under way.
+    pub ticks_in_flush: u64,
+    /// How long flushes were under way in which such a tick could have come.
+    pub flush_us: u64,
+    /// Peak resident memory of the process and its workers together.
+    pub peak_memory_bytes: u64,
+    /// Of each worker: the median time to deliver a warm-up record.
+    pub rtt_us: Vec<u64>,
+    /// CPU in use over time: milliseconds since the clock began, and cores.
+    pub cpu_over_time: Vec<(u32, f32)>,
+    /// The same for each worker process, where there are several.
+    pub cpu_by_worker: Vec<Vec<(u32, f32)>>,
+    /// Why there is no figure.
+    pub failure: Option<String>,
+}
+
+/// A figure over the rounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The greatest.
+    pub most: f64,
+}
+
+/// A setting over its rounds: a line of the table. Each figure is the median over the rounds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Index into [`Comparison::settings`].
+    pub setting: u32,
+    /// Rounds that gave a figure.
+    pub rounds: u32,
+    /// Records of the median round.
+    pub records: u64,
+    /// How long the median round's clock ran.
+    pub elapsed_us: u64,
+    /// Records a second.
+    pub records_per_second: Spread,
+    /// How many times as fast as the reference, by the same round; `None` without a reference.
+    pub relative_speed: Option<Spread>,
+    /// Standard error of the relative speed's mean over the rounds.
+    pub relative_speed_error: Option<f64>,
+    /// Part of the workers' time in flush, 0 to 1.
+    pub flush_share: Spread,
+    /// Processors in use.
+    pub cpu_cores: Spread,
+    /// Processors in use by the stepping thread alone.
+    pub thread_cpu_cores: Spread,
+    /// CPU for each record, microseconds.
+    pub cpu_us_per_record: Spread,
+    /// All rounds' latencies.
+    pub latency: Histogram,
+    /// All rounds' heartbeat delays.
+    pub heartbeat: Histogram,
+    /// Heartbeat ticks for each millisecond of flush.
+    pub ticks_per_flush_ms: f64,
+    /// Peak memory.
+    pub peak_memory_bytes: u64,
+    /// What the model says, in records a second; `None` where it says nothing.
+    pub predicted_records_per_second: Option<f64>,
+    /// Rounds far from the others, and a round-trip time that moved: for people.
+    pub notes: Vec<String>,
+}
+
+/// A whole comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// What is the same for all.
+    pub conditions: Conditions,
+    /// Where it ran.
+    pub environment: Environment,
+    /// The rows, in order.
+    pub settings: Vec<Setting>,
+    /// The row that the others are measured against.
+    pub reference: Option<u32>,
+    /// Every run, in the order in which they ran.
+    pub rounds: Vec<Round>,
+    /// A line for each row that has a figure.
+    pub results: Vec<Summary>,
+    /// What a user should do, in sentences.
+    pub advice: Vec<String>,
+    /// Whether it was interrupted before all rounds had run.
+    pub interrupted: bool,
+}
+
+/// How the web server's produce route waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebFlush {
+    /// Blocking flush inside the request.
+    Blocking,
+    /// `poll(0)` and yield.
+    Cooperative,
+    /// Woken by the report.
+    Wakeup,
+}
+
+impl WebFlush {
+    /// All, in order.
+    pub const ALL: [WebFlush; 3] = [WebFlush::Blocking, WebFlush::Cooperative, WebFlush::Wakeup];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WebFlush::Blocking => "blocking",
+            WebFlush::Cooperative => "cooperative",
+            WebFlush::Wakeup => "wakeup",
+        }
+    }
+}
+
+/// One run of the web scene.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebRound {
+    /// How it flushed.
+    pub flush: WebFlush,
+    /// From 1.
+    pub round: u32,
+    /// How long the clients asked.
+    pub elapsed_us: u64,
+    /// Of the requests that need no record.
+    pub plain: Histogram,
+    /// Of the requests that wait for their record's delivery report.
+    pub produce: Histogram,
+    /// CPU of the server's one thread.
+    pub thread_cpu_us: u64,
+    /// CPU of the server, the client's threads included.
+    pub cpu_us: u64,
+    /// Why there is no figure.
+    pub failure: Option<String>,
+}
+
+/// What is the same for all runs of the web scene.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebConditions {
+    /// Round-trip time of the embedded broker; `None` on real brokers.
+    pub rtt_us: Option<u64>,
+    /// Brokers.
+    pub brokers: String,
+    /// Connections that ask for the produce route, one request after the other.
+    pub clients: u32,
+    /// Connections that ask for the plain route.
+    pub others: u32,
+    /// How long.
+    pub seconds: f64,
+    /// How often each flush ran.
+    pub rounds: u32,
+    /// One producer for all requests instead of one for each connection.
+    pub shared_producer: bool,
+}
+
+/// A flush over its rounds. Latencies in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebSummary {
+    /// Which.
+    pub flush: WebFlush,
+    /// Medians over the rounds.
+    pub plain_p50_us: Spread,
+    /// The 99th of a hundred.
+    pub plain_p99_us: Spread,
+    /// Of the produce route.
+    pub produce_p50_us: Spread,
+    /// The 99th of a hundred.
+    pub produce_p99_us: Spread,
+    /// Plain requests a second.
+    pub plain_per_second: Spread,
+    /// Produce requests a second.
+    pub produce_per_second: Spread,
+    /// Processors in use by the server's thread.
+    pub thread_cpu_cores: Spread,
+}
+
+/// The whole web scene.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebComparison {
+    /// What is the same for all.
+    pub conditions: WebConditions,
+    /// Where it ran.
+    pub environment: Environment,
+    /// Every run, in order.
+    pub rounds: Vec<WebRound>,
+    /// A line for each flush.
+    pub results: Vec<WebSummary>,
+    /// What the figures say, in sentences.
+    pub advice: Vec<String>,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+}

@@ -1,0 +1,81 @@
+//! What a user asks of a running job, and how the job stands when it has taken it. Values only: the socket and its codec are the
+//! supervisor crate's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Counts, Rate};
+
+/// One wish.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Steer {
+    /// Another number of workers.
+    Scale(Scale),
+    /// Commit, then take nothing until [`Steer::Continue`].
+    Pause,
+    /// End a pause.
+    Continue,
+    /// Another limit for all workers together; `None` leaves that half as it is.
+    Throttle {
+        /// Records a second; infinity is none.
+        records: Option<f64>,
+        /// Bytes (key and value) a second; infinity is none.
+        bytes: Option<f64>,
+    },
+}
+
+/// How many workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scale {
+    /// So many.
+    To(u32),
+    /// So many more.
+    Up(u32),
+    /// So many fewer; one is always left.
+    Down(u32),
+    /// As many as the job's machine has processors for it.
+    Auto,
+}
+
+/// How a job stands: the answer to each wish.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Workers asked for.
+    pub asked: u32,
+    /// Workers that run and stay.
+    pub running: u32,
+    /// Workers that run and are to end at their next commit, because fewer are asked for.
+    pub leaving: u32,
+    /// Shards that wait for a worker.
+    pub waiting: u64,
+    /// Whether the job is paused.
+    pub paused: bool,
+    /// The limit for all workers together.
+    pub rate: Rate,
+    /// Whether the job is stopping: then nothing that is asked has an effect any more.
+    pub stopping: bool,
+    /// Committed, over all runs.
+    pub counts: Counts,
+}
+
+/// A turn of the knobs that the job took, for its history: what changed, when, and what the job did before and after, so that a
+/// user sees whether it paid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SteerEvent {
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// For people: "scaled 2 -> 8".
+    pub text: String,
+    /// Just before.
+    pub before: Pace,
+    /// Once the new pace had settled; `None` before that, or when the next turn or the end came first.
+    pub after: Option<Pace>,
+}
+
+/// How fast a job went over a few seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Records acknowledged a second.
+    pub records_per_second: f64,
+    /// The part of the workers' time that was flush, 0 to 1.
+    pub flush_share: f64,
+}
