@@ -11,7 +11,6 @@ mod helper;
 mod interrupt;
 mod log;
 mod preflight;
-mod report;
 mod send;
 mod settings;
 mod state;

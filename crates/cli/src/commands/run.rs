@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 use crate::verify::Verified;
 use crate::worker::WorkerContext;
-use crate::{embedded, helper, log, preflight, report, send, settings, state, verify};
+use crate::{embedded, helper, log, preflight, send, settings, state, verify};
 
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
@@ -224,7 +224,7 @@ fn may_verify(exit: Exit) -> bool {
 }
 
 fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool, dead_letters: &Path) -> String {
-    let mut out = report::text(found) + &report::dead_letters(found, dead_letters);
+    let mut out = report::job::text(found) + &report::job::dead_letters(found, dead_letters);
     if let Some(verified) = verified {
         out += &format!("\n{}", verified.text());
     }
@@ -250,7 +250,7 @@ fn again(words: impl Iterator<Item = String>) -> String {
 }
 
 fn object(found: &JobReport, verified: Option<&Verified>) -> Map<String, Value> {
-    let mut map = report::object(found);
+    let mut map = report::job::object(found);
     map.insert("verify".into(), verified.map_or(Value::Null, |verified| Value::Object(verified.object())));
     map
 }

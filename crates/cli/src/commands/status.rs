@@ -10,7 +10,7 @@ use supervisor::{StateDir, Store, load_report};
 use crate::args::JobArgs;
 use crate::error::CliError;
 use crate::ui::Ui;
-use crate::{report, settings, state};
+use crate::{settings, state};
 
 /// Prints the job's report. Never says "running" unless a supervisor holds the lock.
 pub fn status(args: &JobArgs, ui: &Ui) -> Result<Exit, CliError> {
@@ -32,7 +32,7 @@ pub fn status(args: &JobArgs, ui: &Ui) -> Result<Exit, CliError> {
 }
 
 fn text(found: &JobReport, holder: Option<&str>, dead_letters: &Path) -> String {
-    let mut out = report::text(found) + &report::dead_letters(found, dead_letters);
+    let mut out = report::job::text(found) + &report::job::dead_letters(found, dead_letters);
     if let Some(holder) = holder {
         out += &format!("\nrunning: {holder}\n");
     }
@@ -40,7 +40,7 @@ fn text(found: &JobReport, holder: Option<&str>, dead_letters: &Path) -> String 
 }
 
 fn object(found: &JobReport) -> Map<String, Value> {
-    let mut map = report::object(found);
+    let mut map = report::job::object(found);
     let shards = found.shard_reports.iter().map(|shard| {
         json!({
             "id": shard.id.0,

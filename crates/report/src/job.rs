@@ -4,5 +4,6 @@ mod advice;
 mod json;
 mod text;
 
+pub use advice::advice;
 pub use json::object;
 pub use text::{dead_letters, text};
