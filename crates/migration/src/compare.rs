@@ -274,10 +274,14 @@ pub struct WebRound {
     pub plain: Histogram,
     /// Of the requests that wait for their record's delivery report.
     pub produce: Histogram,
+    /// Records whose delivery report came in this run, those before the clock started included.
+    pub records: u64,
     /// CPU of the server's one thread.
     pub thread_cpu_us: u64,
     /// CPU of the server, the client's threads included.
     pub cpu_us: u64,
+    /// CPU of the process that asked: near the elapsed time it was the bottleneck itself.
+    pub load_cpu_us: u64,
     /// Why there is no figure.
     pub failure: Option<String>,
 }
@@ -289,16 +293,24 @@ pub struct WebConditions {
     pub rtt_us: Option<u64>,
     /// Brokers.
     pub brokers: String,
+    /// The topic that was written to.
+    pub topic: String,
     /// Connections that ask for the produce route, one request after the other.
     pub clients: u32,
     /// Connections that ask for the plain route.
     pub others: u32,
+    /// How long each of those rests between an answer and its next request.
+    pub pause_us: u64,
     /// How long.
     pub seconds: f64,
     /// How often each flush ran.
     pub rounds: u32,
     /// One producer for all requests instead of one for each connection.
     pub shared_producer: bool,
+    /// The source's paths as configured; its first records were sent in turn.
+    pub source: Vec<String>,
+    /// The producers' properties that matter for speed.
+    pub properties: Vec<(String, String)>,
 }
 
 /// A flush over its rounds. Latencies in microseconds.
@@ -320,6 +332,12 @@ pub struct WebSummary {
     pub produce_per_second: Spread,
     /// Processors in use by the server's thread.
     pub thread_cpu_cores: Spread,
+    /// Processors in use by the server, the client's threads included.
+    pub cpu_cores: Spread,
+    /// Rounds that gave a figure.
+    pub rounds: u32,
+    /// Records whose delivery report came, over all rounds.
+    pub records: u64,
 }
 
 /// The whole web scene.
