@@ -16,7 +16,6 @@ mod settings;
 mod state;
 mod ui;
 mod verify;
-mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::{Exit, Failure, Job, Plan, WaitingFor, WorkerEvent};
 use process::RunningHelper;
+use runner::worker::{Attempt, Ended, WorkerContext, work};
 use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, WorkOrder, WorkerPort};
 
 use crate::display::{Display, Eta, View, WorkerView};
@@ -11,7 +12,6 @@ use crate::error::CliError;
 use crate::log;
 use crate::state;
 use crate::ui::Ui;
-use crate::worker::{Attempt, Ended, WorkerContext, work};
 
 /// The exit codes of a worker besides 0; the supervisor acts on the `Failed` frame, the code is for `ps` and the log.
 const EXIT_FAILED: u8 = 1;

@@ -9,6 +9,7 @@ use migration::report::JobReport;
 use migration::units::show_size;
 use migration::{Exit, Job, Plan};
 use process::RunningHelper;
+use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
 use supervisor::{JobState, NewJob, RunEnd, StateDir, Store, load_report};
 
@@ -17,7 +18,6 @@ use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 use crate::verify::Verified;
-use crate::worker::WorkerContext;
 use crate::{embedded, helper, log, preflight, send, settings, state, verify};
 
 /// Runs a job, or continues it.
@@ -40,6 +40,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let context = WorkerContext {
         dead_letters: StateDir::dead_letters_path(dir.path()),
         max_message_bytes: found.max_message_bytes,
+        take_log: log::take_lines,
         job,
         plan,
     };

@@ -10,10 +10,11 @@ use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::source::jsonl;
 use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
-
+use pipeline::{ShardReader, Sink};
 use supervisor::port::{SupervisorGone, WorkerPort};
 
-use crate::log;
+/// A line that was logged inside a worker, and its level: 1 error, 2 warning, 3 info, 4 debug.
+pub type LogLine = (u8, String);
 
 /// How often a worker says how far it is. Far below any heartbeat timeout that makes sense.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -62,6 +63,8 @@ pub struct WorkerContext {
     pub dead_letters: PathBuf,
     /// The topic's `max.message.bytes`, from preflight.
     pub max_message_bytes: u32,
+    /// Takes the lines that were logged in this process since the last call, to be sent to who prints.
+    pub take_log: fn() -> Vec<LogLine>,
 }
 
 /// One attempt of a shard.
@@ -86,7 +89,7 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPor
         while let Some(event) = worker.next_event() {
             port.send(&event)?;
         }
-        send_log(port)?;
+        send_log(context, port)?;
         if now >= heartbeat_due {
             let mut progress = worker.progress(now);
             progress.peak_memory_bytes = peak_memory();
@@ -110,38 +113,49 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPor
     }
     let mut finished = worker.finish()?;
     finished.peak_memory_bytes = peak_memory();
-    send_log(port)?;
+    send_log(context, port)?;
     Ok(finished)
 }
 
 fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
-    let WorkerContext { job, plan, .. } = context;
-    let reader = jsonl::open(plan, attempt.shard, attempt.from, job.source.max_line).map_err(Failure::from)?;
-    let shard = &plan.shards[attempt.shard.0 as usize];
-    let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
-    let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths).map_err(|error| {
-        let folder = context.dead_letters.display();
-        Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
-    })?;
+    let files = Files::open(context, attempt)?;
     let producer = connect(context, attempt, port)?;
-    port.send(&WorkerEvent::Started { partitions: pipeline::Sink::partitions(&producer) })?;
-    let settings = WorkerSettings {
-        flush: job.workers.flush,
-        chunk: job.workers.chunk,
-        in_flight: job.workers.in_flight,
-        partitioner: partitioner::choose(job.kafka.partitioner),
-        give_up_after: job.kafka.give_up_after,
-        headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
-    };
-    Ok(ShardWorker::new(
-        settings,
-        reader,
-        Mapping::new(&job.record),
-        Box::new(producer),
-        letters,
-        attempt.from,
-        attempt.started,
-    ))
+    port.send(&WorkerEvent::Started { partitions: producer.partitions() })?;
+    Ok(files.worker(context, attempt, Box::new(producer)))
+}
+
+/// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
+pub(crate) struct Files {
+    reader: Box<dyn ShardReader>,
+    letters: DeadLetterFile,
+}
+
+impl Files {
+    pub(crate) fn open(context: &WorkerContext, attempt: &Attempt) -> Result<Files, Failure> {
+        let WorkerContext { job, plan, .. } = context;
+        let reader = jsonl::open(plan, attempt.shard, attempt.from, job.source.max_line).map_err(Failure::from)?;
+        let shard = &plan.shards[attempt.shard.0 as usize];
+        let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
+        let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths).map_err(|error| {
+            let folder = context.dead_letters.display();
+            Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
+        })?;
+        Ok(Files { reader, letters })
+    }
+
+    pub(crate) fn worker(self, context: &WorkerContext, attempt: &Attempt, sink: Box<dyn Sink>) -> ShardWorker {
+        let job = &context.job;
+        let settings = WorkerSettings {
+            flush: job.workers.flush,
+            chunk: job.workers.chunk,
+            in_flight: job.workers.in_flight,
+            partitioner: partitioner::choose(job.kafka.partitioner),
+            give_up_after: job.kafka.give_up_after,
+            headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
+        };
+        let mapping = Mapping::new(&job.record);
+        ShardWorker::new(settings, self.reader, mapping, sink, self.letters, attempt.from, attempt.started)
+    }
 }
 
 /// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its supervisor;
@@ -156,7 +170,7 @@ fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort
             Err(failure) if failure.kind == FailureKind::Unreachable => failure,
             result => return result.map_err(Ended::Failed),
         };
-        send_log(port)?;
+        send_log(context, port)?;
         port.send(&WorkerEvent::Progress(migration::Progress { position: attempt.from, ..Default::default() }))?;
         if port.control()?.drain {
             return Err(failure.into());
@@ -169,14 +183,14 @@ fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort
     }
 }
 
-fn send_log(port: &mut dyn WorkerPort) -> Result<(), Ended> {
-    for (level, text) in log::take_lines() {
+fn send_log(context: &WorkerContext, port: &mut dyn WorkerPort) -> Result<(), Ended> {
+    for (level, text) in (context.take_log)() {
         port.send(&WorkerEvent::Log { level, text })?;
     }
     Ok(())
 }
 
-fn peak_memory() -> u64 {
+pub(crate) fn peak_memory() -> u64 {
     // Without /proc there is no figure, which is no reason to stop.
     process::own_memory().map_or(0, |memory| memory.peak_bytes)
 }
