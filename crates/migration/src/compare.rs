@@ -282,6 +282,12 @@ pub struct WebRound {
     pub cpu_us: u64,
     /// CPU of the process that asked: near the elapsed time it was the bottleneck itself.
     pub load_cpu_us: u64,
+    /// How late each tick of a 1 ms heartbeat on the server's thread was.
+    pub heartbeat: Histogram,
+    /// Ticks that came while at least one request waited for its report.
+    pub ticks_in_flush: u64,
+    /// How long that was.
+    pub flush_us: u64,
     /// Why there is no figure.
     pub failure: Option<String>,
 }
@@ -334,6 +340,12 @@ pub struct WebSummary {
     pub thread_cpu_cores: Spread,
     /// Processors in use by the server, the client's threads included.
     pub cpu_cores: Spread,
+    /// Delay of a 1 ms heartbeat on the server's thread.
+    pub heartbeat_p50_us: Spread,
+    /// The 99th of a hundred.
+    pub heartbeat_p99_us: Spread,
+    /// Heartbeat ticks for each millisecond in which a request waited for its report.
+    pub ticks_per_flush_ms: Spread,
     /// Rounds that gave a figure.
     pub rounds: u32,
     /// Records whose delivery report came, over all rounds.
