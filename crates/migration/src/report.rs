@@ -52,7 +52,9 @@ pub enum Phase {
     Start,
     /// Reading and decompressing.
     Read,
-    /// Finding lines, keys and timestamps; choosing lanes.
+    /// Waiting for what a record needs from outside first: the waits that a comparison adds.
+    Outside,
+    /// Finding lines, keys and timestamps; choosing lanes; the CPU that a comparison adds.
     Map,
     /// Handing groups to the client.
     Enqueue,
@@ -70,9 +72,10 @@ pub enum Phase {
 
 impl Phase {
     /// All, in order.
-    pub const ALL: [Phase; 9] = [
+    pub const ALL: [Phase; 10] = [
         Phase::Start,
         Phase::Read,
+        Phase::Outside,
         Phase::Map,
         Phase::Enqueue,
         Phase::Wait,
@@ -87,6 +90,7 @@ impl Phase {
         match self {
             Phase::Start => "start",
             Phase::Read => "read",
+            Phase::Outside => "outside",
             Phase::Map => "map",
             Phase::Enqueue => "enqueue",
             Phase::Wait => "wait",

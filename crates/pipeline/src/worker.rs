@@ -10,6 +10,7 @@
 pub mod chunk;
 pub mod phase_clock;
 pub mod throttle;
+pub mod toll;
 
 mod intake;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use chunk::OpenChunk;
 use intake::Stop;
 use phase_clock::PhaseClock;
 use throttle::Throttle;
+use toll::{Due, Toll, TollGate};
 
 /// The longest wait for delivery reports before the caller looks at its control pipe again.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
@@ -55,6 +57,8 @@ pub struct WorkerSettings {
     pub give_up_after: Duration,
     /// What the fixed headers (names and values) add to each record.
     pub headers_bytes: usize,
+    /// What a user's own code would do for each record; `None` outside comparisons. With it a step takes one line at most.
+    pub toll: Option<Toll>,
 }
 
 /// What a step came to.
@@ -84,6 +88,8 @@ pub enum WaitReason {
     Rate,
     /// `Control::paused` to end.
     Continue,
+    /// Something outside that the next record needs first ([`Toll::wait`]); delivery reports may come meanwhile.
+    Outside,
 }
 
 /// A chunk being closed.
@@ -116,6 +122,7 @@ pub struct ShardWorker {
     cursor: usize,
     lanes: Lanes,
     throttle: Throttle,
+    gate: TollGate,
     chunk: OpenChunk,
     closing: Option<Closing>,
     /// When the record that is being flushed was handed over.
@@ -161,6 +168,7 @@ impl ShardWorker {
             cursor: 0,
             lanes: Lanes::new(partitions, limits, settings.headers_bytes),
             throttle: Throttle::new(Instant::now()),
+            gate: TollGate::default(),
             chunk: OpenChunk::first(settings.chunk, partitions as usize),
             closing: None,
             record_flush: None,
@@ -267,6 +275,19 @@ impl ShardWorker {
     fn take(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
         if self.cursor == self.lines.lines.len() {
             return self.read(control, now);
+        }
+        if let Some(toll) = self.settings.toll {
+            match self.gate.owed(&toll, now) {
+                Due::Wait(until) => {
+                    return Ok(self.wait_for(WaitReason::Outside, Phase::Outside, until.min(now + LONGEST_REST), now));
+                }
+                Due::Cpu => {
+                    self.clock.switch(Phase::Map);
+                    (toll.burn)(toll.cpu);
+                    self.gate.pay();
+                }
+                Due::Nothing => {}
+            }
         }
         self.clock.switch(Phase::Map);
         let stop = self.take_lines(now)?;
@@ -452,6 +473,7 @@ impl ShardWorker {
             WaitReason::Recorded => Some(WaitingFor::Recorded),
             WaitReason::Rate => Some(WaitingFor::Rate),
             WaitReason::Continue => Some(WaitingFor::Continue),
+            WaitReason::Outside => None,
             WaitReason::Reports if now.saturating_duration_since(waiting.since) < NOTEWORTHY => None,
             WaitReason::Reports => {
                 let partition = waiting.partition.or_else(|| self.lanes.slowest())?;

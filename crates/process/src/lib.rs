@@ -29,4 +29,4 @@ pub use nix::unistd::Pid;
 pub use poll::{Interest, Ready, poll};
 pub use reap::{ExitState, Reaped, reap_all};
 pub use signals::{SignalFd, is_ignored, send_signal};
-pub use usage::{Cpu, Memory, children_cpu, host_name, monotonic_us, own_cpu, own_memory, processors};
+pub use usage::{Cpu, Memory, burn_cpu, children_cpu, host_name, monotonic_us, own_cpu, own_memory, processors, thread_cpu};

@@ -1,5 +1,6 @@
 //! What processes use (CPU, memory), the clock that all of them share, and what the machine offers.
 
+use std::time::Duration;
 use std::{fs, io};
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
@@ -47,6 +48,23 @@ fn cpu_of(who: UsageWho) -> Cpu {
     Cpu { user_us: us(usage.user_time()), system_us: us(usage.system_time()) }
 }
 
+/// CPU time of the calling thread.
+pub fn thread_cpu() -> Duration {
+    let used = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every Linux has a CPU clock for each thread");
+    Duration::new(u64::try_from(used.tv_sec()).unwrap_or(0), u32::try_from(used.tv_nsec()).unwrap_or(0))
+}
+
+/// Uses so much CPU time of the calling thread, however long that takes.
+pub fn burn_cpu(cpu: Duration) {
+    let until = thread_cpu() + cpu;
+    while thread_cpu() < until {
+        // The clock is a system call: about a microsecond of computing between two looks.
+        for number in 0..1_000_u64 {
+            std::hint::black_box(number);
+        }
+    }
+}
+
 /// Memory of this process, from /proc/self/status.
 pub fn own_memory() -> io::Result<Memory> {
     let kib = 1024;
@@ -89,7 +107,7 @@ pub(crate) fn status_text(field: &str) -> io::Result<String> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{monotonic_us, own_cpu, own_memory, processors, status_number, status_text};
+    use super::{burn_cpu, monotonic_us, own_cpu, own_memory, processors, status_number, status_text, thread_cpu};
 
     #[test]
     fn memory_and_threads_are_read() {
@@ -108,6 +126,18 @@ mod tests {
         }
         assert!(monotonic_us() - clock >= 50_000);
         assert!(own_cpu().total_us() > cpu.total_us());
+    }
+
+    #[test]
+    fn burnt_cpu_is_the_threads_own() {
+        let (before, wanted) = (thread_cpu(), Duration::from_millis(20));
+        burn_cpu(wanted);
+        let used = thread_cpu() - before;
+        // Only the last round between two looks comes on top.
+        assert!(used >= wanted && used < wanted * 2, "{used:?}");
+        let rested = thread_cpu();
+        std::thread::sleep(wanted);
+        assert!(thread_cpu() - rested < wanted, "sleeping uses none");
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPor
                 let timeout = until.min(heartbeat_due).saturating_duration_since(now).min(POLL);
                 match reason {
                     WaitReason::Reports => worker.wait(timeout)?,
-                    WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue => {
+                    WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue | WaitReason::Outside => {
                         port.wait(timeout)?;
                         worker.wait(Duration::ZERO)?;
                     }
@@ -152,6 +152,7 @@ impl Files {
             partitioner: partitioner::choose(job.kafka.partitioner),
             give_up_after: job.kafka.give_up_after,
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            toll: None,
         };
         let mapping = Mapping::new(&job.record);
         ShardWorker::new(settings, self.reader, mapping, sink, self.letters, attempt.from, attempt.started)

@@ -65,7 +65,10 @@ impl ShardWorker {
         };
         let each_record = settings.flush == FlushPolicy::Record;
         let full_at = position.place.saturating_add(chunk.bytes_left());
-        let most = usize::try_from(chunk.records_left()).unwrap_or(usize::MAX);
+        let most = match settings.toll {
+            Some(_) => 1,
+            None => usize::try_from(chunk.records_left()).unwrap_or(usize::MAX),
+        };
         let offered = lines.lines[self.cursor..].iter().take(most);
 
         let (mut taken, mut blank, mut bad) = (0u64, 0u64, 0u64);
@@ -102,6 +105,9 @@ impl ShardWorker {
         position.place = place;
         position.records += taken;
         self.cursor += taken as usize;
+        if taken > 0 {
+            self.gate.passed();
+        }
         Ok(stop)
     }
 }

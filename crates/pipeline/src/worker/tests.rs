@@ -4,6 +4,7 @@ mod barrier;
 mod faults;
 mod order;
 mod pace;
+mod tolls;
 
 use std::cell::RefCell;
 use std::num::NonZeroU64;
@@ -74,6 +75,7 @@ impl Rig {
                 },
                 give_up_after: Duration::from_secs(900),
                 headers_bytes: 0,
+                toll: None,
             },
             rules: RecordRules {
                 key: None,

@@ -37,6 +37,9 @@ pub fn advice(report: &JobReport) -> Option<String> {
             show_count(report.records_per_second() as u64),
             show_size((report.counts.bytes_sent as f64 * 1e6 / report.elapsed_us.max(1) as f64) as u64)
         ),
+        Phase::Outside => {
+            format!("{percent} % of the workers' time is waits for something else than Kafka: more workers overlap them")
+        }
         Phase::Throttled => format!("{percent} % of the workers' time is the rate limit that [limits] asks for"),
         Phase::Commit => format!(
             "{percent} % of the workers' time is commits (the state directory's disk): larger chunks or a faster disk commit less often"

@@ -2,7 +2,7 @@
 
 use std::io::{PipeReader, PipeWriter, Write as _, pipe};
 
-use migration::{FailureKind, Histogram, Phases, Rate, WaitingFor};
+use migration::{FailureKind, Histogram, Phase, Phases, Rate, WaitingFor};
 use proptest::prelude::*;
 
 use super::*;
@@ -36,7 +36,7 @@ fn work() -> impl Strategy<Value = Work> {
     let small = 0u64..1 << 40;
     let parts = prop::collection::vec(small.clone(), 0..20);
     (
-        prop::array::uniform9(small.clone()),
+        prop::array::uniform10(small.clone()),
         parts,
         prop::option::of((small.clone(), small.clone())),
         prop::collection::vec(small, 0..9),
@@ -146,7 +146,7 @@ fn figures_that_would_overflow_a_sum_are_refused() {
         Chunk { counts: huge, ..Chunk::default() },
         Chunk { position: Position { records: u64::MAX, ..Position::default() }, ..Chunk::default() },
         Chunk { position: Position { place: u64::MAX, ..Position::default() }, ..Chunk::default() },
-        Chunk { work: Work { phases: Phases([u64::MAX; 9]), ..Work::default() }, ..Chunk::default() },
+        Chunk { work: Work { phases: Phases([u64::MAX; Phase::ALL.len()]), ..Work::default() }, ..Chunk::default() },
         Chunk { work: Work { partitions: vec![u64::MAX], ..Work::default() }, ..Chunk::default() },
     ];
     for bad in bad {

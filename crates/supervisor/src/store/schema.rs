@@ -19,7 +19,7 @@ use super::{NewJob, count, now_ms};
 /// "shlf": marks the file as ours.
 const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 

@@ -350,8 +350,8 @@ fn what_is_not_ours_is_named_and_left_alone() {
     assert!(matches!(Store::open(&path), Err(StateError::Foreign { .. })));
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 2, known: 1, .. })));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 2, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
