@@ -50,6 +50,8 @@ pub fn send(
         plan: &context.plan,
         workers: &context.job.workers,
         slots,
+        auto_slots: state::processors(),
+        paused: false,
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         state: dir,

@@ -15,7 +15,12 @@ const DELIVERY: &str = "at-least-once";
 
 /// How many workers run at once.
 pub fn slots(job: &Job) -> u32 {
-    job.workers.count.map_or_else(|| process::processors() as u32, |count| count.get()).max(1)
+    job.workers.count.map_or_else(processors, |count| count.get()).max(1)
+}
+
+/// How many workers `auto` means: the processors of this cgroup.
+pub fn processors() -> u32 {
+    u32::try_from(process::processors()).unwrap_or(u32::MAX).max(1)
 }
 
 /// Cuts the source as a first run would.

@@ -22,7 +22,9 @@ pub use fork::{ForkError, default_signals_for, fork_child, restore_default_signa
 pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};
 pub use helper::{HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};
 pub use latest_frame::LatestFrame;
-pub use limits::{LimitError, forbid_core_files, raise_descriptor_limit, require_descriptors, require_processes};
+pub use limits::{
+    LimitError, descriptor_limit, forbid_core_files, raise_descriptor_limit, require_descriptors, require_processes,
+};
 pub use lock::{LockError, LockFile};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;

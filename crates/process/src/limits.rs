@@ -43,6 +43,11 @@ pub fn raise_descriptor_limit() -> Result<u64, LimitError> {
     Ok(hard)
 }
 
+/// How many descriptors this process may have open.
+pub fn descriptor_limit() -> Result<u64, LimitError> {
+    getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, _)| soft).map_err(LimitError::System)
+}
+
 /// From now on neither this process nor its children leave a core file: it would hold secrets.
 pub fn forbid_core_files() -> Result<(), LimitError> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(LimitError::System)

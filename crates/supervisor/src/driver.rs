@@ -11,11 +11,16 @@ use migration::{Control, Counts, Plan, Rate, WorkerEvent};
 
 use crate::machine::{Action, AttemptId, Ended, Ending, Input, Machine, Rules, WorkOrder};
 use crate::store::{AttemptUsage, Store};
-use crate::watch::{self, Snapshot, Speed, Watcher};
+use crate::watch::{self, Snapshot, Speed, Watcher, Wish};
 use crate::{RunEnd, Setup, SupervisorError};
 
 /// Between two calls of [`Watcher::tick`].
 const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// More workers are never asked for in earnest: each is a process with threads and connections of its own.
+const MOST_SLOTS: u32 = 1_000;
+/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, clients.
+const OWN_DESCRIPTORS: u64 = 64;
 
 /// Reaches the workers.
 pub(crate) trait Hands {
@@ -107,6 +112,13 @@ impl<'a> Driver<'a> {
     pub(crate) fn tick(&mut self, hands: &mut dyn Hands) {
         self.give(Input::Tick, hands);
         self.watch(false);
+        for wish in self.watcher.wishes() {
+            let input = match wish {
+                Wish::Steer(steer) => Input::Steer(steer),
+                Wish::Stop(reason) => Input::Stop { reason },
+            };
+            self.give(input, hands);
+        }
     }
 
     /// Adds CPU time to an attempt that is about to end.
@@ -153,17 +165,28 @@ impl<'a> Driver<'a> {
                 })
             }
             Action::Log { level, text, keep } => {
-                if keep && let Err(e) = self.store.note(&text) {
-                    // The history is for people: whatever must be on disk fails by itself.
-                    self.watcher.log(2, &format!("not kept in the job's history: {e}"));
+                if keep {
+                    self.keep(&text);
                 }
                 self.watcher.log(level, &text);
+                None
+            }
+            Action::Steered(text) => {
+                self.keep(&text);
+                self.watcher.log(3, &text);
                 None
             }
             Action::End(ended) => {
                 self.ended = Some(ended);
                 None
             }
+        }
+    }
+
+    /// Keeps a line in the job's history. That is for people: whatever must be on disk fails by itself.
+    fn keep(&mut self, text: &str) {
+        if let Err(e) = self.store.note(text) {
+            self.watcher.log(2, &format!("not kept in the job's history: {e}"));
         }
     }
 
@@ -244,6 +267,7 @@ impl<'a> Driver<'a> {
             source_bytes: self.plan.bytes(),
             source_bytes_done: stored.sum(),
             slots: self.machine.slots(),
+            standing: self.machine.standing(),
             draining: self.machine.stopping(),
             workers: views
                 .iter()
@@ -270,11 +294,21 @@ impl<'a> Driver<'a> {
     }
 }
 
+/// How many workers this process can have at once, by its descriptors: both pipes of each, and its own.
+fn most_slots() -> u32 {
+    let by_descriptors =
+        process::descriptor_limit().map_or(u64::from(MOST_SLOTS), |limit| limit.saturating_sub(OWN_DESCRIPTORS) / 2);
+    by_descriptors.clamp(1, MOST_SLOTS.into()) as u32
+}
+
 fn rules(setup: &Setup<'_>, slots: u32, shared: bool) -> Rules {
     let (workers, limits) = (setup.workers, setup.limits);
     let rate = |limit: Option<u64>| limit.map_or(f64::INFINITY, |rate| rate as f64);
     Rules {
         slots,
+        auto_slots: setup.auto_slots,
+        most_slots: if shared { most_slots().max(slots) } else { 1 },
+        paused: setup.paused,
         max_without_progress: workers.restart.max_without_progress,
         backoff_min: workers.restart.backoff_min,
         backoff_max: workers.restart.backoff_max,

@@ -30,7 +30,7 @@ pub use port::{SupervisorGone, WorkerPort};
 pub use shell::{Work, run};
 pub use state_dir::{StateDir, StateDirError};
 pub use store::{JobState, NewJob, ShardCheckpoint, StateError, Store, load_report};
-pub use watch::{Snapshot, Watcher, WorkerView};
+pub use watch::{Snapshot, Watcher, Wish, WorkerView};
 
 /// What a run needs.
 pub struct Setup<'a> {
@@ -40,6 +40,10 @@ pub struct Setup<'a> {
     pub workers: &'a WorkerRules,
     /// How many run at once.
     pub slots: u32,
+    /// How many that would be if the job were told to choose: `scale auto`.
+    pub auto_slots: u32,
+    /// Begin with a pause: workers are started and connect, then wait for `continue` before their first record.
+    pub paused: bool,
     /// No broker answers for so long: stop.
     pub give_up_after: Duration,
     /// Limits of the whole job.

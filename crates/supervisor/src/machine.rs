@@ -8,6 +8,7 @@
 mod attempt;
 mod endings;
 mod stage;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -101,6 +102,8 @@ pub struct AttemptView<'a> {
     pub attempt: AttemptId,
     /// Its slot.
     pub slot: u32,
+    /// Whether its producer is connected and records can move.
+    pub started: bool,
     /// Its last heartbeat.
     pub progress: &'a Progress,
     /// What of it is on disk.
@@ -133,7 +136,6 @@ impl Machine {
             })
             .collect();
         Machine {
-            rules,
             shards,
             ready,
             delayed: BTreeSet::new(),
@@ -142,11 +144,12 @@ impl Machine {
             stage: Stage::Working,
             causes: Causes::default(),
             signals: 0,
-            paused: false,
+            paused: rules.paused,
             fork_failures: 0,
             totals,
             last_input: Duration::ZERO,
             random: Random::new(seed),
+            rules,
         }
     }
 
@@ -203,7 +206,13 @@ impl Machine {
         let mut views: Vec<AttemptView<'_>> = self
             .attempts
             .iter()
-            .map(|(&attempt, a)| AttemptView { attempt, slot: a.slot, progress: &a.progress, committed: a.committed })
+            .map(|(&attempt, a)| AttemptView {
+                attempt,
+                slot: a.slot,
+                started: a.started,
+                progress: &a.progress,
+                committed: a.committed,
+            })
             .collect();
         views.sort_by_key(|view| view.slot);
         views
@@ -247,9 +256,7 @@ impl Machine {
             Input::StoreFailed { attempt, reason } => self.store_failed(attempt, &reason, now, out),
             Input::Signal { number } => self.signal(number, now, out),
             Input::Stop { reason } => self.stop(Exit::Stopped, &clean(&reason), now, out),
-            Input::SetSlots(slots) => self.rules.slots = slots.max(1),
-            Input::Pause(paused) => self.paused = paused,
-            Input::SetRate(rate) => self.rules.rate = rate,
+            Input::Steer(steer) => self.steer(steer, now, out),
         }
     }
 
@@ -272,7 +279,10 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.heard = now;
         match event {
-            WorkerEvent::Started { .. } => self.fork_failures = 0,
+            WorkerEvent::Started { .. } => {
+                attempt.started = true;
+                self.fork_failures = 0;
+            }
             WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now),
             WorkerEvent::Committed(chunk) => {
                 let committed = &self.shards[id.shard.0 as usize].position;
@@ -387,7 +397,7 @@ impl Machine {
     }
 
     fn fill_slots(&mut self, now: Duration, out: &mut Vec<Action>) {
-        while self.stage == Stage::Working && !self.paused && self.attempts.len() < self.rules.slots as usize {
+        while self.may_start() && self.attempts.len() < self.rules.slots as usize {
             let Some(shard) = self.ready.pop_first() else { return };
             self.fork(shard, now, out);
         }
@@ -403,7 +413,7 @@ impl Machine {
         let from = shard.position;
         self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));
         let share = self.shares().into_iter().find(|(id, _)| *id == attempt).map_or(self.rules.rate, |(_, share)| share);
-        let control = Control { rate: share, ..Control::default() };
+        let control = Control { paused: self.paused, rate: share, ..Control::default() };
         if let Some(a) = self.attempts.get_mut(&attempt) {
             a.told = control;
         }

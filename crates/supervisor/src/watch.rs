@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use migration::report::ShardTotals;
+use migration::steer::{Standing, Steer};
 use migration::{Counts, Phase, Progress, Segment, Shard, WaitingFor};
 
 use crate::machine::{AttemptId, AttemptView, Machine};
@@ -15,12 +16,26 @@ pub trait Watcher {
     /// A line to print: 1 error, 2 warning, 3 info, 4 debug. Without control characters.
     fn log(&mut self, level: u8, text: &str);
 
+    /// What the watcher wants of the job; asked for after each tick.
+    fn wishes(&mut self) -> Vec<Wish> {
+        Vec::new()
+    }
+
     /// A child ended that is no worker: the caller's own helper, or an orphan that came to process 1. It is reaped. An answer is
     /// the reason why the job can't go on without it: the job stops, and running it again continues.
     fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
         let _ = (pid, how);
         None
     }
+}
+
+/// What a watcher wants of the job that it watches.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wish {
+    /// Turn a knob.
+    Steer(Steer),
+    /// Stop the job for this reason; running it again continues.
+    Stop(String),
 }
 
 /// How a run stands.
@@ -40,6 +55,8 @@ pub struct Snapshot {
     pub source_bytes_done: u64,
     /// How many workers may run.
     pub slots: u32,
+    /// What was asked of the job, and how it stands.
+    pub standing: Standing,
     /// Whether the job stops.
     pub draining: bool,
     /// Those that run, in slot order.
@@ -55,6 +72,8 @@ pub struct WorkerView {
     pub pid: i32,
     /// Its shard and the attempt's number.
     pub attempt: AttemptId,
+    /// Whether its producer is connected and records can move.
+    pub started: bool,
     /// Its last heartbeat.
     pub progress: Progress,
     /// Records read a second, over its last heartbeats.
@@ -100,6 +119,7 @@ impl Speed {
             slot: view.slot,
             pid,
             attempt: view.attempt,
+            started: view.started,
             progress: view.progress.clone(),
             records_per_second: self.records,
             bytes_per_second: self.bytes,

@@ -65,6 +65,8 @@ impl Judgement {
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) slot: u32,
+    /// Its producer is connected.
+    pub(super) started: bool,
     /// When it was last heard of.
     pub(super) heard: Duration,
     /// Told to drain because there are fewer slots now.
@@ -103,6 +105,7 @@ impl Attempt {
     pub(super) fn new(slot: u32, told: Control, from: Position, now: Duration) -> Self {
         Attempt {
             slot,
+            started: false,
             heard: now,
             surplus: false,
             told_to_drain: told.drain,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use migration::steer::{Scale, Steer};
 use migration::{Counts, Exit, Failure, FailureKind, Rate, WorkerEvent};
 
 use super::world::{SECOND, World, at, chunk, fresh, rules};
@@ -313,7 +314,7 @@ fn shares_of_the_rate_follow_the_workers() {
 #[test]
 fn pausing_tells_all_and_starts_nobody() {
     let mut world = started(4, 10, 2);
-    world.give(Input::Pause(true));
+    world.give(Input::Steer(Steer::Pause));
     assert!(world.running().iter().all(|(_, control)| control.paused));
     let id = world.only_child();
     world.kill_child(id);
@@ -321,8 +322,90 @@ fn pausing_tells_all_and_starts_nobody() {
     world.now += 40 * SECOND;
     world.give(Input::Tick);
     assert_eq!(world.running().len(), 1);
-    world.give(Input::Pause(false));
+    world.give(Input::Steer(Steer::Continue));
     assert_eq!(world.running().len(), 2);
+}
+
+/// What the machine answers to a wish: its event, if anything changed.
+fn steered(machine: &mut Machine, steer: Steer) -> Option<String> {
+    let actions = machine.on(Input::Steer(steer), machine.last_input);
+    actions.into_iter().find_map(|action| if let Action::Steered(text) = action { Some(text) } else { None })
+}
+
+#[test]
+fn each_turn_of_a_knob_is_an_event_and_the_same_value_again_is_none() {
+    let mut machine = Machine::new(rules(2), &fresh(20), 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    let cases = [
+        (Steer::Scale(Scale::To(8)), Some("scaled 2 -> 8")),
+        (Steer::Scale(Scale::To(8)), None),
+        (Steer::Scale(Scale::Up(1)), Some("scaled 8 -> 9")),
+        (Steer::Scale(Scale::Down(50)), Some("scaled 9 -> 1")),
+        (Steer::Scale(Scale::Down(1)), None),
+        (Steer::Scale(Scale::Auto), Some("scaled 1 -> 2")),
+        (Steer::Pause, Some("paused")),
+        (Steer::Pause, None),
+        (Steer::Continue, Some("continued")),
+        (Steer::Continue, None),
+        (throttle(Some(50_000.0), None), Some("throttled to 50,000 records/s")),
+        (throttle(None, Some(20.0 * 1024.0 * 1024.0)), Some("throttled to 50,000 records/s and 20.0 MiB/s")),
+        (throttle(Some(f64::INFINITY), None), Some("throttled to 20.0 MiB/s")),
+        (throttle(Some(f64::INFINITY), None), None),
+        (throttle(None, Some(f64::INFINITY)), Some("throttle taken away")),
+    ];
+    for (steer, text) in cases {
+        assert_eq!(steered(&mut machine, steer).as_deref(), text, "{steer:?}");
+    }
+}
+
+fn throttle(records: Option<f64>, bytes: Option<f64>) -> Steer {
+    Steer::Throttle { records, bytes }
+}
+
+#[test]
+fn a_wish_that_can_not_be_taken_says_why_and_changes_nothing() {
+    let mut machine = Machine::new(rules(2), &fresh(20), 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    let before = machine.standing();
+    let wrong = [
+        (Steer::Scale(Scale::To(0)), "at least 1 worker"),
+        (Steer::Scale(Scale::To(101)), "101 workers are more than the 100"),
+        (Steer::Scale(Scale::Up(u32::MAX)), "more than the 100"),
+        (throttle(None, None), "neither"),
+        (throttle(Some(0.0), None), "above 0"),
+        (throttle(None, Some(f64::NAN)), "above 0"),
+        (throttle(Some(-1.0), None), "above 0"),
+    ];
+    for (steer, why) in wrong {
+        assert!(machine.objection(&steer).is_some_and(|text| text.contains(why)), "{steer:?}");
+        assert_eq!(steered(&mut machine, steer), None, "{steer:?}");
+        assert_eq!(machine.standing(), before);
+    }
+    machine.on(Input::Signal { number: 15 }, Duration::ZERO);
+    assert!(machine.objection(&Steer::Pause).is_some_and(|text| text.contains("stopping")));
+    let single = Machine::new(super::Rules { most_slots: 1, ..rules(1) }, &fresh(2), 1);
+    assert!(single.objection(&Steer::Scale(Scale::To(1))).is_some_and(|text| text.contains("--single")));
+    assert_eq!(single.objection(&Steer::Pause), None);
+}
+
+#[test]
+fn a_job_that_begins_paused_has_its_workers_wait_before_the_first_record() {
+    let mut world = World::new(1, 4, 10, super::Rules { paused: true, ..rules(2) });
+    world.give(Input::Tick);
+    assert!(world.running().len() == 2 && world.running().iter().all(|(_, control)| control.paused));
+    let id = world.only_child();
+    assert!(world.machine.attempts().iter().all(|view| !view.started));
+    world.tell_event(id, WorkerEvent::Started { partitions: 4 });
+    assert_eq!(world.machine.attempts().iter().filter(|view| view.started).count(), 1);
+    world.kill_child(id);
+    world.answer(true);
+    world.now += 40 * SECOND;
+    world.give(Input::Tick);
+    assert_eq!(world.running().len(), 2, "a successor at the start line");
+    world.give(Input::Steer(Steer::Continue));
+    assert!(world.running().iter().all(|(_, control)| !control.paused));
+    world.be_good(1000);
+    assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Done));
 }
 
 #[test]

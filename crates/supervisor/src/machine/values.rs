@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use migration::report::AttemptOutcome;
+use migration::steer::Steer;
 use migration::{Chunk, Control, Counts, Exit, Position, Rate, ShardId, Work, WorkerEvent};
 
 /// One attempt of one shard.
@@ -25,6 +26,13 @@ impl std::fmt::Display for AttemptId {
 pub struct Rules {
     /// How many workers run at once.
     pub slots: u32,
+    /// What [`Scale::Auto`](migration::steer::Scale::Auto) means.
+    pub auto_slots: u32,
+    /// More can't be asked for; 1: the job runs in one process.
+    pub most_slots: u32,
+    /// Begins with a pause in which workers are started all the same: they connect, then wait for `continue` before their first
+    /// record.
+    pub paused: bool,
     /// So many deaths at one position quarantine the shard.
     pub max_without_progress: u32,
     /// The first pause before a successor.
@@ -131,12 +139,8 @@ pub enum Input {
         /// Why.
         reason: String,
     },
-    /// Another number of slots, at least 1.
-    SetSlots(u32),
-    /// Pause or continue all workers.
-    Pause(bool),
-    /// Another limit for all workers together.
-    SetRate(Rate),
+    /// A user turns a knob. What [`Machine::objection`](super::Machine::objection) has something against is left alone.
+    Steer(Steer),
 }
 
 /// How a process ended.
@@ -218,6 +222,8 @@ pub enum Action {
         /// Whether the line belongs into the job's history too.
         keep: bool,
     },
+    /// A user's wish changed this: "scaled 2 -> 8". Belongs into the job's history.
+    Steered(String),
     /// The run is over; nothing follows.
     End(Ended),
 }

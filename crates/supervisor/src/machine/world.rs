@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use migration::steer::{Scale, Steer};
 use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent};
 
 use super::{Action, After, AttemptId, Ended, Ending, Input, Machine, Rules, ShardStart, WorkOrder};
@@ -15,6 +16,9 @@ pub(super) fn rules(slots: u32) -> Rules {
     Rules {
         give_up_after: Duration::from_secs(900),
         slots,
+        auto_slots: 2,
+        most_slots: 100,
+        paused: false,
         max_without_progress: 5,
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(30),
@@ -126,7 +130,7 @@ impl World {
                 assert!(!std::mem::replace(&mut child.killed, true), "killed twice");
             }
             Action::Record(..) | Action::Close(_) => self.requests.push_back(action),
-            Action::Log { text, .. } => assert!(!text.chars().any(char::is_control)),
+            Action::Log { text, .. } | Action::Steered(text) => assert!(!text.chars().any(char::is_control)),
             Action::End(ended) => {
                 assert!(self.children.is_empty() || self.stopped, "workers are left: {:?}", self.children);
                 self.ended = Some(ended);
@@ -252,9 +256,9 @@ impl World {
             (86, _) => self.rescale(),
             (87, _) => {
                 let paused = self.below(2) == 0;
-                self.give(Input::Pause(paused));
+                self.give(Input::Steer(if paused { Steer::Pause } else { Steer::Continue }));
             }
-            (88, _) => self.give(Input::SetRate(Rate { records: 1000.0, bytes: 1e6 })),
+            (88, _) => self.give(Input::Steer(Steer::Throttle { records: Some(1000.0), bytes: Some(1e6) })),
             (89, Some(id)) => self.say(id, WorkerEvent::Log { level: 9, text: "\u{1b}[2Jhello\n".into() }),
             _ => self.give(Input::Tick),
         }
@@ -302,12 +306,12 @@ impl World {
 
     pub(super) fn scale(&mut self, slots: u32) {
         self.most_slots = slots as usize;
-        self.give(Input::SetSlots(slots));
+        self.give(Input::Steer(Steer::Scale(Scale::To(slots))));
     }
 
     /// From here on everything works: the run must come to its end.
     pub(super) fn be_good(&mut self, steps: u32) {
-        self.give(Input::Pause(false));
+        self.give(Input::Steer(Steer::Continue));
         for _ in 0..steps {
             if self.ended.is_some() {
                 return;

@@ -117,6 +117,8 @@ impl Job {
             plan: &self.plan,
             workers: &self.rules,
             slots: self.slots,
+            auto_slots: 2,
+            paused: false,
             limits: &self.limits,
             state: &state,
             store: &mut store,
