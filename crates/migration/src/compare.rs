@@ -210,8 +210,23 @@ pub struct Summary {
     pub peak_memory_bytes: u64,
     /// What the model says, in records a second; `None` where it says nothing.
     pub predicted_records_per_second: Option<f64>,
+    /// What the model says about `flush_share`; `None` where it says nothing.
+    pub predicted_flush_share: Option<f64>,
     /// Rounds far from the others, and a round-trip time that moved: for people.
     pub notes: Vec<String>,
+}
+
+/// What the model of a record is made of, microseconds: waits `d`, CPU of the stepping thread `c`, flush `f`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// `d`: the other waits as they were asked for.
+    pub wait_us: f64,
+    /// `c`: what the reference's thread computes for a record, the CPU that was asked for included.
+    pub cpu_us: f64,
+    /// `f`: a record of one worker that neither waits nor computes for it, measured apart where waits or CPU were asked for.
+    pub flush_us: f64,
+    /// The runs that `f` was measured in, if it was measured apart; their `setting` is the reference's.
+    pub rounds: Vec<Round>,
 }
 
 /// A whole comparison.
@@ -219,6 +234,9 @@ pub struct Summary {
 pub struct Comparison {
     /// What is the same for all.
     pub conditions: Conditions,
+    /// What the predictions stand on; `None` without a reference that flushes each record.
+    #[serde(default)]
+    pub model: Option<Model>,
     /// Where it ran.
     pub environment: Environment,
     /// The rows, in order.

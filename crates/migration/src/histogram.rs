@@ -18,6 +18,13 @@ impl Histogram {
         self.add(bucket(micros), 1);
     }
 
+    /// Counts one duration `times` over: that of a batch, for each of its records.
+    pub fn record_many(&mut self, micros: u64, times: u64) {
+        if times > 0 {
+            self.add(bucket(micros), times);
+        }
+    }
+
     /// Adds another histogram's counts.
     pub fn merge(&mut self, other: &Histogram) {
         for &(bucket, count) in &other.buckets {
@@ -96,6 +103,15 @@ mod tests {
             left.merge(&right);
             prop_assert_eq!(left.count(), (a.len() + b.len()) as u64);
         }
+    }
+
+    #[test]
+    fn a_batch_counts_for_each_of_its_records() {
+        let (mut one_by_one, mut at_once) = (Histogram::default(), Histogram::default());
+        (0..7).for_each(|_| one_by_one.record(5_100));
+        at_once.record_many(5_100, 7);
+        at_once.record_many(9_000, 0);
+        assert_eq!(one_by_one, at_once);
     }
 
     #[test]
