@@ -22,7 +22,7 @@ const ALLOWED: [Row; 9] = [
     ("process", &[], &["nix", "libc", "crc32fast"]),
     ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing", "serde", "strsim"]),
     ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing", "xxhash-rust"]),
-    ("report", &["migration"], &["serde", "serde_json"]),
+    ("report", &["migration"], &["serde_json"]),
     ("runner", &["migration", "process", "pipeline", "kafka", "supervisor"], &[]),
     (
         "cli",

@@ -1,6 +1,10 @@
-//! Results as text for people and JSON for machines.
+//! Results as text for people, JSON and CSV for machines, and one self-contained HTML page.
 //!
 //! Responsible for how a result looks. Not responsible for how it came about: everything here takes finished values of
 //! `migration` and gives text back; nothing is measured, read or written.
 
+pub mod compare;
+mod figures;
 pub mod job;
+mod table;
+pub mod web;

@@ -1,0 +1,207 @@
+//! A comparison as text: what was asked, how fast each setting is, what it costs, what stands out, what to do.
+
+use std::fmt::Write as _;
+
+use migration::compare::{Comparison, Conditions, Setting, Spread, Summary};
+use migration::units::{show_count, show_size};
+
+use super::{differ, failures, flush_name, label, rows};
+use crate::figures::{ms, plain, quantile_ms, show, show_percent, show_spread};
+use crate::table::{Column, render};
+
+/// The whole comparison for people.
+pub fn text(comparison: &Comparison) -> String {
+    let mut out = asked(comparison).join("\n") + "\n";
+    if comparison.interrupted {
+        out += "interrupted: these are the figures of the rounds that had run\n";
+    }
+    if comparison.results.is_empty() {
+        out += "\n  no setting has a figure\n";
+    } else {
+        let _ = write!(out, "\n{}\n{}", speed(comparison), cost(comparison));
+    }
+    let remarks = remarks(comparison);
+    if !remarks.is_empty() {
+        out += "\n  notes\n";
+        remarks.iter().for_each(|remark| out += &format!("  {remark}\n"));
+    }
+    for advice in &comparison.advice {
+        let _ = write!(out, "\n{advice}\n");
+    }
+    out
+}
+
+/// What was asked, a line each: which brokers, what each record costs besides, when a run ends.
+pub(crate) fn asked(comparison: &Comparison) -> Vec<String> {
+    let c = &comparison.conditions;
+    let mut parts = vec![where_to(c)];
+    if c.wait_us > 0 || c.cpu_us > 0 {
+        let part = |us: u64, what: &str| (us > 0).then(|| format!("{} ms of {what}", plain(ms(us))));
+        let parts_of_record: Vec<String> =
+            [part(c.wait_us, "other waits"), part(c.cpu_us, "CPU")].into_iter().flatten().collect();
+        parts.push(format!("for each record also {}", parts_of_record.join(" and ")));
+    }
+    if let (false, Some(setting)) = (differ(comparison, |s| s.flush), comparison.settings.first()) {
+        parts.push(format!("flush = \"{}\"", flush_name(setting.flush)));
+    }
+    let end = match c.records {
+        Some(records) => format!("{} s or {} records", plain(c.seconds), show_count(records)),
+        None => format!("{} s", plain(c.seconds)),
+    };
+    let rounds = if c.rounds == 1 { "one round".to_owned() } else { format!("{} rounds", c.rounds) };
+    parts.push(format!("{rounds} of {end}, each setting in a fresh process"));
+    parts
+}
+
+fn where_to(c: &Conditions) -> String {
+    let topic = format!("topic {} with {} partitions", c.topic, c.partitions);
+    match c.rtt_us {
+        Some(rtt) => format!("embedded broker with a round trip of {} ms, {topic}", plain(ms(rtt))),
+        None => format!("{}, {topic}", c.brokers),
+    }
+}
+
+fn speed(comparison: &Comparison) -> String {
+    let reference = comparison.reference.and_then(|i| comparison.settings.get(i as usize));
+    let to = reference.map_or_else(String::new, |setting| format!("to {}", setting.variant.name()));
+    let mut columns = names();
+    columns.extend([
+        Column::figures("", "records/s"),
+        Column::figures("", "spread"),
+        Column::figures("speed", &to),
+        Column::figures("model:", "records/s"),
+        Column::figures("in flush", "%"),
+        Column::figures("delivery", "p50 ms"),
+        Column::figures("", "p99 ms"),
+    ]);
+    let row = |(setting, s): (&Setting, &Summary)| {
+        let mut row = name_cells(comparison, setting);
+        row.extend([
+            show(s.records_per_second.median),
+            show_spread(&s.records_per_second, s.rounds),
+            s.relative_speed.map_or_else(String::new, |speed| relative(&speed, s.relative_speed_error)),
+            s.predicted_records_per_second.map_or_else(String::new, show),
+            show_percent(s.flush_share.median),
+            milliseconds(quantile_ms(&s.latency, 0.5)),
+            milliseconds(quantile_ms(&s.latency, 0.99)),
+        ]);
+        row
+    };
+    render(&columns, &rows(comparison).map(row).collect::<Vec<_>>())
+}
+
+fn cost(comparison: &Comparison) -> String {
+    let mut columns = names();
+    columns.extend([
+        Column::figures("CPU", "cores"),
+        Column::figures("its thread", "cores"),
+        Column::figures("CPU us", "a record"),
+        Column::figures("1 ms beat", "late p50 ms"),
+        Column::figures("", "p99 ms"),
+        Column::figures("beats a ms", "of flush"),
+        Column::figures("peak", "memory"),
+    ]);
+    let row = |(setting, s): (&Setting, &Summary)| {
+        let mut row = name_cells(comparison, setting);
+        let beats = if s.heartbeat.count() > 0 { show(s.ticks_per_flush_ms) } else { String::new() };
+        row.extend([
+            show(s.cpu_cores.median),
+            show(s.thread_cpu_cores.median),
+            show(s.cpu_us_per_record.median),
+            milliseconds(quantile_ms(&s.heartbeat, 0.5)),
+            milliseconds(quantile_ms(&s.heartbeat, 0.99)),
+            beats,
+            show_size(s.peak_memory_bytes),
+        ]);
+        row
+    };
+    render(&columns, &rows(comparison).map(row).collect::<Vec<_>>())
+}
+
+fn names() -> Vec<Column> {
+    vec![Column::words("variant"), Column::figures("", "workers"), Column::words("flush"), Column::words("producer")]
+}
+
+/// What a setting is; what all have in common is left out.
+fn name_cells(comparison: &Comparison, setting: &Setting) -> Vec<String> {
+    let flush = if differ(comparison, |s| s.flush) { flush_name(setting.flush) } else { String::new() };
+    let producer = match differ(comparison, |s| s.shared_producer) {
+        true if setting.shared_producer => "shared",
+        true => "own",
+        false => "",
+    };
+    vec![setting.variant.name().to_owned(), setting.workers.to_string(), flush, producer.to_owned()]
+}
+
+fn relative(speed: &Spread, error: Option<f64>) -> String {
+    match error.filter(|error| error.is_finite() && *error > 0.0) {
+        Some(error) if speed.median < 10.0 => format!("{:.2} ±{error:.2}", speed.median),
+        Some(error) => format!("{} ±{}", show(speed.median), show(error)),
+        None => show(speed.median),
+    }
+}
+
+fn milliseconds(value: Option<f64>) -> String {
+    value.map_or_else(String::new, show)
+}
+
+/// What stands out, and what failed.
+pub(crate) fn remarks(comparison: &Comparison) -> Vec<String> {
+    let noted = rows(comparison).flat_map(|(setting, summary)| {
+        let name = label(comparison, setting);
+        summary.notes.iter().map(move |note| format!("{name}: {note}"))
+    });
+    noted.chain(failures(comparison).into_iter().map(|failure| format!("failed: {failure}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example;
+    use super::*;
+
+    #[test]
+    fn each_setting_has_a_line_that_fits_a_terminal() {
+        let story = example::story();
+        let text = text(&story);
+        for width in text.lines().skip(1).map(|line| line.chars().count()) {
+            assert!(width <= 120, "{width} columns\n{text}");
+        }
+        let lines: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with("processes ")).collect();
+        assert_eq!(lines.len(), 2 * 4, "a line in each of two tables for 1, 2, 4 and 8 workers\n{text}");
+        assert!(lines[3].contains(" 547 ") && lines[3].contains("±2 %") && lines[3].contains("7.50 ±0.05"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn only_what_differs_gets_a_column() {
+        let mut story = example::story();
+        assert!(!text(&story).contains("producer"));
+        assert!(text(&story).contains("flush = \"record\""));
+        story.settings[1].shared_producer = true;
+        story.settings[2].flush = migration::job::FlushPolicy::Chunk;
+        let text = text(&story);
+        assert!(text.contains("producer") && text.contains("shared") && text.contains("chunk"), "{text}");
+        assert!(!text.contains("flush = "), "{text}");
+    }
+
+    #[test]
+    fn failures_notes_and_an_interruption_are_told() {
+        let mut story = example::story();
+        story.interrupted = true;
+        story.results[0].notes.push("round 3 is far from the others".to_owned());
+        let mut failed = story.rounds[0].clone();
+        failed.failure = Some("no broker".to_owned());
+        story.rounds.extend([failed.clone(), migration::compare::Round { round: 2, ..failed }]);
+        let text = text(&story);
+        assert!(text.contains("interrupted"), "{text}");
+        assert!(text.contains("single: round 3 is far from the others"), "{text}");
+        assert!(text.contains("failed: single, rounds 1, 2: no broker"), "{text}");
+        assert!(text.contains(&story.advice[0]));
+    }
+
+    #[test]
+    fn a_comparison_without_any_figure_is_text_too() {
+        let mut story = example::story();
+        (story.results, story.rounds, story.advice) = (Vec::new(), Vec::new(), Vec::new());
+        assert!(text(&story).contains("no setting has a figure"));
+    }
+}
