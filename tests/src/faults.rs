@@ -38,7 +38,8 @@ pub fn patience() -> Duration {
     run_time() * 4 + outage() + Duration::from_secs(120)
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+/// A number from a variable of the environment.
+pub fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")),
         Err(_) => default,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use std::os::unix::process::CommandExt;
 
+use crate::proxy::Proxy;
 use crate::temporary::TempDir;
 use crate::waiting::{collect, wait_child};
 use crate::{root, topic};
@@ -31,11 +32,26 @@ pub struct Kafka {
     bootstrap: String,
     guardian: Child,
     lifeline: Option<ChildStdin>,
+    proxy: Option<Proxy>,
 }
 
 impl Kafka {
     /// Starts a cluster of so many brokers and waits until it answers.
     pub fn start(brokers: u32) -> Self {
+        Self::start_with(&["--brokers", &brokers.to_string()])
+    }
+
+    /// Starts one broker that can also be reached from afar: through a proxy with this round trip, at [`Kafka::distant`].
+    pub fn start_distant(round_trip: Duration) -> Self {
+        let proxy = Proxy::listen(round_trip);
+        let mut kafka = Self::start_with(&["--proxy", &proxy.port().to_string()]);
+        let address = kafka.call(&["behind-proxy"]);
+        proxy.connect_to(address.parse().expect("scripts/kafka prints an address"));
+        kafka.proxy = Some(proxy);
+        kafka
+    }
+
+    fn start_with(words: &[&str]) -> Self {
         let folder = TempDir::new("kafka");
         let mut guardian = Command::new("bash")
             .args(["-c", "cat; \"$0\" --dir \"$1\" stop; rmdir \"${1%/*}\""])
@@ -46,14 +62,20 @@ impl Kafka {
             .spawn()
             .expect("bash can be started");
         let lifeline = guardian.stdin.take();
-        let mut kafka = Kafka { folder, bootstrap: String::new(), guardian, lifeline };
-        kafka.bootstrap = kafka.call(&["start", "--brokers", &brokers.to_string()]);
+        let mut kafka = Kafka { folder, bootstrap: String::new(), guardian, lifeline, proxy: None };
+        kafka.bootstrap = kafka.call(&[&["start"], words].concat());
         kafka
     }
 
     /// `host:port` of all brokers.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// `host:port` of the proxy before the broker; clients that start there never see the broker's own address.
+    pub fn distant(&self) -> String {
+        let proxy = self.proxy.as_ref().expect("only a cluster of start_distant has a proxy");
+        format!("127.0.0.1:{}", proxy.port())
     }
 
     /// Creates a topic with so many partitions and `key=value` configs.

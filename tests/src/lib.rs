@@ -12,11 +12,13 @@ pub mod kafka;
 pub mod multiset;
 pub mod murmur2;
 pub mod program;
+pub mod proxy;
 pub mod random;
 pub mod scene;
 pub mod suite;
 pub mod temporary;
 pub mod terminal;
+pub mod timeline;
 pub mod topic;
 pub mod waiting;
 

@@ -64,7 +64,8 @@ impl<'a> Scene<'a> {
         Scene { kafka, program, topic: topic.to_owned() }
     }
 
-    /// Writes the config: what every job needs, and these keys (dotted paths with their TOML values).
+    /// Writes the config: what every job needs, and these keys (dotted paths with their TOML values). The brokers are the
+    /// cluster's own addresses unless `kafka.brokers` is among them.
     pub fn configure(&self, keys: &[(&str, &str)]) {
         self.program.write("orchestrator.toml", config(&self.topic, self.kafka.bootstrap(), keys));
     }
@@ -166,8 +167,12 @@ impl<'a> Scene<'a> {
 /// A config for a job of this name and topic, with more keys as dotted paths.
 pub fn config(name: &str, bootstrap: &str, keys: &[(&str, &str)]) -> String {
     let brokers: Vec<String> = bootstrap.split(',').map(|broker| format!("\"{broker}\"")).collect();
-    let mut text = format!("job.name = \"{name}\"\nkafka.topic = \"{name}\"\nkafka.brokers = [{}]\n", brokers.join(", "));
-    if !keys.iter().any(|(path, _)| *path == "source.jsonl.paths") {
+    let mut text = format!("job.name = \"{name}\"\nkafka.topic = \"{name}\"\n");
+    let given = |key: &str| keys.iter().any(|(path, _)| *path == key);
+    if !given("kafka.brokers") {
+        text += &format!("kafka.brokers = [{}]\n", brokers.join(", "));
+    }
+    if !given("source.jsonl.paths") {
         text += "source.jsonl.paths = [\"data/*.jsonl*\"]\n";
     }
     for (path, value) in keys {

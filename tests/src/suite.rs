@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::kafka::{Kafka, missing_tools};
 
@@ -34,7 +34,11 @@ pub enum Need {
 pub struct Clusters {
     one: OnceCell<Kafka>,
     three: OnceCell<Kafka>,
+    distant: OnceCell<Kafka>,
 }
+
+/// The round trip to the distant cluster.
+pub const ROUND_TRIP: Duration = Duration::from_millis(5);
 
 impl Clusters {
     /// A cluster of one broker.
@@ -45,6 +49,11 @@ impl Clusters {
     /// A cluster of three brokers.
     pub fn three(&self) -> &Kafka {
         self.three.get_or_init(|| Kafka::start(3))
+    }
+
+    /// A cluster of one broker with a second address that is a round trip of 5 ms away.
+    pub fn distant(&self) -> &Kafka {
+        self.distant.get_or_init(|| Kafka::start_distant(ROUND_TRIP))
     }
 }
 
