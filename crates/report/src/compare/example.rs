@@ -1,6 +1,6 @@
 //! A made-up comparison for tests: the story's variants with figures that the story would have.
 
-use migration::compare::{Comparison, Conditions, Environment, Round, Setting, Spread, Summary, Variant};
+use migration::compare::{Comparison, Conditions, Environment, Model, Round, Setting, Spread, Summary, Variant};
 use migration::job::FlushPolicy;
 use migration::{Histogram, Phase, Phases};
 
@@ -47,6 +47,7 @@ pub(crate) fn story() -> Comparison {
         results,
         advice: vec!["77 % of the time is flush: processes scale to about 12 on this broker".into()],
         interrupted: false,
+        model: Some(Model { wait_us: 2_500.0, cpu_us: 850.0, flush_us: 10_250.0, rounds: Vec::new() }),
     }
 }
 
@@ -128,6 +129,7 @@ fn summary(setting: u32, speed: f64) -> Summary {
         ticks_per_flush_ms: 0.01,
         peak_memory_bytes: 40 << 20,
         predicted_records_per_second: Some(73.5 * speed),
+        predicted_flush_share: Some(0.76),
         notes: Vec::new(),
     }
 }
