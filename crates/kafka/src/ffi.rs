@@ -7,8 +7,12 @@
 //! Error codes travel as plain integers ([`Code`]): a broker may answer with a code that the generated Rust enum does not
 //! know, and reading such a value as that enum would be undefined behaviour.
 
-use std::cell::Cell;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::cell::{Cell, OnceCell};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::time::Duration;
@@ -249,7 +253,7 @@ impl Conf {
             rd::rd_kafka_queue_get_main(rk.as_ptr())
         };
         let main = NonNull::new(main).expect("every client has a main queue");
-        Ok(Rc::new(Client { rk, main, abandoned: Cell::new(false) }))
+        Ok(Rc::new(Client { rk, main, abandoned: Cell::new(false), wakeup: OnceCell::new() }))
     }
 }
 
@@ -267,6 +271,51 @@ pub(crate) struct Client {
     rk: NonNull<rd::rd_kafka_t>,
     main: NonNull<rd::rd_kafka_queue_t>,
     abandoned: Cell<bool>,
+    // Closed after the client is destroyed: fields are dropped after `Client::drop` has run.
+    wakeup: OnceCell<Wakeup>,
+}
+
+/// A descriptor that becomes readable when a client has something to serve: delivery reports, errors or log lines.
+///
+/// The client signals only when its queue was empty, and only once until somebody looks at the queue. So: wait until this is
+/// readable, [`Wakeup::drain`] it, *then* serve the client (`poll`) until nothing is left. In the other order a signal is lost.
+#[derive(Clone, Debug)]
+pub struct Wakeup(Rc<File>);
+
+impl Wakeup {
+    /// An eventfd that is readable from the start, so that nothing that came before it is overlooked.
+    fn new() -> io::Result<Wakeup> {
+        unsafe extern "C" {
+            fn eventfd(initial: c_uint, flags: c_int) -> c_int;
+        }
+        const EFD_CLOEXEC: c_int = 0o2_000_000;
+        const EFD_NONBLOCK: c_int = 0o4_000;
+        // SAFETY: takes plain numbers.
+        let fd = unsafe { eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is open, and nobody else knows it.
+        Ok(Wakeup(Rc::new(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))))
+    }
+
+    /// Takes the signal back; false if there was none.
+    pub fn drain(&self) -> bool {
+        // Never blocks; the only error is that there is nothing to read.
+        (&*self.0).read(&mut [0; 8]).is_ok()
+    }
+}
+
+impl AsFd for Wakeup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Wakeup {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 /// What a client says besides delivery reports.
@@ -308,6 +357,22 @@ impl Client {
     /// client may sit in a name look-up that nobody can interrupt.
     pub(crate) fn abandon(&self) {
         self.abandoned.set(true);
+    }
+
+    /// The descriptor that is signalled from now on when there is something to serve.
+    pub(crate) fn wakeup(&self) -> io::Result<Wakeup> {
+        if let Some(known) = self.wakeup.get() {
+            return Ok(known.clone());
+        }
+        let wakeup = Wakeup::new()?;
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the queue is alive. The client copies the payload and writes it, from its threads and holding the queue's
+        // lock, to a descriptor that this object keeps open until the client is destroyed, or until `drop` has told the client
+        // to forget it. Writing to a non-blocking eventfd never blocks.
+        unsafe {
+            rd::rd_kafka_queue_io_event_enable(self.main.as_ptr(), wakeup.as_raw_fd(), one.as_ptr().cast(), one.len());
+        }
+        Ok(self.wakeup.get_or_init(|| wakeup).clone())
     }
 
     /// How many things are not served yet: messages without a served report, and events.
@@ -410,6 +475,9 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if self.abandoned.get() {
+            // SAFETY: the queue is alive, because the client is left behind. Its threads go on, and must not write to a
+            // descriptor that is about to be closed: the call waits for the queue's lock, which they hold while they write.
+            unsafe { rd::rd_kafka_queue_io_event_enable(self.main.as_ptr(), -1, ptr::null(), 0) };
             return;
         }
         // SAFETY: this was the last holder, so no topic, queue or event of the client is left; each handle is freed once.
@@ -793,7 +861,12 @@ impl Sender {
 
     /// How many records the client took and has not reported.
     pub(crate) fn waiting(&self) -> usize {
-        self.in_flight.iter().flatten().map(|f| f.waiting).sum()
+        self.waiting_in(0..self.partitions())
+    }
+
+    /// The same for some partitions.
+    pub(crate) fn waiting_in(&self, partitions: Range<u32>) -> usize {
+        self.in_flight[partitions.start as usize..partitions.end as usize].iter().flatten().map(|f| f.waiting).sum()
     }
 
     /// Serves one event, waiting up to `timeout` for it: one report, many reports or a notice. False: none came.

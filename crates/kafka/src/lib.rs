@@ -14,9 +14,12 @@ pub mod partitioner;
 pub mod preflight;
 pub mod producer;
 pub mod reader;
+pub mod shared;
 
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
+pub use ffi::Wakeup;
 pub use options::{Role, check_properties, client_properties};
 pub use preflight::{PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, preflight, wait_for_brokers};
 pub use producer::{Producer, ProducerOptions};
 pub use reader::TopicReader;
+pub use shared::{Seat, SharedProducer};

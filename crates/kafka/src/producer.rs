@@ -5,6 +5,8 @@
 //! ending quickly. Not responsible for: which group goes when (at most one of a partition is in flight, by the lanes), halving
 //! a refused group, or dead letters.
 
+use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use migration::job::FlushPolicy;
@@ -13,7 +15,7 @@ use pipeline::{Delivered, Group, Refusal, Sink, SinkLimits};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, keep_freed_memory, monotonic_micros};
+use crate::ffi::{Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, Wakeup, keep_freed_memory, monotonic_micros};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_id, client_properties, configure};
 
@@ -164,8 +166,28 @@ impl Producer {
         })
     }
 
+    /// A descriptor that becomes readable when there is something to serve; see [`Wakeup`] for the order of things.
+    pub fn wakeup(&self) -> io::Result<Wakeup> {
+        self.sender.client().wakeup()
+    }
+
+    /// How many things are not served yet: records without a served report, and events.
+    pub fn queue_length(&self) -> usize {
+        self.sender.client().queue_length()
+    }
+
+    /// How many records of some partitions the client took and has not reported.
+    pub(crate) fn waiting_in(&self, partitions: Range<u32>) -> usize {
+        self.sender.waiting_in(partitions)
+    }
+
+    /// Groups that are complete and not given back yet.
+    pub(crate) fn ready(&mut self) -> &mut Vec<Delivered> {
+        &mut self.ready
+    }
+
     /// Serves one event. False: none came within `timeout`.
-    fn serve(&mut self, timeout: Duration) -> bool {
+    pub(crate) fn serve(&mut self, timeout: Duration) -> bool {
         let Producer { sender, tallies, complaints, failure, topic, .. } = self;
         let mut acknowledged = false;
         let mut complete: Vec<u32> = Vec::new();
@@ -252,7 +274,8 @@ impl Producer {
         self.sender.client().metadata(Some(self.sender.topic()), PROBE_TIMEOUT).is_ok()
     }
 
-    fn fail_if_failed(&self) -> Result<(), Failure> {
+    /// What ended this producer, if something did.
+    pub(crate) fn fail_if_failed(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
     }
 }
