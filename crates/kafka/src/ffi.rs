@@ -31,6 +31,7 @@ mod codes {
         pub fn rd_kafka_event_error(event: *mut rd::rd_kafka_event_t) -> c_int;
         pub fn rd_kafka_error_code(error: *const rd::rd_kafka_error_t) -> c_int;
         pub fn rd_kafka_fatal_error(rk: *mut rd::rd_kafka_t, text: *mut c_char, size: usize) -> c_int;
+        pub fn rd_kafka_topic_result_error(result: *const rd::rd_kafka_topic_result_t) -> c_int;
         pub fn rd_kafka_ConfigResource_error(resource: *const rd::rd_kafka_ConfigResource_t) -> c_int;
         pub fn rd_kafka_query_watermark_offsets(
             rk: *mut rd::rd_kafka_t,
@@ -1039,6 +1040,79 @@ fn answer(
     };
     let event = Event(NonNull::new(event).ok_or((timed_out, "no answer".to_owned()))?);
     if event.code().is_error() { Err((event.code(), event.error_text())) } else { Ok(event) }
+}
+
+/// The verdict on the only topic of an answer.
+///
+/// # Safety
+/// `results` is null or points to `count` results that belong to an event which is alive.
+unsafe fn topic_result(results: *mut *const rd::rd_kafka_topic_result_t, count: usize) -> Result<(), (Code, String)> {
+    if results.is_null() || count == 0 {
+        return Err((Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__BAD_MSG), "the answer names no topic".to_owned()));
+    }
+    // SAFETY: there is a first result, alive by the caller's word; the text is copied, the code read as an integer.
+    let (code, words) =
+        unsafe { (Code(codes::rd_kafka_topic_result_error(*results)), text(rd::rd_kafka_topic_result_error_string(*results))) };
+    if code.is_error() { Err((code, words)) } else { Ok(()) }
+}
+
+/// Creates a topic; without `replication` the brokers' default is taken. They answer when the controller knows it.
+pub(crate) fn create_topic(
+    client: &Client,
+    topic: &str,
+    partitions: u32,
+    replication: Option<u32>,
+    timeout: Duration,
+) -> Result<(), (Code, String)> {
+    let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
+    let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
+    let number = |number: u32| c_int::try_from(number).map_err(|_| (invalid, format!("{number} is too many")));
+    let (partitions, replication) = (number(partitions)?, replication.map_or(Ok(-1), number)?);
+    let mut error = ErrorText::new();
+    // SAFETY: the name is copied, the buffer has the size given; the new object is ours, or null with the reason in the buffer.
+    let new = unsafe { rd::rd_kafka_NewTopic_new(name.as_ptr(), partitions, replication, error.0.as_mut_ptr(), error.0.len()) };
+    if new.is_null() {
+        return Err((invalid, error.read()));
+    }
+    let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout, |options, queue| {
+        let mut all = [new];
+        // SAFETY: the request copies the topic, which is freed once; client, options and queue are alive.
+        unsafe {
+            rd::rd_kafka_CreateTopics(client.rk.as_ptr(), all.as_mut_ptr(), 1, options, queue);
+            rd::rd_kafka_NewTopic_destroy(new);
+        }
+    })?;
+    let mut count = 0usize;
+    // SAFETY: the event answers the request above and is alive; a null result has no topics.
+    unsafe {
+        let result = rd::rd_kafka_event_CreateTopics_result(event.0.as_ptr());
+        let topics =
+            if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_CreateTopics_result_topics(result, &mut count) };
+        topic_result(topics, count)
+    }
+}
+
+/// Deletes a topic. The brokers answer when the controller has forgotten it.
+pub(crate) fn delete_topic(client: &Client, topic: &str, timeout: Duration) -> Result<(), (Code, String)> {
+    let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
+    let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
+    let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETETOPICS, timeout, |options, queue| {
+        // SAFETY: the name and then the request copy what they are given; the object is freed once; client, options and
+        // queue are alive.
+        unsafe {
+            let mut all = [rd::rd_kafka_DeleteTopic_new(name.as_ptr())];
+            rd::rd_kafka_DeleteTopics(client.rk.as_ptr(), all.as_mut_ptr(), 1, options, queue);
+            rd::rd_kafka_DeleteTopic_destroy(all[0]);
+        }
+    })?;
+    let mut count = 0usize;
+    // SAFETY: the event answers the request above and is alive; a null result has no topics.
+    unsafe {
+        let result = rd::rd_kafka_event_DeleteTopics_result(event.0.as_ptr());
+        let topics =
+            if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DeleteTopics_result_topics(result, &mut count) };
+        topic_result(topics, count)
+    }
 }
 
 /// The id of a topic, as base64; `None` where brokers have no topic ids.

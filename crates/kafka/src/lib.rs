@@ -5,6 +5,7 @@
 //! Not responsible for: processes (but every client here starts threads, so none may exist before a fork), the order of shards,
 //! or anything on disk.
 
+pub mod admin;
 mod classify;
 pub mod embedded;
 mod ffi;
@@ -15,7 +16,9 @@ pub mod preflight;
 pub mod producer;
 pub mod reader;
 pub mod shared;
+pub mod stock;
 
+pub use admin::{create_topic, delete_topic};
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
 pub use ffi::Wakeup;
 pub use options::{Role, check_properties, client_properties};
@@ -23,3 +26,4 @@ pub use preflight::{PartitionEnds, Preflight, PreflightProblem, PreflightProblem
 pub use producer::{Producer, ProducerOptions};
 pub use reader::TopicReader;
 pub use shared::{Seat, SharedProducer};
+pub use stock::StockFlush;

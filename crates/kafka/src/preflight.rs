@@ -71,7 +71,7 @@ pub enum PreflightProblemKind {
 }
 
 impl PreflightProblem {
-    fn new(kind: PreflightProblemKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: PreflightProblemKind, message: impl Into<String>) -> Self {
         PreflightProblem { kind, message: message.into() }
     }
 }
@@ -242,9 +242,14 @@ impl<'a> Asker<'a> {
     }
 
     fn brokers(&self) -> String {
-        match &self.job.kafka.brokers {
-            Brokers::Bootstrap(brokers) => brokers.join(","),
-            Brokers::Embedded => "the embedded broker".into(),
-        }
+        addresses(self.job)
+    }
+}
+
+/// Where a job's brokers are, for messages.
+pub(crate) fn addresses(job: &Job) -> String {
+    match &job.kafka.brokers {
+        Brokers::Bootstrap(brokers) => brokers.join(","),
+        Brokers::Embedded => "the embedded broker".into(),
     }
 }

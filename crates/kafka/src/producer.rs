@@ -75,8 +75,17 @@ impl ProducerOptions {
         self.max_message_bytes.clamp(LEAST_MESSAGE_BYTES, 1_000_000_000)
     }
 
+    /// What a record and a batch may have.
+    pub(crate) fn limits(&self) -> SinkLimits {
+        let message_bytes = self.message_bytes();
+        SinkLimits {
+            record_bytes: (message_bytes - RECORD_OVERHEAD) as usize,
+            batch_bytes: message_bytes.min(BATCH_BYTES) as usize,
+        }
+    }
+
     /// All properties in the order in which they are set.
-    fn all_properties(&self) -> Vec<(String, String)> {
+    pub(crate) fn all_properties(&self) -> Vec<(String, String)> {
         let message_bytes = self.message_bytes();
         // The queue's own limit is far above what the worker lets in flight: it is there for the case that the worker errs.
         let queue_kbytes = (self.in_flight_bytes.saturating_mul(2) + u64::from(message_bytes)) / 1024 + 65_536;
@@ -149,14 +158,10 @@ impl Producer {
         let _ = client.metadata(Some(&topic), PROBE_TIMEOUT);
         let partitions = metadata.partitions.len() as u32;
         let sender = Sender::new(topic, partitions, &options.headers).map_err(|e| Failure::new(FailureKind::Refused, e))?;
-        let message_bytes = options.message_bytes();
         Ok(Producer {
             sender,
             topic: options.topic.clone(),
-            limits: SinkLimits {
-                record_bytes: (message_bytes - RECORD_OVERHEAD) as usize,
-                batch_bytes: message_bytes.min(BATCH_BYTES) as usize,
-            },
+            limits: options.limits(),
             leaders: metadata.partitions.iter().map(|&(_, leader)| (leader >= 0).then_some(leader)).collect(),
             tallies: (0..partitions).map(|_| Tally::default()).collect(),
             ready: Vec::new(),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::*;
-use kafka::{ProducerOptions, TopicReader, preflight};
+use kafka::{PreflightProblemKind, ProducerOptions, TopicReader, create_topic, delete_topic, preflight};
 use migration::Job;
 use migration::job::{Brokers, Property};
 use pipeline::Sink;
@@ -192,4 +192,30 @@ fn every_codec_is_read_back() {
         producer.finish().unwrap();
     }
     assert_eq!(read(&fresh.job)[&0].len(), 20_000);
+}
+
+#[test]
+fn a_topic_is_created_written_to_and_deleted() {
+    // The cluster's own topic only says that there is a cluster.
+    let Some(fresh) = Fresh::topic("admin", 1, &[]) else { return };
+    let mut job = fresh.job.clone();
+    job.kafka.topic = format!("kafka-crate-created-{}", std::process::id());
+    let name = job.kafka.topic.clone();
+    create_topic(&job, &name, 6, None, LONG).unwrap();
+    let mut producer = producer(&job);
+    assert_eq!(producer.partitions(), 6);
+    producer.hand_over(5, numbered("x", 10)).unwrap();
+    assert_eq!(wait(&mut producer, 1, LONG).unwrap()[0].acknowledged, 10);
+    producer.finish().unwrap();
+    let again = create_topic(&job, &name, 6, None, LONG).unwrap_err();
+    assert!(again.message.contains(&name) && again.message.contains("already exists"), "{again}");
+    delete_topic(&job, &name, LONG).unwrap();
+    delete_topic(&job, &name, LONG).unwrap();
+    let gone = preflight(&job, LONG).unwrap_err();
+    assert_eq!(gone.kind, PreflightProblemKind::NoTopic, "{gone}");
+    // More replicas than any test cluster has brokers, and a name that no topic can have.
+    let problem = create_topic(&job, &name, 1, Some(100), LONG).unwrap_err();
+    assert!(problem.message.contains("eplication"), "{problem}");
+    let problem = create_topic(&job, "no/such name", 1, None, LONG).unwrap_err();
+    assert!(problem.message.contains("no/such name"), "{problem}");
 }

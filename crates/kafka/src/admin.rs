@@ -1,0 +1,125 @@
+//! A topic for a while: created before a comparison on real brokers, deleted after it.
+//!
+//! Responsible for: that a topic can be written to when it was created, and errors that say what to do. Not responsible for:
+//! whether a topic may be created at all (a job's never is), who deletes it after an interruption, or in which process this
+//! runs. It creates a client, hence threads.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use migration::Job;
+use rdkafka::types::RDKafkaRespErr as E;
+
+use crate::classify::{Verdict, verdict};
+use crate::ffi::{self, Client, Code, Kind, Topic};
+use crate::notice::{Complaints, Patience, until_answered};
+use crate::options::{Role, client_properties, configure};
+use crate::preflight::{PreflightProblem, PreflightProblemKind as Problem, addresses};
+
+/// How long to wait between two looks at the cluster.
+const REST: Duration = Duration::from_millis(20);
+
+/// Creates `topic` on the brokers of a job, and waits until each partition has a leader. Without `replication` the brokers'
+/// default is taken. All of it may last `timeout`.
+pub fn create_topic(
+    job: &Job,
+    topic: &str,
+    partitions: u32,
+    replication: Option<u32>,
+    timeout: Duration,
+) -> Result<(), PreflightProblem> {
+    Admin::connect(job, timeout)?.run(|admin| {
+        ffi::create_topic(&admin.client, topic, partitions, replication, admin.left())
+            .map_err(|(code, text)| admin.refused("created", topic, code, &text))?;
+        admin.wait_for_leaders(topic, partitions)
+    })
+}
+
+/// Deletes `topic` from the brokers of a job. That it does not exist (any more) is no error.
+pub fn delete_topic(job: &Job, topic: &str, timeout: Duration) -> Result<(), PreflightProblem> {
+    Admin::connect(job, timeout)?.run(|admin| match ffi::delete_topic(&admin.client, topic, admin.left()) {
+        Err((code, _)) if code.known() == Some(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(()),
+        result => result.map_err(|(code, text)| admin.refused("deleted", topic, code, &text)),
+    })
+}
+
+struct Admin {
+    client: Rc<Client>,
+    brokers: String,
+    deadline: Instant,
+    complaints: Complaints,
+}
+
+impl Admin {
+    /// A client that brokers have answered.
+    fn connect(job: &Job, timeout: Duration) -> Result<Admin, PreflightProblem> {
+        let bad = |message: String| PreflightProblem::new(Problem::BadConfig, message);
+        let conf = configure(&client_properties(job, Role::Admin)).map_err(bad)?;
+        let client = conf.into_client(Kind::Producer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
+        let (brokers, deadline) = (addresses(job), Instant::now() + timeout);
+        let mut admin = Admin { client, brokers, deadline, complaints: Complaints::default() };
+        let Admin { client, complaints, .. } = &mut admin;
+        let answer = until_answered(client, timeout, Patience::UntilHopeless, complaints, |wait| client.metadata(None, wait));
+        if let Err(code) = answer {
+            let (brokers, reason) = (&admin.brokers, admin.complaints.reason(code));
+            let problem = match &admin.complaints.hopeless {
+                Some(_) => PreflightProblem::new(
+                    Problem::NotAuthorised,
+                    format!("the brokers at {brokers} refuse the connection: {reason}"),
+                ),
+                None => PreflightProblem::new(
+                    Problem::Unreachable,
+                    format!("no broker answered at {brokers} within {timeout:?}: {reason}"),
+                ),
+            };
+            return admin.run(|_| Err(problem));
+        }
+        Ok(admin)
+    }
+
+    /// Does something with the client and lets the client go.
+    fn run<T>(self, act: impl FnOnce(&Admin) -> Result<T, PreflightProblem>) -> Result<T, PreflightProblem> {
+        let result = act(&self);
+        if self.complaints.unresolved {
+            self.client.abandon();
+        }
+        result
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))
+    }
+
+    fn wait_for_leaders(&self, name: &str, partitions: u32) -> Result<(), PreflightProblem> {
+        let topic = Topic::new(&self.client, name)
+            .map_err(|e| PreflightProblem::new(Problem::BadConfig, format!("can't use topic {name:?}: {e}")))?;
+        loop {
+            let found = self.client.metadata(Some(&topic), self.left());
+            let led = found.as_ref().map_or(0, |found| found.partitions.iter().filter(|(_, leader)| *leader >= 0).count());
+            if led == partitions as usize {
+                return Ok(());
+            }
+            if Instant::now() >= self.deadline {
+                let message =
+                    format!("topic {name:?} was created, but only {led} of its {partitions} partitions have a leader yet");
+                return Err(PreflightProblem::new(Problem::Unreachable, message));
+            }
+            std::thread::sleep(REST);
+        }
+    }
+
+    fn refused(&self, what: &str, topic: &str, code: Code, text: &str) -> PreflightProblem {
+        let (kind, advice) = match (code.known(), verdict(code)) {
+            (Some(E::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS), _) => (Problem::Other, ". It is left as it is"),
+            (Some(E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED | E::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED), _) => {
+                (Problem::NotAuthorised, ". The principal needs Create and Delete on the topic or the cluster")
+            }
+            (Some(E::RD_KAFKA_RESP_ERR__TIMED_OUT | E::RD_KAFKA_RESP_ERR__TRANSPORT), _) | (_, Verdict::Unreachable) => {
+                (Problem::Unreachable, "")
+            }
+            _ => (Problem::Other, ""),
+        };
+        let brokers = &self.brokers;
+        PreflightProblem::new(kind, format!("topic {topic:?} could not be {what} on {brokers}: {text} ({code}){advice}"))
+    }
+}
