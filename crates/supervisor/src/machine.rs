@@ -7,6 +7,7 @@
 
 mod attempt;
 mod endings;
+mod slots;
 mod stage;
 mod steering;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use migration::{Chunk, Control, Counts, Exit, Position, Progress, Rate, ShardId, WorkerEvent};
 
-pub use self::values::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Input, Rules, ShardStart, WorkOrder};
+pub use self::values::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, WorkOrder};
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
 use self::stage::{Causes, Stage};
@@ -51,6 +52,7 @@ enum ShardState {
 #[derive(Clone, Debug)]
 struct Shard {
     state: ShardState,
+    extent: Extent,
     position: Position,
     counts: Counts,
     last_attempt: u32,
@@ -127,6 +129,7 @@ impl Machine {
             .iter()
             .map(|start| Shard {
                 state: if start.done { ShardState::Done } else { ShardState::Waiting },
+                extent: start.extent,
                 position: start.position,
                 counts: start.counts,
                 last_attempt: start.last_attempt,
@@ -256,7 +259,7 @@ impl Machine {
             Input::StoreFailed { attempt, reason } => self.store_failed(attempt, &reason, now, out),
             Input::Signal { number } => self.signal(number, now, out),
             Input::Stop { reason } => self.stop(Exit::Stopped, &clean(&reason), now, out),
-            Input::Steer(steer) => self.steer(steer, now, out),
+            Input::Steer(steer) => self.steer(steer, out),
         }
     }
 
@@ -269,7 +272,7 @@ impl Machine {
         }
         self.check_deadlines(now, out);
         self.wake_delayed(now);
-        self.trim_slots();
+        self.choose_surplus();
         self.fill_slots(now, out);
         self.tell_all(out);
         self.end_if_over(now, out);
@@ -280,10 +283,10 @@ impl Machine {
         attempt.heard = now;
         match event {
             WorkerEvent::Started { .. } => {
-                attempt.started = true;
+                attempt.start(now);
                 self.fork_failures = 0;
             }
-            WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now),
+            WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now, self.paused),
             WorkerEvent::Committed(chunk) => {
                 let committed = &self.shards[id.shard.0 as usize].position;
                 match attempt.check_chunk(&chunk, committed) {
@@ -387,37 +390,6 @@ impl Machine {
             self.delayed.remove(&(at, shard));
             self.ready.insert(shard);
         }
-    }
-
-    /// With fewer slots than workers, those in the highest slots drain.
-    fn trim_slots(&mut self) {
-        let mut staying: Vec<&mut Attempt> = self.attempts.values_mut().filter(|a| !a.surplus).collect();
-        staying.sort_by_key(|attempt| attempt.slot);
-        staying.into_iter().skip(self.rules.slots as usize).for_each(|attempt| attempt.surplus = true);
-    }
-
-    fn fill_slots(&mut self, now: Duration, out: &mut Vec<Action>) {
-        while self.may_start() && self.attempts.len() < self.rules.slots as usize {
-            let Some(shard) = self.ready.pop_first() else { return };
-            self.fork(shard, now, out);
-        }
-    }
-
-    fn fork(&mut self, id: ShardId, now: Duration, out: &mut Vec<Action>) {
-        let taken: BTreeSet<u32> = self.attempts.values().map(|a| a.slot).collect();
-        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
-        let shard = &mut self.shards[id.0 as usize];
-        shard.last_attempt += 1;
-        shard.state = ShardState::Taken;
-        let attempt = AttemptId { shard: id, number: shard.last_attempt };
-        let from = shard.position;
-        self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));
-        let share = self.shares().into_iter().find(|(id, _)| *id == attempt).map_or(self.rules.rate, |(_, share)| share);
-        let control = Control { paused: self.paused, rate: share, ..Control::default() };
-        if let Some(a) = self.attempts.get_mut(&attempt) {
-            a.told = control;
-        }
-        out.push(Action::Fork(WorkOrder { shard: id, attempt: attempt.number, slot, from, seed: self.random.next(), control }));
     }
 
     fn shares(&self) -> Vec<(AttemptId, Rate)> {

@@ -86,6 +86,8 @@ pub(super) struct Attempt {
     pub(super) ended: Option<Ending>,
     /// What it took a second, by its last two heartbeats.
     pub(super) used: Option<Rate>,
+    /// The same over the last few.
+    pub(super) speed: Option<Rate>,
     /// What its recorded chunks held and took.
     pub(super) committed: Counts,
     pub(super) work: Work,
@@ -118,6 +120,7 @@ impl Attempt {
             silent_until: None,
             ended: None,
             used: None,
+            speed: None,
             committed: Counts::default(),
             work: Work::default(),
             measured: (now, Counts::default()),
@@ -130,16 +133,29 @@ impl Attempt {
         self.ended.is_none() && self.kill.is_none()
     }
 
-    /// Keeps a heartbeat and what it says about the rate.
-    pub(super) fn heartbeat(&mut self, progress: Progress, now: Duration) {
+    /// Its producer is connected: from here on its speed counts.
+    pub(super) fn start(&mut self, now: Duration) {
+        self.started = true;
+        self.measured = (now, self.progress.counts);
+    }
+
+    /// Keeps a heartbeat and what it says about the rate; in a pause it says nothing about it.
+    pub(super) fn heartbeat(&mut self, progress: Progress, now: Duration, paused: bool) {
+        if paused {
+            self.measured = (now, progress.counts);
+        }
         let (since, counts) = self.measured;
         let seconds = now.saturating_sub(since).as_secs_f64();
         if seconds >= 0.5 {
             let taken = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-            self.used = Some(Rate {
+            let used = Rate {
                 records: taken(progress.counts.read, counts.read),
                 bytes: taken(progress.counts.bytes_read, counts.bytes_read),
-            });
+            };
+            let mean = |old: f64, new: f64| (old + new) / 2.0;
+            let mixed = |old: Rate| Rate { records: mean(old.records, used.records), bytes: mean(old.bytes, used.bytes) };
+            self.speed = Some(self.speed.map_or(used, mixed));
+            self.used = Some(used);
             self.measured = (now, progress.counts);
         }
         self.progress = progress;

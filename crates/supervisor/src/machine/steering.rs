@@ -1,13 +1,11 @@
 //! What a user asks of a running job: other slots, a pause, another limit. What each wish changes, which wish can't be taken,
 //! and how the job stands afterwards.
 
-use std::time::Duration;
-
 use migration::Rate;
 use migration::steer::{Scale, Standing, Steer};
 use migration::units::{show_count, show_size};
 
-use super::{Action, Machine, Stage};
+use super::{Action, Machine};
 
 impl Machine {
     /// Why a wish can't be taken, if so: the machine leaves such a one alone.
@@ -66,14 +64,14 @@ impl Machine {
     }
 
     /// Takes a wish. One that changes nothing leaves no trace.
-    pub(super) fn steer(&mut self, steer: Steer, now: Duration, out: &mut Vec<Action>) {
+    pub(super) fn steer(&mut self, steer: Steer, out: &mut Vec<Action>) {
         if self.objection(&steer).is_some() {
             return;
         }
         let text = match steer {
             Steer::Scale(scale) => self.scale(scale),
             Steer::Pause => (!std::mem::replace(&mut self.paused, true)).then(|| "paused".to_owned()),
-            Steer::Continue => self.end_pause(now).then(|| "continued".to_owned()),
+            Steer::Continue => self.end_pause().then(|| "continued".to_owned()),
             Steer::Throttle { records, bytes } => self.throttle(records, bytes),
         };
         out.extend(text.map(Action::Steered));
@@ -85,8 +83,10 @@ impl Machine {
         (before != wanted).then(|| format!("scaled {before} -> {wanted}"))
     }
 
-    fn end_pause(&mut self, _now: Duration) -> bool {
+    fn end_pause(&mut self) -> bool {
         self.rules.paused = false;
+        // Nobody tried meanwhile.
+        self.shards.iter_mut().for_each(|shard| shard.unreachable_since = None);
         std::mem::replace(&mut self.paused, false)
     }
 
@@ -95,11 +95,6 @@ impl Machine {
         let new = Rate { records: records.unwrap_or(r), bytes: bytes.unwrap_or(b) };
         let before = std::mem::replace(&mut self.rules.rate, new);
         (before != new).then(|| show_rate(new))
-    }
-
-    /// Whether workers may be started: not in a pause, unless the job began with one.
-    pub(super) fn may_start(&self) -> bool {
-        self.stage == Stage::Working && (!self.paused || self.rules.paused)
     }
 }
 

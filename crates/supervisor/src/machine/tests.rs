@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration::steer::{Scale, Steer};
 use migration::{Counts, Exit, Failure, FailureKind, Rate, WorkerEvent};
 
-use super::world::{SECOND, World, at, chunk, fresh, rules};
+use super::world::{SECOND, World, at, chunk, fresh, rules, starts};
 use super::{Action, After, AttemptId, Input, Machine};
 
 /// Row 14 of the main job: whatever happens, one attempt per shard, no position goes back, counts never exceed, `Recorded`
@@ -288,14 +288,76 @@ fn without_retry_the_first_death_stops_the_job() {
     assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Stopped));
 }
 
+/// A heartbeat of an attempt that read so many records so far.
+fn heartbeat(machine: &mut Machine, shard: u32, read: u64, now: Duration) {
+    let counts = Counts { read, bytes_read: read * 10, ..Counts::default() };
+    let progress = migration::Progress { position: at(read), counts, ..Default::default() };
+    let attempt = AttemptId { shard: migration::ShardId(shard), number: 1 };
+    machine.on(Input::Event { attempt, event: WorkerEvent::Progress(progress) }, now);
+}
+
+/// The shards whose workers are told to drain by these actions, and those told to stay.
+fn told(actions: &[Action]) -> (Vec<u32>, Vec<u32>) {
+    let drain = |wanted| {
+        move |action: &Action| match action {
+            Action::Tell(id, control) if control.drain == wanted => Some(id.shard.0),
+            _ => None,
+        }
+    };
+    (actions.iter().filter_map(drain(true)).collect(), actions.iter().filter_map(drain(false)).collect())
+}
+
 #[test]
-fn scaling_down_drains_the_surplus_and_up_again_fills_the_slots() {
+fn scaling_down_drains_the_workers_that_would_finish_last() {
+    let mut machine = Machine::new(rules(4), &starts(8, 1000), 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    // After two seconds: 100, 400, 200 and 300 records of 1,000, so 18 s, 3 s, 8 s and 4.7 s are left.
+    for second in 1..=2u64 {
+        for (shard, speed) in [(0, 50), (1, 200), (2, 100), (3, 150)] {
+            heartbeat(&mut machine, shard, speed * second, SECOND * second as u32);
+        }
+    }
+    let now = 2 * SECOND;
+    let down = machine.on(Input::Steer(Steer::Scale(Scale::To(2))), now);
+    assert_eq!(told(&down), (vec![0, 2], vec![]));
+    assert_eq!((machine.standing().running, machine.standing().leaving), (2, 2));
+    // One more: of those that were to leave, the one that finishes sooner stays; nobody new is started for it.
+    let up = machine.on(Input::Steer(Steer::Scale(Scale::Up(1))), now);
+    assert_eq!(told(&up), (vec![], vec![2]));
+    assert!(!up.iter().any(|action| matches!(action, Action::Fork(_))));
+    let one = machine.on(Input::Steer(Steer::Scale(Scale::To(1))), now);
+    assert_eq!(told(&one), (vec![2, 3], vec![]), "the fastest stays");
+}
+
+#[test]
+fn a_worker_that_ended_its_drain_is_replaced_when_more_are_asked_for_again() {
     let mut world = started(8, 1000, 4);
     world.scale(1);
-    let draining: Vec<bool> = world.running().iter().map(|(_, control)| control.drain).collect();
-    assert_eq!(draining, [false, true, true, true]);
+    let leaving = |world: &World| world.running().iter().filter(|(_, control)| control.drain).count();
+    assert_eq!(leaving(&world), 3);
+    let id = world.running().iter().find(|(_, control)| control.drain).map(|(id, _)| *id).expect("one");
+    // It says that it finished, and only then more are asked for: it can't come back.
+    world.behave(id);
+    world.scale(4);
+    assert_eq!(leaving(&world), 1);
+    world.behave(id);
+    world.answer(true);
+    assert_eq!((world.running().len(), leaving(&world), world.forks), (4, 0, 5));
     world.scale(6);
-    assert_eq!(world.machine.attempts().len(), 6);
+    assert_eq!(world.running().len(), 6);
+    world.be_good(5_000);
+    assert_eq!(world.ended.as_ref().map(|e| e.exit), Some(Exit::Done));
+    assert_eq!(world.machine.totals().counts.read, 8_000);
+}
+
+#[test]
+fn a_place_that_becomes_free_goes_to_a_worker_that_was_to_leave() {
+    let mut world = started(4, 1000, 4);
+    world.scale(2);
+    let stays = world.running().iter().find(|(_, control)| !control.drain).map(|(id, _)| *id).expect("one");
+    world.kill_child(stays);
+    let drain: Vec<bool> = world.running().iter().map(|(_, control)| control.drain).collect();
+    assert_eq!(drain.iter().filter(|drain| **drain).count(), 1, "{drain:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use migration::report::AttemptOutcome;
 use migration::steer::Steer;
-use migration::{Chunk, Control, Counts, Exit, Position, Rate, ShardId, Work, WorkerEvent};
+use migration::{Chunk, Compression, Control, Counts, Exit, Plan, Position, Rate, ShardId, Work, WorkerEvent};
 
 /// One attempt of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,9 +53,36 @@ pub struct Rules {
     pub retry: bool,
 }
 
+/// How large a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes as stored.
+    pub bytes: u64,
+    /// How many records it probably has.
+    pub records_estimate: u64,
+    /// Of how many segments it consists.
+    pub segments: u32,
+    /// Nothing of it is compressed.
+    pub plain: bool,
+}
+
+impl Extent {
+    /// That of a shard of the plan.
+    pub fn of(plan: &Plan, shard: &migration::Shard) -> Extent {
+        Extent {
+            bytes: shard.bytes,
+            records_estimate: shard.records_estimate,
+            segments: shard.segments.len() as u32,
+            plain: shard.segments.iter().all(|segment| plan.object(segment).compression == Compression::None),
+        }
+    }
+}
+
 /// Where a shard stands when a run begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShardStart {
+    /// How large it is.
+    pub extent: Extent,
     /// Up to where it is committed.
     pub position: Position,
     /// What was committed.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use migration::steer::{Scale, Steer};
 use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent};
 
-use super::{Action, After, AttemptId, Ended, Ending, Input, Machine, Rules, ShardStart, WorkOrder};
+use super::{Action, After, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, WorkOrder};
 use crate::random::Random;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -35,11 +35,17 @@ pub(super) fn at(records: u64) -> Position {
 }
 
 pub(super) fn fresh(count: usize) -> Vec<ShardStart> {
-    vec![ShardStart { position: at(0), counts: Counts::default(), done: false, last_attempt: 0 }; count]
+    starts(count, 100)
+}
+
+/// Shards of so many records that nobody worked on yet.
+pub(super) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
+    let extent = Extent { bytes: size * 10, records_estimate: size, segments: 1, plain: true };
+    vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0 }; count]
 }
 
 pub(super) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
-    let counts = Counts { read: to - from, acknowledged: to - from, ..Counts::default() };
+    let counts = Counts { read: to - from, acknowledged: to - from, bytes_read: (to - from) * 10, ..Counts::default() };
     Chunk { number, position: at(to), counts, work: Work::default() }
 }
 
@@ -52,6 +58,8 @@ struct Child {
     killed: bool,
     hung: bool,
     said_last: bool,
+    /// It did or said what no good worker does.
+    bad: bool,
 }
 
 /// Everything outside the machine.
@@ -64,12 +72,15 @@ pub(super) struct World {
     /// Whether the supervisor itself may stand still for a minute.
     pub(super) gaps: bool,
     size: u64,
-    most_slots: usize,
+    /// How many workers were asked for.
+    asked: usize,
     children: BTreeMap<AttemptId, Child>,
     /// On the fake disk: position, state.
     disk: Vec<(Position, Counts, Option<After>)>,
     recorded: BTreeMap<AttemptId, u64>,
     last_number: Vec<u32>,
+    /// Up to where a good worker sent its shard before it ended well.
+    sent: BTreeMap<ShardId, u64>,
     requests: VecDeque<Action>,
     random: Random,
     stopped: bool,
@@ -77,19 +88,20 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, shards: usize, size: u64, rules: Rules) -> Self {
-        let most_slots = rules.slots as usize;
+        let asked = rules.slots as usize;
         World {
-            machine: Machine::new(rules, &fresh(shards), seed),
+            machine: Machine::new(rules, &starts(shards, size), seed),
             now: Duration::ZERO,
             ended: None,
             forks: 0,
             gaps: true,
             size,
-            most_slots,
+            asked,
             children: BTreeMap::new(),
             disk: vec![(at(0), Counts::default(), None); shards],
             recorded: BTreeMap::new(),
             last_number: vec![0; shards],
+            sent: BTreeMap::new(),
             requests: VecDeque::new(),
             random: Random::new(seed ^ 0xABCD),
             stopped: false,
@@ -121,7 +133,8 @@ impl World {
                 let on_disk = self.recorded.get(&id).copied().unwrap_or(0);
                 assert!(control.recorded <= on_disk, "{id} is told Recorded({}) but the disk has {on_disk}", control.recorded);
                 if let Some(child) = self.children.get_mut(&id) {
-                    assert!(control.recorded >= child.control.recorded && (control.drain || !child.control.drain));
+                    assert!(control.recorded >= child.control.recorded);
+                    assert!(control.drain || !was_stopping, "a stop is never taken back");
                     child.control = control;
                 }
             }
@@ -141,16 +154,26 @@ impl World {
     fn fork(&mut self, order: WorkOrder, was_stopping: bool) {
         assert!(!was_stopping, "no fork while the job stops");
         assert!(!self.children.keys().any(|id| id.shard == order.shard), "one attempt per shard");
-        assert!(self.children.len() < self.most_slots, "more workers than slots");
+        assert!(self.children.len() < self.asked, "more workers than slots");
         let shard = order.shard.0 as usize;
         let (position, _, after) = &self.disk[shard];
         assert_eq!(*after, None, "a finished or quarantined shard is not started again");
         assert_eq!(order.from, *position, "an attempt starts where the disk says");
+        if let Some(sent) = self.sent.remove(&order.shard) {
+            assert_eq!(order.from.records, sent, "nothing is sent twice without a death");
+        }
         assert_eq!(order.attempt, self.last_number[shard] + 1);
         self.last_number[shard] = order.attempt;
         self.forks += 1;
-        let child =
-            Child { taken: order.from.records, sent: 0, control: order.control, killed: false, hung: false, said_last: false };
+        let child = Child {
+            taken: order.from.records,
+            sent: 0,
+            control: order.control,
+            killed: false,
+            hung: false,
+            said_last: false,
+            bad: false,
+        };
         self.children.insert(order.id(), child);
     }
 
@@ -189,7 +212,10 @@ impl World {
     }
 
     fn end_child(&mut self, attempt: AttemptId, ending: Ending) {
-        self.children.remove(&attempt);
+        let child = self.children.remove(&attempt);
+        if let Some(child) = child.filter(|child| child.said_last && !child.bad && !child.killed && ending == Ending::Code(0)) {
+            self.sent.insert(attempt.shard, child.taken);
+        }
         self.give(Input::Ended { attempt, ending });
     }
 
@@ -253,12 +279,7 @@ impl World {
             (82..84, Some(id)) => self.children.get_mut(&id).expect("a child").hung = true,
             (84, Some(id)) => self.give(Input::Silent { attempt: id }),
             (85, _) if self.gaps => self.now += Duration::from_secs(61),
-            (86, _) => self.rescale(),
-            (87, _) => {
-                let paused = self.below(2) == 0;
-                self.give(Input::Steer(if paused { Steer::Pause } else { Steer::Continue }));
-            }
-            (88, _) => self.give(Input::Steer(Steer::Throttle { records: Some(1000.0), bytes: Some(1e6) })),
+            (86..89, _) => self.turn_a_knob(),
             (89, Some(id)) => self.say(id, WorkerEvent::Log { level: 9, text: "\u{1b}[2Jhello\n".into() }),
             _ => self.give(Input::Tick),
         }
@@ -273,6 +294,7 @@ impl World {
     /// A worker says what can't be true.
     fn lie(&mut self, id: AttemptId) {
         let taken = self.children[&id].taken;
+        self.children.get_mut(&id).expect("a child").bad = true;
         let event = match self.below(5) {
             0 => WorkerEvent::Committed(chunk(7, taken, taken + 1)),
             1 => WorkerEvent::Committed(Chunk { counts: Counts::default(), ..chunk(1, 0, 5) }),
@@ -299,20 +321,52 @@ impl World {
         self.say(id, event);
     }
 
-    fn rescale(&mut self) {
-        let slots = 1 + self.below(4) as u32;
-        self.scale(slots);
+    /// A user turns a knob, to a sensible value or not.
+    fn turn_a_knob(&mut self) {
+        let limits = [None, Some(f64::INFINITY), Some(1000.0), Some(0.5), Some(-1.0), Some(f64::NAN)];
+        let few = self.below(5) as u32;
+        let steer = match self.below(8) {
+            0..3 => Steer::Scale(Scale::To(few)),
+            3 => Steer::Scale(Scale::Up(few)),
+            4 => Steer::Scale(Scale::Down(few)),
+            5 => Steer::Pause,
+            6 => Steer::Continue,
+            _ => {
+                let (records, bytes) = (self.below(6) as usize, self.below(6) as usize);
+                Steer::Throttle { records: limits[records], bytes: limits[bytes] }
+            }
+        };
+        self.steer(steer);
+    }
+
+    fn steer(&mut self, steer: Steer) {
+        let taken = self.machine.objection(&steer).is_none();
+        let paused = self.machine.standing().paused;
+        if let Steer::Scale(scale) = steer
+            && taken
+        {
+            self.asked = match scale {
+                Scale::To(n) => n as usize,
+                Scale::Up(n) => self.asked + n as usize,
+                Scale::Down(n) => self.asked.saturating_sub(n as usize).max(1),
+                Scale::Auto => 2,
+            };
+        }
+        self.give(Input::Steer(steer));
+        let after = self.machine.standing();
+        assert_eq!(after.asked as usize, self.asked);
+        let pauses = taken && matches!(steer, Steer::Pause) || paused && !(taken && steer == Steer::Continue);
+        assert_eq!(after.paused, pauses);
     }
 
     pub(super) fn scale(&mut self, slots: u32) {
-        self.most_slots = slots as usize;
-        self.give(Input::Steer(Steer::Scale(Scale::To(slots))));
+        self.steer(Steer::Scale(Scale::To(slots)));
     }
 
     /// From here on everything works: the run must come to its end.
     pub(super) fn be_good(&mut self, steps: u32) {
         self.give(Input::Steer(Steer::Continue));
-        for _ in 0..steps {
+        for step in 0..steps {
             if self.ended.is_some() {
                 return;
             }
@@ -323,6 +377,7 @@ impl World {
                 self.answer(true);
             }
             self.give(Input::Tick);
+            assert!(step < 150 || self.children.len() <= self.asked, "no more workers than asked once the surplus drained");
         }
     }
 

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::error::{StateError, at, corrupt};
 use super::schema::{ShardRow, decode, job_checksum};
-use crate::machine::ShardStart;
+use crate::machine::{Extent, ShardStart};
 
 /// Everything a run starts from.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,13 +58,14 @@ impl JobState {
 
     /// What the machine starts from; a quarantined shard waits again.
     pub(crate) fn starts(&self) -> Vec<ShardStart> {
-        let start = |s: &ShardCheckpoint| ShardStart {
+        let start = |(s, shard): (&ShardCheckpoint, &Shard)| ShardStart {
+            extent: Extent::of(&self.plan, shard),
             position: s.position,
             counts: s.counts,
             done: s.status == ShardStatus::Done,
             last_attempt: s.last_attempt,
         };
-        self.shards.iter().map(start).collect()
+        self.shards.iter().zip(&self.plan.shards).map(start).collect()
     }
 }
 

@@ -1,0 +1,103 @@
+//! Which shards have a worker: handing out slots, and which workers leave when there are fewer slots.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use migration::{Control, ShardId};
+
+use super::attempt::Attempt;
+use super::values::{Action, AttemptId, Extent, WorkOrder};
+use super::{Machine, Shard, ShardState, Stage};
+
+impl Machine {
+    /// With more workers than slots, those that would finish last are surplus: they drain at their next commit, and what is left of
+    /// their shards waits again. With room again, surplus workers that have not ended stay: what they are told is a state, and
+    /// the newest counts.
+    pub(super) fn choose_surplus(&mut self) {
+        if self.stage != Stage::Working {
+            return;
+        }
+        let slots = self.rules.slots as usize;
+        let mut staying = self.by_time_left(|attempt| attempt.alive() && !attempt.surplus);
+        while staying.len() > slots {
+            let Some(last) = staying.pop().and_then(|id| self.attempts.get_mut(&id)) else { return };
+            last.surplus = true;
+        }
+        let room = slots - staying.len();
+        let back = self.by_time_left(|attempt| attempt.alive() && attempt.surplus && attempt.verdict.is_none());
+        for id in back.into_iter().take(room) {
+            if let Some(attempt) = self.attempts.get_mut(&id) {
+                attempt.surplus = false;
+            }
+        }
+    }
+
+    /// Some attempts, the one that will finish first first. One whose speed nobody knows is taken for an average one.
+    fn by_time_left(&self, wanted: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
+        let speeds: Vec<f64> = self.attempts.values().filter_map(|a| a.speed.map(|speed| speed.bytes)).collect();
+        let average = if speeds.is_empty() { 1.0 } else { speeds.iter().sum::<f64>() / speeds.len() as f64 };
+        let mut found: Vec<(f64, AttemptId)> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| wanted(attempt))
+            .map(|(&id, attempt)| {
+                let speed = attempt.speed.map_or(average, |speed| speed.bytes);
+                (self.bytes_left(id.shard, attempt) / speed.max(1e-3), id)
+            })
+            .collect();
+        found.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(x.cmp(y)));
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// How many bytes an attempt has before it, as read (decompressed), as far as its last heartbeat told.
+    pub(super) fn bytes_left(&self, id: ShardId, attempt: &Attempt) -> f64 {
+        let shard = &self.shards[id.0 as usize];
+        let seen = &attempt.progress.counts;
+        let mut through = shard.counts;
+        through.read += seen.read.saturating_sub(attempt.committed.read);
+        through.bytes_read += seen.bytes_read.saturating_sub(attempt.committed.bytes_read);
+        shard.extent.bytes_left(&through)
+    }
+
+    /// Starts workers, as long as there are slots and shards that wait.
+    pub(super) fn fill_slots(&mut self, now: Duration, out: &mut Vec<Action>) {
+        while self.may_start() && self.attempts.len() < self.rules.slots as usize {
+            let Some(shard) = self.ready.pop_first() else { return };
+            self.fork(shard, now, out);
+        }
+    }
+
+    /// Whether workers may be started: not in a pause, unless the job began with one.
+    fn may_start(&self) -> bool {
+        self.stage == Stage::Working && (!self.paused || self.rules.paused)
+    }
+
+    fn fork(&mut self, id: ShardId, now: Duration, out: &mut Vec<Action>) {
+        let taken: BTreeSet<u32> = self.attempts.values().map(|a| a.slot).collect();
+        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
+        let Shard { last_attempt, state, position, .. } = &mut self.shards[id.0 as usize];
+        *last_attempt += 1;
+        *state = ShardState::Taken;
+        let (attempt, from) = (AttemptId { shard: id, number: *last_attempt }, *position);
+        self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));
+        let share = self.shares().into_iter().find(|(id, _)| *id == attempt).map_or(self.rules.rate, |(_, share)| share);
+        let control = Control { paused: self.paused, rate: share, ..Control::default() };
+        if let Some(a) = self.attempts.get_mut(&attempt) {
+            a.told = control;
+        }
+        out.push(Action::Fork(WorkOrder { shard: id, attempt: attempt.number, slot, from, seed: self.random.next(), control }));
+    }
+}
+
+impl Extent {
+    /// How many bytes are left to be read (decompressed) after `counts`. Of a compressed shard nobody knows how many it has:
+    /// judged by its records, of which at least a hundredth is left until its end is seen.
+    pub(super) fn bytes_left(&self, counts: &migration::Counts) -> f64 {
+        if self.plain {
+            return self.bytes.saturating_sub(counts.bytes_read) as f64;
+        }
+        let each = if counts.read > 0 { counts.bytes_read as f64 / counts.read as f64 } else { 1.0 };
+        let records = (self.records_estimate as f64 - counts.read as f64).max(self.records_estimate as f64 / 100.0);
+        records * each
+    }
+}
