@@ -6,4 +6,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod web;
 pub mod worker;

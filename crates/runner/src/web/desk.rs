@@ -1,0 +1,211 @@
+//! How a request waits for its record: one of the flushes of the story, on a seat of its own at a producer.
+//!
+//! Responsible for: handing one record over and returning when its delivery report is there. Not responsible for HTTP.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use kafka::{ProducerOptions, Seat, SharedProducer, Wakeup};
+use migration::compare::WebFlush;
+use migration::{Failure, FailureKind, Job, Plan};
+use pipeline::{Delivered, Group, Sink};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::meter::Meter;
+use super::records::Records;
+
+/// How long one call into the client blocks at most; a report ends it sooner.
+const BLOCK: Duration = Duration::from_millis(100);
+
+/// How long the cooperative flush lets others run between two looks.
+const YIELD: Duration = Duration::from_millis(1);
+
+/// How the produce route is to work.
+#[derive(Clone)]
+pub struct DeskSettings {
+    /// How a request waits for its record.
+    pub flush: WebFlush,
+    /// How many requests can wait at a time.
+    pub seats: u32,
+    /// One producer for all of them instead of one each.
+    pub shared_producer: bool,
+    /// The producers' options.
+    pub producer: ProducerOptions,
+}
+
+/// Where requests bring their records. A request has a place while it waits.
+pub struct Desk {
+    flush: WebFlush,
+    records: Records,
+    /// Free places.
+    places: RefCell<VecDeque<Place>>,
+    producers: Vec<SharedProducer>,
+    /// What it counts.
+    pub meter: Rc<Meter>,
+}
+
+/// Where one request at a time waits.
+struct Place {
+    seat: Seat,
+    producer: SharedProducer,
+    /// Rung when the seat has something to fetch.
+    bell: Rc<Notify>,
+}
+
+impl Desk {
+    /// Creates the producers and reads the records.
+    pub fn open(settings: &DeskSettings, job: &Job, plan: &Plan) -> Result<Desk, Failure> {
+        let (producers, seats) = if settings.shared_producer { (1, settings.seats) } else { (settings.seats, 1) };
+        let create = |_| SharedProducer::create(&settings.producer, seats);
+        let producers: Vec<SharedProducer> = (0..producers).map(create).collect::<Result<_, _>>()?;
+        let mut places = VecDeque::new();
+        for producer in &producers {
+            places.extend(sit_down(producer)?);
+        }
+        let record_bytes = places.front().map_or(0, |place: &Place| place.seat.limits().record_bytes);
+        let records = Records::read(job, plan, record_bytes)?;
+        Ok(Desk { flush: settings.flush, records, places: RefCell::new(places), producers, meter: Rc::default() })
+    }
+
+    /// Sends a record from each place, one after the other: connections and producer ids are there when the clock starts.
+    pub fn warm_up(&self) -> Result<(), Failure> {
+        for place in self.places.borrow_mut().iter_mut() {
+            let (partition, group) = self.records.take(place.seat.partitions());
+            place.seat.hand_over(partition, group)?;
+            verdict(&place.wait_blocking()?)?;
+            self.meter.delivered();
+        }
+        Ok(())
+    }
+
+    /// Starts what rings the bells, where requests are woken by their reports. Inside the server's executor.
+    pub fn staff(&self) -> io::Result<()> {
+        if self.flush == WebFlush::Wakeup {
+            for producer in &self.producers {
+                spawn_local(serve_when_woken(producer.clone(), register(producer.wakeup()?)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the next record and returns when it was delivered.
+    pub async fn produce(&self) -> Result<(), Failure> {
+        // First come, first served: each place gets its turn even where one would do.
+        let place = self.places.borrow_mut().pop_front();
+        let Some(mut place) = place else {
+            return Err(Failure::new(FailureKind::Retry, "more requests at a time than seats at a producer"));
+        };
+        let (partition, group) = self.records.take(place.seat.partitions());
+        let delivered = self.deliver(&mut place, partition, group).await;
+        self.places.borrow_mut().push_back(place);
+        verdict(&delivered?)?;
+        self.meter.delivered();
+        Ok(())
+    }
+
+    async fn deliver(&self, place: &mut Place, partition: u32, group: Group) -> Result<Delivered, Failure> {
+        place.seat.hand_over(partition, group)?;
+        let _waits = self.meter.waits();
+        match self.flush {
+            WebFlush::Blocking => place.wait_blocking(),
+            WebFlush::Cooperative => place.wait_cooperatively().await,
+            WebFlush::Wakeup => place.wait_for_bell().await,
+        }
+    }
+}
+
+impl Place {
+    /// Stops the thread until the report is there.
+    fn wait_blocking(&mut self) -> Result<Delivered, Failure> {
+        let mut done = Vec::new();
+        loop {
+            self.seat.poll(BLOCK, &mut done)?;
+            if let Some(delivered) = done.pop() {
+                return Ok(delivered);
+            }
+            self.not_lost()?;
+        }
+    }
+
+    /// The published fix: looks without waiting, then lets others run for a millisecond, until the producer's queue is empty. Of a
+    /// shared producer that is everybody's queue.
+    async fn wait_cooperatively(&mut self) -> Result<Delivered, Failure> {
+        let mut done = Vec::new();
+        loop {
+            self.seat.poll(Duration::ZERO, &mut done)?;
+            if self.producer.queue_length() == 0 {
+                return done.pop().ok_or_else(lost);
+            }
+            tokio::time::sleep(YIELD).await;
+        }
+    }
+
+    /// Sleeps until the own report is there.
+    async fn wait_for_bell(&mut self) -> Result<Delivered, Failure> {
+        let mut done = Vec::new();
+        loop {
+            self.seat.poll(Duration::ZERO, &mut done)?;
+            if let Some(delivered) = done.pop() {
+                return Ok(delivered);
+            }
+            self.not_lost()?;
+            self.bell.notified().await;
+        }
+    }
+
+    fn not_lost(&self) -> Result<(), Failure> {
+        if self.seat.outstanding() == 0 { Err(lost()) } else { Ok(()) }
+    }
+}
+
+/// A place for each seat of a producer.
+fn sit_down(producer: &SharedProducer) -> Result<Vec<Place>, Failure> {
+    let bells: Vec<Rc<Notify>> = (0..producer.seats()).map(|_| Rc::default()).collect();
+    let rung = bells.clone();
+    producer.when_ready(move |seat| rung[seat as usize].notify_one());
+    let place = |(bell, seat)| Ok(Place { seat: producer.seat(seat)?, producer: producer.clone(), bell });
+    bells.into_iter().zip(0..).map(place).collect()
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types that may change their descriptor; this one is a file's for life"
+)]
+fn register(wakeup: Wakeup) -> io::Result<AsyncFd<Wakeup>> {
+    AsyncFd::with_interest(wakeup, Interest::READABLE)
+}
+
+/// Serves a producer whenever it has something, which rings the bells. It ends when the producer fails: whoever waits learns it
+/// from its seat.
+async fn serve_when_woken(producer: SharedProducer, wakeup: AsyncFd<Wakeup>) {
+    loop {
+        let Ok(mut ready) = wakeup.readable().await else { return };
+        // First the signal, then what it stands for; in the other order one would be lost.
+        wakeup.get_ref().drain();
+        ready.clear_ready();
+        if producer.serve(Duration::ZERO).is_err() {
+            return;
+        }
+    }
+}
+
+fn lost() -> Failure {
+    Failure::new(FailureKind::Retry, "a delivery report was lost")
+}
+
+fn verdict(delivered: &Delivered) -> Result<(), Failure> {
+    match delivered.refused.first() {
+        None if delivered.acknowledged == 1 => Ok(()),
+        None => Err(lost()),
+        Some(refusal) => {
+            let what = format!("a record was refused for partition {}: {}", delivered.partition, refusal.reason);
+            Err(Failure::new(FailureKind::Refused, what))
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The records that the produce route sends: the first ones of the user's source, mapped as the job says, one after the other and
+//! then from the start again.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use kafka::partitioner;
+use migration::{Failure, FailureKind, Job, Plan};
+use pipeline::group::KeyBytes;
+use pipeline::mapping::{MappedKey, Mapping};
+use pipeline::source::{Lines, is_blank, jsonl};
+use pipeline::{Block, BlockPool, Group};
+
+/// The most records that are kept.
+const MOST: usize = 1_000;
+
+/// Bytes of the source that are kept at most.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Some records in memory.
+pub struct Records {
+    samples: Vec<Sample>,
+    partitioner: fn(&[u8], u32) -> Option<u32>,
+    next: Cell<usize>,
+}
+
+struct Sample {
+    block: Rc<Block>,
+    start: u32,
+    len: u32,
+    key: Key,
+    timestamp: Option<i64>,
+}
+
+enum Key {
+    Null,
+    InBlock { start: u32, len: u32 },
+    Copied(Box<[u8]>),
+}
+
+impl Records {
+    /// Reads the first records of the plan's first shard that the topic takes (`record_bytes` for key and value together).
+    /// Lines that would be dead letters in a run are left out.
+    pub fn read(job: &Job, plan: &Plan, record_bytes: usize) -> Result<Records, Failure> {
+        let nothing = |what: &str| Failure::new(FailureKind::Source, format!("the source has no record to send: {what}"));
+        let shard = plan.shards.first().ok_or_else(|| nothing("it is empty"))?;
+        let mut reader = jsonl::open(plan, shard.id, shard.start(), job.source.max_line)?;
+        let headers: usize = job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let mut chooser = Chooser {
+            mapping: Mapping::new(&job.record),
+            record_bytes: record_bytes.saturating_sub(headers),
+            samples: Vec::new(),
+            refused: None,
+        };
+        let (mut pool, mut lines) = (BlockPool::new(MOST_BYTES), Lines::default());
+        while chooser.samples.len() < MOST && pool.has_room() && reader.next(&mut pool, &mut lines)? {
+            if let Some(block) = lines.block.clone() {
+                chooser.choose(&block, &lines);
+            }
+        }
+        if chooser.samples.is_empty() {
+            return Err(nothing(&chooser.refused.unwrap_or_else(|| "its first lines are blank".to_owned())));
+        }
+        let partitioner = partitioner::choose(job.kafka.partitioner);
+        Ok(Records { samples: chooser.samples, partitioner, next: Cell::new(0) })
+    }
+
+    /// The next record and its partition; without a key the partitions take turns.
+    pub fn take(&self, partitions: u32) -> (u32, Group) {
+        let number = self.next.replace(self.next.get().wrapping_add(1));
+        let sample = &self.samples[number % self.samples.len()];
+        let key = match &sample.key {
+            Key::Null => KeyBytes::Null,
+            Key::InBlock { start, len } => KeyBytes::InBlock { start: *start, len: *len },
+            Key::Copied(bytes) => KeyBytes::Copied(bytes),
+        };
+        let mut group = Group::default();
+        group.push(&sample.block, sample.start, sample.len, key, sample.timestamp);
+        let by_key = group.message(0).key.and_then(|key| (self.partitioner)(key, partitions));
+        let by_turn = || (number % partitions.max(1) as usize) as u32;
+        (by_key.unwrap_or_else(by_turn), group)
+    }
+}
+
+/// Which lines become samples.
+struct Chooser {
+    mapping: Mapping,
+    record_bytes: usize,
+    samples: Vec<Sample>,
+    /// Why the first line that became none was left out.
+    refused: Option<String>,
+}
+
+impl Chooser {
+    fn choose(&mut self, block: &Rc<Block>, lines: &Lines) {
+        for line in &lines.lines {
+            if self.samples.len() == MOST {
+                return;
+            }
+            let text = &block.bytes[line.start as usize..][..line.len as usize];
+            if is_blank(text) {
+                continue;
+            }
+            if line.too_long() {
+                self.refused.get_or_insert_with(|| "a line is longer than source.jsonl.max_line".to_owned());
+                continue;
+            }
+            match self.mapping.map(text) {
+                Ok(mapped) => {
+                    let key_bytes = mapped.key.bytes(text).map_or(0, <[u8]>::len);
+                    if text.len() + key_bytes > self.record_bytes {
+                        self.refused.get_or_insert_with(|| "a line is larger than the topic's max.message.bytes".to_owned());
+                        continue;
+                    }
+                    let key = match mapped.key {
+                        MappedKey::Null => Key::Null,
+                        MappedKey::Inside { start, len } => Key::InBlock { start: line.start + start, len },
+                        MappedKey::Copied(bytes) => Key::Copied(bytes.into()),
+                    };
+                    let (block, start, len) = (Rc::clone(block), line.start, line.len);
+                    self.samples.push(Sample { block, start, len, key, timestamp: mapped.timestamp });
+                }
+                Err(error) => _ = self.refused.get_or_insert_with(|| error.to_string()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use migration::config::{Context, Typed};
+
+    use super::*;
+
+    /// A job whose source is one file with these lines.
+    fn job_of(name: &str, lines: &str, key: &str) -> (Job, Plan) {
+        let file = std::env::temp_dir().join(format!("runner-web-{}-{name}.jsonl", std::process::id()));
+        std::fs::write(&file, lines).unwrap();
+        let config = format!(
+            "job.name = \"web\"\nkafka.topic = \"web\"\nsource.jsonl.paths = [{:?}]\nrecord.key = {key:?}\n",
+            file.display().to_string()
+        );
+        let context = Context {
+            config_dir: Path::new("/"),
+            env: &|_| None,
+            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            check_properties: &|_| Vec::new(),
+        };
+        let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();
+        let plan = jsonl::plan(&job.source, &job.shards, job.workers.flush, 1, None).unwrap();
+        (job, plan)
+    }
+
+    fn forget(job: &Job) {
+        job.source.paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+
+    #[test]
+    fn usable_lines_take_turns_with_their_keys() {
+        let long = "x".repeat(200);
+        let lines = format!("{{\"k\":\"a\"}}\n\n{{\"no\":1}}\n{{\"k\":\"{long}\"}}\n{{\"k\":\"\\u0062\"}}\n");
+        let (job, plan) = job_of("turns", &lines, ".k");
+        let records = Records::read(&job, &plan, 100).unwrap();
+        let taken: Vec<(u32, Vec<u8>, Vec<u8>)> = (0..3)
+            .map(|_| {
+                let (partition, group) = records.take(16);
+                assert_eq!(group.len(), 1);
+                let message = group.message(0);
+                (partition, message.key.unwrap().to_vec(), message.value.to_vec())
+            })
+            .collect();
+        assert_eq!((&taken[0].1[..], &taken[0].2[..]), (&b"a"[..], &b"{\"k\":\"a\"}"[..]));
+        assert_eq!(taken[1].1, b"b", "the key is unescaped; blank, keyless and too large lines are left out");
+        assert_eq!(taken[2], taken[0], "from the start again, to the key's partition");
+        forget(&job);
+    }
+
+    #[test]
+    fn a_source_without_a_usable_record_says_why() {
+        let (job, plan) = job_of("none", "{\"no\":1}\n", ".k");
+        let failure = Records::read(&job, &plan, 100).err().unwrap();
+        assert_eq!(failure.kind, FailureKind::Source);
+        assert!(failure.message.contains("no field .k"), "{failure}");
+        forget(&job);
+    }
+}
