@@ -1,13 +1,17 @@
 //! A comparison of variants.
 
+mod charts;
 mod csv;
 #[cfg(test)]
 pub(crate) mod example;
+mod html;
 mod json;
 mod text;
 
 pub use csv::csv;
 pub(crate) use csv::lines;
+pub(crate) use html::environment_section;
+pub use html::html;
 pub use json::object;
 pub(crate) use json::{environment, spread};
 pub use text::text;

@@ -5,6 +5,9 @@
 
 pub mod compare;
 mod figures;
+mod html;
 pub mod job;
+mod markup;
+mod svg;
 mod table;
 pub mod web;

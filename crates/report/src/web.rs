@@ -2,9 +2,11 @@
 
 #[cfg(test)]
 pub(crate) mod example;
+mod html;
 mod json;
 mod text;
 
+pub use html::html;
 pub use json::{csv, object};
 pub use text::text;
 

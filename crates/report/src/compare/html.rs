@@ -1,0 +1,188 @@
+//! A comparison as a page: what to do, four pictures, the tables, where and how it ran.
+
+use migration::compare::{Comparison, Conditions, Environment};
+use migration::units::{show_count, show_size};
+use serde_json::{Map, Value};
+
+use super::{charts, flush_name, label, rows, text};
+use crate::figures::{ms, plain, show, show_percent};
+use crate::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
+use crate::markup::Element;
+
+/// The page; `object` is [`super::object`] as the command prints it, and is embedded.
+pub fn html(comparison: &Comparison, object: &Map<String, Value>) -> String {
+    let numbers = Numbers(object);
+    let mut body = headline("Which way of running pays", &text::asked(comparison));
+    if comparison.interrupted {
+        body.push(warning("This comparison was interrupted: these are the figures of the rounds that had run."));
+    }
+    body.extend(advice(&comparison.advice));
+    body.extend(charts::rates(comparison, &numbers));
+    body.extend(charts::phases(comparison, &numbers));
+    body.extend(charts::cpu(comparison, &numbers));
+    body.extend(charts::scaling(comparison, &numbers));
+    body.push(tables(comparison, &numbers));
+    body.extend(notes("Notes", &text::remarks(comparison)));
+    body.push(section("Conditions", [conditions(comparison)]));
+    body.push(environment_section(&comparison.environment));
+    body.push(footer(&comparison.environment.version, "Medians over the rounds unless said."));
+    page("shardlift compare", body, object)
+}
+
+fn size(value: f64) -> String {
+    show_size(value as u64)
+}
+
+const SPEED: [Cell; 9] = [
+    Cell { head: "records", unit: "a second", name: "records_per_second", show },
+    Cell { head: "least", unit: "round", name: "spread.records_per_second.0", show },
+    Cell { head: "greatest", unit: "round", name: "spread.records_per_second.1", show },
+    Cell { head: "the model", unit: "records a second", name: "predicted_records_per_second", show },
+    Cell { head: "speed", unit: "to the reference", name: "relative_speed", show },
+    Cell { head: "±", unit: "standard error", name: "relative_speed_error", show },
+    Cell { head: "in flush", unit: "% of the time", name: "flush_share", show: show_percent },
+    Cell { head: "delivery p50", unit: "ms", name: "latency_p50_ms", show },
+    Cell { head: "delivery p99", unit: "ms", name: "latency_p99_ms", show },
+];
+
+const COST: [Cell; 8] = [
+    Cell { head: "CPU", unit: "cores", name: "cpu_cores", show },
+    Cell { head: "its thread", unit: "cores", name: "thread_cpu_cores", show },
+    Cell { head: "CPU", unit: "us a record", name: "cpu_us_per_record", show },
+    Cell { head: "beat late p50", unit: "ms", name: "heartbeat_delay_p50_ms", show },
+    Cell { head: "beat late p99", unit: "ms", name: "heartbeat_delay_p99_ms", show },
+    Cell { head: "beats", unit: "a ms of flush", name: "heartbeat_ticks_per_flush_ms", show },
+    Cell { head: "peak memory", unit: "", name: "peak_memory_bytes", show: size },
+    Cell { head: "rounds", unit: "with a figure", name: "rounds", show: |value| show_count(value as u64) },
+];
+
+fn tables(comparison: &Comparison, numbers: &Numbers<'_>) -> Element {
+    let rows: Vec<(String, String)> =
+        rows(comparison).enumerate().map(|(i, (setting, _))| (format!("results.{i}"), label(comparison, setting))).collect();
+    let figure = Figure {
+        id: "figures",
+        title: "All figures",
+        sentence: "",
+        reading: "The beat is a 1 ms timer on the thread that steps the workers: how late it comes is what other work on that thread feels.",
+        legend: None,
+    };
+    figure.holding([
+        table(numbers, "How fast", "setting", &SPEED, &rows),
+        table(numbers, "What it costs", "setting", &COST, &rows),
+    ])
+}
+
+fn conditions(comparison: &Comparison) -> Element {
+    let c: &Conditions = &comparison.conditions;
+    let time = |us: u64| if us == 0 { "none".to_owned() } else { format!("{} ms a record", plain(ms(us))) };
+    let mut pairs = vec![
+        ("brokers", c.rtt_us.map_or_else(|| c.brokers.clone(), |rtt| format!("embedded, round trip {} ms", plain(ms(rtt))))),
+        ("topic", format!("{}, {} partitions", c.topic, c.partitions)),
+        ("source", c.source.join(", ") + if c.source_repeated { " (read more than once in a run: it is short)" } else { "" }),
+        ("other waits", time(c.wait_us)),
+        ("other CPU", time(c.cpu_us)),
+        (
+            "a run ends after",
+            match c.records {
+                Some(records) => format!("{} s or {} records", plain(c.seconds), show_count(records)),
+                None => format!("{} s", plain(c.seconds)),
+            },
+        ),
+        ("rounds", format!("{}, variants interleaved, each run in a fresh process", c.rounds)),
+        (
+            "reference",
+            comparison
+                .reference
+                .and_then(|i| comparison.settings.get(i as usize))
+                .map_or_else(String::new, |s| label(comparison, s)),
+        ),
+    ];
+    if let Some(model) = &comparison.model {
+        let text = "a worker needs for a record";
+        pairs.push((
+            "the model",
+            format!(
+                "{text} {} us of other waits, {} us of CPU and {} us of flush",
+                show(model.wait_us),
+                show(model.cpu_us),
+                show(model.flush_us)
+            ),
+        ));
+    }
+    let names: Vec<(String, String)> = c
+        .properties
+        .iter()
+        .map(|(flush, pairs)| {
+            let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            (format!("producer, flush = \"{}\"", flush_name(*flush)), pairs.join(", "))
+        })
+        .collect();
+    pairs.extend(names.iter().map(|(name, text)| (name.as_str(), text.clone())));
+    definitions(&pairs)
+}
+
+/// Where it ran.
+pub(crate) fn environment_section(e: &Environment) -> Element {
+    let pairs = definitions(&[
+        ("shardlift", e.version.clone()),
+        ("Kafka client", e.client.clone()),
+        ("system", e.system.clone()),
+        ("processors", format!("{} × {}", e.processors, if e.processor.is_empty() { "unknown" } else { &e.processor })),
+        ("memory", if e.memory_bytes > 0 { show_size(e.memory_bytes) } else { String::new() }),
+        ("began", crate::figures::show_utc(e.started_unix_ms)),
+        ("command", e.command.clone()),
+    ]);
+    section("Environment", [pairs])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{example, object};
+    use super::*;
+
+    fn page_of(comparison: &Comparison) -> String {
+        html(comparison, &object(comparison))
+    }
+
+    #[test]
+    fn a_page_has_the_pictures_that_have_data() {
+        let mut story = example::story();
+        let ids = |page: &str| {
+            ["rates", "phases", "cpu", "scaling", "figures"].map(|id| page.contains(&format!("<figure id=\"{id}\"")))
+        };
+        assert_eq!(ids(&page_of(&story)), [true; 5]);
+        story.rounds.iter_mut().for_each(|round| round.cpu_over_time.clear());
+        story.results.iter_mut().for_each(|result| result.relative_speed = None);
+        assert_eq!(ids(&page_of(&story)), [true, true, false, false, true]);
+        (story.results, story.rounds, story.reference) = (Vec::new(), Vec::new(), None);
+        assert_eq!(ids(&page_of(&story)), [false, false, false, false, true], "a page without figures is one too");
+    }
+
+    #[test]
+    fn every_number_says_where_it_is_in_the_json() {
+        let story = example::story();
+        let page = page_of(&story);
+        for result in 0..story.results.len() {
+            for name in ["records_per_second", "relative_speed", "phases_ms.flush", "cpu_us_per_record", "peak_memory_bytes"] {
+                assert!(page.contains(&format!("data-json=\"results.{result}.{name}\"")), "{result} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_user_typed_can_not_break_the_page() {
+        let mut story = example::story();
+        story.conditions.topic = "<script>alert(1)</script>".into();
+        story.advice.push("</main><img src=x onerror=alert(1)>".into());
+        let page = page_of(&story);
+        assert_eq!(page.matches("<script").count(), 1, "only the JSON's");
+        assert!(!page.contains("<img"));
+    }
+
+    #[test]
+    #[ignore = "writes pages to look at into the folder that SHARDLIFT_PAGES names"]
+    fn pages_to_look_at() {
+        let folder = std::env::var("SHARDLIFT_PAGES").expect("SHARDLIFT_PAGES names a folder");
+        std::fs::write(format!("{folder}/compare.html"), page_of(&example::story())).expect("writable");
+    }
+}
