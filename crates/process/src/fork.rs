@@ -24,8 +24,10 @@ use crate::usage::status_number;
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// What a terminal, a batch engine or a service manager sends to the whole process group (the parent alone decides what it
-/// means), and SIGPIPE, so that writing to a dead parent is an error value.
-const IGNORED_IN_CHILD: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE];
+/// means; SIGUSR1 would end a child, SIGTTIN and SIGTTOU would stop it), and SIGPIPE, so that writing to a dead parent is an
+/// error value.
+const IGNORED_IN_CHILD: [Signal; 7] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGUSR1, Signal::SIGTTIN, Signal::SIGTTOU];
 
 /// Why no child was made. The parent is unchanged, and no child exists.
 #[derive(Debug, thiserror::Error)]

@@ -116,7 +116,7 @@ impl FrameReader {
         FrameReader { buffer: Vec::new(), taken: 0, limit: bounded(limit), failed: None }
     }
 
-    /// Reads once, at most 64 KiB. On a blocking descriptor it waits until something comes.
+    /// Reads once, at most 64 KiB and no more than a largest frame has. On a blocking descriptor it waits until something comes.
     pub fn fill(&mut self, fd: impl AsFd) -> io::Result<Filled> {
         if self.failed.is_some() || self.waiting() >= HEADER_BYTES + self.limit {
             return Ok(Filled::Full);
@@ -124,7 +124,7 @@ impl FrameReader {
         self.buffer.drain(..self.taken);
         self.taken = 0;
         let start = self.buffer.len();
-        self.buffer.resize(start + READ_BYTES, 0);
+        self.buffer.resize(start + READ_BYTES.min(HEADER_BYTES + self.limit), 0);
         let read = loop {
             match nix::unistd::read(&fd, &mut self.buffer[start..]) {
                 Err(Errno::EINTR) => {}

@@ -1,5 +1,5 @@
-//! The operating system, as the supervisor and its workers need it: one fork wrapper, owned pipes, frames, signals as
-//! events, a poll loop, reaping, resource usage, limits and lock files.
+//! The operating system, as the supervisor and its workers need it: one fork wrapper, owned pipes, a local socket, frames, signals
+//! as events, a poll loop, reaping, resource usage, limits and lock files.
 //!
 //! This crate never knows shards, records or Kafka, nor what a frame means: it moves opaque payloads and applies the rules of
 //! a child. Linux only. All `unsafe` of the crate stands in `fork.rs`.
@@ -10,6 +10,7 @@ mod frame;
 mod helper;
 mod latest_frame;
 mod limits;
+mod local_socket;
 mod lock;
 mod pipe;
 mod poll;
@@ -25,10 +26,11 @@ pub use latest_frame::LatestFrame;
 pub use limits::{
     LimitError, descriptor_limit, forbid_core_files, raise_descriptor_limit, require_descriptors, require_processes,
 };
+pub use local_socket::{LocalListener, LocalStream, own_user};
 pub use lock::{LockError, LockFile};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use poll::{Interest, Ready, poll};
 pub use reap::{ExitState, Reaped, reap_all};
-pub use signals::{SignalFd, is_ignored, send_signal};
+pub use signals::{Caught, SignalFd, hold_signals, is_ignored, send_signal};
 pub use usage::{Cpu, Memory, burn_cpu, children_cpu, host_name, monotonic_us, own_cpu, own_memory, processors, thread_cpu};

@@ -29,17 +29,30 @@ impl SignalFd {
     }
 
     /// All signals that wait, each kind once however often it was sent (that is how signals are). Never blocks.
-    pub fn read_all(&self) -> io::Result<Vec<Signal>> {
+    pub fn read_all(&self) -> io::Result<Vec<Caught>> {
         let mut seen = Vec::new();
         loop {
             match self.inner.read_signal() {
-                Ok(Some(info)) => seen.extend(i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok())),
+                Ok(Some(info)) => {
+                    let signal = i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok());
+                    // SI_USER, SI_QUEUE, SI_TKILL and the like are zero or below; what the kernel itself sends is above.
+                    seen.extend(signal.map(|signal| Caught { signal, sent: info.ssi_code <= 0 }));
+                }
                 Ok(None) => return Ok(seen),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
+}
+
+/// A signal that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caught {
+    /// Which.
+    pub signal: Signal,
+    /// True when a process sent it with kill(2) or the like; false when the kernel did of its own accord (a terminal's driver).
+    pub sent: bool,
 }
 
 impl AsFd for SignalFd {
@@ -54,6 +67,12 @@ pub fn is_ignored(signal: Signal) -> io::Result<bool> {
     let text = status_text("SigIgn")?;
     let mask = u64::from_str_radix(&text, 16).map_err(io::Error::other)?;
     Ok(mask & (1 << (signal as i32 - 1)) != 0)
+}
+
+/// Blocks signals until a [`SignalFd`] takes them: one that comes before that waits instead of ending this process.
+pub fn hold_signals(signals: &[Signal]) -> io::Result<()> {
+    let set: SigSet = signals.iter().copied().collect();
+    set.thread_block().map_err(io::Error::from)
 }
 
 /// Sends a signal to one process. A process that has ended already is no error. Only for children that are not reaped yet: a

@@ -124,7 +124,8 @@ fn has(status: &str, field: &str, signal: Signal) -> bool {
     mask & (1 << (signal as i32 - 1)) != 0
 }
 
-const GROUP: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE];
+const GROUP: [Signal; 7] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGUSR1, Signal::SIGTTIN, Signal::SIGTTOU];
 
 fn group_signals_are_ignored_and_none_is_blocked() {
     let _blocked = SignalFd::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGUSR1]).unwrap();

@@ -1,0 +1,119 @@
+//! The end of a command that asks a running job.
+//!
+//! Responsible for asking and for not waiting for ever. Not responsible for what a command then says, nor for whether a job
+//! runs at all.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use process::{Filled, FrameReader, FrameWriter, Interest, LocalStream, poll};
+
+use super::SOCKET;
+use super::wire::{ANSWER, Answer, REQUEST, Request, VERSION, WireError, decode, encode};
+
+/// The supervisor's loop turns within milliseconds; a disk that syncs slowly may hold it for longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens: the run has not begun to send yet, has ended sending, or could not open its socket.
+    #[error("nobody listens at control.sock in the job's folder")]
+    NoSocket,
+    /// Nothing came in time. Whether the wish was taken is not known.
+    #[error("the job's supervisor did not answer within {} s: it is stopped (SIGSTOP), or its disk is very slow", PATIENCE.as_secs())]
+    Silent,
+    /// The connection ended: the run is over, or does not talk to us.
+    #[error("the job's supervisor closed the connection without an answer")]
+    Closed,
+    /// The program of the run is older or newer than this one.
+    #[error("the run was started by another version of shardlift (its control socket speaks version {0}, this program {VERSION})")]
+    Version(u16),
+    /// What came is no answer.
+    #[error("the job's supervisor answered what makes no sense: {0}")]
+    Nonsense(WireError),
+    /// The system refused something.
+    #[error("the job's control.sock can't be used: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A connection to the supervisor of a running job.
+#[derive(Debug)]
+pub struct Client {
+    stream: LocalStream,
+    reader: FrameReader,
+}
+
+impl Client {
+    /// Connects to the supervisor that works on the job in `folder`.
+    pub fn connect(folder: &Path) -> Result<Client, ControlError> {
+        match LocalStream::connect(folder, SOCKET, PATIENCE) {
+            Ok(stream) => Ok(Client { stream, reader: FrameReader::new() }),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Err(ControlError::NoSocket)
+            }
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(ControlError::Silent),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Asks once and gives the answer.
+    pub fn ask(mut self, request: &Request) -> Result<Answer, ControlError> {
+        self.send(request)?;
+        self.receive(PATIENCE)
+    }
+
+    /// Asks.
+    pub fn send(&mut self, request: &Request) -> Result<(), ControlError> {
+        let mut writer = FrameWriter::new();
+        writer.queue(REQUEST, &encode(request)).map_err(io::Error::other)?;
+        // A request is far smaller than what a new connection takes at once.
+        match writer.flush(&self.stream) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(ControlError::Closed),
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    /// The next answer; waits at most `patience` for it.
+    pub fn receive(&mut self, patience: Duration) -> Result<Answer, ControlError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(answer) = self.received()? {
+                return Ok(answer);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if poll(&[((), self.stream.as_fd(), Interest::Read)], Some(left))?.is_empty() {
+                return Err(ControlError::Silent);
+            }
+        }
+    }
+
+    /// The next answer if it is there; does not wait.
+    pub fn received(&mut self) -> Result<Option<Answer>, ControlError> {
+        loop {
+            let frame = self.reader.next_frame().map_err(|e| ControlError::Nonsense(e.into()))?;
+            if let Some((kind, payload)) = frame {
+                return match decode(kind, payload, ANSWER) {
+                    Ok(answer) => Ok(Some(answer)),
+                    Err(WireError::Version(version)) => Err(ControlError::Version(version)),
+                    Err(error) => Err(ControlError::Nonsense(error)),
+                };
+            }
+            match self.reader.fill(&self.stream) {
+                Ok(Filled::Bytes(_) | Filled::Full) => {}
+                Ok(Filled::WouldBlock) => return Ok(None),
+                Ok(Filled::Eof) => return Err(ControlError::Closed),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(ControlError::Closed),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

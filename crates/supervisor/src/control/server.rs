@@ -1,0 +1,250 @@
+//! The supervisor's end of the control socket, served by its own poll loop: no thread, no wait.
+//!
+//! Responsible for how many connections there are and who may make one. So that nobody can stall the run or fill its memory:
+//! at most 16 connections at once (more wait in the kernel's queue, which is short), at most 8 of them watchers, and what one
+//! may cost is [`Session`]'s. Not responsible for what is answered: that is a closure.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use process::{Interest, LocalListener, LocalStream, own_user};
+
+use super::SOCKET;
+use super::session::Session;
+use super::wire::{Answer, Request, encode};
+use crate::watch::Snapshot;
+
+/// Connections at once.
+const MOST_CONNECTIONS: usize = 16;
+/// Watchers among them.
+const MOST_WATCHERS: usize = 8;
+/// Connections that the kernel keeps for us until one of ours ends.
+const BACKLOG: i32 = 32;
+/// Between two views for the watchers.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+/// After an error of accept(2) (no descriptor is left) nobody is let in for so long.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Root may do everything anyway.
+const ROOT: u32 = 0;
+
+/// Where something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Somebody wants to connect.
+    Door,
+    /// A connection has something to read or to write.
+    Connection(u64),
+}
+
+/// The socket and its connections.
+#[derive(Debug)]
+pub(crate) struct ControlSocket {
+    listener: LocalListener,
+    connections: Vec<Connection>,
+    next_id: u64,
+    shown: Option<Duration>,
+    closed_until: Duration,
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: u64,
+    stream: LocalStream,
+    session: Session,
+}
+
+impl ControlSocket {
+    /// Opens the socket in the job's folder, in place of one that a killed run left. The job's lock has to be held.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        let listener = LocalListener::bind(folder, SOCKET, BACKLOG)?;
+        Ok(ControlSocket { listener, connections: Vec::new(), next_id: 0, shown: None, closed_until: Duration::ZERO })
+    }
+
+    /// What to wait for.
+    pub(crate) fn entries(&self, now: Duration) -> impl Iterator<Item = (Place, BorrowedFd<'_>, Interest)> {
+        let open = self.connections.len() < MOST_CONNECTIONS && now >= self.closed_until;
+        let door = open.then(|| (Place::Door, self.listener.as_fd(), Interest::Read));
+        let connections =
+            self.connections.iter().map(|c| (Place::Connection(c.id), c.stream.as_fd(), c.session.interest()));
+        door.into_iter().chain(connections)
+    }
+
+    /// Serves what is ready; `obey` gives the answer to a request. Never waits.
+    pub(crate) fn serve(&mut self, place: Place, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
+        match place {
+            Place::Door => self.let_in(now),
+            Place::Connection(id) => {
+                let watchers = self.connections.iter().filter(|c| c.session.is_watching()).count();
+                if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) {
+                    connection.serve(now, watchers < MOST_WATCHERS, obey);
+                }
+            }
+        }
+        self.connections.retain(|c| !c.session.is_over(now));
+    }
+
+    fn let_in(&mut self, now: Duration) {
+        while self.connections.len() < MOST_CONNECTIONS {
+            match self.listener.accept() {
+                Ok(None) => return,
+                Ok(Some(stream)) => {
+                    if stream.peer_user().is_ok_and(|user| user == own_user() || user == ROOT) {
+                        let session = Session::new(now);
+                        self.connections.push(Connection { id: self.next_id, stream, session });
+                        self.next_id += 1;
+                    }
+                }
+                Err(_) => {
+                    self.closed_until = now + ACCEPT_PAUSE;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Time passed: leaves who took too long, and shows the watchers how the run stands.
+    pub(crate) fn tick(&mut self, now: Duration, at_once: bool, snapshot: impl FnOnce() -> Snapshot) {
+        self.connections.retain(|c| !c.session.is_over(now));
+        let due = at_once || self.shown.is_none_or(|last| now.saturating_sub(last) >= SHOW_EVERY);
+        if !due || !self.connections.iter().any(|c| c.session.is_watching()) {
+            return;
+        }
+        self.shown = Some(now);
+        let payload = encode(&Answer::State(Box::new(snapshot())));
+        for connection in &mut self.connections {
+            connection.session.show(&payload, &connection.stream, now);
+        }
+    }
+}
+
+impl Connection {
+    fn serve(&mut self, now: Duration, may_watch: bool, obey: &mut dyn FnMut(Request) -> Answer) {
+        let Connection { stream, session, .. } = self;
+        session.flush(stream);
+        match session.read(stream, now) {
+            None => {}
+            Some(Request::Watch) if may_watch => {
+                session.watch();
+                session.show(&encode(&obey(Request::Watch)), stream, now);
+            }
+            Some(Request::Watch) => {
+                let many = format!("{MOST_WATCHERS} others watch this run already, which is as many as may");
+                session.answer(&Answer::Refused(many), stream, now);
+            }
+            Some(request) => session.answer(&obey(request), stream, now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use migration::steer::Steer;
+    use process::poll;
+
+    use super::*;
+    use crate::control::{Client, ControlError};
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("supervisor-test-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Serves whatever is ready, at a time that the test chooses; how many requests were obeyed.
+    fn turn(socket: &mut ControlSocket, now: Duration) -> usize {
+        let entries: Vec<_> = socket.entries(now).collect();
+        let ready = poll(&entries, Some(Duration::from_millis(1))).unwrap();
+        let mut obeyed = 0;
+        for found in ready {
+            socket.serve(found.token, now, &mut |request| {
+                obeyed += 1;
+                match request {
+                    Request::Steer(_) => Answer::Refused("as the test wants".to_owned()),
+                    Request::State | Request::Watch => Answer::State(Box::default()),
+                }
+            });
+        }
+        socket.tick(now, false, Snapshot::default);
+        obeyed
+    }
+
+    const NOW: Duration = Duration::from_secs(1);
+    const SOON: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn more_connections_than_16_wait_outside_until_the_silent_ones_are_left() {
+        let folder = Folder::new("server-many");
+        let mut socket = ControlSocket::open(&folder.0).unwrap();
+        let silent: Vec<_> = (0..MOST_CONNECTIONS).map(|_| Client::connect(&folder.0).unwrap()).collect();
+        turn(&mut socket, NOW);
+        assert_eq!(socket.connections.len(), MOST_CONNECTIONS);
+        let mut late = Client::connect(&folder.0).unwrap();
+        late.send(&Request::State).unwrap();
+        assert_eq!(turn(&mut socket, NOW), 0);
+        assert!(!socket.entries(NOW).any(|(place, ..)| place == Place::Door), "a full house does not spin");
+        let later = NOW + super::super::session::PATIENCE;
+        turn(&mut socket, later);
+        assert!(socket.connections.is_empty());
+        assert_eq!((turn(&mut socket, later), turn(&mut socket, later)), (0, 1));
+        assert!(matches!(late.receive(SOON), Ok(Answer::State(_))));
+        drop(silent);
+    }
+
+    #[test]
+    fn a_wish_is_answered_and_the_connection_closed() {
+        let folder = Folder::new("server-wish");
+        let mut socket = ControlSocket::open(&folder.0).unwrap();
+        let mut client = Client::connect(&folder.0).unwrap();
+        client.send(&Request::Steer(Steer::Pause)).unwrap();
+        turn(&mut socket, NOW);
+        assert_eq!(turn(&mut socket, NOW), 1);
+        assert_eq!(client.receive(SOON).unwrap(), Answer::Refused("as the test wants".to_owned()));
+        assert!(socket.connections.is_empty());
+        assert!(matches!(client.receive(SOON), Err(ControlError::Closed)));
+    }
+
+    #[test]
+    fn watchers_are_few_and_leave_room_for_wishes() {
+        let folder = Folder::new("server-watch");
+        let mut socket = ControlSocket::open(&folder.0).unwrap();
+        let mut watchers = Vec::new();
+        for _ in 0..MOST_WATCHERS {
+            let mut client = Client::connect(&folder.0).unwrap();
+            client.send(&Request::Watch).unwrap();
+            turn(&mut socket, NOW);
+            turn(&mut socket, NOW);
+            watchers.push(client);
+        }
+        let mut one_more = Client::connect(&folder.0).unwrap();
+        one_more.send(&Request::Watch).unwrap();
+        turn(&mut socket, NOW);
+        turn(&mut socket, NOW);
+        assert!(matches!(one_more.receive(SOON), Ok(Answer::Refused(_))));
+        socket.tick(NOW + SHOW_EVERY, false, Snapshot::default);
+        for watcher in &mut watchers {
+            for _ in 0..2 {
+                assert!(matches!(watcher.receive(SOON), Ok(Answer::State(_))));
+            }
+        }
+        drop(watchers);
+        turn(&mut socket, NOW);
+        assert!(socket.connections.is_empty(), "who has gone is noticed at once");
+        drop(socket);
+        assert!(matches!(Client::connect(&folder.0), Err(ControlError::NoSocket)));
+    }
+}
