@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::units::{show_count, show_size};
 use crate::{Counts, Position, Work};
 
 /// Everything a worker can say.
@@ -60,6 +61,18 @@ pub enum WaitingFor {
     Rate,
     /// `continue` after a pause.
     Continue,
+}
+
+impl std::fmt::Display for WaitingFor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WaitingFor::Partition { partition, leader: Some(leader) } => write!(f, "partition {partition}, leader {leader}"),
+            WaitingFor::Partition { partition, leader: None } => write!(f, "partition {partition}, no leader known"),
+            WaitingFor::Recorded => f.write_str("the state to be written"),
+            WaitingFor::Rate => f.write_str("the rate limit"),
+            WaitingFor::Continue => f.write_str("continue"),
+        }
+    }
 }
 
 /// A closed chunk. Figures are the chunk's own, not sums: the store adds them.
@@ -148,6 +161,26 @@ pub struct Rate {
     pub records: f64,
     /// Bytes (key and value) a second.
     pub bytes: f64,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Rate::UNLIMITED
+    }
+}
+
+impl std::fmt::Display for Rate {
+    /// "50,000 records/s and 20.0 MiB/s"; "no limit".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whole = self.records.fract() == 0.0 || self.records >= 10.0;
+        let records = if whole { show_count(self.records.round() as u64) } else { self.records.to_string() };
+        match (self.records.is_finite(), self.bytes.is_finite()) {
+            (true, true) => write!(f, "{records} records/s and {}/s", show_size(self.bytes as u64)),
+            (true, false) => write!(f, "{records} records/s"),
+            (false, true) => write!(f, "{}/s", show_size(self.bytes as u64)),
+            (false, false) => f.write_str("no limit"),
+        }
+    }
 }
 
 impl Rate {

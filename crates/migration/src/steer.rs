@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::units::show_things;
 use crate::{Counts, Rate};
 
 /// One wish.
@@ -37,7 +38,7 @@ pub enum Scale {
 }
 
 /// How a job stands: the answer to each wish.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Workers asked for.
     pub asked: u32,
@@ -55,6 +56,28 @@ pub struct Standing {
     pub stopping: bool,
     /// Committed, over all runs.
     pub counts: Counts,
+}
+
+impl std::fmt::Display for Standing {
+    /// "8 workers asked, 2 running, 8 shards waiting".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Standing { asked, running, leaving, waiting, paused, rate, stopping, counts: _ } = self;
+        write!(f, "{} asked, {running} running, ", show_things(u64::from(*asked), "worker"))?;
+        if *leaving > 0 {
+            write!(f, "{leaving} leaving, ")?;
+        }
+        write!(f, "{} waiting", show_things(*waiting, "shard"))?;
+        if *rate != Rate::UNLIMITED {
+            write!(f, ", at most {rate}")?;
+        }
+        if *paused {
+            f.write_str(", paused")?;
+        }
+        if *stopping {
+            f.write_str(", stopping")?;
+        }
+        Ok(())
+    }
 }
 
 /// A turn of the knobs that the job took, for its history: what changed, when, and what the job did before and after, so that a
@@ -78,4 +101,21 @@ pub struct Pace {
     pub records_per_second: f64,
     /// The part of the workers' time that was flush, 0 to 1.
     pub flush_share: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_is_one_line() {
+        let standing = Standing { asked: 8, running: 2, waiting: 8, ..Standing::default() };
+        assert_eq!(standing.to_string(), "8 workers asked, 2 running, 8 shards waiting");
+        let rate = Rate { records: 50_000.0, bytes: 20.0 * 1048576.0 };
+        let standing = Standing { asked: 1, running: 1, leaving: 7, waiting: 1, paused: true, rate, ..standing };
+        assert_eq!(
+            standing.to_string(),
+            "1 worker asked, 1 running, 7 leaving, 1 shard waiting, at most 50,000 records/s and 20.0 MiB/s, paused"
+        );
+    }
 }

@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use migration::{Control, Counts, Plan, Rate, WorkerEvent};
+use migration::steer::Steer;
+use migration::{Control, Counts, Plan, Rate, ShardId, WorkerEvent};
 
+use crate::control::{Answer, Request};
 use crate::machine::{Action, AttemptId, Ended, Ending, Input, Machine, Rules, WorkOrder};
 use crate::store::{AttemptUsage, Store};
 use crate::watch::{self, Snapshot, Speed, Watcher, Wish};
@@ -119,6 +121,40 @@ impl<'a> Driver<'a> {
             };
             self.give(input, hands);
         }
+    }
+
+    /// Does what a command asks, and gives the answer.
+    pub(crate) fn obey(&mut self, request: Request, hands: &mut dyn Hands) -> Answer {
+        match request {
+            Request::Steer(steer) => match self.machine.objection(&steer) {
+                Some(objection) => Answer::Refused(objection),
+                None => {
+                    self.give(Input::Steer(steer), hands);
+                    Answer::Standing(self.machine.standing())
+                }
+            },
+            Request::State | Request::Watch => Answer::State(Box::new(self.snapshot().without_details())),
+        }
+    }
+
+    /// Takes a signal that steers; what can't be done is said in the log, because nobody else would hear it.
+    pub(crate) fn steer_by_signal(&mut self, name: &str, steer: Steer, hands: &mut dyn Hands) {
+        if let Answer::Refused(objection) = self.obey(Request::Steer(steer), hands) {
+            self.watcher.log(2, &format!("{name}: {objection}"));
+        }
+    }
+
+    /// Prints the state of each worker to the log.
+    pub(crate) fn log_workers(&mut self) {
+        let snapshot = self.snapshot();
+        self.watcher.log(3, &snapshot.standing.to_string());
+        for worker in &snapshot.workers {
+            self.watcher.log(3, &watch::worker_line(worker));
+        }
+    }
+
+    pub(crate) fn log(&mut self, level: u8, text: &str) {
+        self.watcher.log(level, text);
     }
 
     /// Adds CPU time to an attempt that is about to end.
@@ -245,7 +281,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// How many records the plan expects in a shard.
+    fn records_of(&self, shard: ShardId) -> u64 {
+        self.plan.shards.get(shard.0 as usize).map_or(0, |shard| shard.records_estimate)
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let views = self.machine.attempts();
         let mut running = BTreeMap::new();
         let mut counts = self.machine.totals().counts;
@@ -271,7 +312,8 @@ impl<'a> Driver<'a> {
             draining: self.machine.stopping(),
             workers: views
                 .iter()
-                .filter_map(|view| self.meters.get(&view.attempt).map(|meter| meter.speed.view(view, meter.pid)))
+                .filter_map(|view| self.meters.get(&view.attempt).map(|meter| (view, meter)))
+                .map(|(view, meter)| meter.speed.view(view, meter.pid, self.records_of(view.attempt.shard)))
                 .collect(),
         }
     }

@@ -11,14 +11,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use migration::{Control, WorkerEvent};
-use process::{Interest, Signal, SignalFd, poll, reap_all};
+use process::{Caught, Interest, SignalFd, poll, reap_all};
 
+use crate::control::server::{Door, Place};
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
 use crate::port::{Lookout, SupervisorGone, WorkerPort};
-use crate::shell::{Work, open_signals};
+use crate::shell::Work;
+use crate::signals;
 use crate::watch::Watcher;
 use crate::{RunEnd, Setup, SupervisorError};
+
+/// Between two looks at the control socket while the worker works; one costs a system call.
+const LOOK_OUTSIDE_EVERY: Duration = Duration::from_millis(20);
 
 /// What the machine wants of the only worker.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,14 +57,21 @@ struct LocalPort<'a, 'b> {
     driver: &'a mut Driver<'b>,
     hands: LocalHands,
     signals: &'a SignalFd,
+    door: &'a mut Door,
     attempt: AttemptId,
     lookout: Lookout,
+    looked: Duration,
 }
 
 impl LocalPort<'_, '_> {
     fn look_around(&mut self) -> Result<(), SupervisorGone> {
-        for signal in self.signals.read_all().map_err(|_| SupervisorGone)? {
-            take_signal(self.driver, &mut self.hands, signal);
+        for caught in self.signals.read_all().map_err(|_| SupervisorGone)? {
+            take_signal(self.driver, &mut self.hands, caught);
+        }
+        let now = self.driver.now();
+        if now.saturating_sub(self.looked) >= LOOK_OUTSIDE_EVERY {
+            self.looked = now;
+            self.door.look(self.driver, &mut self.hands);
         }
         self.driver.tick(&mut self.hands);
         self.go_on()
@@ -86,14 +98,22 @@ impl WorkerPort for LocalPort<'_, '_> {
 
     fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone> {
         let timeout = timeout.min(self.driver.patience());
-        poll(&[((), self.signals.as_fd(), Interest::Read)], Some(timeout)).map_err(|_| SupervisorGone)?;
+        wait(self.driver, self.signals, self.door, timeout).map_err(|_| SupervisorGone)?;
+        self.looked = Duration::ZERO;
         self.look_around()
     }
 }
 
-fn take_signal(driver: &mut Driver<'_>, hands: &mut LocalHands, signal: Signal) {
-    if signal != Signal::SIGCHLD {
-        return driver.give(Input::Signal { number: signal as i32 as u8 }, hands);
+/// Waits for a signal or for somebody at the door.
+fn wait(driver: &Driver<'_>, signals: &SignalFd, door: &Door, timeout: Duration) -> io::Result<()> {
+    let mut entries = vec![(None::<Place>, signals.as_fd(), Interest::Read)];
+    entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (Some(place), fd, interest)));
+    poll(&entries, Some(timeout)).map(drop)
+}
+
+fn take_signal(driver: &mut Driver<'_>, hands: &mut LocalHands, caught: Caught) {
+    if !signals::take(caught, driver, hands) {
+        return;
     }
     for reaped in reap_all() {
         driver.stray_child(reaped.pid.as_raw(), &reaped.state.to_string(), hands);
@@ -102,22 +122,33 @@ fn take_signal(driver: &mut Driver<'_>, hands: &mut LocalHands, signal: Signal) 
 
 /// Runs the job in this process until it is over. Threads and clients may exist, but only what `work` makes.
 pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dyn Watcher) -> Result<RunEnd, SupervisorError> {
-    let signals = open_signals()?;
+    let signals = signals::open()?;
+    let folder = setup.state.path();
     let mut driver = Driver::begin(setup, watcher, false)?;
+    let mut door = Door::open(folder, &mut driver);
     let mut hands = LocalHands::default();
     driver.tick(&mut hands);
     while !driver.over() {
         let Some(order) = hands.0.borrow_mut().next.take() else {
-            poll(&[((), signals.as_fd(), Interest::Read)], Some(driver.patience())).map_err(SupervisorError::Poll)?;
-            for signal in signals.read_all().map_err(SupervisorError::Signals)? {
-                take_signal(&mut driver, &mut hands, signal);
+            wait(&driver, &signals, &door, driver.patience()).map_err(SupervisorError::Poll)?;
+            for caught in signals.read_all().map_err(SupervisorError::Signals)? {
+                take_signal(&mut driver, &mut hands, caught);
             }
+            door.look(&mut driver, &mut hands);
             driver.tick(&mut hands);
             continue;
         };
         let before = process::own_cpu().total_us();
         let (hands_of_port, lookout) = (hands.clone(), Lookout::default());
-        let mut port = LocalPort { driver: &mut driver, hands: hands_of_port, signals: &signals, attempt: order.id(), lookout };
+        let mut port = LocalPort {
+            driver: &mut driver,
+            hands: hands_of_port,
+            signals: &signals,
+            door: &mut door,
+            attempt: order.id(),
+            lookout,
+            looked: Duration::ZERO,
+        };
         let code = work(&order, &mut port);
         let cpu_us = process::own_cpu().total_us() - before;
         driver.cpu_of_attempts_us += cpu_us;
@@ -125,5 +156,6 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
         driver.ended(order.id(), Ending::Code(i32::from(code)), &mut hands);
         driver.watch(false);
     }
+    door.show(&driver, true);
     Ok(driver.finish())
 }

@@ -11,10 +11,12 @@ use process::{
     send_signal,
 };
 
+use crate::control::server::{Door, Place};
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
 use crate::port::{PipePort, WorkerPort};
 use crate::protocol::{ControlSender, EventReceiver};
+use crate::signals;
 use crate::watch::Watcher;
 use crate::{RunEnd, Setup, SupervisorError};
 
@@ -33,6 +35,7 @@ enum Token {
     Signals,
     Worker(AttemptId),
     Control(AttemptId),
+    Socket(Place),
 }
 
 /// The supervisor's ends of a worker.
@@ -91,7 +94,8 @@ impl Hands for Workers<'_> {
 /// Runs the job with forked workers until it is over. Call it with one thread only. No worker is left when it returns: the last
 /// ones are killed, and reaped or at least without a supervisor.
 pub fn run<'a>(setup: Setup<'a>, work: &'a mut Work<'a>, watcher: &'a mut dyn Watcher) -> Result<RunEnd, SupervisorError> {
-    let signals = open_signals()?;
+    let signals = signals::open()?;
+    let folder = setup.state.path();
     let mut workers = Workers {
         running: BTreeMap::new(),
         work,
@@ -99,25 +103,24 @@ pub fn run<'a>(setup: Setup<'a>, work: &'a mut Work<'a>, watcher: &'a mut dyn Wa
         keep: vec![setup.state.workers_lock()],
     };
     let mut driver = Driver::begin(setup, watcher, true)?;
+    let mut door = Door::open(folder, &mut driver);
     driver.tick(&mut workers);
     while !driver.over() {
-        turn(&mut driver, &mut workers, &signals)?;
+        turn(&mut driver, &mut workers, &mut door, &signals)?;
     }
+    door.show(&driver, true);
     for attempt in workers.running.keys().copied().collect::<Vec<_>>() {
         workers.kill(attempt);
     }
     Ok(driver.finish())
 }
 
-/// The signals that the loop takes as events. What whoever started this process had it ignore stays ignored.
-pub(crate) fn open_signals() -> Result<SignalFd, SupervisorError> {
-    let wanted = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-    let heeded = wanted.into_iter().filter(|signal| !process::is_ignored(*signal).unwrap_or(false));
-    let all: Vec<Signal> = heeded.chain([Signal::SIGCHLD]).collect();
-    SignalFd::new(&all).map_err(SupervisorError::Signals)
-}
-
-fn turn(driver: &mut Driver<'_>, workers: &mut Workers<'_>, signals: &SignalFd) -> Result<(), SupervisorError> {
+fn turn(
+    driver: &mut Driver<'_>,
+    workers: &mut Workers<'_>,
+    door: &mut Door,
+    signals: &SignalFd,
+) -> Result<(), SupervisorError> {
     let mut entries: Vec<(Token, BorrowedFd<'_>, Interest)> = vec![(Token::Signals, signals.as_fd(), Interest::Read)];
     for (id, worker) in &workers.running {
         if !worker.deaf {
@@ -127,6 +130,7 @@ fn turn(driver: &mut Driver<'_>, workers: &mut Workers<'_>, signals: &SignalFd) 
             entries.push((Token::Control(*id), worker.child.control.as_fd(), Interest::Write));
         }
     }
+    entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (Token::Socket(place), fd, interest)));
     let ready = poll(&entries, Some(driver.patience())).map_err(SupervisorError::Poll)?;
     for found in ready {
         match found.token {
@@ -137,18 +141,19 @@ fn turn(driver: &mut Driver<'_>, workers: &mut Workers<'_>, signals: &SignalFd) 
                     let _ = worker.control.flush(&worker.child.control);
                 }
             }
+            Token::Socket(place) => door.serve(place, driver, workers),
         }
     }
     reap(driver, workers);
     driver.tick(workers);
+    door.show(driver, false);
     Ok(())
 }
 
 fn take_signals(driver: &mut Driver<'_>, workers: &mut Workers<'_>, signals: &SignalFd) -> Result<(), SupervisorError> {
-    for signal in signals.read_all().map_err(SupervisorError::Signals)? {
-        if signal != Signal::SIGCHLD {
-            driver.give(Input::Signal { number: signal as i32 as u8 }, workers);
-        }
+    for caught in signals.read_all().map_err(SupervisorError::Signals)? {
+        // Whatever ended is reaped in each turn.
+        signals::take(caught, driver, workers);
     }
     Ok(())
 }

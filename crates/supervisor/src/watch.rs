@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use migration::report::ShardTotals;
 use migration::steer::{Standing, Steer};
-use migration::{Counts, Phase, Progress, Segment, Shard, WaitingFor};
+use migration::units::{show_count, show_size};
+use migration::{Counts, Histogram, Phase, Progress, Segment, Shard, WaitingFor};
+use serde::{Deserialize, Serialize};
 
 use crate::machine::{AttemptId, AttemptView, Machine};
 
@@ -39,7 +41,7 @@ pub enum Wish {
 }
 
 /// How a run stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Since the run began.
     pub elapsed: Duration,
@@ -63,8 +65,23 @@ pub struct Snapshot {
     pub workers: Vec<WorkerView>,
 }
 
+/// So many workers are shown to another process; nobody looks at more.
+const MOST_SHOWN: usize = 1_000;
+
+impl Snapshot {
+    /// Without what a display does not need and what may be large, for another process.
+    pub(crate) fn without_details(mut self) -> Self {
+        self.workers.truncate(MOST_SHOWN);
+        for worker in &mut self.workers {
+            let work = &mut worker.progress.work;
+            (work.flush, work.partitions) = (Histogram::default(), Vec::new());
+        }
+        self
+    }
+}
+
 /// How a worker stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerView {
     /// Its slot, from 0.
     pub slot: u32,
@@ -76,6 +93,8 @@ pub struct WorkerView {
     pub started: bool,
     /// Its last heartbeat.
     pub progress: Progress,
+    /// How much of its shard is through, 0 to 1, judged by records.
+    pub shard_done: f64,
     /// Records read a second, over its last heartbeats.
     pub records_per_second: f64,
     /// Bytes read a second.
@@ -113,7 +132,8 @@ impl Speed {
         }
     }
 
-    pub(crate) fn view(&self, view: &AttemptView<'_>, pid: i32) -> WorkerView {
+    /// `records`: how many the plan expects in its shard.
+    pub(crate) fn view(&self, view: &AttemptView<'_>, pid: i32, records: u64) -> WorkerView {
         let phases = &view.progress.work.phases;
         WorkerView {
             slot: view.slot,
@@ -121,12 +141,32 @@ impl Speed {
             attempt: view.attempt,
             started: view.started,
             progress: view.progress.clone(),
+            shard_done: (view.progress.position.records as f64 / records.max(1) as f64).min(1.0),
             records_per_second: self.records,
             bytes_per_second: self.bytes,
             flush_share: phases.get(Phase::Flush) as f64 / (phases.total() as f64).max(1.0),
             waiting_for: view.progress.waiting_for.clone(),
         }
     }
+}
+
+/// A worker in one line of the log.
+pub(crate) fn worker_line(worker: &WorkerView) -> String {
+    let AttemptId { shard, number } = worker.attempt;
+    let doing = match &worker.waiting_for {
+        Some(waiting_for) => format!("waiting for {waiting_for}"),
+        None if worker.started => "working".to_owned(),
+        None => "connecting".to_owned(),
+    };
+    format!(
+        "shard {shard} attempt {number}: process {}, record {} ({:.0} %), {} records/s, flush {:.0} %, {doing}, peak memory {}",
+        worker.pid,
+        show_count(worker.progress.position.records),
+        worker.shard_done * 100.0,
+        show_count(worker.records_per_second as u64),
+        worker.flush_share * 100.0,
+        show_size(worker.progress.peak_memory_bytes),
+    )
 }
 
 /// What an attempt has in progress beyond what is committed.

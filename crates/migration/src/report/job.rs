@@ -1,6 +1,8 @@
 //! What a job did, over all its runs: the value that the report and `status` are made of. Every figure comes from the
 //! checkpoint store; nothing here knows how it is shown.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Counts, Exit, Position, ShardId, Work};
 
 /// How a job stands.
@@ -114,7 +116,7 @@ pub struct Binding {
 }
 
 /// How many shards are where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardTotals {
     /// All of the plan.
     pub total: u64,

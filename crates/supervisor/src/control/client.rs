@@ -29,7 +29,9 @@ pub enum ControlError {
     #[error("the job's supervisor closed the connection without an answer")]
     Closed,
     /// The program of the run is older or newer than this one.
-    #[error("the run was started by another version of shardlift (its control socket speaks version {0}, this program {VERSION})")]
+    #[error(
+        "the run was started by another version of shardlift (its control socket speaks version {0}, this program {VERSION})"
+    )]
     Version(u16),
     /// What came is no answer.
     #[error("the job's supervisor answered what makes no sense: {0}")]

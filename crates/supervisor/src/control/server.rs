@@ -9,11 +9,12 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use process::{Interest, LocalListener, LocalStream, own_user};
+use process::{Interest, LocalListener, LocalStream, own_user, poll};
 
 use super::SOCKET;
 use super::session::Session;
 use super::wire::{Answer, Request, encode};
+use crate::driver::{Driver, Hands};
 use crate::watch::Snapshot;
 
 /// Connections at once.
@@ -33,14 +34,60 @@ const ROOT: u32 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Somebody wants to connect.
-    Door,
+    Entrance,
     /// A connection has something to read or to write.
     Connection(u64),
 }
 
+/// The control socket of a run, if it could be opened: a run that can't be steered sends all the same.
+#[derive(Debug)]
+pub(crate) struct Door(Option<ControlSocket>);
+
+impl Door {
+    /// Opens the socket in the job's folder, whose lock has to be held.
+    pub(crate) fn open(folder: &Path, driver: &mut Driver<'_>) -> Self {
+        let socket = ControlSocket::open(folder);
+        if let Err(error) = &socket {
+            let path = folder.join(SOCKET);
+            let why = format!("{} can't be opened: {error}; a state directory on a local disk can have one", path.display());
+            driver.log(2, &format!("this run can't be steered from outside but by signals: {why}"));
+        }
+        Door(socket.ok())
+    }
+
+    /// What to wait for.
+    pub(crate) fn entries(&self, now: Duration) -> impl Iterator<Item = (Place, BorrowedFd<'_>, Interest)> {
+        self.0.iter().flat_map(move |socket| socket.entries(now))
+    }
+
+    /// Serves what is ready.
+    pub(crate) fn serve(&mut self, place: Place, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
+        if let Some(socket) = &mut self.0 {
+            socket.serve(place, driver.now(), &mut |request| driver.obey(request, hands));
+        }
+    }
+
+    /// Shows watchers how the run stands, if it is time.
+    pub(crate) fn show(&mut self, driver: &Driver<'_>, at_once: bool) {
+        if let Some(socket) = &mut self.0 {
+            socket.tick(driver.now(), at_once, || driver.snapshot().without_details());
+        }
+    }
+
+    /// Serves whatever is ready now.
+    pub(crate) fn look(&mut self, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
+        let entries: Vec<_> = self.entries(driver.now()).collect();
+        // Nothing is ready either when the system can't tell; the next look may.
+        for found in poll(&entries, Some(Duration::ZERO)).unwrap_or_default() {
+            self.serve(found.token, driver, hands);
+        }
+        self.show(driver, false);
+    }
+}
+
 /// The socket and its connections.
 #[derive(Debug)]
-pub(crate) struct ControlSocket {
+struct ControlSocket {
     listener: LocalListener,
     connections: Vec<Connection>,
     next_id: u64,
@@ -57,24 +104,23 @@ struct Connection {
 
 impl ControlSocket {
     /// Opens the socket in the job's folder, in place of one that a killed run left. The job's lock has to be held.
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+    fn open(folder: &Path) -> io::Result<Self> {
         let listener = LocalListener::bind(folder, SOCKET, BACKLOG)?;
         Ok(ControlSocket { listener, connections: Vec::new(), next_id: 0, shown: None, closed_until: Duration::ZERO })
     }
 
     /// What to wait for.
-    pub(crate) fn entries(&self, now: Duration) -> impl Iterator<Item = (Place, BorrowedFd<'_>, Interest)> {
+    fn entries(&self, now: Duration) -> impl Iterator<Item = (Place, BorrowedFd<'_>, Interest)> {
         let open = self.connections.len() < MOST_CONNECTIONS && now >= self.closed_until;
-        let door = open.then(|| (Place::Door, self.listener.as_fd(), Interest::Read));
-        let connections =
-            self.connections.iter().map(|c| (Place::Connection(c.id), c.stream.as_fd(), c.session.interest()));
+        let door = open.then(|| (Place::Entrance, self.listener.as_fd(), Interest::Read));
+        let connections = self.connections.iter().map(|c| (Place::Connection(c.id), c.stream.as_fd(), c.session.interest()));
         door.into_iter().chain(connections)
     }
 
     /// Serves what is ready; `obey` gives the answer to a request. Never waits.
-    pub(crate) fn serve(&mut self, place: Place, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
+    fn serve(&mut self, place: Place, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
         match place {
-            Place::Door => self.let_in(now),
+            Place::Entrance => self.let_in(now),
             Place::Connection(id) => {
                 let watchers = self.connections.iter().filter(|c| c.session.is_watching()).count();
                 if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) {
@@ -105,7 +151,7 @@ impl ControlSocket {
     }
 
     /// Time passed: leaves who took too long, and shows the watchers how the run stands.
-    pub(crate) fn tick(&mut self, now: Duration, at_once: bool, snapshot: impl FnOnce() -> Snapshot) {
+    fn tick(&mut self, now: Duration, at_once: bool, snapshot: impl FnOnce() -> Snapshot) {
         self.connections.retain(|c| !c.session.is_over(now));
         let due = at_once || self.shown.is_none_or(|last| now.saturating_sub(last) >= SHOW_EVERY);
         if !due || !self.connections.iter().any(|c| c.session.is_watching()) {
@@ -144,7 +190,6 @@ mod tests {
     use std::path::PathBuf;
 
     use migration::steer::Steer;
-    use process::poll;
 
     use super::*;
     use crate::control::{Client, ControlError};
@@ -196,7 +241,7 @@ mod tests {
         let mut late = Client::connect(&folder.0).unwrap();
         late.send(&Request::State).unwrap();
         assert_eq!(turn(&mut socket, NOW), 0);
-        assert!(!socket.entries(NOW).any(|(place, ..)| place == Place::Door), "a full house does not spin");
+        assert!(!socket.entries(NOW).any(|(place, ..)| place == Place::Entrance), "a full house does not spin");
         let later = NOW + super::super::session::PATIENCE;
         turn(&mut socket, later);
         assert!(socket.connections.is_empty());

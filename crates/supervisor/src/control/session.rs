@@ -285,7 +285,11 @@ mod tests {
             session.watch();
             assert_eq!(session.read(&server, START), None);
             assert!(!session.is_over(START));
-            if talk { client.write_all(b"hello").unwrap() } else { drop(client) }
+            if talk {
+                client.write_all(b"hello").unwrap()
+            } else {
+                drop(client)
+            }
             assert_eq!(session.read(&server, START), None);
             assert!(session.is_over(START));
         }

@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn requests_and_answers_come_out_as_they_went_in() {
         let throttle = Steer::Throttle { records: Some(f64::INFINITY), bytes: None };
-        for request in [Request::Steer(Steer::Scale(Scale::Down(3))), Request::Steer(throttle), Request::State, Request::Watch] {
+        for request in [Request::Steer(Steer::Scale(Scale::Down(3))), Request::Steer(throttle), Request::State, Request::Watch]
+        {
             let payload = encode(&request);
             assert!(payload.len() < 100);
             assert_eq!(decode::<Request>(REQUEST, &payload, REQUEST), Ok(request));

@@ -5,9 +5,10 @@ use std::time::Duration;
 use migration::report::AttemptOutcome;
 use migration::steer::Steer;
 use migration::{Chunk, Compression, Control, Counts, Exit, Plan, Position, Rate, ShardId, Work, WorkerEvent};
+use serde::{Deserialize, Serialize};
 
 /// One attempt of one shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
     /// The shard.
     pub shard: ShardId,
