@@ -18,12 +18,19 @@ impl Interrupt {
     pub fn new() -> Result<Self, CliError> {
         let wanted = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
         let heeded: Vec<Signal> = wanted.into_iter().filter(|signal| !process::is_ignored(*signal).unwrap_or(false)).collect();
-        let signals = SignalFd::new(&heeded).map_err(|error| {
-            CliError::new(Exit::Internal, format!("signals can't be received through a descriptor: {error}"))
-                .hint("look at the descriptor limit (ulimit -n)")
-        })?;
-        Ok(Interrupt(signals))
+        SignalFd::new(&heeded).map(Interrupt).map_err(refused)
     }
+}
+
+/// Holds the signals that steer a run until its loop takes them. Call it when nothing is read from the terminal any more: a
+/// command in the background that reads from there would fail instead of being stopped.
+pub fn hold_steering() -> Result<(), CliError> {
+    supervisor::signals::hold().map_err(refused)
+}
+
+fn refused(error: std::io::Error) -> CliError {
+    CliError::new(Exit::Internal, format!("signals can't be received through a descriptor: {error}"))
+        .hint("look at the descriptor limit (ulimit -n)")
 }
 
 impl AsFd for Interrupt {

@@ -11,6 +11,7 @@ mod helper;
 mod interrupt;
 mod log;
 mod preflight;
+mod running;
 mod send;
 mod settings;
 mod state;
@@ -51,6 +52,10 @@ fn obey(command: &Command, ui: &Ui) -> Result<Exit, CliError> {
         Command::Plan(args) => commands::plan::plan(args, ui),
         Command::Run(args) => commands::run::run(args, ui),
         Command::Status(args) => commands::status::status(args, ui),
+        Command::Scale(args) => commands::steer::scale(args, ui),
+        Command::Pause(args) => commands::steer::pause(args, ui),
+        Command::Continue(args) => commands::steer::continue_(args, ui),
+        Command::Throttle(args) => commands::steer::throttle(args, ui),
         Command::Verify(args) => commands::verify::verify(args, ui),
         Command::Broker(args) => commands::broker::broker(args, ui),
     }

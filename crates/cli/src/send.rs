@@ -17,8 +17,9 @@ use crate::ui::Ui;
 const EXIT_FAILED: u8 = 1;
 const EXIT_LISTENER_GONE: u8 = 2;
 
-/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers.
-const OWN_DESCRIPTORS: u64 = 32;
+/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, and the control
+/// socket with its connections.
+const OWN_DESCRIPTORS: u64 = 64;
 
 /// Processes and threads of a worker: itself, and of its client the main thread and at least two for brokers.
 const TASKS_OF_A_WORKER: u64 = 4;

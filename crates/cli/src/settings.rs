@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use migration::config::{ConfigErrors, Context, Typed};
+use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
 use migration::{Exit, Job};
 
 use crate::args::JobArgs;
@@ -10,17 +10,28 @@ use crate::error::CliError;
 
 /// Reads the config and applies what the command line and the environment change in it.
 pub fn load(args: &JobArgs) -> Result<Job, CliError> {
+    read(args, &|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path), &kafka::check_properties)
+}
+
+/// The same without the values of its secrets, and so without librdkafka's opinion of them, for a command that contacts no broker:
+/// it says where the job is and what it is called.
+pub fn load_without_secrets(args: &JobArgs) -> Result<Job, CliError> {
+    let unread = || "not needed".to_owned();
+    read(args, &|_| Some(unread()), &|_| Ok(unread()), &|_| Vec::new())
+}
+
+fn read(
+    args: &JobArgs,
+    env: &dyn Fn(&str) -> Option<String>,
+    read_secret_file: &dyn Fn(&Path) -> std::io::Result<String>,
+    check_properties: &CheckProperties<'_>,
+) -> Result<Job, CliError> {
     let shown = args.config.display().to_string();
     let text = std::fs::read_to_string(&args.config).map_err(|error| missing(&shown, &error))?;
     let file = std::path::absolute(&args.config).map_err(|error| missing(&shown, &error))?;
     let mut typed = Typed::parse(&text, &shown).map_err(wrong)?;
     override_keys(&mut typed, args);
-    let context = Context {
-        config_dir: file.parent().unwrap_or(Path::new("/")),
-        env: &|name| std::env::var(name).ok(),
-        read_secret_file: &|path| std::fs::read_to_string(path),
-        check_properties: &kafka::check_properties,
-    };
+    let context = Context { config_dir: file.parent().unwrap_or(Path::new("/")), env, read_secret_file, check_properties };
     let mut job = typed.mean(&context).map_err(wrong)?;
     if let Some(limit) = args.limit {
         job.name = format!("{}.limit-{limit}", job.name);

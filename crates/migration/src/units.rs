@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them: `4MiB`, `100kB`, `512`; `5ms`, `1s`, `15min`.
+//! Sizes, durations and rates as people write them: `4MiB`, `100kB`, `512`; `5ms`, `1s`, `15min`; `50k/s`, `20MiB/s`.
 
 use std::time::Duration;
 
@@ -41,11 +41,40 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a duration; write a number with us, ms, s, min, h or d, such as \"500ms\""))
 }
 
-fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+const COUNTS: [(&str, u64); 4] = [("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+
+/// Records a second of `"50000"`, `"50_000/s"`, `"50k"`, `"2.5/s"`; `"none"` is infinity.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    parse_a_second(text, &COUNTS)
+        .ok_or_else(|| format!("`{text}` is not a number of records a second above 0; write 50000, 50_000/s, 50k or none"))
+}
+
+/// Bytes a second of `"20MiB/s"`, `"100kB"`; `"none"` is infinity.
+pub fn parse_byte_rate(text: &str) -> Result<f64, String> {
+    parse_a_second(text, &SIZES)
+        .ok_or_else(|| format!("`{text}` is not a number of bytes a second above 0; write 20MiB/s, 500kB or none"))
+}
+
+fn parse_a_second(text: &str, units: &[(&str, u64)]) -> Option<f64> {
     let text = text.trim();
+    if text == "none" {
+        return Some(f64::INFINITY);
+    }
+    let text = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    let (number, factor) = number_and_factor(text, units)?;
+    let rate = number.parse::<f64>().ok()? * factor as f64;
+    (rate.is_finite() && rate > 0.0).then_some(rate)
+}
+
+fn number_and_factor(text: &str, units: &[(&str, u64)]) -> Option<(String, u64)> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
-    let (number, unit) = (text[..split].replace('_', ""), text[split..].trim());
+    let unit = text[split..].trim();
     let factor = units.iter().find(|(name, _)| *name == unit)?.1;
+    Some((text[..split].replace('_', ""), factor))
+}
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, factor) = number_and_factor(text.trim(), units)?;
     if let Ok(whole) = number.parse::<u64>() {
         return whole.checked_mul(factor);
     }
@@ -119,6 +148,19 @@ mod tests {
         assert_eq!(show_size(132), "132 B");
         assert_eq!(show_size(4 << 20), "4.0 MiB");
         assert_eq!(show_size((1 << 20) - 1), "1.0 MiB");
+    }
+
+    #[test]
+    fn rates() {
+        for (text, rate) in [("50000", 5e4), ("50_000/s", 5e4), ("50k", 5e4), ("1.5M/s", 1.5e6), ("0.5", 0.5)] {
+            assert_eq!(parse_rate(text), Ok(rate), "{text}");
+        }
+        assert_eq!(parse_byte_rate("20MiB/s"), Ok(20.0 * 1048576.0));
+        assert_eq!(parse_byte_rate("none"), Ok(f64::INFINITY));
+        for bad in ["", "0", "/s", "-5", "5KiB", "inf", "NaN", "1e9", "50 per second", "none/s"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+        assert!(parse_byte_rate("0B/s").is_err());
     }
 
     #[test]

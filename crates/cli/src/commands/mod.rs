@@ -5,4 +5,5 @@ pub mod init;
 pub mod plan;
 pub mod run;
 pub mod status;
+pub mod steer;
 pub mod verify;

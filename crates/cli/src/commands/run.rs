@@ -15,7 +15,7 @@ use supervisor::{JobState, NewJob, RunEnd, StateDir, Store, load_report};
 
 use crate::args::RunArgs;
 use crate::error::CliError;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{self, Interrupt};
 use crate::ui::Ui;
 use crate::verify::Verified;
 use crate::{embedded, helper, log, preflight, send, settings, state, verify};
@@ -27,6 +27,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     send::require_room(&job, args.single)?;
     let (dir, earlier) = open_state(&job, args, ui)?;
     let interrupt = Interrupt::new()?;
+    interrupt::hold_steering()?;
     let broker = embedded::start_if_wanted(&mut job)?;
     tracing::debug!("phase 1 of 5, preflight");
     let found = preflight::preflight(&job, earlier.is_some(), Some(&interrupt))?;

@@ -5,29 +5,19 @@ use std::path::Path;
 use migration::Exit;
 use migration::report::{JobReport, ShardStatus};
 use serde_json::{Map, Value, json};
-use supervisor::{StateDir, Store, load_report};
+use supervisor::StateDir;
 
-use crate::args::JobArgs;
+use crate::args::StatusArgs;
 use crate::error::CliError;
+use crate::running::{self, Place};
 use crate::ui::Ui;
-use crate::{settings, state};
 
 /// Prints the job's report. Never says "running" unless a supervisor holds the lock.
-pub fn status(args: &JobArgs, ui: &Ui) -> Result<Exit, CliError> {
-    let job = settings::load(args)?;
-    let path = job.state_path();
-    let store = StateDir::store_path(&path);
-    if !Store::exists(&store) {
-        return Err(CliError::new(
-            Exit::Preflight,
-            format!("job {} has no state in {}: it was never run", job.name, path.display()),
-        )
-        .hint("run it with `shardlift run`, or name another config with -c"));
-    }
-    // The lock decides whether a run is under way: what a killed supervisor left in the state says nothing about it.
-    let holder = StateDir::holder(&path).map_err(|error| CliError::new(error.exit(), error))?;
-    let found = Store::read_only(&store).and_then(|store| load_report(&store, holder.is_some())).map_err(state::unusable)?;
-    ui.result(|| text(&found, holder.as_deref(), &StateDir::dead_letters_path(&path)), || object(&found));
+pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, CliError> {
+    let place = Place::find(&args.job)?;
+    let holder = running::holder(&place)?;
+    let found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
+    ui.result(|| text(&found, holder.as_deref(), &StateDir::dead_letters_path(&place.path)), || object(&found));
     Ok(Exit::Done)
 }
 

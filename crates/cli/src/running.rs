@@ -1,0 +1,131 @@
+//! The run of a job, seen from another process: whether there is one, and what to say if there is none or it does not answer.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use migration::report::JobReport;
+use migration::steer::Standing;
+use migration::units::show_duration;
+use migration::{Exit, Job};
+use serde_json::{Map, Value, json};
+use supervisor::control::ControlError;
+use supervisor::{StateDir, Store, load_report};
+
+use crate::args::JobArgs;
+use crate::error::CliError;
+use crate::{settings, state};
+
+/// Where a job's state is.
+#[derive(Debug)]
+pub struct Place {
+    /// The job's name.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+impl Place {
+    /// The place of the job that the arguments name. Secrets of its config are not needed for that, so another terminal need not
+    /// have them.
+    pub fn find(args: &JobArgs) -> Result<Place, CliError> {
+        settings::load_without_secrets(args).map(|job: Job| Place { path: job.state_path(), name: job.name })
+    }
+}
+
+/// Who works on the job now, in its own words. The lock decides: what a killed supervisor left in the state says nothing about it.
+pub fn holder(place: &Place) -> Result<Option<String>, CliError> {
+    StateDir::holder(&place.path).map_err(|error| CliError::new(error.exit(), error))
+}
+
+/// The job's report; `None` if it was never run.
+pub fn report(place: &Place, running: bool) -> Result<Option<JobReport>, CliError> {
+    let path = StateDir::store_path(&place.path);
+    if !Store::exists(&path) {
+        return Ok(None);
+    }
+    Store::read_only(&path).and_then(|store| load_report(&store, running)).map(Some).map_err(state::unusable)
+}
+
+/// The job was never run.
+pub fn never_run(place: &Place) -> CliError {
+    CliError::new(Exit::Preflight, format!("job {} has no state in {}: it was never run", place.name, place.path.display()))
+        .hint("run it with `shardlift run`, or name another config with -c")
+}
+
+/// Nobody works on the job: what is the case instead, and what to do.
+pub fn not_running(place: &Place) -> CliError {
+    let report = match report(place, false) {
+        Ok(Some(report)) => report,
+        Ok(None) => return never_run(place),
+        Err(error) => return error,
+    };
+    let (what, hint) = ending(&report);
+    CliError::new(Exit::Preflight, format!("job {} does not run: {what}", place.name)).hint(hint)
+}
+
+/// How the last run of a job ended, and what to do next.
+fn ending(report: &JobReport) -> (String, &'static str) {
+    const CONTINUE: &str = "`shardlift run` continues where the state says";
+    let Some(run) = report.runs.last() else { return ("it has not begun to send".to_owned(), CONTINUE) };
+    let began = Duration::from_millis(run.started_ms.unsigned_abs());
+    let ended = began + Duration::from_micros(run.elapsed_us);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = now.saturating_sub(ended).as_secs().max(1);
+    let ago = format!("{} ago", show_duration(Duration::from_secs(seconds)));
+    let reasons = if run.reasons.is_empty() { String::new() } else { format!(" ({})", run.reasons.join("; ")) };
+    match run.exit_code {
+        None => (format!("its last run was killed; its last sign of life is {ago}"), CONTINUE),
+        Some(0) => (format!("it is done, since {ago}"), "there is nothing left to steer; `shardlift status` has its report"),
+        Some(code @ (75 | 128..)) => (format!("it was stopped {ago}, with exit code {code}{reasons}"), CONTINUE),
+        Some(code) => (
+            format!("it ended {ago}, with exit code {code}{reasons}"),
+            "`shardlift status` has its report; look at that before you run it again",
+        ),
+    }
+}
+
+/// A supervisor holds the job's lock but gives no answer.
+pub fn no_answer(place: &Place, error: ControlError) -> CliError {
+    let of_job = |exit: Exit, what: String| CliError::new(exit, format!("job {}: {what}", place.name));
+    match error {
+        ControlError::NoSocket | ControlError::Closed => {
+            of_job(Exit::Stopped, "its run takes no commands now: it has not begun to send, or it has ended sending".to_owned())
+                .hint("try again in a moment; `shardlift status` tells how far it is")
+        }
+        ControlError::Silent => of_job(Exit::Stopped, error.to_string())
+            .hint("`shardlift status` tells how the job stands, and whether the wish was taken"),
+        ControlError::Version(_) => {
+            of_job(Exit::Preflight, error.to_string()).hint("use the program that the run was started with")
+        }
+        ControlError::Nonsense(_) => of_job(Exit::Internal, error.to_string()),
+        ControlError::Io(_) => {
+            of_job(Exit::State, error.to_string()).hint("only the user who runs the job, and root, may steer it")
+        }
+    }
+}
+
+/// How a job stands, as JSON.
+pub fn standing_object(standing: &Standing) -> Map<String, Value> {
+    let limit = |rate: f64| if rate.is_finite() { json!(rate) } else { Value::Null };
+    let Standing { asked, running, leaving, waiting, paused, rate, stopping, counts } = standing;
+    let value = json!({
+        "asked": asked,
+        "running": running,
+        "leaving": leaving,
+        "waiting_shards": waiting,
+        "paused": paused,
+        "rate_records": limit(rate.records),
+        "rate_bytes": limit(rate.bytes),
+        "stopping": stopping,
+        "records": {
+            "read": counts.read,
+            "acknowledged": counts.acknowledged,
+            "filtered": counts.filtered,
+            "dead_lettered": counts.dead_lettered,
+        },
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
