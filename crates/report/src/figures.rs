@@ -19,6 +19,11 @@ pub fn show(value: f64) -> String {
     if size == 0.0 { "0".to_owned() } else { format!("{value:.decimals$}") }
 }
 
+/// A factor: two decimals below ten.
+pub fn show_speed(value: f64) -> String {
+    if value.is_finite() && (0.01..9.995).contains(&value) { format!("{value:.2}") } else { show(value) }
+}
+
 /// What somebody asked for, without digits that nobody typed: 10, 2.5, 0.3.
 pub fn plain(value: f64) -> String {
     number(value).as_f64().map_or_else(|| "-".to_owned(), |rounded| rounded.to_string())

@@ -5,7 +5,7 @@ mod phases;
 mod tables;
 
 pub use numbers::Numbers;
-pub use phases::{hatches, legend as phase_legend, stack};
+pub use phases::{legend as phase_legend, stack};
 pub use tables::{Cell, definitions, table};
 
 use serde_json::{Map, Value};
@@ -22,13 +22,12 @@ pub fn page(title: &str, body: impl IntoIterator<Item = Element>, object: &Map<S
     // `<` only stands in strings there: this way none of them can end the element.
     let json = serde_json::to_string(object).unwrap_or_default().replace('<', "\\u003c");
     let main = Element::new("main").with_all(body);
-    let patterns = hatches();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n{patterns}\n{main}\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n{main}\n\
          <script type=\"application/json\" id=\"result\">{json}</script>\n</body>\n</html>\n",
         escape(title)
     )

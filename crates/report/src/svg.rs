@@ -6,7 +6,7 @@ mod scale;
 mod shapes;
 
 pub use scale::Scale;
-pub use shapes::{Hatch, dash, marker, pattern};
+pub use shapes::{Hatch, dash, hatch, marker};
 
 use crate::markup::Element;
 
@@ -113,6 +113,12 @@ pub fn area(class: &str, from: (f64, f64), to: (f64, f64)) -> Element {
         .put("y", y)
         .put("width", (to.0 - from.0).abs())
         .put("height", (to.1 - from.1).abs())
+}
+
+/// A text on a plain ground, so that it can be read on a hatch.
+pub fn chip(x: f64, y: f64, text: &str) -> [Element; 2] {
+    let half = text_width(text) / 2.0 + 1.0;
+    [area("chip", (x - half, y - 7.0), (x + half, y + 7.0)).put("rx", 3.0), label("", x, y, Anchor::Middle, text)]
 }
 
 /// A line through points.

@@ -5,7 +5,7 @@ use migration::units::{show_count, show_size};
 use serde_json::{Map, Value};
 
 use super::{charts, flush_name, label, rows, text};
-use crate::figures::{ms, plain, show, show_percent};
+use crate::figures::{ms, plain, show, show_percent, show_speed};
 use crate::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
 use crate::markup::Element;
 
@@ -33,14 +33,15 @@ fn size(value: f64) -> String {
     show_size(value as u64)
 }
 
-const SPEED: [Cell; 9] = [
+const SPEED: [Cell; 10] = [
     Cell { head: "records", unit: "a second", name: "records_per_second", show },
     Cell { head: "least", unit: "round", name: "spread.records_per_second.0", show },
     Cell { head: "greatest", unit: "round", name: "spread.records_per_second.1", show },
-    Cell { head: "the model", unit: "records a second", name: "predicted_records_per_second", show },
-    Cell { head: "speed", unit: "to the reference", name: "relative_speed", show },
-    Cell { head: "±", unit: "standard error", name: "relative_speed_error", show },
-    Cell { head: "in flush", unit: "% of the time", name: "flush_share", show: show_percent },
+    Cell { head: "model", unit: "a second", name: "predicted_records_per_second", show },
+    Cell { head: "speed", unit: "× reference", name: "relative_speed", show: show_speed },
+    Cell { head: "±", unit: "error", name: "relative_speed_error", show: show_speed },
+    Cell { head: "in flush", unit: "% of time", name: "flush_share", show: show_percent },
+    Cell { head: "model", unit: "% in flush", name: "predicted_flush_share", show: show_percent },
     Cell { head: "delivery p50", unit: "ms", name: "latency_p50_ms", show },
     Cell { head: "delivery p99", unit: "ms", name: "latency_p99_ms", show },
 ];

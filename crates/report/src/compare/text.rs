@@ -6,7 +6,7 @@ use migration::compare::{Comparison, Conditions, Setting, Spread, Summary};
 use migration::units::{show_count, show_size};
 
 use super::{differ, failures, flush_name, label, rows};
-use crate::figures::{ms, plain, quantile_ms, show, show_percent, show_spread};
+use crate::figures::{ms, plain, quantile_ms, show, show_percent, show_speed, show_spread};
 use crate::table::{Column, render};
 
 /// The whole comparison for people.
@@ -135,9 +135,8 @@ fn name_cells(comparison: &Comparison, setting: &Setting) -> Vec<String> {
 
 fn relative(speed: &Spread, error: Option<f64>) -> String {
     match error.filter(|error| error.is_finite() && *error > 0.0) {
-        Some(error) if speed.median < 10.0 => format!("{:.2} ±{error:.2}", speed.median),
-        Some(error) => format!("{} ±{}", show(speed.median), show(error)),
-        None => show(speed.median),
+        Some(error) => format!("{} ±{}", show_speed(speed.median), show_speed(error)),
+        None => show_speed(speed.median),
     }
 }
 

@@ -5,9 +5,9 @@ use migration::Phase;
 use super::Numbers;
 use crate::figures::show_percent;
 use crate::markup::Element;
-use crate::svg::{Anchor, Hatch, area, label, pattern, text_width};
+use crate::svg::{Hatch, area, chip, hatch, text_width};
 
-fn hatch(phase: Phase) -> Hatch {
+fn kind(phase: Phase) -> Hatch {
     match phase {
         Phase::Start => Hatch::Sparse,
         Phase::Read => Hatch::Dots,
@@ -38,26 +38,16 @@ fn meaning(phase: Phase) -> &'static str {
     }
 }
 
-/// The hatches of all phases, for the page.
-pub fn hatches() -> Element {
-    let patterns = Phase::ALL.map(|phase| pattern(&id(phase), &format!("var(--{})", phase.name()), hatch(phase)));
-    Element::new("svg")
-        .set("width", 0)
-        .set("height", 0)
-        .set("style", "position:absolute")
-        .set("aria-hidden", "true")
-        .with(Element::new("defs").with_all(patterns))
-}
-
-fn id(phase: Phase) -> String {
-    format!("hatch-{}", phase.name())
+/// An area of a phase: its colour, and its hatch on top.
+pub fn phase_area(phase: Phase, from: (f64, f64), to: (f64, f64)) -> (Element, Option<Element>) {
+    (area("edge", from, to).set("fill", format!("var(--{})", phase.name())), hatch(kind(phase), from, to))
 }
 
 /// What the areas mean; only the phases that took time.
 pub fn legend(shown: impl Fn(Phase) -> bool) -> Element {
     let items = Phase::ALL.into_iter().filter(|phase| shown(*phase)).map(|phase| {
-        let swatch = area("edge", (0.0, 0.0), (26.0, 14.0)).set("fill", format!("url(#{})", id(phase)));
-        let picture = Element::new("svg").set("viewBox", "0 0 26 14").set("aria-hidden", "true").with(swatch);
+        let (ground, lines) = phase_area(phase, (0.0, 0.0), (26.0, 14.0));
+        let picture = Element::new("svg").set("viewBox", "0 0 26 14").set("aria-hidden", "true").with(ground).with_all(lines);
         Element::new("li").with(picture).text(meaning(phase))
     });
     Element::of_class("ul", "legend").with_all(items)
@@ -74,11 +64,12 @@ pub fn stack(numbers: &Numbers<'_>, path: &str, name: &str, left: f64, right: f6
         let text = format!("{} %", show_percent(time / total));
         if to - from >= 0.3 {
             let words = Element::new("title").text(&format!("{name}: {} {text}", phase.name()));
-            let mark = area("mark edge", (from, top), (to, bottom)).set("fill", format!("url(#{})", id(*phase)));
-            out.push(numbers.mark(mark, path).with(words));
+            let (ground, lines) = phase_area(*phase, (from, top), (to, bottom));
+            let mark = numbers.mark(ground, path).with(words);
+            out.push(Element::of_class("g", "mark").with(mark).with_all(lines));
         }
         if to - from > text_width(&text) + 8.0 {
-            out.push(label("halo", (from + to) / 2.0, (top + bottom) / 2.0, Anchor::Middle, &text));
+            out.extend(chip((from + to) / 2.0, (top + bottom) / 2.0, &text));
         }
         from = to;
     }

@@ -61,27 +61,40 @@ pub enum Hatch {
     Sparse,
 }
 
-/// A pattern with this colour below its hatch; areas use it as `fill: url(#ID)`.
-pub fn pattern(id: &str, colour: &str, hatch: Hatch) -> Element {
-    let (size, path) = match hatch {
-        Hatch::Plain => (8.0, ""),
-        Hatch::Dots => (7.0, "M1.5 1.5h1.6M5 5h1.6"),
-        Hatch::Across => (5.0, "M0 2.5H5"),
-        Hatch::Down => (5.0, "M2.5 0V5"),
-        Hatch::Rising => (7.0, "M-1 8L8 -1M-1 1L1 -1M6 8L8 6"),
-        Hatch::Falling => (7.0, "M-1 -1L8 8M6 -1L8 1M-1 6L1 8"),
-        Hatch::Crossed => (7.0, "M-1 8L8 -1M-1 -1L8 8"),
-        Hatch::Sparse => (11.0, "M-1 12L12 -1"),
+/// The lines of a hatch inside an area. They are drawn and not an SVG pattern: a browser that prints a page turns each area with a
+/// pattern into a hundred kilobytes of PDF.
+pub fn hatch(hatch: Hatch, from: (f64, f64), to: (f64, f64)) -> Option<Element> {
+    let ((left, top), (right, bottom)) = (from, to);
+    let steps = |start: f64, end: f64, step: f64| {
+        let all = (0..).map(move |i| start + f64::from(i) * step);
+        all.take_while(move |at| *at <= end)
     };
-    let ground = Element::new("rect").put("width", size).put("height", size).set("fill", colour);
-    let lines = Element::of_class("path", "hatch").set("d", path);
-    Element::new("pattern")
-        .set("id", id)
-        .set("patternUnits", "userSpaceOnUse")
-        .put("width", size)
-        .put("height", size)
-        .with(ground)
-        .with_all((!path.is_empty()).then_some(lines))
+    let mut path = String::new();
+    let mut stroke = |x: f64, y: f64, dx: f64, dy: f64| path += &format!("M{x:.1} {y:.1}l{dx:.1} {dy:.1}");
+    // The part inside of a line that begins at (at, bottom) and rises, or at (at, top) and falls.
+    let height = bottom - top;
+    let slant = |at: f64| (at.max(left), (at + height).min(right));
+    let slanted = |step: f64| {
+        steps(left - height + step / 2.0, right, step).map(move |at| (at, slant(at))).filter(|(_, (a, b))| b - a > 0.3)
+    };
+    match hatch {
+        Hatch::Plain => return None,
+        Hatch::Dots => {
+            for (row, y) in steps(top + 3.0, bottom - 1.5, 4.0).enumerate() {
+                steps(left + 2.0 + (row % 2) as f64 * 3.0, right - 1.8, 6.0).for_each(|x| stroke(x, y, 1.3, 0.0));
+            }
+        }
+        Hatch::Across => steps(top + 2.5, bottom - 1.0, 4.5).for_each(|y| stroke(left, y, right - left, 0.0)),
+        Hatch::Down => steps(left + 2.0, right - 0.5, 4.5).for_each(|x| stroke(x, top, 0.0, height)),
+        Hatch::Rising => slanted(7.0).for_each(|(at, (a, b))| stroke(a, bottom - (a - at), b - a, a - b)),
+        Hatch::Sparse => slanted(14.0).for_each(|(at, (a, b))| stroke(a, bottom - (a - at), b - a, a - b)),
+        Hatch::Falling => slanted(7.0).for_each(|(at, (a, b))| stroke(a, top + (a - at), b - a, b - a)),
+        Hatch::Crossed => slanted(9.0).for_each(|(at, (a, b))| {
+            stroke(a, bottom - (a - at), b - a, a - b);
+            stroke(a, top + (a - at), b - a, b - a);
+        }),
+    }
+    (!path.is_empty()).then(|| Element::of_class("path", "hatch").set("d", path))
 }
 
 #[cfg(test)]
@@ -94,5 +107,25 @@ mod tests {
         let shapes: BTreeSet<String> = (0..7).map(|i| marker(i, 0.0, 0.0, 4.0).to_string()).collect();
         let lines: BTreeSet<&str> = (0..7).map(dash).collect();
         assert_eq!((shapes.len(), lines.len()), (7, 7));
+    }
+
+    #[test]
+    fn hatches_stay_inside_their_area() {
+        let all = [Hatch::Dots, Hatch::Across, Hatch::Down, Hatch::Rising, Hatch::Falling, Hatch::Crossed, Hatch::Sparse];
+        let paths: BTreeSet<String> =
+            all.map(|kind| hatch(kind, (100.0, 50.0), (161.5, 68.0)).expect("lines").to_string()).into();
+        assert_eq!(paths.len(), all.len());
+        for path in paths {
+            let (_, d) = path.split_once(" d=\"").expect("a path");
+            for line in d.split('M').skip(1) {
+                let numbers: Vec<f64> = line.split([' ', 'l', '"']).filter_map(|n| n.parse().ok()).take(4).collect();
+                let [x, y, dx, dy] = numbers[..] else { panic!("{line}") };
+                for (x, y) in [(x, y), (x + dx, y + dy)] {
+                    assert!((99.9..=161.6).contains(&x) && (49.9..=68.1).contains(&y), "{line}");
+                }
+            }
+        }
+        assert!(hatch(Hatch::Plain, (0.0, 0.0), (9.0, 9.0)).is_none());
+        assert!(hatch(Hatch::Dots, (0.0, 0.0), (0.5, 0.5)).is_none(), "an area without room");
     }
 }

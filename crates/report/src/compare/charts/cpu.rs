@@ -9,8 +9,8 @@ use crate::html::{Figure, Numbers};
 use crate::markup::Element;
 use crate::svg::{Anchor, Scale, Words, curve, label, left_axis, line, picture};
 
-const WIDTH: f64 = 240.0;
-const HEIGHT: f64 = 132.0;
+const WIDTH: f64 = 180.0;
+const HEIGHT: f64 = 116.0;
 /// A page stays readable: the settings with the most workers of each variant first.
 const MOST_PANELS: usize = 24;
 
@@ -58,18 +58,18 @@ fn middle_round(comparison: &Comparison, setting: u32) -> Option<(usize, &Round)
 }
 
 fn panel(numbers: &Numbers<'_>, words: &Words<'_>, index: usize, round: &Round, colour: &str, most: f64, time: f64) -> Element {
-    let (left, right, top, bottom) = (30.0, WIDTH - 4.0, 24.0, HEIGHT - 20.0);
+    let (left, right, top, bottom) = (26.0, WIDTH - 4.0, 24.0, HEIGHT - 20.0);
     let up = Scale::from_zero(most, (bottom, top), 2);
-    let along = Scale::from_zero(time / 1000.0, (left, right), 4);
+    let along = Scale::from_zero(time / 1000.0, (left, right), 3);
     let place = |points: &[(u32, f32)]| -> Vec<(f64, f64)> {
         points.iter().map(|(at, cores)| (along.at(f64::from(*at) / 1000.0), up.at(f64::from(*cores)))).collect()
     };
     let mut marks = left_axis(&up, &up.ticks(2), left, right, "");
     marks.push(label("strong", 0.0, 6.0, Anchor::Start, words.title));
     marks.push(line("base", (left, bottom), (right, bottom)));
-    for (at, text) in along.ticks(4) {
+    for (at, text) in along.ticks(3) {
         let text = if at == along.ends().1 { format!("{text} s") } else { text };
-        marks.push(label("tick end-safe", along.at(at).min(right - 10.0), bottom + 11.0, Anchor::Middle, &text));
+        marks.push(label("tick", along.at(at).min(right - 10.0), bottom + 11.0, Anchor::Middle, &text));
     }
     marks.extend(round.cpu_by_worker.iter().map(|points| curve("worker", &place(points))));
     let points = place(&round.cpu_over_time);

@@ -3,7 +3,7 @@
 use migration::compare::Comparison;
 
 use super::{Rows, bands, colour, results, series};
-use crate::figures::show;
+use crate::figures::{show, show_speed};
 use crate::html::{Figure, Numbers};
 use crate::markup::Element;
 use crate::svg::{Anchor, Room, Scale, Words, bottom_axis, label, line, marker, picture};
@@ -71,7 +71,7 @@ fn scale(numbers: &Numbers<'_>, results: &[super::Row], measured: (f64, f64), pl
 
 fn value(numbers: &Numbers<'_>, path: &str, rate: f64) -> String {
     match numbers.get(&format!("{path}.relative_speed")) {
-        Some(speed) => format!("{} ({} ×)", show(rate), show(speed)),
+        Some(speed) => format!("{} ({} ×)", show(rate), show_speed(speed)),
         None => show(rate),
     }
 }

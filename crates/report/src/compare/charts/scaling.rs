@@ -6,7 +6,7 @@ use migration::compare::{Comparison, Setting, Variant};
 
 use super::{colour, series};
 use crate::compare::rows;
-use crate::figures::show;
+use crate::figures::show_speed;
 use crate::html::{Figure, Numbers};
 use crate::markup::Element;
 use crate::svg::{Anchor, Room, Scale, Words, apart, bottom_axis, curve, dash, label, left_axis, line, marker, picture};
@@ -31,7 +31,7 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
         "{} with {} workers is {} times as fast as the reference: {} % of the ideal.",
         best.0.name,
         show_whole(best.1.0),
-        show(best.1.1),
+        show_speed(best.1.1),
         (best.1.1 / best.1.0 * 100.0).round()
     );
     let draw = |room: Room| {
@@ -42,17 +42,21 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
             Room::Narrow => (room.width() - 92.0, 340.0),
         };
         // Both axes by factors: the ideal is a straight line, and 1 to 2 is as wide as 16 to 32.
-        let along = Scale::log((1.0, workers), (left, right));
+        let along = Scale::log((1.0, workers), (left + 10.0, right));
         let up = Scale::log_around(least.min(1.0), speed.max(workers), (bottom, top));
         let mut marks = bottom_axis(&along, &worker_ticks(&all), top, bottom, "workers");
+        marks.push(line("grid", (left, top), (left, bottom)));
         marks.extend(left_axis(&up, &up.ticks(room.ticks()), left, right, "times as fast as the reference"));
         marks.push(line("ideal", (along.at(1.0), up.at(1.0)), (along.at(workers), up.at(workers))));
         let mut ends: Vec<(f64, f64, String)> = vec![(along.at(workers), up.at(workers), "ideal".into())];
         for line in &all {
             marks.extend(one(numbers, line, &along, &up));
             if let Some((n, speed, _)) = line.points.last() {
-                let name =
-                    if room == Room::Wide { format!("{} {}", line.name, show(*speed)) } else { short(&line.name).to_owned() };
+                let name = if room == Room::Wide {
+                    format!("{} {}", line.name, show_speed(*speed))
+                } else {
+                    short(&line.name).to_owned()
+                };
                 ends.push((along.at(*n), up.at(*speed), name));
             }
         }
@@ -117,10 +121,10 @@ fn one(numbers: &Numbers<'_>, of: &Series, along: &Scale, up: &Scale) -> Vec<Ele
     let mut out = vec![curve("curve", &places).set("stroke", colour(of.variant)).set("stroke-dasharray", dash(number))];
     for ((n, speed, path), (x, y)) in of.points.iter().zip(places) {
         let spread = |end: usize| numbers.get(&format!("{path}.spread.relative_speed.{end}"));
-        let mut words = format!("{}, {n} workers: {} times as fast", of.name, show(*speed));
+        let mut words = format!("{}, {n} workers: {} times as fast", of.name, show_speed(*speed));
         if let (Some(least), Some(most)) = (spread(0), spread(1)) {
             out.push(line("range", (x, up.at(least)), (x, up.at(most))).set("stroke", colour(of.variant)));
-            words += &format!(", from {} to {}", show(least), show(most));
+            words += &format!(", from {} to {}", show_speed(least), show_speed(most));
         }
         let mark = marker(number, x, y, 4.5).set("class", "mark").set("fill", colour(of.variant));
         out.push(numbers.mark(mark, &format!("{path}.relative_speed")).with(Element::new("title").text(&words)));
