@@ -75,6 +75,8 @@ pub struct Group {
     entries: Vec<Entry>,
     bytes: usize,
     timestamps: bool,
+    /// How many marks had been set when its records were taken (see [`crate::lanes`]).
+    marks: u64,
 }
 
 impl Group {
@@ -121,6 +123,16 @@ impl Group {
     #[inline]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many marks had been set when its records were taken.
+    pub(crate) fn marks(&self) -> u64 {
+        self.marks
+    }
+
+    /// Notes how many marks have been set.
+    pub(crate) fn set_marks(&mut self, marks: u64) {
+        self.marks = marks;
     }
 
     /// How many records fit without growing: what a cleared group costs to keep.
@@ -187,9 +199,9 @@ impl Group {
         })
     }
 
-    /// A new group of the records at `indexes`, in that order.
+    /// A new group of the records at `indexes`, in that order, on the same side of a mark.
     pub fn select(&self, indexes: impl IntoIterator<Item = usize>) -> Group {
-        let mut part = Group::default();
+        let mut part = Group { marks: self.marks, ..Group::default() };
         for index in indexes {
             let e = self.entries[index];
             let key = match e.key {

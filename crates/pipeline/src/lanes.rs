@@ -1,7 +1,8 @@
 //! Lanes: the worker's own batching above the client, one lane for each partition of the topic.
 //!
 //! Responsible for: which records travel together, that a partition has at most one group in flight, that a lane's records go
-//! out in source order even when some are refused, and that every record handed over comes back. Not responsible for: when
+//! out in source order even when some are refused, that every record handed over comes back, and on which side of a mark a
+//! record is. Not responsible for: when
 //! records are taken or a chunk is closed ([`crate::worker`]), or how a group is sent ([`Sink`]).
 //!
 //! Why: a client that has a batch ready while another of the same partition is in flight busy-loops until the answer comes. So
@@ -50,6 +51,8 @@ pub struct Settled {
     pub bytes: u64,
     /// Records set aside.
     pub dead_lettered: u64,
+    /// Whether they were taken before the last mark.
+    pub before_mark: bool,
     /// The broker's words, if it refused a batch that is sent again in halves.
     pub halved: Option<String>,
 }
@@ -63,7 +66,7 @@ struct Lane {
     flying: usize,
     /// The oldest of them.
     oldest: Option<(u32, u64)>,
-    /// Parts of a refused group, older than everything in `filling`, in source order.
+    /// Parts of a refused group and what was filling at a mark: older than everything in `filling`, in source order.
     again: VecDeque<Group>,
     spare: Option<Group>,
 }
@@ -91,6 +94,10 @@ pub struct Lanes {
     /// While true, a lane that becomes idle hands over what it has.
     flushing: bool,
     spare_records: usize,
+    /// How many marks were set.
+    marks: u64,
+    /// Records filling, in flight or to be sent again that were taken before the last mark.
+    before_mark: usize,
 }
 
 impl Lanes {
@@ -109,6 +116,8 @@ impl Lanes {
             held: 0,
             flushing: false,
             spare_records: 0,
+            marks: 0,
+            before_mark: 0,
         }
     }
 
@@ -223,6 +232,34 @@ impl Lanes {
         self.flushing = false;
     }
 
+    /// Sets a mark: no group will hold records from both sides of it. Idle lanes hand over what they have; a lane in flight puts
+    /// it next in its row. There may be no record from before an earlier mark.
+    pub fn mark(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
+        self.before_mark = self.records();
+        self.hand_over_open(sink)?;
+        if !self.open.is_empty()
+            && let Some(index) = self.turn(|_| true)
+        {
+            let group = self.cut_open(index);
+            self.lanes[index].again.push_back(group);
+        }
+        for index in 0..self.lanes.len() {
+            if self.lanes[index].flying == 0 {
+                self.hand_over_lane(index, sink)?;
+            } else if !self.lanes[index].filling.is_empty() {
+                let group = self.cut_filling(index);
+                self.lanes[index].again.push_back(group);
+            }
+        }
+        self.marks += 1;
+        Ok(())
+    }
+
+    /// How many records from before the last mark are filling, in flight or to be sent again.
+    pub fn before_mark(&self) -> usize {
+        self.before_mark
+    }
+
     /// Accounts for a delivered group, sets aside (through `dead`) what was refused for good, and hands over what its lane has
     /// to send next. A report that is missing or came twice is a failure.
     pub fn delivered(
@@ -264,7 +301,7 @@ impl Lanes {
             }
         }
         settled.bytes = (group.bytes() - refused_bytes) as u64;
-        let mut again_bytes = 0;
+        let (mut again_bytes, mut again) = (0, 0);
         match suspects[..] {
             [] => {}
             [culprit] => {
@@ -278,9 +315,14 @@ impl Lanes {
                     again_bytes += part.bytes();
                     lane.again.push_front(part);
                 }
-                self.held += suspects.len();
+                again = suspects.len();
+                self.held += again;
                 settled.halved = Some(suspects[0].reason.clone());
             }
+        }
+        if group.marks() < self.marks {
+            settled.before_mark = true;
+            self.before_mark -= handed - again;
         }
         self.live_bytes -= group.bytes() - again_bytes;
         self.recycle(index, group);
@@ -306,18 +348,39 @@ impl Lanes {
     }
 
     fn hand_over_lane(&mut self, index: usize, sink: &mut dyn Sink) -> Result<(), Failure> {
-        let lane = &mut self.lanes[index];
-        if lane.filling.is_empty() {
+        if self.lanes[index].filling.is_empty() {
             return Ok(());
         }
-        lane.full = false;
-        let spare = lane.spare.take().unwrap_or_default();
-        self.spare_records -= spare.capacity();
-        let group = std::mem::replace(&mut lane.filling, spare);
+        let group = self.cut_filling(index);
+        self.send(index, group, sink)
+    }
+
+    /// Takes what a lane has, to be sent as it is.
+    fn cut_filling(&mut self, index: usize) -> Group {
         if self.joined == Some(index) {
             self.joined = None;
         }
-        self.send(index, group, sink)
+        let spare = self.spare(index);
+        let lane = &mut self.lanes[index];
+        lane.full = false;
+        let mut group = std::mem::replace(&mut lane.filling, spare);
+        group.set_marks(self.marks);
+        group
+    }
+
+    /// Takes the records that may go to any partition, to be sent to this one.
+    fn cut_open(&mut self, index: usize) -> Group {
+        let spare = self.spare(index);
+        let mut group = std::mem::replace(&mut self.open, spare);
+        group.set_marks(self.marks);
+        group
+    }
+
+    /// An empty group, with a lane's spare memory if it has any.
+    fn spare(&mut self, index: usize) -> Group {
+        let spare = self.lanes[index].spare.take().unwrap_or_default();
+        self.spare_records -= spare.capacity();
+        spare
     }
 
     fn hand_over_open(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
@@ -325,9 +388,7 @@ impl Lanes {
             return Ok(());
         }
         let Some(index) = self.turn(|lane| lane.flying == 0) else { return Ok(()) };
-        let spare = self.lanes[index].spare.take().unwrap_or_default();
-        self.spare_records -= spare.capacity();
-        let group = std::mem::replace(&mut self.open, spare);
+        let group = self.cut_open(index);
         self.send(index, group, sink)
     }
 

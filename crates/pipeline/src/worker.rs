@@ -15,12 +15,15 @@ pub mod toll;
 mod intake;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FlushPolicy};
-use migration::{Control, Counts, Failure, FailureKind, Finished, Phase, Position, Progress, WaitingFor, Work, WorkerEvent};
+use migration::{
+    Control, Counts, Failure, FailureKind, Finished, Phase, Phases, Position, Progress, WaitingFor, Work, WorkerEvent,
+};
 
 use crate::dead_letter::DeadLetterFile;
 use crate::lanes::Lanes;
@@ -31,6 +34,7 @@ use intake::Stop;
 use phase_clock::PhaseClock;
 use throttle::Throttle;
 use toll::{Due, Toll, TollGate};
+use window::Mark;
 
 /// The longest wait for delivery reports before the caller looks at its control pipe again.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
@@ -124,6 +128,8 @@ pub struct ShardWorker {
     throttle: Throttle,
     gate: TollGate,
     chunk: OpenChunk,
+    /// With `FlushPolicy::Window`: the chunk before, while it waits for its reports.
+    mark: Option<Mark>,
     closing: Option<Closing>,
     /// When the record that is being flushed was handed over.
     record_flush: Option<Instant>,
@@ -170,6 +176,7 @@ impl ShardWorker {
             throttle: Throttle::new(Instant::now()),
             gate: TollGate::default(),
             chunk: OpenChunk::first(settings.chunk, partitions as usize),
+            mark: None,
             closing: None,
             record_flush: None,
             position: from,
@@ -229,6 +236,10 @@ impl ShardWorker {
         let mut counts = self.committed_counts;
         counts.add(&self.chunk.counts);
         let mut work = self.committed_work.clone();
+        if let Some(Mark { chunk, .. }) = &self.mark {
+            counts.add(&chunk.counts);
+            work.add(&chunk.work(Phases::default(), None));
+        }
         work.add(&self.chunk.work(self.clock.spent(), self.sink.deliveries()));
         Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
     }
@@ -258,7 +269,10 @@ impl ShardWorker {
             self.record_flush = None;
             self.chunk.flush.record(micros_since(since));
         }
-        if self.chunk.is_empty() {
+        if let Some(step) = self.go_on_past_mark(control, now)? {
+            return Ok(step);
+        }
+        if self.nothing_open() {
             if control.drain {
                 self.ended = Some(false);
                 return Ok(Step::Done);
@@ -267,9 +281,17 @@ impl ShardWorker {
                 return Ok(self.wait_for(WaitReason::Continue, Phase::Throttled, now + LONGEST_REST, now));
             }
         } else if control.drain || control.paused || self.chunk.full() || self.chunk.deadline().is_some_and(|at| at <= now) {
-            return self.begin_close(control, now);
+            if !self.marks(control) {
+                return self.begin_close(control, now);
+            }
+            self.set_mark()?;
         }
         self.take(control, now)
+    }
+
+    /// Whether everything that was taken is committed.
+    fn nothing_open(&self) -> bool {
+        self.chunk.is_empty() && self.mark.is_none()
     }
 
     fn take(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
@@ -336,7 +358,7 @@ impl ShardWorker {
         }
         self.lines = Lines::default();
         self.at_end = true;
-        if !self.chunk.is_empty() {
+        if !self.nothing_open() {
             return self.begin_close(control, now);
         }
         self.reader.unchanged()?;
@@ -360,33 +382,25 @@ impl ShardWorker {
     /// The barrier: nothing is taken until every record of the chunk has its report and the supervisor has recorded the chunk
     /// before.
     fn close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        self.commit_mark(control)?;
         if self.lanes.busy() {
             return self.wait_for_reports(Phase::Flush, None, now);
         }
         if let Some(closing) = self.closing.as_mut().filter(|closing| !closing.flushed) {
             closing.flushed = true;
             self.lanes.flushed();
-            if self.settings.flush == FlushPolicy::Chunk {
+            if self.settings.flush != FlushPolicy::Record {
                 self.chunk.flush.record(micros_since(closing.since));
             }
         }
-        if !self.chunk.counts.balance() {
-            let message = format!("chunk {}: a record is unaccounted for: {:?}", self.chunk.number, self.chunk.counts);
-            return Err(Failure::new(FailureKind::Retry, message));
-        }
-        if control.recorded + 1 < self.chunk.number {
+        // The chunk before the mark, or the supervisor's word for the one before this.
+        if self.mark.is_some() || (control.recorded + 1 < self.chunk.number && !self.chunk.is_empty()) {
             return Ok(self.wait_for(WaitReason::Recorded, Phase::Commit, now + LONGEST_REST, now));
         }
-        self.clock.switch(Phase::Commit);
-        if self.at_end {
-            self.reader.unchanged()?;
+        if !self.chunk.is_empty() {
+            let chunk = self.chunk.end();
+            self.commit(chunk, self.position)?;
         }
-        self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
-        let chunk = self.chunk.close(self.position, self.clock.take(), self.sink.deliveries());
-        self.committed = self.position;
-        self.committed_counts.add(&chunk.counts);
-        self.committed_work.add(&chunk.work);
-        self.events.push_back(WorkerEvent::Committed(chunk));
         self.closing = None;
         if self.at_end {
             self.ended = Some(true);
@@ -395,18 +409,41 @@ impl ShardWorker {
         Ok(Step::Busy)
     }
 
+    /// Says that everything up to `position` is delivered or set aside.
+    fn commit(&mut self, chunk: OpenChunk, position: Position) -> Result<(), Failure> {
+        if !chunk.counts.balance() {
+            let message = format!("chunk {}: a record is unaccounted for: {:?}", chunk.number, chunk.counts);
+            return Err(Failure::new(FailureKind::Retry, message));
+        }
+        self.clock.switch(Phase::Commit);
+        if self.at_end {
+            self.reader.unchanged()?;
+        }
+        self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
+        let chunk = chunk.close(position, self.clock.take(), self.sink.deliveries());
+        self.committed = position;
+        self.committed_counts.add(&chunk.counts);
+        self.committed_work.add(&chunk.work);
+        self.events.push_back(WorkerEvent::Committed(chunk));
+        Ok(())
+    }
+
     /// Polls the client and accounts for the groups that are complete.
     fn serve(&mut self, timeout: Duration) -> Result<(), Failure> {
         self.sink.poll(timeout, &mut self.done)?;
         if self.done.is_empty() {
             return Ok(());
         }
-        let ShardWorker { done, sink, lanes, letters, chunk, events, logged, .. } = self;
+        let ShardWorker { done, sink, lanes, letters, chunk, mark, events, logged, .. } = self;
         for delivered in done.drain(..) {
             let partition = delivered.partition;
             let settled = lanes.delivered(delivered, sink.as_mut(), &mut |group, index, reason| {
                 set_aside(letters, group.place(index), reason, group.message(index).value)
             })?;
+            let chunk = match mark {
+                Some(mark) if settled.before_mark => &mut mark.chunk,
+                _ => &mut *chunk,
+            };
             chunk.counts.acknowledged += settled.acknowledged;
             chunk.counts.bytes_sent += settled.bytes;
             chunk.counts.dead_lettered += settled.dead_lettered;
@@ -461,8 +498,8 @@ impl ShardWorker {
         self.clock.switch(phase);
         let since = self.waiting.filter(|waiting| waiting.reason == reason).map_or(now, |waiting| waiting.since);
         self.waiting = Some(Waiting { reason, since, partition: None });
-        // While reports are flushed the interval can't close the chunk: a deadline in the past would make the caller spin.
-        let flushing = self.closing.is_some() || self.record_flush.is_some();
+        // While reports are flushed or a mark is open the interval can't close the chunk: a deadline in the past would make the caller spin.
+        let flushing = self.closing.is_some() || self.record_flush.is_some() || self.mark.is_some();
         let deadline = self.chunk.deadline().filter(|_| !flushing);
         Step::Wait { until: deadline.map_or(until, |deadline| deadline.min(until)), reason }
     }

@@ -68,16 +68,16 @@ impl OpenChunk {
         self.since.map(|since| since + self.limits.interval.min(Duration::from_secs(86_400)))
     }
 
-    /// Closes it at `position` and opens the next.
-    pub fn close(&mut self, position: Position, phases: Phases, deliveries: Option<(u64, u64)>) -> Chunk {
+    /// Gives it away as it is and opens the next.
+    pub fn end(&mut self) -> OpenChunk {
         let next = OpenChunk { number: self.number + 1, ..OpenChunk::first(self.limits, self.partitions.len()) };
-        let closed = std::mem::replace(self, next);
-        Chunk {
-            number: closed.number,
-            position,
-            counts: closed.counts,
-            work: Work { phases, flush: closed.flush, partitions: closed.partitions, deliveries },
-        }
+        std::mem::replace(self, next)
+    }
+
+    /// Closes it at `position`.
+    pub fn close(self, position: Position, phases: Phases, deliveries: Option<(u64, u64)>) -> Chunk {
+        let OpenChunk { number, counts, flush, partitions, .. } = self;
+        Chunk { number, position, counts, work: Work { phases, flush, partitions, deliveries } }
     }
 
     /// Its work so far.
@@ -117,7 +117,7 @@ mod tests {
         chunk.took(1, 5, now);
         chunk.took(1, 5, now + Duration::from_millis(500));
         assert_eq!(chunk.deadline(), Some(now + Duration::from_secs(1)));
-        let closed = chunk.close(Position::default(), Phases::default(), None);
+        let closed = chunk.end().close(Position::default(), Phases::default(), None);
         assert_eq!((closed.number, closed.counts.read, chunk.number), (1, 2, 2));
         assert!(chunk.is_empty() && chunk.deadline().is_none());
     }

@@ -5,8 +5,10 @@ mod faults;
 mod order;
 mod pace;
 mod tolls;
+mod window;
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -122,7 +124,7 @@ impl Rig {
         let start = Instant::now();
         let mut attempt = Attempt { chunks: Vec::new(), log: Vec::new(), end: Ok(finished(from)), elapsed: Duration::ZERO };
         let mut control = Control::default();
-        let mut waits = None;
+        let (mut waits, mut judge) = (None, CommitJudge::new(self, from));
         for step in 0.. {
             if self.kill_at == Some(step) {
                 attempt.end = Err(Failure::new(FailureKind::Retry, "killed"));
@@ -133,6 +135,7 @@ impl Rig {
             let now = start + attempt.elapsed;
             let came = worker.step(&control, now);
             collect(&mut worker, &mut attempt);
+            judge.look_at(self, &attempt.chunks);
             waits = None;
             match came {
                 Ok(Step::Busy) => attempt.elapsed += Duration::from_nanos(500),
@@ -177,6 +180,45 @@ impl Rig {
 
     fn lines(&self) -> Vec<&[u8]> {
         self.segments.iter().flat_map(|segment| segment.split_inclusive(|&b| b == b'\n')).map(|l| &l[..l.len() - 1]).collect()
+    }
+}
+
+/// Sees to it that nothing is committed that is neither delivered nor set aside at that moment.
+struct CommitJudge {
+    lines: Vec<Option<u64>>,
+    /// Lines that were found to be right.
+    judged: usize,
+    chunks: usize,
+    /// What of each partition is in `seen`.
+    looked: Vec<usize>,
+    seen: HashSet<u64>,
+}
+
+impl CommitJudge {
+    fn new(rig: &Rig, from: Position) -> Self {
+        let lines = rig.lines().iter().map(|line| (!line.trim_ascii().is_empty()).then(|| number(line))).collect();
+        let (judged, looked) = (from.records as usize, vec![0; rig.partitions as usize]);
+        CommitJudge { lines, judged, chunks: 0, looked, seen: HashSet::new() }
+    }
+
+    fn look_at(&mut self, rig: &Rig, chunks: &[Chunk]) {
+        for chunk in &chunks[self.chunks..] {
+            let topic = rig.topic.as_ref().unwrap().borrow();
+            for (looked, stored) in self.looked.iter_mut().zip(&topic.partitions) {
+                self.seen.extend(stored[*looked..].iter().map(|message| number(&message.value)));
+                *looked = stored.len();
+            }
+            let records = chunk.position.records as usize;
+            let mut missing: Vec<u64> = self.lines[self.judged..records].iter().flatten().copied().collect();
+            missing.retain(|number| !self.seen.contains(number));
+            if !missing.is_empty() {
+                let letters: HashSet<u64> = rig.letters().iter().map(|letter| number(&letter.record)).collect();
+                missing.retain(|number| !letters.contains(number));
+            }
+            assert!(missing.is_empty(), "committed up to {records}, but {missing:?} are neither delivered nor set aside");
+            self.judged = records;
+        }
+        self.chunks = chunks.len();
     }
 }
 
