@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::show_things;
+use crate::units::{show_count, show_things, show_time_of_day};
 use crate::{Counts, Rate};
 
 /// One wish.
@@ -94,6 +94,31 @@ pub struct SteerEvent {
     pub after: Option<Pace>,
 }
 
+impl SteerEvent {
+    /// "scaled 2 -> 8 at 08:31:07".
+    pub fn headline(&self) -> String {
+        format!("{} at {}", self.text, show_time_of_day(self.unix_ms))
+    }
+}
+
+impl std::fmt::Display for SteerEvent {
+    /// "scaled 2 -> 8 at 08:31:07: 1,210 records/s (77 % flush) before, 9,870 records/s (75 % flush) after".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} before", self.headline(), self.before)?;
+        match &self.after {
+            Some(after) => write!(f, ", {after} after"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rate = show_count(self.records_per_second.round() as u64);
+        write!(f, "{rate} records/s ({:.0} % flush)", self.flush_share * 100.0)
+    }
+}
+
 /// How fast a job went over a few seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
@@ -106,6 +131,19 @@ pub struct Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_says_what_it_brought() {
+        let pace = |records_per_second, flush_share| Pace { records_per_second, flush_share };
+        let (unix_ms, text) = (1_795_422_667_999, "scaled 2 -> 8".to_owned());
+        let turn = SteerEvent { unix_ms, text, before: pace(1210.4, 0.77), after: None };
+        assert_eq!(turn.to_string(), "scaled 2 -> 8 at 08:31:07: 1,210 records/s (77 % flush) before");
+        let turn = SteerEvent { after: Some(pace(4800.0, 0.753)), ..turn };
+        assert_eq!(
+            turn.to_string(),
+            "scaled 2 -> 8 at 08:31:07: 1,210 records/s (77 % flush) before, 4,800 records/s (75 % flush) after"
+        );
+    }
 
     #[test]
     fn a_standing_is_one_line() {

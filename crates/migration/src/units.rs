@@ -115,6 +115,12 @@ pub fn show_things(count: u64, one: &str) -> String {
     format!("{} {one}{}", show_count(count), if count == 1 { "" } else { "s" })
 }
 
+/// A time of day (UTC, as the log has it) for people, from milliseconds since 1970: `08:31:07`.
+pub fn show_time_of_day(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
 /// A duration for people: `3.2 ms`, `4.71 s`, `2 min 05 s`, `3 h 07 min`.
 pub fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -174,6 +180,7 @@ mod tests {
         assert_eq!(show_duration(Duration::from_secs(125)), "2 min 05 s");
         assert_eq!(show_duration(Duration::from_millis(4710)), "4.71 s");
         assert_eq!(show_duration(Duration::from_secs_f64(59.999)), "1 min 00 s");
+        assert_eq!(show_time_of_day(1_795_422_667_999), "08:31:07");
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! responsible for what is decided (the machine) or how a worker is reached ([`Hands`]).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use migration::steer::Steer;
+use migration::steer::{Pace, Steer, SteerEvent};
 use migration::{Control, Counts, Plan, Rate, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
 use crate::machine::{Action, AttemptId, Ended, Ending, Input, Machine, Rules, WorkOrder};
+use crate::pace::{Paces, Told};
 use crate::store::{AttemptUsage, Store};
 use crate::watch::{self, Snapshot, Speed, Watcher, Wish};
 use crate::{RunEnd, Setup, SupervisorError};
@@ -42,6 +43,7 @@ struct Meter {
     first_delivery_us: Option<u64>,
     cpu_us: u64,
     speed: Speed,
+    told: Told,
 }
 
 /// A run in motion.
@@ -51,6 +53,7 @@ pub(crate) struct Driver<'a> {
     watcher: &'a mut dyn Watcher,
     plan: &'a Plan,
     meters: BTreeMap<AttemptId, Meter>,
+    paces: Paces,
     clock: Instant,
     watched: Option<Duration>,
     ended: Option<Ended>,
@@ -76,6 +79,7 @@ impl<'a> Driver<'a> {
             watcher,
             plan: setup.plan,
             meters: BTreeMap::new(),
+            paces: Paces::default(),
             clock: Instant::now(),
             watched: None,
             ended: None,
@@ -210,6 +214,7 @@ impl<'a> Driver<'a> {
             Action::Steered(text) => {
                 self.keep(&text);
                 self.watcher.log(3, &text);
+                self.keep_turn(text);
                 None
             }
             Action::End(ended) => {
@@ -226,6 +231,33 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Keeps a turn of the knobs with the pace before it.
+    fn keep_turn(&mut self, text: String) {
+        let now = self.now();
+        let last = self.paces.close(now);
+        self.keep_pace(last);
+        let event = SteerEvent { unix_ms: unix_ms(), text, before: self.paces.before(now), after: None };
+        match self.store.note_turn(&event) {
+            Ok(key) => self.paces.turned(key, event, now),
+            Err(e) => self.watcher.log(2, &format!("not kept in the job's history: {e}")),
+        }
+    }
+
+    fn keep_pace(&mut self, after: Option<(i64, Pace)>) {
+        if let Some((key, pace)) = after
+            && let Err(e) = self.store.note_pace(key, &pace)
+        {
+            self.watcher.log(2, &format!("not kept in the job's history: {e}"));
+        }
+    }
+
+    /// Whether as many workers run, connected, as were asked for, as far as there is work for them.
+    fn settled(&self) -> bool {
+        let standing = self.machine.standing();
+        let complete = standing.running >= standing.asked || standing.waiting == 0 || standing.paused;
+        complete && standing.leaving == 0 && self.machine.attempts().iter().all(|attempt| attempt.started)
+    }
+
     fn fork(&mut self, order: &WorkOrder, hands: &mut dyn Hands) -> Option<Input> {
         let attempt = order.id();
         if let Err(e) = self.store.begin_attempt(attempt) {
@@ -235,7 +267,10 @@ impl<'a> Driver<'a> {
         match hands.fork(order) {
             Ok(pid) => {
                 let speed = Speed::new(now);
-                self.meters.insert(attempt, Meter { pid, forked_us, first_delivery_us: None, cpu_us: 0, speed });
+                self.meters.insert(
+                    attempt,
+                    Meter { pid, forked_us, first_delivery_us: None, cpu_us: 0, speed, told: Told::default() },
+                );
                 None
             }
             Err(reason) => Some(Input::ForkFailed { attempt, reason }),
@@ -257,6 +292,7 @@ impl<'a> Driver<'a> {
         let Input::Event { attempt, event } = input else { return };
         let now = self.now();
         let Some(meter) = self.meters.get_mut(attempt) else { return };
+        self.paces.hear(&mut meter.told, event);
         let work = match event {
             WorkerEvent::Progress(progress) => {
                 meter.speed.heartbeat(progress.counts, now);
@@ -276,6 +312,8 @@ impl<'a> Driver<'a> {
         let now = self.now();
         if at_once || self.watched.is_none_or(|last| now - last >= WATCH_EVERY) {
             self.watched = Some(now);
+            let after = self.paces.tick(now, self.settled());
+            self.keep_pace(after);
             let snapshot = self.snapshot();
             self.watcher.tick(&snapshot);
         }
@@ -315,6 +353,7 @@ impl<'a> Driver<'a> {
                 .filter_map(|view| self.meters.get(&view.attempt).map(|meter| (view, meter)))
                 .map(|(view, meter)| meter.speed.view(view, meter.pid, self.records_of(view.attempt.shard)))
                 .collect(),
+            steering: self.paces.shown(),
         }
     }
 
@@ -324,6 +363,8 @@ impl<'a> Driver<'a> {
             exit: migration::Exit::Internal,
             reasons: vec!["the supervisor's loop ended before its run; this is a bug, please report it".to_owned()],
         });
+        let after = self.paces.close(self.now());
+        self.keep_pace(after);
         let cpu_us = process::own_cpu().total_us() - self.cpu_before_us;
         let cpu_us = cpu_us.saturating_sub(self.cpu_of_attempts_us);
         if let Err(e) = self.store.end_run(exit.code(), &reasons, self.machine.slots(), cpu_us) {
@@ -334,6 +375,11 @@ impl<'a> Driver<'a> {
         let counts = self.machine.totals().counts;
         RunEnd { exit, reasons, counts, shards: watch::shard_totals(&self.machine), elapsed: self.now() }
     }
+}
+
+/// Wall-clock time, for people only.
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0))
 }
 
 /// How many workers this process can have at once, by its descriptors: both pipes of each, and its own.

@@ -10,6 +10,7 @@ pub mod control;
 mod driver;
 mod local;
 pub mod machine;
+mod pace;
 pub mod port;
 pub mod protocol;
 mod random;
@@ -99,6 +100,7 @@ impl RunEnd {
             attempts: Vec::new(),
             runs: Vec::new(),
             events: Vec::new(),
+            steering: Vec::new(),
         }
     }
 }

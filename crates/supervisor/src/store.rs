@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::report::{AttemptOutcome, Binding, ShardStatus};
+use migration::steer::{Pace, SteerEvent};
 use migration::{Chunk, Counts, Plan, Position, ShardId, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
@@ -207,6 +208,23 @@ impl Store {
     /// Adds a line to the job's history.
     pub fn note(&mut self, text: &str) -> Result<(), StateError> {
         let result = self.db.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text]);
+        self::error::at(&self.path, result).map(drop)
+    }
+
+    /// Adds a turn of the knobs to the job's history; gives what [`Store::note_pace`] calls it by.
+    pub fn note_turn(&mut self, turn: &SteerEvent) -> Result<i64, StateError> {
+        let after = turn.after.as_ref().map(encode);
+        let result = self.db.execute(
+            "INSERT INTO steering (time_ms, text, before, after) VALUES (?1, ?2, ?3, ?4)",
+            params![signed(turn.unix_ms), turn.text, encode(&turn.before), after],
+        );
+        self::error::at(&self.path, result)?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// Adds to a turn how fast the job went once it had taken effect.
+    pub fn note_pace(&mut self, turn: i64, after: &Pace) -> Result<(), StateError> {
+        let result = self.db.execute("UPDATE steering SET after = ?2 WHERE sequence = ?1", params![turn, encode(after)]);
         self::error::at(&self.path, result).map(drop)
     }
 

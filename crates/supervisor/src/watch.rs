@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::report::ShardTotals;
-use migration::steer::{Standing, Steer};
+use migration::steer::{Standing, Steer, SteerEvent};
 use migration::units::{show_count, show_size};
 use migration::{Counts, Histogram, Phase, Progress, Segment, Shard, WaitingFor};
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub draining: bool,
     /// Those that run, in slot order.
     pub workers: Vec<WorkerView>,
+    /// The last turns of the knobs in this run, oldest first.
+    pub steering: Vec<SteerEvent>,
 }
 
 /// So many workers are shown to another process; nobody looks at more.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::steer::SteerEvent;
 use crate::{Counts, Exit, Position, ShardId, Work};
 
 /// How a job stands.
@@ -86,6 +87,8 @@ pub struct JobReport {
     pub runs: Vec<RunReport>,
     /// What happened that was worth a line, oldest first: time (milliseconds since 1970) and text.
     pub events: Vec<(i64, String)>,
+    /// Turns of the knobs while it ran, oldest first.
+    pub steering: Vec<SteerEvent>,
 }
 
 impl JobReport {

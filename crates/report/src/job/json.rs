@@ -1,6 +1,7 @@
 //! The report as JSON. Names that others rely on are listed in docs/report.md; more may be added, none is renamed.
 
 use migration::report::{AttemptReport, JobReport};
+use migration::steer::{Pace, SteerEvent};
 use migration::{Phase, Phases, Work};
 use serde_json::{Map, Value, json};
 
@@ -49,12 +50,28 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
             "cpu_ms": ms(run.cpu_supervisor_us),
         })).collect::<Vec<_>>(),
         "events": report.events.iter().map(|(at, text)| json!({ "unix_ms": at, "text": text })).collect::<Vec<_>>(),
+        "steering": report.steering.iter().map(turn).collect::<Vec<_>>(),
         "advice": advice(report),
     });
     match value {
         Value::Object(map) => map,
         _ => Map::new(),
     }
+}
+
+fn turn(turn: &SteerEvent) -> Value {
+    let pace = |pace: &Pace| {
+        json!({
+            "records_per_second": round(pace.records_per_second),
+            "flush_share": (pace.flush_share * 1000.0).round() / 1000.0,
+        })
+    };
+    json!({
+        "unix_ms": turn.unix_ms,
+        "text": turn.text,
+        "before": pace(&turn.before),
+        "after": turn.after.as_ref().map(pace),
+    })
 }
 
 fn attempt(a: &AttemptReport) -> Value {

@@ -13,6 +13,9 @@ use super::advice::advice;
 /// Attempts shown before the rest is summed up; `-o json` has them all.
 const ATTEMPTS_SHOWN: usize = 12;
 
+/// Turns of the knobs shown, the last ones.
+const TURNS_SHOWN: usize = 20;
+
 /// Where to look for the records that were set aside, if there are any.
 pub fn dead_letters(report: &JobReport, folder: &Path) -> String {
     if report.counts.dead_lettered == 0 {
@@ -29,6 +32,7 @@ pub fn text(report: &JobReport) -> String {
     figures(&mut out, report);
     attempts(&mut out, report);
     troubles(&mut out, report);
+    steering(&mut out, report);
     if let Some(advice) = advice(report) {
         let _ = writeln!(out, "\n{advice}");
     }
@@ -156,6 +160,20 @@ fn attempts(out: &mut String, report: &JobReport) {
     }
     if rows.len() > ATTEMPTS_SHOWN {
         let _ = writeln!(out, "  … and {} more; -o json has them all", rows.len() - ATTEMPTS_SHOWN);
+    }
+}
+
+fn steering(out: &mut String, report: &JobReport) {
+    if report.steering.is_empty() {
+        return;
+    }
+    out.push_str("\n  turned while it ran (times in UTC)\n");
+    let more = report.steering.len().saturating_sub(TURNS_SHOWN);
+    if more > 0 {
+        let _ = writeln!(out, "  {more} earlier; -o json has them all …");
+    }
+    for turn in report.steering.iter().skip(more) {
+        let _ = writeln!(out, "  {turn}");
     }
 }
 

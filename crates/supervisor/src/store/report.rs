@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use migration::report::{
     AttemptOutcome, AttemptReport, JobReport, Outcome, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
 };
+use migration::steer::SteerEvent;
 use migration::{Counts, Exit, ShardId, Work};
 use rusqlite::Connection;
 
@@ -19,6 +20,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
     let attempts = at(path, attempts(&tx))?;
     let runs = at(path, runs(&tx))?;
     let events = at(path, events(&tx))?;
+    let steering = at(path, steering(&tx))?;
     // A transaction inside a transaction is none: end this snapshot's use of the connection before the next.
     at(path, tx.commit())?;
     let state = load::load(&store.db, path, store.plan_id)?;
@@ -57,6 +59,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         attempts,
         runs,
         events,
+        steering,
         name: state.name,
         binding: state.binding,
     })
@@ -157,5 +160,19 @@ fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {
 fn events(db: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
     db.prepare("SELECT time_ms, text FROM events ORDER BY sequence")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+fn steering(db: &Connection) -> rusqlite::Result<Vec<SteerEvent>> {
+    db.prepare("SELECT time_ms, text, before, after FROM steering ORDER BY sequence")?
+        .query_map([], |row| {
+            let after: Option<Vec<u8>> = row.get(3)?;
+            Ok(SteerEvent {
+                unix_ms: row.get::<_, i64>(0).and_then(super::unsigned)?,
+                text: row.get(1)?,
+                before: decode(&row.get::<_, Vec<u8>>(2)?)?,
+                after: after.map(|blob| decode(&blob)).transpose()?,
+            })
+        })?
         .collect()
 }

@@ -46,6 +46,9 @@ CREATE TABLE attempts (
     figures BLOB NOT NULL, UNIQUE (shard, number)
 ) STRICT;
 CREATE TABLE events (sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE TABLE steering (
+    sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, text TEXT NOT NULL, before BLOB NOT NULL, after BLOB
+) STRICT;
 ";
 
 /// Writes a new file beside `path` and moves it there when it is complete and on disk.
