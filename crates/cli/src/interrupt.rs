@@ -20,6 +20,12 @@ impl Interrupt {
         let heeded: Vec<Signal> = wanted.into_iter().filter(|signal| !process::is_ignored(*signal).unwrap_or(false)).collect();
         SignalFd::new(&heeded).map(Interrupt).map_err(refused)
     }
+
+    /// How to end, if one of them came; does not wait.
+    pub fn came(&self) -> Option<Exit> {
+        let caught = self.0.read_all().unwrap_or_default();
+        caught.first().map(|caught| Exit::Signal(caught.signal as i32 as u8))
+    }
 }
 
 /// Holds the signals that steer a run until its loop takes them. Call it when nothing is read from the terminal any more: a

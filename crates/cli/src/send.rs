@@ -1,13 +1,13 @@
 //! Sending: hands the job to the supervisor, forked or in this process, and shows how it goes on.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use migration::{Exit, Failure, Job, Plan, WaitingFor, WorkerEvent};
+use migration::{Exit, Failure, Job, WorkerEvent};
 use process::RunningHelper;
 use runner::worker::{Attempt, Ended, WorkerContext, work};
 use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, WorkOrder, WorkerPort};
 
-use crate::display::{Display, Eta, View, WorkerView};
+use crate::display::{Display, Viewer};
 use crate::error::CliError;
 use crate::log;
 use crate::state;
@@ -102,75 +102,29 @@ fn seed() -> u64 {
 }
 
 /// Carries the supervisor's snapshots to the display and its lines to the log.
-struct Screen<'a> {
+struct Screen {
     display: Display,
-    eta: Eta,
-    job: String,
-    plan: &'a Plan,
+    viewer: Viewer,
     broker: Option<i32>,
     color: bool,
     quiet: bool,
-    done_at_start: Option<f64>,
-    rate: Rate,
 }
 
-impl<'a> Screen<'a> {
-    fn new(context: &'a WorkerContext, broker: Option<&RunningHelper>, ui: &Ui) -> Self {
+impl Screen {
+    fn new(context: &WorkerContext, broker: Option<&RunningHelper>, ui: &Ui) -> Self {
         Screen {
             display: Display::new(ui),
-            eta: Eta::default(),
-            job: context.job.name.clone(),
-            plan: &context.plan,
+            viewer: Viewer::new(&context.job.name),
             broker: broker.map(|broker| broker.pid.as_raw()),
             color: ui.color,
             quiet: ui.quiet,
-            done_at_start: None,
-            rate: Rate::default(),
-        }
-    }
-
-    fn view(&mut self, snapshot: &Snapshot) -> View {
-        let done = share(snapshot.source_bytes_done, snapshot.source_bytes);
-        self.done_at_start.get_or_insert(done);
-        View {
-            job: self.job.clone(),
-            state: if snapshot.draining { "draining" } else { "running" },
-            done,
-            records: snapshot.counts.read,
-            dead_letters: snapshot.counts.dead_lettered,
-            rate: self.rate.update(snapshot.elapsed, snapshot.counts.read),
-            elapsed: snapshot.elapsed,
-            eta: self.eta.update(snapshot.elapsed, done),
-            shards: (snapshot.shards.done, snapshot.shards.total),
-            quarantined: snapshot.shards.quarantined,
-            workers: snapshot.workers.iter().map(|worker| self.worker_view(worker)).collect(),
-        }
-    }
-
-    fn worker_view(&self, worker: &supervisor::WorkerView) -> WorkerView {
-        let shard = worker.attempt.shard;
-        let estimate = self.plan.shards.get(shard.0 as usize).map_or(0, |shard| shard.records_estimate);
-        WorkerView {
-            shard: shard.0,
-            attempt: worker.attempt.number,
-            done: share(worker.progress.position.records, estimate).min(1.0),
-            rate: worker.records_per_second,
-            flush: worker.flush_share,
-            waiting_for: worker.waiting_for.as_ref().map(|waiting| match waiting {
-                WaitingFor::Partition { partition, leader: Some(leader) } => format!("partition {partition}, leader {leader}"),
-                WaitingFor::Partition { partition, leader: None } => format!("partition {partition}, no leader known"),
-                WaitingFor::Recorded => "the state to be written".to_owned(),
-                WaitingFor::Rate => "the rate limit".to_owned(),
-                WaitingFor::Continue => "continue".to_owned(),
-            }),
         }
     }
 }
 
-impl Watcher for Screen<'_> {
+impl Watcher for Screen {
     fn tick(&mut self, snapshot: &Snapshot) {
-        let view = self.view(snapshot);
-        self.display.show(&view);
+        self.display.show(&self.viewer.view(snapshot));
     }
 
     fn log(&mut self, level: u8, text: &str) {
@@ -183,30 +137,5 @@ impl Watcher for Screen<'_> {
 
     fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
         (self.broker == Some(pid)).then(|| format!("the embedded broker died ({how}), and what it had received with it"))
-    }
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
-}
-
-/// Records a second over the last few seconds, which is what a reader of a progress line expects.
-#[derive(Default)]
-struct Rate {
-    marks: std::collections::VecDeque<(Duration, u64)>,
-}
-
-/// How far back a rate looks.
-const RATE_OVER: Duration = Duration::from_secs(5);
-
-impl Rate {
-    fn update(&mut self, elapsed: Duration, count: u64) -> f64 {
-        self.marks.push_back((elapsed, count));
-        while self.marks.len() > 2 && self.marks[1].0 + RATE_OVER <= elapsed {
-            self.marks.pop_front();
-        }
-        let Some(&(then, before)) = self.marks.front() else { return 0.0 };
-        let seconds = elapsed.saturating_sub(then).as_secs_f64();
-        if seconds > 0.0 { count.saturating_sub(before) as f64 / seconds } else { 0.0 }
     }
 }

@@ -7,3 +7,4 @@ pub mod run;
 pub mod status;
 pub mod steer;
 pub mod verify;
+pub mod watch;

@@ -5,8 +5,9 @@ use std::path::Path;
 use migration::Exit;
 use migration::report::{JobReport, ShardStatus};
 use serde_json::{Map, Value, json};
-use supervisor::StateDir;
+use supervisor::{StateDir, Store};
 
+use super::watch::{self, Watched};
 use crate::args::StatusArgs;
 use crate::error::CliError;
 use crate::running::{self, Place};
@@ -15,7 +16,17 @@ use crate::ui::Ui;
 /// Prints the job's report. Never says "running" unless a supervisor holds the lock.
 pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, CliError> {
     let place = Place::find(&args.job)?;
-    let holder = running::holder(&place)?;
+    let mut holder = running::holder(&place)?;
+    if args.watch {
+        match &holder {
+            Some(run) => match watch::watch(&place, run, ui)? {
+                Watched::Left(exit) => return Ok(exit),
+                Watched::Over => holder = running::holder(&place)?,
+            },
+            None if Store::exists(&StateDir::store_path(&place.path)) => ui.say(format!("job {} does not run", place.name)),
+            None => {}
+        }
+    }
     let found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
     ui.result(|| text(&found, holder.as_deref(), &StateDir::dead_letters_path(&place.path)), || object(&found));
     Ok(Exit::Done)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use migration::steer::SteerEvent;
 use migration::units::{show_count, show_duration};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -28,8 +29,12 @@ pub struct View {
     pub shards: (u64, u64),
     /// Quarantined shards.
     pub quarantined: u64,
+    /// How many workers are asked for.
+    pub asked: u32,
     /// One for each running worker, by slot.
     pub workers: Vec<WorkerView>,
+    /// The last turn of the knobs in this run.
+    pub turn: Option<SteerEvent>,
 }
 
 /// A worker at one moment.
@@ -55,6 +60,7 @@ const WORKER_LINES: usize = 16;
 /// The lines, none wider than `width` columns.
 pub fn lines(view: &View, width: usize) -> Vec<String> {
     let mut lines = vec![overall(view, width), totals(view)];
+    lines.extend(view.turn.as_ref().map(|turn| format!("  {}", turn_line(turn))));
     for worker in view.workers.iter().take(WORKER_LINES) {
         lines.push(one_worker(worker, width));
     }
@@ -68,7 +74,7 @@ pub fn lines(view: &View, width: usize) -> Vec<String> {
 pub fn plain(view: &View) -> String {
     format!(
         "progress job={} state={} done={:.1}% records={} rate={:.0}/s dead_letters={} shards={}/{} quarantined={} workers={} \
-         flush={:.0}% elapsed={}s eta={}",
+         asked={} flush={:.0}% elapsed={}s eta={}",
         view.job,
         view.state,
         view.done * 100.0,
@@ -79,6 +85,7 @@ pub fn plain(view: &View) -> String {
         view.shards.1,
         view.quarantined,
         view.workers.len(),
+        view.asked,
         mean_flush(view) * 100.0,
         view.elapsed.as_secs(),
         view.eta.map_or("unknown".to_owned(), |eta| format!("{}s", eta.as_secs())),
@@ -109,10 +116,28 @@ fn totals(view: &View) -> String {
     if view.quarantined > 0 {
         text += &format!(" · {} quarantined", view.quarantined);
     }
+    if view.asked as usize > view.workers.len() && view.state == "running" {
+        text += &format!(" · {} of {} workers", view.workers.len(), view.asked);
+    }
     if view.state != "running" {
         text += &format!(" · {}", view.state);
     }
     text
+}
+
+/// What was turned last and when, and what it brought when that is known.
+fn turn_line(turn: &SteerEvent) -> String {
+    match &turn.after {
+        None => turn.headline(),
+        Some(after) => format!(
+            "{}: {}/s -> {}/s, flush {:.0} % -> {:.0} %",
+            turn.headline(),
+            show_count(turn.before.records_per_second as u64),
+            show_count(after.records_per_second as u64),
+            turn.before.flush_share * 100.0,
+            after.flush_share * 100.0
+        ),
+    }
 }
 
 fn one_worker(worker: &WorkerView, width: usize) -> String {
@@ -161,6 +186,7 @@ fn fit(line: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use migration::steer::Pace;
 
     fn view() -> View {
         View {
@@ -174,6 +200,8 @@ mod tests {
             eta: Some(Duration::from_secs(75)),
             shards: (5, 12),
             quarantined: 0,
+            asked: 2,
+            turn: None,
             workers: vec![
                 WorkerView { shard: 5, attempt: 1, done: 0.25, rate: 50_000.0, flush: 0.031, waiting_for: None },
                 WorkerView {
@@ -197,6 +225,18 @@ mod tests {
             "  shard 00006 attempt 2 ██████████░░  90 % 48,765/s waiting for partition 3, le…",
         ];
         assert_eq!(lines(&view(), 80), expected);
+    }
+
+    #[test]
+    fn a_turn_has_a_line_and_asked_workers_that_miss_are_named() {
+        let before = Pace { records_per_second: 1210.0, flush_share: 0.77 };
+        let turn = SteerEvent { unix_ms: 1_795_422_667_999, text: "scaled 2 -> 8".into(), before, after: None };
+        let mut view = View { asked: 8, turn: Some(turn), ..view() };
+        let shown = lines(&view, 80);
+        assert_eq!(shown[1], "1,234,567 records · 98,765/s · shards 5/12 · 3 dead letters · 2 of 8 workers");
+        assert_eq!(shown[2], "  scaled 2 -> 8 at 08:31:07");
+        view.turn.as_mut().expect("set above").after = Some(Pace { records_per_second: 4800.0, flush_share: 0.75 });
+        assert_eq!(lines(&view, 80)[2], "  scaled 2 -> 8 at 08:31:07: 1,210/s -> 4,800/s, flush 77 % -> 75 %");
     }
 
     #[test]
@@ -226,7 +266,7 @@ mod tests {
         assert_eq!(
             plain(&view()),
             "progress job=orders state=running done=43.2% records=1234567 rate=98765/s dead_letters=3 shards=5/12 quarantined=0 \
-             workers=2 flush=2% elapsed=12s eta=75s"
+             workers=2 asked=2 flush=2% elapsed=12s eta=75s"
         );
     }
 }

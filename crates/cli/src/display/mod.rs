@@ -3,9 +3,11 @@
 mod eta;
 mod lines;
 mod screen;
+mod view;
 
-pub use eta::Eta;
-pub use lines::{View, WorkerView};
+use self::eta::Eta;
+use self::lines::{View, WorkerView};
+pub use self::view::Viewer;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -86,6 +88,13 @@ fn event(view: &View) -> serde_json::Value {
         "elapsed_ms": view.elapsed.as_millis() as u64,
         "eta_ms": view.eta.map(|eta| eta.as_millis() as u64),
         "shards": { "total": view.shards.1, "done": view.shards.0, "quarantined": view.quarantined },
+        "asked": view.asked,
+        "last_turn": view.turn.as_ref().map(|turn| json!({
+            "unix_ms": turn.unix_ms,
+            "text": turn.text,
+            "records_per_second_before": turn.before.records_per_second,
+            "records_per_second_after": turn.after.map(|after| after.records_per_second),
+        })),
         "workers": view.workers.iter().map(|worker| json!({
             "shard": worker.shard,
             "attempt": worker.attempt,

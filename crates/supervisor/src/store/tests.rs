@@ -338,6 +338,22 @@ fn an_old_copy_is_an_earlier_state() {
 }
 
 #[test]
+fn turns_of_the_knobs_are_kept_with_what_they_brought() {
+    let folder = Folder::new("turns");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 1);
+    let before = Pace { records_per_second: 100.5, flush_share: 0.75 };
+    let turn = |text: &str| SteerEvent { unix_ms: 1_795_422_667_999, text: text.to_owned(), before, after: None };
+    let first = store.note_turn(&turn("scaled 2 -> 8")).unwrap();
+    let second = store.note_turn(&turn("paused")).unwrap();
+    let after = Pace { records_per_second: 400.0, flush_share: 0.5 };
+    store.note_pace(first, &after).unwrap();
+    assert_ne!(first, second);
+    let expected = [SteerEvent { after: Some(after), ..turn("scaled 2 -> 8") }, turn("paused")];
+    assert_eq!(load_report(&Store::read_only(&path).unwrap(), true).unwrap().steering, expected);
+}
+
+#[test]
 fn what_is_not_ours_is_named_and_left_alone() {
     let folder = Folder::new("foreign");
     let path = folder.file("state.sqlite");
