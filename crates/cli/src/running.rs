@@ -75,7 +75,10 @@ fn ending(report: &JobReport) -> (String, &'static str) {
     let reasons = if run.reasons.is_empty() { String::new() } else { format!(" ({})", run.reasons.join("; ")) };
     match run.exit_code {
         None => (format!("its last run was killed; its last sign of life is {ago}"), CONTINUE),
-        Some(0) => (format!("it is done, since {ago}"), "there is nothing left to steer; `shardlift status` has its report"),
+        Some(0) => (
+            format!("it ended {ago}, and every shard is done"),
+            "there is nothing left to steer; `shardlift status` has its report",
+        ),
         Some(code @ (75 | 128..)) => (format!("it was stopped {ago}, with exit code {code}{reasons}"), CONTINUE),
         Some(code) => (
             format!("it ended {ago}, with exit code {code}{reasons}"),
