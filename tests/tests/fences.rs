@@ -26,7 +26,7 @@ const ALLOWED: [Row; 9] = [
     (
         "runner",
         &["migration", "process", "pipeline", "kafka", "supervisor"],
-        &["http-body-util", "hyper", "hyper-util", "postcard", "serde", "tokio"],
+        &["crossbeam-channel", "http-body-util", "hyper", "hyper-util", "postcard", "serde", "serde_json", "tokio", "tracing"],
     ),
     (
         "cli",

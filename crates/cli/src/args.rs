@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and nothing about what it means.
 
+mod compare;
 mod steer;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use self::compare::{Choice, VariantsArgs};
 pub use self::steer::{ScaleArgs, ThrottleArgs};
 
 /// Moves a large dataset into Apache Kafka with many single-threaded worker processes, and proves that every record arrived.
@@ -44,6 +46,11 @@ pub enum Command {
     Throttle(ThrottleArgs),
     /// Compare the topic with the source: missing, duplicate, altered, unexpected records
     Verify(VerifyArgs),
+    /// Run the job's records in several ways side by side, and see which one pays
+    Compare(Box<CompareArgs>),
+    /// One run of a comparison, for `compare` itself
+    #[command(hide = true)]
+    CompareRound,
     /// Run the embedded broker alone; the first line of stdout is its address
     Broker(BrokerArgs),
 }
@@ -61,6 +68,8 @@ impl Command {
             Command::Continue(_) => "continue",
             Command::Throttle(_) => "throttle",
             Command::Verify(_) => "verify",
+            Command::Compare(_) => "compare",
+            Command::CompareRound => "compare-round",
             Command::Broker(_) => "broker",
         }
     }
@@ -122,18 +131,26 @@ pub enum Color {
 /// Which job, and what the command line changes in it.
 #[derive(Clone, Debug, Args)]
 pub struct JobArgs {
-    /// The config file
-    #[arg(short, long, env = "SHARDLIFT_CONFIG", default_value = "orchestrator.toml", value_name = "FILE")]
-    pub config: PathBuf,
-    /// Brokers, comma-separated, or `embedded`; replaces kafka.brokers
-    #[arg(short, long, env = "SHARDLIFT_BROKERS", value_delimiter = ',', value_name = "HOST:PORT,…")]
-    pub brokers: Vec<String>,
+    /// What every command that reads a config takes.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// The topic; replaces kafka.topic
     #[arg(short, long, env = "SHARDLIFT_TOPIC", value_name = "TOPIC")]
     pub topic: Option<String>,
     /// How many workers; replaces workers.count
     #[arg(short, long, env = "SHARDLIFT_WORKERS", value_name = "N|auto")]
     pub workers: Option<String>,
+}
+
+/// A config file, and what the command line changes in it.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The config file
+    #[arg(short, long, env = "SHARDLIFT_CONFIG", default_value = "orchestrator.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Brokers, comma-separated, or `embedded`; replaces kafka.brokers
+    #[arg(short, long, env = "SHARDLIFT_BROKERS", value_delimiter = ',', value_name = "HOST:PORT,…")]
+    pub brokers: Vec<String>,
     /// A librdkafka property, as in kcat; may be repeated [env: SHARDLIFT_PROPERTIES, one a line]
     #[arg(short = 'X', long = "property", value_name = "KEY=VALUE", action = ArgAction::Append)]
     pub properties: Vec<String>,
@@ -202,6 +219,14 @@ pub struct InitArgs {
     /// Where to write the config; an existing file is never replaced
     #[arg(short, long, env = "SHARDLIFT_CONFIG", default_value = "orchestrator.toml", value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Which variants, and how.
+    #[command(flatten)]
+    pub variants: VariantsArgs,
 }
 
 /// `broker`.

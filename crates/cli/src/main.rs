@@ -6,10 +6,12 @@ mod args;
 mod commands;
 mod display;
 mod embedded;
+mod environment;
 mod error;
 mod helper;
 mod interrupt;
 mod log;
+mod own_topic;
 mod preflight;
 mod running;
 mod send;
@@ -17,6 +19,7 @@ mod settings;
 mod state;
 mod ui;
 mod verify;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -57,6 +60,8 @@ fn obey(command: &Command, ui: &Ui) -> Result<Exit, CliError> {
         Command::Continue(args) => commands::steer::continue_(args, ui),
         Command::Throttle(args) => commands::steer::throttle(args, ui),
         Command::Verify(args) => commands::verify::verify(args, ui),
+        Command::Compare(args) => commands::compare::compare(&args.variants, ui),
+        Command::CompareRound => commands::compare::round(),
         Command::Broker(args) => commands::broker::broker(args, ui),
     }
 }

@@ -5,32 +5,53 @@ use std::path::Path;
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
 use migration::{Exit, Job};
 
-use crate::args::JobArgs;
+use crate::args::{ConfigArgs, JobArgs};
 use crate::error::CliError;
 
 /// Reads the config and applies what the command line and the environment change in it.
 pub fn load(args: &JobArgs) -> Result<Job, CliError> {
-    read(args, &|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path), &kafka::check_properties)
+    read(args.into(), &|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path), &kafka::check_properties)
+}
+
+/// The same for a command that has no flag for the topic or for the number of workers.
+pub fn load_config(config: &ConfigArgs) -> Result<Job, CliError> {
+    let keys = Keys { config, topic: None, workers: None };
+    read(keys, &|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path), &kafka::check_properties)
 }
 
 /// The same without the values of its secrets, and so without librdkafka's opinion of them, for a command that contacts no broker:
 /// it says where the job is and what it is called.
 pub fn load_without_secrets(args: &JobArgs) -> Result<Job, CliError> {
     let unread = || "not needed".to_owned();
-    read(args, &|_| Some(unread()), &|_| Ok(unread()), &|_| Vec::new())
+    read(args.into(), &|_| Some(unread()), &|_| Ok(unread()), &|_| Vec::new())
+}
+
+/// What the command line says about the config.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    config: &'a ConfigArgs,
+    topic: Option<&'a str>,
+    workers: Option<&'a str>,
+}
+
+impl<'a> From<&'a JobArgs> for Keys<'a> {
+    fn from(args: &'a JobArgs) -> Self {
+        Keys { config: &args.config, topic: args.topic.as_deref(), workers: args.workers.as_deref() }
+    }
 }
 
 fn read(
-    args: &JobArgs,
+    keys: Keys<'_>,
     env: &dyn Fn(&str) -> Option<String>,
     read_secret_file: &dyn Fn(&Path) -> std::io::Result<String>,
     check_properties: &CheckProperties<'_>,
 ) -> Result<Job, CliError> {
+    let args = keys.config;
     let shown = args.config.display().to_string();
     let text = std::fs::read_to_string(&args.config).map_err(|error| missing(&shown, &error))?;
     let file = std::path::absolute(&args.config).map_err(|error| missing(&shown, &error))?;
     let mut typed = Typed::parse(&text, &shown).map_err(wrong)?;
-    override_keys(&mut typed, args);
+    override_keys(&mut typed, keys);
     let context = Context { config_dir: file.parent().unwrap_or(Path::new("/")), env, read_secret_file, check_properties };
     let mut job = typed.mean(&context).map_err(wrong)?;
     if let Some(limit) = args.limit {
@@ -50,7 +71,8 @@ fn wrong(errors: ConfigErrors) -> CliError {
 }
 
 /// The environment first, then the flags; in each, the general `--set` and `-X` before the flags of their own.
-fn override_keys(typed: &mut Typed, args: &JobArgs) {
+fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
+    let Keys { config: args, topic, workers } = keys;
     for pair in lines_of("SHARDLIFT_SET") {
         typed.set_assignment(&pair, "SHARDLIFT_SET");
     }
@@ -60,8 +82,8 @@ fn override_keys(typed: &mut Typed, args: &JobArgs) {
     // An empty value is an error like any other: a script's unset variable must not send to the config's brokers instead.
     let own = [
         ("kafka.brokers", "--brokers", "SHARDLIFT_BROKERS", (!args.brokers.is_empty()).then(|| args.brokers.join(","))),
-        ("kafka.topic", "--topic", "SHARDLIFT_TOPIC", args.topic.clone()),
-        ("workers.count", "--workers", "SHARDLIFT_WORKERS", args.workers.clone()),
+        ("kafka.topic", "--topic", "SHARDLIFT_TOPIC", topic.map(str::to_owned)),
+        ("workers.count", "--workers", "SHARDLIFT_WORKERS", workers.map(str::to_owned)),
     ];
     // clap gives the flag's value, else the variable's.
     let own = own.map(|(path, flag, variable, value)| {

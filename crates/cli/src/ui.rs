@@ -63,17 +63,20 @@ impl Ui {
         }
     }
 
+    /// A result as `-o json` prints it: these members after `_command` and `_version`.
+    pub fn object(&self, mut members: Map<String, Value>) -> Map<String, Value> {
+        let mut object = Map::new();
+        object.insert("_command".into(), self.command.into());
+        object.insert("_version".into(), JSON_VERSION.into());
+        object.append(&mut members);
+        object
+    }
+
     /// Prints a result: `text` for people, or the JSON object with `_command` and `_version` in front.
     pub fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Map<String, Value>) {
         let out = match self.output {
             Output::Text => text(),
-            Output::Json => {
-                let mut object = Map::new();
-                object.insert("_command".into(), self.command.into());
-                object.insert("_version".into(), JSON_VERSION.into());
-                object.append(&mut json());
-                Value::Object(object).to_string()
-            }
+            Output::Json => Value::Object(self.object(json())).to_string(),
         };
         if let Err(error) = writeln!(std::io::stdout(), "{}", out.trim_end()) {
             // Whoever closed stdout does not want the result; anything else is worth a word. The exit code still tells.

@@ -70,6 +70,22 @@ impl ProducerOptions {
         }
     }
 
+    /// What matters for its speed and may be shown: what this type owns, and of the rest what `shown` names.
+    pub fn properties_for_speed(&self, shown: &[String]) -> Vec<(String, String)> {
+        const OWNED: [&str; 6] =
+            ["acks", "enable.idempotence", "linger.ms", "batch.num.messages", "batch.size", "message.max.bytes"];
+        let mut properties: Vec<(String, String)> = Vec::new();
+        for (name, value) in self.all_properties() {
+            if !OWNED.contains(&name.as_str()) && !shown.contains(&name) {
+                continue;
+            }
+            // What is set later counts.
+            properties.retain(|(earlier, _)| *earlier != name);
+            properties.push((name, value));
+        }
+        properties
+    }
+
     /// The limit of a batch and of a record.
     fn message_bytes(&self) -> u32 {
         self.max_message_bytes.clamp(LEAST_MESSAGE_BYTES, 1_000_000_000)

@@ -85,6 +85,16 @@ impl ChildEnds {
     }
 }
 
+/// For a process that was executed, not forked: the kernel kills it when its parent, the process `parent`, dies. An error means
+/// that the parent is dead already, or that the kernel refuses.
+pub fn die_with_parent(parent: u32) -> std::io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid().as_raw().unsigned_abs() != parent {
+        return Err(std::io::Error::other("the process that started this one is gone"));
+    }
+    Ok(())
+}
+
 /// Which rule could not be applied, and the system's answer.
 pub(crate) struct SetupError {
     step: &'static str,

@@ -18,7 +18,7 @@ mod reap;
 mod signals;
 mod usage;
 
-pub use child::{Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED};
+pub use child::{Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED, die_with_parent};
 pub use fork::{ForkError, default_signals_for, fork_child, restore_default_signals, thread_count};
 pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};
 pub use helper::{HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};
@@ -32,5 +32,8 @@ pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use poll::{Interest, Ready, poll};
 pub use reap::{ExitState, Reaped, reap_all};
-pub use signals::{Caught, SignalFd, hold_signals, is_ignored, send_signal};
-pub use usage::{Cpu, Memory, burn_cpu, children_cpu, host_name, monotonic_us, own_cpu, own_memory, processors, thread_cpu};
+pub use signals::{Caught, SignalFd, hold_signals, is_ignored, kill_group, send_signal};
+pub use usage::{
+    Cpu, Memory, burn_cpu, children_cpu, children_of, cpu_of, host_name, monotonic_us, own_cpu, own_memory, processors,
+    thread_cpu,
+};

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::signalfd::{self, SfdFlags};
 use nix::unistd::Pid;
 
@@ -79,6 +79,15 @@ pub fn hold_signals(signals: &[Signal]) -> io::Result<()> {
 /// reaped one's number may belong to somebody else.
 pub fn send_signal(pid: Pid, signal: Signal) -> io::Result<()> {
     match kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Kills every process of a group whose leader is a child that is not reaped yet.
+pub fn kill_group(leader: u32) -> io::Result<()> {
+    let group = Pid::from_raw(i32::try_from(leader).map_err(io::Error::other)?);
+    match killpg(group, Signal::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

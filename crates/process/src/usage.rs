@@ -5,7 +5,8 @@ use std::{fs, io};
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// CPU time in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,15 +35,15 @@ pub struct Memory {
 
 /// CPU time of this process, all threads.
 pub fn own_cpu() -> Cpu {
-    cpu_of(UsageWho::RUSAGE_SELF)
+    usage_of(UsageWho::RUSAGE_SELF)
 }
 
 /// CPU time of all children that were reaped so far.
 pub fn children_cpu() -> Cpu {
-    cpu_of(UsageWho::RUSAGE_CHILDREN)
+    usage_of(UsageWho::RUSAGE_CHILDREN)
 }
 
-fn cpu_of(who: UsageWho) -> Cpu {
+fn usage_of(who: UsageWho) -> Cpu {
     let usage: Usage = getrusage(who).expect("getrusage fails only for an unknown target");
     let us = |time: nix::sys::time::TimeVal| u64::try_from(time.num_microseconds()).unwrap_or(0);
     Cpu { user_us: us(usage.user_time()), system_us: us(usage.system_time()) }
@@ -63,6 +64,19 @@ pub fn burn_cpu(cpu: Duration) {
             std::hint::black_box(number);
         }
     }
+}
+
+/// CPU time that another process has used so far, all its threads. An error: it has ended, or belongs to somebody else.
+pub fn cpu_of(pid: u32) -> io::Result<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?))?;
+    let used = clock_gettime(clock)?;
+    Ok(Duration::new(u64::try_from(used.tv_sec()).unwrap_or(0), u32::try_from(used.tv_nsec()).unwrap_or(0)))
+}
+
+/// The children of a process with one thread that were not reaped yet.
+pub fn children_of(pid: u32) -> io::Result<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    Ok(text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
 }
 
 /// Memory of this process, from /proc/self/status.
@@ -107,7 +121,9 @@ pub(crate) fn status_text(field: &str) -> io::Result<String> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{burn_cpu, monotonic_us, own_cpu, own_memory, processors, status_number, status_text, thread_cpu};
+    use super::{
+        burn_cpu, children_of, cpu_of, monotonic_us, own_cpu, own_memory, processors, status_number, status_text, thread_cpu,
+    };
 
     #[test]
     fn memory_and_threads_are_read() {
@@ -138,6 +154,15 @@ mod tests {
         let rested = thread_cpu();
         std::thread::sleep(wanted);
         assert!(thread_cpu() - rested < wanted, "sleeping uses none");
+    }
+
+    #[test]
+    fn the_cpu_of_a_process_is_seen_from_outside() {
+        let own = std::process::id();
+        let before = cpu_of(own).unwrap();
+        burn_cpu(Duration::from_millis(20));
+        assert!(cpu_of(own).unwrap() - before >= Duration::from_millis(20));
+        assert!(cpu_of(u32::MAX).is_err() && children_of(u32::MAX).is_err());
     }
 
     #[test]

@@ -6,5 +6,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod web;
 pub mod worker;

@@ -9,6 +9,7 @@ use migration::{Failure, FailureKind, Finished, Job, Plan, Position, ShardId, Wo
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::source::jsonl;
+use pipeline::worker::toll::Toll;
 use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
 use pipeline::{ShardReader, Sink};
 use supervisor::port::{SupervisorGone, WorkerPort};
@@ -121,7 +122,7 @@ fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) 
     let files = Files::open(context, attempt)?;
     let producer = connect(context, attempt, port)?;
     port.send(&WorkerEvent::Started { partitions: producer.partitions() })?;
-    Ok(files.worker(context, attempt, Box::new(producer)))
+    Ok(files.worker(context, attempt, Box::new(producer), None))
 }
 
 /// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
@@ -143,7 +144,13 @@ impl Files {
         Ok(Files { reader, letters })
     }
 
-    pub(crate) fn worker(self, context: &WorkerContext, attempt: &Attempt, sink: Box<dyn Sink>) -> ShardWorker {
+    pub(crate) fn worker(
+        self,
+        context: &WorkerContext,
+        attempt: &Attempt,
+        sink: Box<dyn Sink>,
+        toll: Option<Toll>,
+    ) -> ShardWorker {
         let job = &context.job;
         let settings = WorkerSettings {
             flush: job.workers.flush,
@@ -152,7 +159,7 @@ impl Files {
             partitioner: partitioner::choose(job.kafka.partitioner),
             give_up_after: job.kafka.give_up_after,
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
-            toll: None,
+            toll,
         };
         let mapping = Mapping::new(&job.record);
         ShardWorker::new(settings, self.reader, mapping, sink, self.letters, attempt.from, attempt.started)

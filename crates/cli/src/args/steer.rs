@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_number_below_zero_is_no_flag() {
         let wish = |words: &[&str]| match Cli::try_parse_from(words).map(|cli| cli.command) {
-            Ok(Command::Scale(args)) => Some((args.wish, args.job.config.display().to_string())),
+            Ok(Command::Scale(args)) => Some((args.wish, args.job.config.config.display().to_string())),
             _ => None,
         };
         assert_eq!(wish(&["shardlift", "scale", "-2", "-c", "a.toml"]), Some((Scale::Down(2), "a.toml".to_owned())));

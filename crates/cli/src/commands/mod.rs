@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub mod broker;
+pub mod compare;
 pub mod init;
 pub mod plan;
 pub mod run;

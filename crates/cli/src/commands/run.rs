@@ -18,7 +18,7 @@ use crate::error::CliError;
 use crate::interrupt::{self, Interrupt};
 use crate::ui::Ui;
 use crate::verify::Verified;
-use crate::{embedded, helper, log, preflight, send, settings, state, verify};
+use crate::{embedded, helper, log, preflight, send, settings, state, verify, words};
 
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
@@ -242,13 +242,7 @@ fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool, 
 /// The command line that continues this run: what was typed, but for what would start over. Secrets never stand in it: the
 /// config refuses them there.
 fn again(words: impl Iterator<Item = String>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
-    let quoted = |word: String| {
-        let whole = !word.is_empty() && word.chars().all(plain);
-        if whole { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    };
-    let kept = words.filter(|word| word != "--restart" && word != "--yes").map(quoted);
-    ["shardlift".to_owned()].into_iter().chain(kept).collect::<Vec<_>>().join(" ")
+    words::joined(words.filter(|word| word != "--restart" && word != "--yes"))
 }
 
 fn object(found: &JobReport, verified: Option<&Verified>) -> Map<String, Value> {

@@ -1,0 +1,153 @@
+//! What the process of one run is told, and what it answers: the only two messages between it and the process that asked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use migration::compare::{Round, Setting};
+use migration::job::{
+    Brokers, ChunkLimits, JsonlSource, KafkaRules, Limits, Partitioner, Property, RecordRules, RestartRules, Secret,
+    ShardOrder, ShardRules, WorkerRules,
+};
+use migration::{Job, Plan};
+use serde::{Deserialize, Serialize};
+
+/// What is the same for all runs: the job's records and where they go. It can hold secrets: it travels over a pipe only.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Bench {
+    /// The job's name, for client ids.
+    pub name: String,
+    /// Addresses of brokers.
+    pub brokers: Vec<String>,
+    /// The topic to write to.
+    pub topic: String,
+    /// How a key chooses its partition.
+    pub partitioner: Partitioner,
+    /// Record to message.
+    pub record: RecordRules,
+    /// librdkafka properties, secrets resolved.
+    pub properties: Vec<(String, String)>,
+    /// The longest line that is a record.
+    pub max_line: u64,
+    /// The most records of a chunk.
+    pub chunk_records: u64,
+    /// The most bytes of a chunk.
+    pub chunk_bytes: u64,
+    /// How long a chunk lasts at most.
+    pub chunk_interval: Duration,
+    /// Bytes in flight, for each worker.
+    pub in_flight: u64,
+    /// No delivery report for so long: give up.
+    pub give_up_after: Duration,
+    /// No heartbeat of a worker process for so long: give up.
+    pub heartbeat_timeout: Duration,
+    /// RLIMIT_DATA of each worker process.
+    pub memory_limit: u64,
+    /// The topic's `max.message.bytes`.
+    pub max_message_bytes: u32,
+    /// The source, cut as the job would cut it; each run deals it out anew.
+    pub plan: Plan,
+}
+
+impl Bench {
+    /// What a job says, with its brokers resolved, and the topic that `compare` writes to.
+    pub fn of(job: &Job, plan: Plan, max_message_bytes: u32) -> Bench {
+        let brokers = match &job.kafka.brokers {
+            Brokers::Bootstrap(brokers) => brokers.clone(),
+            Brokers::Embedded => Vec::new(),
+        };
+        Bench {
+            name: job.name.clone(),
+            brokers,
+            topic: job.kafka.topic.clone(),
+            partitioner: job.kafka.partitioner,
+            record: job.record.clone(),
+            properties: job.kafka.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+            max_line: job.source.max_line,
+            chunk_records: job.workers.chunk.records,
+            chunk_bytes: job.workers.chunk.bytes,
+            chunk_interval: job.workers.chunk.interval,
+            in_flight: job.workers.in_flight,
+            give_up_after: job.kafka.give_up_after,
+            heartbeat_timeout: job.workers.heartbeat_timeout,
+            memory_limit: job.workers.memory_limit,
+            max_message_bytes,
+            plan,
+        }
+    }
+
+    /// The job of one run.
+    pub(crate) fn job(&self, setting: &Setting) -> Job {
+        // In the process of a run nobody knows any more which of them were secret, so all are treated as such.
+        let secret = |value: &str| Property::Secret(Secret { from: "compare".into(), value: value.to_owned() });
+        Job {
+            name: self.name.clone(),
+            state_dir: PathBuf::new(),
+            source: JsonlSource { paths: Vec::new(), max_line: self.max_line },
+            shards: ShardRules { target_size: None, order: ShardOrder::Source },
+            record: self.record.clone(),
+            kafka: KafkaRules {
+                brokers: Brokers::Bootstrap(self.brokers.clone()),
+                topic: self.topic.clone(),
+                partitioner: self.partitioner,
+                give_up_after: self.give_up_after,
+                properties: self.properties.iter().map(|(name, value)| (name.clone(), secret(value))).collect(),
+            },
+            workers: WorkerRules {
+                count: std::num::NonZeroU32::new(setting.workers),
+                flush: setting.flush,
+                chunk: ChunkLimits { records: self.chunk_records, bytes: self.chunk_bytes, interval: self.chunk_interval },
+                in_flight: self.in_flight,
+                // A worker that fails spoils its run: nobody waits for a second attempt.
+                restart: RestartRules {
+                    max_without_progress: 1,
+                    backoff_min: Duration::from_millis(100),
+                    backoff_max: Duration::from_secs(1),
+                },
+                heartbeat_timeout: self.heartbeat_timeout,
+                drain_timeout: DRAIN,
+                memory_limit: self.memory_limit,
+            },
+            limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: u64::MAX },
+            record_limit: None,
+        }
+    }
+}
+
+/// How long the records in flight at a run's end may take to be delivered.
+pub(crate) const DRAIN: Duration = Duration::from_secs(20);
+
+/// One run.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RoundSpec {
+    /// What is the same for all.
+    pub bench: Bench,
+    /// Index into the comparison's settings.
+    pub index: u32,
+    /// Its setting.
+    pub setting: Setting,
+    /// From 1.
+    pub round: u32,
+    /// The clock stops after so long.
+    pub duration: Duration,
+    /// Or when so many records are acknowledged, all workers together.
+    pub records: Option<u64>,
+    /// Waits for each record.
+    pub wait: Duration,
+    /// CPU for each record.
+    pub cpu: Duration,
+    /// The process that asked: without it this run is of no use.
+    pub parent: u32,
+    /// A private folder for this run alone; the parent removes it.
+    pub folder: PathBuf,
+}
+
+/// What a run answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoundResult {
+    /// Its figures, or why there are none.
+    pub round: Round,
+    /// When its clock began, microseconds of the monotonic clock.
+    pub began_us: u64,
+    /// When its clock stopped.
+    pub ended_us: u64,
+}

@@ -1,0 +1,235 @@
+//! A whole comparison: all runs in their order, each result on disk before the next run begins, then the figures.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use migration::compare::{Comparison, Conditions, Environment, Round, Setting};
+use serde::Serialize;
+
+use super::run_process::{self, NoResult};
+use super::schedule::{Run, Subject, schedule};
+use super::spec::{Bench, RoundSpec};
+use super::{advice, model, statistics};
+
+/// What is to be compared, and where.
+pub struct Undertaking {
+    /// The records and where they go.
+    pub bench: Bench,
+    /// What is the same for all settings.
+    pub conditions: Conditions,
+    /// Where this is.
+    pub environment: Environment,
+    /// The rows.
+    pub settings: Vec<Setting>,
+    /// The row that the others are measured against.
+    pub reference: Option<u32>,
+    /// Where results are kept and runs have their temporary files: made if need be.
+    pub folder: PathBuf,
+}
+
+/// How far a comparison is, before each run.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// The run that begins, from 1.
+    pub run: usize,
+    /// Of so many.
+    pub runs: usize,
+    /// Its round, from 1.
+    pub round: u32,
+    /// What runs.
+    pub setting: Setting,
+    /// Whether it is the reference without waits and CPU.
+    pub apart: bool,
+    /// How long everything will probably still take.
+    pub left: Duration,
+}
+
+/// A comparison that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// The folder for results.
+    #[error("results can't be kept in {path}: {cause}; it must be on a local, writable disk with space left")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+/// What a line of the file of results holds.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Line<'a> {
+    Comparison { conditions: &'a Conditions, environment: &'a Environment, settings: &'a [Setting] },
+    Round(&'a Round),
+    Apart(&'a Round),
+}
+
+impl Undertaking {
+    /// The file that each result goes to as soon as it is known.
+    pub fn results_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.jsonl", self.environment.started_unix_ms / 1000))
+    }
+
+    /// Whether the reference must run without waits and CPU too, for the model.
+    fn apart(&self) -> bool {
+        self.reference.is_some() && (self.conditions.wait_us > 0 || self.conditions.cpu_us > 0)
+    }
+
+    /// Runs everything. `say` is told before each run; `interrupt` is readable when the user wants it to end: then what there is
+    /// becomes the result.
+    pub fn run(&self, interrupt: BorrowedFd<'_>, say: &mut dyn FnMut(&Standing)) -> Result<Comparison, CompareError> {
+        let wrong = |cause: io::Error| CompareError::Folder { path: self.folder.display().to_string(), cause };
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(wrong)?;
+        let mut results = Results::create(&self.results_path()).map_err(wrong)?;
+        let Undertaking { conditions, environment, settings, .. } = self;
+        results.add(&Line::Comparison { conditions, environment, settings }).map_err(wrong)?;
+        let runs = schedule(self.settings.len(), self.apart(), self.conditions.rounds);
+        let (mut rounds, mut apart) = (Vec::new(), Vec::new());
+        let mut interrupted = false;
+        let (began, all) = (Instant::now(), self.cost(&runs));
+        for (index, run) in runs.iter().enumerate() {
+            let left = self.left(began.elapsed(), all, &runs[index..]);
+            let (setting, apart_run) = self.setting_of(run);
+            let standing = Standing {
+                run: index + 1,
+                runs: runs.len(),
+                round: run.round,
+                setting: self.settings[setting as usize],
+                apart: apart_run,
+                left,
+            };
+            say(&standing);
+            let temporary = Temporary::create(&self.folder).map_err(wrong)?;
+            let round = match run_process::run(&self.spec(run, &temporary.0), interrupt) {
+                Ok(round) => round,
+                Err(NoResult::Interrupted) => {
+                    interrupted = true;
+                    break;
+                }
+                Err(NoResult::Failed(message)) => {
+                    Round { setting, round: run.round, failure: Some(message), ..Round::default() }
+                }
+            };
+            let line = if apart_run { Line::Apart(&round) } else { Line::Round(&round) };
+            results.add(&line).map_err(wrong)?;
+            if apart_run { apart.push(round) } else { rounds.push(round) }
+        }
+        Ok(self.conclude(rounds, apart, interrupted))
+    }
+
+    fn setting_of(&self, run: &Run) -> (u32, bool) {
+        match run.subject {
+            Subject::Setting(index) => (index, false),
+            Subject::Apart => (self.reference.unwrap_or(0), true),
+        }
+    }
+
+    fn spec(&self, run: &Run, folder: &Path) -> RoundSpec {
+        let (index, apart) = self.setting_of(run);
+        let beside = |us: u64| Duration::from_micros(if apart { 0 } else { us });
+        RoundSpec {
+            bench: self.bench.clone(),
+            index,
+            setting: self.settings[index as usize],
+            round: run.round,
+            duration: Duration::from_secs_f64(self.conditions.seconds),
+            records: self.conditions.records,
+            wait: beside(self.conditions.wait_us),
+            cpu: beside(self.conditions.cpu_us),
+            parent: std::process::id(),
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// What runs will probably take.
+    fn cost(&self, runs: &[Run]) -> Duration {
+        runs.iter().map(|run| cost(&self.settings[self.setting_of(run).0 as usize], self.conditions.seconds)).sum()
+    }
+
+    /// What is left, by what the runs so far took beside what they were expected to.
+    fn left(&self, elapsed: Duration, all: Duration, runs: &[Run]) -> Duration {
+        let ahead = self.cost(runs);
+        let behind = all.saturating_sub(ahead);
+        if behind.is_zero() { ahead } else { ahead.mul_f64(elapsed.as_secs_f64() / behind.as_secs_f64()) }
+    }
+
+    fn conclude(&self, rounds: Vec<Round>, apart: Vec<Round>, interrupted: bool) -> Comparison {
+        let mut conditions = self.conditions.clone();
+        let once = self.bench.plan.records_estimate();
+        let most = |round: &Round| round.records / u64::from(self.settings[round.setting as usize].workers.max(1));
+        conditions.source_repeated = rounds.iter().any(|round| most(round) > once);
+        let mut results = statistics::summaries(&self.settings, self.reference, &rounds);
+        let model = model::of(&conditions, self.reference, &self.settings, &rounds, apart);
+        let processors = self.environment.processors;
+        if let Some(model) = &model {
+            model::predict(model, &self.settings, self.reference, processors, &mut results);
+        }
+        let mut comparison = Comparison {
+            conditions,
+            model,
+            environment: self.environment.clone(),
+            settings: self.settings.clone(),
+            reference: self.reference,
+            rounds,
+            results,
+            advice: Vec::new(),
+            interrupted,
+        };
+        comparison.advice = advice::advice(&comparison);
+        comparison
+    }
+}
+
+/// How long a comparison of these settings will probably take.
+pub fn estimate(undertaking: &Undertaking) -> Duration {
+    let runs = schedule(undertaking.settings.len(), undertaking.apart(), undertaking.conditions.rounds);
+    undertaking.cost(&runs)
+}
+
+/// What one run will probably take: its clock, a process that starts, workers that connect four at a time.
+fn cost(setting: &Setting, seconds: f64) -> Duration {
+    const START: f64 = 0.3;
+    const FOUR_WORKERS: f64 = 0.15;
+    Duration::from_secs_f64(seconds + START + f64::from(setting.workers.div_ceil(4)) * FOUR_WORKERS)
+}
+
+/// The file that each result goes to.
+struct Results(File);
+
+impl Results {
+    fn create(path: &Path) -> io::Result<Results> {
+        Ok(Results(File::create(path)?))
+    }
+
+    fn add(&mut self, line: &Line<'_>) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.0.write_all(&text)
+    }
+}
+
+/// A folder for one run, gone with its end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn create(folder: &Path) -> io::Result<Temporary> {
+        let path = folder.join(format!("run-{}", std::process::id()));
+        // What a process of the same number left when it was killed.
+        drop(fs::remove_dir_all(&path));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Temporary(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What can't be removed is in the way of nobody.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,255 @@
+//! Green threads: a task for each worker, all on one OS thread, which differ in how they wait for delivery reports.
+//!
+//! tokio's clock has a grain of 1 ms: a task that sleeps for 1 ms rests for 1 to 2 ms. `green-cooperative` looks that often, as
+//! the loops that it stands for did; other waits end by the same clock.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use kafka::{Producer, SharedProducer, Wakeup};
+use migration::compare::Variant;
+use migration::{Failure, FailureKind};
+use pipeline::Sink;
+use pipeline::worker::{Step, WaitReason};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, yield_now};
+use tokio::time::timeout_at;
+
+use super::single::options;
+use crate::compare::heartbeat::{FlushGauge, Heartbeat, TICK};
+use crate::compare::round::Figures;
+use crate::compare::seat::{Clock, Measured, OwnPort, POLL, Seat, attempt, failure};
+use crate::compare::spec::RoundSpec;
+use crate::worker::{Ended, WorkerContext, peak_memory};
+
+/// Between two looks of a cooperative flush.
+const LOOKS: Duration = Duration::from_millis(1);
+/// A task that always has something to do lets the others run after so long.
+const LONGEST_TURN: Duration = Duration::from_millis(1);
+
+/// What all tasks share.
+#[derive(Clone)]
+struct Shared {
+    clock: Clock,
+    flushes: Rc<RefCell<FlushGauge>>,
+}
+
+/// How a task waits for its delivery reports.
+enum Waits {
+    /// In the client: the whole thread waits.
+    Blocking,
+    /// It looks at its own producer each millisecond.
+    Looks,
+    /// The same with a producer that all share: a flush ends when nobody's records are in its queue any more.
+    LooksForAll(SharedProducer),
+    /// Its producer wakes it.
+    Woken(Wakeup),
+    /// The task that serves the shared producer tells it.
+    Told(Rc<Notify>),
+}
+
+/// A worker and how it waits.
+struct Task {
+    seat: Seat,
+    port: OwnPort,
+    waits: Waits,
+}
+
+/// One task for each worker.
+pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_executor)?;
+    let (tasks, producer) = if spec.setting.shared_producer { share(context, spec)? } else { (own(context, spec)?, None) };
+    let (figures, tasks) = LocalSet::new().block_on(&runtime, work_together(spec, tasks, producer))?;
+    for mut task in tasks {
+        task.seat.drain(&mut task.port).map_err(failure)?;
+        task.seat.worker.finish()?;
+    }
+    Ok(figures)
+}
+
+fn no_executor(error: std::io::Error) -> Failure {
+    Failure::new(FailureKind::Retry, format!("no executor: {error}"))
+}
+
+/// A producer for each task.
+fn own(context: &WorkerContext, spec: &RoundSpec) -> Result<Vec<Task>, Failure> {
+    let task = |worker| {
+        let mut waits = if spec.setting.variant == Variant::GreenBlocking { Waits::Blocking } else { Waits::Looks };
+        let connect = || -> Result<Box<dyn Sink>, Failure> {
+            let producer = Producer::create(&options(context, worker))?;
+            if spec.setting.variant == Variant::GreenWakeup {
+                waits = Waits::Woken(producer.wakeup().map_err(no_executor)?);
+            }
+            Ok(Box::new(producer))
+        };
+        let seat = Seat::open(context, spec, &attempt(context, worker), connect)?;
+        Ok(Task { seat, port: OwnPort::default(), waits })
+    };
+    (0..spec.setting.workers).map(task).collect()
+}
+
+/// One producer for all tasks; with `green-wakeup` it comes back with its descriptor, for the task that serves it.
+fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option<SharedProducer>), Failure> {
+    let producer = SharedProducer::create(&options(context, 0), spec.setting.workers)?;
+    let told: Vec<Rc<Notify>> = (0..spec.setting.workers).map(|_| Rc::default()).collect();
+    let task = |worker| {
+        let seat = Seat::open(context, spec, &attempt(context, worker), || Ok(Box::new(producer.seat(worker)?)))?;
+        let waits = match spec.setting.variant {
+            Variant::GreenBlocking => Waits::Blocking,
+            Variant::GreenWakeup => Waits::Told(Rc::clone(&told[worker as usize])),
+            _ => Waits::LooksForAll(producer.clone()),
+        };
+        Ok(Task { seat, port: OwnPort::default(), waits })
+    };
+    let tasks = (0..spec.setting.workers).map(task).collect::<Result<_, Failure>>()?;
+    if spec.setting.variant != Variant::GreenWakeup {
+        return Ok((tasks, None));
+    }
+    producer.when_ready(move |seat| told[seat as usize].notify_one());
+    Ok((tasks, Some(producer)))
+}
+
+async fn work_together(
+    spec: &RoundSpec,
+    tasks: Vec<Task>,
+    producer: Option<SharedProducer>,
+) -> Result<(Figures, Vec<Task>), Failure> {
+    let serving = producer.map(|producer| tokio::task::spawn_local(serve(producer)));
+    let (cpu_before, thread_before) = (process::own_cpu().total_us(), process::thread_cpu());
+    let clock = Clock::starting(Instant::now(), spec);
+    let shared = Shared { clock, flushes: Rc::default() };
+    let heartbeat = Rc::new(RefCell::new(Heartbeat::new(clock.begin)));
+    let ticking = tokio::task::spawn_local(tick(Rc::clone(&heartbeat), shared.clone()));
+    let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::task::spawn_local(work(task, shared.clone()))).collect();
+    let (mut measured, mut back) = (Vec::new(), Vec::new());
+    for task in tasks {
+        let lost =
+            |error: tokio::task::JoinError| Failure::new(FailureKind::Retry, format!("a task of the run ended: {error}"));
+        let (figures, task) = task.await.map_err(lost)?.map_err(failure)?;
+        measured.push(figures);
+        back.push(task);
+    }
+    let now = Instant::now();
+    ticking.abort();
+    if let Some(serving) = serving {
+        serving.abort();
+    }
+    let mut figures = Figures::of_threads(measured);
+    figures.cpu_us = process::own_cpu().total_us() - cpu_before;
+    figures.thread_cpu_us = (process::thread_cpu() - thread_before).as_micros() as u64;
+    figures.peak_memory_bytes = peak_memory();
+    figures.flush_us = shared.flushes.borrow().spent_us(now);
+    let heartbeat = std::mem::replace(&mut *heartbeat.borrow_mut(), Heartbeat::new(now));
+    (figures.heartbeat, figures.ticks_in_flush) = heartbeat.end();
+    Ok((figures, back))
+}
+
+/// Serves the shared producer whenever it has something; each task whose record was delivered is told.
+async fn serve(producer: SharedProducer) -> Result<(), Failure> {
+    let wakeup = watch(producer.wakeup().map_err(no_executor)?)?;
+    loop {
+        woken(&wakeup).await?;
+        // What fails here fails for every task.
+        producer.serve(Duration::ZERO)?;
+    }
+}
+
+/// Has the executor watch a client's descriptor.
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe; here the descriptor is open as long as the value that is registered"
+)]
+fn watch(wakeup: Wakeup) -> Result<AsyncFd<Wakeup>, Failure> {
+    AsyncFd::new(wakeup).map_err(no_executor)
+}
+
+/// Waits until a client has something to serve.
+async fn woken(wakeup: &AsyncFd<Wakeup>) -> Result<(), Failure> {
+    let mut ready = wakeup.readable().await.map_err(no_executor)?;
+    wakeup.get_ref().drain();
+    ready.clear_ready();
+    Ok(())
+}
+
+/// The 1 ms heartbeat: a task like any other.
+async fn tick(heartbeat: Rc<RefCell<Heartbeat>>, shared: Shared) {
+    let mut interval = tokio::time::interval(TICK);
+    loop {
+        interval.tick().await;
+        heartbeat.borrow_mut().beat(Instant::now(), shared.flushes.borrow().is_open());
+    }
+}
+
+/// One task's work until the clock stops.
+async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
+    let Task { mut seat, mut port, waits } = task;
+    let clock = shared.clock;
+    let wakeup = match &waits {
+        Waits::Woken(wakeup) => Some(watch(wakeup.clone())?),
+        _ => None,
+    };
+    let mut flushing = false;
+    let mut turn = Instant::now();
+    seat.begin(turn);
+    let stopped = loop {
+        let now = Instant::now();
+        if seat.over(&clock, now) {
+            break now;
+        }
+        let step = seat.step(&mut port, now)?;
+        let waits_for_reports = matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
+        if flushing != waits_for_reports {
+            flushing = waits_for_reports;
+            let mut flushes = shared.flushes.borrow_mut();
+            if flushing { flushes.enter(now) } else { flushes.leave(now) }
+        }
+        match step {
+            Step::Busy => {
+                if now.saturating_duration_since(turn) >= LONGEST_TURN {
+                    yield_now().await;
+                    turn = Instant::now();
+                }
+            }
+            Step::Wait { until, reason: WaitReason::Reports } => {
+                let until = until.min(clock.deadline);
+                match &waits {
+                    // Only the next step, when the flush is over, lets others run.
+                    Waits::Blocking => seat.worker.wait(until.saturating_duration_since(now).min(POLL))?,
+                    Waits::Looks => tokio::time::sleep(LOOKS).await,
+                    Waits::LooksForAll(producer) => look_for_all(producer, clock.deadline).await?,
+                    Waits::Woken(_) => {
+                        let Some(wakeup) = &wakeup else { continue };
+                        // That the time is up is seen above.
+                        timeout_at(until.into(), woken(wakeup)).await.unwrap_or(Ok(()))?;
+                    }
+                    Waits::Told(told) => drop(timeout_at(until.into(), told.notified()).await),
+                }
+                if !matches!(waits, Waits::Blocking) {
+                    turn = Instant::now();
+                }
+            }
+            Step::Wait { until, .. } => {
+                tokio::time::sleep_until(until.min(clock.deadline).into()).await;
+                turn = Instant::now();
+            }
+            Step::Done => break now,
+        }
+    };
+    if flushing {
+        shared.flushes.borrow_mut().leave(stopped);
+    }
+    Ok((seat.end(stopped), Task { seat, port, waits }))
+}
+
+/// Looks each millisecond until nothing of anybody is in the client's queue: the flush of a producer that is shared.
+async fn look_for_all(producer: &SharedProducer, deadline: Instant) -> Result<(), Failure> {
+    loop {
+        tokio::time::sleep(LOOKS).await;
+        producer.serve(Duration::ZERO)?;
+        if producer.queue_length() == 0 || Instant::now() >= deadline {
+            return Ok(());
+        }
+    }
+}

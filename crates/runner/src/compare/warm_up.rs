@@ -1,0 +1,77 @@
+//! Records sent before the clock begins, one at a time: connections are made, and each worker's round trip is known.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use kafka::partitioner;
+use migration::{Failure, FailureKind};
+use pipeline::group::KeyBytes;
+use pipeline::mapping::{MappedKey, Mapping};
+use pipeline::source::{is_blank, jsonl};
+use pipeline::{Block, BlockPool, Group, Line, Lines, Sink};
+
+use crate::worker::{Attempt, WorkerContext};
+
+/// How many.
+const RECORDS: usize = 5;
+/// How long one may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sends the first record of a worker's shard a few times and returns the median time until its report, in microseconds; 0 when
+/// the first block of the shard has no line that is a record.
+pub(crate) fn warm_up(context: &WorkerContext, attempt: &Attempt, sink: &mut dyn Sink) -> Result<u64, Failure> {
+    let mut source = jsonl::open(&context.plan, attempt.shard, attempt.from, context.job.source.max_line)?;
+    let mut lines = Lines::default();
+    if !source.next(&mut BlockPool::new(0), &mut lines)? {
+        return Ok(0);
+    }
+    let Some(block) = lines.block else { return Ok(0) };
+    let mut mapping = Mapping::new(&context.job.record);
+    let (any, partitions) = (attempt.shard.0, sink.partitions());
+    let mut times: Vec<u64> = Vec::new();
+    for line in lines.lines.iter().filter(|line| !line.too_long()) {
+        while times.len() < RECORDS {
+            let Some((partition, group)) = record(context, &mut mapping, &block, line, any, partitions) else { break };
+            times.push(deliver(sink, partition, group)?);
+        }
+    }
+    times.sort_unstable();
+    Ok(times.get(times.len() / 2).copied().unwrap_or(0))
+}
+
+/// A group of this line alone and its partition; `None` if it is no record.
+fn record(
+    context: &WorkerContext,
+    mapping: &mut Mapping,
+    block: &Rc<Block>,
+    line: &Line,
+    any: u32,
+    partitions: u32,
+) -> Option<(u32, Group)> {
+    let text = &block.bytes[line.start as usize..][..line.len as usize];
+    let mapped = (!is_blank(text)).then(|| mapping.map(text).ok()).flatten()?;
+    let choose = partitioner::choose(context.job.kafka.partitioner);
+    let partition = mapped.key.bytes(text).and_then(|key| choose(key, partitions)).unwrap_or(any % partitions);
+    let key = match mapped.key {
+        MappedKey::Null => KeyBytes::Null,
+        MappedKey::Inside { start, len } => KeyBytes::InBlock { start: line.start + start, len },
+        MappedKey::Copied(bytes) => KeyBytes::Copied(bytes),
+    };
+    let mut group = Group::default();
+    group.push(block, line.start, line.len, key, mapped.timestamp);
+    Some((partition, group))
+}
+
+fn deliver(sink: &mut dyn Sink, partition: u32, group: Group) -> Result<u64, Failure> {
+    let began = Instant::now();
+    sink.hand_over(partition, group)?;
+    let mut done = Vec::new();
+    while done.is_empty() {
+        if began.elapsed() > PATIENCE {
+            let message = format!("no delivery report for a warm-up record within {} s", PATIENCE.as_secs());
+            return Err(Failure::new(FailureKind::Unreachable, message));
+        }
+        sink.poll(Duration::from_millis(50), &mut done)?;
+    }
+    Ok(began.elapsed().as_micros() as u64)
+}
