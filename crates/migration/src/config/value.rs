@@ -11,13 +11,17 @@ use super::origin::{At, Origin};
 use super::suggest::nearest;
 use crate::units::{parse_duration, parse_size};
 
+/// Why a known word is refused: it may come in a later version.
+pub const NOT_YET: &str = "is not in this version";
+
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// A string that passes a check; the text says what is allowed.
     Text(fn(&str) -> Result<(), String>, &'static str),
-    /// One of some words; the second list is known but not in this version.
-    Word(&'static [&'static str], &'static [&'static str]),
+    /// One of some words; the second list holds words (`*`: all others) that are known and refused, each with the reason:
+    /// [`NOT_YET`], or one of its own, which completes "which …".
+    Word(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// `true` or `false`; the flag says whether `true` is in this version.
     Bool(bool),
     /// A whole number of at least this.
@@ -98,7 +102,7 @@ impl Kind {
                 check(text).map_err(|why| because(&span, text, &why))?;
                 Ok(Value::Text(text.to_string()))
             }
-            (Kind::Word(words, later), DeValue::String(text)) => word(words, later, text, &span),
+            (Kind::Word(words, refused), DeValue::String(text)) => word(words, refused, text, &span),
             (Kind::Bool(now), DeValue::Boolean(flag)) => {
                 if *flag && !now {
                     return Err(not_yet(&span, "true"));
@@ -164,7 +168,7 @@ fn because(span: &Range<usize>, text: &str, why: &str) -> Refusal {
 }
 
 fn not_yet(span: &Range<usize>, what: &str) -> Refusal {
-    let message = format!("is {what}, which is not in this version");
+    let message = format!("is {what}, which {NOT_YET}");
     Refusal { code: Code::NotYet, span: span.clone(), message, near: None }
 }
 
@@ -172,15 +176,15 @@ fn near(text: &str, words: &[&'static str]) -> Option<String> {
     nearest(text, words.iter().copied()).map(str::to_owned)
 }
 
-fn word(words: &'static [&'static str], later: &[&str], text: &str, span: &Range<usize>) -> Result<Value, Refusal> {
+fn word(words: &'static [&'static str], refused: &[(&str, &str)], text: &str, span: &Range<usize>) -> Result<Value, Refusal> {
     if let Some(word) = words.iter().find(|word| **word == text) {
         return Ok(Value::Word(word));
     }
-    // "*" among the later words: anything else may come in a later version.
-    if later.iter().any(|word| *word == text || *word == "*") {
-        return Err(not_yet(span, &quoted(text)));
-    }
-    let message = format!("is {}", quoted(text));
+    let message = match refused.iter().find(|(word, _)| *word == text || *word == "*") {
+        Some((_, why)) if *why == NOT_YET => return Err(not_yet(span, &quoted(text))),
+        Some((_, why)) => format!("is {}, which {why}", quoted(text)),
+        None => format!("is {}", quoted(text)),
+    };
     Err(Refusal { code: Code::BadValue, span: span.clone(), message, near: near(text, words) })
 }
 
