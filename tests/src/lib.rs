@@ -15,6 +15,7 @@ pub mod program;
 pub mod proxy;
 pub mod random;
 pub mod scene;
+pub mod steering;
 pub mod suite;
 pub mod temporary;
 pub mod terminal;

@@ -3,19 +3,20 @@
 //! Each piece of an answer waits for its own time in a queue, so that the delay is that of a long cable: it does not limit how
 //! much goes through. All of a round trip's time is put on the way back; a client that waits for answers can't tell the difference.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
 /// Pieces of one connection's answers that may be on their way at once.
 const ON_THE_WAY: usize = 1024;
-
-/// A piece of an answer, and when it may arrive.
-type Delayed = (Instant, Vec<u8>);
 
 /// A running proxy; dropping it cuts its connections.
 pub struct Proxy {
@@ -92,11 +93,13 @@ fn join(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     streams.push(client.try_clone()?);
     streams.push(broker.try_clone()?);
     let (from_client, to_broker) = (client.try_clone()?, broker.try_clone()?);
-    let (late, due) = sync_channel(ON_THE_WAY);
     let round_trip = shared.round_trip;
     spawn(move || pass_on(from_client, to_broker));
-    spawn(move || hold_back(broker, &late, round_trip));
-    spawn(move || deliver(&due, client));
+    spawn(move || {
+        // An error is the end of either side, and closes the other one.
+        let _ = hold_back(broker, client.try_clone().expect("a socket can be cloned"), round_trip);
+        let _ = client.shutdown(Shutdown::Both);
+    });
     Ok(())
 }
 
@@ -106,25 +109,36 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream) {
     let _ = to.shutdown(Shutdown::Write); // answers may still be on their way
 }
 
-/// What the broker says gets the time at which it may arrive.
-fn hold_back(mut from: TcpStream, late: &SyncSender<Delayed>, delay: Duration) {
+/// What the broker says arrives later, each piece at its own time.
+fn hold_back(mut from: TcpStream, mut to: TcpStream, delay: Duration) -> std::io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if late.send((Instant::now() + delay, buffer[..count].to_vec())).is_err() {
-            break;
+    let mut on_the_way: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
+    let mut more = true;
+    while more || !on_the_way.is_empty() {
+        let due = on_the_way.front().map(|(time, _)| time.saturating_duration_since(Instant::now()));
+        if more && on_the_way.len() < ON_THE_WAY {
+            if is_readable(&from, due)? {
+                let count = from.read(&mut buffer)?;
+                more = count > 0;
+                if more {
+                    on_the_way.push_back((Instant::now() + delay, buffer[..count].to_vec()));
+                }
+            }
+        } else {
+            thread::sleep(due.unwrap_or_default());
+        }
+        while on_the_way.front().is_some_and(|(time, _)| *time <= Instant::now()) {
+            let (_, piece) = on_the_way.pop_front().expect("it was just seen");
+            to.write_all(&piece)?;
         }
     }
+    Ok(())
 }
 
-/// Hands over each piece when its time has come, and closes after the last.
-fn deliver(due: &Receiver<Delayed>, mut to: TcpStream) {
-    for (time, piece) in due {
-        thread::sleep(time.saturating_duration_since(Instant::now()));
-        if to.write_all(&piece).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
+/// Waits until there is something to read, or for a time.
+fn is_readable(stream: &TcpStream, time: Option<Duration>) -> std::io::Result<bool> {
+    let mut wanted = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    Ok(ppoll(&mut wanted, time.map(TimeSpec::from_duration), None)? > 0)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the tests' process; the supervisor is another one")]

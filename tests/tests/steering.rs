@@ -1,0 +1,210 @@
+//! A running job turned from other terminals: scaled, paused, throttled, by two clients at once, with workers killed among it.
+//! Whatever is asked, the topic has every record, and only a kill costs duplicates.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use whole_program::faults::{CHUNK, RATE, kill_process, kills, lines, patience, run_time};
+use whole_program::multiset::Difference;
+use whole_program::program::Running;
+use whole_program::random::Random;
+use whole_program::scene::{Scene, assert_balances};
+use whole_program::steering::{commands, pause, random_command, workers};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::timeline::{ARRIVAL, Timeline, now_ms};
+use whole_program::waiting::wait_until;
+
+/// Between two commands of one client, at most.
+const BETWEEN_MS: u64 = 300;
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "two_eight_one_four_workers", needs: Need::Kafka, run: two_eight_one_four_workers },
+        Test { name: "random_commands_of_two_clients", needs: Need::Kafka, run: random_commands_of_two_clients },
+        Test { name: "random_commands_and_killed_workers", needs: Need::Kafka, run: random_commands_and_killed_workers },
+        Test { name: "a_long_pause_is_quiet_and_harmless", needs: Need::Kafka, run: a_long_pause_is_quiet_and_harmless },
+    ])
+}
+
+/// Row 1.
+fn two_eight_one_four_workers(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "scaled");
+    let chunk = Duration::from_secs(1);
+    scene.configure(&[
+        ("workers.count", "2"),
+        ("workers.chunk", "{ interval = \"1s\" }"),
+        ("shards.target_size", "\"1MiB\""),
+        ("limits.rate_records", "20_000"),
+    ]);
+    let source = scene.orders(51, lines());
+    let running = scene.start(&[]);
+    wait_until("two workers run", patience(), || workers(&running) == 2);
+    stay_at_most(&running, 2, run_time() / 6);
+    let mut times = Vec::new();
+    for (asked, limit) in [(8, Duration::from_secs(1)), (1, chunk), (4, Duration::from_secs(1))] {
+        let answer = scene.steer(&["scale", &asked.to_string()]);
+        assert_eq!(answer.number("asked"), asked, "{:#}", answer.json);
+        // What a busy machine needs to show it comes on top.
+        wait_until("the asked count runs", limit + Duration::from_millis(500), || workers(&running) == asked);
+        times.push(format!("{asked} after {} ms", now_ms() - answer.asked_ms));
+        stay_at_most(&running, asked, run_time() / 6);
+    }
+    let report = running.finish(patience()).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");
+    assert_eq!(report["records"]["resent"], 0, "{report:#}");
+    assert_eq!(report["workers"]["restarts"], 0, "{report:#}");
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    println!("scaled: {}; 0 missing, 0 duplicates of {}", times.join(", "), source.len());
+    scene.program.assert_nothing_left();
+}
+
+/// Looks at the workers for a while: never more than so many, and so many at some moment of each second.
+fn stay_at_most(running: &Running, asked: u64, time: Duration) {
+    let start = Instant::now();
+    let mut seen = Instant::now();
+    while start.elapsed() < time {
+        let count = workers(running);
+        assert!(count <= asked, "{count} workers, {asked} are asked");
+        if count == asked {
+            seen = Instant::now();
+        }
+        assert!(seen.elapsed() < Duration::from_secs(1), "{count} workers for 1 s, {asked} are asked");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Row 2.
+fn random_commands_of_two_clients(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "commands");
+    let difference = turn_and_judge(&scene, 0);
+    assert_eq!(difference, Difference::default());
+}
+
+/// Row 3.
+fn random_commands_and_killed_workers(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "commands-kills");
+    let difference = turn_and_judge(&scene, kills());
+    assert_eq!((difference.missing, difference.unexpected), (0, 0), "{difference:?}");
+    assert!(difference.duplicates <= CHUNK * kills(), "{difference:?} after {} kills", kills());
+}
+
+/// Two clients turn a job at random while workers are killed; then it runs to its end.
+fn turn_and_judge(scene: &Scene, kills: u64) -> Difference {
+    scene.configure(&[
+        ("workers.count", "4"),
+        ("workers.chunk", "{ records = 10_000, interval = \"60s\" }"),
+        ("workers.restart", "{ max_without_progress = 20, backoff = \"100ms..1s\" }"),
+        ("shards.target_size", "\"1MiB\""),
+        ("limits.rate_records", "20_000"),
+    ]);
+    // Above what the limits let through while commands are given.
+    let source = scene.orders(52, RATE * (10 + commands() * BETWEEN_MS / 1000));
+    let mut random = Random::seeded(&scene.topic);
+    let running = scene.start(&[]);
+    wait_until("workers run", patience(), || workers(&running) > 0);
+    let seeds = [random.next_u64(), random.next_u64()];
+    let turning = AtomicBool::new(true);
+    let killed = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            seeds.iter().map(|seed| scope.spawn(|| turn(scene, &mut Random::new(*seed), commands() / 2))).collect();
+        let killer = scope.spawn(|| kill_some(&running, &mut random, kills, &turning));
+        let given: u64 = clients.into_iter().map(|client| client.join().expect("every command is taken")).sum();
+        assert_eq!(given, commands() / 2 * 2);
+        turning.store(false, Ordering::SeqCst);
+        killer.join().expect("workers can be killed")
+    });
+    assert_eq!(killed, kills, "too few workers ran to be killed");
+    let standing = scene.status().expect("there is a state");
+    assert_eq!(standing["outcome"], "running", "the run was over too soon: {standing:#}");
+    scene.steer(&["throttle", "none", "--bytes", "none"]);
+    scene.steer(&["scale", "4"]);
+    scene.steer(&["continue"]);
+    let report = running.finish(patience()).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!(report["outcome"], "done");
+    assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");
+    assert_eq!(report["shards"]["quarantined"], 0, "{report:#}");
+    let difference = scene.judge_and_verify(&source);
+    println!(
+        "{}: {} commands, {kills} kills in {:.0} s, {} shards, {} missing, {} duplicates of {}",
+        scene.topic,
+        commands() / 2 * 2,
+        report["elapsed_ms"].as_f64().unwrap_or(0.0) / 1000.0,
+        report["shards"]["total"],
+        difference.missing,
+        difference.duplicates,
+        source.len(),
+    );
+    scene.program.assert_nothing_left();
+    difference
+}
+
+/// Gives so many random commands; each must be taken.
+fn turn(scene: &Scene, random: &mut Random, commands: u64) -> u64 {
+    for _ in 0..commands {
+        let words = random_command(random);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        scene.steer(&words);
+        std::thread::sleep(Duration::from_millis(random.between(0, BETWEEN_MS)));
+    }
+    commands
+}
+
+/// Kills so many workers, spread over the time of the commands.
+fn kill_some(running: &Running, random: &mut Random, kills: u64, turning: &AtomicBool) -> u64 {
+    let apart = commands() * BETWEEN_MS / 4 / (kills + 1);
+    let mut killed = 0;
+    while killed < kills && turning.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(random.between(apart / 2, apart)));
+        let children = running.children();
+        let alive: Vec<u32> = children
+            .iter()
+            .filter(|child| child.name.starts_with("shard ") && child.state != 'Z')
+            .map(|child| child.pid)
+            .collect();
+        if !alive.is_empty() {
+            killed += u64::from(kill_process(*random.pick(&alive)));
+        }
+    }
+    killed
+}
+
+/// Row 7.
+fn a_long_pause_is_quiet_and_harmless(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "paused", 8, &[ARRIVAL]);
+    let heartbeat = format!("\"{}s\"", pause().as_secs() / 6);
+    scene.configure(&[
+        ("workers.count", "4"),
+        ("workers.heartbeat_timeout", &heartbeat),
+        ("shards.target_size", "\"4MiB\""),
+        ("limits.rate_records", "20_000"),
+    ]);
+    let source = scene.orders(53, RATE * 10);
+    let running = scene.start(&[]);
+    wait_until("four workers run", patience(), || workers(&running) == 4);
+    std::thread::sleep(Duration::from_secs(2));
+    let workers_before: Vec<u32> = running.children().iter().map(|child| child.pid).collect();
+    let paused = scene.steer(&["pause"]);
+    assert_eq!(paused.json["paused"], true, "{:#}", paused.json);
+    std::thread::sleep(pause());
+    let workers_after: Vec<u32> = running.children().iter().map(|child| child.pid).collect();
+    assert_eq!(workers_before, workers_after, "the same workers wait");
+    let going_on = scene.steer(&["continue"]);
+    assert_eq!(going_on.json["paused"], false, "{:#}", going_on.json);
+    let report = running.finish(patience()).expect_code(0).json();
+    assert_eq!(report["workers"]["restarts"], 0, "{report:#}");
+    let timeline = Timeline::read(scene.kafka.bootstrap(), &scene.topic);
+    // What was on its way to the broker may still arrive.
+    let last = timeline.last_before(going_on.asked_ms).expect("records came before the pause") - paused.answered_ms;
+    let first = timeline.first_from(going_on.asked_ms).expect("records came after the pause") - going_on.asked_ms;
+    assert!(last < 1000, "a record came {last} ms after the pause was taken");
+    assert!(first < 1000, "the first record came {first} ms after the job was told to go on");
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    println!(
+        "paused: {} s, the last record {last} ms after it was taken, the first {first} ms after its end",
+        pause().as_secs()
+    );
+    scene.program.assert_nothing_left();
+}
