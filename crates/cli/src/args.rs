@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing about what it means.
 
 mod compare;
+mod compare_web;
 mod steer;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::compare::{Choice, VariantsArgs};
+pub use self::compare_web::WebArgs;
 pub use self::steer::{ScaleArgs, ThrottleArgs};
 
 /// Moves a large dataset into Apache Kafka with many single-threaded worker processes, and proves that every record arrived.
@@ -68,6 +70,7 @@ impl Command {
             Command::Continue(_) => "continue",
             Command::Throttle(_) => "throttle",
             Command::Verify(_) => "verify",
+            Command::Compare(args) if args.scene.is_some() => "compare web",
             Command::Compare(_) => "compare",
             Command::CompareRound => "compare-round",
             Command::Broker(_) => "broker",
@@ -223,10 +226,21 @@ pub struct InitArgs {
 
 /// `compare`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct CompareArgs {
+    /// Something else than variants of the same job.
+    #[command(subcommand)]
+    pub scene: Option<CompareScene>,
     /// Which variants, and how.
     #[command(flatten)]
     pub variants: VariantsArgs,
+}
+
+/// What `compare` compares besides the variants.
+#[derive(Debug, Subcommand)]
+pub enum CompareScene {
+    /// Web requests that wait for their record, beside ones that don't, under each flush
+    Web(WebArgs),
 }
 
 /// `broker`.

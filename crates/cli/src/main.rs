@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use migration::Exit;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, CompareScene};
 use crate::error::CliError;
 use crate::ui::Ui;
 
@@ -60,7 +60,10 @@ fn obey(command: &Command, ui: &Ui) -> Result<Exit, CliError> {
         Command::Continue(args) => commands::steer::continue_(args, ui),
         Command::Throttle(args) => commands::steer::throttle(args, ui),
         Command::Verify(args) => commands::verify::verify(args, ui),
-        Command::Compare(args) => commands::compare::compare(&args.variants, ui),
+        Command::Compare(args) => match &args.scene {
+            Some(CompareScene::Web(args)) => commands::compare_web::web(args, ui),
+            None => commands::compare::compare(&args.variants, ui),
+        },
         Command::CompareRound => commands::compare::round(),
         Command::Broker(args) => commands::broker::broker(args, ui),
     }

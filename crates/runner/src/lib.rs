@@ -7,5 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod results;
 pub mod web;
 pub mod worker;

@@ -127,7 +127,8 @@ fn flush(name: &str) -> Result<FlushPolicy, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+/// A number of seconds that a run may last.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     let number: f64 = text.trim().parse().map_err(|_| "not a number of seconds".to_owned())?;
     if (0.1..=3_600.0).contains(&number) { Ok(number) } else { Err("from 0.1 to 3600".to_owned()) }
 }

@@ -132,20 +132,31 @@ fn require_room(rows: &[Setting]) -> Result<(), CliError> {
 
 /// The producers' properties that matter for speed, for each flush policy; no secret is among them.
 fn shown_properties(job: &Job, rows: &[Setting], max_message_bytes: u32) -> Vec<(FlushPolicy, Vec<(String, String)>)> {
-    let plain = |(name, value): &(String, Property)| {
-        (matches!(value, Property::Plain(_)) && !is_secret_property(name)).then(|| name.clone())
-    };
-    let shown: Vec<String> = job.kafka.properties.iter().filter_map(plain).collect();
     let mut found: Vec<(FlushPolicy, Vec<(String, String)>)> = Vec::new();
     for row in rows {
         if found.iter().all(|(flush, _)| *flush != row.flush) {
             let mut job = job.clone();
             job.workers.flush = row.flush;
             let options = ProducerOptions::for_job(&job, "compare", max_message_bytes);
-            found.push((row.flush, options.properties_for_speed(&shown)));
+            found.push((row.flush, properties_for_speed(&job, &options)));
         }
     }
     found
+}
+
+/// The properties of a producer of this job that matter for speed, and the job's own; no secret is among them.
+pub fn properties_for_speed(job: &Job, options: &ProducerOptions) -> Vec<(String, String)> {
+    let plain = |(name, value): &(String, Property)| {
+        (matches!(value, Property::Plain(_)) && !is_secret_property(name)).then(|| name.clone())
+    };
+    let shown: Vec<String> = job.kafka.properties.iter().filter_map(plain).collect();
+    options.properties_for_speed(&shown)
+}
+
+/// Writes a file that was asked for.
+pub fn write_file(path: &Path, text: String) -> Result<(), CliError> {
+    std::fs::write(path, text)
+        .map_err(|error| CliError::new(Exit::State, format!("the result can't be written to {}: {error}", path.display())))
 }
 
 fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<Comparison, CliError> {
@@ -189,15 +200,11 @@ fn progress(standing: &Standing, rounds: u32) -> String {
 
 /// The files that were asked for. The result itself is printed whether they can be written or not.
 fn write_files(args: &VariantsArgs, comparison: &Comparison, ui: &Ui) -> Result<(), CliError> {
-    let write = |path: &Path, text: String| {
-        std::fs::write(path, text)
-            .map_err(|error| CliError::new(Exit::State, format!("the result can't be written to {}: {error}", path.display())))
-    };
     if let Some(path) = &args.html {
-        write(path, report::compare::html(comparison, &ui.object(report::compare::object(comparison))))?;
+        write_file(path, report::compare::html(comparison, &ui.object(report::compare::object(comparison))))?;
     }
     if let Some(path) = &args.csv {
-        write(path, report::compare::csv(comparison))?;
+        write_file(path, report::compare::csv(comparison))?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod compare;
+pub mod compare_web;
 pub mod init;
 pub mod plan;
 pub mod run;

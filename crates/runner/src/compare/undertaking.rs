@@ -1,7 +1,7 @@
 //! A whole comparison: all runs in their order, each result on disk before the next run begins, then the figures.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use super::run_process::{self, NoResult};
 use super::schedule::{Run, Subject, schedule};
 use super::spec::{Bench, RoundSpec};
 use super::{advice, model, statistics};
+use crate::results::Results;
 
 /// What is to be compared, and where.
 pub struct Undertaking {
@@ -85,7 +86,6 @@ impl Undertaking {
     /// becomes the result.
     pub fn run(&self, interrupt: BorrowedFd<'_>, say: &mut dyn FnMut(&Standing)) -> Result<Comparison, CompareError> {
         let wrong = |cause: io::Error| CompareError::Folder { path: self.folder.display().to_string(), cause };
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(wrong)?;
         let mut results = Results::create(&self.results_path()).map_err(wrong)?;
         let Undertaking { conditions, environment, settings, .. } = self;
         results.add(&Line::Comparison { conditions, environment, settings }).map_err(wrong)?;
@@ -197,21 +197,6 @@ fn cost(setting: &Setting, seconds: f64) -> Duration {
     const START: f64 = 0.3;
     const FOUR_WORKERS: f64 = 0.15;
     Duration::from_secs_f64(seconds + START + f64::from(setting.workers.div_ceil(4)) * FOUR_WORKERS)
-}
-
-/// The file that each result goes to.
-struct Results(File);
-
-impl Results {
-    fn create(path: &Path) -> io::Result<Results> {
-        Ok(Results(File::create(path)?))
-    }
-
-    fn add(&mut self, line: &Line<'_>) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
-        self.0.write_all(&text)
-    }
 }
 
 /// A folder for one run, gone with its end.

@@ -2,6 +2,8 @@
 
 use migration::compare::{Spread, WebComparison, WebFlush, WebRound, WebSummary};
 
+use crate::compare::statistics::spread;
+
 /// Below so many cores the process that asks was not what limited the server.
 const BUSY: f64 = 0.9;
 
@@ -12,7 +14,8 @@ pub fn summarise(rounds: &[WebRound]) -> Vec<WebSummary> {
 
 fn summary(flush: WebFlush, rounds: &[WebRound]) -> Option<WebSummary> {
     let good: Vec<&WebRound> = rounds.iter().filter(|round| round.flush == flush && round.failure.is_none()).collect();
-    let spread = |figure: fn(&WebRound) -> f64| spread(good.iter().map(|round| figure(round)).collect());
+    let spread =
+        |figure: fn(&WebRound) -> f64| spread(&good.iter().map(|round| figure(round)).collect::<Vec<_>>()).unwrap_or_default();
     (!good.is_empty()).then(|| WebSummary {
         flush,
         plain_p50_us: spread(|round| round.plain.quantile(0.5) as f64),
@@ -33,15 +36,6 @@ fn summary(flush: WebFlush, rounds: &[WebRound]) -> Option<WebSummary> {
 
 fn per_second(count: u64, round: &WebRound) -> f64 {
     count as f64 * 1e6 / round.elapsed_us.max(1) as f64
-}
-
-/// The median (of an even number the mean of the two in the middle), the least and the greatest.
-fn spread(mut figures: Vec<f64>) -> Spread {
-    figures.sort_by(f64::total_cmp);
-    let (Some(&least), Some(&most)) = (figures.first(), figures.last()) else { return Spread::default() };
-    let middle = figures.len() / 2;
-    let median = if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) };
-    Spread { median, least, most }
 }
 
 /// What a user should know of the results, in sentences.
@@ -188,12 +182,6 @@ mod tests {
         assert_eq!((result.rounds, result.records), (3, 1_224));
         assert_eq!((result.thread_cpu_cores.median, result.cpu_cores.median), (0.25, 0.5));
         assert_eq!(result.ticks_per_flush_ms.median, 1.0);
-    }
-
-    #[test]
-    fn an_even_number_has_its_median_in_the_middle() {
-        assert_eq!(spread(vec![3.0, 1.0, 2.0, 10.0]), Spread { median: 2.5, least: 1.0, most: 10.0 });
-        assert_eq!(spread(Vec::new()), Spread::default());
     }
 
     #[test]
