@@ -70,16 +70,18 @@ impl SharedProducer {
         self.0.slots.len() as u32
     }
 
-    /// The seat with this number, from 0. One at a time: it is free again when it was dropped with nothing in flight.
+    /// The seat with this number, from 0. One at a time: dropped, it is free again as soon as nothing of it is in flight.
     pub fn seat(&self, seat: u32) -> Result<Seat, Failure> {
         let refused = |what: &str| Failure::new(FailureKind::Retry, format!("seat {seat} of the shared producer {what}"));
         let slot = self.0.slots.get(seat as usize).ok_or_else(|| refused("does not exist"))?;
         if slot.taken.get() {
             return Err(refused("is taken"));
         }
-        if self.0.outstanding(slot) > 0 {
+        if self.0.producer.borrow().waiting_in(slot.partitions.clone()) > 0 {
             return Err(refused("has records in flight"));
         }
+        // What a worker that gave its seat up did not fetch is nobody's any more.
+        slot.ready.borrow_mut().clear();
         slot.taken.set(true);
         slot.deliveries.set(None);
         Ok(Seat { shared: Rc::clone(&self.0), seat })

@@ -92,6 +92,18 @@ fn a_seat_is_taken_once_and_free_again() {
     while done.is_empty() {
         second.poll(Duration::from_millis(50), &mut done).unwrap();
     }
+    // By now the first one's record is delivered, too; nobody fetched it, and who sits there next does not get it.
+    while shared.seat(0).is_err() {
+        shared.serve(Duration::from_millis(50)).unwrap();
+    }
+    let mut again = shared.seat(0).unwrap();
+    assert_eq!(again.outstanding(), 0);
+    again.hand_over(0, numbered("z", 3)).unwrap();
+    done.clear();
+    while done.is_empty() {
+        again.poll(Duration::from_millis(50), &mut done).unwrap();
+    }
+    assert_eq!((done.len(), done[0].acknowledged), (1, 3));
     let third = seats.remove(1);
     Box::new(third).finish().unwrap();
     assert!(shared.seat(2).is_ok());
