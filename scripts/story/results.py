@@ -11,7 +11,7 @@ from typing import Any
 Line = dict[str, Any]
 # What a row of the results is known by: the same names in shardlift's JSON.
 WORKERS_KEY = ("variant", "workers", "shared_producer", "flush", "rtt_ms", "wait_ms", "cpu_ms")
-WEB_KEY = ("variant", "flush", "shared_producer", "rtt_ms", "clients", "others")
+WEB_KEY = ("variant", "flush", "shared_producer", "rtt_ms", "clients", "others", "pause_ms")
 
 
 class RawResults:

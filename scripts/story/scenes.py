@@ -43,6 +43,7 @@ class WebSetting:
     shared_producer: bool = False
     clients: int = 8
     others: int = 2
+    pause_ms: float = 1
 
     def asked(self) -> dict[str, object]:
         return {"variant": "web", **asdict(self)}

@@ -28,6 +28,7 @@ class WebLoad:
     shared_producer: bool
     clients: int
     others: int
+    pause_ms: float
     seconds: float
     brokers: str
     topic: str
@@ -73,7 +74,7 @@ def serve(load: WebLoad) -> dict[str, object]:
         # Accepted sockets inherit it. Without, an answer in two writes waits 40 ms for the client's delayed acknowledgement.
         server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         generator = [sys.executable, Path(__file__).with_name("web_clients.py"), server.server_port, load.clients, load.others,
-                     load.seconds]
+                     load.pause_ms / 1000, load.seconds]
         with clock.running():
             beating = gevent.spawn(clock.beat, gevent.sleep)
             answer = subprocess.run([str(word) for word in generator], stdout=subprocess.PIPE, check=True).stdout

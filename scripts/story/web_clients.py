@@ -1,4 +1,7 @@
-"""The web scene's load generator: some connections ask for the one route, some for the other, each one request after the other."""
+"""The web scene's load generator: some connections ask for the one route, some for the other, each one request after the other.
+
+Those of the plain route rest between an answer and the next request, so that they don't use up the server by themselves.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,12 @@ class Connection:
         self.answers.read(length)
         self.latencies.append(time.monotonic() - began)
 
-    def ask_until(self, deadline: float) -> None:
+    def ask_until(self, deadline: float, pause: float) -> None:
+        """One request after the other, with a rest before each."""
         self.latencies.clear()
         while not self.latencies or time.monotonic() < deadline:
+            if pause:
+                gevent.sleep(pause)
             self.ask()
 
 
@@ -53,13 +59,15 @@ def figures(name: str, connections: list[Connection], elapsed: float) -> dict[st
 
 def main() -> None:
     port, clients, others = (int(word) for word in sys.argv[1:4])
-    seconds = float(sys.argv[4])
+    pause, seconds = float(sys.argv[4]), float(sys.argv[5])
     produce = [Connection(port, "/produce") for _ in range(clients)]
     plain = [Connection(port, "/plain") for _ in range(others)]
     for connection in produce + plain:
         connection.ask()  # every connection is open and served before the clock runs
     began = time.monotonic()
-    gevent.joinall([gevent.spawn(connection.ask_until, began + seconds) for connection in produce + plain], raise_error=True)
+    asking = [gevent.spawn(connection.ask_until, began + seconds, 0) for connection in produce]
+    asking += [gevent.spawn(connection.ask_until, began + seconds, pause) for connection in plain]
+    gevent.joinall(asking, raise_error=True)
     elapsed = time.monotonic() - began
     print(json.dumps({"elapsed_ms": round(elapsed * 1000, 3), **figures("produce", produce, elapsed),
                       **figures("plain", plain, elapsed)}))

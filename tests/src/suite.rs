@@ -5,7 +5,8 @@
 
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use crate::kafka::{Kafka, missing_tools};
@@ -27,6 +28,28 @@ pub enum Need {
     Nothing,
     /// kcat, Java and Maven.
     Kafka,
+    /// Python 3 with venv, and a package index for its packages at the first time.
+    Python,
+}
+
+impl Need {
+    /// What it lacks here, with how to get it; nothing if all is there.
+    fn lack(self) -> Option<&'static str> {
+        static KAFKA: LazyLock<Option<String>> = LazyLock::new(|| {
+            let missing = missing_tools();
+            (!missing.is_empty()).then(|| format!("{}: scripts/setup --tests installs them", missing.join(", ")))
+        });
+        static PYTHON: LazyLock<Option<String>> = LazyLock::new(|| {
+            let made = Command::new(crate::root().join("scripts/story/run")).arg("--prepare").stdin(Stdio::null()).status();
+            let lack = "Python 3 with venv and packages: scripts/setup --tests, then scripts/story/run --prepare";
+            (!made.is_ok_and(|status| status.success())).then(|| lack.to_owned())
+        });
+        match self {
+            Need::Nothing => None,
+            Need::Kafka => KAFKA.as_deref(),
+            Need::Python => PYTHON.as_deref(),
+        }
+    }
 }
 
 /// The clusters of a test binary, each started when the first test asks for it.
@@ -69,18 +92,16 @@ pub fn main(tests: &[Test]) -> ExitCode {
     let chosen: Vec<&Test> = tests.iter().filter(|test| filter.is_none_or(|part| test.name.contains(part.as_str()))).collect();
     println!("\nrunning {} tests", chosen.len());
     let clusters = Clusters::default();
-    let missing = missing_tools();
     let required = std::env::var_os("SHARDLIFT_REQUIRE_KAFKA").is_some_and(|value| value == "1");
     let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
     let start = Instant::now();
     for test in &chosen {
-        if test.needs == Need::Kafka && !missing.is_empty() {
-            let lack = missing.join(", ");
+        if let Some(lack) = test.needs.lack() {
             if required {
-                println!("test {} ... FAILED: needs {lack}, and SHARDLIFT_REQUIRE_KAFKA=1 forbids to skip", test.name);
+                println!("test {} ... FAILED: needs {lack}; SHARDLIFT_REQUIRE_KAFKA=1 forbids to skip", test.name);
                 failed.push(test.name);
             } else {
-                println!("test {} ... ignored, needs {lack}: scripts/setup --tests installs them", test.name);
+                println!("test {} ... ignored, needs {lack}", test.name);
                 skipped += 1;
             }
             continue;
