@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use migration::{Exit, Failure, Job, WorkerEvent};
+use migration::{Exit, Failure, Job, Plan, WorkerEvent};
 use process::RunningHelper;
 use runner::worker::{Attempt, Ended, WorkerContext, work};
 use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, WorkOrder, WorkerPort};
@@ -53,6 +53,7 @@ pub fn send(
         slots,
         auto_slots: state::processors(),
         paused: false,
+        split: true,
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         state: dir,
@@ -61,22 +62,22 @@ pub fn send(
     };
     let mut watcher = Screen::new(context, broker, ui);
     let end = if single {
-        supervisor::run_single(setup, &mut |order, port| in_this_process(context, order, port), &mut watcher)
+        supervisor::run_single(setup, &mut |plan, order, port| in_this_process(context, plan, order, port), &mut watcher)
     } else {
-        supervisor::run(setup, &mut |order, port| in_a_fork(context, order, port), &mut watcher)
+        supervisor::run(setup, &mut |plan, order, port| in_a_fork(context, plan, order, port), &mut watcher)
     };
     watcher.display.end();
     end.map_err(|error: SupervisorError| CliError::new(error.exit(), error))
 }
 
 /// The body of a forked worker.
-fn in_a_fork(context: &WorkerContext, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
+fn in_a_fork(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
     log::keep_lines();
-    in_this_process(context, order, port)
+    in_this_process(context, plan, order, port)
 }
 
-fn in_this_process(context: &WorkerContext, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
-    let attempt = Attempt { shard: order.shard, from: order.from, started: Instant::now() };
+fn in_this_process(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
+    let attempt = Attempt { plan, shard: order.shard, from: order.from, started: Instant::now() };
     let last_word = match work(context, &attempt, port) {
         Ok(finished) => WorkerEvent::Finished(finished),
         Err(Ended::Failed(failure)) => WorkerEvent::Failed(short(failure)),

@@ -140,7 +140,7 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
     {
         return other(format!("a topic {} that ended at higher offsets: it was made again since", now.topic));
     }
-    if plan_id(job, &state.plan, then)? != state.plan_id {
+    if plan_id(job, state.frozen_plan(), then)? != state.plan_id {
         return Err(CliError::new(
             Exit::Config,
             format!("the config's [record] or kafka.partitioner changed since job {} began: half of the topic would follow other rules", job.name),
@@ -185,7 +185,7 @@ mod tests {
         let binding = binding(job, then);
         let plan = Plan::default();
         let plan_id = plan_id(job, &plan, &binding).expect("encodable");
-        JobState { name: job.name.clone(), created_ms: 0, plan_id, binding, plan, shards: Vec::new() }
+        JobState { name: job.name.clone(), created_ms: 0, plan_id, binding, plan, unsplit: None, shards: Vec::new() }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::units::{show_count, show_size};
-use crate::{Counts, Position, Work};
+use crate::{Counts, Cut, Position, Work};
 
 /// Everything a worker can say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,8 @@ pub struct Finished {
     pub position: Position,
     /// True: the shard is at its end. False: the worker drained because it was told to; the rest is for a successor.
     pub complete: bool,
+    /// Where the rest can be cut, as [`Control::pieces`] asked for; empty where it can't.
+    pub cuts: Vec<Cut>,
     /// Work since the last chunk (producer shut down and the like).
     pub work: Work,
     /// Peak resident memory (VmHWM) in bytes.
@@ -142,6 +144,8 @@ pub struct Control {
     pub recorded: u64,
     /// Close the chunk, report it and end.
     pub drain: bool,
+    /// Into how many pieces of about the same size the rest is to be cut when the worker has drained; 0: not at all.
+    pub pieces: u32,
     /// Close the chunk, then take nothing until this is false again.
     pub paused: bool,
     /// This worker's share of the job's limits.
@@ -150,7 +154,7 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Control { recorded: 0, drain: false, paused: false, rate: Rate::UNLIMITED }
+        Control { recorded: 0, drain: false, pieces: 0, paused: false, rate: Rate::UNLIMITED }
     }
 }
 

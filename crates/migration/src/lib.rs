@@ -21,6 +21,6 @@ pub use event::{Chunk, Control, Failure, FailureKind, Finished, Progress, Rate, 
 pub use exit::Exit;
 pub use histogram::Histogram;
 pub use job::Job;
-pub use plan::{Compression, Plan, Segment, Shard, ShardId, SourceObject};
+pub use plan::{Compression, Cut, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
 pub use report::{Counts, Phase, Phases, Work};

@@ -1,5 +1,6 @@
 //! The plan: the ordered shards of a job, frozen when the job first runs.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,15 @@ impl Segment {
     pub const WHOLE: u64 = u64::MAX;
 }
 
+/// Where a shard is cut in two: the start of a record, or of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cut {
+    /// Index into the shard's list of segments.
+    pub segment: u32,
+    /// The place, counted as that of a [`Position`].
+    pub place: u64,
+}
+
 /// A piece of the dataset: the unit of retry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
@@ -102,5 +112,127 @@ impl Plan {
     /// The object a segment cuts.
     pub fn object(&self, segment: &Segment) -> &SourceObject {
         &self.objects[segment.object as usize]
+    }
+
+    /// Splits a shard that is committed up to `from`: it keeps what lies before the first cut, and what each cut begins becomes a
+    /// shard of its own behind all others. Gives the numbers of these. Nothing of the dataset is lost or in two shards. Cuts that
+    /// make no sense change nothing.
+    pub fn split(&mut self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Range<u32>, String> {
+        let shard = self.shards.get(id.0 as usize).ok_or_else(|| format!("there is no shard {id}"))?;
+        let mut before = Cut { segment: from.segment, place: from.place };
+        for cut in cuts {
+            self.check_cut(shard, cut)?;
+            if *cut <= before {
+                return Err(format!("shard {id} can't be cut at {cut:?}: {before:?} lies behind it or there"));
+            }
+            before = *cut;
+        }
+        let first = u32::try_from(self.shards.len()).map_err(|_| "there are too many shards")?;
+        let end = first.checked_add(cuts.len() as u32).ok_or("there would be too many shards")?;
+        let begins = std::iter::once(None).chain(cuts.iter().map(Some));
+        let ends = cuts.iter().map(Some).chain([None]);
+        let ids = std::iter::once(id.0).chain(first..end);
+        let pieces: Vec<Shard> = ids.zip(begins.zip(ends)).map(|(id, (a, b))| self.piece(shard, ShardId(id), a, b)).collect();
+        for piece in pieces {
+            match self.shards.get_mut(piece.id.0 as usize) {
+                Some(shard) => *shard = piece,
+                None => self.shards.push(piece),
+            }
+        }
+        Ok(first..end)
+    }
+
+    fn check_cut(&self, shard: &Shard, cut: &Cut) -> Result<(), String> {
+        let wrong = || format!("shard {} can't be cut at {cut:?}", shard.id);
+        let segment = shard.segments.get(cut.segment as usize).ok_or_else(wrong)?;
+        let between = cut.place == segment.start;
+        let inside = (segment.start..segment.end).contains(&cut.place);
+        let plain = self.object(segment).compression == Compression::None;
+        if between || inside && plain { Ok(()) } else { Err(wrong()) }
+    }
+
+    /// What lies between two cuts of a shard, or its start and end.
+    fn piece(&self, shard: &Shard, id: ShardId, from: Option<&Cut>, to: Option<&Cut>) -> Shard {
+        let first = from.map_or(0, |cut| cut.segment as usize);
+        let last = to.map_or(shard.segments.len(), |cut| cut.segment as usize);
+        let mut segments = shard.segments[first..last].to_vec();
+        if let Some(cut) = to.filter(|cut| cut.place > shard.segments[last].start) {
+            segments.push(Segment { end: cut.place, ..shard.segments[last].clone() });
+        }
+        if let (Some(cut), Some(segment)) = (from, segments.first_mut()) {
+            segment.start = cut.place;
+        }
+        let bytes = segments.iter().map(|segment| self.stored_bytes(segment)).sum();
+        let part = bytes as f64 / (shard.bytes as f64).max(1.0);
+        let records_estimate = ((shard.records_estimate as f64 * part).round() as u64).max(1);
+        Shard { id, segments, bytes, records_estimate }
+    }
+
+    fn stored_bytes(&self, segment: &Segment) -> u64 {
+        let object = self.object(segment);
+        if object.compression == Compression::None { segment.end - segment.start } else { object.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(bytes: u64, compression: Compression) -> SourceObject {
+        SourceObject { path: "x".into(), bytes, modified_ns: 0, fingerprint: 0, compression }
+    }
+
+    /// One shard: 100 bytes of a plain file, a compressed one, a whole plain one.
+    fn plan() -> Plan {
+        let objects = vec![object(1000, Compression::None), object(70, Compression::Gzip), object(30, Compression::None)];
+        let segments = vec![
+            Segment { object: 0, start: 200, end: 300 },
+            Segment { object: 1, start: 0, end: Segment::WHOLE },
+            Segment { object: 2, start: 0, end: 30 },
+        ];
+        Plan { objects, shards: vec![Shard { id: ShardId(0), segments, bytes: 200, records_estimate: 40 }] }
+    }
+
+    fn cut(segment: u32, place: u64) -> Cut {
+        Cut { segment, place }
+    }
+
+    #[test]
+    fn pieces_are_the_whole_and_do_not_overlap() {
+        let mut split = plan();
+        let from = Position { segment: 0, place: 210, records: 2 };
+        assert_eq!(split.split(ShardId(0), &from, &[cut(0, 240), cut(1, 0), cut(2, 7)]), Ok(1..4));
+        let seen: Vec<Vec<(u32, u64, u64)>> =
+            split.shards.iter().map(|s| s.segments.iter().map(|s| (s.object, s.start, s.end)).collect()).collect();
+        let expected =
+            vec![vec![(0, 200, 240)], vec![(0, 240, 300)], vec![(1, 0, Segment::WHOLE), (2, 0, 7)], vec![(2, 7, 30)]];
+        assert_eq!(seen, expected);
+        let sizes: Vec<(u64, u64)> = split.shards.iter().map(|s| (s.bytes, s.records_estimate)).collect();
+        assert_eq!(sizes, [(40, 8), (60, 12), (77, 15), (23, 5)]);
+        assert_eq!((split.bytes(), split.records_estimate()), (plan().bytes(), plan().records_estimate()));
+        assert!((0..).zip(&split.shards).all(|(i, shard)| shard.id == ShardId(i)));
+        // A piece can be split again.
+        assert_eq!(split.split(ShardId(1), &split.shards[1].start(), &[cut(0, 250)]), Ok(4..5));
+        assert_eq!(split.shards[4].segments, [Segment { object: 0, start: 250, end: 300 }]);
+    }
+
+    #[test]
+    fn cuts_that_make_no_sense_change_nothing() {
+        let from = Position { segment: 0, place: 210, records: 2 };
+        let wrong: [&[Cut]; 7] = [
+            &[cut(0, 210)],
+            &[cut(0, 205)],
+            &[cut(0, 300)],
+            &[cut(1, 5)],
+            &[cut(3, 0)],
+            &[cut(2, 7), cut(0, 240)],
+            &[cut(0, 240), cut(0, 240)],
+        ];
+        for cuts in wrong {
+            let mut split = plan();
+            assert!(split.split(ShardId(0), &from, cuts).is_err(), "{cuts:?}");
+            assert_eq!(split, plan());
+        }
+        assert!(plan().split(ShardId(1), &from, &[cut(0, 240)]).is_err());
     }
 }

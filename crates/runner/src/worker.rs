@@ -58,7 +58,7 @@ impl From<Failure> for Ended {
 pub struct WorkerContext {
     /// The job, with the brokers resolved.
     pub job: Job,
-    /// Its plan.
+    /// Its plan when this run began.
     pub plan: Plan,
     /// The job's dead-letter folder.
     pub dead_letters: PathBuf,
@@ -70,7 +70,9 @@ pub struct WorkerContext {
 
 /// One attempt of a shard.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt {
+pub struct Attempt<'a> {
+    /// The plan as it stands now: shards may have been split since the job began.
+    pub plan: &'a Plan,
     /// Which shard.
     pub shard: ShardId,
     /// From where.
@@ -80,10 +82,10 @@ pub struct Attempt {
 }
 
 /// Runs one attempt to its end.
-pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<Finished, Ended> {
+pub fn work(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Finished, Ended> {
     let mut worker = start(context, attempt, port)?;
     let mut heartbeat_due = attempt.started;
-    loop {
+    let pieces = loop {
         let control = port.control()?;
         let now = Instant::now();
         let step = worker.step(&control, now)?;
@@ -109,16 +111,19 @@ pub fn work(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPor
                     }
                 }
             }
-            Step::Done => break,
+            Step::Done => break control.pieces,
         }
-    }
+    };
     let mut finished = worker.finish()?;
+    if !finished.complete && pieces > 1 {
+        finished.cuts = jsonl::cuts(attempt.plan, attempt.shard, &finished.position, pieces).map_err(Failure::from)?;
+    }
     finished.peak_memory_bytes = peak_memory();
     send_log(context, port)?;
     Ok(finished)
 }
 
-fn start(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
+fn start(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
     let files = Files::open(context, attempt)?;
     let producer = connect(context, attempt, port)?;
     port.send(&WorkerEvent::Started { partitions: producer.partitions() })?;
@@ -132,8 +137,8 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn open(context: &WorkerContext, attempt: &Attempt) -> Result<Files, Failure> {
-        let WorkerContext { job, plan, .. } = context;
+    pub(crate) fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
+        let (job, plan) = (&context.job, attempt.plan);
         let reader = jsonl::open(plan, attempt.shard, attempt.from, job.source.max_line).map_err(Failure::from)?;
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
@@ -147,7 +152,7 @@ impl Files {
     pub(crate) fn worker(
         self,
         context: &WorkerContext,
-        attempt: &Attempt,
+        attempt: &Attempt<'_>,
         sink: Box<dyn Sink>,
         toll: Option<Toll>,
     ) -> ShardWorker {
@@ -168,7 +173,7 @@ impl Files {
 
 /// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its supervisor;
 /// when none comes for `give_up_after`, the job gives up.
-fn connect(context: &WorkerContext, attempt: &Attempt, port: &mut dyn WorkerPort) -> Result<Producer, Ended> {
+fn connect(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Producer, Ended> {
     let job = &context.job;
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.max_message_bytes);
     options.metadata_timeout = METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after);

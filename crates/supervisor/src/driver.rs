@@ -5,13 +5,17 @@
 //! responsible for what is decided (the machine) or how a worker is reached ([`Hands`]).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::steer::{Pace, Steer, SteerEvent};
 use migration::{Control, Counts, Plan, Rate, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
-use crate::machine::{Action, AttemptId, Ended, Ending, Input, Machine, Rules, WorkOrder};
+use crate::machine::{
+    Action, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder,
+};
 use crate::pace::{Paces, Told};
 use crate::store::{AttemptUsage, Store};
 use crate::watch::{self, Snapshot, Speed, Watcher, Wish};
@@ -28,7 +32,7 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// Reaches the workers.
 pub(crate) trait Hands {
     /// Starts a worker and gives its process id.
-    fn fork(&mut self, order: &WorkOrder) -> Result<i32, String>;
+    fn fork(&mut self, plan: &Plan, order: &WorkOrder) -> Result<i32, String>;
     /// Tells a worker; never blocks.
     fn tell(&mut self, attempt: AttemptId, control: &Control);
     /// Kills a worker.
@@ -51,7 +55,7 @@ pub(crate) struct Driver<'a> {
     pub(crate) machine: Machine,
     store: &'a mut Store,
     watcher: &'a mut dyn Watcher,
-    plan: &'a Plan,
+    plan: Rc<Plan>,
     meters: BTreeMap<AttemptId, Meter>,
     paces: Paces,
     clock: Instant,
@@ -73,11 +77,12 @@ impl<'a> Driver<'a> {
         let slots = if shared { setup.slots.max(1) } else { 1 };
         setup.store.begin_run(slots)?;
         let rules = rules(&setup, slots, shared);
+        let machine = Machine::new(rules, &state.starts(), setup.seed);
         Ok(Driver {
-            machine: Machine::new(rules, &state.starts(), setup.seed),
+            machine,
             store: setup.store,
             watcher,
-            plan: setup.plan,
+            plan: Rc::new(state.plan),
             meters: BTreeMap::new(),
             paces: Paces::default(),
             clock: Instant::now(),
@@ -86,6 +91,11 @@ impl<'a> Driver<'a> {
             cpu_before_us: process::own_cpu().total_us(),
             cpu_of_attempts_us: 0,
         })
+    }
+
+    /// The plan as it stands now.
+    pub(crate) fn plan(&self) -> Rc<Plan> {
+        Rc::clone(&self.plan)
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -199,10 +209,7 @@ impl<'a> Driver<'a> {
             Action::Close(end) => {
                 let usage = self.usage(end.attempt);
                 self.meters.remove(&end.attempt);
-                Some(match self.store.end_attempt(&end, &usage) {
-                    Ok(()) => Input::Closed { attempt: end.attempt },
-                    Err(e) => Input::StoreFailed { attempt: end.attempt, reason: e.to_string() },
-                })
+                Some(self.close(*end, &usage))
             }
             Action::Log { level, text, keep } => {
                 if keep {
@@ -219,6 +226,42 @@ impl<'a> Driver<'a> {
             }
             Action::End(ended) => {
                 self.ended = Some(ended);
+                None
+            }
+        }
+    }
+
+    /// Puts the end of an attempt on disk, with what its cuts make of the plan.
+    fn close(&mut self, mut end: AttemptEnd, usage: &AttemptUsage) -> Input {
+        let attempt = end.attempt;
+        let split = self.split_plan(&mut end);
+        let ended = match &split {
+            Some((plan, added)) => self.store.end_attempt(&end, usage, &plan.shards[added.start as usize..]),
+            None => self.store.end_attempt(&end, usage, &[]),
+        };
+        if let Err(e) = ended {
+            return Input::StoreFailed { attempt, reason: e.to_string() };
+        }
+        let split = split.map(|(plan, added)| {
+            let added = plan.shards[added.start as usize..].iter().map(|shard| ShardStart::fresh(&plan, shard)).collect();
+            let shard = Extent::of(&plan, &plan.shards[attempt.shard.0 as usize]);
+            self.plan = Rc::new(plan);
+            Split { shard, added }
+        });
+        Input::Closed { attempt, split }
+    }
+
+    /// The plan after the cuts of an attempt, and the numbers of the new shards.
+    fn split_plan(&mut self, end: &mut AttemptEnd) -> Option<(Plan, Range<u32>)> {
+        if end.cuts.is_empty() {
+            return None;
+        }
+        let mut plan = Plan::clone(&self.plan);
+        match plan.split(end.attempt.shard, &self.machine.position(end.attempt.shard), &end.cuts) {
+            Ok(added) => Some((plan, added)),
+            Err(wrong) => {
+                self.watcher.log(2, &format!("not split: {wrong}"));
+                end.cuts.clear();
                 None
             }
         }
@@ -264,7 +307,7 @@ impl<'a> Driver<'a> {
             return Some(Input::NotBegun { attempt, reason: e.to_string() });
         }
         let (forked_us, now) = (process::monotonic_us(), self.now());
-        match hands.fork(order) {
+        match hands.fork(&self.plan, order) {
             Ok(pid) => {
                 let speed = Speed::new(now);
                 self.meters.insert(
@@ -397,6 +440,7 @@ fn rules(setup: &Setup<'_>, slots: u32, shared: bool) -> Rules {
         auto_slots: setup.auto_slots,
         most_slots: if shared { most_slots().max(slots) } else { 1 },
         paused: setup.paused,
+        split: setup.split && shared,
         max_without_progress: workers.restart.max_without_progress,
         backoff_min: workers.restart.backoff_min,
         backoff_max: workers.restart.backoff_max,

@@ -48,6 +48,8 @@ pub struct Setup<'a> {
     pub auto_slots: u32,
     /// Begin with a pause: workers are started and connect, then wait for `continue` before their first record.
     pub paused: bool,
+    /// Whether a shard that has much left may be split for workers that have nothing to do.
+    pub split: bool,
     /// No broker answers for so long: stop.
     pub give_up_after: Duration,
     /// Limits of the whole job.

@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use migration::{Control, WorkerEvent};
+use migration::{Control, Plan, WorkerEvent};
 use process::{Caught, Interest, SignalFd, poll, reap_all};
 
 use crate::control::server::{Door, Place};
@@ -38,7 +38,7 @@ struct Wishes {
 struct LocalHands(Rc<RefCell<Wishes>>);
 
 impl Hands for LocalHands {
-    fn fork(&mut self, order: &WorkOrder) -> Result<i32, String> {
+    fn fork(&mut self, _: &Plan, order: &WorkOrder) -> Result<i32, String> {
         *self.0.borrow_mut() = Wishes { next: Some(*order), control: order.control, killed: false };
         Ok(std::process::id().cast_signed())
     }
@@ -138,7 +138,7 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
             driver.tick(&mut hands);
             continue;
         };
-        let before = process::own_cpu().total_us();
+        let (plan, before) = (driver.plan(), process::own_cpu().total_us());
         let (hands_of_port, lookout) = (hands.clone(), Lookout::default());
         let mut port = LocalPort {
             driver: &mut driver,
@@ -149,7 +149,7 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
             lookout,
             looked: Duration::ZERO,
         };
-        let code = work(&order, &mut port);
+        let code = work(&plan, &order, &mut port);
         let cpu_us = process::own_cpu().total_us() - before;
         driver.cpu_of_attempts_us += cpu_us;
         driver.used_cpu(order.id(), cpu_us);

@@ -8,6 +8,7 @@
 mod attempt;
 mod endings;
 mod slots;
+mod splits;
 mod stage;
 mod steering;
 #[cfg(test)]
@@ -21,7 +22,9 @@ use std::time::Duration;
 
 use migration::{Chunk, Control, Counts, Exit, Position, Progress, Rate, ShardId, WorkerEvent};
 
-pub use self::values::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, WorkOrder};
+pub use self::values::{
+    Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, Split, WorkOrder,
+};
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
 use self::stage::{Causes, Stage};
@@ -53,6 +56,8 @@ enum ShardState {
 struct Shard {
     state: ShardState,
     extent: Extent,
+    /// It was to be cut, and can't be.
+    whole: bool,
     position: Position,
     counts: Counts,
     last_attempt: u32,
@@ -64,6 +69,17 @@ struct Shard {
     unreachable_since: Option<Duration>,
 }
 
+/// The end of an attempt that the store has not answered for.
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    /// What becomes of the shard.
+    after: After,
+    /// A successor starts no sooner.
+    not_before: Duration,
+    /// The rest of the shard was to be cut.
+    to_cut: bool,
+}
+
 /// The rules in motion.
 #[derive(Debug)]
 pub struct Machine {
@@ -72,8 +88,8 @@ pub struct Machine {
     ready: BTreeSet<ShardId>,
     delayed: BTreeSet<(Duration, ShardId)>,
     attempts: BTreeMap<AttemptId, Attempt>,
-    /// Ends that the store has not answered for: what becomes of the shard, and after which pause.
-    closing: BTreeMap<AttemptId, (After, Duration)>,
+    /// Ends that the store has not answered for.
+    closing: BTreeMap<AttemptId, Closing>,
     stage: Stage,
     causes: Causes,
     signals: u32,
@@ -125,19 +141,7 @@ impl Machine {
                 ready.insert(ShardId(i));
             }
         }
-        let shards = shards
-            .iter()
-            .map(|start| Shard {
-                state: if start.done { ShardState::Done } else { ShardState::Waiting },
-                extent: start.extent,
-                position: start.position,
-                counts: start.counts,
-                last_attempt: start.last_attempt,
-                deaths: 0,
-                pauses: 0,
-                unreachable_since: None,
-            })
-            .collect();
+        let shards = shards.iter().map(Shard::new).collect();
         Machine {
             shards,
             ready,
@@ -187,6 +191,11 @@ impl Machine {
     pub fn shard(&self, id: ShardId) -> (Counts, bool) {
         let shard = &self.shards[id.0 as usize];
         (shard.counts, shard.state == ShardState::Done)
+    }
+
+    /// Up to where a shard is committed.
+    pub fn position(&self, id: ShardId) -> Position {
+        self.shards[id.0 as usize].position
     }
 
     /// Sums over all shards.
@@ -255,7 +264,7 @@ impl Machine {
                 self.finish_attempt(attempt, now, out);
             }
             Input::Recorded { attempt } => self.recorded(attempt, now, out),
-            Input::Closed { attempt } => self.closed(attempt, now),
+            Input::Closed { attempt, split } => self.closed(attempt, split, now, out),
             Input::StoreFailed { attempt, reason } => self.store_failed(attempt, &reason, now, out),
             Input::Signal { number } => self.signal(number, now, out),
             Input::Stop { reason } => self.stop(Exit::Stopped, &clean(&reason), now, out),
@@ -274,6 +283,7 @@ impl Machine {
         self.wake_delayed(now);
         self.choose_surplus();
         self.fill_slots(now, out);
+        self.split_for_idle_slots();
         self.tell_all(out);
         self.end_if_over(now, out);
     }
@@ -402,12 +412,14 @@ impl Machine {
         let drain_all = self.stopping();
         for (id, rate) in self.shares() {
             let Some(attempt) = self.attempts.get_mut(&id) else { continue };
-            let drain = drain_all || attempt.surplus;
+            let drain = drain_all || attempt.surplus || attempt.pieces > 0;
+            let pieces = if drain_all || attempt.surplus { 0 } else { attempt.pieces };
             let rate = if near(attempt.told.rate, rate) { attempt.told.rate } else { rate };
-            let control = Control { recorded: attempt.recorded, drain, paused: self.paused && !drain, rate };
+            let control = Control { recorded: attempt.recorded, drain, pieces, paused: self.paused && !drain, rate };
             if control != attempt.told {
                 attempt.told = control;
                 attempt.told_to_drain |= drain;
+                attempt.told_to_cut |= pieces > 0;
                 out.push(Action::Tell(id, control));
             }
         }

@@ -18,7 +18,7 @@ use migration::{Chunk, Control, Counts, Failure, Finished, Position, Progress, W
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;
@@ -28,6 +28,8 @@ const CONTROL: u8 = 3;
 const LARGEST: u64 = 1 << 48;
 /// More partitions than any cluster has.
 const MOST_PARTITIONS: usize = 1 << 20;
+/// More pieces of a shard are never asked for.
+pub(crate) const MOST_PIECES: u32 = 1 << 10;
 /// The longest text that goes up, in bytes.
 const LONGEST_TEXT: usize = 8 * 1024;
 
@@ -235,8 +237,12 @@ fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
             check_counts(counts)?;
             check_work(work)
         }
-        WorkerEvent::Finished(Finished { position, complete: _, work, peak_memory_bytes }) => {
+        WorkerEvent::Finished(Finished { position, complete: _, cuts, work, peak_memory_bytes }) => {
             check_position(position)?;
+            if cuts.len() >= MOST_PIECES as usize {
+                return Err(ProtocolError::Implausible("a number of cuts"));
+            }
+            cuts.iter().try_for_each(|cut| check_place(cut.place))?;
             check_work(work)?;
             plausible([*peak_memory_bytes], "a peak of memory")
         }
@@ -249,8 +255,12 @@ fn plausible(figures: impl IntoIterator<Item = u64>, what: &'static str) -> Resu
 
 fn check_position(position: &Position) -> Result<(), ProtocolError> {
     plausible([position.records], "a number of records")?;
-    // A place is stored as a signed number.
-    if position.place <= i64::MAX as u64 { Ok(()) } else { Err(ProtocolError::Implausible("a place")) }
+    check_place(position.place)
+}
+
+/// A place is stored as a signed number.
+fn check_place(place: u64) -> Result<(), ProtocolError> {
+    if place <= i64::MAX as u64 { Ok(()) } else { Err(ProtocolError::Implausible("a place")) }
 }
 
 fn check_counts(counts: &Counts) -> Result<(), ProtocolError> {

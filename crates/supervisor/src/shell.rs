@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use migration::Control;
+use migration::{Control, Plan};
 use process::{
     Child, ChildSettings, DEFAULT_THREAD_STACK, ExitState, Filled, Interest, Pid, Signal, SignalFd, fork_child, poll, reap_all,
     send_signal,
@@ -27,8 +27,9 @@ const READS_AFTER_END: u32 = 64;
 /// A worker whose port could not be opened.
 const EXIT_NO_PORT: u8 = 103;
 
-/// What runs in a worker: does the order and gives the exit code.
-pub type Work<'a> = dyn FnMut(&WorkOrder, &mut dyn WorkerPort) -> u8 + 'a;
+/// What runs in a worker: does the order, on a shard of this plan, and gives the exit code. The plan is the job's as it stands when
+/// the worker starts: it may have more shards than when the run began.
+pub type Work<'a> = dyn FnMut(&Plan, &WorkOrder, &mut dyn WorkerPort) -> u8 + 'a;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Token {
@@ -56,7 +57,7 @@ struct Workers<'a> {
 }
 
 impl Hands for Workers<'_> {
-    fn fork(&mut self, order: &WorkOrder) -> Result<i32, String> {
+    fn fork(&mut self, plan: &Plan, order: &WorkOrder) -> Result<i32, String> {
         let settings = ChildSettings {
             name: format!("shard {}", order.shard),
             data_limit: Some(self.memory_limit),
@@ -65,7 +66,7 @@ impl Hands for Workers<'_> {
         };
         let work = &mut *self.work;
         let child = fork_child(&settings, |ends| match PipePort::open(ends, order.control) {
-            Ok(mut port) => work(order, &mut port),
+            Ok(mut port) => work(plan, order, &mut port),
             Err(_) => EXIT_NO_PORT,
         })
         .map_err(|e| e.to_string())?;

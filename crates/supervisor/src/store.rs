@@ -13,6 +13,7 @@ mod error;
 mod load;
 mod report;
 mod schema;
+mod splits;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::report::{AttemptOutcome, Binding, ShardStatus};
 use migration::steer::{Pace, SteerEvent};
-use migration::{Chunk, Counts, Plan, Position, ShardId, Work};
+use migration::{Chunk, Counts, Plan, Position, Shard, ShardId, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 pub use self::error::StateError;
@@ -183,8 +184,9 @@ impl Store {
         commit(tx, &self.path)
     }
 
-    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction.
-    pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage) -> Result<(), StateError> {
+    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its cuts, if any, and the
+    /// shards that they add to the plan, so that a resume sees the plan before them or after them, never half of it.
+    pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage, added: &[Shard]) -> Result<(), StateError> {
         let (run, plan_id) = (self.run()?, self.plan_id);
         let tx = begin(&mut self.db, &self.path)?;
         let shard = self::error::at(&self.path, ShardRow::read(&tx, plan_id, end.attempt.shard))?;
@@ -199,6 +201,7 @@ impl Store {
         let written = (|| {
             ShardRow { status, position, deaths: end.deaths, ..shard }.write(&tx, plan_id)?;
             close_attempt(&tx, end, usage)?;
+            splits::keep(&tx, plan_id, end, added)?;
             touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;

@@ -64,7 +64,7 @@ fn all_shards_are_done() {
     let folder = Folder::new("done");
     let mut job = Job::new(&folder, 6, 95);
     job.slots = 3;
-    let (end, screen) = job.run(&mut |order, port| good(order, port, 95));
+    let (end, screen) = job.run(&mut |_, order, port| good(order, port, 95));
     assert_eq!((end.exit, end.reasons.len(), end.counts.read), (Exit::Done, 0, 6 * 95));
     assert!(end.counts.balance() && end.shards.done == 6);
     let report = job.report();
@@ -78,14 +78,14 @@ fn all_shards_are_done() {
     let last = screen.last.expect("shown at least once");
     assert_eq!((last.source_bytes_done, last.source_bytes), (6 * 950, 6 * 950));
     // Nothing is left to do: no worker is started.
-    let (again, _) = job.run(&mut |_, _| 1);
+    let (again, _) = job.run(&mut |_, _, _| 1);
     assert_eq!((again.exit, job.report().workers.forked), (Exit::Done, 6));
 }
 
 fn a_crash_is_replaced() {
     let folder = Folder::new("crash");
     let mut job = Job::new(&folder, 4, 50);
-    let (end, _) = job.run(&mut |order, port| match (order.shard.0, order.attempt) {
+    let (end, _) = job.run(&mut |_, order, port| match (order.shard.0, order.attempt) {
         (0, 1) => panic!("a bug in the {}", "mapping"),
         (1, 1) => std::process::abort(),
         (2, 1) => {
@@ -113,7 +113,7 @@ fn good_until(order: &WorkOrder, port: &mut dyn WorkerPort, count: u64) {
 fn half_an_end_is_a_death() {
     let folder = Folder::new("half");
     let mut job = Job::new(&folder, 3, 20);
-    let (end, _) = job.run(&mut |order, port| match (order.shard.0, order.attempt) {
+    let (end, _) = job.run(&mut |_, order, port| match (order.shard.0, order.attempt) {
         (0, 1) => 0,
         (1, 1) => {
             good(order, port, 20);
@@ -134,13 +134,13 @@ fn half_an_end_is_a_death() {
 fn a_killer_is_quarantined() {
     let folder = Folder::new("killer");
     let mut job = Job::new(&folder, 4, 20);
-    let (end, _) = job.run(&mut |order, port| if order.shard.0 == 1 { 1 } else { good(order, port, 20) });
+    let (end, _) = job.run(&mut |_, order, port| if order.shard.0 == 1 { 1 } else { good(order, port, 20) });
     assert_eq!((end.exit, end.shards.done, end.shards.quarantined), (Exit::Failed, 3, 1));
     let report = job.report();
     assert_eq!(report.outcome, Outcome::Failed);
     assert_eq!((report.shard_reports[1].status, report.shard_reports[1].attempts), (ShardStatus::Quarantined, 5));
     assert!(report.events.iter().any(|(_, text)| text.contains("shard 00001 is quarantined after 5 deaths")));
-    let (end, _) = job.run(&mut |order, port| good(order, port, 20));
+    let (end, _) = job.run(&mut |_, order, port| good(order, port, 20));
     assert_eq!(end.exit, Exit::Done);
     assert_eq!(job.report().attempts.last().map(|a| a.number), Some(6));
 }
@@ -149,7 +149,7 @@ fn a_hang_is_replaced() {
     let folder = Folder::new("hang");
     let mut job = Job::new(&folder, 2, 20);
     job.rules.heartbeat_timeout = Duration::from_millis(400);
-    let (end, _) = job.run(&mut |order, port| {
+    let (end, _) = job.run(&mut |_, order, port| {
         if order.shard.0 == 0 && order.attempt == 1 {
             std::thread::sleep(Duration::from_secs(60));
         }
@@ -162,7 +162,7 @@ fn a_hang_is_replaced() {
 fn a_deaf_worker_is_replaced() {
     let folder = Folder::new("deaf");
     let mut job = Job::new(&folder, 1, 20);
-    let (end, _) = job.run(&mut |order, port| {
+    let (end, _) = job.run(&mut |_, order, port| {
         if order.attempt == 1 {
             fake::close_pipes();
             std::thread::sleep(Duration::from_secs(60));
@@ -177,7 +177,7 @@ fn a_flood_is_survived() {
     let mut job = Job::new(&folder, 3, 50);
     job.slots = 3;
     let before = process::own_memory().expect("readable").resident_bytes;
-    let (end, screen) = job.run(&mut |order, port| {
+    let (end, screen) = job.run(&mut |_, order, port| {
         if order.shard.0 == 0 {
             let line = WorkerEvent::Log { level: 2, text: "\u{1b}[31m".repeat(1000) };
             (0..5_000).for_each(|_| port.send(&line).expect("taken"));
@@ -193,7 +193,7 @@ fn a_flood_is_survived() {
 fn garbage_costs_one_worker() {
     let folder = Folder::new("garbage");
     let mut job = Job::new(&folder, 3, 30);
-    let (end, _) = job.run(&mut |order, port| {
+    let (end, _) = job.run(&mut |_, order, port| {
         if order.shard.0 == 1 && order.attempt < 3 {
             good_until(order, port, 10 * u64::from(order.attempt));
             fake::write_into_pipes(&[0xA5; 4000]);
@@ -211,7 +211,7 @@ fn garbage_costs_one_worker() {
 fn a_lie_is_not_recorded() {
     let folder = Folder::new("lie");
     let mut job = Job::new(&folder, 1, 30);
-    let (end, _) = job.run(&mut |order, port| {
+    let (end, _) = job.run(&mut |_, order, port| {
         if order.attempt == 1 {
             good_until(order, port, 20);
             let mut chunk = fake::chunk(3, 20, 30);
@@ -232,7 +232,7 @@ fn a_signal_drains() {
     job.pace = Duration::from_millis(2);
     job.signals = vec![(Duration::from_millis(150), Signal::SIGINT)];
     let begin = Instant::now();
-    let (end, screen) = job.run(&mut |order, port| good(order, port, 1000));
+    let (end, screen) = job.run(&mut |_, order, port| good(order, port, 1000));
     assert_eq!(end.exit, Exit::Stopped);
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert!(screen.last.is_some_and(|snapshot| snapshot.draining));
@@ -242,7 +242,7 @@ fn a_signal_drains() {
     assert!(report.counts.read > 0 && report.counts.read < 8000);
     job.signals.clear();
     job.slots = 5;
-    let (end, _) = job.run(&mut |order, port| good(order, port, 1000));
+    let (end, _) = job.run(&mut |_, order, port| good(order, port, 1000));
     assert_eq!((end.exit, end.counts.read, end.counts.acknowledged), (Exit::Done, 8000, 8000));
     // Each record was taken once: what the workers committed adds up without a gap or an overlap.
     assert_eq!(job.report().attempts.iter().map(|a| a.counts.read).sum::<u64>(), 8000);
@@ -254,7 +254,7 @@ fn a_hanging_drain_ends() {
     job.rules.drain_timeout = Duration::from_secs(2);
     job.signals = vec![(Duration::from_millis(100), Signal::SIGTERM)];
     let begin = Instant::now();
-    let (end, _) = job.run(&mut |_, _| {
+    let (end, _) = job.run(&mut |_, _, _| {
         std::thread::sleep(Duration::from_secs(60));
         0
     });
@@ -268,7 +268,7 @@ fn a_second_signal_ends_at_once() {
     let mut job = Job::new(&folder, 2, 100);
     job.signals = vec![(Duration::from_millis(200), Signal::SIGINT), (Duration::from_millis(700), Signal::SIGINT)];
     let begin = Instant::now();
-    let (end, _) = job.run(&mut |_, _| {
+    let (end, _) = job.run(&mut |_, _, _| {
         std::thread::sleep(Duration::from_secs(60));
         0
     });
@@ -280,7 +280,7 @@ fn a_second_signal_ends_at_once() {
 fn workers_ignore_group_signals() {
     let folder = Folder::new("group");
     let mut job = Job::new(&folder, 2, 50);
-    let (end, _) = job.run(&mut |order, port| {
+    let (end, _) = job.run(&mut |_, order, port| {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             send_signal(Pid::this(), signal).expect("sent");
         }
@@ -294,7 +294,8 @@ fn dead_letters_stop_the_job() {
     let mut job = Job::new(&folder, 4, 50);
     job.slots = 1;
     job.limits.max_bad_records = 1;
-    let mut bad = |order: &WorkOrder, port: &mut dyn WorkerPort| fake::with_dead_letters(order, port, 50, 1);
+    let mut bad =
+        |_: &migration::Plan, order: &WorkOrder, port: &mut dyn WorkerPort| fake::with_dead_letters(order, port, 50, 1);
     let (end, _) = job.run(&mut bad);
     assert_eq!((end.exit, end.counts.dead_lettered), (Exit::Failed, 2));
     assert!(end.reasons[0].contains("limits.max_bad_records = 1"));
@@ -311,7 +312,7 @@ fn a_changed_source_stops_the_job() {
     let folder = Folder::new("source");
     let mut job = Job::new(&folder, 4, 500);
     job.pace = Duration::from_millis(1);
-    let (end, _) = job.run(&mut |order, port| {
+    let (end, _) = job.run(&mut |_, order, port| {
         if order.shard.0 == 0 {
             port.send(&WorkerEvent::Failed(Failure::new(FailureKind::Source, "a.jsonl changed"))).expect("heard");
             return 1;
@@ -336,7 +337,7 @@ fn a_needed_child_stops_the_job() {
         job.needs = Some(helper.pid);
         let needed = helper.pid;
         let mut killed = false;
-        let mut work = |order: &WorkOrder, port: &mut dyn WorkerPort| {
+        let mut work = |_: &migration::Plan, order: &WorkOrder, port: &mut dyn WorkerPort| {
             if order.shard.0 == 0 && !std::mem::replace(&mut killed, true) {
                 send_signal(needed, Signal::SIGKILL).expect("it lives");
             }
@@ -354,7 +355,7 @@ fn a_limit_is_kept() {
     job.slots = 4;
     job.limits.rate_records = Some(1000);
     // Each worker says as a line which share it was given, when all four are there.
-    let (end, screen) = job.run(&mut |order, port| {
+    let (end, screen) = job.run(&mut |_, order, port| {
         std::thread::sleep(Duration::from_millis(200));
         let share = port.control().expect("the supervisor lives").rate.records;
         port.send(&WorkerEvent::Log { level: 3, text: format!("share {share}") }).expect("heard");
@@ -384,7 +385,7 @@ fn be_a_supervisor(folder: &Path) {
     let mut job = Job::at(folder, 4, 1_000_000);
     job.slots = 4;
     job.pace = Duration::from_millis(1);
-    job.run(&mut |order, port| {
+    job.run(&mut |_, order, port| {
         let name = folder.join(format!("worker-{}", std::process::id()));
         std::fs::write(name, "").expect("writable");
         good(order, port, 1_000_000)
@@ -416,7 +417,7 @@ fn a_killed_supervisor_leaves_no_worker() {
     assert!(before.counts.read > 0 && before.elapsed_us > 0);
     job.signals = vec![(Duration::from_millis(300), Signal::SIGTERM)];
     job.pace = Duration::from_millis(1);
-    let (end, _) = job.run(&mut |order, port| good(order, port, 1_000_000));
+    let (end, _) = job.run(&mut |_, order, port| good(order, port, 1_000_000));
     assert!(end.exit == Exit::Stopped && end.counts.read > before.counts.read);
     let report = job.report();
     assert_eq!(report.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Orphaned).count(), 4);
@@ -440,7 +441,7 @@ fn single_process() {
     let folder = Folder::new("single");
     let mut job = Job::new(&folder, 3, 100);
     let own = std::process::id();
-    let (end, _) = job.run_single(&mut |order, port| {
+    let (end, _) = job.run_single(&mut |_, order, port| {
         assert_eq!(std::process::id(), own);
         if order.shard.0 == 1 {
             good_until(order, port, 30);
@@ -452,10 +453,10 @@ fn single_process() {
     assert_eq!((end.exit, end.counts.read), (Exit::Stopped, 130));
     job.signals = vec![(Duration::ZERO, Signal::SIGINT)];
     job.pace = Duration::from_millis(2);
-    let (end, _) = job.run_single(&mut |order, port| good(order, port, 100));
+    let (end, _) = job.run_single(&mut |_, order, port| good(order, port, 100));
     assert_eq!(end.exit, Exit::Stopped);
     job.signals.clear();
-    let (end, screen): (_, Screen) = job.run_single(&mut |order, port| good(order, port, 100));
+    let (end, screen): (_, Screen) = job.run_single(&mut |_, order, port| good(order, port, 100));
     assert_eq!((end.exit, end.counts.acknowledged), (Exit::Done, 300));
     assert!(screen.last.is_some());
     let report = job.report();

@@ -19,7 +19,7 @@ mod tests;
 
 pub use object::unchanged;
 pub use open::open;
-pub use split::plan;
+pub use split::{cuts, plan};
 
 use std::path::Path;
 

@@ -239,9 +239,9 @@ impl WorkerPort for OwnPort {
 }
 
 /// The only attempt at a worker's shard.
-pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt {
+pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
     let from = context.plan.shards[worker as usize].start();
-    Attempt { shard: ShardId(worker), from, started: Instant::now() }
+    Attempt { plan: &context.plan, shard: ShardId(worker), from, started: Instant::now() }
 }
 
 /// Why a run without a supervisor has no figure.

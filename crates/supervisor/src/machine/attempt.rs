@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::report::AttemptOutcome;
-use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
+use migration::{Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
 
 use super::values::Ending;
 
@@ -71,8 +71,12 @@ pub(super) struct Attempt {
     pub(super) heard: Duration,
     /// Told to drain because there are fewer slots now.
     pub(super) surplus: bool,
+    /// Told to drain so that the rest of its shard can be cut into so many pieces.
+    pub(super) pieces: u32,
     /// Whether it was ever told to drain.
     pub(super) told_to_drain: bool,
+    /// Whether it was ever told to cut.
+    pub(super) told_to_cut: bool,
     pub(super) told: Control,
     /// The newest chunk that is on disk.
     pub(super) recorded: u64,
@@ -110,7 +114,9 @@ impl Attempt {
             started: false,
             heard: now,
             surplus: false,
+            pieces: 0,
             told_to_drain: told.drain,
+            told_to_cut: false,
             told,
             recorded: 0,
             pending: None,
@@ -221,10 +227,21 @@ impl Attempt {
                 show(committed)
             ));
         }
+        if !finished.cuts.is_empty() && (finished.complete || !self.told_to_cut) {
+            return Judgement::Death("the worker cut its shard without being told to".to_owned());
+        }
         match (finished.complete, self.told_to_drain) {
             (true, _) => Judgement::Done(finished.position),
             (false, true) => Judgement::Drained,
             (false, false) => Judgement::Death("the worker drained without being told to".to_owned()),
+        }
+    }
+
+    /// Where the rest of its shard is to be cut: empty if nowhere, `None` if that was not asked.
+    pub(super) fn cuts(&self) -> Option<Vec<Cut>> {
+        match &self.verdict {
+            Some(Verdict::Finished(finished)) if self.pieces > 0 || !finished.cuts.is_empty() => Some(finished.cuts.clone()),
+            _ => None,
         }
     }
 

@@ -6,8 +6,8 @@ use migration::report::AttemptOutcome;
 use migration::{Exit, Failure, FailureKind, Position};
 
 use super::attempt::{Judgement, Kill, clean};
-use super::values::{Action, After, AttemptEnd, AttemptId};
-use super::{MOST_FORK_FAILURES, Machine, ShardState, UNREACHABLE_PAUSE, log};
+use super::values::{Action, After, AttemptEnd, AttemptId, Split};
+use super::{Closing, MOST_FORK_FAILURES, Machine, ShardState, UNREACHABLE_PAUSE, log};
 use crate::random::backoff;
 
 impl Machine {
@@ -18,6 +18,8 @@ impl Machine {
         let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].position);
         let Some(attempt) = self.attempts.remove(&id) else { return };
         let (after, pause) = self.consequence(id, &judgement, now, out);
+        let cuts = if judgement == Judgement::Drained { attempt.cuts() } else { None };
+        let to_cut = cuts.is_some();
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
         out.push(Action::Close(Box::new(AttemptEnd {
             attempt: id,
@@ -28,8 +30,9 @@ impl Machine {
             resent: if done { 0 } else { attempt.uncommitted() },
             work: attempt.total_work(),
             peak_memory_bytes: attempt.peak_memory(),
+            cuts: cuts.unwrap_or_default(),
         })));
-        self.closing.insert(id, (after, now + pause));
+        self.closing.insert(id, Closing { after, not_before: now + pause, to_cut });
     }
 
     /// What a judgement means for the shard (with the pause before a successor) and for the job.
@@ -114,8 +117,8 @@ impl Machine {
     }
 
     /// The end of an attempt is on disk: only now is the shard done, quarantined or free for a successor.
-    pub(super) fn closed(&mut self, id: AttemptId, now: Duration) {
-        let Some((after, not_before)) = self.closing.remove(&id) else { return };
+    pub(super) fn closed(&mut self, id: AttemptId, split: Option<Split>, now: Duration, out: &mut Vec<Action>) {
+        let Some(Closing { after, not_before, to_cut }) = self.closing.remove(&id) else { return };
         let shard = &mut self.shards[id.shard.0 as usize];
         match after {
             After::Done(position) => {
@@ -136,6 +139,9 @@ impl Machine {
                 }
             }
         }
+        if to_cut {
+            self.cut(id, split, out);
+        }
     }
 
     pub(super) fn fork_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
@@ -155,8 +161,9 @@ impl Machine {
             resent: 0,
             work: attempt.total_work(),
             peak_memory_bytes: 0,
+            cuts: Vec::new(),
         })));
-        self.closing.insert(id, (After::Waiting, now + pause));
+        self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: false });
     }
 
     pub(super) fn store_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {

@@ -22,6 +22,7 @@ impl Machine {
         while staying.len() > slots {
             let Some(last) = staying.pop().and_then(|id| self.attempts.get_mut(&id)) else { return };
             last.surplus = true;
+            last.pieces = 0;
         }
         let room = slots - staying.len();
         let back = self.by_time_left(|attempt| attempt.alive() && attempt.surplus && attempt.verdict.is_none());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::steer::{Scale, Steer};
-use migration::{Counts, Exit, Failure, FailureKind, Rate, WorkerEvent};
+use migration::{Counts, Cut, Exit, Failure, FailureKind, Rate, WorkerEvent};
 
 use super::world::{SECOND, World, at, chunk, fresh, rules, starts};
 use super::{Action, After, AttemptId, Input, Machine};
@@ -13,16 +13,23 @@ use super::{Action, After, AttemptId, Input, Machine};
 /// failure names its seed.
 #[test]
 fn ten_thousand_random_worlds_keep_the_rules() {
+    let mut splits = 0;
     for seed in 0..10_000 {
         let outcome = std::panic::catch_unwind(|| one_random_world(seed));
         assert!(outcome.is_ok(), "seed {seed}");
+        splits += outcome.unwrap_or_default();
     }
+    assert!(splits > 1_000, "shards were split {splits} times");
 }
 
-fn one_random_world(seed: u64) {
+/// How often a shard was split in it.
+fn one_random_world(seed: u64) -> u64 {
     let shape = seed.wrapping_mul(0x9E37_79B9);
     let shards = 1 + (shape >> 8) as usize % 6;
     let mut world = World::new(seed, shards, shape % 40, rules(1 + (shape >> 16) as u32 % 4));
+    if seed % 2 == 0 {
+        world.stride = 1;
+    }
     world.give(Input::Tick);
     let steps = world.below(300);
     for _ in 0..steps {
@@ -31,13 +38,14 @@ fn one_random_world(seed: u64) {
     let stop = world.below(4);
     if stop == 0 && world.ended.is_none() {
         drain(&mut world);
-        return;
+        return world.splits;
     }
     if stop == 1 {
         world.answer(false);
     }
     world.be_good(2_000);
     let ended = world.ended.clone().expect("a good world comes to its end");
+    let shards = world.shards_in(|_| true);
     let done = world.shards_in(|after| matches!(after, Some(After::Done(_))));
     let quarantined = world.shards_in(|after| matches!(after, Some(After::Quarantined)));
     match ended.exit {
@@ -46,6 +54,7 @@ fn one_random_world(seed: u64) {
         Exit::State => assert_eq!(stop, 1),
         other => panic!("unexpected {other:?}: {:?}", ended.reasons),
     }
+    world.splits
 }
 
 /// Even if nothing in the world answers any more.
@@ -176,19 +185,24 @@ fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
     }
 }
 
+/// A last word: how far its shard is, and before which records the rest can be cut.
+fn finished(complete: bool, records: u64, cuts: &[u64]) -> WorkerEvent {
+    let cuts = cuts.iter().map(|&records| Cut { segment: 0, place: at(records).place }).collect();
+    let (work, position) = (migration::Work::default(), at(records));
+    WorkerEvent::Finished(migration::Finished { position, complete, cuts, work, peak_memory_bytes: 0 })
+}
+
 #[test]
 fn half_an_end_is_a_death() {
-    let finished = |complete, records| {
-        WorkerEvent::Finished(migration::Finished {
-            position: at(records),
-            complete,
-            work: migration::Work::default(),
-            peak_memory_bytes: 0,
-        })
-    };
     // Finished without code 0; code 0 without Finished; finished beyond what is committed; drained unasked.
-    for (event, code) in [(Some(finished(true, 0)), 3), (None, 0), (Some(finished(true, 10)), 0), (Some(finished(false, 0)), 0)]
-    {
+    let cases = [
+        (Some(finished(true, 0, &[])), 3),
+        (None, 0),
+        (Some(finished(true, 10, &[])), 0),
+        (Some(finished(false, 0, &[])), 0),
+        (Some(finished(false, 0, &[5])), 0),
+    ];
+    for (event, code) in cases {
         let mut world = started(1, 10, 1);
         let id = world.only_child();
         event.into_iter().for_each(|event| world.tell_event(id, event));
@@ -337,10 +351,10 @@ fn a_worker_that_ended_its_drain_is_replaced_when_more_are_asked_for_again() {
     assert_eq!(leaving(&world), 3);
     let id = world.running().iter().find(|(_, control)| control.drain).map(|(id, _)| *id).expect("one");
     // It says that it finished, and only then more are asked for: it can't come back.
-    world.behave(id);
+    world.tell_event(id, finished(false, 0, &[]));
     world.scale(4);
     assert_eq!(leaving(&world), 1);
-    world.behave(id);
+    world.exit_child(id, 0);
     world.answer(true);
     assert_eq!((world.running().len(), leaving(&world), world.forks), (4, 0, 5));
     world.scale(6);
@@ -470,6 +484,85 @@ fn a_job_that_begins_paused_has_its_workers_wait_before_the_first_record() {
     assert_eq!(world.ended.map(|e| e.exit), Some(Exit::Done));
 }
 
+/// One shard of so many records in one slot, of which a worker did 100 in two seconds; then eight are asked for.
+fn one_slow_shard(size: u64) -> (Machine, Vec<Action>) {
+    let mut machine = Machine::new(rules(1), &starts(1, size), 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
+    machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, Duration::ZERO);
+    heartbeat(&mut machine, 0, 50, SECOND);
+    heartbeat(&mut machine, 0, 100, 2 * SECOND);
+    let actions = machine.on(Input::Steer(Steer::Scale(Scale::To(8))), 2 * SECOND);
+    (machine, actions)
+}
+
+/// Into how many pieces workers are told to cut.
+fn asked(actions: &[Action]) -> Vec<u32> {
+    let pieces = |action: &Action| if let Action::Tell(_, control) = action { Some(control.pieces) } else { None };
+    actions.iter().filter_map(pieces).filter(|pieces| *pieces > 0).collect()
+}
+
+#[test]
+fn a_shard_with_much_left_is_split_for_idle_slots_and_a_short_one_is_not() {
+    // At 50 a second: 198 s are left; 7.6 s, which are 7 pieces of a second; 3 s, which are not worth it.
+    for (size, pieces) in [(10_000, vec![8]), (480, vec![7]), (250, vec![])] {
+        let (_, actions) = one_slow_shard(size);
+        assert_eq!(asked(&actions), pieces, "{size}");
+    }
+}
+
+#[test]
+fn what_a_split_shard_leaves_is_handed_out_at_once_and_a_shard_that_can_not_be_cut_is_asked_once() {
+    let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
+    for cut in [true, false] {
+        let (mut machine, _) = one_slow_shard(10_000);
+        let now = 2 * SECOND;
+        machine.on(Input::Event { attempt, event: WorkerEvent::Committed(chunk(1, 0, 100)) }, now);
+        machine.on(Input::Recorded { attempt }, now);
+        machine.on(Input::Event { attempt, event: finished(false, 100, if cut { &[5_000] } else { &[] }) }, now);
+        let end = machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
+        let [Action::Close(end)] = &end[..] else { panic!("{end:?}") };
+        assert_eq!((end.after, end.cuts.len()), (After::Waiting, usize::from(cut)));
+        let split = cut.then(|| super::Split { shard: starts(1, 5_000)[0].extent, added: starts(1, 5_000) });
+        let next = machine.on(Input::Closed { attempt, split }, now);
+        let forked: Vec<(u32, u64)> = next
+            .iter()
+            .filter_map(
+                |action| if let Action::Fork(order) = action { Some((order.shard.0, order.from.records)) } else { None },
+            )
+            .collect();
+        assert_eq!(forked, if cut { vec![(0, 100), (1, 0)] } else { vec![(0, 100)] });
+        assert_eq!(machine.totals().shards, 1 + u64::from(cut));
+        if !cut {
+            let attempt = AttemptId { number: 2, ..attempt };
+            machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, now);
+            for second in 3..9 {
+                let counts = Counts { read: 50, bytes_read: 500, ..Counts::default() };
+                let progress = migration::Progress { position: at(150), counts, ..Default::default() };
+                let actions = machine.on(Input::Event { attempt, event: WorkerEvent::Progress(progress) }, SECOND * second);
+                assert!(asked(&actions).is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn no_shard_is_split_where_that_would_not_help() {
+    // Slots that shards wait for, a pause, and a limit that is what makes the job slow.
+    let limited = Steer::Throttle { records: Some(52.0), bytes: None };
+    for (shards, steer) in [(8, Steer::Continue), (1, Steer::Pause), (1, limited)] {
+        let mut machine = Machine::new(rules(1), &starts(shards, 10_000), 1);
+        machine.on(Input::Tick, Duration::ZERO);
+        let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
+        machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, Duration::ZERO);
+        heartbeat(&mut machine, 0, 50, SECOND);
+        heartbeat(&mut machine, 0, 100, 2 * SECOND);
+        machine.on(Input::Steer(steer), 2 * SECOND);
+        let actions = machine.on(Input::Steer(Steer::Scale(Scale::To(8))), 2 * SECOND);
+        assert!(asked(&actions).is_empty(), "{steer:?}");
+    }
+}
+
 #[test]
 fn a_flood_of_lines_is_cut_and_what_it_says_is_harmless() {
     let mut machine = Machine::new(rules(1), &fresh(1), 1);
@@ -513,7 +606,7 @@ fn a_fork_that_fails_is_tried_again_and_five_in_a_row_stop_the_job() {
             }
             Some(Action::Close(end)) => {
                 assert_eq!((end.after, end.deaths), (After::Waiting, 0));
-                waiting = machine.on(Input::Closed { attempt: end.attempt }, now);
+                waiting = machine.on(Input::Closed { attempt: end.attempt, split: None }, now);
                 assert!(!waiting.iter().any(|a| matches!(a, Action::Fork(_))), "a pause comes first");
             }
             Some(Action::End(ended)) => break ended.exit,

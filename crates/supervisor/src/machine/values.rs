@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use migration::report::AttemptOutcome;
 use migration::steer::Steer;
-use migration::{Chunk, Compression, Control, Counts, Exit, Plan, Position, Rate, ShardId, Work, WorkerEvent};
+use migration::{Chunk, Compression, Control, Counts, Cut, Exit, Plan, Position, Rate, ShardId, Work, WorkerEvent};
 use serde::{Deserialize, Serialize};
 
 /// One attempt of one shard.
@@ -34,6 +34,8 @@ pub struct Rules {
     /// Begins with a pause in which workers are started all the same: they connect, then wait for `continue` before their first
     /// record.
     pub paused: bool,
+    /// Whether a shard that has much left may be split for slots that nothing waits for.
+    pub split: bool,
     /// So many deaths at one position quarantine the shard.
     pub max_without_progress: u32,
     /// The first pause before a successor.
@@ -79,6 +81,14 @@ impl Extent {
     }
 }
 
+impl ShardStart {
+    /// A shard of the plan that nobody worked on yet.
+    pub fn fresh(plan: &Plan, shard: &migration::Shard) -> ShardStart {
+        let (extent, position) = (Extent::of(plan, shard), shard.start());
+        ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0 }
+    }
+}
+
 /// Where a shard stands when a run begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShardStart {
@@ -92,6 +102,15 @@ pub struct ShardStart {
     pub done: bool,
     /// The number of its last attempt; 0 if there was none.
     pub last_attempt: u32,
+}
+
+/// A shard of which the plan has several now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Split {
+    /// How large the shard itself still is.
+    pub shard: Extent,
+    /// The others, which got the next free numbers.
+    pub added: Vec<ShardStart>,
 }
 
 /// What happens to the machine.
@@ -149,6 +168,8 @@ pub enum Input {
     Closed {
         /// Which.
         attempt: AttemptId,
+        /// What became of its cuts: `None` if there were none, or the plan could not take them.
+        split: Option<Split>,
     },
     /// The store could not write what was asked.
     StoreFailed {
@@ -295,4 +316,6 @@ pub struct AttemptEnd {
     pub work: Work,
     /// Peak resident memory in bytes, as far as it told.
     pub peak_memory_bytes: u64,
+    /// Where what is left of the shard is to be cut.
+    pub cuts: Vec<Cut>,
 }

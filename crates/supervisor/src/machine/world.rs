@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use migration::steer::{Scale, Steer};
-use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent};
+use migration::{
+    Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent,
+};
 
-use super::{Action, After, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, WorkOrder};
+use super::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder};
 use crate::random::Random;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -19,6 +21,7 @@ pub(super) fn rules(slots: u32) -> Rules {
         auto_slots: 2,
         most_slots: 100,
         paused: false,
+        split: true,
         max_without_progress: 5,
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(30),
@@ -52,7 +55,9 @@ pub(super) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
 /// A fake worker.
 #[derive(Debug)]
 struct Child {
+    from: u64,
     taken: u64,
+    started: bool,
     sent: u64,
     control: Control,
     killed: bool,
@@ -71,7 +76,11 @@ pub(super) struct World {
     pub(super) forks: u64,
     /// Whether the supervisor itself may stand still for a minute.
     pub(super) gaps: bool,
-    size: u64,
+    /// How many records each shard has.
+    sizes: Vec<u64>,
+    /// Largest part of a shard in one chunk.
+    pub(super) stride: u64,
+    pub(super) splits: u64,
     /// How many workers were asked for.
     asked: usize,
     children: BTreeMap<AttemptId, Child>,
@@ -95,7 +104,9 @@ impl World {
             ended: None,
             forks: 0,
             gaps: true,
-            size,
+            sizes: vec![size; shards],
+            stride: size.max(2) / 2,
+            splits: 0,
             asked,
             children: BTreeMap::new(),
             disk: vec![(at(0), Counts::default(), None); shards],
@@ -166,7 +177,9 @@ impl World {
         self.last_number[shard] = order.attempt;
         self.forks += 1;
         let child = Child {
+            from: order.from.records,
             taken: order.from.records,
+            started: false,
             sent: 0,
             control: order.control,
             killed: false,
@@ -187,7 +200,7 @@ impl World {
                 assert!(chunk.position >= *position, "a position never goes back");
                 *position = chunk.position;
                 counts.add(&chunk.counts);
-                assert!(counts.read <= self.size && counts.balance(), "counts never exceed");
+                assert!(counts.read <= self.sizes[attempt.shard.0 as usize] && counts.balance(), "counts never exceed");
                 self.recorded.insert(attempt, chunk.number);
                 self.give(Input::Recorded { attempt });
             }
@@ -198,17 +211,37 @@ impl World {
                 let (position, counts, after) = &mut self.disk[end.attempt.shard.0 as usize];
                 match end.after {
                     After::Done(place) => {
-                        assert_eq!((place, counts.read), (at(self.size), self.size), "done means all of it");
+                        let size = self.sizes[end.attempt.shard.0 as usize];
+                        assert_eq!((place, counts.read), (at(size), size), "done means all of it");
                         *position = place;
                         *after = Some(end.after);
                     }
                     After::Quarantined => *after = Some(end.after),
                     After::Waiting => {}
                 }
-                self.give(Input::Closed { attempt: end.attempt });
+                let split = self.split(&end);
+                self.give(Input::Closed { attempt: end.attempt, split });
             }
             _ => {}
         }
+    }
+
+    /// What the plan makes of the cuts of an attempt.
+    fn split(&mut self, end: &AttemptEnd) -> Option<Split> {
+        let first = end.cuts.first()?.place / 10;
+        let shard = end.attempt.shard.0 as usize;
+        assert!(end.after == After::Waiting && first > self.disk[shard].0.records);
+        self.splits += 1;
+        let ends = end.cuts[1..].iter().map(|cut| cut.place / 10).chain([self.sizes[shard]]);
+        let sizes: Vec<u64> = end.cuts.iter().map(|cut| cut.place / 10).zip(ends).map(|(from, to)| to - from).collect();
+        self.sizes[shard] = first;
+        let added = sizes.iter().flat_map(|&size| starts(1, size)).collect();
+        for size in sizes {
+            self.sizes.push(size);
+            self.disk.push((at(0), Counts::default(), None));
+            self.last_number.push(0);
+        }
+        Some(Split { shard: starts(1, first)[0].extent, added })
     }
 
     fn end_child(&mut self, attempt: AttemptId, ending: Ending) {
@@ -234,8 +267,9 @@ impl World {
 
     /// What a good worker does next.
     pub(super) fn behave(&mut self, id: AttemptId) {
-        let size = self.size;
-        let step = 1 + self.below(size.max(2) / 2);
+        let size = self.sizes[id.shard.0 as usize];
+        let step = 1 + self.below(self.stride.max(1));
+        let (heartbeat, cut_short) = (self.below(3) == 0, self.below(4) == 0);
         let Some(child) = self.children.get_mut(&id) else { return };
         if child.killed {
             return self.end_child(id, Ending::Signal(9));
@@ -246,8 +280,13 @@ impl World {
         if child.said_last {
             return self.end_child(id, Ending::Code(0));
         }
-        let event = if child.sent > child.control.recorded || child.control.paused {
-            WorkerEvent::Progress(Progress { position: at(child.taken), ..Progress::default() })
+        let event = if !child.started {
+            child.started = true;
+            WorkerEvent::Started { partitions: 1 }
+        } else if heartbeat || child.sent > child.control.recorded || child.control.paused {
+            let read = child.taken - child.from;
+            let counts = Counts { read, acknowledged: read, bytes_read: read * 10, ..Counts::default() };
+            WorkerEvent::Progress(Progress { position: at(child.taken), counts, ..Progress::default() })
         } else if child.taken < size && !child.control.drain {
             let to = (child.taken + step).min(size);
             child.sent += 1;
@@ -257,7 +296,12 @@ impl World {
         } else {
             child.said_last = true;
             let (position, complete) = (at(child.taken), child.taken == size);
-            WorkerEvent::Finished(Finished { position, complete, work: Work::default(), peak_memory_bytes: 0 })
+            let pieces = u64::from(child.control.pieces).min(size - child.taken);
+            let wanted = if cut_short { 0 } else { pieces };
+            let cuts =
+                (1..wanted).map(|i| Cut { segment: 0, place: at(child.taken + (size - child.taken) * i / wanted).place });
+            let cuts = cuts.collect();
+            WorkerEvent::Finished(Finished { position, complete, cuts, work: Work::default(), peak_memory_bytes: 0 })
         };
         self.say(id, event);
     }
@@ -300,14 +344,16 @@ impl World {
             1 => WorkerEvent::Committed(Chunk { counts: Counts::default(), ..chunk(1, 0, 5) }),
             2 => WorkerEvent::Committed(Chunk { position: Position::default(), ..chunk(1, 0, 1) }),
             3 => WorkerEvent::Finished(Finished {
-                position: at(self.size + 1),
+                position: at(self.sizes[id.shard.0 as usize] + 1),
                 complete: true,
+                cuts: Vec::new(),
                 work: Work::default(),
                 peak_memory_bytes: 0,
             }),
             _ => WorkerEvent::Finished(Finished {
                 position: at(taken),
                 complete: false,
+                cuts: vec![Cut { segment: 0, place: at(taken + 1).place }],
                 work: Work::default(),
                 peak_memory_bytes: 0,
             }),

@@ -59,6 +59,8 @@ fn position() -> impl Strategy<Value = Position> {
 }
 
 fn event() -> impl Strategy<Value = WorkerEvent> {
+    let cut = (any::<u32>(), 0u64..1 << 60).prop_map(|(segment, place)| migration::Cut { segment, place });
+    let cuts = prop::collection::vec(cut, 0..4);
     let waiting = prop_oneof![
         Just(None),
         Just(Some(WaitingFor::Recorded)),
@@ -75,9 +77,11 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
             .prop_map(|(number, position, counts, work)| WorkerEvent::Committed(Chunk { number, position, counts, work })),
         (any::<u8>(), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
         ".{0,80}".prop_map(|text| WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, text))),
-        (position(), any::<bool>(), work(), 0u64..1 << 40).prop_map(|(position, complete, work, peak_memory_bytes)| {
-            WorkerEvent::Finished(Finished { position, complete, work, peak_memory_bytes })
-        }),
+        (position(), any::<bool>(), cuts, work(), 0u64..1 << 40).prop_map(
+            |(position, complete, cuts, work, peak_memory_bytes)| {
+                WorkerEvent::Finished(Finished { position, complete, cuts, work, peak_memory_bytes })
+            }
+        ),
     ]
 }
 
@@ -117,7 +121,7 @@ proptest! {
         let mut sender = ControlSender::default();
         for &recorded in &recorded {
             let rate = Rate { records: 0.1, bytes: f64::INFINITY };
-            sender.put(&Control { recorded, drain: true, paused: false, rate }).unwrap();
+            sender.put(&Control { recorded, drain: true, pieces: 3, paused: false, rate }).unwrap();
             sender.flush(&writer).unwrap();
         }
         drop(writer);

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::error::{StateError, at, corrupt};
 use super::schema::{ShardRow, decode, job_checksum};
+use super::splits;
 use crate::machine::{Extent, ShardStart};
 
 /// Everything a run starts from.
@@ -22,8 +23,10 @@ pub struct JobState {
     pub plan_id: u128,
     /// What it belongs to.
     pub binding: Binding,
-    /// Its frozen plan.
+    /// Its plan as it stands now: the frozen one, with the shards that were split since.
     pub plan: Plan,
+    /// The plan as it was made, if shards were split since.
+    pub unsplit: Option<Box<Plan>>,
     /// One for each shard of the plan, in its order.
     pub shards: Vec<ShardCheckpoint>,
 }
@@ -51,6 +54,11 @@ impl JobState {
         sum
     }
 
+    /// The plan as it was made: what its id stands for.
+    pub fn frozen_plan(&self) -> &Plan {
+        self.unsplit.as_deref().unwrap_or(&self.plan)
+    }
+
     /// Whether every shard is at its end.
     pub fn is_done(&self) -> bool {
         self.shards.iter().all(|shard| shard.status == ShardStatus::Done)
@@ -73,6 +81,7 @@ impl JobState {
 pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, StateError> {
     let tx = at(path, db.unchecked_transaction())?;
     let mut state = read_job(&tx, path, plan_id)?;
+    splits::apply(&tx, path, &mut state)?;
     let last = at(path, last_attempts(&tx))?;
     for row in at(path, shard_rows(&tx, plan_id))? {
         let index = state.shards.len();
@@ -115,7 +124,8 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 end_offsets: end_offsets.clone(),
             };
             let (name, created_ms) = (row.get(0)?, row.get(1)?);
-            let state = JobState { name, created_ms, plan_id, binding, plan: Plan::default(), shards: Vec::new() };
+            let state =
+                JobState { name, created_ms, plan_id, binding, plan: Plan::default(), unsplit: None, shards: Vec::new() };
             Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, i64>(7)?))
         }),
     )?;

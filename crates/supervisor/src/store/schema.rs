@@ -45,6 +45,9 @@ CREATE TABLE attempts (
     cpu_us INTEGER NOT NULL, peak_memory_bytes INTEGER NOT NULL, first_delivery_us INTEGER, resent INTEGER NOT NULL,
     figures BLOB NOT NULL, UNIQUE (shard, number)
 ) STRICT;
+CREATE TABLE splits (
+    sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, cuts BLOB NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
 CREATE TABLE events (sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE TABLE steering (
     sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, text TEXT NOT NULL, before BLOB NOT NULL, after BLOB

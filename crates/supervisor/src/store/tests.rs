@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use migration::report::{AttemptOutcome, Outcome};
-use migration::{Compression, Exit, Phase, Segment, Shard, SourceObject};
+use migration::{Compression, Cut, Exit, Phase, Segment, Shard, SourceObject};
 
 use super::*;
 use crate::random::Random;
@@ -82,7 +82,17 @@ fn chunk(shard: u32, number: u64, from: u64, to: u64) -> Chunk {
 
 fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd {
     let work = Work::default();
-    AttemptEnd { attempt, outcome, reason: "because".into(), after, deaths: 0, resent: 4, work, peak_memory_bytes: 9 }
+    AttemptEnd {
+        attempt,
+        outcome,
+        reason: "because".into(),
+        after,
+        deaths: 0,
+        resent: 4,
+        work,
+        peak_memory_bytes: 9,
+        cuts: Vec::new(),
+    }
 }
 
 fn usage() -> AttemptUsage {
@@ -191,9 +201,50 @@ fn a_chunk_that_goes_back_or_does_not_balance_is_refused_and_changes_nothing() {
     }
     assert_eq!(store.load().unwrap(), before);
     let done = After::Done(before.shards[0].position);
-    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, done), &usage()).unwrap();
+    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, done), &usage(), &[]).unwrap();
     assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 2, 50, 60), &usage()), Err(StateError::Refused { .. })));
     assert!(store.load().unwrap().is_done());
+}
+
+#[test]
+fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
+    let folder = Folder::new("split");
+    let (path, before) = (folder.file("s.sqlite"), folder.file("before.sqlite"));
+    let mut store = create(&path, 2);
+    store.begin_run(2).unwrap();
+    store.begin_attempt(id(1, 1)).unwrap();
+    store.record_chunk(id(1, 1), &chunk(1, 1, 0, 20), &usage()).unwrap();
+    copy(&path, &before);
+    let mut now = plan(2);
+    let cuts = vec![Cut { segment: 0, place: 1400 }, Cut { segment: 0, place: 1700 }];
+    let added = now.split(ShardId(1), &chunk(1, 1, 0, 20).position, &cuts).unwrap();
+    let end = AttemptEnd { cuts, ..end(id(1, 1), AttemptOutcome::Drained, After::Waiting) };
+    store.end_attempt(&end, &usage(), &now.shards[added.start as usize..]).unwrap();
+    drop(store);
+
+    let state = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!((&state.plan, state.frozen_plan(), state.shards.len()), (&now, &plan(2), 4));
+    assert_eq!(state.shards[1].position.records, 20);
+    assert!(state.shards[2].position == now.shards[2].start() && state.shards[2].counts == Counts::default());
+    let earlier = Store::open(&before).unwrap().load().unwrap();
+    assert_eq!((&earlier.plan, earlier.shards.len()), (&plan(2), 2), "a crash before it leaves the plan as it was");
+
+    // A piece is worked on and split like any other shard.
+    let mut store = Store::open(&path).unwrap();
+    store.begin_run(2).unwrap();
+    store.begin_attempt(id(3, 1)).unwrap();
+    let from = now.shards[3].start();
+    let cuts = vec![Cut { segment: 0, place: 1900 }];
+    let added = now.split(ShardId(3), &from, &cuts).unwrap();
+    let end = AttemptEnd { cuts, ..self::end(id(3, 1), AttemptOutcome::Drained, After::Waiting) };
+    store.end_attempt(&end, &usage(), &now.shards[added.start as usize..]).unwrap();
+    assert_eq!(store.load().unwrap().plan, now);
+
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute("UPDATE splits SET shard = 0 WHERE sequence = 1", []).unwrap();
+    assert!(matches!(Store::open(&path).and_then(|store| store.load()), Err(StateError::Corrupt { .. })));
+    db.execute("DELETE FROM splits WHERE sequence = 0", []).unwrap();
+    assert!(matches!(Store::open(&path).and_then(|store| store.load()), Err(StateError::Corrupt { .. })));
 }
 
 #[test]
@@ -207,9 +258,9 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
         store.record_chunk(id(shard, number), &chunk(shard, 1, 0, 10), &usage()).unwrap();
     }
     let at = store.load().unwrap().shards[0].position;
-    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, After::Done(at)), &usage()).unwrap();
+    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, After::Done(at)), &usage(), &[]).unwrap();
     let quarantine = AttemptEnd { deaths: 5, ..end(id(1, 1), AttemptOutcome::Died, After::Quarantined) };
-    store.end_attempt(&quarantine, &usage()).unwrap();
+    store.end_attempt(&quarantine, &usage(), &[]).unwrap();
     store.note("something happened").unwrap();
     let running = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
     assert_eq!((running.outcome, running.exit), (Outcome::Running, None));
@@ -225,7 +276,7 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     let state = store.load().unwrap();
     assert_eq!((state.shards[1].status, state.shards[1].deaths, state.shards[1].last_attempt), (ShardStatus::Waiting, 0, 1));
     store.begin_attempt(id(1, 2)).unwrap();
-    store.end_attempt(&end(id(1, 2), AttemptOutcome::Drained, After::Waiting), &usage()).unwrap();
+    store.end_attempt(&end(id(1, 2), AttemptOutcome::Drained, After::Waiting), &usage(), &[]).unwrap();
     store.end_run(75, &["first".into(), "second".into()], 4, 1000).unwrap();
     let report = load_report(&store, false).unwrap();
     assert_eq!((report.exit, report.reasons.len()), (Some(Exit::Stopped), 2));

@@ -119,6 +119,7 @@ impl Job {
             slots: self.slots,
             auto_slots: 2,
             paused: false,
+            split: true,
             limits: &self.limits,
             state: &state,
             store: &mut store,
@@ -247,14 +248,20 @@ pub fn with_dead_letters(order: &WorkOrder, port: &mut dyn WorkerPort, size: u64
         return 1;
     }
     let Ok(taken) = commit(order, port, size, dead) else { return 1 };
-    let last = Finished { position: at(order, taken), complete: taken == size, work: Work::default(), peak_memory_bytes };
+    let last = Finished {
+        position: at(order, taken),
+        complete: taken == size,
+        cuts: Vec::new(),
+        work: Work::default(),
+        peak_memory_bytes,
+    };
     u8::from(port.send(&WorkerEvent::Finished(last)).is_err())
 }
 
 /// Claims that shard 0 is at its end.
 pub fn finish_at(port: &mut dyn WorkerPort, records: u64) {
     let position = Position { segment: 0, place: records * RECORD, records };
-    let last = Finished { position, complete: true, work: Work::default(), peak_memory_bytes: 0 };
+    let last = Finished { position, complete: true, cuts: Vec::new(), work: Work::default(), peak_memory_bytes: 0 };
     port.send(&WorkerEvent::Finished(last)).expect("heard");
 }
 

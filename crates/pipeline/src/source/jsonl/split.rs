@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
-use migration::{Compression, Plan, Position, Segment, Shard, ShardId, SourceObject};
+use migration::{Compression, Cut, Plan, Position, Segment, Shard, ShardId, SourceObject};
 
 use super::object::{self, Seen, read_at};
 use super::{list, open};
@@ -149,6 +149,53 @@ fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
         reached = starts[starts.len() - 1];
     }
     Ok(starts)
+}
+
+/// Where the rest of a shard, from a position of it on, can be cut into so many pieces of about the same size, as stored: at line
+/// starts of plain files, else between segments. Fewer where lines are long or a compressed file can't be cut.
+pub fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
+    let Some(shard) = plan.shards.get(shard.0 as usize) else { return Ok(Vec::new()) };
+    let rest: Vec<(u32, &Segment, u64, u64)> = (0..)
+        .zip(&shard.segments)
+        .skip(from.segment as usize)
+        .map(|(index, segment)| {
+            let start = if index == from.segment { from.place } else { segment.start };
+            let object = plan.object(segment);
+            let bytes = if object.compression == Compression::None { segment.end - start } else { object.bytes };
+            (index, segment, start, bytes)
+        })
+        .collect();
+    let total: u64 = rest.iter().map(|(.., bytes)| bytes).sum();
+    let mut last = Cut { segment: from.segment, place: from.place };
+    let mut cuts = Vec::new();
+    for piece in 1..pieces {
+        let wished = (u128::from(total) * u128::from(piece) / u128::from(pieces)) as u64;
+        if let Some(cut) = cut_near(plan, &rest, wished)?.filter(|cut| *cut > last) {
+            cuts.push(cut);
+            last = cut;
+        }
+    }
+    Ok(cuts)
+}
+
+/// The first place to cut at, from so many bytes of the rest on.
+fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Result<Option<Cut>, SourceError> {
+    let mut before = 0;
+    for &(index, segment, start, bytes) in rest {
+        let inside = wished.saturating_sub(before);
+        if inside == 0 && before > 0 {
+            return Ok(Some(Cut { segment: index, place: start }));
+        }
+        let object = plan.object(segment);
+        if inside > 0 && inside < bytes && object.compression == Compression::None {
+            let mut file = File::open(&object.path).map_err(|e| object::unreadable(&object.path, e))?;
+            if let Some(place) = next_line(&mut file, &object.path, start + inside)?.filter(|place| *place < segment.end) {
+                return Ok(Some(Cut { segment: index, place }));
+            }
+        }
+        before += bytes;
+    }
+    Ok(None)
 }
 
 /// The first place from `from` (above 0) on where a line starts; `None` when no line end follows.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
 use migration::{Plan, Position, ShardId};
 
-use super::{open, plan};
+use super::{cuts, open, plan};
 use crate::{BlockPool, Lines, ShardReader, SourceError};
 
 const MAX_LINE: u64 = 4 << 20;

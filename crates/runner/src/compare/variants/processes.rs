@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kafka::Producer;
 use migration::report::Binding;
-use migration::{Failure, FailureKind, Finished, WorkerEvent};
+use migration::{Failure, FailureKind, Finished, Plan, WorkerEvent};
 use process::monotonic_us;
 use supervisor::port::WorkerPort;
 use supervisor::{NewJob, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
@@ -42,6 +42,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         slots: spec.setting.workers,
         auto_slots: spec.setting.workers,
         paused: false,
+        split: false,
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         state: &dir,
@@ -49,7 +50,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         seed: monotonic_us(),
     };
     let mut overseer = Overseer::new(&meeting);
-    let mut work = |order: &WorkOrder, port: &mut dyn WorkerPort| {
+    let mut work = |_: &Plan, order: &WorkOrder, port: &mut dyn WorkerPort| {
         (log.keep)();
         body(context, spec, &meeting, order, port)
     };
@@ -144,7 +145,7 @@ fn work(
     while !meeting.have(turn, |before| meeting.ready(before)) {
         waiting.for_others(port)?;
     }
-    let attempt = Attempt { shard: order.shard, from: order.from, started: Instant::now() };
+    let attempt = Attempt { plan: &context.plan, shard: order.shard, from: order.from, started: Instant::now() };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);
     let mut seat = Seat::open(context, spec, &attempt, connect)?;
     port.send(&WorkerEvent::Started { partitions: seat.partitions })?;

@@ -140,3 +140,42 @@ fn a_limit_reads_no_further_than_it_must() {
     assert_eq!(plan.records_estimate(), 3);
     assert_eq!(planned(&source, MIB, Some(100)).objects.len(), 3);
 }
+
+#[test]
+fn the_rest_of_a_shard_is_cut_at_line_starts_and_nothing_is_lost() {
+    let folder = Folder::new();
+    let line = |n: usize| format!("{{\"n\":{n},\"text\":\"{}\"}}\n", "x".repeat(n * 7 % 90));
+    let text = |range: std::ops::Range<usize>| range.map(line).collect::<String>();
+    folder.write("a.jsonl", text(0..700));
+    folder.write("b.jsonl.gz", gzip([text(700..800).as_bytes()]));
+    folder.write("c.jsonl", text(800..1500).trim_end());
+    let whole = planned(&folder.source(&["*.jsonl*"]), MIB, None);
+    assert_eq!(whole.shards.len(), 1);
+    let lines = read(&whole, ShardId(0), whole.shards[0].start(), MAX_LINE).unwrap();
+    for (done, pieces) in [(0, 8), (1, 2), (350, 5), (700, 3), (750, 4), (1490, 8), (1499, 2)] {
+        let from = if done == 0 { whole.shards[0].start() } else { lines[done - 1].after };
+        let found = cuts(&whole, ShardId(0), &from, pieces).unwrap();
+        let mut split = whole.clone();
+        let added = split.split(ShardId(0), &from, &found).unwrap();
+        assert_eq!(added.len(), found.len());
+        assert!(done > 1400 || found.len() >= pieces as usize - 2, "{done} {pieces}: {found:?}");
+        let mut rest = kept(&read(&split, ShardId(0), from, MAX_LINE).unwrap());
+        for shard in &split.shards[1..] {
+            rest.extend(kept(&read(&split, shard.id, shard.start(), MAX_LINE).unwrap()));
+        }
+        assert_eq!(rest, kept(&lines[done..]), "{done} {pieces}");
+    }
+}
+
+#[test]
+fn pieces_of_a_rest_are_about_the_same_size_and_a_compressed_file_is_none() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", b"{\"n\":123456}\n".repeat(10_000));
+    folder.write("b.jsonl.zst", zstd([&b"{\"n\":123456}\n".repeat(10_000)[..]]));
+    let plain = planned(&folder.source(&["a.jsonl"]), MIB, None);
+    let from = Position { segment: 0, place: 13 * 2_000, records: 2_000 };
+    let found = cuts(&plain, ShardId(0), &from, 4).unwrap();
+    assert_eq!(found.iter().map(|cut| cut.place / 13).collect::<Vec<_>>(), [4_000, 6_000, 8_000]);
+    let packed = planned(&folder.source(&["b.*"]), MIB, None);
+    assert_eq!(cuts(&packed, ShardId(0), &packed.shards[0].start(), 4), Ok(vec![]));
+}

@@ -1,0 +1,129 @@
+//! Splitting: when slots stay empty because no shard waits, a shard that has much left is cut, so that others help with its rest.
+//! Design note 0003 says why and how.
+//!
+//! Responsible for when a shard is split and into how many pieces. Where it can be cut is known to its worker alone: it is told
+//! to drain, and says where. Not responsible for the plan: the store and its caller apply the cuts.
+
+use std::time::Duration;
+
+use super::attempt::Attempt;
+use super::values::{Action, AttemptId, ShardStart, Split};
+use super::{Machine, Shard, ShardState, Stage, log};
+use crate::protocol::MOST_PIECES;
+
+/// Below this time left a shard is never split: its worker has to connect again, and the others have to connect first.
+const WORTH_A_SPLIT: f64 = 5.0;
+/// A piece lasts at least so long, in seconds.
+const SHORTEST_PIECE: f64 = 1.0;
+/// Above this part of the job's limit it is the limit that makes the job slow, and more workers would not help.
+const LIMITED: f64 = 0.8;
+
+/// A worker whose shard may be split.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    attempt: AttemptId,
+    /// Seconds.
+    left: f64,
+    pieces: u32,
+}
+
+impl Candidate {
+    fn piece(&self) -> f64 {
+        self.left / f64::from(self.pieces)
+    }
+}
+
+impl Machine {
+    /// Asks workers to drain and to cut their shards, if that fills slots that would stay empty.
+    pub(super) fn split_for_idle_slots(&mut self) {
+        if self.stage != Stage::Working || self.paused || !self.rules.split {
+            return;
+        }
+        let mut idle = self.idle_slots();
+        if idle == 0 || self.held_back_by_limit() {
+            return;
+        }
+        let mut found = self.candidates();
+        while idle > 0 {
+            let longest = found.iter_mut().max_by(|a, b| a.piece().total_cmp(&b.piece()));
+            let one_more = longest.filter(|c| c.pieces < MOST_PIECES && c.left / f64::from(c.pieces + 1) >= SHORTEST_PIECE);
+            let Some(candidate) = one_more else { break };
+            candidate.pieces += 1;
+            idle -= 1;
+        }
+        for Candidate { attempt, pieces, .. } in found.into_iter().filter(|c| c.pieces > 1) {
+            if let Some(attempt) = self.attempts.get_mut(&attempt) {
+                attempt.pieces = pieces;
+            }
+        }
+    }
+
+    /// Slots for which nothing waits, now or when what was begun is over.
+    fn idle_slots(&self) -> usize {
+        let coming: usize = self.attempts.values().map(|a| a.pieces.saturating_sub(1) as usize).sum();
+        let used = self.attempts.len() + self.ready.len() + self.delayed.len() + self.closing.len() + coming;
+        (self.rules.slots as usize).saturating_sub(used)
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let found = self.attempts.iter().filter(|(id, a)| self.may_be_split(&self.shards[id.shard.0 as usize], a));
+        let timed = found.filter_map(|(&attempt, a)| {
+            let speed = a.speed.map(|speed| speed.bytes).filter(|speed| *speed > 0.0)?;
+            Some(Candidate { attempt, left: self.bytes_left(attempt.shard, a) / speed, pieces: 1 })
+        });
+        timed.filter(|candidate| candidate.left >= WORTH_A_SPLIT).collect()
+    }
+
+    fn may_be_split(&self, shard: &Shard, attempt: &Attempt) -> bool {
+        let works = attempt.alive() && attempt.started && attempt.verdict.is_none();
+        let stays = !attempt.surplus && attempt.pieces == 0;
+        let segments_left = shard.extent.segments.saturating_sub(attempt.progress.position.segment);
+        works && stays && !shard.whole && (shard.extent.plain || segments_left > 1)
+    }
+
+    fn held_back_by_limit(&self) -> bool {
+        let used =
+            |part: fn(&migration::Rate) -> f64| self.attempts.values().filter_map(|a| a.speed.as_ref()).map(part).sum::<f64>();
+        used(|rate| rate.records) >= self.rules.rate.records * LIMITED
+            || used(|rate| rate.bytes) >= self.rules.rate.bytes * LIMITED
+    }
+
+    /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without pieces it can't
+    /// be cut, and is not asked about again.
+    pub(super) fn cut(&mut self, id: AttemptId, split: Option<Split>, out: &mut Vec<Action>) {
+        let shard = &mut self.shards[id.shard.0 as usize];
+        let Some(Split { shard: extent, added }) = split else {
+            shard.whole = true;
+            return;
+        };
+        shard.extent = extent;
+        let text = format!("shard {} is split into {}: workers had nothing to do", id.shard, added.len() + 1);
+        log(out, 3, text, true);
+        for start in added {
+            self.add_shard(&start);
+        }
+    }
+
+    fn add_shard(&mut self, start: &ShardStart) {
+        let id = migration::ShardId(self.shards.len() as u32);
+        self.totals.shards += 1;
+        self.ready.insert(id);
+        self.shards.push(Shard::new(start));
+    }
+}
+
+impl Shard {
+    pub(super) fn new(start: &ShardStart) -> Self {
+        Shard {
+            state: if start.done { ShardState::Done } else { ShardState::Waiting },
+            extent: start.extent,
+            whole: false,
+            position: start.position,
+            counts: start.counts,
+            last_attempt: start.last_attempt,
+            deaths: 0,
+            pauses: 0,
+            unreachable_since: None::<Duration>,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Shards that were split: beside the frozen plan, in the order in which it happened, and applied to it when it is read.
+//!
+//! The plan of a job that was interrupted right after a split is exactly the one that the supervisor had: the cuts are stored, and
+//! [`Plan::split`](migration::Plan::split) makes the same of them each time.
+
+use std::path::Path;
+
+use migration::report::ShardStatus;
+use migration::{Counts, Cut, Shard, ShardId};
+use rusqlite::{Connection, Transaction, params};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::error::{StateError, at, corrupt};
+use super::load::JobState;
+use super::schema::{ShardRow, decode, encode};
+use crate::machine::AttemptEnd;
+
+/// Keeps the cuts of an attempt that ended, and the rows of the shards that they add.
+pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added: &[Shard]) -> rusqlite::Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let sequence: i64 = tx.query_row("SELECT count(*) FROM splits", [], |row| row.get(0))?;
+    let cuts = encode(&end.cuts);
+    let checksum = checksum(plan_id, sequence, end.attempt.shard, &cuts);
+    tx.execute("INSERT INTO splits VALUES (?1, ?2, ?3, ?4)", params![sequence, end.attempt.shard.0, cuts, checksum])?;
+    for shard in added {
+        let (status, position) = (ShardStatus::Waiting, shard.start());
+        ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0 }.write(tx, plan_id)?;
+    }
+    Ok(())
+}
+
+/// Applies all splits to the frozen plan of a state that is being read.
+pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Result<(), StateError> {
+    let rows = at(path, rows(db))?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    state.unsplit = Some(Box::new(state.plan.clone()));
+    for (expected, (sequence, shard, cuts, sum)) in (0..).zip(rows) {
+        if sequence != expected || sum != checksum(state.plan_id, sequence, shard, &cuts) {
+            return Err(corrupt(path, format!("split {expected} of the plan fails its checksum")));
+        }
+        let cuts: Vec<Cut> = at(path, decode(&cuts))?;
+        let start = state.plan.shards.get(shard.0 as usize).map(Shard::start).unwrap_or_default();
+        state.plan.split(shard, &start, &cuts).map_err(|wrong| corrupt(path, wrong))?;
+    }
+    Ok(())
+}
+
+type Row = (i64, ShardId, Vec<u8>, i64);
+
+fn rows(db: &Connection) -> rusqlite::Result<Vec<Row>> {
+    db.prepare("SELECT sequence, shard, cuts, checksum FROM splits ORDER BY sequence")?
+        .query_map([], |row| Ok((row.get(0)?, ShardId(row.get(1)?), row.get(2)?, row.get(3)?)))?
+        .collect()
+}
+
+/// Covers all of a row, and the plan, so that rows of two files can't be mixed.
+fn checksum(plan_id: u128, sequence: i64, shard: ShardId, cuts: &[u8]) -> i64 {
+    xxh3_64(&encode(&(plan_id, sequence, shard, cuts))).cast_signed()
+}
