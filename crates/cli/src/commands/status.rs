@@ -1,10 +1,13 @@
-//! `shardlift status`: how far a job is, from its state, while it runs and after.
+//! `shardlift status`: how far a job is, from its state, while it runs and after; what a run was asked for, from the run itself.
 
 use std::path::Path;
+use std::time::Duration;
 
 use migration::Exit;
 use migration::report::{JobReport, ShardStatus};
+use migration::steer::Standing;
 use serde_json::{Map, Value, json};
+use supervisor::control::Client;
 use supervisor::{StateDir, Store};
 
 use super::watch::{self, Watched};
@@ -28,20 +31,35 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, CliError> {
         }
     }
     let found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
-    ui.result(|| text(&found, holder.as_deref(), &StateDir::dead_letters_path(&place.path)), || object(&found));
+    let standing = holder.as_ref().and_then(|_| standing(&place));
+    ui.result(
+        || text(&found, holder.as_deref(), standing.as_ref(), &StateDir::dead_letters_path(&place.path)),
+        || object(&found, standing.as_ref()),
+    );
     Ok(Exit::Done)
 }
 
-fn text(found: &JobReport, holder: Option<&str>, dead_letters: &Path) -> String {
+/// What the run itself says; a run that prepares, compares or stands still says nothing.
+fn standing(place: &Place) -> Option<Standing> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let state = Client::connect(&place.path).and_then(|client| client.state(PATIENCE));
+    state.ok().flatten().map(|snapshot| snapshot.standing)
+}
+
+fn text(found: &JobReport, holder: Option<&str>, standing: Option<&Standing>, dead_letters: &Path) -> String {
     let mut out = report::job::text(found) + &report::job::dead_letters(found, dead_letters);
     if let Some(holder) = holder {
         out += &format!("\nrunning: {holder}\n");
     }
+    if let Some(standing) = standing {
+        out += &format!("  {standing}\n");
+    }
     out
 }
 
-fn object(found: &JobReport) -> Map<String, Value> {
+fn object(found: &JobReport, standing: Option<&Standing>) -> Map<String, Value> {
     let mut map = report::job::object(found);
+    map.insert("standing".into(), standing.map_or(Value::Null, |standing| running::standing_object(standing).into()));
     let shards = found.shard_reports.iter().map(|shard| {
         json!({
             "id": shard.id.0,

@@ -12,6 +12,7 @@ use process::{Filled, FrameReader, FrameWriter, Interest, LocalStream, poll};
 
 use super::SOCKET;
 use super::wire::{ANSWER, Answer, REQUEST, Request, VERSION, WireError, decode, encode};
+use crate::watch::Snapshot;
 
 /// The supervisor's loop turns within milliseconds; a disk that syncs slowly may hold it for longer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,10 +62,19 @@ impl Client {
         }
     }
 
-    /// Asks once and gives the answer.
+    /// Asks once and gives the answer. It waits for 10 s, because the wish may be taken although the answer does not come.
     pub fn ask(mut self, request: &Request) -> Result<Answer, ControlError> {
         self.send(request)?;
         self.receive(PATIENCE)
+    }
+
+    /// How the run stands; waits at most `patience`.
+    pub fn state(mut self, patience: Duration) -> Result<Option<Snapshot>, ControlError> {
+        self.send(&Request::State)?;
+        match self.receive(patience)? {
+            Answer::State(snapshot) => Ok(Some(*snapshot)),
+            Answer::Standing(_) | Answer::Refused(_) => Ok(None),
+        }
     }
 
     /// Asks.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use migration::report::ShardStatus;
 use migration::{Counts, Position, ShardId};
 use rusqlite::types::Type;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
@@ -116,7 +116,7 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<(Connection, u128), S
     }
     let access = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     let db = match Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX) {
-        Ok(db) if read_only && needs_files_beside(&db) && !has_journal(path) => open_still(path),
+        Ok(_) if read_only && !has_journal(path) => open_still(path),
         other => other,
     };
     let db = at(path, db)?;
@@ -142,12 +142,8 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<(Connection, u128), S
     Ok((db, u128::from_be_bytes(id)))
 }
 
-/// Whether reading would first make files beside the database, where nothing can be made (a read-only disk or copy).
-fn needs_files_beside(db: &Connection) -> bool {
-    let read = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-    matches!(read.map_err(|e| e.sqlite_error_code()), Err(Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)))
-}
-
+/// Whether the file alone is not the whole state. Without a journal nobody writes, and whoever looks leaves nothing beside the file:
+/// an ordinary reader would make an index of a journal there, or fail where nothing can be made.
 fn has_journal(path: &Path) -> bool {
     fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0)
 }
