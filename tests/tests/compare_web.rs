@@ -123,7 +123,7 @@ fn interrupt_after_a_run(program: &Program, running: Running) {
 
 fn nonsense_is_refused(_: &Clusters) {
     let program = folder("web-nonsense");
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["--clients", "0"], 2, "--clients"),
         (&["--others", "0"], 2, "--others"),
         (&["--seconds", "0"], 2, "--seconds"),
@@ -131,11 +131,14 @@ fn nonsense_is_refused(_: &Clusters) {
         (&["--flush", "green"], 2, "blocking, cooperative, wakeup"),
         (&["--set", "source.jsonl.paths=['nothing/*.jsonl']"], 7, "nothing/*.jsonl"),
         (&["--set", "record.key='.nobody'"], 7, ".nobody"),
+        // Nobody listens there.
+        (&["-b", "127.0.0.1:1", "--set", "kafka.give_up_after=2s"], 4, "check kafka.brokers"),
     ];
     for (words, code, said) in cases {
         let finished = program.run(&[&["compare", "web"], words].concat(), PATIENCE);
         let text = format!("{}{}", finished.stdout, finished.stderr);
         assert!(finished.code == code && text.contains(said), "{words:?} (exit {code}, {said}): {finished:#?}");
+        assert!(!text.contains("topic shardlift-compare"), "no topic was made, none is to be deleted: {finished:#?}");
         program.assert_nothing_left();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kafka::{EmbeddedOptions, PreflightProblem};
+use kafka::{EmbeddedOptions, PreflightProblem, PreflightProblemKind};
 use migration::job::Brokers;
 use migration::{Exit, Job};
 use process::RunningHelper;
@@ -11,7 +11,7 @@ use process::RunningHelper;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::ui::Ui;
-use crate::{embedded, helper};
+use crate::{embedded, helper, preflight};
 
 /// What its names begin with on real brokers.
 const PREFIX: &str = "shardlift-compare-";
@@ -59,20 +59,20 @@ impl OwnTopic {
         }
         let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         job.kafka.topic = format!("{PREFIX}{seconds}-{}", std::process::id());
+        preflight::reach(job, interrupt)?;
         // From here on it may exist, even if making it is interrupted.
-        let own = OwnTopic { job: job.clone(), made: true, _broker: None };
+        let mut own = OwnTopic { job: job.clone(), made: true, _broker: None };
         if !ui.quiet {
             ui.say(format!("topic {} is made for this comparison and deleted at its end", job.kafka.topic));
         }
-        helper::ask("shardlift topic", Some(interrupt), || {
-            kafka::create_topic(&own.job, &own.job.kafka.topic, wanted.partitions, None, PATIENCE).map_err(|e| explain(&e))
+        let refused: Option<PreflightProblem> = helper::ask("shardlift topic", Some(interrupt), || {
+            Ok(kafka::create_topic(&own.job, &own.job.kafka.topic, wanted.partitions, None, PATIENCE).err())
         })?;
-        Ok(own)
+        let Some(problem) = refused else { return Ok(own) };
+        // A refusal made nothing; only silence leaves it open.
+        own.made = problem.kind == PreflightProblemKind::Unreachable;
+        Err(CliError::new(Exit::Preflight, problem).hint("name an existing topic that may be written to with --into-topic"))
     }
-}
-
-fn explain(problem: &PreflightProblem) -> CliError {
-    CliError::new(Exit::Preflight, problem).hint("or name an existing topic that may be written to with --into-topic")
 }
 
 impl Drop for OwnTopic {

@@ -19,6 +19,18 @@ pub fn preflight(job: &Job, begun: bool, interrupt: Option<&Interrupt>) -> Resul
     helper::ask("shardlift check", interrupt, || kafka::preflight(job, timeout).map_err(|problem| explain(problem, begun)))
 }
 
+/// Whether the brokers answer at all; the topic need not exist.
+pub fn reach(job: &Job, interrupt: &Interrupt) -> Result<(), CliError> {
+    let timeout = FIRST_TIMEOUT.min(job.kafka.give_up_after);
+    helper::ask("shardlift check", Some(interrupt), || match kafka::preflight(job, timeout) {
+        Err(problem) if matches!(problem.kind, PreflightProblemKind::Unreachable | PreflightProblemKind::BadConfig) => {
+            Err(explain(problem, false))
+        }
+        // What else is wrong is about a topic that is not there yet.
+        Ok(_) | Err(_) => Ok(()),
+    })
+}
+
 fn explain(problem: PreflightProblem, begun: bool) -> CliError {
     match problem.kind {
         PreflightProblemKind::Unreachable if begun => {

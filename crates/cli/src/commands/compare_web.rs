@@ -33,8 +33,10 @@ const DESCRIPTORS_OF_A_PRODUCER: u64 = 16;
 /// Its threads.
 const TASKS_OF_A_PRODUCER: u64 = 4;
 
-/// How long the server may take until it listens: a producer for each connection, some round trips each.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a process may take besides its clock, and so much more for each producer: a server creates them one after the other, some
+/// round trips each.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_EACH: Duration = Duration::from_secs(2);
 
 /// What a server writes before the reason why it does not listen.
 const REFUSED: char = '!';
@@ -240,7 +242,7 @@ impl Scene<'_> {
     fn helper(&self, name: &str) -> HelperOptions<'_> {
         HelperOptions {
             interrupt: Some(self.interrupt.as_fd()),
-            timeout: Some(START_TIMEOUT + self.load.duration),
+            timeout: Some(PATIENCE + PATIENCE_EACH * self.load.clients + self.load.duration),
             ..HelperOptions::named(name)
         }
     }

@@ -7,6 +7,9 @@ use crate::compare::statistics::spread;
 /// Below so many cores the process that asks was not what limited the server.
 const BUSY: f64 = 0.9;
 
+/// Plain requests that wait less than so many times as long are hardly delayed.
+const DELAYED: f64 = 1.5;
+
 /// A line for each flush that has a figure, in the order of [`WebFlush::ALL`].
 pub fn summarise(rounds: &[WebRound]) -> Vec<WebSummary> {
     WebFlush::ALL.into_iter().filter_map(|flush| summary(flush, rounds)).collect()
@@ -62,16 +65,27 @@ pub fn advice(comparison: &WebComparison) -> Vec<String> {
 /// What a flush that lets the thread go does for everybody else.
 fn freed(blocking: &WebSummary, better: &WebSummary) -> String {
     let ratio = |slow: Spread, fast: Spread| show_ratio(slow.median, fast.median);
+    let name = match better.flush {
+        WebFlush::Blocking => "a blocking flush",
+        WebFlush::Cooperative => "a cooperative flush",
+        WebFlush::Wakeup => "a wake-up by the report",
+    };
+    let (slow, fast) = (blocking.plain_p50_us.median, better.plain_p50_us.median);
+    if slow < DELAYED * fast {
+        return format!(
+            "at this round trip a blocking flush hardly delays requests that need no record: {} ms (p50), with {name} {} ms; it answers {} \
+             produce requests a second, {name} {}",
+            show_ms(slow),
+            show_ms(fast),
+            blocking.produce_per_second.median.round(),
+            better.produce_per_second.median.round(),
+        );
+    }
     format!(
         "with a blocking flush a request that needs no record waits {} ms (p50), because the call stops the server's only thread; \
-         with {} {} ms: {} times less ({} times at p99), and {} times as many produce requests a second",
-        show_ms(blocking.plain_p50_us.median),
-        match better.flush {
-            WebFlush::Blocking => "a blocking flush",
-            WebFlush::Cooperative => "a cooperative flush",
-            WebFlush::Wakeup => "a wake-up by the report",
-        },
-        show_ms(better.plain_p50_us.median),
+         with {name} {} ms: {} times less ({} times at p99), and {} times as many produce requests a second",
+        show_ms(slow),
+        show_ms(fast),
         ratio(blocking.plain_p50_us, better.plain_p50_us),
         ratio(blocking.plain_p99_us, better.plain_p99_us),
         ratio(better.produce_per_second, blocking.produce_per_second),
@@ -195,6 +209,13 @@ mod tests {
         assert_eq!(advice.len(), 2, "{advice:?}");
         assert!(advice[0].contains("cooperative") && advice[0].contains(" 5.0 times as many produce requests"), "{advice:?}");
         assert!(advice[1].contains("417 instead of 500"), "{advice:?}");
+    }
+
+    #[test]
+    fn a_delay_that_is_none_is_not_called_one() {
+        let rounds = vec![round(WebFlush::Blocking, 1, 500, 4_000), round(WebFlush::Cooperative, 1, 400, 1_000)];
+        let advice = advice(&comparison(rounds));
+        assert!(advice[0].contains("hardly delays") && advice[0].contains("answers 2000 produce"), "{advice:?}");
     }
 
     #[test]
