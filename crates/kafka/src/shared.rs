@@ -1,10 +1,13 @@
 //! One producer for several workers on one thread.
 //!
-//! Responsible for: a seat for each worker, with partitions of its own, and that whoever polls serves everybody: each seat gets
-//! back its own groups, whichever seat's call took the reports off the client's queue. Not responsible for: who waits how
-//! ([`SharedProducer::when_ready`] says who has something to fetch), or anything that a single [`Producer`] does.
+//! Responsible for: a seat for each worker, with partitions of its own or with records that travel together with others'
+//! ([`together`]), and that whoever polls serves everybody: each seat gets back its own groups, whichever seat's call took the
+//! reports off the client's queue. Not responsible for: who waits how ([`SharedProducer::when_ready`] says who has something to
+//! fetch), or anything that a single [`Producer`] does.
 //!
 //! Why slices of the partitions: a partition has at most one group in flight, and two workers can't know of each other.
+
+mod together;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -17,6 +20,7 @@ use pipeline::{Delivered, Group, Sink, SinkLimits};
 
 use crate::ffi::{Wakeup, monotonic_micros};
 use crate::producer::{Producer, ProducerOptions};
+use together::Together;
 
 /// Called with the number of each seat that has groups (or a failure) to fetch.
 type WhenReady = Box<dyn Fn(u32)>;
@@ -26,9 +30,13 @@ struct Shared {
     producer: RefCell<Producer>,
     slots: Vec<Slot>,
     when_ready: RefCell<Option<WhenReady>>,
+    when_waiting: RefCell<Option<Box<dyn Fn()>>>,
+    /// What seats handed over and whose it is, where their records travel together.
+    together: Option<RefCell<Together>>,
 }
 
 /// A place for one worker.
+#[derive(Default)]
 struct Slot {
     partitions: Range<u32>,
     taken: Cell<bool>,
@@ -55,14 +63,31 @@ impl SharedProducer {
             );
             return Err(Failure::new(FailureKind::Refused, message));
         }
-        let slots = (0..seats).map(|seat| Slot {
-            partitions: slice(partitions, seats, seat),
-            taken: Cell::new(false),
-            ready: RefCell::default(),
-            deliveries: Cell::new(None),
+        let slots = (0..seats).map(|seat| Slot { partitions: slice(partitions, seats, seat), ..Slot::default() });
+        Ok(Self::new(producer, slots.collect(), None))
+    }
+
+    /// Creates the client with `seats` seats whose records travel together: what they handed over waits for
+    /// [`SharedProducer::send_waiting`]. Each seat has one partition, which others share. Only after the last fork of this
+    /// process.
+    pub fn create_together(options: &ProducerOptions, seats: u32) -> Result<SharedProducer, Failure> {
+        let producer = Producer::create(options)?;
+        let together = Together::new(producer.partitions(), producer.limits().batch_bytes);
+        let slots = (0..seats).map(|seat| {
+            let partition = together.partition_of(seat);
+            Slot { partitions: partition..partition + 1, ..Slot::default() }
         });
-        let (producer, slots) = (RefCell::new(producer), slots.collect());
-        Ok(SharedProducer(Rc::new(Shared { producer, slots, when_ready: RefCell::default() })))
+        Ok(Self::new(producer, slots.collect(), Some(RefCell::new(together))))
+    }
+
+    fn new(producer: Producer, slots: Vec<Slot>, together: Option<RefCell<Together>>) -> SharedProducer {
+        SharedProducer(Rc::new(Shared {
+            producer: RefCell::new(producer),
+            slots,
+            when_ready: RefCell::default(),
+            when_waiting: RefCell::default(),
+            together,
+        }))
     }
 
     /// How many seats there are.
@@ -77,7 +102,7 @@ impl SharedProducer {
         if slot.taken.get() {
             return Err(refused("is taken"));
         }
-        if self.0.producer.borrow().waiting_in(slot.partitions.clone()) > 0 {
+        if self.0.flying(seat) > 0 {
             return Err(refused("has records in flight"));
         }
         // What a worker that gave its seat up did not fetch is nobody's any more.
@@ -91,6 +116,16 @@ impl SharedProducer {
     /// serves the client: also for the seat that polls. It must not poll.
     pub fn when_ready(&self, tell: impl Fn(u32) + 'static) {
         *self.0.when_ready.borrow_mut() = Some(Box::new(tell));
+    }
+
+    /// From now on `tell` is called whenever a seat handed something over that waits for [`SharedProducer::send_waiting`].
+    pub fn when_waiting(&self, tell: impl Fn() + 'static) {
+        *self.0.when_waiting.borrow_mut() = Some(Box::new(tell));
+    }
+
+    /// Sends what was handed over to travel together, to each partition that has nothing in flight.
+    pub fn send_waiting(&self) -> Result<(), Failure> {
+        self.0.send_waiting()
     }
 
     /// Serves everything that waits in the client's queue, for all seats, and waits up to `timeout` for the first of it.
@@ -112,7 +147,7 @@ impl SharedProducer {
 
     /// How many records of all seats were handed over and have no served report, or are in groups that no seat has fetched.
     pub fn outstanding(&self) -> usize {
-        self.0.slots.iter().map(|slot| self.0.outstanding(slot)).sum()
+        (0..self.seats()).map(|seat| self.0.outstanding(seat)).sum()
     }
 }
 
@@ -148,25 +183,75 @@ impl Shared {
         }
         let now = monotonic_micros();
         let mut told = vec![failed; self.slots.len()];
-        for mut delivered in complete {
-            let seat = self.slots.partition_point(|slot| slot.partitions.end <= delivered.partition);
-            let slot = &self.slots[seat];
+        for (seat, delivered) in complete.into_iter().flat_map(|delivered| self.parts(delivered)) {
+            let slot = &self.slots[seat as usize];
             if delivered.acknowledged > 0 {
                 slot.deliveries.set(Some((slot.deliveries.get().map_or(now, |(first, _)| first), now)));
             }
-            delivered.partition -= slot.partitions.start;
             slot.ready.borrow_mut().push(delivered);
-            told[seat] = true;
+            told[seat as usize] = true;
         }
         if let Some(tell) = &*self.when_ready.borrow() {
             told.iter().enumerate().filter(|(_, told)| **told).for_each(|(seat, _)| tell(seat as u32));
         }
+        if self.together.as_ref().is_some_and(|together| together.borrow().is_waiting()) {
+            // What had to wait for a partition may go now.
+            self.tell_waiting();
+        }
     }
 
-    /// What one seat has in flight, and what it has not fetched.
-    fn outstanding(&self, slot: &Slot) -> usize {
-        let ready: usize = slot.ready.borrow().iter().map(|delivered| delivered.group.len()).sum();
-        self.producer.borrow().waiting_in(slot.partitions.clone()) + ready
+    fn tell_waiting(&self) {
+        if let Some(tell) = &*self.when_waiting.borrow() {
+            tell();
+        }
+    }
+
+    /// Whose a group is that came back: one seat's, or several seats' together.
+    fn parts(&self, mut delivered: Delivered) -> Vec<(u32, Delivered)> {
+        if let Some(together) = &self.together {
+            return together.borrow_mut().arrive(&delivered);
+        }
+        let seat = self.slots.partition_point(|slot| slot.partitions.end <= delivered.partition);
+        delivered.partition -= self.slots[seat].partitions.start;
+        vec![(seat as u32, delivered)]
+    }
+
+    fn send_waiting(&self) -> Result<(), Failure> {
+        let Some(together) = &self.together else { return Ok(()) };
+        let batches = together.borrow_mut().depart();
+        batches.into_iter().try_for_each(|(partition, batch)| self.hand_over(partition, batch))
+    }
+
+    fn hand_over(&self, partition: u32, group: Group) -> Result<(), Failure> {
+        let mut producer = self.producer.borrow_mut();
+        let result = producer.hand_over(partition, group);
+        // Others' reports may have been served to make room, and a group of which nothing was taken is complete.
+        let complete = mem::take(producer.ready());
+        drop(producer);
+        self.distribute(complete, result.is_err());
+        result
+    }
+
+    /// Records of a seat that wait to be sent with others'.
+    fn waiting(&self, seat: u32) -> usize {
+        self.together.as_ref().map_or(0, |together| together.borrow().records_of(seat).0)
+    }
+
+    /// Records of a seat that are in flight.
+    fn flying(&self, seat: u32) -> usize {
+        match &self.together {
+            Some(together) => together.borrow().records_of(seat).1,
+            None => self.producer.borrow().waiting_in(self.slots[seat as usize].partitions.clone()),
+        }
+    }
+
+    /// Records of a seat that came back and that it has not fetched.
+    fn ready(&self, seat: u32) -> usize {
+        self.slots[seat as usize].ready.borrow().iter().map(|delivered| delivered.group.len()).sum()
+    }
+
+    fn outstanding(&self, seat: u32) -> usize {
+        self.waiting(seat) + self.flying(seat) + self.ready(seat)
     }
 }
 
@@ -196,20 +281,27 @@ impl Sink for Seat {
             let message = format!("seat {} has no partition {partition} (a bug of this program)", self.seat);
             return Err(Failure::new(FailureKind::Retry, message));
         }
-        let mut producer = self.shared.producer.borrow_mut();
-        let result = producer.hand_over(self.slot().partitions.start + partition, group);
-        // Others' reports may have been served to make room, and a group of which nothing was taken is complete.
-        let complete = mem::take(producer.ready());
-        drop(producer);
-        self.shared.distribute(complete, result.is_err());
-        result
+        let Some(together) = &self.shared.together else {
+            return self.shared.hand_over(self.slot().partitions.start + partition, group);
+        };
+        self.shared.producer.borrow().fail_if_failed()?;
+        together.borrow_mut().put(self.seat, group);
+        self.shared.tell_waiting();
+        Ok(())
     }
 
     fn poll(&mut self, timeout: Duration, done: &mut Vec<Delivered>) -> Result<(), Failure> {
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         let nothing = || self.slot().ready.borrow().is_empty();
         let mut wait = if nothing() { timeout } else { Duration::ZERO };
-        while self.shared.serve(wait) {
+        loop {
+            if deadline.is_some() {
+                // Who waits here for its own records waits for them to be sent, too.
+                self.shared.send_waiting()?;
+            }
+            if !self.shared.serve(wait) {
+                break;
+            }
             // Others' groups do not end the wait, an own one does.
             wait = match deadline {
                 Some(deadline) if nothing() => deadline.saturating_duration_since(Instant::now()),
@@ -224,10 +316,9 @@ impl Sink for Seat {
     fn outstanding(&self) -> usize {
         // As for a producer of one's own: when a report was lost, the client's number comes down to 0, at the latest when all
         // seats are idle.
-        let slot = self.slot();
-        let producer = self.shared.producer.borrow();
-        let ready: usize = slot.ready.borrow().iter().map(|delivered| delivered.group.len()).sum();
-        producer.queue_length().min(producer.waiting_in(slot.partitions.clone())) + ready
+        let Seat { shared, seat } = self;
+        let in_client = shared.producer.borrow().queue_length();
+        shared.waiting(*seat) + in_client.min(shared.flying(*seat)) + shared.ready(*seat)
     }
 
     fn leader(&self, partition: u32) -> Option<i32> {
@@ -239,7 +330,7 @@ impl Sink for Seat {
     }
 
     fn finish(self: Box<Self>) -> Result<(), Failure> {
-        let outstanding = self.shared.outstanding(self.slot());
+        let outstanding = self.shared.outstanding(self.seat);
         if outstanding > 0 {
             let what = format!("seat {} of the shared producer was left with {outstanding} records in flight", self.seat);
             return Err(Failure::new(FailureKind::Retry, what));

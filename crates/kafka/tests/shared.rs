@@ -205,3 +205,38 @@ fn a_wakeup_outlives_its_producer() {
     producer.finish().unwrap();
     wakeup.drain();
 }
+
+#[test]
+fn records_of_many_seats_travel_together_and_each_seat_gets_its_own_back() {
+    let broker = broker();
+    let shared = SharedProducer::create_together(&options(&job(&broker.bootstrap())), 64).unwrap();
+    let mut seats: Vec<Seat> = (0..64).map(|seat| shared.seat(seat).unwrap()).collect();
+    assert!(seats.iter().all(|seat| seat.partitions() == 1));
+    let asked: Rc<RefCell<u32>> = Rc::default();
+    let count = Rc::clone(&asked);
+    shared.when_waiting(move || *count.borrow_mut() += 1);
+    for round in 0..20 {
+        for (index, seat) in seats.iter_mut().enumerate() {
+            seat.hand_over(0, numbered(&format!("{index}/{round}"), 1 + index % 3)).unwrap();
+        }
+        assert_eq!((shared.queue_length(), seats[5].outstanding()), (0, 3), "nothing is sent before it is asked for");
+        shared.send_waiting().unwrap();
+        for (index, seat) in seats.iter_mut().enumerate() {
+            let (mut done, deadline) = (Vec::new(), Instant::now() + LONG);
+            while done.is_empty() {
+                assert!(Instant::now() < deadline);
+                seat.poll(Duration::from_millis(50), &mut done).unwrap();
+            }
+            assert_eq!((done.len(), done[0].partition, done[0].acknowledged), (1, 0, 1 + index % 3));
+            assert_eq!(done[0].group.message(0).value, format!("{index}/{round}-0").as_bytes());
+            assert_eq!(seat.outstanding(), 0);
+        }
+    }
+    assert!(*asked.borrow() >= 64 * 20);
+    assert_eq!(shared.outstanding(), 0);
+    seats.into_iter().for_each(|seat| Box::new(seat).finish().unwrap());
+    drop(shared);
+    let found = read(&job(&broker.bootstrap()));
+    let values: usize = found.values().map(Vec::len).sum();
+    assert_eq!((found.len(), values), (5, 20 * (0..64).map(|index| 1 + index % 3).sum::<usize>()));
+}

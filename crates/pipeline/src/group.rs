@@ -202,17 +202,25 @@ impl Group {
     /// A new group of the records at `indexes`, in that order, on the same side of a mark.
     pub fn select(&self, indexes: impl IntoIterator<Item = usize>) -> Group {
         let mut part = Group { marks: self.marks, ..Group::default() };
-        for index in indexes {
-            let e = self.entries[index];
-            let key = match e.key {
-                KeyIn::Null => KeyBytes::Null,
-                KeyIn::Block => KeyBytes::InBlock { start: e.key_start, len: e.key_len },
-                KeyIn::Side => KeyBytes::Copied(range(&self.side, e.key_start, e.key_len)),
-            };
-            let timestamp = (e.timestamp != NO_TIMESTAMP).then_some(e.timestamp);
-            part.push(&self.blocks[e.block as usize], e.start, e.len, key, timestamp);
-        }
+        indexes.into_iter().for_each(|index| part.push_of(self, index));
         part
+    }
+
+    /// Adds all records of another group.
+    pub fn append(&mut self, other: &Group) {
+        (0..other.len()).for_each(|index| self.push_of(other, index));
+    }
+
+    /// Adds another group's record.
+    fn push_of(&mut self, other: &Group, index: usize) {
+        let e = other.entries[index];
+        let key = match e.key {
+            KeyIn::Null => KeyBytes::Null,
+            KeyIn::Block => KeyBytes::InBlock { start: e.key_start, len: e.key_len },
+            KeyIn::Side => KeyBytes::Copied(range(&other.side, e.key_start, e.key_len)),
+        };
+        let timestamp = (e.timestamp != NO_TIMESTAMP).then_some(e.timestamp);
+        self.push(&other.blocks[e.block as usize], e.start, e.len, key, timestamp);
     }
 
     /// Empties the group, lets its blocks go and keeps its memory for reuse.
@@ -244,8 +252,11 @@ mod tests {
         assert_eq!(group.message(1), Message { key: Some(b"b\""), value: b"{}", timestamp: None });
         assert_eq!(group.place(1), RecordPlace { segment: 3, start: 110, bytes: 2 });
         assert_eq!(group.bytes(), 9 + 1 + 2 + 2);
-        let part = group.select([1]);
+        let mut part = group.select([1]);
         assert_eq!(part.message(0), group.message(1));
+        part.append(&group);
+        assert!(part.len() == 3 && part.has_timestamps() && part.bytes() == group.bytes() + 4);
+        assert_eq!((part.message(1), part.message(2)), (group.message(0), group.message(1)));
         group.clear();
         drop(part);
         assert_eq!(Rc::strong_count(&block), 1);

@@ -92,7 +92,11 @@ fn own(context: &WorkerContext, spec: &RoundSpec) -> Result<Vec<Task>, Failure> 
 
 /// One producer for all tasks; with `green-wakeup` it comes back with its descriptor, for the task that serves it.
 fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option<SharedProducer>), Failure> {
-    let producer = SharedProducer::create(&options(context, 0), spec.setting.workers)?;
+    let (options, workers) = (options(context, 0), spec.setting.workers);
+    let producer = match spec.setting.variant {
+        Variant::GreenWakeup => SharedProducer::create_together(&options, workers)?,
+        _ => SharedProducer::create(&options, workers)?,
+    };
     let told: Vec<Rc<Notify>> = (0..spec.setting.workers).map(|_| Rc::default()).collect();
     let task = |worker| {
         let seat = Seat::open(context, spec, &attempt(context, worker), || Ok(Box::new(producer.seat(worker)?)))?;
@@ -116,7 +120,12 @@ async fn work_together(
     tasks: Vec<Task>,
     producer: Option<SharedProducer>,
 ) -> Result<(Figures, Vec<Task>), Failure> {
-    let serving = producer.map(|producer| tokio::task::spawn_local(serve(producer)));
+    let serving = producer.map(|producer| {
+        let waiting: Rc<Notify> = Rc::default();
+        let tell = Rc::clone(&waiting);
+        producer.when_waiting(move || tell.notify_one());
+        [tokio::task::spawn_local(serve(producer.clone())), tokio::task::spawn_local(send(producer, waiting))]
+    });
     let (cpu_before, thread_before) = (process::own_cpu().total_us(), process::thread_cpu());
     let clock = Clock::starting(Instant::now(), spec);
     let shared = Shared { clock, flushes: Rc::default() };
@@ -134,7 +143,7 @@ async fn work_together(
     let now = Instant::now();
     ticking.abort();
     if let Some(serving) = serving {
-        serving.abort();
+        serving.iter().for_each(tokio::task::JoinHandle::abort);
     }
     let mut figures = Figures::of_threads(measured);
     figures.cpu_us = process::own_cpu().total_us() - cpu_before;
@@ -153,6 +162,16 @@ async fn serve(producer: SharedProducer) -> Result<(), Failure> {
         woken(&wakeup).await?;
         // What fails here fails for every task.
         producer.serve(Duration::ZERO)?;
+    }
+}
+
+/// Sends what the tasks handed over once each of them that could run has run: so the records of those that were woken together
+/// travel together.
+async fn send(producer: SharedProducer, waiting: Rc<Notify>) -> Result<(), Failure> {
+    loop {
+        waiting.notified().await;
+        yield_now().await;
+        producer.send_waiting()?;
     }
 }
 
