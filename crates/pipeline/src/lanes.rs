@@ -218,6 +218,11 @@ impl Lanes {
     /// Hands over all that idle lanes have and, until [`Lanes::flushed`], whatever a lane has when it becomes idle.
     pub fn flush(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
         self.flushing = true;
+        self.hand_over_idle(sink)
+    }
+
+    /// Hands over all that idle lanes have.
+    pub fn hand_over_idle(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
         self.hand_over_open(sink)?;
         for index in 0..self.lanes.len() {
             if self.lanes[index].flying == 0 {

@@ -40,6 +40,9 @@ use window::Mark;
 const LONGEST_POLL: Duration = Duration::from_millis(50);
 /// The longest wait for anything that is told through the control pipe.
 const LONGEST_REST: Duration = Duration::from_secs(1);
+/// While the rate limit holds the worker back, no record waits much longer for its group to fill: there is no speed to be won, and
+/// whoever measures the rate at the brokers should find it even.
+const LONGEST_HOLD: Duration = Duration::from_millis(200);
 /// From when on a wait for delivery reports is worth a word in the progress line.
 const NOTEWORTHY: Duration = Duration::from_millis(500);
 
@@ -126,6 +129,8 @@ pub struct ShardWorker {
     cursor: usize,
     lanes: Lanes,
     throttle: Throttle,
+    /// When it last handed over all that it held because of the rate limit.
+    handed_over: Instant,
     gate: TollGate,
     chunk: OpenChunk,
     /// With `FlushPolicy::Window`: the chunk before, while it waits for its reports.
@@ -174,6 +179,7 @@ impl ShardWorker {
             cursor: 0,
             lanes: Lanes::new(partitions, limits, settings.headers_bytes),
             throttle: Throttle::new(Instant::now()),
+            handed_over: Instant::now(),
             gate: TollGate::default(),
             chunk: OpenChunk::first(settings.chunk, partitions as usize),
             mark: None,
@@ -334,6 +340,10 @@ impl ShardWorker {
             }
             Stop::Blocked(partition) => self.wait_for_reports(Phase::Wait, partition, now),
             Stop::Rate(bytes) => {
+                if now.saturating_duration_since(self.handed_over) >= LONGEST_HOLD {
+                    self.handed_over = now;
+                    self.lanes.hand_over_idle(self.sink.as_mut())?;
+                }
                 let until = self.throttle.next(bytes, now);
                 Ok(self.wait_for(WaitReason::Rate, Phase::Throttled, until, now))
             }

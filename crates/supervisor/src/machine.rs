@@ -7,12 +7,15 @@
 
 mod attempt;
 mod endings;
+mod shares;
 mod slots;
 mod splits;
 mod stage;
 mod steering;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod throttled;
 mod values;
 #[cfg(test)]
 mod world;
@@ -20,16 +23,16 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use migration::{Chunk, Control, Counts, Exit, Position, Progress, Rate, ShardId, WorkerEvent};
+use migration::{Chunk, Control, Counts, Exit, Position, Progress, ShardId, WorkerEvent};
 
 pub use self::values::{
     Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, Split, WorkOrder,
 };
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
+use self::shares::Sharing;
 use self::stage::{Causes, Stage};
 use crate::random::Random;
-use crate::rates::{Use, divide};
 
 /// A gap between two inputs above this means that the supervisor itself stood still.
 const LOOP_GAP: Duration = Duration::from_secs(5);
@@ -96,6 +99,7 @@ pub struct Machine {
     paused: bool,
     fork_failures: u32,
     totals: Totals,
+    sharing: Sharing,
     last_input: Duration,
     random: Random,
 }
@@ -154,6 +158,7 @@ impl Machine {
             paused: rules.paused,
             fork_failures: 0,
             totals,
+            sharing: Sharing::default(),
             last_input: Duration::ZERO,
             random: Random::new(seed),
             rules,
@@ -184,7 +189,7 @@ impl Machine {
             let heartbeat = self.rules.heartbeat_timeout.map(|timeout| attempt.heard + timeout);
             [heartbeat, attempt.silent_until].into_iter().flatten()
         });
-        stop.into_iter().chain(delayed).chain(workers).min()
+        stop.into_iter().chain(delayed).chain(workers).chain(self.next_sharing()).min()
     }
 
     /// What a shard has committed, and whether it is at its end.
@@ -284,6 +289,7 @@ impl Machine {
         self.choose_surplus();
         self.fill_slots(now, out);
         self.split_for_idle_slots();
+        self.share_out(now);
         self.tell_all(out);
         self.end_if_over(now, out);
     }
@@ -402,19 +408,12 @@ impl Machine {
         }
     }
 
-    fn shares(&self) -> Vec<(AttemptId, Rate)> {
-        let alive: Vec<(&AttemptId, &Attempt)> = self.attempts.iter().filter(|(_, a)| a.alive()).collect();
-        let uses: Vec<Use> = alive.iter().map(|(_, a)| Use { share: a.told.rate, used: a.used }).collect();
-        alive.into_iter().map(|(id, _)| *id).zip(divide(self.rules.rate, &uses)).collect()
-    }
-
     fn tell_all(&mut self, out: &mut Vec<Action>) {
         let drain_all = self.stopping();
-        for (id, rate) in self.shares() {
-            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+        for (&id, attempt) in self.attempts.iter_mut().filter(|(_, a)| a.alive()) {
             let drain = drain_all || attempt.surplus || attempt.pieces > 0;
             let pieces = if drain_all || attempt.surplus { 0 } else { attempt.pieces };
-            let rate = if near(attempt.told.rate, rate) { attempt.told.rate } else { rate };
+            let rate = attempt.share;
             let control = Control { recorded: attempt.recorded, drain, pieces, paused: self.paused && !drain, rate };
             if control != attempt.told {
                 attempt.told = control;
@@ -453,13 +452,6 @@ impl Machine {
         let reasons = if exit == Exit::Done { Vec::new() } else { self.causes.reasons.clone() };
         Ended { exit, reasons }
     }
-}
-
-/// Whether a new share is so near the old one that telling it would only be noise. It may only lag when it is below the
-/// new one, so that all shares together stay within the limit.
-fn near(told: Rate, new: Rate) -> bool {
-    let near = |told: f64, new: f64| told == new || (told <= new && new <= told * 1.05);
-    near(told.records, new.records) && near(told.bytes, new.bytes)
 }
 
 fn log(out: &mut Vec<Action>, level: u8, text: String, keep: bool) {

@@ -1,7 +1,10 @@
 //! Dividing the job's limit over its workers.
 //!
-//! Responsible for shares that add up to the limit and move to the workers that can use them. Not responsible for keeping
+//! Responsible for shares that add up to the limit and move to the workers that can use them, and for what is caught up with when
+//! they could not. Not responsible for keeping
 //! to a share (the worker does) or for telling the worker (the machine does).
+
+use std::time::Duration;
 
 use migration::Rate;
 
@@ -12,6 +15,14 @@ const HELD_BACK: f64 = 0.8;
 /// How much more than it uses a slower worker is granted.
 const HEADROOM: f64 = 1.5;
 
+/// At most so many seconds' worth is caught up with: nobody wants the records of an hour of outage in a minute. Workers may add the
+/// tenth of a second that their buckets hold, and in ten seconds both are below 5 %.
+const MOST_OWED: f64 = 0.35;
+/// At most so many seconds' worth is held back later.
+const MOST_AHEAD: f64 = 1.0;
+/// This part of what is owed is caught up with in a second: figures are up to a second old, and more would swing.
+const HASTE: f64 = 0.5;
+
 /// What a worker has and uses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Use {
@@ -19,6 +30,32 @@ pub struct Use {
     pub share: Rate,
     /// What it took a second in the last interval; `None` as long as nobody knows.
     pub used: Option<Rate>,
+    /// Whether it can use a share at all: one that still connects, or is about to end, can't.
+    pub takes: bool,
+}
+
+/// How far all workers together are behind a limit (above 0) or before it, in seconds of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Debt {
+    records: f64,
+    bytes: f64,
+}
+
+impl Debt {
+    /// So much was taken in a time in which the limit was in force.
+    pub fn count(&mut self, limit: Rate, time: Duration, taken: Rate) {
+        let next = |debt: f64, limit: f64, taken: f64| {
+            if limit.is_finite() { (debt + time.as_secs_f64() - taken / limit).clamp(-MOST_AHEAD, MOST_OWED) } else { 0.0 }
+        };
+        self.records = next(self.records, limit.records, taken.records);
+        self.bytes = next(self.bytes, limit.bytes, taken.bytes);
+    }
+
+    /// What to divide in the next second so that the limit is kept over several.
+    pub fn goal(&self, limit: Rate) -> Rate {
+        let goal = |limit: f64, debt: f64| limit * (1.0 + debt * HASTE);
+        Rate { records: goal(limit.records, self.records), bytes: goal(limit.bytes, self.bytes) }
+    }
 }
 
 /// The share of each worker, in the order of `uses`. The shares of one limit never add up to more than the limit.
@@ -29,14 +66,16 @@ pub fn divide(limit: Rate, uses: &[Use]) -> Vec<Rate> {
 }
 
 fn divide_one(limit: f64, uses: &[Use], part: impl Fn(&Rate) -> f64) -> Vec<f64> {
-    let count = uses.len() as f64;
     if !limit.is_finite() {
         return vec![f64::INFINITY; uses.len()];
     }
-    let equal = limit / count;
+    let equal = limit / uses.len() as f64;
     let wants: Vec<Option<f64>> = uses
         .iter()
         .map(|u| {
+            if !u.takes {
+                return Some(equal * FLOOR);
+            }
             let (share, used) = (part(&u.share), part(u.used.as_ref()?));
             let wanted = (used * HEADROOM).max(equal * FLOOR);
             (share.is_finite() && used < share * HELD_BACK && wanted < equal).then_some(wanted)
@@ -62,15 +101,15 @@ mod tests {
 
     #[test]
     fn without_use_known_all_get_the_same() {
-        let uses = [Use { share: Rate::UNLIMITED, used: None }; 4];
+        let uses = [Use { share: Rate::UNLIMITED, used: None, takes: true }; 4];
         assert_eq!(divide(rate(1000.0), &uses), vec![rate(250.0); 4]);
         assert_eq!(divide(Rate::UNLIMITED, &uses), vec![Rate::UNLIMITED; 4]);
     }
 
     #[test]
     fn what_a_slow_worker_leaves_goes_to_the_others() {
-        let slow = Use { share: rate(500.0), used: Some(rate(20.0)) };
-        let fast = Use { share: rate(500.0), used: Some(rate(499.0)) };
+        let slow = Use { share: rate(500.0), used: Some(rate(20.0)), takes: true };
+        let fast = Use { share: rate(500.0), used: Some(rate(499.0)), takes: true };
         let shares = divide(rate(1000.0), &[slow, fast]);
         assert_eq!(shares, vec![rate(50.0), rate(950.0)]);
     }
@@ -79,7 +118,7 @@ mod tests {
     fn a_worker_that_speeds_up_gets_its_share_back() {
         let mut shares = vec![rate(50.0), rate(950.0)];
         for _ in 0..10 {
-            let uses: Vec<Use> = shares.iter().map(|&share| Use { share, used: Some(share) }).collect();
+            let uses: Vec<Use> = shares.iter().map(|&share| Use { share, used: Some(share), takes: true }).collect();
             shares = divide(rate(1000.0), &uses);
         }
         assert_eq!(shares, vec![rate(500.0), rate(500.0)]);
@@ -89,10 +128,10 @@ mod tests {
         #[test]
         fn shares_never_exceed_the_limit(
             limit in 1.0f64..1e9,
-            uses in prop::collection::vec((1.0f64..1e9, prop::option::of(0.0f64..1e9)), 1..40),
+            uses in prop::collection::vec((1.0f64..1e9, prop::option::of(0.0f64..1e9), any::<bool>()), 1..40),
         ) {
             let uses: Vec<Use> =
-                uses.into_iter().map(|(share, used)| Use { share: rate(share), used: used.map(rate) }).collect();
+                uses.into_iter().map(|(share, used, takes)| Use { share: rate(share), used: used.map(rate), takes }).collect();
             let shares = divide(rate(limit), &uses);
             let sum: f64 = shares.iter().map(|r| r.records).sum();
             prop_assert!((sum / limit - 1.0).abs() < 1e-9);

@@ -78,6 +78,8 @@ pub(super) struct Attempt {
     /// Whether it was ever told to cut.
     pub(super) told_to_cut: bool,
     pub(super) told: Control,
+    /// Its share of the job's limit.
+    pub(super) share: Rate,
     /// The newest chunk that is on disk.
     pub(super) recorded: u64,
     /// The chunk that the store has not answered for.
@@ -118,6 +120,7 @@ impl Attempt {
             told_to_drain: told.drain,
             told_to_cut: false,
             told,
+            share: told.rate,
             recorded: 0,
             pending: None,
             progress: Progress { position: from, ..Progress::default() },

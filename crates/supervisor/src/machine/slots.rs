@@ -81,7 +81,8 @@ impl Machine {
         *state = ShardState::Taken;
         let (attempt, from) = (AttemptId { shard: id, number: *last_attempt }, *position);
         self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));
-        let share = self.shares().into_iter().find(|(id, _)| *id == attempt).map_or(self.rules.rate, |(_, share)| share);
+        self.share_out(now);
+        let share = self.attempts.get(&attempt).map_or(self.rules.rate, |a| a.share);
         let control = Control { paused: self.paused, rate: share, ..Control::default() };
         if let Some(a) = self.attempts.get_mut(&attempt) {
             a.told = control;
