@@ -1,8 +1,8 @@
 //! The supervisor's end of the control socket, served by its own poll loop: no thread, no wait.
 //!
 //! Responsible for how many connections there are and who may make one. So that nobody can stall the run or fill its memory:
-//! at most 16 connections at once (more wait in the kernel's queue, which is short), at most 8 of them watchers, and what one
-//! may cost is [`Session`]'s. Not responsible for what is answered: that is a closure.
+//! at most 16 connections at once and 320 a second (more wait in the kernel's queue, which is short), at most 8 of them watchers,
+//! and what one may cost is [`Session`]'s. Not responsible for what is answered: that is a closure.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -27,6 +27,9 @@ const BACKLOG: i32 = 32;
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// After an error of accept(2) (no descriptor is left) nobody is let in for so long.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// So many are let in within [`WINDOW`], so that a crowd that comes and goes can't keep the loop busy either.
+const MOST_A_WINDOW: u32 = 16;
+const WINDOW: Duration = Duration::from_millis(50);
 /// Root may do everything anyway.
 const ROOT: u32 = 0;
 
@@ -93,6 +96,8 @@ struct ControlSocket {
     next_id: u64,
     shown: Option<Duration>,
     closed_until: Duration,
+    /// When the present window began, and how many were let in since.
+    window: (Duration, u32),
 }
 
 #[derive(Debug)]
@@ -106,7 +111,14 @@ impl ControlSocket {
     /// Opens the socket in the job's folder, in place of one that a killed run left. The job's lock has to be held.
     fn open(folder: &Path) -> io::Result<Self> {
         let listener = LocalListener::bind(folder, SOCKET, BACKLOG)?;
-        Ok(ControlSocket { listener, connections: Vec::new(), next_id: 0, shown: None, closed_until: Duration::ZERO })
+        Ok(ControlSocket {
+            listener,
+            connections: Vec::new(),
+            next_id: 0,
+            shown: None,
+            closed_until: Duration::ZERO,
+            window: (Duration::ZERO, 0),
+        })
     }
 
     /// What to wait for.
@@ -132,10 +144,18 @@ impl ControlSocket {
     }
 
     fn let_in(&mut self, now: Duration) {
+        if now.saturating_sub(self.window.0) >= WINDOW {
+            self.window = (now, 0);
+        }
         while self.connections.len() < MOST_CONNECTIONS {
+            if self.window.1 >= MOST_A_WINDOW {
+                self.closed_until = self.window.0 + WINDOW;
+                return;
+            }
             match self.listener.accept() {
                 Ok(None) => return,
                 Ok(Some(stream)) => {
+                    self.window.1 += 1;
                     if stream.peer_user().is_ok_and(|user| user == own_user() || user == ROOT) {
                         let session = Session::new(now);
                         self.connections.push(Connection { id: self.next_id, stream, session });
