@@ -288,7 +288,7 @@ impl Machine {
         self.wake_delayed(now);
         self.choose_surplus();
         self.fill_slots(now, out);
-        self.split_for_idle_slots();
+        self.split_for_idle_slots(now);
         self.share_out(now);
         self.tell_all(out);
         self.end_if_over(now, out);

@@ -80,6 +80,8 @@ pub(super) struct Attempt {
     pub(super) told: Control,
     /// Its share of the job's limit.
     pub(super) share: Rate,
+    /// When that became larger, or when it started.
+    pub(super) raised: Duration,
     /// The newest chunk that is on disk.
     pub(super) recorded: u64,
     /// The chunk that the store has not answered for.
@@ -121,6 +123,7 @@ impl Attempt {
             told_to_cut: false,
             told,
             share: told.rate,
+            raised: now,
             recorded: 0,
             pending: None,
             progress: Progress { position: from, ..Progress::default() },
@@ -135,6 +138,15 @@ impl Attempt {
             measured: (now, Counts::default()),
             lines: Lines { since: now, ..Lines::default() },
         }
+    }
+
+    /// Gives it another share.
+    pub(super) fn grant(&mut self, share: Rate, now: Duration) {
+        const MUCH: f64 = 1.2;
+        if share.records > self.share.records * MUCH || share.bytes > self.share.bytes * MUCH {
+            self.raised = now;
+        }
+        self.share = share;
     }
 
     /// Whether it still takes orders.

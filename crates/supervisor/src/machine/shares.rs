@@ -41,7 +41,7 @@ impl Machine {
         let limit = self.rules.rate;
         if limit == Rate::UNLIMITED {
             self.sharing = Sharing::default();
-            self.attempts.values_mut().for_each(|attempt| attempt.share = limit);
+            self.attempts.values_mut().for_each(|attempt| attempt.grant(limit, now));
             return;
         }
         let takers: Vec<(AttemptId, bool)> =
@@ -65,7 +65,7 @@ impl Machine {
         let shares = divide(self.sharing.debt.goal(limit), &uses);
         for ((id, _), share) in takers.iter().zip(shares) {
             if let Some(attempt) = self.attempts.get_mut(id) {
-                attempt.share = share;
+                attempt.grant(share, now);
             }
         }
         (self.sharing.limit, self.sharing.takers) = (limit, takers);

@@ -15,8 +15,11 @@ use crate::protocol::MOST_PIECES;
 const WORTH_A_SPLIT: f64 = 5.0;
 /// A piece lasts at least so long, in seconds.
 const SHORTEST_PIECE: f64 = 1.0;
-/// Above this part of the job's limit it is the limit that makes the job slow, and more workers would not help.
+/// Above this part of its share of the job's limit it is the limit that makes a worker slow, and more workers would not help.
 const LIMITED: f64 = 0.8;
+
+/// So long after its start, or after it was allowed more, an attempt's speed says how long it will take.
+const SPEED_KNOWN: Duration = Duration::from_secs(2);
 
 /// A worker whose shard may be split.
 #[derive(Clone, Copy, Debug)]
@@ -35,15 +38,15 @@ impl Candidate {
 
 impl Machine {
     /// Asks workers to drain and to cut their shards, if that fills slots that would stay empty.
-    pub(super) fn split_for_idle_slots(&mut self) {
+    pub(super) fn split_for_idle_slots(&mut self, now: Duration) {
         if self.stage != Stage::Working || self.paused || !self.rules.split {
             return;
         }
         let mut idle = self.idle_slots();
-        if idle == 0 || self.held_back_by_limit() {
+        if idle == 0 {
             return;
         }
-        let mut found = self.candidates();
+        let mut found = self.candidates(now);
         while idle > 0 {
             let longest = found.iter_mut().max_by(|a, b| a.piece().total_cmp(&b.piece()));
             let one_more = longest.filter(|c| c.pieces < MOST_PIECES && c.left / f64::from(c.pieces + 1) >= SHORTEST_PIECE);
@@ -65,8 +68,8 @@ impl Machine {
         (self.rules.slots as usize).saturating_sub(used)
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
-        let found = self.attempts.iter().filter(|(id, a)| self.may_be_split(&self.shards[id.shard.0 as usize], a));
+    fn candidates(&self, now: Duration) -> Vec<Candidate> {
+        let found = self.attempts.iter().filter(|(id, a)| self.may_be_split(&self.shards[id.shard.0 as usize], a, now));
         let timed = found.filter_map(|(&attempt, a)| {
             let speed = a.speed.map(|speed| speed.bytes).filter(|speed| *speed > 0.0)?;
             Some(Candidate { attempt, left: self.bytes_left(attempt.shard, a) / speed, pieces: 1 })
@@ -74,18 +77,15 @@ impl Machine {
         timed.filter(|candidate| candidate.left >= WORTH_A_SPLIT).collect()
     }
 
-    fn may_be_split(&self, shard: &Shard, attempt: &Attempt) -> bool {
+    fn may_be_split(&self, shard: &Shard, attempt: &Attempt, now: Duration) -> bool {
         let works = attempt.alive() && attempt.started && attempt.verdict.is_none();
         let stays = !attempt.surplus && attempt.pieces == 0;
         let segments_left = shard.extent.segments.saturating_sub(attempt.progress.position.segment);
-        works && stays && !shard.whole && (shard.extent.plain || segments_left > 1)
-    }
-
-    fn held_back_by_limit(&self) -> bool {
-        let used =
-            |part: fn(&migration::Rate) -> f64| self.attempts.values().filter_map(|a| a.speed.as_ref()).map(part).sum::<f64>();
-        used(|rate| rate.records) >= self.rules.rate.records * LIMITED
-            || used(|rate| rate.bytes) >= self.rules.rate.bytes * LIMITED
+        let free = attempt
+            .used
+            .is_some_and(|used| used.records < attempt.share.records * LIMITED && used.bytes < attempt.share.bytes * LIMITED);
+        let measured = now.saturating_sub(attempt.raised) >= SPEED_KNOWN;
+        works && stays && free && measured && !shard.whole && (shard.extent.plain || segments_left > 1)
     }
 
     /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without pieces it can't
