@@ -114,7 +114,6 @@ pub struct Split {
 }
 
 /// What happens to the machine.
-#[expect(clippy::large_enum_variant, reason = "an input is handed over once and never kept")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// Time passed.
