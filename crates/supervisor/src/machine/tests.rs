@@ -27,7 +27,7 @@ fn one_random_world(seed: u64) -> u64 {
     let shape = seed.wrapping_mul(0x9E37_79B9);
     let shards = 1 + (shape >> 8) as usize % 6;
     let mut world = World::new(seed, shards, shape % 40, rules(1 + (shape >> 16) as u32 % 4));
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         world.stride = 1;
     }
     world.give(Input::Tick);
