@@ -48,6 +48,8 @@ pub enum Command {
     Throttle(ThrottleArgs),
     /// Compare the topic with the source: missing, duplicate, altered, unexpected records
     Verify(VerifyArgs),
+    /// What a job did, from its state: text, JSON, or a page with pictures
+    Report(ReportArgs),
     /// Run the job's records in several ways side by side, and see which one pays
     Compare(Box<CompareArgs>),
     /// One run of a comparison, for `compare` itself
@@ -70,6 +72,7 @@ impl Command {
             Command::Continue(_) => "continue",
             Command::Throttle(_) => "throttle",
             Command::Verify(_) => "verify",
+            Command::Report(_) => "report",
             Command::Compare(args) if args.scene.is_some() => "compare web",
             Command::Compare(_) => "compare",
             Command::CompareRound => "compare-round",
@@ -194,6 +197,17 @@ pub struct StatusArgs {
     /// Show a running job as `run` does, until it ends
     #[arg(long, env = "SHARDLIFT_WATCH", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub watch: bool,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Which job.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Also write one self-contained HTML page with pictures
+    #[arg(long, env = "SHARDLIFT_REPORT_HTML", value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// `verify`.

@@ -59,6 +59,7 @@ fn obey(command: &Command, ui: &Ui) -> Result<Exit, CliError> {
         Command::Pause(args) => commands::steer::pause(args, ui),
         Command::Continue(args) => commands::steer::continue_(args, ui),
         Command::Throttle(args) => commands::steer::throttle(args, ui),
+        Command::Report(args) => commands::report::report(args, ui),
         Command::Verify(args) => commands::verify::verify(args, ui),
         Command::Compare(args) => match &args.scene {
             Some(CompareScene::Web(args)) => commands::compare_web::web(args, ui),

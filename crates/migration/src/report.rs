@@ -7,7 +7,8 @@ use crate::Histogram;
 pub mod job;
 
 pub use job::{
-    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
+    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, RunReport, Sample, Samples, ShardReport, ShardStatus,
+    ShardTotals, WorkerTotals,
 };
 
 /// How many records went where.

@@ -5,8 +5,8 @@ mod phases;
 mod tables;
 
 pub use numbers::Numbers;
-pub use phases::{legend as phase_legend, stack};
-pub use tables::{Cell, definitions, table};
+pub use phases::{legend as phase_legend, phase_area, stack};
+pub use tables::{Cell, definitions, scrolling, table};
 
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use crate::svg::Room;
 
 const STYLE: &str = include_str!("html/style.css");
 /// Nothing may be loaded or run, whoever made the data.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+const POLICY: &str = "default-src 'none'; style-src 'nonce-page'; img-src data:";
 
 /// A page with this in its body; `object` is embedded as it is printed with `-o json`.
 pub fn page(title: &str, body: impl IntoIterator<Item = Element>, object: &Map<String, Value>) -> String {
@@ -27,7 +27,7 @@ pub fn page(title: &str, body: impl IntoIterator<Item = Element>, object: &Map<S
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n{main}\n\
+         <style nonce=\"page\">\n{STYLE}</style>\n</head>\n<body>\n{main}\n\
          <script type=\"application/json\" id=\"result\">{json}</script>\n</body>\n</html>\n",
         escape(title)
     )

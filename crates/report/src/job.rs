@@ -1,9 +1,17 @@
-//! A job's report: text for people, JSON for machines, and what would make it faster.
+//! A job's report: text for people, JSON for machines, a page with pictures, and what would make it faster.
 
 mod advice;
+mod charts;
+#[cfg(test)]
+mod example;
+mod html;
 mod json;
+mod series;
 mod text;
+mod timeline;
 
 pub use advice::advice;
+pub use html::{Extras, html};
 pub use json::object;
+pub use series::add_samples;
 pub use text::{dead_letters, text};

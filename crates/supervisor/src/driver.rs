@@ -9,14 +9,16 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use migration::report::Sample;
 use migration::steer::{Pace, Steer, SteerEvent};
-use migration::{Control, Counts, Plan, Rate, ShardId, WorkerEvent};
+use migration::{Control, Counts, Plan, Progress, Rate, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
 use crate::machine::{
     Action, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder,
 };
 use crate::pace::{Paces, Told};
+use crate::series::{self, Series};
 use crate::store::{AttemptUsage, Store};
 use crate::watch::{self, Snapshot, Speed, Watcher, Wish};
 use crate::{RunEnd, Setup, SupervisorError};
@@ -48,6 +50,35 @@ struct Meter {
     cpu_us: u64,
     speed: Speed,
     told: Told,
+    series: Series,
+    /// CPU time that its process had used before: in single-process mode that is this very process.
+    cpu_before_us: u64,
+    /// Acknowledged so far, and of these committed.
+    acknowledged: (u64, u64),
+}
+
+impl Meter {
+    fn lasts_us(&self) -> u64 {
+        process::monotonic_us().saturating_sub(self.forked_us)
+    }
+
+    /// CPU time so far; what was known last if it can't be told.
+    fn cpu_so_far_us(&self) -> u64 {
+        cpu_of(self.pid).map_or(self.cpu_us, |cpu| cpu.saturating_sub(self.cpu_before_us))
+    }
+
+    fn sample(&mut self, progress: &Progress) {
+        let at_ms = self.lasts_us() / 1000;
+        if self.series.due(at_ms) {
+            let cpu_us = self.cpu_so_far_us();
+            self.series.take(Sample {
+                at_ms,
+                acknowledged: progress.counts.acknowledged,
+                cpu_us,
+                phases: progress.work.phases,
+            });
+        }
+    }
 }
 
 /// A run in motion.
@@ -61,6 +92,8 @@ pub(crate) struct Driver<'a> {
     clock: Instant,
     watched: Option<Duration>,
     ended: Option<Ended>,
+    /// Samples of the job so far.
+    samples: u64,
     /// CPU time of this process when the run began.
     cpu_before_us: u64,
     /// CPU time that attempts spent in this very process.
@@ -78,6 +111,7 @@ impl<'a> Driver<'a> {
         setup.store.begin_run(slots)?;
         let rules = rules(&setup, slots, shared);
         let machine = Machine::new(rules, &state.starts(), setup.seed);
+        let samples = setup.store.count_samples()?;
         Ok(Driver {
             machine,
             store: setup.store,
@@ -88,6 +122,7 @@ impl<'a> Driver<'a> {
             clock: Instant::now(),
             watched: None,
             ended: None,
+            samples,
             cpu_before_us: process::own_cpu().total_us(),
             cpu_of_attempts_us: 0,
         })
@@ -207,6 +242,10 @@ impl<'a> Driver<'a> {
                 })
             }
             Action::Close(end) => {
+                if let Some(meter) = self.meters.get_mut(&end.attempt) {
+                    let (at_ms, cpu_us) = (meter.lasts_us() / 1000, meter.cpu_us);
+                    meter.series.end(at_ms, meter.acknowledged.0, cpu_us, end.work.phases);
+                }
                 let usage = self.usage(end.attempt);
                 self.meters.remove(&end.attempt);
                 Some(self.close(*end, &usage))
@@ -309,22 +348,33 @@ impl<'a> Driver<'a> {
         let (forked_us, now) = (process::monotonic_us(), self.now());
         match hands.fork(&self.plan, order) {
             Ok(pid) => {
-                let speed = Speed::new(now);
-                self.meters.insert(
-                    attempt,
-                    Meter { pid, forked_us, first_delivery_us: None, cpu_us: 0, speed, told: Told::default() },
-                );
+                let meter = Meter {
+                    pid,
+                    forked_us,
+                    first_delivery_us: None,
+                    cpu_us: 0,
+                    speed: Speed::new(now),
+                    series: Series::new(series::interval(self.samples)),
+                    cpu_before_us: cpu_of(pid).unwrap_or(0),
+                    acknowledged: (0, 0),
+                    told: Told::default(),
+                };
+                self.meters.insert(attempt, meter);
                 None
             }
             Err(reason) => Some(Input::ForkFailed { attempt, reason }),
         }
     }
 
-    fn usage(&self, attempt: AttemptId) -> AttemptUsage {
-        let Some(meter) = self.meters.get(&attempt) else { return AttemptUsage::default() };
+    /// What goes to disk with an attempt's next transaction; its samples are given away.
+    fn usage(&mut self, attempt: AttemptId) -> AttemptUsage {
+        let Some(meter) = self.meters.get_mut(&attempt) else { return AttemptUsage::default() };
+        let samples = meter.series.give();
+        self.samples += samples.samples.len() as u64;
         AttemptUsage {
+            samples,
             pid: meter.pid,
-            elapsed_us: process::monotonic_us().saturating_sub(meter.forked_us),
+            elapsed_us: meter.lasts_us(),
             cpu_us: meter.cpu_us,
             first_delivery_us: meter.first_delivery_us.map(|at| at.saturating_sub(meter.forked_us)),
         }
@@ -339,9 +389,15 @@ impl<'a> Driver<'a> {
         let work = match event {
             WorkerEvent::Progress(progress) => {
                 meter.speed.heartbeat(progress.counts, now);
+                meter.acknowledged.0 = meter.acknowledged.0.max(progress.counts.acknowledged);
+                meter.sample(progress);
                 &progress.work
             }
-            WorkerEvent::Committed(chunk) => &chunk.work,
+            WorkerEvent::Committed(chunk) => {
+                let committed = meter.acknowledged.1 + chunk.counts.acknowledged;
+                meter.acknowledged = (meter.acknowledged.0.max(committed), committed);
+                &chunk.work
+            }
             WorkerEvent::Finished(finished) => &finished.work,
             WorkerEvent::Started { .. } | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => return,
         };
@@ -430,6 +486,12 @@ fn most_slots() -> u32 {
     let by_descriptors =
         process::descriptor_limit().map_or(u64::from(MOST_SLOTS), |limit| limit.saturating_sub(OWN_DESCRIPTORS) / 2);
     by_descriptors.clamp(1, MOST_SLOTS.into()) as u32
+}
+
+/// CPU time of a process so far, microseconds; `None` when it has ended.
+fn cpu_of(pid: i32) -> Option<u64> {
+    let used = process::cpu_of(u32::try_from(pid).ok()?).ok()?;
+    u64::try_from(used.as_micros()).ok()
 }
 
 fn rules(setup: &Setup<'_>, slots: u32, shared: bool) -> Rules {

@@ -15,6 +15,7 @@ pub mod port;
 pub mod protocol;
 mod random;
 pub mod rates;
+pub mod series;
 mod shell;
 pub mod signals;
 pub mod state_dir;
@@ -33,7 +34,7 @@ pub use machine::{AttemptId, WorkOrder};
 pub use port::{SupervisorGone, WorkerPort};
 pub use shell::{Work, run};
 pub use state_dir::{StateDir, StateDirError};
-pub use store::{JobState, NewJob, ShardCheckpoint, StateError, Store, load_report};
+pub use store::{JobState, NewJob, ShardCheckpoint, StateError, Store, load_report, load_samples};
 pub use watch::{Snapshot, Watcher, Wish, WorkerView};
 
 /// What a run needs.

@@ -12,6 +12,7 @@
 mod error;
 mod load;
 mod report;
+mod samples;
 mod schema;
 mod splits;
 #[cfg(test)]
@@ -28,9 +29,11 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 pub use self::error::StateError;
 pub use self::load::{JobState, ShardCheckpoint};
 pub use self::report::load_report;
+pub use self::samples::load_samples;
 
 use self::schema::{ShardRow, decode, encode, signed, unsigned};
 use crate::machine::{After, AttemptEnd, AttemptId};
+use crate::series::NewSamples;
 
 /// A job that has no state yet.
 #[derive(Clone, Debug)]
@@ -46,7 +49,7 @@ pub struct NewJob<'a> {
 }
 
 /// What only the shell knows about an attempt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptUsage {
     /// Its process.
     pub pid: i32,
@@ -56,6 +59,8 @@ pub struct AttemptUsage {
     pub cpu_us: u64,
     /// From the fork to the first delivery report, microseconds.
     pub first_delivery_us: Option<u64>,
+    /// Its samples since the last time.
+    pub samples: NewSamples,
 }
 
 /// An open checkpoint.
@@ -178,6 +183,7 @@ impl Store {
         let written = (|| {
             ShardRow { position: chunk.position, counts, deaths, ..shard }.write(&tx, plan_id)?;
             add_figures(&tx, attempt, chunk, usage)?;
+            samples::write(&tx, attempt, &usage.samples)?;
             touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;
@@ -202,6 +208,7 @@ impl Store {
             ShardRow { status, position, deaths: end.deaths, ..shard }.write(&tx, plan_id)?;
             close_attempt(&tx, end, usage)?;
             splits::keep(&tx, plan_id, end, added)?;
+            samples::write(&tx, end.attempt, &usage.samples)?;
             touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod compare_web;
 pub mod init;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod status;
 pub mod steer;

@@ -40,13 +40,14 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, CliError> {
 }
 
 /// What the run itself says; a run that prepares, compares or stands still says nothing.
-fn standing(place: &Place) -> Option<Standing> {
+pub fn standing(place: &Place) -> Option<Standing> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let state = Client::connect(&place.path).and_then(|client| client.state(PATIENCE));
     state.ok().flatten().map(|snapshot| snapshot.standing)
 }
 
-fn text(found: &JobReport, holder: Option<&str>, standing: Option<&Standing>, dead_letters: &Path) -> String {
+/// The report for people.
+pub fn text(found: &JobReport, holder: Option<&str>, standing: Option<&Standing>, dead_letters: &Path) -> String {
     let mut out = report::job::text(found) + &report::job::dead_letters(found, dead_letters);
     if let Some(holder) = holder {
         out += &format!("\nrunning: {holder}\n");
@@ -57,7 +58,8 @@ fn text(found: &JobReport, holder: Option<&str>, standing: Option<&Standing>, de
     out
 }
 
-fn object(found: &JobReport, standing: Option<&Standing>) -> Map<String, Value> {
+/// The report for machines, with each shard.
+pub fn object(found: &JobReport, standing: Option<&Standing>) -> Map<String, Value> {
     let mut map = report::job::object(found);
     map.insert("standing".into(), standing.map_or(Value::Null, |standing| running::standing_object(standing).into()));
     let shards = found.shard_reports.iter().map(|shard| {

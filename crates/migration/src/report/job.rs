@@ -1,10 +1,12 @@
 //! What a job did, over all its runs: the value that the report and `status` are made of. Every figure comes from the
 //! checkpoint store; nothing here knows how it is shown.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::steer::SteerEvent;
-use crate::{Counts, Exit, Position, ShardId, Work};
+use crate::{Counts, Exit, Phases, Position, ShardId, Work};
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,6 +249,22 @@ pub struct AttemptReport {
     /// What it took.
     pub work: Work,
 }
+
+/// An attempt at one moment. All figures are since its start, so that samples between two others can be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Milliseconds since the attempt's start.
+    pub at_ms: u64,
+    /// Records that a delivery report confirmed.
+    pub acknowledged: u64,
+    /// CPU time, microseconds (user and system, the client's threads included).
+    pub cpu_us: u64,
+    /// Wall time of the worker's one thread.
+    pub phases: Phases,
+}
+
+/// Each attempt's samples, in the order of time.
+pub type Samples = BTreeMap<(ShardId, u32), Vec<Sample>>;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq)]

@@ -42,16 +42,16 @@ const SPEED: [Cell; 10] = [
     Cell { head: "±", unit: "error", name: "relative_speed_error", show: show_speed },
     Cell { head: "in flush", unit: "% of time", name: "flush_share", show: show_percent },
     Cell { head: "model", unit: "% in flush", name: "predicted_flush_share", show: show_percent },
-    Cell { head: "delivery p50", unit: "ms", name: "latency_p50_ms", show },
-    Cell { head: "delivery p99", unit: "ms", name: "latency_p99_ms", show },
+    Cell { head: "delivery", unit: "p50 ms", name: "latency_p50_ms", show },
+    Cell { head: "delivery", unit: "p99 ms", name: "latency_p99_ms", show },
 ];
 
 const COST: [Cell; 8] = [
     Cell { head: "CPU", unit: "cores", name: "cpu_cores", show },
     Cell { head: "its thread", unit: "cores", name: "thread_cpu_cores", show },
     Cell { head: "CPU", unit: "us a record", name: "cpu_us_per_record", show },
-    Cell { head: "beat late p50", unit: "ms", name: "heartbeat_delay_p50_ms", show },
-    Cell { head: "beat late p99", unit: "ms", name: "heartbeat_delay_p99_ms", show },
+    Cell { head: "beat late", unit: "p50 ms", name: "heartbeat_delay_p50_ms", show },
+    Cell { head: "beat late", unit: "p99 ms", name: "heartbeat_delay_p99_ms", show },
     Cell { head: "beats", unit: "a ms of flush", name: "heartbeat_ticks_per_flush_ms", show },
     Cell { head: "peak memory", unit: "", name: "peak_memory_bytes", show: size },
     Cell { head: "rounds", unit: "with a figure", name: "rounds", show: |value| show_count(value as u64) },

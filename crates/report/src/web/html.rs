@@ -9,7 +9,7 @@ use crate::compare::environment_section;
 use crate::figures::{ms, plain, show};
 use crate::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
 use crate::markup::Element;
-use crate::svg::{Anchor, Room, Scale, Words, area, bottom_axis, label, line, marker, picture};
+use crate::svg::{Anchor, Room, Scale, Words, bottom_axis, label, line, marker, picture};
 
 /// The page; `object` is [`super::object`] as the command prints it, and is embedded.
 pub fn html(comparison: &WebComparison, object: &Map<String, Value>) -> String {
@@ -62,7 +62,7 @@ fn latencies(comparison: &WebComparison, numbers: &Numbers<'_>) -> Option<Elemen
         let right = room.width() - if room == Room::Wide { 140.0 } else { 10.0 };
         let (top, gap) = (8.0, 14.0);
         let bottom = top + routes.len() as f64 * height + gap;
-        let scale = Scale::log_around(least, most, (left, right));
+        let scale = Scale::log_around(least, most, (left + 6.0, right));
         let mut marks = bottom_axis(&scale, &scale.ticks(room.ticks()), top, bottom, "ms, each step to the right a factor");
         for (i, route) in routes.iter().enumerate() {
             let y = top
@@ -74,7 +74,7 @@ fn latencies(comparison: &WebComparison, numbers: &Numbers<'_>) -> Option<Elemen
                 Room::Narrow => label("halo", 0.0, y - 21.0, Anchor::Start, &route.name),
             });
             if let (Some(p50), Some(p99)) = (get(&route.p50), get(&route.p99)) {
-                marks.extend(bar(numbers, route, (p50, p99), &scale, y));
+                marks.extend(span(numbers, route, (p50, p99), &scale, y));
                 let text = format!("{} / {} ms", show(p50), show(p99));
                 marks.push(match room {
                     Room::Wide => label("strong", right + 14.0, y, Anchor::Start, &text),
@@ -100,33 +100,26 @@ fn flush_of(name: &str) -> &str {
     name.split(", ").nth(1).unwrap_or(name)
 }
 
-fn bar(numbers: &Numbers<'_>, route: &Route, (p50, p99): (f64, f64), scale: &Scale, y: f64) -> [Element; 4] {
+fn span(numbers: &Numbers<'_>, route: &Route, (p50, p99): (f64, f64), scale: &Scale, y: f64) -> [Element; 3] {
     let (colour, shape) = if route.plain { ("var(--s5)", 0) } else { ("var(--s1)", 1) };
-    let start = scale.at(scale.ends().0);
     let title = |what: &str, value: f64| Element::new("title").text(&format!("{}: {what} {} ms", route.name, show(value)));
-    let fill = area("fill", (start, y - 7.0), (scale.at(p50), y + 7.0)).set("fill", colour);
     let range = line("range", (scale.at(p50), y), (scale.at(p99), y)).set("stroke", colour);
     let late = marker(shape, scale.at(p99), y, 5.0).set("class", "mark hollow").set("stroke", colour);
     let middle = marker(shape, scale.at(p50), y, 5.5).set("class", "mark").set("fill", colour);
-    [
-        fill,
-        range,
-        numbers.mark(late, &route.p99).with(title("p99", p99)),
-        numbers.mark(middle, &route.p50).with(title("p50", p50)),
-    ]
+    [range, numbers.mark(late, &route.p99).with(title("p99", p99)), numbers.mark(middle, &route.p50).with(title("p50", p50))]
 }
 
 const COLUMNS: [Cell; 10] = [
-    Cell { head: "plain p50", unit: "ms", name: "plain_latency_p50_ms", show },
-    Cell { head: "plain p99", unit: "ms", name: "plain_latency_p99_ms", show },
+    Cell { head: "plain", unit: "p50 ms", name: "plain_latency_p50_ms", show },
+    Cell { head: "plain", unit: "p99 ms", name: "plain_latency_p99_ms", show },
     Cell { head: "plain", unit: "a second", name: "plain_requests_per_second", show },
-    Cell { head: "produce p50", unit: "ms", name: "produce_latency_p50_ms", show },
-    Cell { head: "produce p99", unit: "ms", name: "produce_latency_p99_ms", show },
+    Cell { head: "produce", unit: "p50 ms", name: "produce_latency_p50_ms", show },
+    Cell { head: "produce", unit: "p99 ms", name: "produce_latency_p99_ms", show },
     Cell { head: "produce", unit: "a second", name: "produce_requests_per_second", show },
-    Cell { head: "its thread", unit: "CPU cores", name: "thread_cpu_cores", show },
-    Cell { head: "beat late p50", unit: "ms", name: "heartbeat_delay_p50_ms", show },
-    Cell { head: "beat late p99", unit: "ms", name: "heartbeat_delay_p99_ms", show },
-    Cell { head: "records", unit: "in all rounds", name: "records", show: |value| show_count(value as u64) },
+    Cell { head: "thread", unit: "CPU cores", name: "thread_cpu_cores", show },
+    Cell { head: "beat late", unit: "p50 ms", name: "heartbeat_delay_p50_ms", show },
+    Cell { head: "beat late", unit: "p99 ms", name: "heartbeat_delay_p99_ms", show },
+    Cell { head: "records", unit: "all rounds", name: "records", show: |value| show_count(value as u64) },
 ];
 
 fn figures(comparison: &WebComparison, numbers: &Numbers<'_>) -> Element {

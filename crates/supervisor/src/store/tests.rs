@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use migration::report::Sample;
 use migration::report::{AttemptOutcome, Outcome};
-use migration::{Compression, Cut, Exit, Phase, Segment, Shard, SourceObject};
+use migration::{Compression, Cut, Exit, Phase, Phases, Segment, Shard, SourceObject};
 
 use super::*;
 use crate::random::Random;
@@ -96,7 +97,7 @@ fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd 
 }
 
 fn usage() -> AttemptUsage {
-    AttemptUsage { pid: 1234, elapsed_us: 50, cpu_us: 20, first_delivery_us: Some(30) }
+    AttemptUsage { pid: 1234, elapsed_us: 50, cpu_us: 20, first_delivery_us: Some(30), ..AttemptUsage::default() }
 }
 
 /// What would be there after a power cut now.
@@ -137,12 +138,39 @@ fn a_running_attempt_is_known_with_its_process_from_its_first_chunk_on() {
     let mut store = create(&path, 1);
     store.begin_run(1).unwrap();
     store.begin_attempt(id(0, 1)).unwrap();
-    let so_far = AttemptUsage { pid: 77, elapsed_us: 5, cpu_us: 0, first_delivery_us: Some(3) };
+    let so_far = AttemptUsage { pid: 77, elapsed_us: 5, cpu_us: 0, first_delivery_us: Some(3), ..AttemptUsage::default() };
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &so_far).unwrap();
     let report = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
     let attempt = &report.attempts[0];
     assert_eq!((attempt.pid, attempt.elapsed_us, attempt.first_delivery_us), (77, 5, Some(3)));
     assert_eq!((attempt.outcome, attempt.counts.read), (AttemptOutcome::Running, 10));
+}
+
+#[test]
+fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
+    let folder = Folder::new("samples");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 2);
+    store.begin_run(1).unwrap();
+    store.begin_attempt(id(0, 1)).unwrap();
+    let sample = |second: u64| {
+        let mut phases = Phases::default();
+        phases.spend(Phase::Flush, second * 1_000_000);
+        Sample { at_ms: second * 1000, acknowledged: second * 7, cpu_us: second * 11, phases }
+    };
+    let with = |thin: bool, seconds: std::ops::Range<u64>| {
+        let samples = NewSamples { thin, samples: seconds.map(sample).collect() };
+        AttemptUsage { samples, ..usage() }
+    };
+    store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &with(false, 0..5)).unwrap();
+    store.record_chunk(id(0, 1), &chunk(0, 2, 10, 20), &with(true, 5..7)).unwrap();
+    store.begin_attempt(id(1, 1)).unwrap();
+    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &with(false, 3..4)).unwrap();
+    assert_eq!(store.count_samples().unwrap(), 6);
+    let samples = load_samples(&Store::read_only(&path).unwrap()).unwrap();
+    assert_eq!(samples[&(ShardId(0), 1)], [0, 2, 4, 5, 6].map(sample));
+    assert_eq!(samples[&(ShardId(1), 1)], [sample(3)]);
+    assert_eq!(samples.len(), 2);
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! A made-up job for tests: two runs, two workers, a death.
+
+use migration::report::{
+    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, RunReport, Sample, Samples, ShardReport, ShardStatus,
+    ShardTotals, WorkerTotals,
+};
+use migration::steer::{Pace, SteerEvent};
+use migration::{Counts, Exit, Phase, Phases, Position, ShardId, Work};
+
+/// When the first run began.
+const BEGAN: i64 = 1_795_000_000_000;
+const HOUR: i64 = 3_600_000;
+
+/// (shard, number, run, begins after ms, lasts ms, how it ended)
+const ATTEMPTS: [(u32, u32, u32, i64, u64, AttemptOutcome); 6] = [
+    (0, 1, 1, 10, 4_000, AttemptOutcome::Finished),
+    (1, 1, 1, 20, 5_000, AttemptOutcome::Died),
+    (2, 1, 1, 4_020, 5_900, AttemptOutcome::Finished),
+    (1, 2, 1, 5_400, 4_600, AttemptOutcome::Drained),
+    (1, 3, 2, 10, 3_000, AttemptOutcome::Finished),
+    (3, 1, 2, 15, 9_900, AttemptOutcome::Finished),
+];
+
+/// The report.
+pub(crate) fn report() -> JobReport {
+    let attempts: Vec<AttemptReport> = ATTEMPTS.into_iter().map(attempt).collect();
+    let mut work = Work::default();
+    attempts.iter().for_each(|attempt| work.add(&attempt.work));
+    let run = |number: u32, started_ms: i64, exit_code: u8| RunReport {
+        number,
+        started_ms,
+        elapsed_us: 10_000_000,
+        slots: 2,
+        exit_code: Some(exit_code),
+        reasons: Vec::new(),
+        cpu_supervisor_us: 50_000,
+    };
+    let shard = |id: u32| ShardReport {
+        id: ShardId(id),
+        status: ShardStatus::Done,
+        position: Position::default(),
+        counts: Counts::default(),
+        deaths: 0,
+        elapsed_us: 4_000_000,
+        attempts: 1,
+    };
+    let read = attempts.iter().map(|attempt| attempt.counts.read).sum();
+    JobReport {
+        name: "orders-backfill".into(),
+        outcome: Outcome::Done,
+        exit: Some(Exit::Done),
+        reasons: Vec::new(),
+        plan_id: 7,
+        binding: Binding { topic: "orders".into(), source: "data/<orders>-*.jsonl".into(), ..Binding::default() },
+        source_bytes: 1 << 30,
+        records_estimate: 40_000,
+        counts: Counts { read, acknowledged: read, ..Counts::default() },
+        resent: 120,
+        shards: ShardTotals { total: 4, done: 4, quarantined: 0 },
+        workers: WorkerTotals { count: 2, forked: 6, restarts: 1 },
+        elapsed_us: 20_000_000,
+        cpu_supervisor_us: 100_000,
+        cpu_workers_us: attempts.iter().map(|attempt| attempt.cpu_us).sum(),
+        peak_worker_memory_bytes: 50 << 20,
+        work,
+        shard_reports: (0..4).map(shard).collect(),
+        attempts,
+        runs: vec![run(1, BEGAN, 75), run(2, BEGAN + HOUR, 0)],
+        steering: vec![SteerEvent {
+            unix_ms: (BEGAN + HOUR + 2_000).unsigned_abs(),
+            text: "scaled 1 -> 2".into(),
+            before: Pace { records_per_second: 501.0, flush_share: 0.4 },
+            after: Some(Pace { records_per_second: 998.0, flush_share: 0.41 }),
+        }],
+        events: vec![
+            (BEGAN + 5_020, "shard 1 attempt 1 died: killed by signal 9".into()),
+            (BEGAN + HOUR + 2_000, "scaled 1 -> 2".into()),
+        ],
+    }
+}
+
+fn attempt((shard, number, run, after, lasts, outcome): (u32, u32, u32, i64, u64, AttemptOutcome)) -> AttemptReport {
+    let mut work = Work { phases: phases(lasts), partitions: (0..8).map(|p| 100 + p * 17).collect(), ..Work::default() };
+    (0..lasts / 500).for_each(|i| work.flush.record(8_000 + i * 900));
+    AttemptReport {
+        shard: ShardId(shard),
+        number,
+        run,
+        pid: 1000 + shard as i32,
+        started_ms: BEGAN + if run == 2 { HOUR } else { 0 } + after,
+        elapsed_us: lasts * 1000,
+        outcome,
+        reason: if outcome == AttemptOutcome::Died { "killed by signal 9 (<not> asked for)".into() } else { String::new() },
+        cpu_us: lasts * 300,
+        peak_memory_bytes: 50 << 20,
+        first_delivery_us: Some(60_000),
+        counts: Counts { read: lasts, acknowledged: lasts, ..Counts::default() },
+        resent: 0,
+        work,
+    }
+}
+
+/// After so many milliseconds.
+fn phases(ms: u64) -> Phases {
+    let mut phases = Phases::default();
+    let parts =
+        [(Phase::Start, 3), (Phase::Read, 12), (Phase::Map, 20), (Phase::Enqueue, 10), (Phase::Flush, 40), (Phase::Wait, 15)];
+    parts.into_iter().for_each(|(phase, percent)| phases.spend(phase, ms * 10_000 * percent));
+    phases
+}
+
+/// One a second, and one at each attempt's end.
+pub(crate) fn samples() -> Samples {
+    let of = |lasts: u64| {
+        let at = |at_ms: u64| Sample { at_ms, acknowledged: at_ms, cpu_us: at_ms * 300, phases: phases(at_ms) };
+        (0..lasts).step_by(1_000).chain([lasts]).map(at).collect()
+    };
+    ATTEMPTS.into_iter().map(|(shard, number, _, _, lasts, _)| ((ShardId(shard), number), of(lasts))).collect()
+}

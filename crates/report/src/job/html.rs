@@ -1,0 +1,241 @@
+//! A job as a page: how it stands, what it did over time, its attempts, what happened, and how it was configured.
+
+use std::time::Duration;
+
+use migration::report::{AttemptReport, JobReport, Samples};
+use migration::units::{show_count, show_duration, show_size};
+use serde_json::{Map, Value};
+
+use super::timeline::Timeline;
+use super::{advice, charts};
+use crate::figures::{show, show_utc};
+use crate::html::{Numbers, advice as advised, definitions, footer, headline, page, scrolling, section, warning};
+use crate::markup::Element;
+
+/// Attempts in the table; the JSON has them all.
+const ATTEMPTS_SHOWN: usize = 200;
+/// Events in the list; the JSON has them all.
+const EVENTS_SHOWN: usize = 200;
+
+/// What a page needs besides the report.
+#[derive(Clone, Copy, Debug)]
+pub struct Extras<'a> {
+    /// Attempts over time.
+    pub samples: &'a Samples,
+    /// The configuration in names and values, without secrets.
+    pub settings: &'a [(String, String)],
+    /// This program's version.
+    pub version: &'a str,
+}
+
+/// The page; `object` is [`super::object`] with [`super::add_samples`] as the command prints it, and is embedded.
+pub fn html(report: &JobReport, extras: &Extras<'_>, object: &Map<String, Value>) -> String {
+    let numbers = Numbers(object);
+    let timeline = Timeline::of(report);
+    let mut body = headline(&format!("Job {}", report.name), &[stands(report)]);
+    if !report.reasons.is_empty() {
+        body.push(warning(&report.reasons.join("; ")));
+    }
+    body.push(tiles(report, &numbers));
+    body.extend(advised(&advice(report).into_iter().collect::<Vec<_>>()));
+    body.extend(charts::rate(report, &timeline, extras.samples));
+    body.extend(events(report));
+    body.extend(charts::phases(report, &timeline, extras.samples));
+    body.extend(charts::workers(report, &timeline, extras.samples));
+    body.extend(charts::cpu(report, &timeline, extras.samples));
+    body.extend(charts::shards(report, &timeline, &numbers));
+    body.extend(charts::flush(report, &numbers));
+    body.extend(charts::partitions(report, &numbers));
+    body.push(section("Records", [balance(report, &numbers)]));
+    body.extend(attempts(report, &numbers));
+    body.push(section("Configuration", [configuration(report, extras.settings)]));
+    body.push(footer(extras.version, "Totals are the job's, over all its runs."));
+    page(&format!("shardlift report: {}", report.name), body, object)
+}
+
+fn stands(report: &JobReport) -> String {
+    let code = report.exit.map(|exit| format!(" (exit {})", exit.code())).unwrap_or_default();
+    let runs = if report.runs.len() == 1 { "one run".to_owned() } else { format!("{} runs", report.runs.len()) };
+    let began =
+        report.runs.first().map(|run| format!(", begun {}", show_utc(run.started_ms.unsigned_abs()))).unwrap_or_default();
+    let took = show_duration(Duration::from_micros(report.elapsed_us));
+    format!("{}{code} after {took} in {runs}{began}; topic {}", report.outcome.name(), report.binding.topic)
+}
+
+fn tiles(report: &JobReport, numbers: &Numbers<'_>) -> Element {
+    let count = |value: f64| show_count(value as u64);
+    let tile = |path: &str, name: &str, show: &dyn Fn(f64) -> String| {
+        let figure = numbers.mark(Element::new("b"), path).text(&numbers.get(path).map(show).unwrap_or_default());
+        Element::new("li").with(figure).with(Element::new("span").text(name))
+    };
+    let mut tiles = vec![
+        tile("records.acknowledged", "records acknowledged", &count),
+        tile("records_per_second", "records a second", &|value| show(value)),
+        tile("bytes.sent", "sent", &|value| show_size(value as u64)),
+        tile("shards.done", &format!("of {} shards done", show_count(report.shards.total)), &count),
+        tile("workers.forked", "attempts", &count),
+        tile("workers.restarts", "restarts", &count),
+    ];
+    if report.counts.dead_lettered > 0 {
+        tiles.push(tile("records.dead_lettered", "set aside", &count));
+    }
+    if report.shards.quarantined > 0 {
+        tiles.push(tile("shards.quarantined", "shards quarantined", &count));
+    }
+    Element::of_class("ul", "tiles").with_all(tiles)
+}
+
+/// What happened, numbered as in the picture of the rate.
+fn events(report: &JobReport) -> Option<Element> {
+    let left_out = report.events.len().saturating_sub(EVENTS_SHOWN);
+    let items = report.events.iter().skip(left_out).map(|(at, text)| {
+        let time = Element::new("small").text(&format!("{} ", show_utc(at.unsigned_abs())));
+        let turn = report.steering.iter().find(|turn| turn.text == *text && turn.unix_ms.abs_diff(at.unsigned_abs()) < 1000);
+        let brought = turn.map_or_else(String::new, |turn| match &turn.after {
+            Some(after) => format!(": {} before, {after} after", turn.before),
+            None => format!(": {} before", turn.before),
+        });
+        Element::new("li").with(time).text(text).text(&brought)
+    });
+    let list = Element::of_class("ol", "events").set("start", left_out + 1).with_all(items);
+    (!report.events.is_empty()).then(|| section("What happened", [list]))
+}
+
+fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
+    let row = |name: &str, path: &str| {
+        let cell = numbers.cell(path, |value| show_count(value as u64));
+        Element::new("tr").with(Element::new("th").set("scope", "row").text(name)).with(cell)
+    };
+    let rows = [
+        row("read", "records.read"),
+        row("= acknowledged", "records.acknowledged"),
+        row("+ filtered (blank lines)", "records.filtered"),
+        row("+ dead letters", "records.dead_lettered"),
+        row("sent again after a restart, at least", "records.resent"),
+    ];
+    let verdict = if report.counts.balance() { "They balance." } else { "They DO NOT balance: please report this." };
+    let table = Element::of_class("table", "small")
+        .with(Element::new("caption").text(&format!("Committed records. {verdict}")))
+        .with(Element::new("tbody").with_all(rows));
+    scrolling("Committed records", table)
+}
+
+fn attempts(report: &JobReport, numbers: &Numbers<'_>) -> Option<Element> {
+    if report.attempts.is_empty() {
+        return None;
+    }
+    let mut rows: Vec<(usize, &AttemptReport)> = report.attempts.iter().enumerate().collect();
+    rows.sort_by_key(|(_, attempt)| (!charts::troubled(attempt), std::cmp::Reverse(attempt.elapsed_us)));
+    let heads = ["ended", "took", "records", "sent again", "CPU", "peak memory", "first delivery", "run", "process", "why"];
+    let head = heads.iter().map(|name| Element::new("th").set("scope", "col").text(name));
+    let first = Element::of_class("th", "words").set("scope", "col").text("shard, attempt");
+    let time = |ms: f64| show_duration(Duration::from_secs_f64(ms / 1000.0));
+    let row = |(i, attempt): &(usize, &AttemptReport)| {
+        let cell = |name: &str, show: &dyn Fn(f64) -> String| numbers.cell(&format!("attempts.{i}.{name}"), show);
+        let count = |value: f64| show_count(value as u64);
+        Element::new("tr")
+            .with(Element::new("th").set("scope", "row").text(&format!("{}, {}", attempt.shard, attempt.number)))
+            .with(Element::of_class("td", "words").text(attempt.outcome.name()))
+            .with(cell("elapsed_ms", &time))
+            .with(cell("acknowledged", &count))
+            .with(cell("resent", &count))
+            .with(cell("cpu_ms", &time))
+            .with(cell("peak_memory_bytes", &|bytes| show_size(bytes as u64)))
+            .with(cell("start_latency_ms", &time))
+            .with(Element::new("td").text(&attempt.run.to_string()))
+            .with(Element::new("td").text(&attempt.pid.to_string()))
+            .with(Element::of_class("td", "wrap").text(&attempt.reason))
+    };
+    let shown = rows.iter().take(ATTEMPTS_SHOWN).map(row);
+    let caption = match rows.len() > ATTEMPTS_SHOWN {
+        true => format!("{ATTEMPTS_SHOWN} of {}: those that ended badly, then the longest.", show_count(rows.len() as u64)),
+        false => "Those that ended badly first, then the longest.".to_owned(),
+    };
+    let table = Element::new("table")
+        .with(Element::new("caption").text(&caption))
+        .with(Element::new("thead").with(Element::new("tr").with(first).with_all(head)))
+        .with(Element::new("tbody").with_all(shown));
+    Some(section("Attempts", [scrolling("Attempts", table)]))
+}
+
+fn configuration(report: &JobReport, settings: &[(String, String)]) -> Element {
+    let mut pairs = vec![
+        ("source", format!("{} ({})", report.binding.source, show_size(report.source_bytes))),
+        ("topic", report.binding.topic.clone()),
+        ("cluster", report.binding.cluster_id.clone()),
+        ("plan", format!("{} shards, about {} records", show_count(report.shards.total), show_count(report.records_estimate))),
+    ];
+    pairs.extend(settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    definitions(&pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{add_samples, example, object};
+    use super::*;
+
+    fn page_of(report: &JobReport, samples: &Samples) -> String {
+        let mut object = object(report);
+        add_samples(&mut object, report, samples);
+        let settings = [("workers.flush".to_owned(), "chunk".to_owned())];
+        html(report, &Extras { samples, settings: &settings, version: "0.1.0" }, &object)
+    }
+
+    const PICTURES: [&str; 7] = ["rate", "phases", "workers", "cpu", "shards", "flush", "partitions"];
+
+    fn has(page: &str) -> [bool; 7] {
+        PICTURES.map(|id| page.contains(&format!("<figure id=\"{id}\"")))
+    }
+
+    #[test]
+    fn a_job_has_all_pictures_and_one_without_samples_those_that_need_none() {
+        let report = example::report();
+        assert_eq!(has(&page_of(&report, &example::samples())), [true; 7]);
+        assert_eq!(has(&page_of(&report, &Samples::new())), [false, false, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn a_job_that_never_sent_is_a_page_too() {
+        let mut report = example::report();
+        (report.attempts, report.runs, report.events) = (Vec::new(), Vec::new(), Vec::new());
+        (report.work, report.elapsed_us) = (migration::Work::default(), 0);
+        assert_eq!(has(&page_of(&report, &Samples::new())), [false; 7]);
+    }
+
+    #[test]
+    fn reasons_of_attempts_are_told_and_can_not_break_the_page() {
+        let page = page_of(&example::report(), &example::samples());
+        // In the tooltips of both pictures, the table, and as JSON.
+        assert_eq!(page.matches("killed by signal 9 (&lt;not&gt; asked for)").count(), 3);
+        assert!(page.contains("scaled 1 -&gt; 2: 501 records/s (40 % flush) before, 998 records/s (41 % flush) after"));
+        assert_eq!(page.matches("<script").count(), 1);
+    }
+
+    #[test]
+    fn a_long_job_stays_a_small_page() {
+        let mut report = example::report();
+        let mut samples = Samples::new();
+        let (one, its_samples) = (report.attempts[0].clone(), example::samples().into_values().next().expect("samples"));
+        report.attempts.clear();
+        for number in 0..5_000_u32 {
+            let started_ms = one.started_ms + i64::from(number / 8) * 4_100;
+            report.attempts.push(AttemptReport {
+                shard: migration::ShardId(number),
+                number: 1,
+                run: 1,
+                started_ms,
+                ..one.clone()
+            });
+            samples.insert((migration::ShardId(number), 1), its_samples.clone());
+        }
+        let size = page_of(&report, &samples).len();
+        assert!(size < 8 << 20, "{size}");
+    }
+
+    #[test]
+    #[ignore = "writes pages to look at into the folder that SHARDLIFT_PAGES names"]
+    fn pages_to_look_at() {
+        let folder = std::env::var("SHARDLIFT_PAGES").expect("SHARDLIFT_PAGES names a folder");
+        std::fs::write(format!("{folder}/job.html"), page_of(&example::report(), &example::samples())).expect("writable");
+    }
+}
