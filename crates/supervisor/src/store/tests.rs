@@ -165,7 +165,7 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &with(false, 0..5)).unwrap();
     store.record_chunk(id(0, 1), &chunk(0, 2, 10, 20), &with(true, 5..7)).unwrap();
     store.begin_attempt(id(1, 1)).unwrap();
-    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &with(false, 3..4)).unwrap();
+    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &with(false, 3..4), &[]).unwrap();
     assert_eq!(store.count_samples().unwrap(), 6);
     let samples = load_samples(&Store::read_only(&path).unwrap()).unwrap();
     assert_eq!(samples[&(ShardId(0), 1)], [0, 2, 4, 5, 6].map(sample));
