@@ -232,6 +232,11 @@ impl ShardWorker {
         self.serve(timeout)
     }
 
+    /// Whether it waits, or is about to wait, for the reports of everything it has taken.
+    pub fn flushing(&self) -> bool {
+        self.closing.is_some() || self.record_flush.is_some()
+    }
+
     /// The next event, in order: [`WorkerEvent::Committed`] or [`WorkerEvent::Log`].
     pub fn next_event(&mut self) -> Option<WorkerEvent> {
         self.events.pop_front()
@@ -280,6 +285,8 @@ impl ShardWorker {
             self.lanes.flushed();
             self.record_flush = None;
             self.chunk.flush.record(micros_since(since));
+            // Between two records: where whoever steps several workers may step another one.
+            return Ok(Step::Busy);
         }
         if let Some(step) = self.go_on_past_mark(control, now)? {
             return Ok(step);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use migration::compare::{Round, Setting, Variant};
 use migration::job::FlushPolicy;
-use migration::{Failure, Histogram};
+use migration::{Failure, FailureKind, Histogram};
 
 use super::bench_plan::deal;
 use super::seat::Measured;
@@ -86,7 +86,7 @@ pub enum RoundError {
 /// Runs it. A failure is a round with its reason and no figures.
 fn run(spec: &RoundSpec, log: Log) -> RoundResult {
     let head = Round { setting: spec.index, round: spec.round, ..Round::default() };
-    match measure(spec, log) {
+    match measure(spec, log).and_then(with_records) {
         Ok(figures) => result(head, figures),
         Err(failure) => {
             let round = Round { failure: Some(failure.message), ..head };
@@ -111,6 +111,16 @@ fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
         Variant::Threads => variants::threads::run(&context, spec),
         Variant::Processes => variants::processes::run(&context, spec, log),
     }
+}
+
+/// Figures of nothing would say that everything is for free.
+fn with_records(figures: Figures) -> Result<Figures, Failure> {
+    if figures.workers.iter().any(|worker| worker.records > 0) {
+        return Ok(figures);
+    }
+    let message = "no record was acknowledged while the clock ran: the clock is shorter than a round trip, or the mapping sets every \
+                   record aside (`shardlift run --limit 100` shows why)";
+    Err(Failure::new(FailureKind::Retry, message))
 }
 
 /// How many records a worker must have so that it never runs out of them.

@@ -118,7 +118,16 @@ impl Undertaking {
             };
             let line = if apart_run { Line::Apart(&round) } else { Line::Round(&round) };
             results.add(&line).map_err(wrong)?;
-            if apart_run { apart.push(round) } else { rounds.push(round) }
+            if apart_run {
+                apart.push(round)
+            } else {
+                rounds.push(round)
+            }
+            // A whole round without any figure: what is wrong hits everything, and the next round too.
+            let last_of_round = runs.get(index + 1).is_none_or(|next| next.round != run.round);
+            if last_of_round && rounds.iter().chain(&apart).all(|round| round.failure.is_some()) {
+                break;
+            }
         }
         Ok(self.conclude(rounds, apart, interrupted))
     }

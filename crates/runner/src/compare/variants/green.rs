@@ -218,15 +218,17 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
             break now;
         }
         let step = seat.step(&mut port, now)?;
-        let waits_for_reports = matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
-        if flushing != waits_for_reports {
-            flushing = waits_for_reports;
+        let flushed = flushing;
+        flushing = seat.worker.flushing() || matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
+        if flushing != flushed {
             let mut flushes = shared.flushes.borrow_mut();
             if flushing { flushes.enter(now) } else { flushes.leave(now) }
         }
         match step {
+            // A blocking flush is one call: others run before it or after it.
+            Step::Busy if flushing => {}
             Step::Busy => {
-                if now.saturating_duration_since(turn) >= LONGEST_TURN {
+                if flushed || now.saturating_duration_since(turn) >= LONGEST_TURN {
                     yield_now().await;
                     turn = Instant::now();
                 }
@@ -234,7 +236,6 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
             Step::Wait { until, reason: WaitReason::Reports } => {
                 let until = until.min(clock.deadline);
                 match &waits {
-                    // Only the next step, when the flush is over, lets others run.
                     Waits::Blocking => seat.worker.wait(until.saturating_duration_since(now).min(POLL))?,
                     Waits::Looks => tokio::time::sleep(LOOKS).await,
                     Waits::LooksForAll(producer) => look_for_all(producer, clock.deadline).await?,

@@ -1,0 +1,271 @@
+//! `compare`: every variant delivers what it counts, the result has the names that others rely on, the ratios of the story come
+//! out roughly, and nothing is left behind after an end or an interruption.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use whole_program::dataset::Orders;
+use whole_program::program::Program;
+use whole_program::scene::{PATIENCE, Scene, config};
+use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::waiting::wait_until;
+
+fn main() -> ExitCode {
+    run(&[
+        Test { name: "every_variant_runs_and_has_its_names", needs: Need::Nothing, run: every_variant_runs_and_has_its_names },
+        Test { name: "the_ratios_of_the_story", needs: Need::Nothing, run: the_ratios_of_the_story },
+        Test { name: "what_an_interrupted_comparison_keeps", needs: Need::Nothing, run: what_an_interrupted_comparison_keeps },
+        Test {
+            name: "a_killed_comparison_leaves_no_process",
+            needs: Need::Nothing,
+            run: a_killed_comparison_leaves_no_process,
+        },
+        Test { name: "what_is_refused", needs: Need::Nothing, run: what_is_refused },
+        Test { name: "real_brokers_got_what_was_counted", needs: Need::Kafka, run: real_brokers_got_what_was_counted },
+        Test {
+            name: "the_topic_of_a_comparison_goes_with_it",
+            needs: Need::Kafka,
+            run: the_topic_of_a_comparison_goes_with_it,
+        },
+    ])
+}
+
+/// What the JSON of each row has at least.
+const NAMES: [&str; 15] = [
+    "variant",
+    "workers",
+    "records",
+    "elapsed_ms",
+    "records_per_second",
+    "relative_speed",
+    "relative_speed_error",
+    "flush_share",
+    "cpu_cores",
+    "cpu_us_per_record",
+    "latency_p50_ms",
+    "latency_p99_ms",
+    "heartbeat_delay_p50_ms",
+    "heartbeat_delay_p99_ms",
+    "peak_memory_bytes",
+];
+
+/// What a worker sends before its clock begins, and may have in flight when it stops.
+const WARM_UPS: u64 = 5;
+
+/// A folder with some orders and a config for the embedded broker.
+fn folder(what: &str, lines: u64) -> Program {
+    let program = Program::new(what);
+    let mut text = Vec::new();
+    let mut orders = Orders::new(7, lines, 0);
+    (0..lines).for_each(|_| orders.next_line(&mut text));
+    program.write("data/orders.jsonl", text);
+    let keys =
+        "job.name = \"c\"\nkafka.topic = \"orders\"\nsource.jsonl.paths = [\"data/*.jsonl\"]\nrecord.key = \".customer_id\"\n";
+    program.write("orchestrator.toml", keys);
+    program
+}
+
+fn rows(result: &Value) -> &Vec<Value> {
+    result["results"].as_array().unwrap_or_else(|| panic!("no results in {result:#}"))
+}
+
+fn row<'a>(result: &'a Value, variant: &str, workers: u64) -> &'a Value {
+    let found = rows(result).iter().find(|row| row["variant"] == variant && row["workers"] == workers);
+    found.unwrap_or_else(|| panic!("no row for {variant} × {workers} in {result:#}"))
+}
+
+fn number(row: &Value, name: &str) -> f64 {
+    row[name].as_f64().unwrap_or_else(|| panic!("no number {name} in {row:#}"))
+}
+
+/// The lines of the only file of results.
+fn kept(program: &Program) -> Vec<Value> {
+    let files: Vec<PathBuf> = kept_files(program);
+    assert_eq!(files.len(), 1, "one file of results, and no temporary folder: {files:?}");
+    let text = fs::read_to_string(&files[0]).expect("results are text");
+    text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+fn kept_files(program: &Program) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(program.join(".shardlift/compare")) else { return Vec::new() };
+    entries.map(|entry| entry.expect("the folder can be read").path()).collect()
+}
+
+fn every_variant_runs_and_has_its_names(_: &Clusters) {
+    let program = folder("variants", 3_000);
+    let words = ["compare", "-o", "json", "--variants", "all", "--workers", "2,5", "--rtt", "1ms", "--rounds", "1"];
+    let limits = ["--seconds", "20", "--records", "60", "--html", "page.html", "--csv", "table.csv"];
+    let finished = program.run(&[&words[..], &limits].concat(), PATIENCE).expect_code(0);
+    let result = finished.json();
+    assert_eq!((&result["_command"], &result["_version"]), (&Value::from("compare"), &Value::from(1)));
+    // Five variants with two and with five workers, two that have one.
+    assert_eq!(rows(&result).len(), 5 * 2 + 2, "{result:#}");
+    for row in rows(&result) {
+        let missing: Vec<_> = NAMES.iter().filter(|name| row.get(**name).is_none()).collect();
+        assert!(missing.is_empty(), "{missing:?} are missing in {row:#}");
+        assert_eq!(row["records"], 60, "each worker stops at its share: {row:#}");
+        assert!((0.01..=1.0).contains(&number(row, "flush_share")), "{row:#}");
+        assert!(number(row, "cpu_us_per_record") > 10.0 && number(row, "peak_memory_bytes") > 1e6, "{row:#}");
+    }
+    // A row and its line in the table, a run and its line in the file of results.
+    let table = fs::read_to_string(program.join("table.csv")).expect("the table was written");
+    assert_eq!(table.lines().count(), 1 + rows(&result).len());
+    let page = fs::read_to_string(program.join("page.html")).expect("the page was written");
+    assert!(page.contains("id=\"result\"") && page.contains("green-wakeup"));
+    let lines = kept(&program);
+    assert_eq!(lines.len(), 1 + rows(&result).len());
+    assert!(lines[0]["comparison"]["conditions"].is_object() && lines[1..].iter().all(|line| line["round"].is_object()));
+    program.assert_nothing_left();
+}
+
+/// Bounds are generous: other tests run on the same processors.
+fn the_ratios_of_the_story(_: &Clusters) {
+    let program = folder("ratios", 20_000);
+    let words = ["compare", "-o", "json", "--rtt", "10ms", "--wait", "2.5ms", "--seconds", "1.5", "--rounds", "2"];
+    let variants = ["--variants", "green-blocking,green-cooperative,processes", "--workers", "4,7"];
+    let result = program.run(&[&words[..], &variants].concat(), PATIENCE).expect_code(0).json();
+    let speed = |variant, workers| number(row(&result, variant, workers), "relative_speed");
+    assert_eq!(speed("single", 1), 1.0, "the reference runs without being asked for");
+    assert!(speed("processes", 4) >= 3.0, "{result:#}");
+    assert!((1.0..=1.6).contains(&speed("green-blocking", 7)), "{result:#}");
+    assert!(speed("green-cooperative", 7) >= 2.5, "{result:#}");
+    let single = row(&result, "single", 1);
+    let predicted = number(single, "predicted_flush_share");
+    assert!((number(single, "flush_share") - predicted).abs() <= 0.15, "{single:#}");
+    // Nothing else runs on the thread while a flush blocks it; a cooperative one lets a heartbeat tick about each millisecond.
+    let ticks = |variant| number(row(&result, variant, 7), "heartbeat_ticks_per_flush_ms");
+    assert!(ticks("green-blocking") <= 0.2 && ticks("green-cooperative") >= 0.5, "{result:#}");
+    assert!(!result["advice"].as_array().expect("a list").is_empty());
+    assert_eq!(result["interrupted"], false);
+    let apart = kept(&program).iter().filter(|line| line["apart"].is_object()).count();
+    assert_eq!(apart, 2, "the flush is measured apart in each round");
+}
+
+fn what_an_interrupted_comparison_keeps(_: &Clusters) {
+    let program = folder("interrupted", 5_000);
+    for (signal, group) in [(Signal::SIGINT, true), (Signal::SIGTERM, false)] {
+        kept_files(&program).iter().for_each(|file| fs::remove_file(file).expect("an earlier file of results"));
+        let words = ["compare", "-o", "json", "--variants", "single,processes", "--workers", "3", "--seconds", "1"];
+        let running = program.start(&[&words[..], &["--rounds", "50"]].concat());
+        wait_until("two runs have ended, a third goes on", Duration::from_secs(60), || {
+            let files = kept_files(&program);
+            files
+                .iter()
+                .filter(|path| path.is_file())
+                .any(|path| fs::read_to_string(path).is_ok_and(|text| text.lines().count() >= 3) && files.len() == 2)
+        });
+        if group {
+            running.signal_group(signal)
+        } else {
+            running.signal(signal)
+        }
+        let finished = running.finish(Duration::from_secs(10)).expect_code(75);
+        let result = finished.json();
+        assert_eq!(result["interrupted"], true);
+        assert!(!rows(&result).is_empty() && number(&rows(&result)[0], "records_per_second") > 0.0, "{result:#}");
+        assert!(finished.stderr.contains("interrupted"), "{}", finished.stderr);
+        program.assert_nothing_left();
+        assert!(kept(&program).len() >= 3, "what had ended is kept");
+    }
+}
+
+/// Nobody can clean up after a SIGKILL, but no process goes on.
+fn a_killed_comparison_leaves_no_process(_: &Clusters) {
+    let program = folder("killed", 5_000);
+    let running = program.start(&["compare", "--variants", "processes", "--workers", "3", "--seconds", "30", "--rounds", "9"]);
+    wait_until("workers are at work", Duration::from_secs(60), || {
+        running.processes().iter().filter(|process| process.name.starts_with("shard 0")).count() == 3
+    });
+    running.signal(Signal::SIGKILL);
+    running.finish(Duration::from_secs(5)).expect_code(137);
+    wait_until("every process is gone", Duration::from_secs(3), || program.processes().is_empty());
+}
+
+fn what_is_refused(_: &Clusters) {
+    let program = folder("refused", 1);
+    let refused = |words: &[&str], code: i32, text: &str| {
+        let finished = program.run(&[&["compare"], words].concat(), PATIENCE).expect_code(code);
+        assert!(finished.stderr.contains(text) && finished.stdout.is_empty(), "{words:?}: {}", finished.stderr);
+        program.assert_nothing_left();
+    };
+    refused(&["-c", "none.toml"], 3, "none.toml");
+    refused(&["--variants", "green"], 2, "green-blocking");
+    refused(&["--into-topic", "orders"], 2, "--into-topic");
+    refused(&["--set", "source.jsonl.paths=[\"none/*\"]"], 7, "none");
+    program.write("blank.jsonl", "\n\n");
+    // A source without any record: known after one round, and said.
+    let blank = ["compare", "--variants", "single", "--seconds", "0.5", "--set", "source.jsonl.paths=[\"blank.jsonl\"]"];
+    let finished = program.run(&blank, PATIENCE).expect_code(5);
+    assert!(finished.stdout.contains("no record was acknowledged"), "{}", finished.stdout);
+    assert!(!finished.stderr.contains("round 2"), "{}", finished.stderr);
+    let finished = program.run(&["compare-round"], PATIENCE).expect_code(2);
+    assert!(finished.stderr.contains("for shardlift itself"), "{}", finished.stderr);
+    // One record is enough.
+    let one = ["compare", "-o", "json", "--variants", "single", "--rtt", "0ms", "--records", "50", "--rounds", "1"];
+    let result = program.run(&one, PATIENCE).expect_code(0).json();
+    assert_eq!(
+        (&rows(&result)[0]["records"], &result["conditions"]["source_repeated"]),
+        (&Value::from(50), &Value::from(true))
+    );
+}
+
+/// Everything that was counted is in the topic; beside it only warm-up records and what was in flight when a clock stopped.
+fn real_brokers_got_what_was_counted(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let program = folder("counted", 3_000);
+    let some = "single,green-wakeup,processes";
+    for (flush, variants, settings) in [("record", "all", 7), ("chunk", some, 3), ("window", some, 3)] {
+        let topic = format!("compare-into-{flush}");
+        kafka.create_topic(&topic, 16, &[]);
+        let into = ["--into-topic", &topic, "-b", kafka.bootstrap(), "--flush", flush, "--variants", variants];
+        let words = ["compare", "-o", "json", "--workers", "3", "--records", "60", "--rounds", "1", "--seconds", "20"];
+        let result = program.run(&[&words[..], &into].concat(), PATIENCE).expect_code(0).json();
+        assert_eq!(rows(&result).len(), settings, "{result:#}");
+        let counted: u64 = rows(&result).iter().map(|row| row["records"].as_u64().expect("a number")).sum();
+        let workers: u64 = rows(&result).iter().map(|row| row["workers"].as_u64().expect("a number")).sum();
+        let there = kafka.records(&topic).len() as u64;
+        assert!(counted >= 60 * settings as u64, "{result:#}");
+        assert!(there >= counted + workers * WARM_UPS, "{flush}: {there} in the topic, {counted} counted");
+        if flush == "record" {
+            assert!(there <= counted + workers * (WARM_UPS + 1), "{there} in the topic, {counted} counted");
+        }
+        assert_eq!(result["conditions"]["topic"], topic.as_str());
+        assert!(result["conditions"]["rtt_ms"].is_null(), "{result:#}");
+    }
+    program.assert_nothing_left();
+}
+
+fn the_topic_of_a_comparison_goes_with_it(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "compare-own");
+    scene.program.write("orchestrator.toml", config(&scene.topic, scene.kafka.bootstrap(), &[]));
+    scene.orders(3, 2_000);
+    let words = ["compare", "-o", "json", "--variants", "single,processes", "--workers", "2", "--seconds", "0.5"];
+    let result = scene.program.run(&[&words[..], &["--rounds", "1"]].concat(), PATIENCE).expect_code(0).json();
+    let topic = result["conditions"]["topic"].as_str().expect("a name").to_owned();
+    assert!(topic.starts_with("shardlift-compare-"), "{topic}");
+    await_no_topic_of_a_comparison(&scene);
+    assert_eq!(scene.kafka.records(&scene.topic).len(), 0, "the job's own topic is never touched");
+
+    let running = scene.program.start(&[&words[..], &["--rounds", "50"]].concat());
+    wait_until("a run has ended", PATIENCE, || running.stderr().contains("run 2 of"));
+    assert!(topics(&scene).contains("shardlift-compare-"), "it is there while the comparison goes on");
+    running.signal_group(Signal::SIGINT);
+    let result = running.finish(Duration::from_secs(20)).expect_code(75).json();
+    assert_eq!(result["interrupted"], true);
+    await_no_topic_of_a_comparison(&scene);
+    scene.program.assert_nothing_left();
+}
+
+/// Brokers tell each other for a moment.
+fn await_no_topic_of_a_comparison(scene: &Scene) {
+    wait_until("the topic is gone", Duration::from_secs(10), || !topics(scene).contains("shardlift-compare-"));
+}
+
+fn topics(scene: &Scene) -> String {
+    let output = Command::new("kcat").args(["-L", "-b", scene.kafka.bootstrap()]).output().expect("kcat can be started");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
