@@ -100,6 +100,7 @@ pub fn no_answer(place: &Place, error: ControlError) -> CliError {
         ControlError::Version(_) => {
             of_job(Exit::Preflight, error.to_string()).hint("use the program that the run was started with")
         }
+        ControlError::Stranger(_) => of_job(Exit::State, error.to_string()).hint("ask that user, or use sudo"),
         ControlError::Nonsense(_) => of_job(Exit::Internal, error.to_string()),
         ControlError::Io(_) => {
             of_job(Exit::State, error.to_string()).hint("only the user who runs the job, and root, may steer it")

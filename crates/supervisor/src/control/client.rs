@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use process::{Filled, FrameReader, FrameWriter, Interest, LocalStream, poll};
+use process::{Filled, FrameReader, FrameWriter, Interest, LocalStream, own_user, poll};
 
-use super::SOCKET;
 use super::wire::{ANSWER, Answer, REQUEST, Request, VERSION, WireError, decode, encode};
+use super::{SOCKET, may_steer};
 use crate::watch::Snapshot;
 
 /// The supervisor's loop turns within milliseconds; a disk that syncs slowly may hold it for longer.
@@ -29,6 +29,9 @@ pub enum ControlError {
     /// The connection ended: the run is over, or does not talk to us.
     #[error("the job's supervisor closed the connection without an answer")]
     Closed,
+    /// The run is another user's, and closed the connection for that reason.
+    #[error("its run is user {0}'s: the job's supervisor takes commands of that user and of root only")]
+    Stranger(u32),
     /// The program of the run is older or newer than this one.
     #[error(
         "the run was started by another version of shardlift (its control socket speaks version {0}, this program {VERSION})"
@@ -83,7 +86,7 @@ impl Client {
         writer.queue(REQUEST, &encode(request)).map_err(io::Error::other)?;
         // A request is far smaller than what a new connection takes at once.
         match writer.flush(&self.stream) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(ControlError::Closed),
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(self.closed()),
             other => Ok(other.map(drop)?),
         }
     }
@@ -116,10 +119,18 @@ impl Client {
             match self.reader.fill(&self.stream) {
                 Ok(Filled::Bytes(_) | Filled::Full) => {}
                 Ok(Filled::WouldBlock) => return Ok(None),
-                Ok(Filled::Eof) => return Err(ControlError::Closed),
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(ControlError::Closed),
+                Ok(Filled::Eof) => return Err(self.closed()),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(self.closed()),
                 Err(e) => return Err(e.into()),
             }
+        }
+    }
+
+    /// Why the connection may have been closed without an answer.
+    fn closed(&self) -> ControlError {
+        match self.stream.peer_user() {
+            Ok(owner) if !may_steer(own_user(), owner) => ControlError::Stranger(owner),
+            _ => ControlError::Closed,
         }
     }
 }

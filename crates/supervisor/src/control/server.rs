@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use process::{Interest, LocalListener, LocalStream, own_user, poll};
 
-use super::SOCKET;
 use super::session::Session;
 use super::wire::{Answer, Request, encode};
+use super::{SOCKET, may_steer};
 use crate::driver::{Driver, Hands};
 use crate::watch::Snapshot;
 
@@ -30,8 +30,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// So many are let in within [`WINDOW`], so that a crowd that comes and goes can't keep the loop busy either.
 const MOST_A_WINDOW: u32 = 16;
 const WINDOW: Duration = Duration::from_millis(50);
-/// Root may do everything anyway.
-const ROOT: u32 = 0;
 
 /// Where something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +154,7 @@ impl ControlSocket {
                 Ok(None) => return,
                 Ok(Some(stream)) => {
                     self.window.1 += 1;
-                    if stream.peer_user().is_ok_and(|user| user == own_user() || user == ROOT) {
+                    if stream.peer_user().is_ok_and(|user| may_steer(user, own_user())) {
                         let session = Session::new(now);
                         self.connections.push(Connection { id: self.next_id, stream, session });
                         self.next_id += 1;
