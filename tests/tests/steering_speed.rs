@@ -1,12 +1,13 @@
-//! What turning the knobs does to the rate, counted by the broker's clock: a throttle that is kept.
+//! What turning the knobs does to the rate, counted by the broker's clock: more workers at a distance, a shard that is split, a
+//! throttle that is kept.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use whole_program::faults::patience;
 use whole_program::multiset::Difference;
-use whole_program::scene::Scene;
-use whole_program::steering::{distant, window, workers};
+use whole_program::scene::{Scene, assert_balances};
+use whole_program::steering::{distant, finish_nearby, is_full, left, window, workers};
 use whole_program::suite::{Clusters, Need, ROUND_TRIP, Test, main as run};
 use whole_program::timeline::{ARRIVAL, Timeline, millis};
 use whole_program::waiting::wait_until;
@@ -14,6 +15,8 @@ use whole_program::waiting::wait_until;
 fn main() -> ExitCode {
     run(&[
         Test { name: "one_record_a_round_trip", needs: Need::Kafka, run: one_record_a_round_trip },
+        Test { name: "sixteen_workers_at_a_distance", needs: Need::Kafka, run: sixteen_workers_at_a_distance },
+        Test { name: "the_last_shard_is_split", needs: Need::Kafka, run: the_last_shard_is_split },
         Test { name: "one_worker_keeps_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 1) },
         Test { name: "four_workers_keep_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 4) },
         Test { name: "sixteen_workers_keep_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 16) },
@@ -32,6 +35,69 @@ fn one_record_a_round_trip(clusters: &Clusters) {
     // A busy machine is slower than its network.
     let bound = 1.0 / ROUND_TRIP.as_secs_f64();
     assert!((0.1 * bound..bound).contains(&rate), "{rate}/s at {ROUND_TRIP:?}");
+    scene.program.assert_nothing_left();
+}
+
+/// A fresh JVM answers each request slower than any network: some ten thousand requests without the distance.
+fn warm_up(clusters: &Clusters) {
+    let scene = Scene::new(clusters.distant(), "warm-up");
+    scene.configure(&[("workers.flush", "\"record\""), ("workers.count", "4")]);
+    scene.orders(59, 30_000);
+    scene.run(&[]).expect_code(0);
+}
+
+/// Row 4.
+fn sixteen_workers_at_a_distance(clusters: &Clusters) {
+    warm_up(clusters);
+    let scene = distant(clusters.distant(), "sixteen", &[("workers.count", "2"), ("shards.target_size", "\"256KiB\"")]);
+    let source = scene.orders(61, 80_000);
+    let running = scene.start(&[]);
+    wait_until("two workers run", patience(), || workers(&running) == 2);
+    std::thread::sleep(Duration::from_secs(1) + window());
+    let answer = scene.steer(&["scale", "16"]);
+    std::thread::sleep(Duration::from_secs(3) + window());
+    let report = finish_nearby(&scene, running);
+    assert_eq!(report["workers"]["restarts"], 0, "{report:#}");
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    let timeline = Timeline::read(scene.kafka.bootstrap(), &scene.topic);
+    let before = timeline.rate(answer.asked_ms - millis(window()), window());
+    let after = timeline.rate(answer.asked_ms + 3000, window());
+    let half_seconds = timeline.rates(answer.asked_ms, answer.asked_ms + 4000, Duration::from_millis(500));
+    println!("sixteen: {before:.0}/s -> {after:.0}/s ({:.1} times); each half second: {half_seconds:.0?}", after / before);
+    let one = 1.0 / ROUND_TRIP.as_secs_f64();
+    assert!(before < 2.0 * one, "{before}/s: two workers can't be faster than the round trip");
+    assert!(before > 1.4 * one, "{before}/s: the machine is too busy for this test");
+    assert!(after >= 7.0 * before, "{after}/s after, {before}/s before");
+    scene.program.assert_nothing_left();
+}
+
+/// Row 5.
+fn the_last_shard_is_split(clusters: &Clusters) {
+    let scene = distant(clusters.distant(), "split", &[("workers.count", "1"), ("shards.target_size", "\"1GiB\"")]);
+    let source = scene.orders(62, left());
+    let running = scene.start(&[]);
+    wait_until("one worker runs", patience(), || workers(&running) == 1);
+    std::thread::sleep(Duration::from_secs(2));
+    let answer = scene.steer(&["scale", "8"]);
+    let report = running.finish(patience()).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!(report["workers"]["restarts"], 0, "{report:#}");
+    assert!(report["shards"]["total"].as_u64() >= Some(8), "{report:#}");
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    let timeline = Timeline::read(scene.kafka.bootstrap(), &scene.topic);
+    let alone = timeline.rate(answer.asked_ms - 1500, Duration::from_millis(1500));
+    let rest = timeline.count(answer.asked_ms, i64::MAX);
+    let end = timeline.last_before(i64::MAX).expect("there are records");
+    // The full form compares with the fastest that one worker can be, on any machine.
+    let alone = if is_full() { 1.0 / ROUND_TRIP.as_secs_f64() } else { alone };
+    let (took, without) = ((end - answer.asked_ms) as f64 / 1000.0, rest as f64 / alone);
+    println!(
+        "split: {rest} of {} left, {} shards; {took:.1} s with eight workers, {without:.1} s with one ({alone:.0}/s): {:.1} times",
+        source.len(),
+        report["shards"]["total"],
+        without / took
+    );
+    assert!(without >= 4.0 * took, "{took} s with eight, {without} s with one");
     scene.program.assert_nothing_left();
 }
 
