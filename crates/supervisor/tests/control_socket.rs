@@ -84,6 +84,7 @@ fn be_a_user(folder: &Path) {
     fs::write(folder.join("seen"), seen.to_string()).expect("written");
 }
 
+#[expect(clippy::zombie_processes, reason = "the supervisor under test reaps every child of its process")]
 fn wishes_are_taken_while_workers_work() {
     let folder = Folder::new("steered");
     let _user = other("be-a-user", &folder);

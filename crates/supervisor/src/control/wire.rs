@@ -107,7 +107,7 @@ mod tests {
             assert!(payload.len() < 100);
             assert_eq!(decode::<Request>(REQUEST, &payload, REQUEST), Ok(request));
         }
-        let answer = Answer::State(Box::new(Snapshot::default()));
+        let answer = Answer::State(Box::default());
         assert_eq!(decode::<Answer>(ANSWER, &encode(&answer), ANSWER), Ok(answer));
     }
 
