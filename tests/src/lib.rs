@@ -6,6 +6,7 @@
 //! and stops the clusters whatever happened.
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod dataset;
 pub mod faults;
 pub mod kafka;

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use crate::browser;
 use crate::kafka::{Kafka, missing_tools};
 
 /// One test.
@@ -28,6 +29,8 @@ pub enum Need {
     Nothing,
     /// kcat, Java and Maven.
     Kafka,
+    /// Chromium.
+    Browser,
     /// Python 3 with venv, and a package index for its packages at the first time.
     Python,
 }
@@ -47,6 +50,7 @@ impl Need {
         match self {
             Need::Nothing => None,
             Need::Kafka => KAFKA.as_deref(),
+            Need::Browser => (!browser::is_installed()).then_some("chromium: scripts/setup --tests installs it"),
             Need::Python => PYTHON.as_deref(),
         }
     }
