@@ -1,7 +1,7 @@
 //! One producer for several workers on one thread.
 //!
 //! Responsible for: a seat for each worker, with partitions of its own or with records that travel together with others'
-//! ([`together`]), and that whoever polls serves everybody: each seat gets back its own groups, whichever seat's call took the
+//! (`together`), and that whoever polls serves everybody: each seat gets back its own groups, whichever seat's call took the
 //! reports off the client's queue. Not responsible for: who waits how ([`SharedProducer::when_ready`] says who has something to
 //! fetch), or anything that a single [`Producer`] does.
 //!

@@ -20,7 +20,7 @@ pub enum Kind {
     /// A string that passes a check; the text says what is allowed.
     Text(fn(&str) -> Result<(), String>, &'static str),
     /// One of some words; the second list holds words (`*`: all others) that are known and refused, each with the reason:
-    /// [`NOT_YET`], or one of its own, which completes "which …".
+    /// `NOT_YET`, or one of its own, which completes "which …".
     Word(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// `true` or `false`; the flag says whether `true` is in this version.
     Bool(bool),
