@@ -34,7 +34,7 @@ fn meaning(phase: Phase) -> &'static str {
         Phase::Flush => "flush: waiting for delivery reports",
         Phase::Throttled => "throttled: rate limit or pause",
         Phase::Commit => "commit: writing the position down",
-        Phase::Other => "other",
+        Phase::Other => "other: heartbeats, control, waiting for its turn",
     }
 }
 
