@@ -229,7 +229,8 @@ fn a_lie_is_not_recorded() {
 fn a_signal_drains() {
     let folder = Folder::new("drain");
     let mut job = Job::new(&folder, 8, 1000);
-    job.pace = Duration::from_millis(2);
+    // Long enough for the signal to come in mid-run on a busy machine too.
+    job.pace = Duration::from_millis(10);
     job.signals = vec![(Duration::from_millis(150), Signal::SIGINT)];
     let begin = Instant::now();
     let (end, screen) = job.run(&mut |_, order, port| good(order, port, 1000));
