@@ -33,6 +33,17 @@ def read(path: Path) -> tuple[Line, list[Line]]:
     return first["conditions"], runs
 
 
+def of_comparison(path: Path, comparison: Line) -> list[Line]:
+    """The results of `shardlift compare -o json`, each with the conditions that it ran under and where it is from."""
+    conditions, model = comparison["conditions"], comparison.get("model")
+    common = {name: conditions.get(name) for name in ("rtt_ms", "wait_ms", "cpu_ms")} | {"file": path.name}
+    if "clients" in conditions:
+        common.update(variant="web", shared_producer=conditions["shared_producer"])
+    if model:
+        common["flush_apart_ms"] = model["flush_us"] / 1000
+    return [{**common, **line} for line in comparison["results"]]
+
+
 def key_of(run: Line) -> tuple[object, ...]:
     return tuple(run[name] for name in (WEB_KEY if run["variant"] == "web" else WORKERS_KEY))
 

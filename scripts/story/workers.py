@@ -77,9 +77,7 @@ class BetweenRecords:
         self.due = time.monotonic() + BEAT_S
 
     def __call__(self) -> None:
-        if time.monotonic() >= self.due:
-            self.clock.tick(self.due)
-            self.due = time.monotonic() + BEAT_S
+        self.due = self.clock.tick(self.due)
 
 
 def single(load: Load, ready: Callable[[], None] = lambda: None) -> Part:
