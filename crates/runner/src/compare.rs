@@ -15,6 +15,7 @@ mod schedule;
 mod seat;
 pub mod spec;
 pub mod statistics;
+mod temporary;
 pub mod undertaking;
 mod variants;
 mod warm_up;

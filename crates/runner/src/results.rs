@@ -11,12 +11,12 @@ use serde::Serialize;
 pub struct Results(File);
 
 impl Results {
-    /// A new file; its folder is made if need be, for this user alone.
+    /// A new file, never one that is there; its folder is made if need be, for this user alone.
     pub fn create(path: &Path) -> io::Result<Results> {
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        Ok(Results(File::create(path)?))
+        Ok(Results(File::create_new(path)?))
     }
 
     /// Writes a line.

@@ -1,9 +1,7 @@
 //! A whole comparison: all runs in their order, each result on disk before the next run begins, then the figures.
 
-use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +11,7 @@ use serde::Serialize;
 use super::run_process::{self, NoResult};
 use super::schedule::{Run, Subject, schedule};
 use super::spec::{Bench, RoundSpec};
+use super::temporary::{self, Temporary};
 use super::{advice, model, statistics};
 use crate::results::Results;
 
@@ -74,7 +73,7 @@ enum Line<'a> {
 impl Undertaking {
     /// The file that each result goes to as soon as it is known.
     pub fn results_path(&self) -> PathBuf {
-        self.folder.join(format!("{}.jsonl", self.environment.started_unix_ms / 1000))
+        self.folder.join(format!("{}-{}.jsonl", self.environment.started_unix_ms / 1000, std::process::id()))
     }
 
     /// Whether the reference must run without waits and CPU too, for the model.
@@ -89,6 +88,7 @@ impl Undertaking {
         let mut results = Results::create(&self.results_path()).map_err(wrong)?;
         let Undertaking { conditions, environment, settings, .. } = self;
         results.add(&Line::Comparison { conditions, environment, settings }).map_err(wrong)?;
+        temporary::remove_leftovers(&self.folder);
         let runs = schedule(self.settings.len(), self.apart(), self.conditions.rounds);
         let (mut rounds, mut apart) = (Vec::new(), Vec::new());
         let mut interrupted = false;
@@ -106,7 +106,7 @@ impl Undertaking {
             };
             say(&standing);
             let temporary = Temporary::create(&self.folder).map_err(wrong)?;
-            let round = match run_process::run(&self.spec(run, &temporary.0), interrupt) {
+            let round = match run_process::run(&self.spec(run, temporary.path()), interrupt) {
                 Ok(round) => round,
                 Err(NoResult::Interrupted) => {
                     interrupted = true;
@@ -206,24 +206,4 @@ fn cost(setting: &Setting, seconds: f64) -> Duration {
     const START: f64 = 0.3;
     const FOUR_WORKERS: f64 = 0.15;
     Duration::from_secs_f64(seconds + START + f64::from(setting.workers.div_ceil(4)) * FOUR_WORKERS)
-}
-
-/// A folder for one run, gone with its end.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn create(folder: &Path) -> io::Result<Temporary> {
-        let path = folder.join(format!("run-{}", std::process::id()));
-        // What a process of the same number left when it was killed.
-        drop(fs::remove_dir_all(&path));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Temporary(path))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // What can't be removed is in the way of nobody.
-        drop(fs::remove_dir_all(&self.0));
-    }
 }

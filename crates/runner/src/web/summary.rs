@@ -83,13 +83,22 @@ fn freed(blocking: &WebSummary, better: &WebSummary) -> String {
     }
     format!(
         "with a blocking flush a request that needs no record waits {} ms (p50), because the call stops the server's only thread; \
-         with {name} {} ms: {} times less ({} times at p99), and {} times as many produce requests a second",
+         with {name} {} ms: {} times less ({} times at p99), and {} produce requests a second",
         show_ms(slow),
         show_ms(fast),
         ratio(blocking.plain_p50_us, better.plain_p50_us),
         ratio(blocking.plain_p99_us, better.plain_p99_us),
-        ratio(better.produce_per_second, blocking.produce_per_second),
+        more_or_fewer(better.produce_per_second.median, blocking.produce_per_second.median),
     )
+}
+
+/// How a rate compares with another, in words: nobody reads "0.4 times as many".
+fn more_or_fewer(rate: f64, than: f64) -> String {
+    if rate < than {
+        format!("fewer ({} instead of {})", rate.round(), than.round())
+    } else {
+        format!("{} times as many", show_ratio(rate, than))
+    }
 }
 
 /// What waiting for the own report adds to that.
@@ -209,6 +218,9 @@ mod tests {
         assert_eq!(advice.len(), 2, "{advice:?}");
         assert!(advice[0].contains("cooperative") && advice[0].contains(" 5.0 times as many produce requests"), "{advice:?}");
         assert!(advice[1].contains("417 instead of 500"), "{advice:?}");
+        let slower = vec![round(WebFlush::Blocking, 1, 80_000, 2_000), round(WebFlush::Cooperative, 1, 500, 1_000)];
+        let advice = super::advice(&comparison(slower));
+        assert!(advice[0].contains("fewer (500 instead of 1000) produce requests"), "{advice:?}");
     }
 
     #[test]
