@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use whole_program::dataset::Orders;
 use whole_program::program::Program;
-use whole_program::scene::{PATIENCE, Scene, config};
+use whole_program::scene::{PARTITIONS, PATIENCE, Scene, config};
 use whole_program::suite::{Clusters, Need, Test, main as run};
 use whole_program::waiting::wait_until;
 
@@ -195,6 +195,10 @@ fn what_is_refused(_: &Clusters) {
     refused(&["-c", "none.toml"], 3, "none.toml");
     refused(&["--variants", "green"], 2, "green-blocking");
     refused(&["--into-topic", "orders"], 2, "--into-topic");
+    for file in ["--html", "--csv"] {
+        // Before anything runs, not after minutes.
+        refused(&[file, "none/result"], 74, "none/result");
+    }
     refused(&["--set", "source.jsonl.paths=[\"none/*\"]"], 7, "none");
     program.write("blank.jsonl", "\n\n");
     // A source without any record: known after one round, and said.
@@ -244,9 +248,15 @@ fn the_topic_of_a_comparison_goes_with_it(clusters: &Clusters) {
     scene.program.write("orchestrator.toml", config(&scene.topic, scene.kafka.bootstrap(), &[]));
     scene.orders(3, 2_000);
     let words = ["compare", "-o", "json", "--variants", "single,processes", "--workers", "2", "--seconds", "0.5"];
-    let result = scene.program.run(&[&words[..], &["--rounds", "1"]].concat(), PATIENCE).expect_code(0).json();
+    let once = [&words[..], &["--rounds", "1", "--flush", "record,chunk", "--records", "50000"]].concat();
+    let finished = scene.program.run(&once, PATIENCE).expect_code(0);
+    assert!(finished.stderr.contains("retention.bytes is 256.0 MiB a partition"), "{}", finished.stderr);
+    let result = finished.json();
     let topic = result["conditions"]["topic"].as_str().expect("a name").to_owned();
     assert!(topic.starts_with("shardlift-compare-"), "{topic}");
+    // Like the job's own.
+    let conditions = &result["conditions"];
+    assert_eq!((&conditions["partitions"], &conditions["replication"]), (&Value::from(PARTITIONS), &Value::from(1)));
     await_no_topic_of_a_comparison(&scene);
     assert_eq!(scene.kafka.records(&scene.topic).len(), 0, "the job's own topic is never touched");
 

@@ -123,11 +123,12 @@ fn interrupt_after_a_run(program: &Program, running: Running) {
 
 fn nonsense_is_refused(_: &Clusters) {
     let program = folder("web-nonsense");
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 9] = [
         (&["--clients", "0"], 2, "--clients"),
         (&["--others", "0"], 2, "--others"),
         (&["--seconds", "0"], 2, "--seconds"),
         (&["--rtt", "fast"], 2, "--rtt"),
+        (&["--html", "none/page.html"], 74, "none/page.html"),
         (&["--flush", "green"], 2, "blocking, cooperative, wakeup"),
         (&["--set", "source.jsonl.paths=['nothing/*.jsonl']"], 7, "nothing/*.jsonl"),
         (&["--set", "record.key='.nobody'"], 7, ".nobody"),

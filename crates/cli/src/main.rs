@@ -11,6 +11,7 @@ mod error;
 mod helper;
 mod interrupt;
 mod log;
+mod output_file;
 mod own_topic;
 mod preflight;
 mod running;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kafka::{Preflight, PreflightProblem, PreflightProblemKind};
+use kafka::{Preflight, PreflightProblem, PreflightProblemKind, TopicShape};
 use migration::{Exit, Job};
 
 use crate::error::CliError;
@@ -19,15 +19,16 @@ pub fn preflight(job: &Job, begun: bool, interrupt: Option<&Interrupt>) -> Resul
     helper::ask("shardlift check", interrupt, || kafka::preflight(job, timeout).map_err(|problem| explain(problem, begun)))
 }
 
-/// Whether the brokers answer at all; the topic need not exist.
-pub fn reach(job: &Job, interrupt: &Interrupt) -> Result<(), CliError> {
+/// What the job's topic is like; nothing if there is none, or none that may be asked for. The brokers must answer.
+pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape>, CliError> {
     let timeout = FIRST_TIMEOUT.min(job.kafka.give_up_after);
-    helper::ask("shardlift check", Some(interrupt), || match kafka::preflight(job, timeout) {
+    helper::ask("shardlift check", Some(interrupt), || match kafka::topic_shape(job, timeout) {
+        Ok(shape) => Ok(Some(shape)),
         Err(problem) if matches!(problem.kind, PreflightProblemKind::Unreachable | PreflightProblemKind::BadConfig) => {
             Err(explain(problem, false))
         }
-        // What else is wrong is about a topic that is not there yet.
-        Ok(_) | Err(_) => Ok(()),
+        // What else is wrong is about a topic that is not written to.
+        Err(_) => Ok(None),
     })
 }
 

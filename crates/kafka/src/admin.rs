@@ -19,19 +19,34 @@ use crate::preflight::{PreflightProblem, PreflightProblemKind as Problem, addres
 /// How long to wait between two looks at the cluster.
 const REST: Duration = Duration::from_millis(20);
 
-/// Creates `topic` on the brokers of a job, and waits until each partition has a leader. Without `replication` the brokers'
-/// default is taken. All of it may last `timeout`.
-pub fn create_topic(
-    job: &Job,
-    topic: &str,
-    partitions: u32,
-    replication: Option<u32>,
-    timeout: Duration,
-) -> Result<(), PreflightProblem> {
+/// A topic's size of a segment beside a limit of its bytes: only whole segments are deleted.
+const SEGMENTS: u64 = 4;
+
+/// What a topic is to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// How many partitions.
+    pub partitions: u32,
+    /// How many replicas of each; `None`: the brokers' default.
+    pub replication: Option<u32>,
+    /// The brokers may delete what a partition holds beyond so many bytes; `None`: their default.
+    pub retention_bytes: Option<u64>,
+}
+
+impl NewTopic {
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        self.retention_bytes.map_or_else(Vec::new, |bytes| {
+            vec![("retention.bytes", bytes.to_string()), ("segment.bytes", (bytes / SEGMENTS).to_string())]
+        })
+    }
+}
+
+/// Creates `topic` on the brokers of a job, and waits until each partition has a leader. All of it may last `timeout`.
+pub fn create_topic(job: &Job, topic: &str, new: &NewTopic, timeout: Duration) -> Result<(), PreflightProblem> {
     Admin::connect(job, timeout)?.run(|admin| {
-        ffi::create_topic(&admin.client, topic, partitions, replication, admin.left())
+        ffi::create_topic(&admin.client, topic, new.partitions, new.replication, &new.settings(), admin.left())
             .map_err(|(code, text)| admin.refused("created", topic, code, &text))?;
-        admin.wait_for_leaders(topic, partitions)
+        admin.wait_for_leaders(topic, new.partitions)
     })
 }
 

@@ -349,6 +349,8 @@ pub(crate) struct TopicMetadata {
     pub(crate) code: i32,
     /// Error and leader (-1: none) by partition.
     pub(crate) partitions: Vec<(i32, i32)>,
+    /// Replicas of the partition that has most.
+    pub(crate) replication: u32,
     /// The brokers' ids.
     pub(crate) brokers: Vec<i32>,
 }
@@ -439,6 +441,7 @@ impl Client {
                     if found.partitions.len() <= id {
                         found.partitions.resize(id + 1, (0, -1));
                     }
+                    found.replication = found.replication.max(u32::try_from((*partition).replica_cnt).unwrap_or(0));
                     found.partitions[id] = ((&raw const (*partition).err).cast::<i32>().read(), (*partition).leader);
                 }
             }
@@ -1062,17 +1065,25 @@ pub(crate) fn create_topic(
     topic: &str,
     partitions: u32,
     replication: Option<u32>,
+    settings: &[(&str, String)],
     timeout: Duration,
 ) -> Result<(), (Code, String)> {
     let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
     let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
     let number = |number: u32| c_int::try_from(number).map_err(|_| (invalid, format!("{number} is too many")));
     let (partitions, replication) = (number(partitions)?, replication.map_or(Ok(-1), number)?);
+    let text = |text: &str| CString::new(text).map_err(|_| (invalid, "NUL byte in a setting of the topic".to_owned()));
+    let settings: Vec<(CString, CString)> =
+        settings.iter().map(|(key, value)| Ok((text(key)?, text(value)?))).collect::<Result<_, _>>()?;
     let mut error = ErrorText::new();
     // SAFETY: the name is copied, the buffer has the size given; the new object is ours, or null with the reason in the buffer.
     let new = unsafe { rd::rd_kafka_NewTopic_new(name.as_ptr(), partitions, replication, error.0.as_mut_ptr(), error.0.len()) };
     if new.is_null() {
         return Err((invalid, error.read()));
+    }
+    for (key, value) in &settings {
+        // SAFETY: the new topic is alive and copies both; names and values are not empty, the only thing it refuses.
+        unsafe { rd::rd_kafka_NewTopic_set_config(new, key.as_ptr(), value.as_ptr()) };
     }
     let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout, |options, queue| {
         let mut all = [new];

@@ -18,11 +18,13 @@ pub mod reader;
 pub mod shared;
 pub mod stock;
 
-pub use admin::{create_topic, delete_topic};
+pub use admin::{NewTopic, create_topic, delete_topic};
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
 pub use ffi::Wakeup;
 pub use options::{Role, check_properties, client_properties};
-pub use preflight::{PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, preflight, wait_for_brokers};
+pub use preflight::{
+    PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, TopicShape, preflight, topic_shape, wait_for_brokers,
+};
 pub use producer::{Producer, ProducerOptions};
 pub use reader::TopicReader;
 pub use shared::{Seat, SharedProducer};

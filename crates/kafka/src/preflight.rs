@@ -30,6 +30,8 @@ pub struct Preflight {
     pub topic_id: Option<String>,
     /// By partition.
     pub partitions: Vec<PartitionEnds>,
+    /// How many replicas each partition has.
+    pub replication: u32,
     /// The topic's `max.message.bytes`, which limits a batch.
     pub max_message_bytes: u32,
     /// What a user should know although the run can go on.
@@ -86,6 +88,25 @@ pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightPro
     result
 }
 
+/// A topic's partitions, and how many replicas each has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicShape {
+    /// Partitions.
+    pub partitions: u32,
+    /// Replicas of each.
+    pub replication: u32,
+}
+
+/// Asks for the shape of a job's topic only.
+pub fn topic_shape(job: &Job, timeout: Duration) -> Result<TopicShape, PreflightProblem> {
+    let asker = Asker::new(job, timeout)?;
+    let found = asker.metadata();
+    if asker.complaints.borrow().unresolved {
+        asker.client.abandon();
+    }
+    found.map(|found| TopicShape { partitions: found.partitions.len() as u32, replication: found.replication })
+}
+
 /// Waits until a broker answers; false if none did within `timeout`.
 pub fn wait_for_brokers(job: &Job, timeout: Duration) -> bool {
     let Ok(asker) = Asker::new(job, timeout) else { return false };
@@ -117,6 +138,7 @@ impl<'a> Asker<'a> {
         let topic = &self.job.kafka.topic;
         let mut found = Preflight { max_message_bytes: DEFAULT_MESSAGE_BYTES, ..Preflight::default() };
         let metadata = self.metadata()?;
+        found.replication = metadata.replication;
         found.cluster_id = self.client.cluster_id(self.timeout);
         // The embedded broker has neither controller nor settings: asking it would only take time.
         if metadata.brokers.contains(&self.client.controller(CONTROLLER_TIMEOUT)) {

@@ -8,7 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::*;
-use kafka::{PreflightProblemKind, ProducerOptions, TopicReader, create_topic, delete_topic, preflight};
+use kafka::{
+    NewTopic, PreflightProblemKind, ProducerOptions, TopicReader, TopicShape, create_topic, delete_topic, preflight,
+    topic_shape,
+};
 use migration::Job;
 use migration::job::{Brokers, Property};
 use pipeline::Sink;
@@ -201,21 +204,24 @@ fn a_topic_is_created_written_to_and_deleted() {
     let mut job = fresh.job.clone();
     job.kafka.topic = format!("kafka-crate-created-{}", std::process::id());
     let name = job.kafka.topic.clone();
-    create_topic(&job, &name, 6, None, LONG).unwrap();
+    let six = NewTopic { partitions: 6, replication: Some(1), retention_bytes: Some(256 << 20) };
+    create_topic(&job, &name, &six, LONG).unwrap();
+    assert_eq!(topic_shape(&job, LONG).unwrap(), TopicShape { partitions: 6, replication: 1 });
+    assert_eq!(preflight(&job, LONG).unwrap().replication, 1);
     let mut producer = producer(&job);
     assert_eq!(producer.partitions(), 6);
     producer.hand_over(5, numbered("x", 10)).unwrap();
     assert_eq!(wait(&mut producer, 1, LONG).unwrap()[0].acknowledged, 10);
     producer.finish().unwrap();
-    let again = create_topic(&job, &name, 6, None, LONG).unwrap_err();
+    let again = create_topic(&job, &name, &six, LONG).unwrap_err();
     assert!(again.message.contains(&name) && again.message.contains("already exists"), "{again}");
     delete_topic(&job, &name, LONG).unwrap();
     delete_topic(&job, &name, LONG).unwrap();
     let gone = preflight(&job, LONG).unwrap_err();
     assert_eq!(gone.kind, PreflightProblemKind::NoTopic, "{gone}");
     // More replicas than any test cluster has brokers, and a name that no topic can have.
-    let problem = create_topic(&job, &name, 1, Some(100), LONG).unwrap_err();
+    let problem = create_topic(&job, &name, &NewTopic { replication: Some(100), ..six }, LONG).unwrap_err();
     assert!(problem.message.contains("eplication"), "{problem}");
-    let problem = create_topic(&job, "no/such name", 1, None, LONG).unwrap_err();
+    let problem = create_topic(&job, "no/such name", &NewTopic { retention_bytes: None, ..six }, LONG).unwrap_err();
     assert!(problem.message.contains("no/such name"), "{problem}");
 }

@@ -95,8 +95,9 @@ fn without_a_topic_nothing_is_created() {
 fn without_brokers_a_topic_is_neither_created_nor_deleted() {
     // Nobody listens there.
     let job = job("127.0.0.1:9");
+    let one = kafka::NewTopic { partitions: 1, replication: None, retention_bytes: None };
     for problem in [
-        kafka::create_topic(&job, "x", 1, None, Duration::from_millis(500)).unwrap_err(),
+        kafka::create_topic(&job, "x", &one, Duration::from_millis(500)).unwrap_err(),
         kafka::delete_topic(&job, "x", Duration::from_millis(500)).unwrap_err(),
     ] {
         assert_eq!(problem.kind, kafka::PreflightProblemKind::Unreachable);

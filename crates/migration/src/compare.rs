@@ -78,7 +78,7 @@ pub struct Setting {
 }
 
 /// What is the same for all settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
     /// Round-trip time of the embedded broker; `None` on real brokers.
     pub rtt_us: Option<u64>,
@@ -88,6 +88,18 @@ pub struct Conditions {
     pub topic: String,
     /// Its partitions.
     pub partitions: u32,
+    /// Replicas of each partition, all of which a delivery report waits for; `None` on the embedded broker.
+    pub replication: Option<u32>,
+    /// How a key chooses its partition, as configured.
+    pub partitioner: String,
+    /// A chunk has at most so many records.
+    pub chunk_records: u64,
+    /// And so many bytes.
+    pub chunk_bytes: u64,
+    /// And lasts at most so long.
+    pub chunk_interval_ms: u64,
+    /// Bytes that each worker has in flight at most.
+    pub in_flight_bytes: u64,
     /// Other waits for each record.
     pub wait_us: u64,
     /// CPU for each record beside the pipeline's own.

@@ -55,7 +55,7 @@ pub struct VariantsArgs {
     /// Or after so many records, whichever comes first
     #[arg(long, env = "SHARDLIFT_COMPARE_RECORDS", value_name = "N")]
     pub records: Option<NonZeroU64>,
-    /// How often each setting runs
+    /// How often each setting runs; rounds far from the others are named from four on
     #[arg(
         long,
         env = "SHARDLIFT_COMPARE_ROUNDS",
@@ -81,7 +81,8 @@ pub struct VariantsArgs {
         action = ArgAction::SetTrue
     )]
     pub shared_producer: bool,
-    /// Partitions of the topic that is made for the comparison: at least 16, and one for each worker that shares a producer
+    /// Partitions of the topic that is made for the comparison; else as many as the job's topic has (16 without one), but one for each
+    /// worker that shares a producer
     #[arg(
         long,
         env = "SHARDLIFT_COMPARE_PARTITIONS",

@@ -6,7 +6,7 @@ use std::path::Path;
 use kafka::ProducerOptions;
 use migration::compare::{Comparison, Conditions, Setting, Variant};
 use migration::config::is_secret_property;
-use migration::job::{Brokers, FlushPolicy, Property};
+use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
 use migration::units::{show_duration, show_things};
 use migration::{Exit, Job};
 use pipeline::source::jsonl;
@@ -16,9 +16,10 @@ use crate::args::{Choice, VariantsArgs};
 use crate::environment::environment;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
+use crate::output_file::OutputFile;
 use crate::own_topic::{OwnTopic, Wanted};
 use crate::ui::Ui;
-use crate::{embedded, helper, log, preflight, settings};
+use crate::{helper, log, preflight, settings};
 
 /// Processes and threads of a worker, as for a job.
 const TASKS_OF_A_WORKER: u64 = 4;
@@ -30,6 +31,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
     let mut job = settings::load_config(&args.config)?;
     let rows = rows(args);
     require_room(&rows)?;
+    let files = Files::open(args.html.as_deref(), args.csv.as_deref())?;
     let interrupt = Interrupt::new()?;
     let embedded = job.kafka.brokers == Brokers::Embedded;
     let brokers = match &job.kafka.brokers {
@@ -45,8 +47,13 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         let paths = job.source.paths.join(", ");
         return Err(CliError::new(Exit::Source, format!("there is no record in {paths}: nothing to compare with")));
     }
-    let partitions = args.partitions.unwrap_or_else(|| embedded::PARTITIONS.max(most_sharing(&rows)));
-    let wanted = Wanted { partitions, rtt: args.rtt, into: args.into_topic.as_deref() };
+    let wanted = Wanted {
+        partitions: args.partitions,
+        least_partitions: most_sharing(&rows),
+        in_bulk: rows.iter().any(|row| row.flush != FlushPolicy::Record),
+        rtt: args.rtt,
+        into: args.into_topic.as_deref(),
+    };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
     let found = preflight::preflight(&job, false, Some(&interrupt))?;
     let conditions = Conditions {
@@ -54,6 +61,12 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         brokers,
         topic: job.kafka.topic.clone(),
         partitions: u32::try_from(found.partitions.len()).unwrap_or(u32::MAX),
+        replication: (!embedded && found.replication > 0).then_some(found.replication),
+        partitioner: partitioner_name(job.kafka.partitioner).to_owned(),
+        chunk_records: job.workers.chunk.records,
+        chunk_bytes: job.workers.chunk.bytes,
+        chunk_interval_ms: job.workers.chunk.interval.as_millis() as u64,
+        in_flight_bytes: job.workers.in_flight,
         wait_us: args.wait.as_micros() as u64,
         cpu_us: args.cpu.as_micros() as u64,
         seconds: args.seconds,
@@ -72,11 +85,13 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         folder,
     };
     let comparison = measure(&undertaking, &interrupt, ui)?;
-    drop(topic);
-    let written = write_files(args, &comparison, ui);
-    ui.result(|| report::compare::text(&comparison), || report::compare::object(&comparison));
+    let deleted = topic.delete();
+    let object = report::compare::object(&comparison);
+    let written =
+        files.write(|| report::compare::html(&comparison, &ui.object(object.clone())), || report::compare::csv(&comparison));
+    ui.result(|| report::compare::text(&comparison), || object.clone());
     written?;
-    Ok(exit(&comparison, ui))
+    Ok(with_deletion(exit(&comparison, ui), deleted, ui))
 }
 
 /// One run, in the process that a comparison started for it.
@@ -144,19 +159,70 @@ fn shown_properties(job: &Job, rows: &[Setting], max_message_bytes: u32) -> Vec<
     found
 }
 
-/// The properties of a producer of this job that matter for speed, and the job's own; no secret is among them.
+/// The properties of a producer of this job that matter for speed, the job's own among them; no secret, no name of a user.
 pub fn properties_for_speed(job: &Job, options: &ProducerOptions) -> Vec<(String, String)> {
     let plain = |(name, value): &(String, Property)| {
-        (matches!(value, Property::Plain(_)) && !is_secret_property(name)).then(|| name.clone())
+        let may_be_shown = matches!(value, Property::Plain(_)) && !is_secret_property(name) && matters_for_speed(name);
+        may_be_shown.then(|| name.clone())
     };
     let shown: Vec<String> = job.kafka.properties.iter().filter_map(plain).collect();
     options.properties_for_speed(&shown)
 }
 
-/// Writes a file that was asked for.
-pub fn write_file(path: &Path, text: String) -> Result<(), CliError> {
-    std::fs::write(path, text)
-        .map_err(|error| CliError::new(Exit::State, format!("the result can't be written to {}: {error}", path.display())))
+/// Whether a property of the client changes how fast records go. Everything else is nobody's business: results are passed on.
+fn matters_for_speed(name: &str) -> bool {
+    const FAMILIES: [&str; 11] = [
+        "acks",
+        "batch.",
+        "compression.",
+        "enable.idempotence",
+        "linger.",
+        "max.in.flight",
+        "message.",
+        "queue.",
+        "request.",
+        "socket.",
+        "sticky.partitioning.",
+    ];
+    FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+fn partitioner_name(partitioner: Partitioner) -> &'static str {
+    match partitioner {
+        Partitioner::Murmur2 => "murmur2",
+        Partitioner::Crc32 => "crc32",
+    }
+}
+
+/// How a command ends whose topic was deleted or not: one that is left must be noticed, in a batch engine too.
+pub fn with_deletion(exit: Exit, deleted: Result<(), CliError>, ui: &Ui) -> Exit {
+    match deleted {
+        Ok(()) => exit,
+        Err(error) => {
+            ui.complain(&error);
+            exit.worse(error.exit)
+        }
+    }
+}
+
+/// The files that were asked for, opened before the first run.
+pub struct Files {
+    html: Option<OutputFile>,
+    csv: Option<OutputFile>,
+}
+
+impl Files {
+    /// Opens them.
+    pub fn open(html: Option<&Path>, csv: Option<&Path>) -> Result<Files, CliError> {
+        Ok(Files { html: OutputFile::open(html)?, csv: OutputFile::open(csv)? })
+    }
+
+    /// Writes them. The result itself is printed whether they can be written or not.
+    pub fn write(self, html: impl FnOnce() -> String, csv: impl FnOnce() -> String) -> Result<(), CliError> {
+        let html = self.html.map_or(Ok(()), |file| file.write(&html()));
+        let csv = self.csv.map_or(Ok(()), |file| file.write(&csv()));
+        html.and(csv)
+    }
 }
 
 fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<Comparison, CliError> {
@@ -198,17 +264,6 @@ fn progress(standing: &Standing, rounds: u32) -> String {
     )
 }
 
-/// The files that were asked for. The result itself is printed whether they can be written or not.
-fn write_files(args: &VariantsArgs, comparison: &Comparison, ui: &Ui) -> Result<(), CliError> {
-    if let Some(path) = &args.html {
-        write_file(path, report::compare::html(comparison, &ui.object(report::compare::object(comparison))))?;
-    }
-    if let Some(path) = &args.csv {
-        write_file(path, report::compare::csv(comparison))?;
-    }
-    Ok(())
-}
-
 fn exit(comparison: &Comparison, ui: &Ui) -> Exit {
     if comparison.interrupted {
         ui.say("interrupted: the figures are those of the runs that had ended");
@@ -217,4 +272,19 @@ fn exit(comparison: &Comparison, ui: &Ui) -> Exit {
     // A row without any figure: the comparison is not what was asked for.
     let has_figures = |index: usize| comparison.results.iter().any(|result| result.setting as usize == index);
     if (0..comparison.settings.len()).all(has_figures) { Exit::Done } else { Exit::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_matters_for_speed_is_shown() {
+        for name in ["linger.ms", "batch.size", "compression.type", "acks", "socket.nagle.disable", "queue.buffering.max.ms"] {
+            assert!(matters_for_speed(name), "{name}");
+        }
+        for name in ["sasl.username", "sasl.password", "ssl.ca.location", "client.rack", "security.protocol"] {
+            assert!(!matters_for_speed(name), "{name}");
+        }
+    }
 }

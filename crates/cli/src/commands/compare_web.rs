@@ -19,14 +19,14 @@ use runner::web::desk::{Desk, DeskSettings};
 use runner::web::load::{Load, LoadFigures};
 use runner::web::records::Records;
 
-use super::compare::{properties_for_speed, write_file};
+use super::compare::{Files, properties_for_speed, with_deletion};
 use crate::args::WebArgs;
 use crate::environment::environment;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::own_topic::{OwnTopic, Wanted};
 use crate::ui::Ui;
-use crate::{embedded, helper, preflight, settings, state};
+use crate::{helper, preflight, settings, state};
 
 /// Descriptors of a producer: sockets, pipes and an eventfd.
 const DESCRIPTORS_OF_A_PRODUCER: u64 = 16;
@@ -61,7 +61,9 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
     job.workers.flush = FlushPolicy::Record;
     require_room(args)?;
     let environment = environment();
-    let kept = job.state_dir.join("compare").join(format!("{}-web.jsonl", environment.started_unix_ms / 1000));
+    let name = format!("{}-{}-web.jsonl", environment.started_unix_ms / 1000, std::process::id());
+    let kept = job.state_dir.join("compare").join(name);
+    let files = Files::open(args.html.as_deref(), args.csv.as_deref())?;
     let interrupt = Interrupt::new()?;
     let embedded = job.kafka.brokers == Brokers::Embedded;
     let brokers = match &job.kafka.brokers {
@@ -69,8 +71,13 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
         Brokers::Bootstrap(brokers) => brokers.join(","),
     };
     let plan = helper::ask("shardlift plan", Some(&interrupt), || state::make_plan(&job))?;
-    let seats = if args.shared_producer { args.clients } else { 1 };
-    let wanted = Wanted { partitions: embedded::PARTITIONS.max(seats), rtt: args.rtt, into: args.into_topic.as_deref() };
+    let wanted = Wanted {
+        partitions: None,
+        least_partitions: if args.shared_producer { args.clients } else { 1 },
+        in_bulk: false,
+        rtt: args.rtt,
+        into: args.into_topic.as_deref(),
+    };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
     let found = preflight::preflight(&job, false, Some(&interrupt))?;
     let producer = ProducerOptions::for_job(&job, "web", found.max_message_bytes);
@@ -104,14 +111,15 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
     let results = results.map_err(|error| not_kept(&kept, &error))?;
     let flushes = in_order(&args.flush);
     let (rounds, interrupted) = measure(&scene, &flushes, args.rounds, results, ui).map_err(|error| not_kept(&kept, &error))?;
-    drop(topic);
+    let deleted = topic.delete();
     let results = web::summary::summarise(&rounds);
     let mut comparison = WebComparison { conditions, environment, results, rounds, advice: Vec::new(), interrupted };
     comparison.advice = web::summary::advice(&comparison);
-    let written = write_files(args, &comparison, ui);
-    ui.result(|| report::web::text(&comparison), || report::web::object(&comparison));
+    let object = report::web::object(&comparison);
+    let written = files.write(|| report::web::html(&comparison, &ui.object(object.clone())), || report::web::csv(&comparison));
+    ui.result(|| report::web::text(&comparison), || object.clone());
     written?;
-    Ok(exit(&comparison, &flushes, ui))
+    Ok(with_deletion(exit(&comparison, &flushes, ui), deleted, ui))
 }
 
 /// Refuses at once what this machine allows too few descriptors or processes for.
@@ -132,17 +140,6 @@ fn not_kept(path: &Path, error: &io::Error) -> CliError {
     let folder = path.parent().unwrap_or(path).display();
     CliError::new(Exit::State, format!("results can't be kept in {folder}: {error}"))
         .hint("job.state_dir must be on a local, writable disk with space left")
-}
-
-/// The files that were asked for. The result itself is printed whether they can be written or not.
-fn write_files(args: &WebArgs, comparison: &WebComparison, ui: &Ui) -> Result<(), CliError> {
-    if let Some(path) = &args.html {
-        write_file(path, report::web::html(comparison, &ui.object(report::web::object(comparison))))?;
-    }
-    if let Some(path) = &args.csv {
-        write_file(path, report::web::csv(comparison))?;
-    }
-    Ok(())
 }
 
 fn exit(comparison: &WebComparison, flushes: &[WebFlush], ui: &Ui) -> Exit {

@@ -64,7 +64,8 @@ fn tables(comparison: &Comparison, numbers: &Numbers<'_>) -> Element {
         id: "figures",
         title: "All figures",
         sentence: "",
-        reading: "The beat is a 1 ms timer on the thread that steps the workers: how late it comes is what other work on that thread feels.",
+        reading: "The beat is a 1 ms timer on the thread that steps the workers: how late it comes is what other work on that thread feels. \
+                  Peak memory of processes is their sum, in which pages that they share count once for each.",
         legend: None,
     };
     figure.holding([
@@ -78,7 +79,9 @@ fn conditions(comparison: &Comparison) -> Element {
     let time = |us: u64| if us == 0 { "none".to_owned() } else { format!("{} ms a record", plain(ms(us))) };
     let mut pairs = vec![
         ("brokers", c.rtt_us.map_or_else(|| c.brokers.clone(), |rtt| format!("embedded, round trip {} ms", plain(ms(rtt))))),
-        ("topic", format!("{}, {} partitions", c.topic, c.partitions)),
+        ("topic", format!("{}, {} partitions{}", c.topic, c.partitions, text::replicas(c))),
+        ("partitioner", c.partitioner.clone()),
+        ("a worker has in flight", format!("at most {}", show_size(c.in_flight_bytes))),
         ("source", c.source.join(", ") + if c.source_repeated { " (read more than once in a run: it is short)" } else { "" }),
         ("other waits", time(c.wait_us)),
         ("other CPU", time(c.cpu_us)),
@@ -98,6 +101,9 @@ fn conditions(comparison: &Comparison) -> Element {
                 .map_or_else(String::new, |s| label(comparison, s)),
         ),
     ];
+    if let Some(chunk) = text::chunk(comparison) {
+        pairs.push(("a chunk", chunk));
+    }
     if let Some(model) = &comparison.model {
         let text = "a worker needs for a record";
         pairs.push((

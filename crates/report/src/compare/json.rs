@@ -87,8 +87,9 @@ fn phases_ms(phases: &Phases) -> Value {
 
 fn round(comparison: &Comparison, round: &Round) -> Value {
     let mut out = comparison.settings.get(round.setting as usize).map(|s| members(setting(s))).unwrap_or_default();
-    let curve =
-        |points: &[(u32, f32)]| -> Value { points.iter().map(|(at, cores)| json!([at, number(f64::from(*cores))])).collect() };
+    let curve = |points: &[(u32, f32)]| -> Value {
+        points.iter().map(|(at, cores)| json!({ "ms": at, "cores": number(f64::from(*cores)) })).collect()
+    };
     out.append(&mut members(json!({
         "setting": round.setting,
         "round": round.round,
@@ -104,7 +105,7 @@ fn round(comparison: &Comparison, round: &Round) -> Value {
         "flush_ms": ms(round.flush_us),
         "peak_memory_bytes": round.peak_memory_bytes,
         "rtt_ms": round.rtt_us.iter().map(|us| ms(*us)).collect::<Vec<_>>(),
-        // Milliseconds since the clock began, and processors in use.
+        // At so many milliseconds since the clock began.
         "cpu_over_time": curve(&round.cpu_over_time),
         "cpu_by_worker": round.cpu_by_worker.iter().map(|points| curve(points)).collect::<Vec<_>>(),
     })));
@@ -124,6 +125,12 @@ fn conditions(c: &Conditions) -> Value {
         "rtt_ms": c.rtt_us.map(ms),
         "topic": c.topic,
         "partitions": c.partitions,
+        "replication": c.replication,
+        "partitioner": c.partitioner,
+        "chunk_records": c.chunk_records,
+        "chunk_bytes": c.chunk_bytes,
+        "chunk_interval_ms": c.chunk_interval_ms,
+        "in_flight_bytes": c.in_flight_bytes,
         "wait_ms": ms(c.wait_us),
         "cpu_ms": ms(c.cpu_us),
         "seconds": number(c.seconds),
@@ -186,6 +193,18 @@ mod tests {
         let processes = results.iter().find(|r| r["variant"] == "processes" && r["workers"] == 8).expect("a row");
         assert_eq!(processes["relative_speed"], 7.5);
         assert_eq!(processes["spread"]["relative_speed"], json!([7.35, 7.65]));
+    }
+
+    #[test]
+    fn conditions_and_curves_say_their_units() {
+        let mut story = example::story();
+        story.conditions.replication = Some(3);
+        let object = object(&story);
+        let names = ["replication", "partitioner", "chunk_records", "chunk_bytes", "chunk_interval_ms", "in_flight_bytes"];
+        let values = names.map(|name| object["conditions"][name].clone());
+        assert_eq!(json!(values), json!([3, "murmur2", 5_000, 8 << 20, 1_000, 16 << 20]));
+        assert!(object["rounds"][0]["cpu_over_time"][0]["cores"].is_number());
+        assert_eq!(object["rounds"][0]["cpu_over_time"][1]["ms"], 250);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use migration::compare::{Comparison, Conditions, Setting, Spread, Summary};
+use migration::job::FlushPolicy;
 use migration::units::{show_count, show_size};
 
 use super::{differ, failures, flush_name, label, rows};
@@ -11,7 +12,7 @@ use crate::table::{Column, render};
 
 /// The whole comparison for people.
 pub fn text(comparison: &Comparison) -> String {
-    let mut out = asked(comparison).join("\n") + "\n";
+    let mut out = [asked(comparison), settled(comparison)].concat().join("\n") + "\n";
     if comparison.interrupted {
         out += "interrupted: these are the figures of the rounds that had run\n";
     }
@@ -53,8 +54,59 @@ pub(crate) fn asked(comparison: &Comparison) -> Vec<String> {
     parts
 }
 
+/// What was the same for all beside what was asked: the producers' properties, the limits of chunks, the model; lines of a terminal.
+fn settled(comparison: &Comparison) -> Vec<String> {
+    let c = &comparison.conditions;
+    let mut lines = Vec::new();
+    for (flush, properties) in &c.properties {
+        let properties: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        lines.extend(wrap(&format!("producer, flush = \"{}\": {}", flush_name(*flush), properties.join(", "))));
+    }
+    let in_flight = format!("at most {} in flight for each worker", show_size(c.in_flight_bytes));
+    lines.extend(chunk(comparison).map(|chunk| format!("a chunk: {chunk}; {in_flight}; partitioner {}", c.partitioner)));
+    if let Some(model) = &comparison.model {
+        lines.push(format!(
+            "model: a record of one worker waits d = {} ms, computes c = {} ms and flushes f = {} ms",
+            show(model.wait_us / 1e3),
+            show(model.cpu_us / 1e3),
+            show(model.flush_us / 1e3)
+        ));
+    }
+    if c.source_repeated {
+        lines.push("the source is short: it was read more than once in a run".to_owned());
+    }
+    lines
+}
+
+/// The limits of a chunk, where a row has chunks.
+pub(crate) fn chunk(comparison: &Comparison) -> Option<String> {
+    let c = &comparison.conditions;
+    let has = comparison.settings.iter().any(|setting| setting.flush != FlushPolicy::Record);
+    let interval = plain(c.chunk_interval_ms as f64);
+    has.then(|| format!("at most {} records, {}, {interval} ms", show_count(c.chunk_records), show_size(c.chunk_bytes)))
+}
+
+/// How many replicas a delivery report waits for, on real brokers.
+pub(crate) fn replicas(c: &Conditions) -> String {
+    c.replication.map_or_else(String::new, |replication| format!(", replication {replication}"))
+}
+
+/// Lines that fit a terminal; later ones are set in.
+fn wrap(text: &str) -> Vec<String> {
+    const WIDTH: usize = 118;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => *line += &format!(" {word}"),
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 fn where_to(c: &Conditions) -> String {
-    let topic = format!("topic {} with {} partitions", c.topic, c.partitions);
+    let topic = format!("topic {} with {} partitions{}", c.topic, c.partitions, replicas(c));
     match c.rtt_us {
         Some(rtt) => format!("embedded broker with a round trip of {} ms, {topic}", plain(ms(rtt))),
         None => format!("{}, {topic}", c.brokers),
@@ -180,6 +232,24 @@ mod tests {
         let text = text(&story);
         assert!(text.contains("producer") && text.contains("shared") && text.contains("chunk"), "{text}");
         assert!(!text.contains("flush = "), "{text}");
+    }
+
+    #[test]
+    fn what_matters_for_speed_is_told() {
+        let mut story = example::story();
+        let head = |story: &Comparison| text(story).split("\n\n").next().unwrap_or_default().to_owned();
+        let told = head(&story);
+        assert!(told.contains("producer, flush = \"record\": linger.ms=0, acks=all"), "{told}");
+        assert!(told.contains("d = 2.5") && told.contains("c = 0.85") && told.contains("f = 10.2"), "{told}");
+        assert!(!told.contains("a chunk") && !told.contains("short") && !told.contains("replication"), "{told}");
+        story.settings[2].flush = FlushPolicy::Chunk;
+        (story.conditions.source_repeated, story.conditions.replication) = (true, Some(3));
+        let many = (0..20).map(|number| (format!("some.long.property.{number}"), "value".to_owned())).collect();
+        story.conditions.properties.push((FlushPolicy::Chunk, many));
+        let told = head(&story);
+        assert!(told.contains("a chunk: at most 5,000 records") && told.contains("partitioner murmur2"), "{told}");
+        assert!(told.contains("more than once") && told.contains("replication 3"), "{told}");
+        assert!(told.lines().all(|line| line.chars().count() <= 120), "{told}");
     }
 
     #[test]

@@ -139,20 +139,7 @@ mod tests {
 
     #[test]
     fn the_flush_is_measured_apart() {
-        let conditions = Conditions {
-            rtt_us: None,
-            brokers: String::new(),
-            topic: String::new(),
-            partitions: 1,
-            wait_us: 2_000,
-            cpu_us: 100,
-            seconds: 1.0,
-            records: None,
-            rounds: 1,
-            properties: Vec::new(),
-            source: Vec::new(),
-            source_repeated: false,
-        };
+        let conditions = Conditions { wait_us: 2_000, cpu_us: 100, ..Conditions::default() };
         let settings = [Setting { variant: Variant::Single, workers: 1, flush: FlushPolicy::Record, shared_producer: false }];
         let with = |flush_us: u64, other_us: u64| {
             let mut phases = Phases::default();

@@ -1,0 +1,72 @@
+//! A file for a result that takes long: opened before the work begins, so that a name that can't be written to is noticed then.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use migration::Exit;
+
+use crate::error::CliError;
+
+/// A file that waits for its text. What it held before stays until then; one that was made here goes if nothing is written.
+pub struct OutputFile {
+    path: PathBuf,
+    file: File,
+    made: bool,
+}
+
+impl OutputFile {
+    /// Opens those that were asked for.
+    pub fn open(path: Option<&Path>) -> Result<Option<OutputFile>, CliError> {
+        let open = |path: &Path| {
+            let made = !path.exists();
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+            file.map(|file| OutputFile { path: path.to_owned(), file, made }).map_err(|error| refused(path, &error))
+        };
+        path.map(open).transpose()
+    }
+
+    /// Writes it.
+    pub fn write(mut self, text: &str) -> Result<(), CliError> {
+        // A pipe has no length.
+        let emptied = if self.file.metadata().is_ok_and(|about| about.is_file()) { self.file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
+        self.made &= written.is_err();
+        written.map_err(|error| refused(&self.path, &error))
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        if self.made {
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn refused(path: &Path, error: &io::Error) -> CliError {
+    CliError::new(Exit::State, format!("the result can't be written to {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_there_early_and_stays_only_with_its_text() {
+        let folder = std::env::temp_dir().join(format!("shardlift-output-file-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("page.html");
+        drop(OutputFile::open(Some(&path)).ok().flatten().expect("writable"));
+        assert!(!path.exists());
+        std::fs::write(&path, "an older and longer page").expect("writable");
+        let file = OutputFile::open(Some(&path)).ok().flatten().expect("writable");
+        assert_eq!(std::fs::read_to_string(&path).expect("readable"), "an older and longer page");
+        file.write("new").expect("writable");
+        assert_eq!(std::fs::read_to_string(&path).expect("readable"), "new");
+        let refused = OutputFile::open(Some(&folder.join("none/page.html"))).err().expect("there is no such folder");
+        assert_eq!(refused.exit, Exit::State);
+        assert!(OutputFile::open(None).is_ok_and(|file| file.is_none()));
+        std::fs::remove_dir_all(&folder).expect("removable");
+    }
+}
