@@ -92,7 +92,8 @@ pub fn attempts(report: &Value) -> Vec<Attempt> {
     list.iter().map(parse).collect()
 }
 
-/// Running attempts that have committed a chunk and have more to do. `records` are the shards' sizes.
+/// Running attempts that have committed a chunk and have more to do. `records` are the sizes of the shards that the plan began with;
+/// of those that a split added nobody knows.
 pub fn worth_killing(report: &Value, records: &[u64]) -> Vec<Attempt> {
     let all = attempts(report);
     let committed =
@@ -101,7 +102,7 @@ pub fn worth_killing(report: &Value, records: &[u64]) -> Vec<Attempt> {
         attempt.outcome == "running"
             && attempt.pid > 0
             && attempt.committed > 0
-            && committed(attempt.shard) < records[attempt.shard as usize]
+            && records.get(attempt.shard as usize).is_none_or(|records| committed(attempt.shard) < *records)
     };
     all.iter().filter(worth).cloned().collect()
 }

@@ -152,6 +152,18 @@ impl<'a> Scene<'a> {
 
     /// How many lines each shard of the plan has; for plain files without blank lines.
     pub fn records_of_shards(&self) -> Vec<u64> {
+        self.shards().into_iter().map(|(_, records)| records).collect()
+    }
+
+    /// The same in the order of the dataset: a shard that was split ends before the shards that this added.
+    pub fn records_in_order(&self) -> Vec<u64> {
+        let mut shards = self.shards();
+        shards.sort_unstable();
+        shards.into_iter().map(|(_, records)| records).collect()
+    }
+
+    /// Where each shard of the plan begins, and how many records it has.
+    fn shards(&self) -> Vec<(u64, u64)> {
         let plan = self.program.run(&["plan", "-o", "json"], PATIENCE).expect_code(0).json();
         let file = std::fs::read(self.program.join("data/orders.jsonl")).expect("the dataset can be read");
         let shards = plan["shards"].as_array().expect("a plan has shards");
@@ -159,8 +171,9 @@ impl<'a> Scene<'a> {
             let place = |name: &str| segment[name].as_u64().unwrap_or_else(|| panic!("no {name} in {segment}")) as usize;
             file[place("start")..place("end")].iter().filter(|byte| **byte == b'\n').count() as u64
         };
-        let all = shards.iter().map(|shard| shard["segments"].as_array().expect("a list").iter().map(lines).sum::<u64>());
-        all.collect()
+        let segments = |shard: &Value| shard["segments"].as_array().expect("a list").clone();
+        let start = |segments: &[Value]| segments[0]["start"].as_u64().expect("a segment has a start");
+        shards.iter().map(segments).map(|all| (start(&all), all.iter().map(lines).sum())).collect()
     }
 }
 

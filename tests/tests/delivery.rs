@@ -91,7 +91,7 @@ fn read_in_order(scene: &Scene, keyed: bool) -> Multiset {
     let text = std::fs::read(scene.program.join("data/orders.jsonl")).expect("the dataset can be read");
     let lines: HashMap<&[u8], u32> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(0u32..).collect();
     let mut shard_of = Vec::new();
-    for (shard, records) in scene.records_of_shards().into_iter().enumerate() {
+    for (shard, records) in scene.records_in_order().into_iter().enumerate() {
         shard_of.resize(shard_of.len() + records as usize, shard);
     }
     assert_eq!(shard_of.len(), lines.len(), "the plan's shards are the dataset");

@@ -21,15 +21,12 @@ const EXIT_LISTENER_GONE: u8 = 2;
 /// socket with its connections.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// Processes and threads of a worker: itself, and of its client the main thread and at least two for brokers.
-const TASKS_OF_A_WORKER: u64 = 4;
-
 /// Refuses at once a run for which this machine allows too few descriptors or processes.
 pub fn require_room(job: &Job, single: bool) -> Result<(), CliError> {
     let slots = u64::from(slots(job, single));
     process::raise_descriptor_limit()
         .and_then(|_| process::require_descriptors(OWN_DESCRIPTORS + 2 * slots))
-        .and_then(|()| process::require_processes(TASKS_OF_A_WORKER * slots))
+        .and_then(|()| process::require_processes(supervisor::TASKS_OF_A_WORKER * slots))
         .map_err(|error| CliError::new(Exit::Preflight, error))
 }
 

@@ -151,7 +151,8 @@ impl Producer {
         let conf = configure(&options.all_properties()).map_err(refused)?;
         let client = conf
             .into_client(Kind::Producer)
-            .map_err(|e| Failure::new(FailureKind::Refused, format!("can't create a Kafka producer: {e}")))?;
+            // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
+            .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
         let topic = Topic::new(&client, &options.topic)
             .map_err(|e| Failure::new(FailureKind::Refused, format!("can't use topic {:?}: {e}", options.topic)))?;
         let mut complaints = Complaints::default();

@@ -95,8 +95,8 @@ pub struct Finished {
     pub position: Position,
     /// True: the shard is at its end. False: the worker drained because it was told to; the rest is for a successor.
     pub complete: bool,
-    /// Where the rest can be cut, as [`Control::pieces`] asked for; empty where it can't.
-    pub cuts: Vec<Cut>,
+    /// Where the rest can be cut, as [`Control::pieces`] asked for: empty where it can't, `None` if that was not asked.
+    pub cuts: Option<Vec<Cut>>,
     /// Work since the last chunk (producer shut down and the like).
     pub work: Work,
     /// Peak resident memory (VmHWM) in bytes.

@@ -255,19 +255,13 @@ impl ShardWorker {
         Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
     }
 
-    /// Ends the client, after [`Step::Done`]. `peak_memory_bytes` is 0 and `cuts` are empty: the caller knows them.
+    /// Ends the client, after [`Step::Done`]. `peak_memory_bytes` is 0 and `cuts` are none: the caller knows them.
     pub fn finish(mut self) -> Result<Finished, Failure> {
         self.clock.switch(Phase::Other);
         let deliveries = self.sink.deliveries();
         self.sink.finish()?;
         let work = Work { phases: self.clock.take(), deliveries, ..Work::default() };
-        Ok(Finished {
-            position: self.committed,
-            complete: self.ended == Some(true),
-            cuts: Vec::new(),
-            work,
-            peak_memory_bytes: 0,
-        })
+        Ok(Finished { position: self.committed, complete: self.ended == Some(true), cuts: None, work, peak_memory_bytes: 0 })
     }
 
     fn go_on(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {

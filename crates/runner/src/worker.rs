@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kafka::{Producer, ProducerOptions, partitioner};
-use migration::{Failure, FailureKind, Finished, Job, Plan, Position, ShardId, WorkerEvent, units};
+use migration::{Cut, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, WorkerEvent, units};
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::source::jsonl;
@@ -116,11 +116,23 @@ pub fn work(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn Worke
     };
     let mut finished = worker.finish()?;
     if !finished.complete && pieces > 1 {
-        finished.cuts = jsonl::cuts(attempt.plan, attempt.shard, &finished.position, pieces).map_err(Failure::from)?;
+        finished.cuts = Some(cuts(attempt, &finished.position, pieces, port)?);
     }
     finished.peak_memory_bytes = peak_memory();
     send_log(context, port)?;
     Ok(finished)
+}
+
+/// Where the rest of the shard can be cut. What can't be read now is left to whoever reads it next: a split is no need.
+fn cuts(attempt: &Attempt<'_>, from: &Position, pieces: u32, port: &mut dyn WorkerPort) -> Result<Vec<Cut>, Ended> {
+    match jsonl::cuts(attempt.plan, attempt.shard, from, pieces) {
+        Ok(cuts) => Ok(cuts),
+        Err(error) => {
+            let text = format!("it is not split: {}", Failure::from(error).message);
+            port.send(&WorkerEvent::Log { level: 2, text })?;
+            Ok(Vec::new())
+        }
+    }
 }
 
 fn start(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
@@ -177,7 +189,7 @@ fn connect(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn Worker
     let job = &context.job;
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.max_message_bytes);
     options.metadata_timeout = METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after);
-    let waiting_since = Instant::now();
+    let mut waiting_since = Instant::now();
     loop {
         let failure = match Producer::create(&options) {
             Err(failure) if failure.kind == FailureKind::Unreachable => failure,
@@ -185,8 +197,13 @@ fn connect(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn Worker
         };
         send_log(context, port)?;
         port.send(&WorkerEvent::Progress(migration::Progress { position: attempt.from, ..Default::default() }))?;
-        if port.control()?.drain {
+        let control = port.control()?;
+        if control.drain {
             return Err(failure.into());
+        }
+        if control.paused {
+            // Nobody waits for this worker now.
+            waiting_since = Instant::now();
         }
         if waiting_since.elapsed() >= job.kafka.give_up_after {
             let waited = units::show_duration(waiting_since.elapsed());

@@ -31,6 +31,9 @@ const MOST_SLOTS: u32 = 1_000;
 /// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, clients.
 const OWN_DESCRIPTORS: u64 = 64;
 
+/// Processes and threads of a worker: itself, and of its client the main thread and at least two for brokers.
+pub const TASKS_OF_A_WORKER: u64 = 4;
+
 /// Reaches the workers.
 pub(crate) trait Hands {
     /// Starts a worker and gives its process id.
@@ -175,7 +178,7 @@ impl<'a> Driver<'a> {
     /// Does what a command asks, and gives the answer.
     pub(crate) fn obey(&mut self, request: Request, hands: &mut dyn Hands) -> Answer {
         match request {
-            Request::Steer(steer) => match self.machine.objection(&steer) {
+            Request::Steer(steer) => match self.machine.objection(&steer).or_else(|| self.no_room(&steer)) {
                 Some(objection) => Answer::Refused(objection),
                 None => {
                     self.give(Input::Steer(steer), hands);
@@ -184,6 +187,13 @@ impl<'a> Driver<'a> {
             },
             Request::State | Request::Watch => Answer::State(Box::new(self.snapshot().without_details())),
         }
+    }
+
+    /// Why the system has no room for the workers that a wish adds, as far as that is certain.
+    fn no_room(&self, steer: &Steer) -> Option<String> {
+        let Steer::Scale(scale) = steer else { return None };
+        let more = self.machine.wanted_slots(*scale).saturating_sub(self.machine.attempts().len() as u64);
+        process::require_processes(TASKS_OF_A_WORKER * more).err().map(|error| error.to_string())
     }
 
     /// Takes a signal that steers; what can't be done is said in the log, because nobody else would hear it.

@@ -29,6 +29,7 @@ use migration::job::{Limits, WorkerRules};
 use migration::report::{Binding, JobReport, ShardTotals, WorkerTotals};
 use migration::{Counts, Exit, Plan};
 
+pub use driver::TASKS_OF_A_WORKER;
 pub use local::run_single;
 pub use machine::{AttemptId, WorkOrder};
 pub use port::{SupervisorGone, WorkerPort};

@@ -42,8 +42,12 @@ const SILENCE: Duration = Duration::from_secs(1);
 const LEAVE: Duration = Duration::from_millis(500);
 /// The longest pause after "brokers unreachable": the successor itself waits for an answer.
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
-/// So many forks in a row that fail stop the job.
+/// So many forks in a row that fail stop the job if no worker runs, else it goes on with those that do.
 const MOST_FORK_FAILURES: u32 = 5;
+/// So long after that many forks failed the job counts its workers; meanwhile nothing is forked.
+const SHORTAGE_IS_OVER: Duration = Duration::from_secs(1);
+/// So many workers are started at once; the others as soon as the pipes of those that run were read.
+const MOST_FORKS_AT_ONCE: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ShardState {
@@ -98,6 +102,8 @@ pub struct Machine {
     signals: u32,
     paused: bool,
     fork_failures: u32,
+    /// No more workers can be started, why, and until when that is looked at.
+    shortage: Option<(Duration, String)>,
     totals: Totals,
     sharing: Sharing,
     last_input: Duration,
@@ -157,6 +163,7 @@ impl Machine {
             signals: 0,
             paused: rules.paused,
             fork_failures: 0,
+            shortage: None,
             totals,
             sharing: Sharing::default(),
             last_input: Duration::ZERO,
@@ -189,7 +196,10 @@ impl Machine {
             let heartbeat = self.rules.heartbeat_timeout.map(|timeout| attempt.heard + timeout);
             [heartbeat, attempt.silent_until].into_iter().flatten()
         });
-        stop.into_iter().chain(delayed).chain(workers).chain(self.next_sharing()).min()
+        let shortage = self.shortage.as_ref().map(|(at, _)| *at);
+        let more = self.may_fork_more().then_some(self.last_input);
+        let others = [delayed, shortage, more, self.next_sharing()];
+        stop.into_iter().chain(others.into_iter().flatten()).chain(workers).min()
     }
 
     /// What a shard has committed, and whether it is at its end.
@@ -239,11 +249,14 @@ impl Machine {
     fn notice_gap(&mut self, now: Duration) {
         let gap = now.saturating_sub(self.last_input);
         self.last_input = now;
-        if gap > LOOP_GAP {
+        // What the workers said in a gap that is long for their deadline waits to be read.
+        if gap > self.rules.heartbeat_timeout.map_or(LOOP_GAP, |timeout| LOOP_GAP.min(timeout / 2)) {
             self.attempts.values_mut().for_each(|a| a.heard = now);
-            if let Stage::Draining { kill_at } = &mut self.stage {
-                *kill_at += gap;
-            }
+        }
+        if let Stage::Draining { kill_at } = &mut self.stage
+            && gap > LOOP_GAP
+        {
+            *kill_at += gap;
         }
     }
 
@@ -286,6 +299,7 @@ impl Machine {
         }
         self.check_deadlines(now, out);
         self.wake_delayed(now);
+        self.do_with_fewer(now, out);
         self.choose_surplus();
         self.fill_slots(now, out);
         self.split_for_idle_slots(now);

@@ -245,13 +245,8 @@ mod tests {
         paces.hear(&mut told, &chunk(100));
         paces.hear(&mut told, &heartbeat(150, 70, 60));
         paces.hear(&mut told, &chunk(100));
-        let last = Finished {
-            position: Position::default(),
-            complete: true,
-            cuts: Vec::new(),
-            work: work(0, 10),
-            peak_memory_bytes: 0,
-        };
+        let last =
+            Finished { position: Position::default(), complete: true, cuts: None, work: work(0, 10), peak_memory_bytes: 0 };
         paces.hear(&mut told, &WorkerEvent::Finished(last));
         assert_eq!(paces.sum, Done { acknowledged: 200, flush_ns: 100_000_000, all_ns: 210_000_000 });
         // A successor begins at zero again.

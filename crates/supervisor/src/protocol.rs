@@ -239,6 +239,7 @@ fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
         }
         WorkerEvent::Finished(Finished { position, complete: _, cuts, work, peak_memory_bytes }) => {
             check_position(position)?;
+            let cuts = cuts.as_deref().unwrap_or_default();
             if cuts.len() >= MOST_PIECES as usize {
                 return Err(ProtocolError::Implausible("a number of cuts"));
             }

@@ -229,7 +229,7 @@ impl Drop for Rig {
 }
 
 fn finished(position: Position) -> Finished {
-    Finished { position, complete: false, cuts: Vec::new(), work: Default::default(), peak_memory_bytes: 0 }
+    Finished { position, complete: false, cuts: None, work: Default::default(), peak_memory_bytes: 0 }
 }
 
 fn collect(worker: &mut ShardWorker, attempt: &mut Attempt) {

@@ -175,7 +175,7 @@ fn sit_down(producer: &SharedProducer) -> Result<Vec<Place>, Failure> {
 
 #[expect(
     deprecated,
-    reason = "its successor is unsafe for types that may change their descriptor; this one is a file's for life"
+    reason = "what replaces it needs a promise that types which may change their descriptor can't give; this one is a file's for life"
 )]
 fn register(wakeup: Wakeup) -> io::Result<AsyncFd<Wakeup>> {
     AsyncFd::with_interest(wakeup, Interest::READABLE)

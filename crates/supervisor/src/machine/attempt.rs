@@ -242,7 +242,7 @@ impl Attempt {
                 show(committed)
             ));
         }
-        if !finished.cuts.is_empty() && (finished.complete || !self.told_to_cut) {
+        if finished.cuts.is_some() && (finished.complete || !self.told_to_cut) {
             return Judgement::Death("the worker cut its shard without being told to".to_owned());
         }
         match (finished.complete, self.told_to_drain) {
@@ -252,10 +252,10 @@ impl Attempt {
         }
     }
 
-    /// Where the rest of its shard is to be cut: empty if nowhere, `None` if that was not asked.
+    /// Where the rest of its shard is to be cut: empty if nowhere, `None` if it was not asked, or not in time.
     pub(super) fn cuts(&self) -> Option<Vec<Cut>> {
         match &self.verdict {
-            Some(Verdict::Finished(finished)) if self.pieces > 0 || !finished.cuts.is_empty() => Some(finished.cuts.clone()),
+            Some(Verdict::Finished(finished)) => finished.cuts.clone(),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use migration::{Exit, Failure, FailureKind, Position};
 
 use super::attempt::{Judgement, Kill, clean};
 use super::values::{Action, After, AttemptEnd, AttemptId, Split};
-use super::{Closing, MOST_FORK_FAILURES, Machine, ShardState, UNREACHABLE_PAUSE, log};
+use super::{Closing, MOST_FORK_FAILURES, Machine, SHORTAGE_IS_OVER, ShardState, UNREACHABLE_PAUSE, log};
 use crate::random::backoff;
 
 impl Machine {
@@ -147,15 +147,19 @@ impl Machine {
     pub(super) fn fork_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.remove(&id) else { return };
         self.fork_failures += 1;
+        let reason = clean(reason);
         log(out, 1, format!("{id} could not be started: {reason}"), true);
-        if self.fork_failures >= MOST_FORK_FAILURES || !self.rules.retry {
+        let many = self.fork_failures >= MOST_FORK_FAILURES;
+        if many && self.attempts.is_empty() || !self.rules.retry {
             self.stop(Exit::Stopped, &format!("no worker can be started: {reason}"), now, out);
+        } else if many && self.shortage.is_none() {
+            self.shortage = Some((now + SHORTAGE_IS_OVER, reason.clone()));
         }
         let pause = self.pause(id, self.rules.backoff_max);
         out.push(Action::Close(Box::new(AttemptEnd {
             attempt: id,
             outcome: AttemptOutcome::Stopped,
-            reason: clean(reason),
+            reason,
             after: After::Waiting,
             deaths: self.shards[id.shard.0 as usize].deaths,
             resent: 0,
@@ -164,6 +168,19 @@ impl Machine {
             cuts: Vec::new(),
         })));
         self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: false });
+    }
+
+    /// What runs goes on when the system has no room for more: the job has as many workers as there are, until somebody asks for
+    /// others. One line for all forks that failed together.
+    pub(super) fn do_with_fewer(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let Some((_, reason)) = self.shortage.take_if(|(at, _)| now >= *at) else { return };
+        let running = self.attempts.values().filter(|a| a.alive()).count() as u32;
+        let before = self.rules.slots;
+        if running == 0 || running >= before || self.stopping() {
+            return;
+        }
+        (self.rules.slots, self.fork_failures) = (running, 0);
+        out.push(Action::Steered(format!("scaled {before} -> {running}: no more workers can be started: {reason}")));
     }
 
     pub(super) fn store_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {

@@ -7,7 +7,7 @@ use migration::{Control, ShardId};
 
 use super::attempt::Attempt;
 use super::values::{Action, AttemptId, Extent, WorkOrder};
-use super::{Machine, Shard, ShardState, Stage};
+use super::{MOST_FORKS_AT_ONCE, Machine, Shard, ShardState, Stage};
 
 impl Machine {
     /// With more workers than slots, those that would finish last are surplus: they drain at their next commit, and what is left of
@@ -60,12 +60,24 @@ impl Machine {
         shard.extent.bytes_left(&through)
     }
 
-    /// Starts workers, as long as there are slots and shards that wait.
+    /// Starts workers, as long as there are slots and shards that wait, but not all at once: forking takes time, in which no pipe
+    /// is read.
     pub(super) fn fill_slots(&mut self, now: Duration, out: &mut Vec<Action>) {
-        while self.may_start() && self.attempts.len() < self.rules.slots as usize {
+        // After one that failed it is tried with one.
+        let most = if self.fork_failures == 0 { MOST_FORKS_AT_ONCE } else { 1 };
+        for _ in 0..most {
+            if !self.may_fork_more() {
+                return;
+            }
             let Some(shard) = self.ready.pop_first() else { return };
             self.fork(shard, now, out);
         }
+    }
+
+    /// Whether there is a slot, a shard for it, and nothing against a worker there.
+    pub(super) fn may_fork_more(&self) -> bool {
+        let room = self.attempts.len() < self.rules.slots as usize;
+        room && self.may_start() && self.shortage.is_none() && !self.ready.is_empty()
     }
 
     /// Whether workers may be started: not in a pause, unless the job began with one.

@@ -37,7 +37,8 @@ impl Machine {
             .then(|| format!("{} workers are more than the {} that can run here", show_count(wanted), show_count(most.into())))
     }
 
-    fn wanted_slots(&self, scale: Scale) -> u64 {
+    /// How many workers a wish means.
+    pub fn wanted_slots(&self, scale: Scale) -> u64 {
         let slots = u64::from(self.rules.slots);
         match scale {
             Scale::To(n) => n.into(),
@@ -80,6 +81,7 @@ impl Machine {
     fn scale(&mut self, scale: Scale) -> Option<String> {
         let wanted = u32::try_from(self.wanted_slots(scale)).ok()?;
         let before = std::mem::replace(&mut self.rules.slots, wanted);
+        (self.shortage, self.fork_failures) = (None, 0);
         (before != wanted).then(|| format!("scaled {before} -> {wanted}"))
     }
 

@@ -13,22 +13,27 @@ use super::{Action, After, AttemptId, Input, Machine};
 /// failure names its seed.
 #[test]
 fn ten_thousand_random_worlds_keep_the_rules() {
-    let mut splits = 0;
+    let (mut splits, mut lacks) = (0, 0);
     for seed in 0..10_000 {
         let outcome = std::panic::catch_unwind(|| one_random_world(seed));
         assert!(outcome.is_ok(), "seed {seed}");
-        splits += outcome.unwrap_or_default();
+        let (split, lacking) = outcome.unwrap_or_default();
+        (splits, lacks) = (splits + split, lacks + lacking);
     }
+    assert!(lacks > 20, "jobs went on with fewer workers {lacks} times");
     assert!(splits > 1_000, "shards were split {splits} times");
 }
 
-/// How often a shard was split in it.
-fn one_random_world(seed: u64) -> u64 {
+/// How often a shard was split in it, and how often it went on with fewer workers because no more could be forked.
+fn one_random_world(seed: u64) -> (u64, u64) {
     let shape = seed.wrapping_mul(0x9E37_79B9);
     let shards = 1 + (shape >> 8) as usize % 6;
     let mut world = World::new(seed, shards, shape % 40, rules(1 + (shape >> 16) as u32 % 4));
     if seed.is_multiple_of(2) {
         world.stride = 1;
+    }
+    if seed.is_multiple_of(5) {
+        world.forks_that_fail = world.below(100);
     }
     world.give(Input::Tick);
     let steps = world.below(300);
@@ -38,7 +43,7 @@ fn one_random_world(seed: u64) -> u64 {
     let stop = world.below(4);
     if stop == 0 && world.ended.is_none() {
         drain(&mut world);
-        return world.splits;
+        return (world.splits, world.scaled_for_lack);
     }
     if stop == 1 {
         world.answer(false);
@@ -52,9 +57,10 @@ fn one_random_world(seed: u64) -> u64 {
         Exit::Done => assert_eq!(done, shards),
         Exit::Failed => assert!(quarantined > 0 && done + quarantined == shards),
         Exit::State => assert_eq!(stop, 1),
+        Exit::Stopped => assert!(ended.reasons[0].starts_with("no worker can be started"), "{:?}", ended.reasons),
         other => panic!("unexpected {other:?}: {:?}", ended.reasons),
     }
-    world.splits
+    (world.splits, world.scaled_for_lack)
 }
 
 /// Even if nothing in the world answers any more.
@@ -185,9 +191,9 @@ fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
     }
 }
 
-/// A last word: how far its shard is, and before which records the rest can be cut.
-fn finished(complete: bool, records: u64, cuts: &[u64]) -> WorkerEvent {
-    let cuts = cuts.iter().map(|&records| Cut { segment: 0, place: at(records).place }).collect();
+/// A last word: how far its shard is, and before which records the rest can be cut, if that was asked.
+fn finished(complete: bool, records: u64, cuts: Option<&[u64]>) -> WorkerEvent {
+    let cuts = cuts.map(|cuts| cuts.iter().map(|&records| Cut { segment: 0, place: at(records).place }).collect());
     let (work, position) = (migration::Work::default(), at(records));
     WorkerEvent::Finished(migration::Finished { position, complete, cuts, work, peak_memory_bytes: 0 })
 }
@@ -196,11 +202,11 @@ fn finished(complete: bool, records: u64, cuts: &[u64]) -> WorkerEvent {
 fn half_an_end_is_a_death() {
     // Finished without code 0; code 0 without Finished; finished beyond what is committed; drained unasked.
     let cases = [
-        (Some(finished(true, 0, &[])), 3),
+        (Some(finished(true, 0, None)), 3),
         (None, 0),
-        (Some(finished(true, 10, &[])), 0),
-        (Some(finished(false, 0, &[])), 0),
-        (Some(finished(false, 0, &[5])), 0),
+        (Some(finished(true, 10, None)), 0),
+        (Some(finished(false, 0, None)), 0),
+        (Some(finished(false, 0, Some(&[5]))), 0),
     ];
     for (event, code) in cases {
         let mut world = started(1, 10, 1);
@@ -351,7 +357,7 @@ fn a_worker_that_ended_its_drain_is_replaced_when_more_are_asked_for_again() {
     assert_eq!(leaving(&world), 3);
     let id = world.running().iter().find(|(_, control)| control.drain).map(|(id, _)| *id).expect("one");
     // It says that it finished, and only then more are asked for: it can't come back.
-    world.tell_event(id, finished(false, 0, &[]));
+    world.tell_event(id, finished(false, 0, None));
     world.scale(4);
     assert_eq!(leaving(&world), 1);
     world.exit_child(id, 0);
@@ -519,7 +525,7 @@ fn what_a_split_shard_leaves_is_handed_out_at_once_and_a_shard_that_can_not_be_c
         let now = 2 * SECOND;
         machine.on(Input::Event { attempt, event: WorkerEvent::Committed(chunk(1, 0, 100)) }, now);
         machine.on(Input::Recorded { attempt }, now);
-        machine.on(Input::Event { attempt, event: finished(false, 100, if cut { &[5_000] } else { &[] }) }, now);
+        machine.on(Input::Event { attempt, event: finished(false, 100, Some(if cut { &[5_000] } else { &[] })) }, now);
         let end = machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
         let [Action::Close(end)] = &end[..] else { panic!("{end:?}") };
         assert_eq!((end.after, end.cuts.len()), (After::Waiting, usize::from(cut)));
@@ -637,4 +643,88 @@ fn an_attempt_that_the_store_can_not_begin_stops_the_job_with_74() {
     let ended = last.iter().find_map(|action| if let Action::End(ended) = action { Some(ended.clone()) } else { None });
     let ended = ended.expect("nobody runs");
     assert_eq!((ended.exit, ended.reasons), (Exit::State, vec!["the disk is full".to_owned()]));
+}
+
+/// Of so many shards, so many workers that have started; then many more are asked for, of which none can be forked.
+fn no_more_can_be_forked(running: u32) -> (Machine, Vec<Action>) {
+    let mut machine = Machine::new(rules(running), &fresh(40), 1);
+    let mut waiting: std::collections::VecDeque<Action> = machine.on(Input::Tick, Duration::ZERO).into();
+    waiting.iter().for_each(|action| {
+        let Action::Fork(order) = action else { panic!("{action:?}") };
+        machine.on(Input::Event { attempt: order.id(), event: WorkerEvent::Started { partitions: 1 } }, Duration::ZERO);
+    });
+    waiting = machine.on(Input::Steer(Steer::Scale(Scale::To(40))), Duration::ZERO).into();
+    let mut seen = Vec::new();
+    let mut now = Duration::ZERO;
+    while now < 5 * SECOND {
+        let Some(action) = waiting.pop_front() else {
+            now += SECOND / 4;
+            waiting.extend(machine.on(Input::Tick, now));
+            continue;
+        };
+        match &action {
+            Action::Fork(order) => {
+                let reason = "Resource temporarily\nunavailable".to_owned();
+                waiting.extend(machine.on(Input::ForkFailed { attempt: order.id(), reason }, now));
+            }
+            Action::Close(end) => waiting.extend(machine.on(Input::Closed { attempt: end.attempt, split: None }, now)),
+            _ => {}
+        }
+        seen.push(action);
+    }
+    (machine, seen)
+}
+
+#[test]
+fn a_wish_for_more_workers_than_can_be_forked_never_stops_those_that_run() {
+    for running in [1, 12] {
+        let (mut machine, seen) = no_more_can_be_forked(running);
+        assert!(!machine.stopping(), "{seen:?}");
+        let turns: Vec<&str> =
+            seen.iter().filter_map(|action| if let Action::Steered(text) = action { Some(&**text) } else { None }).collect();
+        let fewer = format!("scaled 40 -> {running}: no more workers can be started: Resource temporarily\\nunavailable");
+        assert_eq!(turns, [format!("scaled {running} -> 40"), fewer], "one line for all");
+        assert_eq!((machine.standing().asked, machine.standing().running), (running, running));
+        let forks = seen.iter().filter(|action| matches!(action, Action::Fork(_))).count();
+        assert!(forks < super::MOST_FORKS_AT_ONCE + 5, "{forks} forks were tried");
+        let again = machine.on(Input::Steer(Steer::Scale(Scale::Up(1))), 6 * SECOND);
+        assert!(again.iter().any(|action| matches!(action, Action::Fork(_))), "a new wish is tried");
+    }
+}
+
+#[test]
+fn a_thousand_workers_are_forked_a_few_at_a_time_and_none_is_taken_for_silent_meanwhile() {
+    let short = super::Rules { most_slots: 1_000, heartbeat_timeout: Some(SECOND), ..rules(1_000) };
+    let mut machine = Machine::new(short, &fresh(1_000), 1);
+    let (mut now, mut running) = (Duration::ZERO, 0);
+    while running < 1_000 {
+        let actions = machine.on(Input::Tick, now);
+        let forks = actions.iter().filter(|action| matches!(action, Action::Fork(_))).count();
+        assert!((1..=super::MOST_FORKS_AT_ONCE).contains(&forks), "{forks}");
+        assert!(!actions.iter().any(|action| matches!(action, Action::Kill(_))), "{actions:?}");
+        running += forks;
+        assert_eq!(machine.next_deadline().is_some_and(|at| at <= now), running < 1_000, "the next ones at once");
+        now += SECOND * 6 / 10;
+    }
+}
+
+#[test]
+fn a_worker_that_was_not_asked_for_cuts_in_time_does_not_make_its_shard_whole() {
+    let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
+    let (mut machine, _) = one_slow_shard(10_000);
+    let now = 2 * SECOND;
+    machine.on(Input::Event { attempt, event: WorkerEvent::Committed(chunk(1, 0, 100)) }, now);
+    machine.on(Input::Recorded { attempt }, now);
+    machine.on(Input::Event { attempt, event: finished(false, 100, None) }, now);
+    machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
+    machine.on(Input::Closed { attempt, split: None }, now);
+    let attempt = AttemptId { number: 2, ..attempt };
+    machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, now);
+    let told = (3..9).flat_map(|second| {
+        let read = 50 * (second - 2);
+        let counts = Counts { read, bytes_read: 10 * read, ..Counts::default() };
+        let progress = migration::Progress { position: at(100 + read), counts, ..Default::default() };
+        machine.on(Input::Event { attempt, event: WorkerEvent::Progress(progress) }, SECOND * second as u32)
+    });
+    assert_eq!(asked(&told.collect::<Vec<_>>()).len(), 1, "its successor is asked");
 }

@@ -135,7 +135,7 @@ impl Job {
             said.push(WorkerEvent::Finished(Finished {
                 position,
                 complete,
-                cuts: Vec::new(),
+                cuts: None,
                 work: Work::default(),
                 peak_memory_bytes: 0,
             }));

@@ -81,6 +81,10 @@ pub(super) struct World {
     /// Largest part of a shard in one chunk.
     pub(super) stride: u64,
     pub(super) splits: u64,
+    /// How many forks of a hundred fail.
+    pub(super) forks_that_fail: u64,
+    failed_forks: Vec<AttemptId>,
+    pub(super) scaled_for_lack: u64,
     /// How many workers were asked for.
     asked: usize,
     children: BTreeMap<AttemptId, Child>,
@@ -107,6 +111,9 @@ impl World {
             sizes: vec![size; shards],
             stride: size.max(2) / 2,
             splits: 0,
+            forks_that_fail: 0,
+            failed_forks: Vec::new(),
+            scaled_for_lack: 0,
             asked,
             children: BTreeMap::new(),
             disk: vec![(at(0), Counts::default(), None); shards],
@@ -135,6 +142,9 @@ impl World {
             assert!(self.ended.is_none(), "nothing follows the end: {action:?}");
             self.apply(action, was_stopping);
         }
+        while let Some(attempt) = self.failed_forks.pop() {
+            self.give(Input::ForkFailed { attempt, reason: "no\u{7} memory".into() });
+        }
     }
 
     fn apply(&mut self, action: Action, was_stopping: bool) {
@@ -154,7 +164,15 @@ impl World {
                 assert!(!std::mem::replace(&mut child.killed, true), "killed twice");
             }
             Action::Record(..) | Action::Close(_) => self.requests.push_back(action),
-            Action::Log { text, .. } | Action::Steered(text) => assert!(!text.chars().any(char::is_control)),
+            Action::Log { text, .. } => assert!(!text.chars().any(char::is_control)),
+            Action::Steered(text) => {
+                assert!(!text.chars().any(char::is_control));
+                if text.contains("no more workers can be started") {
+                    self.scaled_for_lack += 1;
+                    self.asked = self.machine.slots() as usize;
+                    assert!(self.asked >= 1 && self.children.len() >= self.asked);
+                }
+            }
             Action::End(ended) => {
                 assert!(self.children.is_empty() || self.stopped, "workers are left: {:?}", self.children);
                 self.ended = Some(ended);
@@ -170,11 +188,14 @@ impl World {
         let (position, _, after) = &self.disk[shard];
         assert_eq!(*after, None, "a finished or quarantined shard is not started again");
         assert_eq!(order.from, *position, "an attempt starts where the disk says");
+        assert_eq!(order.attempt, self.last_number[shard] + 1);
+        self.last_number[shard] = order.attempt;
+        if self.below(100) < self.forks_that_fail {
+            return self.failed_forks.push(order.id());
+        }
         if let Some(sent) = self.sent.remove(&order.shard) {
             assert_eq!(order.from.records, sent, "nothing is sent twice without a death");
         }
-        assert_eq!(order.attempt, self.last_number[shard] + 1);
-        self.last_number[shard] = order.attempt;
         self.forks += 1;
         let child = Child {
             from: order.from.records,
@@ -300,7 +321,7 @@ impl World {
             let wanted = if cut_short { 0 } else { pieces };
             let cuts =
                 (1..wanted).map(|i| Cut { segment: 0, place: at(child.taken + (size - child.taken) * i / wanted).place });
-            let cuts = cuts.collect();
+            let cuts = (!complete && child.control.pieces > 1).then(|| cuts.collect());
             WorkerEvent::Finished(Finished { position, complete, cuts, work: Work::default(), peak_memory_bytes: 0 })
         };
         self.say(id, event);
@@ -346,14 +367,14 @@ impl World {
             3 => WorkerEvent::Finished(Finished {
                 position: at(self.sizes[id.shard.0 as usize] + 1),
                 complete: true,
-                cuts: Vec::new(),
+                cuts: None,
                 work: Work::default(),
                 peak_memory_bytes: 0,
             }),
             _ => WorkerEvent::Finished(Finished {
                 position: at(taken),
                 complete: false,
-                cuts: vec![Cut { segment: 0, place: at(taken + 1).place }],
+                cuts: Some(vec![Cut { segment: 0, place: at(taken + 1).place }]),
                 work: Work::default(),
                 peak_memory_bytes: 0,
             }),
@@ -411,6 +432,7 @@ impl World {
 
     /// From here on everything works: the run must come to its end.
     pub(super) fn be_good(&mut self, steps: u32) {
+        self.forks_that_fail = 0;
         self.give(Input::Steer(Steer::Continue));
         for step in 0..steps {
             if self.ended.is_some() {

@@ -60,7 +60,7 @@ fn position() -> impl Strategy<Value = Position> {
 
 fn event() -> impl Strategy<Value = WorkerEvent> {
     let cut = (any::<u32>(), 0u64..1 << 60).prop_map(|(segment, place)| migration::Cut { segment, place });
-    let cuts = prop::collection::vec(cut, 0..4);
+    let cuts = prop::option::of(prop::collection::vec(cut, 0..4));
     let waiting = prop_oneof![
         Just(None),
         Just(Some(WaitingFor::Recorded)),

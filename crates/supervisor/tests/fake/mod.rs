@@ -248,20 +248,15 @@ pub fn with_dead_letters(order: &WorkOrder, port: &mut dyn WorkerPort, size: u64
         return 1;
     }
     let Ok(taken) = commit(order, port, size, dead) else { return 1 };
-    let last = Finished {
-        position: at(order, taken),
-        complete: taken == size,
-        cuts: Vec::new(),
-        work: Work::default(),
-        peak_memory_bytes,
-    };
+    let last =
+        Finished { position: at(order, taken), complete: taken == size, cuts: None, work: Work::default(), peak_memory_bytes };
     u8::from(port.send(&WorkerEvent::Finished(last)).is_err())
 }
 
 /// Claims that shard 0 is at its end.
 pub fn finish_at(port: &mut dyn WorkerPort, records: u64) {
     let position = Position { segment: 0, place: records * RECORD, records };
-    let last = Finished { position, complete: true, cuts: Vec::new(), work: Work::default(), peak_memory_bytes: 0 };
+    let last = Finished { position, complete: true, cuts: None, work: Work::default(), peak_memory_bytes: 0 };
     port.send(&WorkerEvent::Finished(last)).expect("heard");
 }
 

@@ -178,7 +178,7 @@ async fn send(producer: SharedProducer, waiting: Rc<Notify>) -> Result<(), Failu
 /// Has the executor watch a client's descriptor.
 #[expect(
     deprecated,
-    reason = "what replaces it is unsafe; here the descriptor is open as long as the value that is registered"
+    reason = "what replaces it needs a promise that the descriptor stays open, which holds here: as long as the value that is registered"
 )]
 fn watch(wakeup: Wakeup) -> Result<AsyncFd<Wakeup>, Failure> {
     AsyncFd::new(wakeup).map_err(no_executor)
