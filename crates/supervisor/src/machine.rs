@@ -34,8 +34,10 @@ use self::shares::Sharing;
 use self::stage::{Causes, Stage};
 use crate::random::Random;
 
-/// A gap between two inputs above this means that the supervisor itself stood still.
+/// A gap between two inputs above this, or above half of the heartbeat timeout, means that the supervisor itself stood still.
 const LOOP_GAP: Duration = Duration::from_secs(5);
+/// A gap below this says nothing: the loop may wait for a part of it.
+const SHORTEST_GAP: Duration = Duration::from_secs(1);
 /// After its pipe closed, a worker has so long to end.
 const SILENCE: Duration = Duration::from_secs(1);
 /// After the kill at a stop, the run waits no longer than this for the last worker to be reaped.
@@ -250,7 +252,7 @@ impl Machine {
         let gap = now.saturating_sub(self.last_input);
         self.last_input = now;
         // What the workers said in a gap that is long for their deadline waits to be read.
-        if gap > self.rules.heartbeat_timeout.map_or(LOOP_GAP, |timeout| LOOP_GAP.min(timeout / 2)) {
+        if gap > self.rules.heartbeat_timeout.map_or(LOOP_GAP, |timeout| LOOP_GAP.min(timeout / 2).max(SHORTEST_GAP)) {
             self.attempts.values_mut().for_each(|a| a.heard = now);
         }
         if let Stage::Draining { kill_at } = &mut self.stage
