@@ -248,7 +248,8 @@ impl<'a> Asker<'a> {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.client.watermarks(topic, partition, left.max(Duration::from_millis(1))) {
                 Ok((low, high)) => return Ok(PartitionEnds { low, high }),
-                Err(code) if verdict(code) == Verdict::Refused => {
+                // The cluster has just said that the topic is there: of a new one a broker may hear later than the others.
+                Err(code) if verdict(code) == Verdict::Refused && !(is_unknown_topic(code) && !left.is_zero()) => {
                     let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
                     return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));
                 }
@@ -266,6 +267,10 @@ impl<'a> Asker<'a> {
     fn brokers(&self) -> String {
         addresses(self.job)
     }
+}
+
+fn is_unknown_topic(code: Code) -> bool {
+    matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | E::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC))
 }
 
 /// Where a job's brokers are, for messages.
