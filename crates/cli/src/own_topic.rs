@@ -130,7 +130,7 @@ impl OwnTopic {
             Ok(())
         });
         deleted.map_err(|error| {
-            CliError::new(Exit::Failed, error.message)
+            CliError::new(Exit::Failed, format!("the topic of this comparison was not deleted: {}", error.message))
                 .hint(format!("delete topic {topic} yourself: it was made for this comparison"))
         })
     }

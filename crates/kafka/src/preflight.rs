@@ -249,7 +249,7 @@ impl<'a> Asker<'a> {
             match self.client.watermarks(topic, partition, left.max(Duration::from_millis(1))) {
                 Ok((low, high)) => return Ok(PartitionEnds { low, high }),
                 // The cluster has just said that the topic is there: of a new one a broker may hear later than the others.
-                Err(code) if verdict(code) == Verdict::Refused && !(is_unknown_topic(code) && !left.is_zero()) => {
+                Err(code) if verdict(code) == Verdict::Refused && (left.is_zero() || !is_unknown_topic(code)) => {
                     let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
                     return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));
                 }
