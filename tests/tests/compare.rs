@@ -17,6 +17,7 @@ use whole_program::waiting::wait_until;
 fn main() -> ExitCode {
     run(&[
         Test { name: "every_variant_runs_and_has_its_names", needs: Need::Nothing, run: every_variant_runs_and_has_its_names },
+        Test { name: "the_reference_flushes_each_record", needs: Need::Nothing, run: the_reference_flushes_each_record },
         Test { name: "the_ratios_of_the_story", needs: Need::Nothing, run: the_ratios_of_the_story },
         Test { name: "what_an_interrupted_comparison_keeps", needs: Need::Nothing, run: what_an_interrupted_comparison_keeps },
         Test {
@@ -119,6 +120,23 @@ fn every_variant_runs_and_has_its_names(_: &Clusters) {
     let lines = kept(&program);
     assert_eq!(lines.len(), 1 + rows(&result).len());
     assert!(lines[0]["comparison"]["conditions"].is_object() && lines[1..].iter().all(|line| line["round"].is_object()));
+    program.assert_nothing_left();
+}
+
+/// Whatever was typed first; and with a producer that all tasks share, too, each worker stops at its share.
+fn the_reference_flushes_each_record(_: &Clusters) {
+    let program = folder("reference", 3_000);
+    let words = ["compare", "-o", "json", "--variants", "green-blocking,green-cooperative,green-wakeup", "--workers", "7"];
+    let limits = ["--seconds", "20", "--records", "70", "--rtt", "1ms", "--rounds", "1"];
+    let flushes = ["--flush", "chunk,record", "--shared-producer"];
+    let result = program.run(&[&words[..], &limits, &flushes].concat(), PATIENCE).expect_code(0).json();
+    let first = &rows(&result)[0];
+    assert_eq!((&first["variant"], &first["flush"]), (&Value::from("single"), &Value::from("record")), "{result:#}");
+    assert_eq!(number(first, "relative_speed"), 1.0);
+    assert_eq!(rows(&result).len(), 2 * 4, "{result:#}");
+    for row in rows(&result).iter().filter(|row| row["flush"] == "record") {
+        assert_eq!(row["records"], 70, "{row:#}");
+    }
     program.assert_nothing_left();
 }
 

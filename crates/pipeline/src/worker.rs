@@ -232,9 +232,10 @@ impl ShardWorker {
         self.serve(timeout)
     }
 
-    /// Whether it waits, or is about to wait, for the reports of everything it has taken.
+    /// Whether it waits, or is about to wait, for reports because its flush policy says so: neither because too much is in flight
+    /// nor for its listener's word.
     pub fn flushing(&self) -> bool {
-        self.closing.is_some() || self.record_flush.is_some()
+        self.record_flush.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.flushed) || self.mark_holds()
     }
 
     /// The next event, in order: [`WorkerEvent::Committed`] or [`WorkerEvent::Log`].

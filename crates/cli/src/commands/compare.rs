@@ -108,12 +108,15 @@ fn rows(args: &VariantsArgs) -> Vec<Setting> {
     let mut workers = args.workers.clone();
     workers.sort_unstable();
     workers.dedup();
+    // The reference is the first row: one that flushes each record if there is any, in whatever order they were typed.
+    let mut flushes = args.flush.clone();
+    flushes.sort_by_key(|flush| *flush != FlushPolicy::Record);
     let mut rows: Vec<Setting> = Vec::new();
     for variant in Variant::ALL.into_iter().filter(|&variant| variant == Variant::Single || asked(variant)) {
         let counts: &[u32] = if variant.is_alone() { &[1] } else { &workers };
-        for &flush in &args.flush {
+        for &flush in &flushes {
             // The binding's own flush is about single records.
-            if variant == Variant::StockFlush && flush != args.flush[0] {
+            if variant == Variant::StockFlush && flush != flushes[0] {
                 continue;
             }
             let shared_producer = args.shared_producer && variant.can_share();

@@ -30,6 +30,11 @@ impl ShardWorker {
         self.wait_for_mark(now).map(Some)
     }
 
+    /// Whether records before the mark have no report yet, and nothing may be taken before they have.
+    pub(super) fn mark_holds(&self) -> bool {
+        self.mark.is_some() && self.chunk.full() && self.lanes.before_mark() > 0
+    }
+
     /// Waits for what the marked chunk's commit needs.
     pub(super) fn wait_for_mark(&mut self, now: Instant) -> Result<Step, Failure> {
         if self.lanes.before_mark() > 0 {

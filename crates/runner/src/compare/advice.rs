@@ -1,6 +1,6 @@
 //! What a user should do, in sentences, each from the figures.
 
-use migration::compare::{Comparison, Setting, Summary, Variant};
+use migration::compare::{Comparison, Model, Setting, Summary, Variant};
 use migration::job::FlushPolicy;
 use migration::units::show_count;
 
@@ -10,6 +10,10 @@ use super::model::workers_until_full;
 const SATURATED: f64 = 0.9;
 /// A gain below this is none.
 const GAIN: f64 = 1.5;
+/// Workers are proportional as long as they reach this part of the ideal.
+const PROPORTIONAL: f64 = 0.85;
+/// Tasks that reach this part of the ideal are not held up by each other.
+const OVERLAPPED: f64 = 0.6;
 
 /// The sentences, the most important first.
 pub fn advice(comparison: &Comparison) -> Vec<String> {
@@ -42,66 +46,68 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// The fastest of some rows.
-    fn fastest(&self, wanted: impl Fn(&Setting) -> bool) -> Option<(&'a Setting, &'a Summary, f64)> {
-        self.rows(wanted).max_by(|a, b| a.2.total_cmp(&b.2))
+    /// The rows of a variant that flush each record, several workers each.
+    fn by_record(&self, variant: Variant) -> impl Iterator<Item = (&'a Setting, &'a Summary, f64)> {
+        self.rows(move |setting| setting.variant == variant && setting.flush == FlushPolicy::Record && setting.workers > 1)
+    }
+
+    /// The model, which speaks of a reference that flushes each record.
+    fn model(&self) -> Option<&'a Model> {
+        self.comparison.model.as_ref().filter(|_| self.flush_of_reference() == FlushPolicy::Record)
+    }
+
+    fn flush_of_reference(&self) -> FlushPolicy {
+        self.comparison.settings[self.reference.setting as usize].flush
     }
 
     /// How much of the time is flush, and how far processes go.
     fn flush(&self) -> Option<String> {
         let share = self.reference.flush_share.median * 100.0;
-        let by_record = |variant| move |setting: &Setting| setting.variant == variant && setting.flush == FlushPolicy::Record;
-        let measured = self.fastest(by_record(Variant::Processes));
-        let model = self.comparison.model.as_ref()?;
-        let limit = measured.and_then(|(_, result, _)| {
-            workers_until_full(model, result.cpu_us_per_record.median, self.comparison.environment.processors)
+        let model = self.model()?;
+        let scale = fastest(self.by_record(Variant::Processes)).map_or_else(String::new, |(setting, result, speed)| {
+            let workers = f64::from(setting.workers);
+            let processors = self.comparison.environment.processors;
+            // What already falls behind has met another limit than this one.
+            let limit = workers_until_full(model, result.cpu_us_per_record.median, processors)
+                .filter(|&limit| speed >= PROPORTIONAL * workers && limit > workers)
+                .map_or_else(String::new, |limit| {
+                    format!("; by the client's CPU alone, about {limit:.0} would fill this machine")
+                });
+            format!(": {workers} processes gave {} times the speed{limit}", times(speed))
         });
-        let scale = match (measured, limit) {
-            (Some((setting, _, speed)), Some(limit)) if limit >= 2.0 => format!(
-                ": {} processes gave {speed:.1} times the speed, and they scale to about {:.0} on this machine and these brokers",
-                setting.workers, limit
-            ),
-            (Some((setting, _, speed)), _) => format!(": {} processes gave {speed:.1} times the speed", setting.workers),
-            _ => String::new(),
-        };
         Some(format!("{share:.0} % of the time of one worker is flush{scale}."))
     }
 
-    /// What waiting less often gives.
+    /// What waiting less often gives one worker.
     fn chunk(&self) -> Option<String> {
-        let less_often = |setting: &Setting| setting.flush != FlushPolicy::Record;
-        if let Some((setting, _, speed)) = self.fastest(less_often).filter(|(_, _, speed)| *speed >= GAIN) {
-            let how = match setting.flush {
-                FlushPolicy::Chunk => "one flush for each chunk",
-                FlushPolicy::Window | FlushPolicy::Record => "no flush at all (window)",
-            };
-            return Some(format!(
-                "{how} gives {} times the speed with {} {}, with the same guarantee.",
-                times(speed),
-                setting.workers,
-                if setting.workers == 1 { "worker" } else { "workers" }
-            ));
+        let model = self.model()?;
+        if self.comparison.settings.iter().any(|setting| setting.flush == FlushPolicy::Chunk) {
+            let (_, _, speed) = fastest(self.rows(|row| row.variant == Variant::Single && row.flush == FlushPolicy::Chunk))?;
+            return (speed >= GAIN).then(|| {
+                format!("one flush for each chunk gives one worker {} times the speed, with the same guarantee.", times(speed))
+            });
         }
-        let model = self.comparison.model.as_ref()?;
-        let own = f64::from(
-            u32::try_from(self.comparison.conditions.wait_us + self.comparison.conditions.cpu_us).unwrap_or(u32::MAX),
-        );
-        let record = model.wait_us + model.cpu_us + model.flush_us;
-        if own > 0.0 && record / own >= GAIN {
-            return Some(format!(
-                "without a flush for each record (flush = \"chunk\") one worker would be up to {} times as fast: the rest is its own waits \
-                 and CPU.",
-                times(record / own)
-            ));
+        if self.comparison.conditions.wait_us + self.comparison.conditions.cpu_us == 0 {
+            return (self.reference.flush_share.median > 0.5)
+                .then(|| "see what one flush for each chunk gives on this data: --flush record,chunk.".to_owned());
         }
-        (own == 0.0 && self.reference.flush_share.median > 0.5)
-            .then(|| "see what one flush for each chunk gives on this data: --flush record,chunk.".to_owned())
+        let own = model.wait_us + model.cpu_us;
+        let gain = (own + model.flush_us) / own;
+        (gain >= GAIN).then(|| {
+            format!(
+                "without a flush for each record (flush = \"chunk\") one worker would be up to {} times as fast: the rest is its own \
+                 waits and CPU.",
+                times(gain)
+            )
+        })
     }
 
-    /// Green threads with a blocking flush.
+    /// Green threads with a blocking flush: those with the most tasks show it best.
     fn green_blocking(&self) -> Option<String> {
-        let (setting, _, speed) = self.fastest(|setting| setting.variant == Variant::GreenBlocking && setting.workers > 1)?;
-        (speed < GAIN * 2.0).then(|| {
+        self.model()?;
+        let (setting, result, speed) = self.by_record(Variant::GreenBlocking).max_by_key(|(setting, ..)| setting.workers)?;
+        let held_up = speed < OVERLAPPED * f64::from(setting.workers) && result.flush_share.median >= 0.5;
+        held_up.then(|| {
             format!(
                 "{} green threads with a blocking flush give {speed:.2} times the speed: the flush stops the one thread that they share.",
                 setting.workers
@@ -111,8 +117,11 @@ impl<'a> Found<'a> {
 
     /// Cooperative flushes whose one thread is full.
     fn saturated(&self) -> Option<String> {
-        let one_thread = |setting: &Setting| matches!(setting.variant, Variant::GreenCooperative | Variant::GreenWakeup);
-        let (setting, result, speed) = self.fastest(one_thread)?;
+        let flush = self.flush_of_reference();
+        let one_thread = |setting: &Setting| {
+            matches!(setting.variant, Variant::GreenCooperative | Variant::GreenWakeup) && setting.flush == flush
+        };
+        let (setting, result, speed) = fastest(self.rows(one_thread))?;
         let cores = result.thread_cpu_cores.median;
         (cores >= SATURATED).then(|| {
             format!(
@@ -127,25 +136,37 @@ impl<'a> Found<'a> {
 
     /// The binding's own flush.
     fn stock(&self) -> Option<String> {
-        let (_, _, speed) = self.fastest(|setting| setting.variant == Variant::StockFlush)?;
+        let flush = self.flush_of_reference();
+        let (_, _, speed) = fastest(self.rows(|setting| setting.variant == Variant::StockFlush && setting.flush == flush))?;
         (speed > 0.0 && 1.0 / speed >= GAIN).then(|| {
             format!("the binding's own flush is {} times slower than waiting for the report itself.", times(1.0 / speed))
         })
     }
 
-    /// What is fastest of all.
+    /// What is fastest of all that a job can be told to do: `window` is not among it.
     fn best(&self) -> Option<String> {
-        let (setting, result, speed) = self.fastest(|_| true)?;
+        let (setting, result, speed) = fastest(self.rows(|setting| setting.flush != FlushPolicy::Window))?;
         (speed >= GAIN).then(|| {
             format!(
-                "fastest here: {}, {} records a second, {} times the reference, {:.0} microseconds of CPU for each record.",
+                "fastest here: {}, {} records a second, {} times the reference, {} microseconds of CPU for each record.",
                 name(setting),
                 show_count(result.records_per_second.median as u64),
                 times(speed),
-                result.cpu_us_per_record.median
+                three_digits(result.cpu_us_per_record.median)
             )
         })
     }
+}
+
+/// The row with the greatest relative speed.
+fn fastest<'a>(rows: impl Iterator<Item = (&'a Setting, &'a Summary, f64)>) -> Option<(&'a Setting, &'a Summary, f64)> {
+    rows.max_by(|a, b| a.2.total_cmp(&b.2))
+}
+
+/// A figure that may be far below 1: "0.0432", "1.87", "104".
+fn three_digits(figure: f64) -> String {
+    let before = if figure > 0.0 { figure.log10().floor() } else { 0.0 };
+    format!("{figure:.*}", (2.0 - before).clamp(0.0, 9.0) as usize)
 }
 
 /// A ratio for people.
@@ -168,3 +189,6 @@ fn name(setting: &Setting) -> String {
         FlushPolicy::Window => name + ", flush = \"window\"",
     }
 }
+
+#[cfg(test)]
+mod tests;

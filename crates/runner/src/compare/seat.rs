@@ -184,18 +184,18 @@ pub(crate) fn work_blocking(seat: &mut Seat, port: &mut dyn WorkerPort, clock: &
             break now;
         }
         let step = seat.step(port, now)?;
-        let waits_for_reports = matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
-        if flushes.is_open() && !waits_for_reports {
-            flushes.leave(now);
+        let flushing = seat.worker.flushing() && matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
+        match (flushes.is_open(), flushing) {
+            (false, true) => flushes.enter(Instant::now()),
+            (true, false) => flushes.leave(now),
+            _ => {}
         }
         match step {
             Step::Busy => heartbeat.beat(now, false),
             Step::Wait { until, reason: WaitReason::Reports } => {
-                if flushes.is_open() {
-                    // The client gave the thread back before the flush was over.
-                    heartbeat.beat(now, true);
-                } else {
-                    flushes.enter(now);
+                // A blocking flush is one call: that the client gives the thread back in between is for the worker alone.
+                if !flushing {
+                    heartbeat.beat(now, false);
                 }
                 seat.worker.wait(until.min(clock.deadline).saturating_duration_since(now).min(POLL))?;
             }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use migration::compare::{Comparison, Conditions, Environment, Round, Setting};
+use migration::job::FlushPolicy;
 use serde::Serialize;
 
 use super::run_process::{self, NoResult};
@@ -78,7 +79,8 @@ impl Undertaking {
 
     /// Whether the reference must run without waits and CPU too, for the model.
     fn apart(&self) -> bool {
-        self.reference.is_some() && (self.conditions.wait_us > 0 || self.conditions.cpu_us > 0)
+        let by_record = |reference: u32| self.settings[reference as usize].flush == FlushPolicy::Record;
+        self.reference.is_some_and(by_record) && (self.conditions.wait_us > 0 || self.conditions.cpu_us > 0)
     }
 
     /// Runs everything. `say` is told before each run; `interrupt` is readable when the user wants it to end: then what there is
@@ -105,7 +107,15 @@ impl Undertaking {
                 left,
             };
             say(&standing);
-            let temporary = Temporary::create(&self.folder).map_err(wrong)?;
+            let temporary = match Temporary::create(&self.folder) {
+                Ok(temporary) => temporary,
+                Err(error) if rounds.is_empty() && apart.is_empty() => return Err(wrong(error)),
+                Err(error) => {
+                    self.warn(&error);
+                    interrupted = true;
+                    break;
+                }
+            };
             let round = match run_process::run(&self.spec(run, temporary.path()), interrupt) {
                 Ok(round) => round,
                 Err(NoResult::Interrupted) => {
@@ -117,11 +127,17 @@ impl Undertaking {
                 }
             };
             let line = if apart_run { Line::Apart(&round) } else { Line::Round(&round) };
-            results.add(&line).map_err(wrong)?;
+            let kept = results.add(&line);
             if apart_run {
                 apart.push(round)
             } else {
                 rounds.push(round)
+            }
+            if let Err(error) = kept {
+                // What was measured is still worth printing.
+                self.warn(&error);
+                interrupted = true;
+                break;
             }
             // A whole round without any figure: what is wrong hits everything, and the next round too.
             let last_of_round = runs.get(index + 1).is_none_or(|next| next.round != run.round);
@@ -130,6 +146,11 @@ impl Undertaking {
             }
         }
         Ok(self.conclude(rounds, apart, interrupted))
+    }
+
+    fn warn(&self, error: &io::Error) {
+        let path = self.folder.display();
+        tracing::warn!("the comparison ends here: results can't be kept in {path}: {error}; make room, then compare again");
     }
 
     fn setting_of(&self, run: &Run) -> (u32, bool) {
@@ -171,8 +192,8 @@ impl Undertaking {
     fn conclude(&self, rounds: Vec<Round>, apart: Vec<Round>, interrupted: bool) -> Comparison {
         let mut conditions = self.conditions.clone();
         let once = self.bench.plan.records_estimate();
-        let most = |round: &Round| round.records / u64::from(self.settings[round.setting as usize].workers.max(1));
-        conditions.source_repeated = rounds.iter().any(|round| most(round) > once);
+        // Each worker begins at another place: together they come round as soon as they have taken as many as there are.
+        conditions.source_repeated = rounds.iter().any(|round| round.records > once);
         let mut results = statistics::summaries(&self.settings, self.reference, &rounds);
         let model = model::of(&conditions, self.reference, &self.settings, &rounds, apart);
         let processors = self.environment.processors;

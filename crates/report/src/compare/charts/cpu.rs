@@ -11,14 +11,16 @@ use crate::svg::{Anchor, Scale, Words, curve, label, left_axis, line, picture};
 
 const WIDTH: f64 = 180.0;
 const HEIGHT: f64 = 116.0;
-/// A page stays readable: the settings with the most workers of each variant first.
+/// A page stays readable: the first settings of the table, and it says how many are left out.
 const MOST_PANELS: usize = 24;
 
 /// The picture; nothing where CPU was not sampled.
 pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element> {
     let named = results(comparison).into_iter().zip(&comparison.results);
     let sampled = named.filter_map(|(row, summary)| Some((row, middle_round(comparison, summary.setting)?)));
-    let panels: Vec<_> = sampled.take(MOST_PANELS).collect();
+    let mut panels: Vec<_> = sampled.collect();
+    let left_out = panels.split_off(panels.len().min(MOST_PANELS));
+    let reading = reading(left_out.iter().map(|(row, _)| row.name.as_str()));
     let of_round = |round: &Round| round.cpu_over_time.iter().map(|(_, cores)| f64::from(*cores)).fold(0.0, f64::max);
     let most = panels.iter().map(|(_, (_, round))| of_round(round)).reduce(f64::max)?;
     let time = panels.iter().flat_map(|(_, (_, round))| round.cpu_over_time.last()).map(|(at, _)| *at).max()?;
@@ -37,15 +39,16 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
         let words = Words { id: format!("cpu-{}", row.path.replace('.', "-")), title: &row.name, description: &mean };
         panel(numbers, &words, *index, round, &colour(row.variant), most, f64::from(time))
     });
-    let figure = Figure {
-        id: "cpu",
-        title: "CPU over time",
-        sentence: &sentence,
-        reading: "Processors in use in the round with the middle speed. Thick: all of the setting's processes and threads; thin: each \
-                  worker process.",
-        legend: None,
-    };
+    let figure = Figure { id: "cpu", title: "CPU over time", sentence: &sentence, reading: &reading, legend: None };
     Some(figure.holding([Element::of_class("div", "panels").with_all(pictures)]))
+}
+
+/// How to read it, and which settings are not drawn.
+fn reading<'a>(left_out: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = left_out.collect();
+    let drawn = "Processors in use in the round with the middle speed. Thick: all of the setting's processes and threads; thin: each \
+                 worker process.";
+    if names.is_empty() { drawn.to_owned() } else { format!("{drawn} Left out here: {}.", names.join("; ")) }
 }
 
 /// The round with the middle speed among those that were sampled, and its index.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use migration::compare::{Comparison, Setting, Variant};
+use migration::job::FlushPolicy;
 
 use super::{colour, series};
 use crate::compare::rows;
@@ -14,6 +15,7 @@ use crate::svg::{Anchor, Room, Scale, Words, apart, bottom_axis, curve, dash, la
 /// A line: a variant whose workers' number varies.
 struct Series {
     variant: Variant,
+    flush: FlushPolicy,
     name: String,
     /// Workers, relative speed, and where it is in the JSON.
     points: Vec<(f64, f64, String)>,
@@ -26,14 +28,7 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
     let workers = points().map(|point| point.0).reduce(f64::max)?;
     let speed = points().map(|point| point.1).reduce(f64::max)?;
     let least = points().map(|point| point.1).reduce(f64::min)?;
-    let best = all.iter().filter_map(|line| Some((line, line.points.last()?))).max_by(|a, b| a.1.1.total_cmp(&b.1.1))?;
-    let sentence = format!(
-        "{} with {} workers is {} times as fast as the reference: {} % of the ideal.",
-        best.0.name,
-        show_whole(best.1.0),
-        show_speed(best.1.1),
-        (best.1.1 / best.1.0 * 100.0).round()
-    );
+    let sentence = sentence(comparison, &all);
     let draw = |room: Room| {
         let names = all.iter().map(|line| line.name.chars().count()).max().unwrap_or(0) as f64 * 6.6;
         let (left, top) = (44.0, 34.0);
@@ -75,6 +70,22 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
     Some(figure.drawn(draw))
 }
 
+/// What the fastest line comes to that flushes as the reference does: for any other the ideal is not n times the reference.
+fn sentence(comparison: &Comparison, all: &[Series]) -> String {
+    let of_reference = comparison.reference.map(|reference| comparison.settings[reference as usize].flush);
+    let alike = all.iter().filter(|line| Some(line.flush) == of_reference);
+    let best = alike.filter_map(|line| Some((line, line.points.last()?))).max_by(|a, b| a.1.1.total_cmp(&b.1.1));
+    best.map_or_else(String::new, |(line, (workers, speed, _))| {
+        format!(
+            "{} with {} workers is {} times as fast as the reference: {} % of the ideal.",
+            line.name,
+            show_whole(*workers),
+            show_speed(*speed),
+            (speed / workers * 100.0).round()
+        )
+    })
+}
+
 /// Variants with two numbers of workers or more; another flush or producer makes another line.
 fn lines(comparison: &Comparison, numbers: &Numbers<'_>) -> Vec<Series> {
     let mut found: BTreeMap<(usize, String), Series> = BTreeMap::new();
@@ -84,6 +95,7 @@ fn lines(comparison: &Comparison, numbers: &Numbers<'_>) -> Vec<Series> {
         let name = name(comparison, setting);
         let line = found.entry((series(setting.variant), name.clone())).or_insert_with(|| Series {
             variant: setting.variant,
+            flush: setting.flush,
             name,
             points: Vec::new(),
         });

@@ -219,10 +219,11 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
         }
         let step = seat.step(&mut port, now)?;
         let flushed = flushing;
-        flushing = seat.worker.flushing() || matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
+        flushing = seat.worker.flushing();
         if flushing != flushed {
             let mut flushes = shared.flushes.borrow_mut();
-            if flushing { flushes.enter(now) } else { flushes.leave(now) }
+            // What the step did before its flush is none.
+            if flushing { flushes.enter(Instant::now()) } else { flushes.leave(now) }
         }
         match step {
             // A blocking flush is one call: others run before it or after it.
@@ -238,7 +239,8 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
                 match &waits {
                     Waits::Blocking => seat.worker.wait(until.saturating_duration_since(now).min(POLL))?,
                     Waits::Looks => tokio::time::sleep(LOOKS).await,
-                    Waits::LooksForAll(producer) => look_for_all(producer, clock.deadline).await?,
+                    Waits::LooksForAll(producer) if flushing => look_for_all(producer, clock.deadline).await?,
+                    Waits::LooksForAll(_) => tokio::time::sleep(LOOKS).await,
                     Waits::Woken(_) => {
                         let Some(wakeup) = &wakeup else { continue };
                         // That the time is up is seen above.

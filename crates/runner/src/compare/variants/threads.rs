@@ -57,22 +57,19 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, 
             start.send(clock).map_err(|_| confused())?;
         }
         let mut measured = Vec::new();
-        let mut drained = Vec::new();
         while measured.len() < workers as usize {
-            match hear(&words)? {
-                Word::Stopped(stopped) => measured.push(stopped?),
-                Word::Drained(word) => drained.push(word),
-                Word::Ready(_) => return Err(confused()),
-            }
+            let Word::Stopped(stopped) = hear(&words)? else { return Err(confused()) };
+            measured.push(stopped?);
         }
         let mut figures = Figures::of_threads(measured);
         figures.cpu_us = process::own_cpu().total_us() - cpu_before;
         figures.peak_memory_bytes = peak_memory();
-        while drained.len() < workers as usize {
-            let Word::Drained(word) = hear(&words)? else { return Err(confused()) };
-            drained.push(word);
+        // Nobody drains before: it would disturb those that still work, and count.
+        drop(starts);
+        for _ in 0..workers {
+            let Word::Drained(drained) = hear(&words)? else { return Err(confused()) };
+            drained?;
         }
-        drained.into_iter().collect::<Result<(), Failure>>()?;
         Ok(figures)
     })
 }
@@ -100,6 +97,8 @@ fn body(context: &WorkerContext, spec: &RoundSpec, shards: &Receiver<u32>, begin
     let failed = measured.is_err();
     drop(say.send(Word::Stopped(measured)));
     if !failed {
+        // Closed as soon as all have stopped.
+        begin.iter().for_each(drop::<Clock>);
         let drained = seat.drain(&mut port).map_err(failure).and_then(|()| seat.worker.finish().map(drop));
         drop(say.send(Word::Drained(drained)));
     }
