@@ -268,7 +268,6 @@ impl<'a> Driver<'a> {
                 None
             }
             Action::Steered(text) => {
-                self.keep(&text);
                 self.watcher.log(3, &text);
                 self.keep_turn(text);
                 None
@@ -323,13 +322,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Keeps a turn of the knobs with the pace before it.
+    /// Keeps a turn of the knobs with the pace before it, which is the pace after the turn before.
     fn keep_turn(&mut self, text: String) {
         let now = self.now();
         let last = self.paces.close(now);
-        self.keep_pace(last);
         let event = SteerEvent { unix_ms: unix_ms(), text, before: self.paces.before(now), after: None };
-        match self.store.note_turn(&event) {
+        match self.store.note_turn(&event, last) {
             Ok(key) => self.paces.turned(key, event, now),
             Err(e) => self.watcher.log(2, &format!("not kept in the job's history: {e}")),
         }

@@ -147,6 +147,7 @@ fn turn(
     }
     reap(driver, workers);
     driver.tick(workers);
+    door.grant(driver, workers);
     door.show(driver, false);
     Ok(())
 }

@@ -35,6 +35,11 @@ use self::schema::{ShardRow, decode, encode, signed, unsigned};
 use crate::machine::{After, AttemptEnd, AttemptId};
 use crate::series::NewSamples;
 
+/// So many turns of the knobs are kept, the newest.
+const MOST_TURNS: i64 = 1_000;
+/// So many lines of history are kept when turns are added.
+const MOST_EVENTS: i64 = 10_000;
+
 /// A job that has no state yet.
 #[derive(Clone, Debug)]
 pub struct NewJob<'a> {
@@ -221,15 +226,28 @@ impl Store {
         self::error::at(&self.path, result).map(drop)
     }
 
-    /// Adds a turn of the knobs to the job's history; gives what [`Store::note_pace`] calls it by.
-    pub fn note_turn(&mut self, turn: &SteerEvent) -> Result<i64, StateError> {
+    /// Adds a turn of the knobs to the job's history, and to the turn before it how fast the job went after that, in one
+    /// transaction; gives what [`Store::note_pace`] calls it by. Of many the newest are kept.
+    pub fn note_turn(&mut self, turn: &SteerEvent, last: Option<(i64, Pace)>) -> Result<i64, StateError> {
         let after = turn.after.as_ref().map(encode);
-        let result = self.db.execute(
-            "INSERT INTO steering (time_ms, text, before, after) VALUES (?1, ?2, ?3, ?4)",
-            params![signed(turn.unix_ms), turn.text, encode(&turn.before), after],
-        );
-        self::error::at(&self.path, result)?;
-        Ok(self.db.last_insert_rowid())
+        let tx = begin(&mut self.db, &self.path)?;
+        let key = (|| {
+            if let Some((last, pace)) = last {
+                tx.execute("UPDATE steering SET after = ?2 WHERE sequence = ?1", params![last, encode(&pace)])?;
+            }
+            tx.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), turn.text])?;
+            tx.execute("DELETE FROM events WHERE sequence <= ?1", [tx.last_insert_rowid() - MOST_EVENTS])?;
+            tx.execute(
+                "INSERT INTO steering (time_ms, text, before, after) VALUES (?1, ?2, ?3, ?4)",
+                params![signed(turn.unix_ms), turn.text, encode(&turn.before), after],
+            )?;
+            let key = tx.last_insert_rowid();
+            tx.execute("DELETE FROM steering WHERE sequence <= ?1", [key - MOST_TURNS])?;
+            Ok(key)
+        })();
+        let key = self::error::at(&self.path, key)?;
+        commit(tx, &self.path)?;
+        Ok(key)
     }
 
     /// Adds to a turn how fast the job went once it had taken effect.

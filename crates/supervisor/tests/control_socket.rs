@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use fake::{Folder, Job, good, no_child_is_left};
 use migration::Exit;
 use migration::steer::{Scale, Standing, Steer};
+use process::ExitState;
 use supervisor::control::{Answer, Client, ControlError, Request};
 
 const SIZE: u64 = 1_000;
@@ -112,8 +113,10 @@ fn be_hostile(folder: &Path) {
     await_socket(folder);
     let path = folder.join(SOCKET);
     let mut kept = Vec::new();
+    let mut made = 0;
     for round in 0.. {
         let Ok(mut stream) = UnixStream::connect(&path) else { break };
+        made += 1;
         stream.set_nonblocking(true).expect("it can be set");
         let _ = match round % 6 {
             0 => stream.write_all(&[0xA5; 60_000]),
@@ -129,18 +132,47 @@ fn be_hostile(folder: &Path) {
         if kept.len() > 200 {
             kept.clear();
         }
+        if round % 20 == 7 {
+            // Wishes that can be taken, as fast as they are: each changes something.
+            let records = Some(1e9 + f64::from(round % 40));
+            let wish = Request::Steer(Steer::Throttle { records, bytes: None });
+            let _ = Client::connect(folder).and_then(|mut client| client.send(&wish));
+        }
     }
+    fs::write(folder.join("made"), made.to_string()).expect("written");
+}
+
+/// It made its crowd and ended by itself, well; its wishes were taken no faster than wishes are.
+fn assert_hostile(folder: &Folder, client: &Child, turns: usize, elapsed: Duration) {
+    let begin = Instant::now();
+    let reaped = loop {
+        if let Some(reaped) = process::reap_all().into_iter().find(|reaped| reaped.pid.as_raw() as u32 == client.id()) {
+            break reaped;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "the hostile client goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(reaped.state, ExitState::Code(0), "the hostile client failed");
+    let made: u64 = fs::read_to_string(folder.path().join("made")).expect("readable").parse().expect("a number");
+    println!("{made} connections, {turns} turns in {elapsed:?}");
+    assert!(made >= 100, "{made} connections are no crowd");
+    let most = 21.0 + 10.0 * elapsed.as_secs_f64();
+    assert!((1.0..=most).contains(&(turns as f64)), "{turns} turns of the knobs in {elapsed:?}");
 }
 
 fn hostile_clients_change_nothing() {
     let took = |hostile: bool| {
         let folder = Folder::new(if hostile { "hostile" } else { "quiet" });
-        let _client = hostile.then(|| other("be-hostile", &folder));
+        let client = hostile.then(|| other("be-hostile", &folder));
         let mut job = job(&folder);
         let (end, _) = job.run(&mut |_, order, port| good(order, port, SIZE));
         assert_eq!((end.exit, end.counts.read), (Exit::Done, 8 * SIZE));
         let report = job.report();
-        assert_eq!((report.workers.forked, report.workers.restarts, report.steering.len()), (8, 0, 0));
+        assert_eq!((report.workers.forked, report.workers.restarts), (8, 0));
+        assert!(hostile || report.steering.is_empty());
+        if let Some(client) = client {
+            assert_hostile(&folder, &client, report.steering.len(), end.elapsed);
+        }
         end.elapsed
     };
     let (quiet, hostile) = (took(false), took(true));

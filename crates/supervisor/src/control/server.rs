@@ -1,7 +1,8 @@
 //! The supervisor's end of the control socket, served by its own poll loop: no thread, no wait.
 //!
 //! Responsible for how many connections there are and who may make one. So that nobody can stall the run or fill its memory:
-//! at most 16 connections at once and 320 a second (more wait in the kernel's queue, which is short), at most 8 of them watchers,
+//! at most 16 connections at once and 320 a second (more wait in the kernel's queue, which is short), at most 8 of them watchers, at
+//! most 10 wishes a second after the first 20 (more wait in their connections),
 //! and what one may cost is [`Session`]'s. Not responsible for what is answered: that is a closure.
 
 use std::io;
@@ -30,6 +31,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// So many are let in within [`WINDOW`], so that a crowd that comes and goes can't keep the loop busy either.
 const MOST_A_WINDOW: u32 = 16;
 const WINDOW: Duration = Duration::from_millis(50);
+/// So many wishes are taken at once, and so many a second after that: each is a line of history on disk. The others wait.
+const MOST_WISHES: f64 = 20.0;
+const WISHES_A_SECOND: f64 = 10.0;
 
 /// Where something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,13 @@ impl Door {
         }
     }
 
+    /// Takes wishes that had to wait, if it is time.
+    pub(crate) fn grant(&mut self, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
+        if let Some(socket) = &mut self.0 {
+            socket.grant_waiting(driver.now(), &mut |request| driver.obey(request, hands));
+        }
+    }
+
     /// Shows watchers how the run stands, if it is time.
     pub(crate) fn show(&mut self, driver: &Driver<'_>, at_once: bool) {
         if let Some(socket) = &mut self.0 {
@@ -82,6 +93,7 @@ impl Door {
         for found in poll(&entries, Some(Duration::ZERO)).unwrap_or_default() {
             self.serve(found.token, driver, hands);
         }
+        self.grant(driver, hands);
         self.show(driver, false);
     }
 }
@@ -96,6 +108,8 @@ struct ControlSocket {
     closed_until: Duration,
     /// When the present window began, and how many were let in since.
     window: (Duration, u32),
+    /// How many wishes may be taken at once, and since when.
+    wishes: (Duration, f64),
 }
 
 #[derive(Debug)]
@@ -103,6 +117,8 @@ struct Connection {
     id: u64,
     stream: LocalStream,
     session: Session,
+    /// A wish that has to wait.
+    wish: Option<Request>,
 }
 
 impl ControlSocket {
@@ -116,6 +132,7 @@ impl ControlSocket {
             shown: None,
             closed_until: Duration::ZERO,
             window: (Duration::ZERO, 0),
+            wishes: (Duration::ZERO, MOST_WISHES),
         })
     }
 
@@ -123,7 +140,12 @@ impl ControlSocket {
     fn entries(&self, now: Duration) -> impl Iterator<Item = (Place, BorrowedFd<'_>, Interest)> {
         let open = self.connections.len() < MOST_CONNECTIONS && now >= self.closed_until;
         let door = open.then(|| (Place::Entrance, self.listener.as_fd(), Interest::Read));
-        let connections = self.connections.iter().map(|c| (Place::Connection(c.id), c.stream.as_fd(), c.session.interest()));
+        // One that has gone while its wish waits would be ready all the time.
+        let connections = self
+            .connections
+            .iter()
+            .filter(|c| c.wish.is_none())
+            .map(|c| (Place::Connection(c.id), c.stream.as_fd(), c.session.interest()));
         door.into_iter().chain(connections)
     }
 
@@ -136,9 +158,26 @@ impl ControlSocket {
                 if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) {
                     connection.serve(now, watchers < MOST_WATCHERS, obey);
                 }
+                self.grant(now, obey);
             }
         }
         self.connections.retain(|c| !c.session.is_over(now));
+    }
+
+    /// Takes wishes that wait, the oldest connection's first, as many as may be taken now.
+    fn grant(&mut self, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
+        let (since, tokens) = self.wishes;
+        let more = now.saturating_sub(since).as_secs_f64() * WISHES_A_SECOND;
+        self.wishes = (now, (tokens + more).min(MOST_WISHES));
+        for Connection { stream, session, wish, .. } in &mut self.connections {
+            if self.wishes.1 < 1.0 {
+                return;
+            }
+            if let Some(wish) = wish.take() {
+                self.wishes.1 -= 1.0;
+                session.answer(&obey(wish), stream, now);
+            }
+        }
     }
 
     fn let_in(&mut self, now: Duration) {
@@ -156,7 +195,7 @@ impl ControlSocket {
                     self.window.1 += 1;
                     if stream.peer_user().is_ok_and(|user| may_steer(user, own_user())) {
                         let session = Session::new(now);
-                        self.connections.push(Connection { id: self.next_id, stream, session });
+                        self.connections.push(Connection { id: self.next_id, stream, session, wish: None });
                         self.next_id += 1;
                     }
                 }
@@ -165,6 +204,14 @@ impl ControlSocket {
                     return;
                 }
             }
+        }
+    }
+
+    /// Time passed: wishes that waited are taken.
+    fn grant_waiting(&mut self, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
+        if self.connections.iter().any(|c| c.wish.is_some()) {
+            self.grant(now, obey);
+            self.connections.retain(|c| !c.session.is_over(now));
         }
     }
 
@@ -185,7 +232,7 @@ impl ControlSocket {
 
 impl Connection {
     fn serve(&mut self, now: Duration, may_watch: bool, obey: &mut dyn FnMut(Request) -> Answer) {
-        let Connection { stream, session, .. } = self;
+        let Connection { stream, session, wish, .. } = self;
         session.flush(stream);
         match session.read(stream, now) {
             None => {}
@@ -197,7 +244,11 @@ impl Connection {
                 let many = format!("{MOST_WATCHERS} others watch this run already, which is as many as may");
                 session.answer(&Answer::Refused(many), stream, now);
             }
-            Some(request) => session.answer(&obey(request), stream, now),
+            Some(request @ Request::Steer(_)) => {
+                session.wait();
+                *wish = Some(request);
+            }
+            Some(request @ Request::State) => session.answer(&obey(request), stream, now),
         }
     }
 }
@@ -279,6 +330,38 @@ mod tests {
         assert_eq!(client.receive(SOON).unwrap(), Answer::Refused("as the test wants".to_owned()));
         assert!(socket.connections.is_empty());
         assert!(matches!(client.receive(SOON), Err(ControlError::Closed)));
+    }
+
+    #[test]
+    fn a_flood_of_wishes_is_taken_ten_a_second_and_each_is_answered() {
+        let folder = Folder::new("server-flood");
+        let mut socket = ControlSocket::open(&folder.0).unwrap();
+        let (mut clients, mut taken) = (Vec::new(), 0);
+        for round in 0..3 {
+            for _ in 0..10 {
+                let mut client = Client::connect(&folder.0).unwrap();
+                client.send(&Request::Steer(Steer::Pause)).unwrap();
+                clients.push(client);
+            }
+            taken += turn(&mut socket, NOW + WINDOW * round) + turn(&mut socket, NOW + WINDOW * round);
+        }
+        assert!((20..=22).contains(&taken), "{taken} at once");
+        let (mut now, mut later) = (NOW + WINDOW * 3, 0);
+        while taken + later < 30 {
+            now += Duration::from_millis(100);
+            assert!(now < NOW + 5 * Duration::from_secs(1), "{taken} and {later} were taken");
+            let before = later;
+            later += turn(&mut socket, now);
+            socket.grant_waiting(now, &mut |_| {
+                later += 1;
+                Answer::Refused("as the test wants".to_owned())
+            });
+            assert!(later <= before + 2, "{} in a tenth of a second", later - before);
+        }
+        for client in &mut clients {
+            assert!(matches!(client.receive(SOON), Ok(Answer::Refused(_))));
+        }
+        assert!(socket.connections.is_empty());
     }
 
     #[test]

@@ -69,6 +69,10 @@ impl Session {
 
     /// Reads once. Gives the request when it is there; answer it then.
     pub(super) fn read(&mut self, fd: &impl AsFd, now: Duration) -> Option<Request> {
+        if self.stage == Stage::Answering {
+            // Whatever it says now is not read; that it has gone is noticed when the answer is written.
+            return None;
+        }
         match (self.stage, self.reader.fill(fd)) {
             (_, Ok(Filled::WouldBlock)) => return None,
             (Stage::Asking, Ok(Filled::Bytes(_) | Filled::Full)) => {}
@@ -94,6 +98,11 @@ impl Session {
         }
         let Some((kind, payload)) = self.reader.next_frame()? else { return Ok(None) };
         decode(kind, payload, REQUEST).map(Some)
+    }
+
+    /// Its request is there and is answered later.
+    pub(super) fn wait(&mut self) {
+        (self.stage, self.deadline) = (Stage::Answering, None);
     }
 
     /// Gives the one answer; the connection ends when it is out.

@@ -19,7 +19,7 @@ use super::{NewJob, count, now_ms};
 /// "shlf": marks the file as ours.
 const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -191,9 +191,19 @@ impl ShardRow {
         xxh3_64(&encode(&row)).cast_signed()
     }
 
+    /// Replaces the row.
     pub(super) fn write(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
+        self.put("INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", tx, plan_id)
+    }
+
+    /// Writes the row of a shard that has none; that it has one already is an error.
+    pub(super) fn add(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
+        self.put("INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", tx, plan_id)
+    }
+
+    fn put(&self, statement: &str, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
         let (p, c) = (&self.position, &self.counts);
-        tx.prepare_cached("INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?
+        tx.prepare_cached(statement)?
             .execute(params![
                 self.id.0,
                 self.status as i64,

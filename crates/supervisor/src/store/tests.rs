@@ -423,13 +423,24 @@ fn turns_of_the_knobs_are_kept_with_what_they_brought() {
     let mut store = create(&path, 1);
     let before = Pace { records_per_second: 100.5, flush_share: 0.75 };
     let turn = |text: &str| SteerEvent { unix_ms: 1_795_422_667_999, text: text.to_owned(), before, after: None };
-    let first = store.note_turn(&turn("scaled 2 -> 8")).unwrap();
-    let second = store.note_turn(&turn("paused")).unwrap();
+    let first = store.note_turn(&turn("scaled 2 -> 8"), None).unwrap();
+    let second = store.note_turn(&turn("paused"), None).unwrap();
     let after = Pace { records_per_second: 400.0, flush_share: 0.5 };
     store.note_pace(first, &after).unwrap();
     assert_ne!(first, second);
     let expected = [SteerEvent { after: Some(after), ..turn("scaled 2 -> 8") }, turn("paused")];
     assert_eq!(load_report(&Store::read_only(&path).unwrap(), true).unwrap().steering, expected);
+    let last = store.note_turn(&turn("continued"), Some((second, after))).unwrap();
+    let report = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
+    assert_eq!(report.steering[1..], [SteerEvent { after: Some(after), ..turn("paused") }, turn("continued")]);
+    assert_eq!(report.events.last().map(|(_, text)| &**text), Some("continued"));
+    Connection::open(&path)
+        .and_then(|db| db.execute("UPDATE steering SET sequence = sequence + 1000 WHERE sequence = ?1", [last]))
+        .unwrap();
+    store.note_turn(&turn("paused again"), None).unwrap();
+    let kept: Vec<String> =
+        load_report(&Store::read_only(&path).unwrap(), true).unwrap().steering.into_iter().map(|turn| turn.text).collect();
+    assert_eq!(kept, ["continued", "paused again"], "the newest thousand");
 }
 
 #[test]
@@ -446,7 +457,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 2, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 3, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
