@@ -145,11 +145,6 @@ impl SharedProducer {
         self.0.producer.borrow().queue_length()
     }
 
-    /// How many records of all seats wait to be sent with others': a client of one's own would have them in its queue.
-    pub fn waiting(&self) -> usize {
-        (0..self.seats()).map(|seat| self.0.waiting(seat)).sum()
-    }
-
     /// How many records of all seats were handed over and have no served report, or are in groups that no seat has fetched.
     pub fn outstanding(&self) -> usize {
         (0..self.seats()).map(|seat| self.0.outstanding(seat)).sum()

@@ -90,13 +90,12 @@ fn own(context: &WorkerContext, spec: &RoundSpec) -> Result<Vec<Task>, Failure> 
     (0..spec.setting.workers).map(task).collect()
 }
 
-/// One producer for all tasks; it comes back where tasks of its own send for the others, or serve it.
+/// One producer for all tasks; with `green-wakeup` it comes back with its descriptor, for the task that serves it.
 fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option<SharedProducer>), Failure> {
     let (options, workers) = (options(context, 0), spec.setting.workers);
     let producer = match spec.setting.variant {
-        // One task at a time has something in flight: nothing could travel together.
-        Variant::GreenBlocking => SharedProducer::create(&options, workers)?,
-        _ => SharedProducer::create_together(&options, workers)?,
+        Variant::GreenWakeup => SharedProducer::create_together(&options, workers)?,
+        _ => SharedProducer::create(&options, workers)?,
     };
     let told: Vec<Rc<Notify>> = (0..spec.setting.workers).map(|_| Rc::default()).collect();
     let task = |worker| {
@@ -109,11 +108,10 @@ fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option
         Ok(Task { seat, port: OwnPort::default(), waits })
     };
     let tasks = (0..spec.setting.workers).map(task).collect::<Result<_, Failure>>()?;
-    match spec.setting.variant {
-        Variant::GreenBlocking => return Ok((tasks, None)),
-        Variant::GreenWakeup => producer.when_ready(move |seat| told[seat as usize].notify_one()),
-        _ => {}
+    if spec.setting.variant != Variant::GreenWakeup {
+        return Ok((tasks, None));
     }
+    producer.when_ready(move |seat| told[seat as usize].notify_one());
     Ok((tasks, Some(producer)))
 }
 
@@ -126,10 +124,7 @@ async fn work_together(
         let waiting: Rc<Notify> = Rc::default();
         let tell = Rc::clone(&waiting);
         producer.when_waiting(move || tell.notify_one());
-        // Cooperative tasks look themselves.
-        let serves = spec.setting.variant == Variant::GreenWakeup;
-        let serving = serves.then(|| tokio::task::spawn_local(serve(producer.clone())));
-        (serving, tokio::task::spawn_local(send(producer, waiting)))
+        [tokio::task::spawn_local(serve(producer.clone())), tokio::task::spawn_local(send(producer, waiting))]
     });
     let (cpu_before, thread_before) = (process::own_cpu().total_us(), process::thread_cpu());
     let clock = Clock::starting(Instant::now(), spec);
@@ -147,8 +142,8 @@ async fn work_together(
     }
     let now = Instant::now();
     ticking.abort();
-    if let Some((serving, sending)) = serving {
-        serving.iter().chain([&sending]).for_each(tokio::task::JoinHandle::abort);
+    if let Some(serving) = serving {
+        serving.iter().for_each(tokio::task::JoinHandle::abort);
     }
     let mut figures = Figures::of_threads(measured);
     figures.cpu_us = process::own_cpu().total_us() - cpu_before;
@@ -275,7 +270,7 @@ async fn look_for_all(producer: &SharedProducer, deadline: Instant) -> Result<()
     loop {
         tokio::time::sleep(LOOKS).await;
         producer.serve(Duration::ZERO)?;
-        if producer.queue_length() + producer.waiting() == 0 || Instant::now() >= deadline {
+        if producer.queue_length() == 0 || Instant::now() >= deadline {
             return Ok(());
         }
     }
