@@ -70,7 +70,7 @@ pub fn is_installed() -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("chromium").is_file()))
 }
 
-/// What is on a page in this window, as [`PROBE`] saw it.
+/// What is on a page in this window, as `PROBE` saw it.
 pub fn look(program: &Program, page: &str, window: Window) -> Value {
     let html = fs::read_to_string(program.join(page)).expect("the page was written");
     let rule = html.lines().find(|line| line.contains("Content-Security-Policy")).expect("the page forbids scripts");
