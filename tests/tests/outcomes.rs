@@ -153,7 +153,7 @@ fn limits_of_the_machine(_: &Clusters) {
     };
     shell("-Sn 40").expect_code(0);
     let refused = shell("-n 40").expect_code(4);
-    assert!(refused.stderr.contains("48 open descriptors are needed and 40 are allowed"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("80 open descriptors are needed and 40 are allowed"), "{}", refused.stderr);
     assert!(refused.elapsed < Duration::from_secs(1));
     program.assert_nothing_left();
 }
