@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use whole_program::faults::patience;
 use whole_program::multiset::Difference;
 use whole_program::scene::{Scene, assert_balances};
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Test { name: "one_record_a_round_trip", needs: Need::Kafka, run: one_record_a_round_trip },
         Test { name: "sixteen_workers_at_a_distance", needs: Need::Kafka, run: sixteen_workers_at_a_distance },
         Test { name: "the_last_shard_is_split", needs: Need::Kafka, run: the_last_shard_is_split },
+        Test { name: "a_split_job_goes_on_after_a_kill", needs: Need::Kafka, run: a_split_job_goes_on_after_a_kill },
         Test { name: "one_worker_keeps_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 1) },
         Test { name: "four_workers_keep_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 4) },
         Test { name: "sixteen_workers_keep_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 16) },
@@ -103,6 +105,36 @@ fn the_last_shard_is_split(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
+/// The supervisor is killed while the pieces of a split shard are under way: the next run knows the pieces and how far each is.
+fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
+    const CHUNK: u64 = 50;
+    const WORKERS: u64 = 8;
+    let keys = [("workers.count", "1"), ("shards.target_size", "\"1GiB\""), ("workers.chunk", "{ records = 50 }")];
+    let scene = distant(clusters.distant(), "split-kill", &keys);
+    let source = scene.orders(64, 3_000);
+    let shards = || scene.status().map_or(0, |status| status["shards"]["total"].as_u64().expect("a number"));
+    let running = scene.start(&[]);
+    wait_until("one worker runs", patience(), || workers(&running) == 1);
+    std::thread::sleep(Duration::from_millis(2500));
+    scene.steer(&["scale", "8"]);
+    wait_until("the shard is split", patience(), || shards() >= WORKERS);
+    wait_until("the pieces are under way", patience(), || workers(&running) == WORKERS);
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.finish(Duration::from_secs(5)).code, 137);
+    wait_until("the workers are gone too", patience(), || scene.program.processes().is_empty());
+    let left = scene.status().expect("there is a state");
+    assert!(left["records"]["acknowledged"].as_u64() < Some(source.len()), "the kill came before the end: {left:#}");
+    let report = scene.run(&["-w", "8"]).expect_code(0).json();
+    assert_balances(&report);
+    assert!(report["shards"]["total"].as_u64() >= Some(WORKERS), "{report:#}");
+    assert_eq!(report["records"]["acknowledged"], source.len());
+    let difference = scene.judge_and_verify(&source);
+    println!("split and killed: {} shards, {difference:?} of {}", report["shards"]["total"], source.len());
+    assert_eq!((difference.missing, difference.unexpected), (0, 0));
+    assert!(difference.duplicates <= 2 * CHUNK * WORKERS, "{difference:?}");
+    scene.program.assert_nothing_left();
+}
+
 /// Row 6: 50,000 records a second and then half of it, from the second second after each command on.
 fn keep_throttle(clusters: &Clusters, count: u64) {
     let scene = Scene::with_topic(clusters.distant(), &format!("throttle-{count}"), 8, &[ARRIVAL]);
@@ -126,7 +158,9 @@ fn keep_throttle(clusters: &Clusters, count: u64) {
         let seen = timeline.rate(asked_ms + millis(settled), window());
         let off = (seen / f64::from(rate) - 1.0) * 100.0;
         println!("throttle: {count} workers, {rate} asked, {seen:.0}/s in {} s ({off:+.1} %)", window().as_secs());
-        assert!(off.abs() < 5.0, "{seen}/s, {rate} asked");
+        // Over a few seconds a second's chunk more or less is some per cent; the promise is for ten.
+        let bound = if is_full() { 5.0 } else { 12.0 };
+        assert!(off.abs() < bound, "{seen}/s, {rate} asked");
     }
     scene.program.assert_nothing_left();
 }

@@ -20,6 +20,8 @@ use crate::watch::Snapshot;
 
 /// Connections at once.
 const MOST_CONNECTIONS: usize = 16;
+/// When all of them are taken, who has not asked within this time leaves.
+const CROWD_PATIENCE: Duration = Duration::from_millis(250);
 /// Watchers among them.
 const MOST_WATCHERS: usize = 8;
 /// Connections that the kernel keeps for us until one of ours ends.
@@ -161,7 +163,14 @@ impl ControlSocket {
                 self.grant(now, obey);
             }
         }
-        self.connections.retain(|c| !c.session.is_over(now));
+        self.leave(now);
+    }
+
+    /// Leaves who ended or took too long; of a full house also who has been silent for a moment, so that the next one is heard.
+    fn leave(&mut self, now: Duration) {
+        let full = self.connections.len() >= MOST_CONNECTIONS;
+        let silent = |c: &Connection| c.wish.is_none() && c.session.is_silent_since(now.saturating_sub(CROWD_PATIENCE));
+        self.connections.retain(|c| !(c.session.is_over(now) || full && silent(c)));
     }
 
     /// Takes wishes that wait, the oldest connection's first, as many as may be taken now.
@@ -211,13 +220,13 @@ impl ControlSocket {
     fn grant_waiting(&mut self, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
         if self.connections.iter().any(|c| c.wish.is_some()) {
             self.grant(now, obey);
-            self.connections.retain(|c| !c.session.is_over(now));
+            self.leave(now);
         }
     }
 
     /// Time passed: leaves who took too long, and shows the watchers how the run stands.
     fn tick(&mut self, now: Duration, at_once: bool, snapshot: impl FnOnce() -> Snapshot) {
-        self.connections.retain(|c| !c.session.is_over(now));
+        self.leave(now);
         let due = at_once || self.shown.is_none_or(|last| now.saturating_sub(last) >= SHOW_EVERY);
         if !due || !self.connections.iter().any(|c| c.session.is_watching()) {
             return;
@@ -311,7 +320,8 @@ mod tests {
         late.send(&Request::State).unwrap();
         assert_eq!(turn(&mut socket, NOW), 0);
         assert!(!socket.entries(NOW).any(|(place, ..)| place == Place::Entrance), "a full house does not spin");
-        let later = NOW + super::super::session::PATIENCE;
+        assert_eq!(socket.connections.len(), MOST_CONNECTIONS);
+        let later = NOW + CROWD_PATIENCE;
         turn(&mut socket, later);
         assert!(socket.connections.is_empty());
         assert_eq!((turn(&mut socket, later), turn(&mut socket, later)), (0, 1));

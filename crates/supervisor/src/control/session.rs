@@ -67,6 +67,11 @@ impl Session {
         self.stage == Stage::Over || self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
+    /// Whether it was there at `then` and has not asked since.
+    pub(super) fn is_silent_since(&self, then: Duration) -> bool {
+        self.stage == Stage::Asking && self.deadline.is_some_and(|deadline| deadline <= then + PATIENCE)
+    }
+
     /// Reads once. Gives the request when it is there; answer it then.
     pub(super) fn read(&mut self, fd: &impl AsFd, now: Duration) -> Option<Request> {
         if self.stage == Stage::Answering {
