@@ -8,5 +8,6 @@
 
 pub mod compare;
 pub mod results;
+mod wakeup;
 pub mod web;
 pub mod worker;

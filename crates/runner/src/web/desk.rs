@@ -12,13 +12,13 @@ use kafka::{ProducerOptions, Seat, SharedProducer, Wakeup};
 use migration::compare::WebFlush;
 use migration::{Failure, FailureKind, Job, Plan};
 use pipeline::{Delivered, Group, Sink};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::meter::Meter;
 use super::records::Records;
+use crate::wakeup::{watch, woken};
 
 /// How long one call into the client blocks at most; a report ends it sooner.
 const BLOCK: Duration = Duration::from_millis(100);
@@ -88,7 +88,7 @@ impl Desk {
     pub fn staff(&self) -> io::Result<()> {
         if self.flush == WebFlush::Wakeup {
             for producer in &self.producers {
-                spawn_local(serve_when_woken(producer.clone(), register(producer.wakeup()?)?));
+                spawn_local(serve_when_woken(producer.clone(), watch(producer.wakeup()?)?));
             }
         }
         Ok(())
@@ -173,23 +173,11 @@ fn sit_down(producer: &SharedProducer) -> Result<Vec<Place>, Failure> {
     bells.into_iter().zip(0..).map(place).collect()
 }
 
-#[expect(
-    deprecated,
-    reason = "what replaces it needs a promise that types which may change their descriptor can't give; this one is a file's for life"
-)]
-fn register(wakeup: Wakeup) -> io::Result<AsyncFd<Wakeup>> {
-    AsyncFd::with_interest(wakeup, Interest::READABLE)
-}
-
 /// Serves a producer whenever it has something, which rings the bells. It ends when the producer fails: whoever waits learns it
 /// from its seat.
 async fn serve_when_woken(producer: SharedProducer, wakeup: AsyncFd<Wakeup>) {
     loop {
-        let Ok(mut ready) = wakeup.readable().await else { return };
-        // First the signal, then what it stands for; in the other order one would be lost.
-        wakeup.get_ref().drain();
-        ready.clear_ready();
-        if producer.serve(Duration::ZERO).is_err() {
+        if woken(&wakeup).await.is_err() || producer.serve(Duration::ZERO).is_err() {
             return;
         }
     }

@@ -12,7 +12,6 @@ use migration::compare::Variant;
 use migration::{Failure, FailureKind};
 use pipeline::Sink;
 use pipeline::worker::{Step, WaitReason};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::timeout_at;
@@ -22,6 +21,7 @@ use crate::compare::heartbeat::{FlushGauge, Heartbeat, TICK};
 use crate::compare::round::Figures;
 use crate::compare::seat::{Clock, Measured, OwnPort, POLL, Seat, attempt, failure};
 use crate::compare::spec::RoundSpec;
+use crate::wakeup::{watch, woken};
 use crate::worker::{Ended, WorkerContext, peak_memory};
 
 /// Between two looks of a cooperative flush.
@@ -157,9 +157,9 @@ async fn work_together(
 
 /// Serves the shared producer whenever it has something; each task whose record was delivered is told.
 async fn serve(producer: SharedProducer) -> Result<(), Failure> {
-    let wakeup = watch(producer.wakeup().map_err(no_executor)?)?;
+    let wakeup = watch(producer.wakeup().map_err(no_executor)?).map_err(no_executor)?;
     loop {
-        woken(&wakeup).await?;
+        woken(&wakeup).await.map_err(no_executor)?;
         // What fails here fails for every task.
         producer.serve(Duration::ZERO)?;
     }
@@ -173,23 +173,6 @@ async fn send(producer: SharedProducer, waiting: Rc<Notify>) -> Result<(), Failu
         yield_now().await;
         producer.send_waiting()?;
     }
-}
-
-/// Has the executor watch a client's descriptor.
-#[expect(
-    deprecated,
-    reason = "what replaces it needs a promise that the descriptor stays open, which holds here: as long as the value that is registered"
-)]
-fn watch(wakeup: Wakeup) -> Result<AsyncFd<Wakeup>, Failure> {
-    AsyncFd::new(wakeup).map_err(no_executor)
-}
-
-/// Waits until a client has something to serve.
-async fn woken(wakeup: &AsyncFd<Wakeup>) -> Result<(), Failure> {
-    let mut ready = wakeup.readable().await.map_err(no_executor)?;
-    wakeup.get_ref().drain();
-    ready.clear_ready();
-    Ok(())
 }
 
 /// The 1 ms heartbeat: a task like any other.
@@ -206,7 +189,7 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
     let Task { mut seat, mut port, waits } = task;
     let clock = shared.clock;
     let wakeup = match &waits {
-        Waits::Woken(wakeup) => Some(watch(wakeup.clone())?),
+        Waits::Woken(wakeup) => Some(watch(wakeup.clone()).map_err(no_executor)?),
         _ => None,
     };
     let mut flushing = false;
@@ -244,7 +227,7 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
                     Waits::Woken(_) => {
                         let Some(wakeup) = &wakeup else { continue };
                         // That the time is up is seen above.
-                        timeout_at(until.into(), woken(wakeup)).await.unwrap_or(Ok(()))?;
+                        timeout_at(until.into(), woken(wakeup)).await.unwrap_or(Ok(())).map_err(no_executor)?;
                     }
                     Waits::Told(told) => drop(timeout_at(until.into(), told.notified()).await),
                 }
