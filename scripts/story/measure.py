@@ -70,11 +70,14 @@ class Clock:
         self.part.flush += ended - began
 
     def tick(self, due: float) -> float:
-        """Other work could run now: all ticks that are due since `due` are counted, each with how late it is. When the next is due."""
+        """Other work could run now: all ticks since `due` are counted, each with how late it is. When the next one is due.
+
+        Those of a flush were due in it and came in it; what was overdue before says nothing about it.
+        """
         now = time.monotonic()
         while due <= now:
             self.part.beats.append(now - due)
-            self.part.ticks_in_flush += self._flushing > 0
+            self.part.ticks_in_flush += self._flushing > 0 and due >= self._flush_began
             due += BEAT_S
         return due
 

@@ -5,7 +5,6 @@
 
 pub mod advice;
 mod bench_plan;
-mod heartbeat;
 mod meter;
 pub mod model;
 pub mod round;

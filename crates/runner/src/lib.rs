@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+mod heartbeat;
 pub mod results;
 mod wakeup;
 pub mod web;

@@ -12,10 +12,10 @@ use pipeline::worker::{ShardWorker, Step, WaitReason};
 use serde::{Deserialize, Serialize};
 use supervisor::port::{SupervisorGone, WorkerPort};
 
-use super::heartbeat::{FlushGauge, Heartbeat};
 use super::meter::{Meter, TimedSink};
 use super::spec::{DRAIN, RoundSpec};
 use super::warm_up::warm_up;
+use crate::heartbeat::{FlushGauge, Heartbeat};
 use crate::worker::{Attempt, Ended, Files, WorkerContext, peak_memory};
 
 /// How often a worker says how far it is, as in a job.
@@ -185,22 +185,22 @@ pub(crate) fn work_blocking(seat: &mut Seat, port: &mut dyn WorkerPort, clock: &
         }
         let step = seat.step(port, now)?;
         let flushing = seat.worker.flushing() && matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
-        match (flushes.is_open(), flushing) {
+        match (flushes.since().is_some(), flushing) {
             (false, true) => flushes.enter(Instant::now()),
             (true, false) => flushes.leave(now),
             _ => {}
         }
         match step {
-            Step::Busy => heartbeat.beat(now, false),
+            Step::Busy => heartbeat.beat(now, None),
             Step::Wait { until, reason: WaitReason::Reports } => {
                 // A blocking flush is one call: that the client gives the thread back in between is for the worker alone.
                 if !flushing {
-                    heartbeat.beat(now, false);
+                    heartbeat.beat(now, None);
                 }
                 seat.worker.wait(until.min(clock.deadline).saturating_duration_since(now).min(POLL))?;
             }
             Step::Wait { until, .. } => {
-                heartbeat.beat(now, false);
+                heartbeat.beat(now, None);
                 port.wait(until.min(clock.deadline).saturating_duration_since(now))?;
                 seat.worker.wait(Duration::ZERO)?;
             }

@@ -2,15 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::Instant;
 
 use migration::Histogram;
-use process::{monotonic_us, own_cpu, thread_cpu};
+use process::{own_cpu, thread_cpu};
 use serde::{Deserialize, Serialize};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::interval;
 
-/// How often the heartbeat ticks.
-const TICK: Duration = Duration::from_millis(1);
+use crate::heartbeat::{FlushGauge, Heartbeat, TICK};
 
 /// What the server says at the end of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,60 +22,72 @@ pub struct ServerFigures {
     pub records: u64,
     /// How late each tick of the heartbeat was.
     pub heartbeat: Histogram,
-    /// Ticks while at least one request waited for its report.
+    /// Ticks that were due and came while at least one request waited for its report.
     pub ticks_in_flush: u64,
     /// How long at least one did.
     pub flush_us: u64,
 }
 
 /// Counts for one server. Everything is on one thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Meter {
-    figures: RefCell<ServerFigures>,
+    records: Cell<u64>,
     /// CPU when the clock started.
     thread_before_us: Cell<u64>,
     process_before_us: Cell<u64>,
-    /// Requests that wait for their report now, and since when there is one.
-    waiting: Cell<u32>,
-    since_us: Cell<u64>,
+    heartbeat: RefCell<Heartbeat>,
+    waiting: RefCell<FlushGauge>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Meter {
+            records: Cell::default(),
+            thread_before_us: Cell::default(),
+            process_before_us: Cell::default(),
+            heartbeat: RefCell::new(Heartbeat::new(Instant::now())),
+            waiting: RefCell::default(),
+        }
+    }
 }
 
 impl Meter {
     /// Starts the clock: everything but the deliveries counts from now on.
     pub fn begin(&self) {
-        let mut figures = self.figures.borrow_mut();
-        *figures = ServerFigures { records: figures.records, ..ServerFigures::default() };
+        let now = Instant::now();
         self.thread_before_us.set(thread_us());
         self.process_before_us.set(own_cpu().total_us());
-        self.since_us.set(monotonic_us());
+        self.heartbeat.replace(Heartbeat::new(now));
+        self.waiting.borrow_mut().restart(now);
     }
 
     /// The figures since then.
     pub fn end(&self) -> ServerFigures {
+        let now = Instant::now();
+        let (heartbeat, ticks_in_flush) = self.heartbeat.replace(Heartbeat::new(now)).end();
         ServerFigures {
             thread_cpu_us: thread_us().saturating_sub(self.thread_before_us.get()),
             cpu_us: own_cpu().total_us().saturating_sub(self.process_before_us.get()),
-            ..self.figures.borrow().clone()
+            records: self.records.get(),
+            heartbeat,
+            ticks_in_flush,
+            flush_us: self.waiting.borrow().spent_us(now),
         }
     }
 
     /// A request starts to wait for its report; it does until the guard is dropped.
     pub fn waits(&self) -> Waits<'_> {
-        if self.waiting.replace(self.waiting.get() + 1) == 0 {
-            self.since_us.set(monotonic_us());
-        }
+        self.waiting.borrow_mut().enter(Instant::now());
         Waits(self)
     }
 
     /// A delivery report came.
     pub fn delivered(&self) {
-        self.figures.borrow_mut().records += 1;
+        self.records.set(self.records.get() + 1);
     }
 
-    fn tick(&self, late: Duration) {
-        let mut figures = self.figures.borrow_mut();
-        figures.heartbeat.record(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
-        figures.ticks_in_flush += u64::from(self.waiting.get() > 0);
+    fn tick(&self, now: Instant) {
+        self.heartbeat.borrow_mut().beat(now, self.waiting.borrow().since());
     }
 }
 
@@ -87,20 +98,16 @@ pub struct Waits<'a>(&'a Meter);
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let Waits(meter) = self;
-        meter.waiting.set(meter.waiting.get() - 1);
-        if meter.waiting.get() == 0 {
-            meter.figures.borrow_mut().flush_us += monotonic_us().saturating_sub(meter.since_us.get());
-        }
+        meter.waiting.borrow_mut().leave(Instant::now());
     }
 }
 
-/// Ticks until it is dropped. A tick that comes late does not bring the missed ones with it.
+/// Ticks until it is dropped.
 pub async fn heartbeat(meter: Rc<Meter>) {
     let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let due = ticks.tick().await;
-        meter.tick(due.elapsed());
+        ticks.tick().await;
+        meter.tick(Instant::now());
     }
 }
 
@@ -110,6 +117,8 @@ fn thread_us() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -119,21 +128,22 @@ mod tests {
         let pause = || std::thread::sleep(Duration::from_millis(5));
         let (first, second) = (meter.waits(), meter.waits());
         pause();
-        meter.tick(Duration::from_micros(30));
+        meter.tick(Instant::now());
         drop(first);
         pause();
         drop(second);
-        meter.tick(Duration::from_micros(30));
+        meter.tick(Instant::now());
         let figures = meter.end();
         assert!((10_000..1_000_000).contains(&figures.flush_us), "{figures:?}");
-        assert_eq!((figures.ticks_in_flush, figures.heartbeat.count()), (1, 2));
+        // The ticks of the second half came after the flush.
+        assert!(figures.ticks_in_flush >= 4 && figures.ticks_in_flush + 5 <= figures.heartbeat.count(), "{figures:?}");
     }
 
     #[test]
     fn deliveries_outlive_the_start_of_the_clock() {
         let meter = Meter::default();
         meter.delivered();
-        meter.tick(Duration::ZERO);
+        meter.tick(Instant::now() + Duration::from_millis(5));
         meter.begin();
         meter.delivered();
         let figures = meter.end();

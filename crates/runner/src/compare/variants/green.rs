@@ -17,10 +17,10 @@ use tokio::task::{LocalSet, yield_now};
 use tokio::time::timeout_at;
 
 use super::single::options;
-use crate::compare::heartbeat::{FlushGauge, Heartbeat, TICK};
 use crate::compare::round::Figures;
 use crate::compare::seat::{Clock, Measured, OwnPort, POLL, Seat, attempt, failure};
 use crate::compare::spec::RoundSpec;
+use crate::heartbeat::{FlushGauge, Heartbeat, TICK};
 use crate::wakeup::{watch, woken};
 use crate::worker::{Ended, WorkerContext, peak_memory};
 
@@ -180,7 +180,7 @@ async fn tick(heartbeat: Rc<RefCell<Heartbeat>>, shared: Shared) {
     let mut interval = tokio::time::interval(TICK);
     loop {
         interval.tick().await;
-        heartbeat.borrow_mut().beat(Instant::now(), shared.flushes.borrow().is_open());
+        heartbeat.borrow_mut().beat(Instant::now(), shared.flushes.borrow().since());
     }
 }
 
