@@ -25,7 +25,7 @@ pub use options::{Role, check_properties, client_properties};
 pub use preflight::{
     PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, TopicShape, preflight, topic_shape, wait_for_brokers,
 };
-pub use producer::{Producer, ProducerOptions};
+pub use producer::{Gathering, Producer, ProducerOptions};
 pub use reader::TopicReader;
 pub use shared::{Seat, SharedProducer};
 pub use stock::StockFlush;

@@ -45,14 +45,43 @@ pub struct ProducerOptions {
     pub topic: String,
     /// Headers of every record.
     pub headers: Vec<(String, String)>,
-    /// True: send at once, for one record at a time. False: wait up to 5 ms for a group to be complete.
-    pub flush_each_record: bool,
+    /// What a record waits for in the client.
+    pub gathering: Gathering,
     /// Bytes of records that are handed over and not delivered, at most.
     pub in_flight_bytes: u64,
     /// The topic's `max.message.bytes`: the limit of a batch, hence of a record.
     pub max_message_bytes: u32,
     /// How long the first metadata may take.
     pub metadata_timeout: Duration,
+}
+
+/// What a record waits for in the client before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathering {
+    /// Nothing: one record at a time, at once.
+    Nothing,
+    /// Up to 5 ms for a group to be complete.
+    Group,
+    /// Up to 1 ms for the records of so many seats. The client sends as soon as it has as many; without that number the first
+    /// would leave alone, and the rest of a group waits for its answer.
+    Seats(u32),
+}
+
+impl Gathering {
+    fn linger_ms(self) -> u32 {
+        match self {
+            Gathering::Nothing => 0,
+            Gathering::Group => 5,
+            Gathering::Seats(_) => 1,
+        }
+    }
+
+    fn records(self) -> usize {
+        match self {
+            Gathering::Nothing | Gathering::Group => BATCH_RECORDS,
+            Gathering::Seats(seats) => (seats as usize).clamp(1, BATCH_RECORDS),
+        }
+    }
 }
 
 impl ProducerOptions {
@@ -63,7 +92,7 @@ impl ProducerOptions {
             client_id: client_id(&job.name, Some(shard)),
             topic: job.kafka.topic.clone(),
             headers: job.record.headers.clone(),
-            flush_each_record: job.workers.flush == FlushPolicy::Record,
+            gathering: if job.workers.flush == FlushPolicy::Record { Gathering::Nothing } else { Gathering::Group },
             in_flight_bytes: job.workers.in_flight,
             max_message_bytes,
             metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
@@ -110,10 +139,10 @@ impl ProducerOptions {
             ("allow.auto.create.topics", "false".into()),
             ("acks", "all".into()),
             ("enable.idempotence", "true".into()),
-            ("linger.ms", if self.flush_each_record { "0" } else { "5" }.into()),
+            ("linger.ms", self.gathering.linger_ms().to_string()),
             ("message.max.bytes", message_bytes.to_string()),
             ("batch.size", message_bytes.min(BATCH_BYTES).to_string()),
-            ("batch.num.messages", BATCH_RECORDS.to_string()),
+            ("batch.num.messages", self.gathering.records().to_string()),
             ("queue.buffering.max.messages", "0".into()),
             ("queue.buffering.max.kbytes", queue_kbytes.min(2_147_483_647).to_string()),
         ];

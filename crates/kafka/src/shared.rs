@@ -19,7 +19,7 @@ use migration::{Failure, FailureKind};
 use pipeline::{Delivered, Group, Sink, SinkLimits};
 
 use crate::ffi::{Wakeup, monotonic_micros};
-use crate::producer::{Producer, ProducerOptions};
+use crate::producer::{Gathering, Producer, ProducerOptions};
 use together::Together;
 
 /// Called with the number of each seat that has groups (or a failure) to fetch.
@@ -71,13 +71,22 @@ impl SharedProducer {
     /// [`SharedProducer::send_waiting`]. Each seat has one partition, which others share. Only after the last fork of this
     /// process.
     pub fn create_together(options: &ProducerOptions, seats: u32) -> Result<SharedProducer, Failure> {
-        let producer = Producer::create(options)?;
-        let together = Together::new(producer.partitions(), producer.limits().batch_bytes);
+        let producer = Producer::create(&Self::options_together(options, seats))?;
+        let together = Together::new(seats, producer.partitions(), producer.limits().batch_bytes);
         let slots = (0..seats).map(|seat| {
             let partition = together.partition_of(seat);
             Slot { partitions: partition..partition + 1, ..Slot::default() }
         });
         Ok(Self::new(producer, slots.collect(), Some(RefCell::new(together))))
+    }
+
+    /// The options with which [`SharedProducer::create_together`] creates the client of a topic with at least five partitions.
+    pub fn options_together(options: &ProducerOptions, seats: u32) -> ProducerOptions {
+        let gathering = match options.gathering {
+            Gathering::Nothing => Gathering::Seats(seats.div_ceil(together::lanes(seats, together::LANES))),
+            other => other,
+        };
+        ProducerOptions { gathering, ..options.clone() }
     }
 
     fn new(producer: Producer, slots: Vec<Slot>, together: Option<RefCell<Together>>) -> SharedProducer {

@@ -112,6 +112,8 @@ pub struct Conditions {
     pub rounds: u32,
     /// The producer's properties that matter for speed, `linger.ms` among them, for each flush policy that was run.
     pub properties: Vec<(FlushPolicy, Vec<(String, String)>)>,
+    /// What some settings' producers have instead of these.
+    pub properties_instead: Vec<(Setting, Vec<(String, String)>)>,
     /// The source's paths as configured, and whether it was repeated because it is short.
     pub source: Vec<String>,
     /// Whether the source was read more than once in a run.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use kafka::ProducerOptions;
+use kafka::{ProducerOptions, SharedProducer};
 use migration::compare::{Comparison, Conditions, Setting, Variant};
 use migration::config::is_secret_property;
 use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
@@ -72,6 +72,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         seconds: args.seconds,
         records: args.records.map(std::num::NonZeroU64::get),
         rounds: args.rounds,
+        properties_instead: properties_instead(&job, &rows, found.max_message_bytes),
         properties: shown_properties(&job, &rows, found.max_message_bytes),
         source: job.source.paths.clone(),
         source_repeated: false,
@@ -153,13 +154,29 @@ fn shown_properties(job: &Job, rows: &[Setting], max_message_bytes: u32) -> Vec<
     let mut found: Vec<(FlushPolicy, Vec<(String, String)>)> = Vec::new();
     for row in rows {
         if found.iter().all(|(flush, _)| *flush != row.flush) {
-            let mut job = job.clone();
-            job.workers.flush = row.flush;
-            let options = ProducerOptions::for_job(&job, "compare", max_message_bytes);
-            found.push((row.flush, properties_for_speed(&job, &options)));
+            found.push((row.flush, properties_for_speed(job, &options_of(job, row.flush, max_message_bytes))));
         }
     }
     found
+}
+
+/// What the producers of some rows have instead: where a comparison's rows differ in more than who steps the workers, it says so.
+fn properties_instead(job: &Job, rows: &[Setting], max_message_bytes: u32) -> Vec<(Setting, Vec<(String, String)>)> {
+    let together = rows.iter().filter(|row| row.shared_producer && row.variant == Variant::GreenWakeup);
+    let different = together.map(|row| {
+        let options = options_of(job, row.flush, max_message_bytes);
+        let usual = properties_for_speed(job, &options);
+        let mut own = properties_for_speed(job, &SharedProducer::options_together(&options, row.workers));
+        own.retain(|property| !usual.contains(property));
+        (*row, own)
+    });
+    different.filter(|(_, own)| !own.is_empty()).collect()
+}
+
+fn options_of(job: &Job, flush: FlushPolicy, max_message_bytes: u32) -> ProducerOptions {
+    let mut job = job.clone();
+    job.workers.flush = flush;
+    ProducerOptions::for_job(&job, "compare", max_message_bytes)
 }
 
 /// The properties of a producer of this job that matter for speed, the job's own among them; no secret, no name of a user.

@@ -14,7 +14,14 @@ use pipeline::lanes::GROUP_RECORDS;
 use pipeline::{Delivered, Group, Refusal};
 
 /// As many partitions as the idempotent client has requests in flight to one broker.
-const LANES: u32 = 5;
+pub(super) const LANES: u32 = 5;
+
+/// How many partitions so many seats use. Rather a few less than lanes with unequally many seats: these are complete at the same
+/// number of records.
+pub(super) fn lanes(seats: u32, partitions: u32) -> u32 {
+    let most = partitions.clamp(1, LANES);
+    (most.div_ceil(2)..=most).rev().find(|lanes| seats.is_multiple_of(*lanes)).unwrap_or(most)
+}
 
 /// A seat's group.
 #[derive(Debug)]
@@ -40,8 +47,8 @@ pub(super) struct Together {
 
 impl Together {
     /// Lanes for a topic of so many partitions, of which as many are used as pay.
-    pub(super) fn new(partitions: u32, batch_bytes: usize) -> Self {
-        Together { lanes: std::iter::repeat_with(Lane::default).take(partitions.min(LANES) as usize).collect(), batch_bytes }
+    pub(super) fn new(seats: u32, partitions: u32, batch_bytes: usize) -> Self {
+        Together { lanes: std::iter::repeat_with(Lane::default).take(lanes(seats, partitions) as usize).collect(), batch_bytes }
     }
 
     /// The partition of a seat.
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_waits_travels_together_and_the_next_batch_waits_for_the_first() {
-        let mut together = Together::new(1, 1_000_000);
+        let mut together = Together::new(3, 1, 1_000_000);
         together.put(0, group("a", 1));
         together.put(1, group("b", 2));
         let sent = together.depart();
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_missing_report_acknowledges_nobody() {
-        let mut together = Together::new(1, 1_000_000);
+        let mut together = Together::new(2, 1, 1_000_000);
         together.put(0, group("a", 1));
         together.put(1, group("b", 1));
         let (partition, batch) = together.depart().remove(0);
@@ -166,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_batch_has_no_more_than_fits_and_a_large_piece_goes_alone() {
-        let mut together = Together::new(1, 1_000);
+        let mut together = Together::new(4, 1, 1_000);
         for (seat, records) in [(0, 10), (1, 10), (2, 200), (3, 1)] {
             together.put(seat, group("0123456789", records));
         }
@@ -181,8 +188,15 @@ mod tests {
 
     #[test]
     fn seats_share_as_few_partitions_as_there_are_requests_in_flight() {
-        let together = Together::new(64, 1_000_000);
+        let together = Together::new(7, 64, 1_000_000);
         assert_eq!((0..7).map(|seat| together.partition_of(seat)).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 0, 1]);
-        assert_eq!(Together::new(2, 1_000_000).partition_of(3), 1);
+        assert_eq!(Together::new(4, 2, 1_000_000).partition_of(3), 1);
+    }
+
+    #[test]
+    fn lanes_have_equally_many_seats_where_that_costs_few_of_them() {
+        let found = [1, 2, 5, 6, 7, 14, 28, 64, 65].map(|seats| lanes(seats, 16));
+        assert_eq!(found, [5, 5, 5, 3, 5, 5, 4, 4, 5]);
+        assert_eq!([lanes(64, 1), lanes(64, 2), lanes(63, 2), lanes(64, 4)], [1, 2, 1, 4]);
     }
 }

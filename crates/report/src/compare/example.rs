@@ -34,6 +34,7 @@ pub(crate) fn story() -> Comparison {
             records: None,
             rounds: 5,
             properties: vec![(FlushPolicy::Record, vec![("linger.ms".into(), "0".into()), ("acks".into(), "all".into())])],
+            properties_instead: Vec::new(),
             source: vec!["data/orders-*.jsonl".into()],
             source_repeated: false,
         },

@@ -4,7 +4,7 @@ use migration::compare::{Comparison, Conditions, Environment};
 use migration::units::{show_count, show_size};
 use serde_json::{Map, Value};
 
-use super::{charts, flush_name, label, rows, text};
+use super::{charts, label, rows, text};
 use crate::figures::{ms, plain, show, show_percent, show_speed};
 use crate::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
 use crate::markup::Element;
@@ -116,14 +116,7 @@ fn conditions(comparison: &Comparison) -> Element {
             ),
         ));
     }
-    let names: Vec<(String, String)> = c
-        .properties
-        .iter()
-        .map(|(flush, pairs)| {
-            let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            (format!("producer, flush = \"{}\"", flush_name(*flush)), pairs.join(", "))
-        })
-        .collect();
+    let names = text::producers(comparison);
     pairs.extend(names.iter().map(|(name, text)| (name.as_str(), text.clone())));
     definitions(&pairs)
 }

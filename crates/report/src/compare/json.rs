@@ -113,13 +113,21 @@ fn round(comparison: &Comparison, round: &Round) -> Value {
 }
 
 fn conditions(c: &Conditions) -> Value {
-    let properties: Map<String, Value> = c
-        .properties
-        .iter()
-        .map(|(flush, pairs)| {
-            (flush_name(*flush), pairs.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect::<Map<_, _>>().into())
+    let object = |pairs: &[(String, String)]| -> Value {
+        pairs.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect::<Map<_, _>>().into()
+    };
+    let properties: Map<String, Value> =
+        c.properties.iter().map(|(flush, pairs)| (flush_name(*flush), object(pairs))).collect();
+    let instead = c.properties_instead.iter().map(|(setting, pairs)| {
+        json!({
+            "variant": setting.variant.name(),
+            "workers": setting.workers,
+            "shared_producer": setting.shared_producer,
+            "flush": flush_name(setting.flush),
+            "properties": object(pairs),
         })
-        .collect();
+    });
+    let instead: Vec<Value> = instead.collect();
     json!({
         "brokers": c.brokers,
         "rtt_ms": c.rtt_us.map(ms),
@@ -137,6 +145,7 @@ fn conditions(c: &Conditions) -> Value {
         "records": c.records,
         "rounds": c.rounds,
         "properties": properties,
+        "properties_instead": instead,
         "source": c.source,
         "source_repeated": c.source_repeated,
     })

@@ -58,9 +58,8 @@ pub(crate) fn asked(comparison: &Comparison) -> Vec<String> {
 fn settled(comparison: &Comparison) -> Vec<String> {
     let c = &comparison.conditions;
     let mut lines = Vec::new();
-    for (flush, properties) in &c.properties {
-        let properties: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        lines.extend(wrap(&format!("producer, flush = \"{}\": {}", flush_name(*flush), properties.join(", "))));
+    for (whose, properties) in producers(comparison) {
+        lines.extend(wrap(&format!("{whose}: {properties}")));
     }
     let in_flight = format!("at most {} in flight for each worker", show_size(c.in_flight_bytes));
     lines.extend(chunk(comparison).map(|chunk| format!("a chunk: {chunk}; {in_flight}; partitioner {}", c.partitioner)));
@@ -76,6 +75,20 @@ fn settled(comparison: &Comparison) -> Vec<String> {
         lines.push("the source is short: it was read more than once in a run".to_owned());
     }
     lines
+}
+
+/// Whose producers have which properties.
+pub(crate) fn producers(comparison: &Comparison) -> Vec<(String, String)> {
+    let c = &comparison.conditions;
+    let list = |properties: &[(String, String)]| {
+        let properties: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        properties.join(", ")
+    };
+    let usual =
+        c.properties.iter().map(|(flush, pairs)| (format!("producer, flush = \"{}\"", flush_name(*flush)), list(pairs)));
+    let instead =
+        c.properties_instead.iter().map(|(setting, pairs)| (format!("only {}", label(comparison, setting)), list(pairs)));
+    usual.chain(instead).collect()
 }
 
 /// The limits of a chunk, where a row has chunks.
@@ -243,6 +256,9 @@ mod tests {
         let head = |story: &Comparison| text(story).split("\n\n").next().unwrap_or_default().to_owned();
         let told = head(&story);
         assert!(told.contains("producer, flush = \"record\": linger.ms=0, acks=all"), "{told}");
+        let instead = story.settings.iter().find(|setting| setting.variant.name() == "green-wakeup").copied().unwrap();
+        story.conditions.properties_instead.push((instead, vec![("linger.ms".to_owned(), "1".to_owned())]));
+        assert!(head(&story).contains("only green-wakeup × "), "{}", head(&story));
         assert!(told.contains("d = 2.5") && told.contains("c = 0.85") && told.contains("f = 10.2"), "{told}");
         assert!(!told.contains("a chunk") && !told.contains("short") && !told.contains("replication"), "{told}");
         story.settings[2].flush = FlushPolicy::Chunk;

@@ -212,7 +212,8 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
             // A blocking flush is one call: others run before it or after it.
             Step::Busy if flushing => {}
             Step::Busy => {
-                if flushed || now.saturating_duration_since(turn) >= LONGEST_TURN {
+                let stopped_others = flushed && !matches!(waits, Waits::Told(_));
+                if stopped_others || now.saturating_duration_since(turn) >= LONGEST_TURN {
                     yield_now().await;
                     turn = Instant::now();
                 }
