@@ -31,5 +31,9 @@ def child(argv: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[s
         try:
             yield process
         finally:
+            # It removes its own files first; what is left of its group then goes too.
+            with suppress(subprocess.TimeoutExpired):
+                process.terminate()
+                process.wait(5)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

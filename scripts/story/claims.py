@@ -59,12 +59,17 @@ class Figures:
     def web(self, flush: str, shared: bool = False) -> Line | None:
         return self.first({"variant": "web", "flush": flush, "shared_producer": shared, "rtt_ms": RTT_MS})
 
+    def file(self, part: str, has: bool) -> Figures:
+        """Those of comparisons whose name has this in it, or has not."""
+        return Figures([line for line in self.results if (part in line.get("file", "")) == has])
+
     def first(self, wanted: Line) -> Line | None:
         return next((line for line in self.results if all(line.get(name) == value for name, value in wanted.items())), None)
 
 
 def much_is_flush(figures: Figures) -> Verdict | None:
-    both = figures.find("single")
+    green = figures.find("green-blocking", GREEN[0])
+    both = (figures.beside(green) if green else figures).find("single")
     if not both:
         return None
     f = both.get("flush_apart_ms")
@@ -186,17 +191,19 @@ def chunks_are_faster(figures: Figures) -> Verdict | None:
         if not (reference := figures.beside(line).find("single", load=NEAR)):
             continue
         faster, cpu = gain(line, reference)
+        enough = faster >= 5000 and cpu <= 1 / 300 and line["records"] >= 1_000_000
         keyless = " without a key" if "keyless" in line["file"] else ""
-        said.append(f"{line['flush']}{keyless} {faster:,.0f} times, 1/{1 / cpu:,.0f} of the CPU a record")
-        good |= faster >= 5000 and cpu <= 1 / 300 and line["records"] >= 1_000_000
+        said.append(f"{line['flush']}{keyless} {faster:,.0f} times, 1/{1 / cpu:,.0f} of the CPU a record"
+                    f"{'' if enough else ' (**not enough**)'}")
+        good |= enough
     return Verdict("; ".join(said), good) if said else None
 
 
 def own_flush_is_faster(figures: Figures) -> Verdict | None:
     def times(load: Load, pinned: bool = False) -> float | None:
         """On one processor or on all: a record's way there and back is what waking up costs, where the round trip is 0."""
-        ran = Figures([line for line in figures.results if ("one-processor" in line.get("file", "")) == pinned])
-        stock, ours = ran.find("stock-flush", load=load), ran.find("single", load=load)
+        stock = figures.file("one-processor", pinned).find("stock-flush", load=load)
+        ours = figures.beside(stock).find("single", load=load) if stock else None
         return gain(ours, stock)[0] if ours and stock else None
 
     near, nearest, pinned = times(NEAR), times(NEAREST), times(NEAREST, pinned=True)

@@ -45,15 +45,21 @@ class Clock:
         self._flushing = 0
         self._flush_began = 0.0
 
+    def begin(self) -> None:
+        """What was before does not count."""
+        self.part = Part(thread_cpu=time.thread_time(), cpu=process_cpu(), began=time.monotonic())
+
+    def end(self) -> None:
+        self.part.ended = time.monotonic()
+        self.part.thread_cpu = time.thread_time() - self.part.thread_cpu
+        self.part.cpu = process_cpu() - self.part.cpu
+        self.part.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
     @contextmanager
     def running(self) -> Iterator[None]:
-        thread, process = time.thread_time(), process_cpu()
-        self.part.began = time.monotonic()
+        self.begin()
         yield
-        self.part.ended = time.monotonic()
-        self.part.thread_cpu = time.thread_time() - thread
-        self.part.cpu = process_cpu() - process
-        self.part.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self.end()
 
     @contextmanager
     def flush(self) -> Iterator[None]:

@@ -42,11 +42,24 @@ class Site:
         self.flush = client.flush_blocking if load.flush == "blocking" else client.flush_cooperative(gevent.sleep)
         self.producers = [client.create(load.brokers, load.topic) for _ in range(1 if load.shared_producer else load.clients)]
         self.numbers = itertools.count()
+        self.beating: gevent.Greenlet | None = None
 
     def __call__(self, request: dict[str, str], respond: Respond) -> Iterable[bytes]:
-        body = self.produce() if request["PATH_INFO"] == "/produce" else b"plain\n"
+        routes = {"/produce": self.produce, "/plain": lambda: b"plain\n", "/begin": self.begin, "/end": self.end}
+        body = routes[request["PATH_INFO"]]()
         respond("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]
+
+    def begin(self) -> bytes:
+        """The load generator is warm: the clock runs from here on."""
+        self.clock.begin()
+        self.beating = gevent.spawn(self.clock.beat, gevent.sleep)
+        return b"ok\n"
+
+    def end(self) -> bytes:
+        self.clock.end()
+        gevent.kill(self.beating)
+        return b"ok\n"
 
     def produce(self) -> bytes:
         producer = self.producers[0] if self.load.shared_producer else self.producers.pop()
@@ -75,8 +88,5 @@ def serve(load: WebLoad) -> dict[str, object]:
         server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         generator = [sys.executable, Path(__file__).with_name("web_clients.py"), server.server_port, load.clients, load.others,
                      load.pause_ms / 1000, load.seconds]
-        with clock.running():
-            beating = gevent.spawn(clock.beat, gevent.sleep)
-            answer = subprocess.run([str(word) for word in generator], stdout=subprocess.PIPE, check=True).stdout
-            beating.kill()
+        answer = subprocess.run([str(word) for word in generator], stdout=subprocess.PIPE, check=True).stdout
     return {**figures([clock.part]), "records": next(site.numbers), **json.loads(answer)}

@@ -64,11 +64,13 @@ def main() -> None:
     plain = [Connection(port, "/plain") for _ in range(others)]
     for connection in produce + plain:
         connection.ask()  # every connection is open and served before the clock runs
+    Connection(port, "/begin").ask()
     began = time.monotonic()
     asking = [gevent.spawn(connection.ask_until, began + seconds, 0) for connection in produce]
     asking += [gevent.spawn(connection.ask_until, began + seconds, pause) for connection in plain]
     gevent.joinall(asking, raise_error=True)
     elapsed = time.monotonic() - began
+    Connection(port, "/end").ask()
     print(json.dumps({"elapsed_ms": round(elapsed * 1000, 3), **figures("produce", produce, elapsed),
                       **figures("plain", plain, elapsed)}))
 

@@ -137,6 +137,11 @@ fn the_reference_flushes_each_record(_: &Clusters) {
     for row in rows(&result).iter().filter(|row| row["flush"] == "record") {
         assert_eq!(row["records"], 70, "{row:#}");
     }
+    // Where a producer is not like the others, the result says so.
+    let instead = result["conditions"]["properties_instead"].as_array().expect("a list");
+    let [only] = instead.as_slice() else { panic!("{instead:?}") };
+    assert_eq!((&only["variant"], &only["flush"]), (&Value::from("green-wakeup"), &Value::from("record")));
+    assert_eq!(only["properties"], serde_json::json!({ "linger.ms": "1", "batch.num.messages": "7" }));
     program.assert_nothing_left();
 }
 
@@ -217,6 +222,7 @@ fn what_is_refused(_: &Clusters) {
         // Before anything runs, not after minutes.
         refused(&[file, "none/result"], 74, "none/result");
     }
+    refused(&["--html", "result", "--csv", "result"], 2, "both name result");
     refused(&["--set", "source.jsonl.paths=[\"none/*\"]"], 7, "none");
     program.write("blank.jsonl", "\n\n");
     // A source without any record: known after one round, and said.

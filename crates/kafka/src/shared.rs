@@ -68,10 +68,10 @@ impl SharedProducer {
     }
 
     /// Creates the client with `seats` seats whose records travel together: what they handed over waits for
-    /// [`SharedProducer::send_waiting`]. Each seat has one partition, which others share. Only after the last fork of this
-    /// process.
-    pub fn create_together(options: &ProducerOptions, seats: u32) -> Result<SharedProducer, Failure> {
-        let producer = Producer::create(&Self::options_together(options, seats))?;
+    /// [`SharedProducer::send_waiting`]. Each seat has one of the topic's `partitions`, which others share. Only after the last
+    /// fork of this process.
+    pub fn create_together(options: &ProducerOptions, seats: u32, partitions: u32) -> Result<SharedProducer, Failure> {
+        let producer = Producer::create(&Self::options_together(options, seats, partitions))?;
         let together = Together::new(seats, producer.partitions(), producer.limits().batch_bytes);
         let slots = (0..seats).map(|seat| {
             let partition = together.partition_of(seat);
@@ -80,10 +80,10 @@ impl SharedProducer {
         Ok(Self::new(producer, slots.collect(), Some(RefCell::new(together))))
     }
 
-    /// The options with which [`SharedProducer::create_together`] creates the client of a topic with at least five partitions.
-    pub fn options_together(options: &ProducerOptions, seats: u32) -> ProducerOptions {
+    /// The options with which [`SharedProducer::create_together`] creates the client.
+    pub fn options_together(options: &ProducerOptions, seats: u32, partitions: u32) -> ProducerOptions {
         let gathering = match options.gathering {
-            Gathering::Nothing => Gathering::Seats(seats.div_ceil(together::lanes(seats, together::LANES))),
+            Gathering::Nothing => Gathering::Seats(seats / together::lanes(seats, partitions)),
             other => other,
         };
         ProducerOptions { gathering, ..options.clone() }

@@ -209,7 +209,7 @@ fn a_wakeup_outlives_its_producer() {
 #[test]
 fn records_of_many_seats_travel_together_and_each_seat_gets_its_own_back() {
     let broker = broker();
-    let shared = SharedProducer::create_together(&options(&job(&broker.bootstrap())), 64).unwrap();
+    let shared = SharedProducer::create_together(&options(&job(&broker.bootstrap())), 64, 16).unwrap();
     let mut seats: Vec<Seat> = (0..64).map(|seat| shared.seat(seat).unwrap()).collect();
     assert!(seats.iter().all(|seat| seat.partitions() == 1));
     let asked: Rc<RefCell<u32>> = Rc::default();
@@ -239,4 +239,26 @@ fn records_of_many_seats_travel_together_and_each_seat_gets_its_own_back() {
     let found = read(&job(&broker.bootstrap()));
     let values: usize = found.values().map(Vec::len).sum();
     assert_eq!((found.len(), values), (4, 20 * (0..64).map(|index| 1 + index % 3).sum::<usize>()));
+}
+
+#[test]
+fn the_client_waits_for_a_record_of_each_seat_of_a_partition() {
+    let gathers = |flush, seats, partitions| {
+        let mut job = job("127.0.0.1:1");
+        job.workers.flush = flush;
+        let properties = SharedProducer::options_together(&options(&job), seats, partitions).properties_for_speed(&[]);
+        let value = |wanted: &str| properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone()).unwrap();
+        (value("linger.ms"), value("batch.num.messages"))
+    };
+    let one_ms = |records: &str| ("1".to_owned(), records.to_owned());
+    assert_eq!(gathers(FlushPolicy::Record, 64, 16), one_ms("16"));
+    assert_eq!(gathers(FlushPolicy::Record, 64, 1), one_ms("64"));
+    assert_eq!(
+        gathers(FlushPolicy::Record, 7, 16),
+        one_ms("7"),
+        "partitions with unequally many seats are never complete together"
+    );
+    assert_eq!(gathers(FlushPolicy::Record, 5, 16), one_ms("1"));
+    // Chunks gather by themselves.
+    assert_eq!(gathers(FlushPolicy::Chunk, 64, 16), ("5".to_owned(), "2500".to_owned()));
 }

@@ -170,6 +170,8 @@ pub struct Round {
     pub peak_memory_bytes: u64,
     /// Of each worker: the median time to deliver a warm-up record.
     pub rtt_us: Vec<u64>,
+    /// A worker had no more records before the clock stopped.
+    pub ran_out: bool,
     /// CPU in use over time: milliseconds since the clock began, and cores.
     pub cpu_over_time: Vec<(u32, f32)>,
     /// The same for each worker process, where there are several.

@@ -21,8 +21,6 @@ use crate::own_topic::{OwnTopic, Wanted};
 use crate::ui::Ui;
 use crate::{helper, log, preflight, settings};
 
-/// Processes and threads of a worker, as for a job.
-const TASKS_OF_A_WORKER: u64 = 4;
 /// Descriptors of a green thread: its producer's sockets, pipes and eventfd.
 const DESCRIPTORS_OF_A_WORKER: u64 = 16;
 
@@ -56,11 +54,12 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
     let found = preflight::preflight(&job, false, Some(&interrupt))?;
+    let partitions = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
     let conditions = Conditions {
         rtt_us: embedded.then_some(args.rtt.as_micros() as u64),
         brokers,
         topic: job.kafka.topic.clone(),
-        partitions: u32::try_from(found.partitions.len()).unwrap_or(u32::MAX),
+        partitions,
         replication: (!embedded && found.replication > 0).then_some(found.replication),
         partitioner: partitioner_name(job.kafka.partitioner).to_owned(),
         chunk_records: job.workers.chunk.records,
@@ -72,27 +71,28 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         seconds: args.seconds,
         records: args.records.map(std::num::NonZeroU64::get),
         rounds: args.rounds,
-        properties_instead: properties_instead(&job, &rows, found.max_message_bytes),
+        properties_instead: properties_instead(&job, &rows, found.max_message_bytes, partitions),
         properties: shown_properties(&job, &rows, found.max_message_bytes),
         source: job.source.paths.clone(),
         source_repeated: false,
     };
     let undertaking = Undertaking {
-        bench: Bench::of(&job, plan, found.max_message_bytes),
+        bench: Bench::of(&job, plan, found.max_message_bytes, partitions),
         conditions,
         environment: environment(),
         reference: rows.iter().position(|row| row.variant == Variant::Single).map(|index| index as u32),
         settings: rows,
         folder,
     };
-    let comparison = measure(&undertaking, &interrupt, ui)?;
+    let (comparison, kept) = measure(&undertaking, &interrupt, ui)?;
     let deleted = topic.delete();
     let object = report::compare::object(&comparison);
     let written =
         files.write(|| report::compare::html(&comparison, &ui.object(object.clone())), || report::compare::csv(&comparison));
     ui.result(|| report::compare::text(&comparison), || object.clone());
     written?;
-    Ok(with_deletion(exit(&comparison, ui), deleted, ui))
+    let exit = kept.map_or_else(|error| complaint(&error, ui), |()| exit(&comparison, ui));
+    Ok(with_deletion(exit, deleted, ui))
 }
 
 /// One run, in the process that a comparison started for it.
@@ -145,7 +145,7 @@ fn require_room(rows: &[Setting]) -> Result<(), CliError> {
     let workers = u64::from(most_workers(rows));
     process::raise_descriptor_limit()
         .and_then(|_| process::require_descriptors(64 + DESCRIPTORS_OF_A_WORKER * workers))
-        .and_then(|()| process::require_processes(TASKS_OF_A_WORKER * workers))
+        .and_then(|()| process::require_processes(supervisor::TASKS_OF_A_WORKER * workers))
         .map_err(|error| CliError::new(Exit::Preflight, error))
 }
 
@@ -161,12 +161,17 @@ fn shown_properties(job: &Job, rows: &[Setting], max_message_bytes: u32) -> Vec<
 }
 
 /// What the producers of some rows have instead: where a comparison's rows differ in more than who steps the workers, it says so.
-fn properties_instead(job: &Job, rows: &[Setting], max_message_bytes: u32) -> Vec<(Setting, Vec<(String, String)>)> {
+fn properties_instead(
+    job: &Job,
+    rows: &[Setting],
+    max_message_bytes: u32,
+    partitions: u32,
+) -> Vec<(Setting, Vec<(String, String)>)> {
     let together = rows.iter().filter(|row| row.shared_producer && row.variant == Variant::GreenWakeup);
     let different = together.map(|row| {
         let options = options_of(job, row.flush, max_message_bytes);
         let usual = properties_for_speed(job, &options);
-        let mut own = properties_for_speed(job, &SharedProducer::options_together(&options, row.workers));
+        let mut own = properties_for_speed(job, &SharedProducer::options_together(&options, row.workers, partitions));
         own.retain(|property| !usual.contains(property));
         (*row, own)
     });
@@ -218,11 +223,14 @@ fn partitioner_name(partitioner: Partitioner) -> &'static str {
 pub fn with_deletion(exit: Exit, deleted: Result<(), CliError>, ui: &Ui) -> Exit {
     match deleted {
         Ok(()) => exit,
-        Err(error) => {
-            ui.complain(&error);
-            exit.worse(error.exit)
-        }
+        Err(error) => exit.worse(complaint(&error, ui)),
     }
+}
+
+/// How a command ends that printed what it has and then says what went wrong.
+pub fn complaint(error: &CliError, ui: &Ui) -> Exit {
+    ui.complain(error);
+    error.exit
 }
 
 /// The files that were asked for, opened before the first run.
@@ -234,6 +242,12 @@ pub struct Files {
 impl Files {
     /// Opens them.
     pub fn open(html: Option<&Path>, csv: Option<&Path>) -> Result<Files, CliError> {
+        if let (Some(page), Some(rows)) = (html, csv)
+            && page == rows
+        {
+            let message = format!("--html and --csv both name {}", page.display());
+            return Err(CliError::new(Exit::Usage, message).hint("give each a file of its own"));
+        }
         Ok(Files { html: OutputFile::open(html)?, csv: OutputFile::open(csv)? })
     }
 
@@ -245,7 +259,8 @@ impl Files {
     }
 }
 
-fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<Comparison, CliError> {
+/// The comparison, and whether all its results were kept.
+fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<(Comparison, Result<(), CliError>), CliError> {
     if !ui.quiet {
         ui.say(format!(
             "{} of {}, about {}; each result is kept in {}",
@@ -260,9 +275,9 @@ fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<
             ui.say(progress(standing, undertaking.conditions.rounds));
         }
     };
-    undertaking.run(interrupt.as_fd(), &mut say).map_err(|error| match error {
-        CompareError::Folder { .. } => CliError::new(Exit::State, error),
-    })
+    let not_kept = |error: CompareError| CliError::new(Exit::State, error);
+    let (comparison, kept) = undertaking.run(interrupt.as_fd(), &mut say).map_err(not_kept)?;
+    Ok((comparison, kept.map_err(not_kept)))
 }
 
 fn progress(standing: &Standing, rounds: u32) -> String {

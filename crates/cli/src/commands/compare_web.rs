@@ -19,7 +19,7 @@ use runner::web::desk::{Desk, DeskSettings};
 use runner::web::load::{Load, LoadFigures};
 use runner::web::records::Records;
 
-use super::compare::{Files, properties_for_speed, with_deletion};
+use super::compare::{Files, complaint, properties_for_speed, with_deletion};
 use crate::args::WebArgs;
 use crate::environment::environment;
 use crate::error::CliError;
@@ -110,16 +110,27 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
     let results = Results::create(&kept).and_then(|mut file| file.add(&(&conditions, &environment)).map(|()| file));
     let results = results.map_err(|error| not_kept(&kept, &error))?;
     let flushes = in_order(&args.flush);
-    let (rounds, interrupted) = measure(&scene, &flushes, args.rounds, results, ui).map_err(|error| not_kept(&kept, &error))?;
+    let (rounds, end) = measure(&scene, &flushes, args.rounds, results, ui);
     let deleted = topic.delete();
     let results = web::summary::summarise(&rounds);
-    let mut comparison = WebComparison { conditions, environment, results, rounds, advice: Vec::new(), interrupted };
+    let mut comparison = WebComparison {
+        conditions,
+        environment,
+        results,
+        rounds,
+        advice: Vec::new(),
+        interrupted: !matches!(end, End::Complete),
+    };
     comparison.advice = web::summary::advice(&comparison);
     let object = report::web::object(&comparison);
     let written = files.write(|| report::web::html(&comparison, &ui.object(object.clone())), || report::web::csv(&comparison));
     ui.result(|| report::web::text(&comparison), || object.clone());
     written?;
-    Ok(with_deletion(exit(&comparison, &flushes, ui), deleted, ui))
+    let exit = match end {
+        End::NotKept(error) => complaint(&not_kept(&kept, &error), ui),
+        End::Complete | End::Interrupted => exit(&comparison, &flushes, ui),
+    };
+    Ok(with_deletion(exit, deleted, ui))
 }
 
 /// Refuses at once what this machine allows too few descriptors or processes for.
@@ -156,28 +167,33 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The rounds of all flushes, in turn, each kept as soon as it is known; after an interruption those that had ended.
-fn measure(
-    scene: &Scene<'_>,
-    flushes: &[WebFlush],
-    rounds: u32,
-    mut results: Results,
-    ui: &Ui,
-) -> io::Result<(Vec<WebRound>, bool)> {
+/// How the rounds ended.
+enum End {
+    Complete,
+    Interrupted,
+    /// A result could not be kept.
+    NotKept(io::Error),
+}
+
+/// The rounds of all flushes, in turn, each kept as soon as it is known; if they end early those that had ended.
+fn measure(scene: &Scene<'_>, flushes: &[WebFlush], rounds: u32, mut results: Results, ui: &Ui) -> (Vec<WebRound>, End) {
     let mut done = Vec::new();
     for number in 1..=rounds {
         // Each round begins with another flush, so that none always follows the same one.
         let first = (number as usize - 1) % flushes.len();
         for flush in flushes[first..].iter().chain(&flushes[..first]) {
-            let Ok(round) = scene.run(*flush, number) else { return Ok((done, true)) };
-            results.add(&round)?;
+            let Ok(round) = scene.run(*flush, number) else { return (done, End::Interrupted) };
             if !ui.quiet {
                 ui.say(progress(&round, rounds));
             }
+            let kept = results.add(&round);
             done.push(round);
+            if let Err(error) = kept {
+                return (done, End::NotKept(error));
+            }
         }
     }
-    Ok((done, false))
+    (done, End::Complete)
 }
 
 fn progress(round: &WebRound, rounds: u32) -> String {

@@ -16,11 +16,9 @@ use pipeline::{Delivered, Group, Refusal};
 /// As many partitions as the idempotent client has requests in flight to one broker.
 pub(super) const LANES: u32 = 5;
 
-/// How many partitions so many seats use. Rather a few less than lanes with unequally many seats: these are complete at the same
-/// number of records.
+/// How many partitions so many seats use: each has equally many seats, hence is complete at the same number of records.
 pub(super) fn lanes(seats: u32, partitions: u32) -> u32 {
-    let most = partitions.clamp(1, LANES);
-    (most.div_ceil(2)..=most).rev().find(|lanes| seats.is_multiple_of(*lanes)).unwrap_or(most)
+    (1..=partitions.clamp(1, LANES)).rev().find(|lanes| seats.is_multiple_of(*lanes)).unwrap_or(1)
 }
 
 /// A seat's group.
@@ -188,15 +186,15 @@ mod tests {
 
     #[test]
     fn seats_share_as_few_partitions_as_there_are_requests_in_flight() {
-        let together = Together::new(7, 64, 1_000_000);
+        let together = Together::new(10, 64, 1_000_000);
         assert_eq!((0..7).map(|seat| together.partition_of(seat)).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 0, 1]);
         assert_eq!(Together::new(4, 2, 1_000_000).partition_of(3), 1);
     }
 
     #[test]
-    fn lanes_have_equally_many_seats_where_that_costs_few_of_them() {
+    fn lanes_have_equally_many_seats() {
         let found = [1, 2, 5, 6, 7, 14, 28, 64, 65].map(|seats| lanes(seats, 16));
-        assert_eq!(found, [5, 5, 5, 3, 5, 5, 4, 4, 5]);
-        assert_eq!([lanes(64, 1), lanes(64, 2), lanes(63, 2), lanes(64, 4)], [1, 2, 1, 4]);
+        assert_eq!(found, [1, 2, 5, 3, 1, 2, 4, 4, 5]);
+        assert_eq!([lanes(64, 1), lanes(64, 2), lanes(63, 2), lanes(64, 3)], [1, 2, 1, 2]);
     }
 }

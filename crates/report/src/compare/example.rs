@@ -104,6 +104,7 @@ fn round(index: u32, number: u32, setting: &Setting) -> Round {
             (0..setting.workers).map(|w| (0..20).map(|at| wave(1, at + w)).collect()).collect()
         },
         failure: None,
+        ran_out: false,
     }
 }
 

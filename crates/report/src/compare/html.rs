@@ -178,11 +178,4 @@ mod tests {
         assert_eq!(page.matches("<script").count(), 1, "only the JSON's");
         assert!(!page.contains("<img"));
     }
-
-    #[test]
-    #[ignore = "writes pages to look at into the folder that SHARDLIFT_PAGES names"]
-    fn pages_to_look_at() {
-        let folder = std::env::var("SHARDLIFT_PAGES").expect("SHARDLIFT_PAGES names a folder");
-        std::fs::write(format!("{folder}/compare.html"), page_of(&example::story())).expect("writable");
-    }
 }

@@ -94,6 +94,7 @@ fn round(comparison: &Comparison, round: &Round) -> Value {
         "setting": round.setting,
         "round": round.round,
         "failure": round.failure,
+        "ran_out": round.ran_out,
         "records": round.records,
         "elapsed_ms": ms(round.elapsed_us),
         "phases_ms": phases_ms(&round.phases),
@@ -119,13 +120,9 @@ fn conditions(c: &Conditions) -> Value {
     let properties: Map<String, Value> =
         c.properties.iter().map(|(flush, pairs)| (flush_name(*flush), object(pairs))).collect();
     let instead = c.properties_instead.iter().map(|(setting, pairs)| {
-        json!({
-            "variant": setting.variant.name(),
-            "workers": setting.workers,
-            "shared_producer": setting.shared_producer,
-            "flush": flush_name(setting.flush),
-            "properties": object(pairs),
-        })
+        let mut members = members(self::setting(setting));
+        members.insert("properties".to_owned(), object(pairs));
+        Value::from(members)
     });
     let instead: Vec<Value> = instead.collect();
     json!({

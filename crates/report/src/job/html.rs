@@ -231,11 +231,4 @@ mod tests {
         let size = page_of(&report, &samples).len();
         assert!(size < 8 << 20, "{size}");
     }
-
-    #[test]
-    #[ignore = "writes pages to look at into the folder that SHARDLIFT_PAGES names"]
-    fn pages_to_look_at() {
-        let folder = std::env::var("SHARDLIFT_PAGES").expect("SHARDLIFT_PAGES names a folder");
-        std::fs::write(format!("{folder}/job.html"), page_of(&example::report(), &example::samples())).expect("writable");
-    }
 }

@@ -178,12 +178,4 @@ mod tests {
         scene.results.clear();
         assert!(!html(&scene, &object(&scene)).contains("id=\"latency\""));
     }
-
-    #[test]
-    #[ignore = "writes pages to look at into the folder that SHARDLIFT_PAGES names"]
-    fn pages_to_look_at() {
-        let folder = std::env::var("SHARDLIFT_PAGES").expect("SHARDLIFT_PAGES names a folder");
-        let scene = example::scene();
-        std::fs::write(format!("{folder}/web.html"), html(&scene, &object(&scene))).expect("writable");
-    }
 }

@@ -118,8 +118,8 @@ fn with_records(figures: Figures) -> Result<Figures, Failure> {
     if figures.workers.iter().any(|worker| worker.records > 0) {
         return Ok(figures);
     }
-    let message = "no record was acknowledged while the clock ran: the clock is shorter than a round trip, or the mapping sets every \
-                   record aside (`shardlift run --limit 100` shows why)";
+    let message = "no record was acknowledged while the clock ran: the clock is shorter than a round trip (or than a chunk's interval, \
+                   1 s by default, if a chunk is not full before), or the mapping sets every record aside (`shardlift run --limit 100` shows why)";
     Err(Failure::new(FailureKind::Retry, message))
 }
 
@@ -151,6 +151,7 @@ fn result(head: Round, figures: Figures) -> RoundResult {
         round.phases.add(&worker.phases);
         round.latency.merge(&worker.latency);
         round.rtt_us.push(worker.rtt_us);
+        round.ran_out |= worker.ran_out;
     }
     RoundResult { round, began_us, ended_us }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Measured {
     pub(crate) ticks_in_flush: u64,
     pub(crate) flush_us: u64,
     pub(crate) rtt_us: u64,
+    /// All its records were delivered before the clock stopped.
+    pub(crate) ran_out: bool,
 }
 
 /// A worker that is connected.
@@ -71,6 +73,7 @@ pub(crate) struct Seat {
     began_us: u64,
     phases: Phases,
     said: Instant,
+    ran_out: bool,
 }
 
 impl Seat {
@@ -86,7 +89,16 @@ impl Seat {
         let mut sink = TimedSink::new(connect()?, Rc::clone(&meter));
         let (partitions, rtt_us) = (sink.partitions(), warm_up(context, attempt, &mut sink)?);
         let worker = files.worker(context, attempt, Box::new(sink), toll(spec));
-        Ok(Seat { worker, meter, partitions, rtt_us, began_us: 0, phases: Phases::default(), said: Instant::now() })
+        Ok(Seat {
+            worker,
+            meter,
+            partitions,
+            rtt_us,
+            began_us: 0,
+            phases: Phases::default(),
+            said: Instant::now(),
+            ran_out: false,
+        })
     }
 
     /// The clock begins.
@@ -116,6 +128,7 @@ impl Seat {
             phases,
             latency: meter.latency,
             rtt_us: self.rtt_us,
+            ran_out: self.ran_out,
             ..Measured::default()
         }
     }
@@ -128,6 +141,7 @@ impl Seat {
 
     fn step_with(&mut self, control: &Control, port: &mut dyn WorkerPort, now: Instant) -> Result<Step, Ended> {
         let step = self.worker.step(control, now)?;
+        self.ran_out |= matches!(step, Step::Done);
         while let Some(event) = self.worker.next_event() {
             port.send(&event)?;
         }

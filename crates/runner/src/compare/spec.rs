@@ -44,13 +44,15 @@ pub struct Bench {
     pub memory_limit: u64,
     /// The topic's `max.message.bytes`.
     pub max_message_bytes: u32,
+    /// How many partitions it has.
+    pub partitions: u32,
     /// The source, cut as the job would cut it; each run deals it out anew.
     pub plan: Plan,
 }
 
 impl Bench {
     /// What a job says, with its brokers resolved, and the topic that `compare` writes to.
-    pub fn of(job: &Job, plan: Plan, max_message_bytes: u32) -> Bench {
+    pub fn of(job: &Job, plan: Plan, max_message_bytes: u32, partitions: u32) -> Bench {
         let brokers = match &job.kafka.brokers {
             Brokers::Bootstrap(brokers) => brokers.clone(),
             Brokers::Embedded => Vec::new(),
@@ -71,6 +73,7 @@ impl Bench {
             heartbeat_timeout: job.workers.heartbeat_timeout,
             memory_limit: job.workers.memory_limit,
             max_message_bytes,
+            partitions,
             plan,
         }
     }

@@ -127,7 +127,12 @@ fn median_round<'a>(good: &[&'a Round], speeds: &[f64]) -> &'a Round {
 
 /// What is odd about these rounds, in sentences.
 fn notes(good: &[&Round], speeds: &[f64]) -> Vec<String> {
-    far_from_the_others(good, speeds).into_iter().chain(moved_round_trip(good)).collect()
+    far_from_the_others(good, speeds).into_iter().chain(moved_round_trip(good)).chain(ran_out(good)).collect()
+}
+
+/// A source can be repeated only so often.
+fn ran_out(good: &[&Round]) -> Option<String> {
+    good.iter().any(|round| round.ran_out).then(|| "the records ran out before the clock did: take a longer source".to_owned())
 }
 
 fn far_from_the_others(good: &[&Round], speeds: &[f64]) -> Vec<String> {
@@ -253,6 +258,13 @@ mod tests {
         assert_eq!(summaries(&settings, Some(0), &rounds[2..])[0].notes.as_slice(), [""; 0]);
         let alike: Vec<Round> = (1..).zip([1000, 1000, 1000, 1000, 1008]).map(|(n, records)| round(0, n, records)).collect();
         assert_eq!(summaries(&settings, Some(0), &alike)[0].notes.as_slice(), [""; 0]);
+    }
+
+    #[test]
+    fn records_that_ran_out_are_named() {
+        let settings = [setting(Variant::Single, 1)];
+        let notes = &summaries(&settings, None, &[round(0, 1, 100), Round { ran_out: true, ..round(0, 2, 100) }])[0].notes;
+        assert!(notes[0].contains("ran out"), "{notes:?}");
     }
 
     #[test]

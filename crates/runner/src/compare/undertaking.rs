@@ -84,8 +84,12 @@ impl Undertaking {
     }
 
     /// Runs everything. `say` is told before each run; `interrupt` is readable when the user wants it to end: then what there is
-    /// becomes the result.
-    pub fn run(&self, interrupt: BorrowedFd<'_>, say: &mut dyn FnMut(&Standing)) -> Result<Comparison, CompareError> {
+    /// becomes the result. It also ends where a result can't be kept: what was measured comes back with the error.
+    pub fn run(
+        &self,
+        interrupt: BorrowedFd<'_>,
+        say: &mut dyn FnMut(&Standing),
+    ) -> Result<(Comparison, Result<(), CompareError>), CompareError> {
         let wrong = |cause: io::Error| CompareError::Folder { path: self.folder.display().to_string(), cause };
         let mut results = Results::create(&self.results_path()).map_err(wrong)?;
         let Undertaking { conditions, environment, settings, .. } = self;
@@ -93,7 +97,7 @@ impl Undertaking {
         temporary::remove_leftovers(&self.folder);
         let runs = schedule(self.settings.len(), self.apart(), self.conditions.rounds);
         let (mut rounds, mut apart) = (Vec::new(), Vec::new());
-        let mut interrupted = false;
+        let (mut interrupted, mut kept) = (false, Ok(()));
         let (began, all) = (Instant::now(), self.cost(&runs));
         for (index, run) in runs.iter().enumerate() {
             let left = self.left(began.elapsed(), all, &runs[index..]);
@@ -111,8 +115,7 @@ impl Undertaking {
                 Ok(temporary) => temporary,
                 Err(error) if rounds.is_empty() && apart.is_empty() => return Err(wrong(error)),
                 Err(error) => {
-                    self.warn(&error);
-                    interrupted = true;
+                    kept = Err(error);
                     break;
                 }
             };
@@ -127,16 +130,13 @@ impl Undertaking {
                 }
             };
             let line = if apart_run { Line::Apart(&round) } else { Line::Round(&round) };
-            let kept = results.add(&line);
+            kept = results.add(&line);
             if apart_run {
                 apart.push(round)
             } else {
                 rounds.push(round)
             }
-            if let Err(error) = kept {
-                // What was measured is still worth printing.
-                self.warn(&error);
-                interrupted = true;
+            if kept.is_err() {
                 break;
             }
             // A whole round without any figure: what is wrong hits everything, and the next round too.
@@ -145,12 +145,7 @@ impl Undertaking {
                 break;
             }
         }
-        Ok(self.conclude(rounds, apart, interrupted))
-    }
-
-    fn warn(&self, error: &io::Error) {
-        let path = self.folder.display();
-        tracing::warn!("the comparison ends here: results can't be kept in {path}: {error}; make room, then compare again");
+        Ok((self.conclude(rounds, apart, interrupted || kept.is_err()), kept.map_err(wrong)))
     }
 
     fn setting_of(&self, run: &Run) -> (u32, bool) {

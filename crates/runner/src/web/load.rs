@@ -162,18 +162,20 @@ impl Visitor {
         Ok(Visitor { route, connection: sender })
     }
 
-    /// Asks one request after the other until `end`.
+    /// Asks one request after the other until `end`; a rest that would last longer is not begun.
     async fn stay(mut self, end: Instant, pause: Duration) -> Result<Histogram, LoadError> {
         let mut latencies = Histogram::default();
-        while Instant::now() < end {
+        loop {
             let asked = Instant::now();
             self.ask(self.route).await?;
             latencies.record(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+            if Instant::now() + pause >= end {
+                return Ok(latencies);
+            }
             if !pause.is_zero() {
                 sleep(pause).await;
             }
         }
-        Ok(latencies)
     }
 
     async fn ask(&mut self, route: &'static str) -> Result<Bytes, LoadError> {

@@ -33,6 +33,8 @@ const LONGEST_TURN: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 struct Shared {
     clock: Clock,
+    /// Whether a record has another wait before its flush, in which others run.
+    has_waits: bool,
     flushes: Rc<RefCell<FlushGauge>>,
 }
 
@@ -94,7 +96,7 @@ fn own(context: &WorkerContext, spec: &RoundSpec) -> Result<Vec<Task>, Failure> 
 fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option<SharedProducer>), Failure> {
     let (options, workers) = (options(context, 0), spec.setting.workers);
     let producer = match spec.setting.variant {
-        Variant::GreenWakeup => SharedProducer::create_together(&options, workers)?,
+        Variant::GreenWakeup => SharedProducer::create_together(&options, workers, spec.bench.partitions)?,
         _ => SharedProducer::create(&options, workers)?,
     };
     let told: Vec<Rc<Notify>> = (0..spec.setting.workers).map(|_| Rc::default()).collect();
@@ -128,7 +130,7 @@ async fn work_together(
     });
     let (cpu_before, thread_before) = (process::own_cpu().total_us(), process::thread_cpu());
     let clock = Clock::starting(Instant::now(), spec);
-    let shared = Shared { clock, flushes: Rc::default() };
+    let shared = Shared { clock, has_waits: !spec.wait.is_zero(), flushes: Rc::default() };
     let heartbeat = Rc::new(RefCell::new(Heartbeat::new(clock.begin)));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&heartbeat), shared.clone()));
     let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::task::spawn_local(work(task, shared.clone()))).collect();
@@ -212,8 +214,13 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
             // A blocking flush is one call: others run before it or after it.
             Step::Busy if flushing => {}
             Step::Busy => {
-                let stopped_others = flushed && !matches!(waits, Waits::Told(_));
-                if stopped_others || now.saturating_duration_since(turn) >= LONGEST_TURN {
+                if flushed {
+                    turn = now;
+                }
+                // Who begins its next wait first lets the others run during it. Who was told goes on, so that its record can leave
+                // with those of the others that were told.
+                let others_turn = flushed && !shared.has_waits && !matches!(waits, Waits::Told(_));
+                if others_turn || now.saturating_duration_since(turn) >= LONGEST_TURN {
                     yield_now().await;
                     turn = Instant::now();
                 }
