@@ -199,7 +199,8 @@ fn what_an_interrupted_comparison_keeps(_: &Clusters) {
 /// Nobody can clean up after a SIGKILL, but no process goes on.
 fn a_killed_comparison_leaves_no_process(_: &Clusters) {
     let program = folder("killed", 5_000);
-    let running = program.start(&["compare", "--variants", "processes", "--workers", "3", "--seconds", "30", "--rounds", "9"]);
+    // The reference goes first.
+    let running = program.start(&["compare", "--variants", "processes", "--workers", "3", "--seconds", "8", "--rounds", "9"]);
     wait_until("workers are at work", Duration::from_secs(60), || {
         running.processes().iter().filter(|process| process.name.starts_with("shard 0")).count() == 3
     });

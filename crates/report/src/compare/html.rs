@@ -145,6 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn a_round_far_above_the_median_stays_in_the_picture() {
+        let mut story = example::story();
+        for result in &mut story.results {
+            if let Some(speed) = &mut result.relative_speed {
+                speed.most = 5_000.0;
+            }
+        }
+        let page = page_of(&story);
+        let scaling = page.split("<figure id=\"scaling\"").nth(1).and_then(|rest| rest.split("</figure>").next()).unwrap();
+        let tops = scaling.split("class=\"range\"").skip(1).map(|mark| {
+            let y = mark.split("y2=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+            y.parse::<f64>().unwrap()
+        });
+        let tops: Vec<f64> = tops.collect();
+        assert!(!tops.is_empty() && tops.iter().all(|top| *top >= 34.0), "{tops:?}");
+    }
+
+    #[test]
     fn a_page_has_the_pictures_that_have_data() {
         let mut story = example::story();
         let ids = |page: &str| {

@@ -26,8 +26,9 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
     let all = lines(comparison, numbers);
     let points = || all.iter().flat_map(|line| &line.points);
     let workers = points().map(|point| point.0).reduce(f64::max)?;
-    let speed = points().map(|point| point.1).reduce(f64::max)?;
-    let least = points().map(|point| point.1).reduce(f64::min)?;
+    // The rounds' whole range, not the medians alone.
+    let ends = |end: usize| points().flat_map(move |(_, speed, path)| [Some(*speed), range_end(numbers, path, end)]).flatten();
+    let (least, speed) = (ends(0).reduce(f64::min)?, ends(1).reduce(f64::max)?);
     let sentence = sentence(comparison, &all);
     let draw = |room: Room| {
         let names = all.iter().map(|line| line.name.chars().count()).max().unwrap_or(0) as f64 * 6.6;
@@ -127,12 +128,17 @@ fn worker_ticks(all: &[Series]) -> Vec<(f64, String)> {
     counts.into_iter().map(|count| (count as f64, count.to_string())).collect()
 }
 
+/// The least (0) or the greatest (1) relative speed of the rounds.
+fn range_end(numbers: &Numbers<'_>, path: &str, end: usize) -> Option<f64> {
+    numbers.get(&format!("{path}.spread.relative_speed.{end}"))
+}
+
 fn one(numbers: &Numbers<'_>, of: &Series, along: &Scale, up: &Scale) -> Vec<Element> {
     let number = series(of.variant);
     let places: Vec<(f64, f64)> = of.points.iter().map(|(n, speed, _)| (along.at(*n), up.at(*speed))).collect();
     let mut out = vec![curve("curve", &places).set("stroke", colour(of.variant)).set("stroke-dasharray", dash(number))];
     for ((n, speed, path), (x, y)) in of.points.iter().zip(places) {
-        let spread = |end: usize| numbers.get(&format!("{path}.spread.relative_speed.{end}"));
+        let spread = |end: usize| range_end(numbers, path, end);
         let mut words = format!("{}, {n} workers: {} times as fast", of.name, show_speed(*speed));
         if let (Some(least), Some(most)) = (spread(0), spread(1)) {
             out.push(line("range", (x, up.at(least)), (x, up.at(most))).set("stroke", colour(of.variant)));
