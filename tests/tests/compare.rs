@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use whole_program::dataset::Orders;
-use whole_program::program::Program;
+use whole_program::program::{Program, binary};
 use whole_program::scene::{PARTITIONS, PATIENCE, Scene, config};
 use whole_program::suite::{Clusters, Need, Test, main as run};
 use whole_program::waiting::wait_until;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             needs: Need::Nothing,
             run: a_killed_comparison_leaves_no_process,
         },
+        Test { name: "a_full_disk_ends_it_with_what_there_is", needs: Need::Nothing, run: a_full_disk_ends_it },
         Test { name: "what_is_refused", needs: Need::Nothing, run: what_is_refused },
         Test { name: "real_brokers_got_what_was_counted", needs: Need::Kafka, run: real_brokers_got_what_was_counted },
         Test {
@@ -207,6 +208,20 @@ fn a_killed_comparison_leaves_no_process(_: &Clusters) {
     running.signal(Signal::SIGKILL);
     running.finish(Duration::from_secs(5)).expect_code(137);
     wait_until("every process is gone", Duration::from_secs(3), || program.processes().is_empty());
+}
+
+/// A limit on the size of files stands for the disk: the results' file meets it after a few runs.
+fn a_full_disk_ends_it(_: &Clusters) {
+    let program = folder("full", 5_000);
+    for words in [&["compare", "--variants", "single"][..], &["compare", "web", "--flush", "wakeup"]] {
+        let mut command = program.other_command("bash");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash"]).arg(binary());
+        command.args(words).args(["--rtt", "1ms", "--seconds", "0.2", "--rounds", "50"]);
+        let finished = program.spawn(command).finish(PATIENCE).expect_code(74);
+        assert!(finished.stderr.contains("results can't be kept"), "{words:?}: {}", finished.stderr);
+        assert!(finished.stdout.contains("interrupted") && finished.stdout.contains("p99 ms"), "{}", finished.stdout);
+        program.assert_nothing_left();
+    }
 }
 
 fn what_is_refused(_: &Clusters) {
