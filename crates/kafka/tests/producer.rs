@@ -8,7 +8,7 @@ use common::*;
 use kafka::Producer;
 use migration::FailureKind;
 use pipeline::Sink;
-use pipeline::group::KeyBytes;
+use pipeline::group::Key;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as E};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -57,8 +57,8 @@ fn headers_and_timestamps_go_with_the_record() {
     let mut producer = producer(&job);
     let mut timed = numbered("t", 2);
     let block = std::rc::Rc::new(pipeline::Block { bytes: b"dated".to_vec(), ..Default::default() });
-    timed.push(&block, 0, 5, KeyBytes::Null, Some(1_600_000_000_000));
-    timed.push(&block, 0, 5, KeyBytes::Null, Some(0));
+    timed.push(&block, 0, 5, Key::Null, Some(1_600_000_000_000));
+    timed.push(&block, 0, 5, Key::Null, Some(0));
     producer.hand_over(0, timed).unwrap();
     let done = wait(&mut producer, 1, LONG).unwrap();
     assert_eq!(done[0].acknowledged, 3);
@@ -216,7 +216,7 @@ fn dropping_a_producer_with_groups_in_flight_is_quick_and_frees_them() {
         for partition in 0..16 {
             let mut group = pipeline::Group::default();
             for i in 0..1_000u32 {
-                group.push(&block, i * 1_000, 1_000, KeyBytes::Null, None);
+                group.push(&block, i * 1_000, 1_000, Key::Null, None);
             }
             producer.hand_over(partition, group).unwrap();
         }

@@ -1,5 +1,5 @@
-//! Blocks: the pieces of a source object that are in memory. Records are ranges of blocks and are never copied on their way
-//! to the client; a block is reused when the last record in it has its delivery report.
+//! Blocks: the pieces of a source object that are in memory. Records are ranges of blocks; a block is reused when the last record
+//! in it that was not copied has its delivery report.
 
 use std::rc::Rc;
 
@@ -35,11 +35,15 @@ impl BlockPool {
         self.block_bytes
     }
 
-    /// Whether another block can be taken without exceeding the limit.
-    pub fn has_room(&mut self) -> bool {
+    /// Whether another block can be taken without exceeding the limit, where `elsewhere` bytes are held besides blocks.
+    pub fn has_room(&mut self, elsewhere: usize) -> bool {
         self.blocks.retain(|b| Rc::strong_count(b) > 1 || b.bytes.capacity() <= self.block_bytes);
-        let alive: usize = self.blocks.iter().filter(|b| Rc::strong_count(b) > 1).map(|b| b.bytes.capacity()).sum();
-        alive + self.block_bytes <= self.limit_bytes
+        elsewhere + self.block_bytes <= self.room()
+    }
+
+    /// What the blocks that somebody holds leave of the limit.
+    pub fn room(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.alive_bytes())
     }
 
     /// An empty block to fill: a recycled one where possible.
@@ -75,7 +79,7 @@ mod tests {
     fn a_block_comes_back_when_nobody_holds_it() {
         let mut pool = BlockPool::new(64 << 10);
         let held: Vec<_> = std::iter::from_fn(|| {
-            pool.has_room().then(|| {
+            pool.has_room(0).then(|| {
                 let mut block = pool.take();
                 block.bytes.extend_from_slice(b"x");
                 pool.share(block)
@@ -84,7 +88,8 @@ mod tests {
         .collect();
         assert_eq!(held.len(), 4);
         drop(held);
-        assert!(pool.has_room());
+        assert!(pool.has_room(0));
+        assert!(!pool.has_room(pool.limit_bytes));
         assert_eq!(pool.alive_bytes(), 0);
         assert!(pool.take().bytes.is_empty());
     }

@@ -1,5 +1,5 @@
-//! Groups: the records that go to one partition in one piece. A group owns its share of the blocks, so that whoever holds the
-//! group holds the bytes: a sink keeps it until every record has its delivery report, then gives it back.
+//! Groups: the records that go to one partition in one piece. A group owns its share of the blocks, or copies of its records, so
+//! that whoever holds the group holds the bytes: a sink keeps it until every record has its delivery report, then gives it back.
 
 use std::rc::Rc;
 
@@ -31,47 +31,83 @@ pub struct RecordPlace {
 }
 
 /// Where a key's bytes are.
-#[derive(Clone, Copy, Debug)]
-pub enum KeyBytes<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key<'a> {
     /// No key.
     Null,
-    /// `len` bytes of the block from `start`.
-    InBlock {
+    /// `len` bytes of the value from `start`.
+    Inside {
         /// First byte.
         start: u32,
-        /// Length.
+        /// Length; 0 is an empty key, which is not a null one.
         len: u32,
     },
-    /// Bytes that stand nowhere in the source (unescaped ones): the group copies them.
+    /// Bytes that stand nowhere in the value, because it has them escaped: the group copies them.
     Copied(&'a [u8]),
+}
+
+impl Key<'_> {
+    /// The key's bytes, with the value that it belongs to.
+    pub fn bytes<'b>(&'b self, value: &'b [u8]) -> Option<&'b [u8]> {
+        match *self {
+            Key::Null => None,
+            Key::Inside { start, len } => Some(range(value, start, len)),
+            Key::Copied(bytes) => Some(bytes),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match *self {
+            Key::Null => 0,
+            Key::Inside { len, .. } => len as usize,
+            Key::Copied(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// A piece of the source that records stand in.
+#[derive(Debug)]
+struct Origin {
+    segment: u32,
+    /// Place of its first byte.
+    place: u64,
+    /// The group's share of it; `None`: the group has copies of its records.
+    block: Option<Rc<Block>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    block: u32,
+    origin: u32,
+    /// Where it stands in the origin.
     start: u32,
+    /// Where its value is in the origin's block, or among the copies.
+    value: u32,
     len: u32,
-    key_start: u32,
+    /// Where its key is: see `key_in`.
+    key: u32,
     key_len: u32,
-    key: KeyIn,
+    key_in: KeyIn,
     timestamp: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeyIn {
     Null,
-    Block,
-    Side,
+    Value,
+    Copies,
 }
+
+/// The least by which the memory for copies grows. With thousands of partitions each has one group that is being filled.
+const LEAST_GROWTH: usize = 1 << 10;
 
 /// "No timestamp" inside an entry.
 const NO_TIMESTAMP: i64 = i64::MIN;
 
-/// Some records for one partition, in source order, and the blocks they stand in.
+/// Some records for one partition, in source order, with their bytes: shares of the blocks they stand in, or copies.
 #[derive(Debug, Default)]
 pub struct Group {
-    blocks: Vec<Rc<Block>>,
-    side: Vec<u8>,
+    origins: Vec<Origin>,
+    copies: Vec<u8>,
     entries: Vec<Entry>,
     bytes: usize,
     timestamps: bool,
@@ -80,30 +116,71 @@ pub struct Group {
 }
 
 impl Group {
-    /// Adds the record at `start..start + len` of `block`.
+    /// Adds the record at `start..start + len` of `block`, which it shares: right for records that are neighbours in the source.
     #[inline]
-    pub fn push(&mut self, block: &Rc<Block>, start: u32, len: u32, key: KeyBytes<'_>, timestamp: Option<i64>) {
-        if !self.blocks.last().is_some_and(|last| Rc::ptr_eq(last, block)) {
-            self.blocks.push(Rc::clone(block));
+    pub fn push(&mut self, block: &Rc<Block>, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
+        if !self.origins.last().and_then(|last| last.block.as_ref()).is_some_and(|last| Rc::ptr_eq(last, block)) {
+            self.origins.push(Origin { segment: block.segment, place: block.place, block: Some(Rc::clone(block)) });
         }
-        let (key, key_start, key_len) = match key {
-            KeyBytes::Null => (KeyIn::Null, 0, 0),
-            KeyBytes::InBlock { start, len } => (KeyIn::Block, start, len),
-            KeyBytes::Copied(bytes) => {
-                let start = self.side.len() as u32;
-                self.side.extend_from_slice(bytes);
-                (KeyIn::Side, start, bytes.len() as u32)
-            }
-        };
-        self.bytes += len as usize + key_len as usize;
+        self.add(start, start, len, key, timestamp);
+    }
+
+    /// Adds a copy of the record at `start..start + len` of `block`: right for records that are scattered over the source. Whoever
+    /// reads the group later finds them one after the other, and nobody keeps the block for the few of its records that are here.
+    #[inline]
+    pub fn push_copy(&mut self, block: &Block, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
+        self.copy((block.segment, block.place), start, range(&block.bytes, start, len), key, timestamp);
+    }
+
+    #[inline]
+    fn copy(&mut self, origin: (u32, u64), start: u32, value: &[u8], key: Key<'_>, timestamp: Option<i64>) {
+        if !self.origins.last().is_some_and(|last| last.block.is_none() && (last.segment, last.place) == origin) {
+            self.origins.push(Origin { segment: origin.0, place: origin.1, block: None });
+        }
+        let at = self.keep(value);
+        self.add(start, at, value.len() as u32, key, timestamp);
+    }
+
+    /// Copies some bytes and says where they are.
+    #[inline]
+    fn keep(&mut self, bytes: &[u8]) -> u32 {
+        let at = self.copies.len() as u32;
+        self.copies.extend_from_slice(bytes);
+        at
+    }
+
+    /// By how much its memory should grow before so many bytes are copied into it. By a quarter of what it has: growing to twice
+    /// the size would leave too much of a worker's memory empty.
+    #[inline]
+    pub(crate) fn growth(&self, bytes: usize) -> usize {
+        let room = self.copies.capacity() - self.copies.len();
+        if room >= bytes { 0 } else { bytes.max(self.copies.capacity() / 4).max(LEAST_GROWTH) }
+    }
+
+    /// Grows its memory by [`Group::growth`].
+    #[cold]
+    pub(crate) fn grow(&mut self, by: usize) {
+        self.copies.reserve_exact(by);
+    }
+
+    /// Adds a record of the last origin.
+    #[inline]
+    fn add(&mut self, start: u32, value: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
+        self.bytes += len as usize + key.len();
         self.timestamps |= timestamp.is_some();
+        let (key_in, key, key_len) = match key {
+            Key::Null => (KeyIn::Null, 0, 0),
+            Key::Inside { start, len } => (KeyIn::Value, start, len),
+            Key::Copied(bytes) => (KeyIn::Copies, self.keep(bytes), bytes.len() as u32),
+        };
         self.entries.push(Entry {
-            block: self.blocks.len() as u32 - 1,
+            origin: self.origins.len() as u32 - 1,
             start,
+            value,
             len,
-            key_start,
-            key_len,
             key,
+            key_len,
+            key_in,
             timestamp: timestamp.unwrap_or(NO_TIMESTAMP),
         });
     }
@@ -135,16 +212,22 @@ impl Group {
         self.marks = marks;
     }
 
-    /// How many records fit without growing: what a cleared group costs to keep.
-    pub fn capacity(&self) -> usize {
-        self.entries.capacity()
+    /// Bytes of memory that its copies take.
+    #[inline]
+    pub(crate) fn copies_memory(&self) -> usize {
+        self.copies.capacity()
+    }
+
+    /// Bytes of memory that it takes besides its share of blocks: what a cleared group costs to keep.
+    pub fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.copies.capacity()
     }
 
     /// The message at `index`.
     #[inline]
     pub fn message(&self, index: usize) -> Message<'_> {
         let e = &self.entries[index];
-        self.resolve(e, &self.blocks[e.block as usize].bytes)
+        self.resolve(e, self.bytes_of(e.origin))
     }
 
     /// All messages in order.
@@ -152,16 +235,16 @@ impl Group {
         self.messages_from(0)
     }
 
-    /// The messages from `first` on, in order. Neighbours mostly share a block, which is looked up once for them.
+    /// The messages from `first` on, in order. Neighbours mostly share an origin, which is looked up once for them.
     #[inline]
     pub fn messages_from(&self, first: usize) -> impl ExactSizeIterator<Item = Message<'_>> {
         let mut current = u32::MAX;
-        let mut block: &[u8] = &[];
+        let mut bytes: &[u8] = &[];
         self.entries[first..].iter().map(move |e| {
-            if e.block != current {
-                (current, block) = (e.block, &self.blocks[e.block as usize].bytes);
+            if e.origin != current {
+                (current, bytes) = (e.origin, self.bytes_of(e.origin));
             }
-            self.resolve(e, block)
+            self.resolve(e, bytes)
         })
     }
 
@@ -171,15 +254,22 @@ impl Group {
         self.timestamps
     }
 
+    /// Where the values of an origin's records are.
     #[inline]
-    fn resolve<'a>(&'a self, e: &Entry, block: &'a [u8]) -> Message<'a> {
+    fn bytes_of(&self, origin: u32) -> &[u8] {
+        self.origins[origin as usize].block.as_ref().map_or(&self.copies, |block| &block.bytes)
+    }
+
+    #[inline]
+    fn resolve<'a>(&'a self, e: &Entry, bytes: &'a [u8]) -> Message<'a> {
+        let value = range(bytes, e.value, e.len);
         Message {
-            key: match e.key {
+            key: match e.key_in {
                 KeyIn::Null => None,
-                KeyIn::Block => Some(range(block, e.key_start, e.key_len)),
-                KeyIn::Side => Some(range(&self.side, e.key_start, e.key_len)),
+                KeyIn::Value => Some(range(value, e.key, e.key_len)),
+                KeyIn::Copies => Some(range(&self.copies, e.key, e.key_len)),
             },
-            value: range(block, e.start, e.len),
+            value,
             timestamp: (e.timestamp != NO_TIMESTAMP).then_some(e.timestamp),
         }
     }
@@ -187,8 +277,8 @@ impl Group {
     /// Where the record at `index` stands in its shard.
     pub fn place(&self, index: usize) -> RecordPlace {
         let e = &self.entries[index];
-        let block = &self.blocks[e.block as usize];
-        RecordPlace { segment: block.segment, start: block.place + u64::from(e.start), bytes: u64::from(e.len) }
+        let origin = &self.origins[e.origin as usize];
+        RecordPlace { segment: origin.segment, start: origin.place + u64::from(e.start), bytes: u64::from(e.len) }
     }
 
     /// The order of the group's first record in the shard: who compares two groups learns which holds the older one.
@@ -214,19 +304,25 @@ impl Group {
     /// Adds another group's record.
     fn push_of(&mut self, other: &Group, index: usize) {
         let e = other.entries[index];
-        let key = match e.key {
-            KeyIn::Null => KeyBytes::Null,
-            KeyIn::Block => KeyBytes::InBlock { start: e.key_start, len: e.key_len },
-            KeyIn::Side => KeyBytes::Copied(range(&other.side, e.key_start, e.key_len)),
+        let message = other.message(index);
+        let key = match (e.key_in, message.key) {
+            (KeyIn::Value, Some(_)) => Key::Inside { start: e.key, len: e.key_len },
+            (_, key) => key.map_or(Key::Null, Key::Copied),
         };
-        let timestamp = (e.timestamp != NO_TIMESTAMP).then_some(e.timestamp);
-        self.push(&other.blocks[e.block as usize], e.start, e.len, key, timestamp);
+        let origin = &other.origins[e.origin as usize];
+        match &origin.block {
+            Some(block) => self.push(block, e.start, e.len, key, message.timestamp),
+            None => self.copy((origin.segment, origin.place), e.start, message.value, key, message.timestamp),
+        }
     }
 
-    /// Empties the group, lets its blocks go and keeps its memory for reuse.
+    /// Empties the group, lets its blocks go and keeps its memory for reuse, unless most of that was not used.
     pub fn clear(&mut self) {
-        self.blocks.clear();
-        self.side.clear();
+        if self.copies.len() < self.copies.capacity() / 2 {
+            self.copies = Vec::new();
+        }
+        self.origins.clear();
+        self.copies.clear();
         self.entries.clear();
         self.bytes = 0;
         self.timestamps = false;
@@ -245,20 +341,50 @@ mod tests {
     #[test]
     fn records_keep_their_bytes_and_places() {
         let block = Rc::new(Block { bytes: b"{\"k\":\"a\"}\n{}".to_vec(), segment: 3, place: 100 });
-        let mut group = Group::default();
-        group.push(&block, 0, 9, KeyBytes::InBlock { start: 6, len: 1 }, Some(7));
-        group.push(&block, 10, 2, KeyBytes::Copied(b"b\""), None);
-        assert_eq!(group.message(0), Message { key: Some(b"a"), value: b"{\"k\":\"a\"}", timestamp: Some(7) });
-        assert_eq!(group.message(1), Message { key: Some(b"b\""), value: b"{}", timestamp: None });
-        assert_eq!(group.place(1), RecordPlace { segment: 3, start: 110, bytes: 2 });
-        assert_eq!(group.bytes(), 9 + 1 + 2 + 2);
-        let mut part = group.select([1]);
-        assert_eq!(part.message(0), group.message(1));
-        part.append(&group);
-        assert!(part.len() == 3 && part.has_timestamps() && part.bytes() == group.bytes() + 4);
-        assert_eq!((part.message(1), part.message(2)), (group.message(0), group.message(1)));
-        group.clear();
-        drop(part);
+        let mut shared = Group::default();
+        shared.push(&block, 0, 9, Key::Inside { start: 6, len: 1 }, Some(7));
+        shared.push(&block, 10, 2, Key::Copied(b"b\""), None);
+        let mut copied = Group::default();
+        copied.push_copy(&block, 0, 9, Key::Inside { start: 6, len: 1 }, Some(7));
+        copied.push_copy(&block, 10, 2, Key::Copied(b"b\""), None);
+        for mut group in [shared, copied] {
+            assert_eq!(group.message(0), Message { key: Some(b"a"), value: b"{\"k\":\"a\"}", timestamp: Some(7) });
+            assert_eq!(group.message(1), Message { key: Some(b"b\""), value: b"{}", timestamp: None });
+            assert_eq!(group.place(1), RecordPlace { segment: 3, start: 110, bytes: 2 });
+            assert_eq!(group.bytes(), 9 + 1 + 2 + 2);
+            let mut part = group.select([1]);
+            assert_eq!(part.message(0), group.message(1));
+            part.append(&group);
+            assert!(part.len() == 3 && part.has_timestamps() && part.bytes() == group.bytes() + 4);
+            assert_eq!((part.message(1), part.message(2)), (group.message(0), group.message(1)));
+            assert_eq!(part.place(2), group.place(1));
+            group.clear();
+            assert!(group.is_empty() && group.bytes() == 0);
+        }
         assert_eq!(Rc::strong_count(&block), 1);
+    }
+
+    #[test]
+    fn shared_and_copied_records_stand_side_by_side() {
+        let blocks = [b"one".to_vec(), b"two".to_vec()].map(|bytes| Rc::new(Block { bytes, ..Block::default() }));
+        let mut group = Group::default();
+        for block in &blocks {
+            group.push(block, 0, 3, Key::Null, None);
+            group.push_copy(block, 0, 3, Key::Null, None);
+        }
+        let values: Vec<&[u8]> = group.messages().map(|message| message.value).collect();
+        assert_eq!(values, [b"one", b"one", b"two", b"two"]);
+    }
+
+    #[test]
+    fn memory_that_was_hardly_used_is_not_kept() {
+        let block = Rc::new(Block { bytes: vec![b'x'; 10_000], ..Block::default() });
+        let mut group = Group::default();
+        group.push_copy(&block, 0, 10_000, Key::Null, None);
+        group.clear();
+        assert!(group.copies_memory() >= 10_000, "it was full");
+        group.push_copy(&block, 0, 10, Key::Null, None);
+        group.clear();
+        assert_eq!(group.copies_memory(), 0);
     }
 }

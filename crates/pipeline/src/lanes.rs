@@ -13,14 +13,14 @@ use std::rc::Rc;
 
 use migration::{Failure, FailureKind};
 
-use crate::group::{KeyBytes, RECORD_OVERHEAD};
+use crate::group::{Key, RECORD_OVERHEAD};
 use crate::{Block, Delivered, Group, Sink, SinkLimits};
 
 /// The most records in a group.
 pub const GROUP_RECORDS: usize = 2_500;
 
-/// How many records' worth of memory cleared groups may keep for reuse, all lanes together (32 bytes each).
-const SPARE_RECORDS: usize = 256 << 10;
+/// How many bytes of memory cleared groups may keep for reuse, all lanes together.
+const SPARE_BYTES: usize = 8 << 20;
 
 /// What became of a record that was offered to the lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Push {
     Full(Ready),
     /// Its group is full and its partition (`None`: every partition) still has a group in flight: wait for reports.
     Blocked(Option<u32>),
+    /// There is no memory for a copy of it: hand over what [`Lanes::for_room`] names, or wait for reports.
+    NoRoom,
 }
 
 /// A group that can be handed over.
@@ -87,13 +89,15 @@ pub struct Lanes {
     /// Groups in flight, and the records in them.
     flying: usize,
     flying_records: usize,
-    /// Bytes of records that are filling, in flight or to be sent again.
-    live_bytes: usize,
+    /// Memory of all groups' copies, the spare ones' too, and how much it may be.
+    copies_memory: usize,
+    copies_limit: usize,
     /// Records that are filling or to be sent again.
     held: usize,
     /// While true, a lane that becomes idle hands over what it has.
     flushing: bool,
-    spare_records: usize,
+    /// Memory of the spare groups.
+    spare_memory: usize,
     /// How many marks were set.
     marks: u64,
     /// Records filling, in flight or to be sent again that were taken before the last mark.
@@ -112,10 +116,11 @@ impl Lanes {
             overhead: RECORD_OVERHEAD + headers_bytes,
             flying: 0,
             flying_records: 0,
-            live_bytes: 0,
+            copies_memory: 0,
+            copies_limit: usize::MAX,
             held: 0,
             flushing: false,
-            spare_records: 0,
+            spare_memory: 0,
             marks: 0,
             before_mark: 0,
         }
@@ -141,21 +146,42 @@ impl Lanes {
         self.flying_records + self.held
     }
 
-    /// Offers a record that may go to any partition, where no record of the shard has a key.
+    /// Memory that records take, or may take next, besides the blocks that they share.
+    pub fn copies_memory(&self) -> usize {
+        self.copies_memory
+    }
+
+    /// From now on copies may take so many bytes of memory.
+    pub fn limit_copies(&mut self, bytes: usize) {
+        self.copies_limit = bytes;
+    }
+
+    /// Gives the memory back that is kept for reuse.
+    pub fn drop_spares(&mut self) {
+        if self.spare_memory == 0 {
+            return;
+        }
+        for spare in self.lanes.iter_mut().filter_map(|lane| lane.spare.take()) {
+            self.copies_memory -= spare.copies_memory();
+        }
+        self.spare_memory = 0;
+    }
+
+    /// Offers a record that may go to any partition, where no record of the shard has a key. It stays in its block: neighbours
+    /// travel together.
     #[inline]
     pub fn push_open(&mut self, block: &Rc<Block>, start: u32, len: u32, timestamp: Option<i64>) -> Push {
         if !fits(&self.open, len as usize, self.group_bytes, self.overhead) {
             return if self.flying < self.lanes.len() { Push::Full(Ready::Open) } else { Push::Blocked(None) };
         }
-        self.open.push(block, start, len, KeyBytes::Null, timestamp);
-        self.live_bytes += len as usize;
+        self.open.push(block, start, len, Key::Null, timestamp);
         self.held += 1;
         Push::Taken
     }
 
     /// Offers a record that may go to any partition (its key, if any, is one that the partitioner ignores), where other records
     /// have keys.
-    pub fn push_any(&mut self, block: &Rc<Block>, start: u32, len: u32, key: KeyBytes<'_>, timestamp: Option<i64>) -> Push {
+    pub fn push_any(&mut self, block: &Rc<Block>, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) -> Push {
         while let Some(index) = self.lane_to_join() {
             match self.push(index, block, start, len, key, timestamp) {
                 Push::Blocked(_) => self.joined = None,
@@ -165,29 +191,27 @@ impl Lanes {
         Push::Blocked(None)
     }
 
-    /// Offers a record for the partition with this index.
+    /// Offers a record for the partition with this index. It is copied: neighbours of the source part here, and the client would
+    /// read a group record by record out of far more memory than the processors' caches hold.
     pub fn push(
         &mut self,
         index: usize,
         block: &Rc<Block>,
         start: u32,
         len: u32,
-        key: KeyBytes<'_>,
+        key: Key<'_>,
         timestamp: Option<i64>,
     ) -> Push {
-        let key_len = match key {
-            KeyBytes::Null => 0,
-            KeyBytes::InBlock { len, .. } => len as usize,
-            KeyBytes::Copied(bytes) => bytes.len(),
-        };
         let lane = &mut self.lanes[index];
-        let bytes = len as usize + key_len;
+        let bytes = len as usize + key.len();
         if !fits(&lane.filling, bytes, self.group_bytes, self.overhead) {
             lane.full = true;
             return if lane.flying == 0 { Push::Full(Ready::Lane(index)) } else { Push::Blocked(Some(index as u32)) };
         }
-        lane.filling.push(block, start, len, key, timestamp);
-        self.live_bytes += bytes;
+        if lane.filling.growth(bytes) > 0 && !self.grow(index, bytes) {
+            return Push::NoRoom;
+        }
+        self.lanes[index].filling.push_copy(block, start, len, key, timestamp);
         self.held += 1;
         Push::Taken
     }
@@ -200,19 +224,17 @@ impl Lanes {
         }
     }
 
-    /// Which group to hand over when no memory is left; `None`: wait for reports. Normally the fullest of the idle lanes, but
-    /// where small old records keep large blocks alive, the one with the oldest record.
-    pub fn for_room(&self, alive_bytes: usize) -> Option<Ready> {
+    /// Which group to hand over when no memory is left: the fullest of the idle lanes; `None`: wait for reports. That is better
+    /// while much is in flight: memory comes back group by group, and whoever hands over at each makes smaller and smaller groups.
+    pub fn for_room(&self) -> Option<Ready> {
+        if 2 * self.flying_records > self.held {
+            return None;
+        }
         if !self.open.is_empty() && self.flying < self.lanes.len() {
             return Some(Ready::Open);
         }
         let idle = self.lanes.iter().enumerate().filter(|(_, lane)| lane.flying == 0 && !lane.filling.is_empty());
-        let chosen = if self.live_bytes < alive_bytes / 2 {
-            idle.min_by_key(|(_, lane)| lane.filling.oldest())
-        } else {
-            idle.max_by_key(|(_, lane)| lane.filling.bytes())
-        };
-        chosen.map(|(index, _)| Ready::Lane(index))
+        idle.max_by_key(|(_, lane)| lane.filling.bytes()).map(|(index, _)| Ready::Lane(index))
     }
 
     /// Hands over all that idle lanes have and, until [`Lanes::flushed`], whatever a lane has when it becomes idle.
@@ -306,7 +328,7 @@ impl Lanes {
             }
         }
         settled.bytes = (group.bytes() - refused_bytes) as u64;
-        let (mut again_bytes, mut again) = (0, 0);
+        let mut again = 0;
         match suspects[..] {
             [] => {}
             [culprit] => {
@@ -317,7 +339,7 @@ impl Lanes {
                 let (older, newer) = suspects.split_at(suspects.len() / 2);
                 for half in [newer, older] {
                     let part = group.select(half.iter().map(|refusal| refusal.index));
-                    again_bytes += part.bytes();
+                    self.copies_memory += part.copies_memory();
                     lane.again.push_front(part);
                 }
                 again = suspects.len();
@@ -329,7 +351,6 @@ impl Lanes {
             settled.before_mark = true;
             self.before_mark -= handed - again;
         }
-        self.live_bytes -= group.bytes() - again_bytes;
         self.recycle(index, group);
         self.go_on(index, sink)?;
         Ok(settled)
@@ -365,10 +386,9 @@ impl Lanes {
         if self.joined == Some(index) {
             self.joined = None;
         }
-        let spare = self.spare(index);
         let lane = &mut self.lanes[index];
         lane.full = false;
-        let mut group = std::mem::replace(&mut lane.filling, spare);
+        let mut group = std::mem::take(&mut lane.filling);
         group.set_marks(self.marks);
         group
     }
@@ -381,10 +401,32 @@ impl Lanes {
         group
     }
 
+    /// Memory for a copy of so many bytes in a lane; false: there is none. A record is copied in any case when no other is held.
+    #[cold]
+    fn grow(&mut self, index: usize, bytes: usize) -> bool {
+        if self.lanes[index].filling.is_empty() {
+            let spare = self.spare(index);
+            let empty = std::mem::replace(&mut self.lanes[index].filling, spare);
+            self.copies_memory -= empty.copies_memory();
+        }
+        let by = self.lanes[index].filling.growth(bytes);
+        if self.copies_memory + by > self.copies_limit {
+            self.drop_spares();
+            if self.copies_memory + by > self.copies_limit && self.busy() {
+                return false;
+            }
+        }
+        let filling = &mut self.lanes[index].filling;
+        self.copies_memory -= filling.copies_memory();
+        filling.grow(by);
+        self.copies_memory += filling.copies_memory();
+        true
+    }
+
     /// An empty group, with a lane's spare memory if it has any.
     fn spare(&mut self, index: usize) -> Group {
         let spare = self.lanes[index].spare.take().unwrap_or_default();
-        self.spare_records -= spare.capacity();
+        self.spare_memory -= spare.memory();
         spare
     }
 
@@ -426,12 +468,14 @@ impl Lanes {
     }
 
     fn recycle(&mut self, index: usize, mut group: Group) {
+        self.copies_memory -= group.copies_memory();
         group.clear();
-        let kept = self.spare_records + group.capacity();
+        let kept = self.spare_memory + group.memory();
         let lane = &mut self.lanes[index];
-        if lane.spare.is_none() && kept <= SPARE_RECORDS {
+        if lane.spare.is_none() && kept <= SPARE_BYTES {
+            self.copies_memory += group.copies_memory();
+            self.spare_memory = kept;
             lane.spare = Some(group);
-            self.spare_records = kept;
         }
     }
 }

@@ -17,6 +17,8 @@ use migration::job::{FieldPath, OnMissing, RecordRules, TimestampUnit};
 
 use json::{Bad, Finder, Kind, Value};
 
+use crate::group::Key;
+
 /// A field path as the scanner compares it.
 type Path = Box<[Box<[u8]>]>;
 
@@ -36,36 +38,9 @@ pub struct Mapping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped<'a> {
     /// The key.
-    pub key: MappedKey<'a>,
+    pub key: Key<'a>,
     /// Milliseconds since 1970; `None` when the job names no timestamp field.
     pub timestamp: Option<i64>,
-}
-
-/// Where a key's bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MappedKey<'a> {
-    /// No key.
-    Null,
-    /// `len` bytes of the line from `start`.
-    Inside {
-        /// First byte.
-        start: u32,
-        /// Length; 0 is an empty key, which is not a null one.
-        len: u32,
-    },
-    /// Bytes that stand nowhere in the line, because it has them escaped.
-    Copied(&'a [u8]),
-}
-
-impl MappedKey<'_> {
-    /// The key's bytes, with the line that was mapped.
-    pub fn bytes<'b>(&'b self, line: &'b [u8]) -> Option<&'b [u8]> {
-        match *self {
-            MappedKey::Null => None,
-            MappedKey::Inside { start, len } => Some(&line[start as usize..][..len as usize]),
-            MappedKey::Copied(bytes) => Some(bytes),
-        }
-    }
 }
 
 /// Why a line becomes no message. The text is the dead letter's reason; it never shows a value of the record.
@@ -145,7 +120,7 @@ impl Mapping {
     /// Key and timestamp of a line (without its line end).
     pub fn map<'a>(&'a mut self, line: &'a [u8]) -> Result<Mapped<'a>, MapError> {
         if self.is_identity_keyless() {
-            return Ok(Mapped { key: MappedKey::Null, timestamp: None });
+            return Ok(Mapped { key: Key::Null, timestamp: None });
         }
         self.finder.scan(line).map_err(|bad| self.invalid(bad))?;
         let timestamp = match &self.timestamp {
@@ -156,7 +131,7 @@ impl Mapping {
         };
         let key = match &self.key {
             Some(path) => key(path, self.on_missing, self.finder.found(0), line, &mut self.key_bytes)?,
-            None => MappedKey::Null,
+            None => Key::Null,
         };
         Ok(Mapped { key, timestamp })
     }
@@ -179,11 +154,11 @@ fn key<'a>(
     found: Option<Value>,
     line: &[u8],
     scratch: &'a mut Vec<u8>,
-) -> Result<MappedKey<'a>, MapError> {
+) -> Result<Key<'a>, MapError> {
     let refuse = |seen| Err(MapError::Key { path: path.clone(), seen });
     let value = match found {
         Some(value) if value.kind != Kind::Null => value,
-        _ if on_missing == OnMissing::Null => return Ok(MappedKey::Null),
+        _ if on_missing == OnMissing::Null => return Ok(Key::Null),
         Some(_) => return Err(MapError::Missing { path: path.clone(), seen: "null in" }),
         None => return Err(MapError::Missing { path: path.clone(), seen: "no field" }),
     };
@@ -194,14 +169,14 @@ fn key<'a>(
         Kind::String { escaped: true } => {
             scratch.clear();
             return match json::unescape(text, scratch) {
-                Ok(()) => Ok(MappedKey::Copied(scratch)),
+                Ok(()) => Ok(Key::Copied(scratch)),
                 Err(what) => refuse(what),
             };
         }
         _ => {}
     }
     match (u32::try_from(value.start), u32::try_from(text.len())) {
-        (Ok(start), Ok(len)) => Ok(MappedKey::Inside { start, len }),
+        (Ok(start), Ok(len)) => Ok(Key::Inside { start, len }),
         _ => refuse("beyond the first 4 GiB of the line"),
     }
 }

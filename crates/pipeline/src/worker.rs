@@ -341,6 +341,7 @@ impl ShardWorker {
                 Ok(Step::Busy)
             }
             Stop::Blocked(partition) => self.wait_for_reports(Phase::Wait, partition, now),
+            Stop::NoRoom => Ok(self.make_room(now)?.unwrap_or(Step::Busy)),
             Stop::Rate(bytes) => {
                 if now.saturating_duration_since(self.handed_over) >= LONGEST_HOLD {
                     self.handed_over = now;
@@ -355,14 +356,10 @@ impl ShardWorker {
     /// Reads the next block, if memory has room for it.
     fn read(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
         self.lines.block = None;
-        if !self.has_room() {
-            if let Some(ready) = self.lanes.for_room(self.pool.alive_bytes()) {
-                self.lanes.hand_over(ready, self.sink.as_mut())?;
-                return Ok(Step::Busy);
-            }
-            if self.lanes.in_flight() {
-                return self.wait_for_reports(Phase::Wait, None, now);
-            }
+        if !self.has_room()
+            && let Some(step) = self.make_room(now)?
+        {
+            return Ok(step);
         }
         self.clock.switch(Phase::Read);
         self.cursor = 0;
@@ -387,7 +384,22 @@ impl ShardWorker {
     /// Whether more records may be held. Small ones cost the client more than their bytes.
     fn has_room(&mut self) -> bool {
         let records = self.lanes.records() as u64;
-        records.saturating_mul(LEAST_RECORD_BYTES) <= self.settings.in_flight && self.pool.has_room()
+        if records.saturating_mul(LEAST_RECORD_BYTES) > self.settings.in_flight {
+            return false;
+        }
+        self.pool.has_room(self.lanes.copies_memory()) || {
+            self.lanes.drop_spares();
+            self.pool.has_room(self.lanes.copies_memory())
+        }
+    }
+
+    /// What leads to more memory; `None`: nothing holds any.
+    fn make_room(&mut self, now: Instant) -> Result<Option<Step>, Failure> {
+        if let Some(ready) = self.lanes.for_room() {
+            self.lanes.hand_over(ready, self.sink.as_mut())?;
+            return Ok(Some(Step::Busy));
+        }
+        if self.lanes.in_flight() { self.wait_for_reports(Phase::Wait, None, now).map(Some) } else { Ok(None) }
     }
 
     fn begin_close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {

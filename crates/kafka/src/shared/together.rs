@@ -125,14 +125,14 @@ mod tests {
     use std::rc::Rc;
 
     use pipeline::Block;
-    use pipeline::group::KeyBytes;
+    use pipeline::group::Key;
 
     use super::*;
 
     fn group(text: &str, records: usize) -> Group {
         let block = Rc::new(Block { bytes: text.as_bytes().to_vec(), segment: 0, place: 0 });
         let mut group = Group::default();
-        (0..records).for_each(|_| group.push(&block, 0, text.len() as u32, KeyBytes::Null, None));
+        (0..records).for_each(|_| group.push(&block, 0, text.len() as u32, Key::Null, None));
         group
     }
 

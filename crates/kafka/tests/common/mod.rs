@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kafka::{EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TopicReader};
 use migration::job::*;
 use migration::{Failure, Job};
-use pipeline::group::KeyBytes;
+use pipeline::group::Key;
 use pipeline::verify::TopicReader as _;
 use pipeline::{Block, Delivered, Group, Sink};
 
@@ -80,7 +80,7 @@ pub fn group<'a>(records: impl IntoIterator<Item = (Option<&'a str>, &'a str)>) 
     let mut group = Group::default();
     for (key, value) in records {
         let block = Rc::new(Block { bytes: value.as_bytes().to_vec(), ..Block::default() });
-        let key = key.map_or(KeyBytes::Null, |k| KeyBytes::Copied(k.as_bytes()));
+        let key = key.map_or(Key::Null, |k| Key::Copied(k.as_bytes()));
         group.push(&block, 0, value.len() as u32, key, None);
     }
     group
@@ -98,7 +98,7 @@ pub fn numbered(prefix: &str, n: usize) -> Group {
     let block = Rc::new(Block { bytes, ..Block::default() });
     let mut group = Group::default();
     for (start, len) in ranges {
-        group.push(&block, start as u32, len as u32, KeyBytes::Null, None);
+        group.push(&block, start as u32, len as u32, Key::Null, None);
     }
     group
 }

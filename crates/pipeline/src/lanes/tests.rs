@@ -14,7 +14,7 @@ fn sink(partitions: u32) -> MemorySink {
 
 fn push(lanes: &mut Lanes, index: usize, block: &Rc<Block>, records: u32) {
     for n in 0..records {
-        assert_eq!(lanes.push(index, block, n * 10, 10, KeyBytes::Null, None), Push::Taken);
+        assert_eq!(lanes.push(index, block, n * 10, 10, Key::Null, None), Push::Taken);
     }
 }
 
@@ -34,7 +34,7 @@ fn a_group_is_full_by_bytes_with_overhead_and_headers() {
     for (headers, most) in [(0, 18), (50, 9)] {
         let mut lanes = Lanes::new(2, LIMITS, headers);
         push(&mut lanes, 1, &block, most);
-        assert_eq!(lanes.push(1, &block, 0, 10, KeyBytes::Null, None), Push::Full(Ready::Lane(1)));
+        assert_eq!(lanes.push(1, &block, 0, 10, Key::Null, None), Push::Full(Ready::Lane(1)));
     }
 }
 
@@ -44,8 +44,8 @@ fn a_full_lane_in_flight_blocks_and_goes_on_by_itself() {
     push(&mut lanes, 0, &block, 18);
     lanes.hand_over(Ready::Lane(0), &mut sink).unwrap();
     push(&mut lanes, 0, &block, 18);
-    assert_eq!(lanes.push(0, &block, 0, 10, KeyBytes::Null, None), Push::Blocked(Some(0)));
-    assert_eq!(lanes.push(1, &block, 0, 10, KeyBytes::Null, None), Push::Taken);
+    assert_eq!(lanes.push(0, &block, 0, 10, Key::Null, None), Push::Blocked(Some(0)));
+    assert_eq!(lanes.push(1, &block, 0, 10, Key::Null, None), Push::Taken);
     assert_eq!(lanes.slowest(), Some(0));
     serve(&mut lanes, &mut sink);
     assert_eq!(sink.topic().borrow().groups, [18, 18]);
@@ -53,23 +53,56 @@ fn a_full_lane_in_flight_blocks_and_goes_on_by_itself() {
 }
 
 #[test]
-fn room_is_made_by_the_fullest_idle_lane_or_by_the_one_that_pins_the_memory() {
-    let (old, new) = (block(0), block(1_000));
+fn room_is_made_by_the_fullest_idle_lane() {
+    let block = block(0);
     let mut lanes = Lanes::new(4, LIMITS, 0);
-    push(&mut lanes, 2, &old, 1);
-    push(&mut lanes, 1, &new, 5);
-    push(&mut lanes, 3, &new, 7);
-    assert_eq!(lanes.for_room(200), Some(Ready::Lane(3)));
-    assert_eq!(lanes.for_room(2_000), Some(Ready::Lane(2)));
+    push(&mut lanes, 2, &block, 1);
+    push(&mut lanes, 1, &block, 5);
+    push(&mut lanes, 3, &block, 7);
     let mut sink = sink(4);
-    for lane in [2, 1, 3] {
-        lanes.hand_over(Ready::Lane(lane), &mut sink).unwrap();
-    }
-    assert_eq!(lanes.for_room(2_000), None);
-    assert!(lanes.in_flight() && lanes.busy());
+    assert_eq!(lanes.for_room(), Some(Ready::Lane(3)));
+    lanes.hand_over(Ready::Lane(3), &mut sink).unwrap();
+    assert_eq!(lanes.for_room(), None, "seven in flight will make more room than the six that are left");
+    push(&mut lanes, 2, &block, 8);
+    assert_eq!(lanes.for_room(), Some(Ready::Lane(2)), "fourteen are left");
     serve(&mut lanes, &mut sink);
-    assert!(!lanes.busy());
-    assert_eq!((Rc::strong_count(&old), Rc::strong_count(&new)), (1, 1), "delivered groups let their blocks go");
+    lanes.hand_over(Ready::Lane(2), &mut sink).unwrap();
+    serve(&mut lanes, &mut sink);
+    assert_eq!(lanes.for_room(), Some(Ready::Lane(1)));
+}
+
+#[test]
+fn only_records_that_may_go_to_any_partition_keep_their_blocks() {
+    let (mut lanes, mut sink, block) = (Lanes::new(2, LIMITS, 0), sink(2), block(0));
+    push(&mut lanes, 0, &block, 5);
+    assert_eq!((Rc::strong_count(&block), lanes.copies_memory() >= 50), (1, true), "copied");
+    assert_eq!(lanes.push_open(&block, 0, 10, None), Push::Taken);
+    assert_eq!(Rc::strong_count(&block), 2, "shared");
+    lanes.flush(&mut sink).unwrap();
+    while lanes.busy() {
+        serve(&mut lanes, &mut sink);
+    }
+    lanes.drop_spares();
+    assert_eq!((Rc::strong_count(&block), lanes.copies_memory()), (1, 0), "nothing is left of delivered groups");
+}
+
+#[test]
+fn copies_stay_within_their_limit_but_one_record_always_goes() {
+    let (mut lanes, mut sink, block) = (Lanes::new(3, LIMITS, 0), sink(3), block(0));
+    lanes.limit_copies(2_500);
+    push(&mut lanes, 0, &block, 1);
+    push(&mut lanes, 1, &block, 1);
+    assert_eq!(lanes.push(2, &block, 0, 10, Key::Null, None), Push::NoRoom);
+    assert!(lanes.copies_memory() <= 2_500);
+    lanes.hand_over(lanes.for_room().unwrap(), &mut sink).unwrap();
+    assert_eq!(lanes.push(2, &block, 0, 10, Key::Null, None), Push::NoRoom, "it is in flight");
+    serve(&mut lanes, &mut sink);
+    push(&mut lanes, 2, &block, 1);
+    lanes.limit_copies(0);
+    lanes.flush(&mut sink).unwrap();
+    serve(&mut lanes, &mut sink);
+    push(&mut lanes, 0, &block, 1);
+    assert_eq!(lanes.push(1, &block, 0, 10, Key::Null, None), Push::NoRoom);
 }
 
 #[test]
@@ -77,14 +110,14 @@ fn records_without_a_key_join_one_lane_until_its_group_goes() {
     let (mut lanes, mut sink, block) = (Lanes::new(3, LIMITS, 0), sink(3), block(0));
     let mut pushed = 0;
     while pushed < 2 * 18 * 3 {
-        match lanes.push_any(&block, 0, 10, KeyBytes::Null, None) {
+        match lanes.push_any(&block, 0, 10, Key::Null, None) {
             Push::Taken => pushed += 1,
             Push::Full(ready) => lanes.hand_over(ready, &mut sink).unwrap(),
-            Push::Blocked(partition) => panic!("{partition:?} at {pushed}"),
+            other => panic!("{other:?} at {pushed}"),
         }
     }
     assert_eq!(sink.topic().borrow().groups, [18, 18, 18]);
-    assert_eq!(lanes.push_any(&block, 0, 10, KeyBytes::Null, None), Push::Blocked(None));
+    assert_eq!(lanes.push_any(&block, 0, 10, Key::Null, None), Push::Blocked(None));
 }
 
 #[test]
@@ -96,7 +129,7 @@ fn a_refused_group_is_halved_in_order_before_anything_newer() {
     push(&mut lanes, 0, &block, 5);
     lanes.hand_over(Ready::Lane(0), &mut sink).unwrap();
     for n in 5..8 {
-        lanes.push(0, &block, n * 10, 10, KeyBytes::Null, None);
+        lanes.push(0, &block, n * 10, 10, Key::Null, None);
     }
     lanes.flush(&mut sink).unwrap();
     let (mut dead, mut order) = (Vec::new(), Vec::new());
@@ -129,7 +162,7 @@ fn a_refused_group_is_halved_in_order_before_anything_newer() {
 
 fn block_group(block: &Rc<Block>, records: std::ops::Range<u32>) -> Group {
     let mut group = Group::default();
-    records.for_each(|n| group.push(block, n * 10, 10, KeyBytes::Null, None));
+    records.for_each(|n| group.push(block, n * 10, 10, Key::Null, None));
     group
 }
 

@@ -9,9 +9,8 @@ use migration::job::FlushPolicy;
 
 use super::throttle::Throttle;
 use super::{ShardWorker, set_aside};
-use crate::group::KeyBytes;
 use crate::lanes::{Lanes, Push, Ready};
-use crate::mapping::{MapError, MappedKey, Mapping};
+use crate::mapping::{MapError, Mapping};
 use crate::source::is_blank;
 use crate::{Block, Line, RecordPlace};
 
@@ -25,6 +24,8 @@ pub(super) enum Stop {
     Full(Ready),
     /// This partition (`None`: each) is not ready to take more.
     Blocked(Option<u32>),
+    /// There is no memory for one more.
+    NoRoom,
     /// The rate limit has no token for a record of so many bytes.
     Rate(usize),
 }
@@ -52,8 +53,9 @@ struct Intake<'a> {
 impl ShardWorker {
     /// Takes lines of the current block until something stops it, and notes what was taken.
     pub(super) fn take_lines(&mut self, now: Instant) -> Result<Stop, Failure> {
-        let ShardWorker { lines, lanes, throttle, mapping, letters, chunk, position, settings, .. } = self;
+        let ShardWorker { lines, lanes, pool, throttle, mapping, letters, chunk, position, settings, .. } = self;
         let Some(block) = &lines.block else { return Ok(Stop::Block) };
+        lanes.limit_copies(pool.room());
         let mut intake = Intake {
             limited: throttle.limited(),
             identity: mapping.is_identity_keyless(),
@@ -148,12 +150,7 @@ impl Intake<'_> {
         }
         let partitions = self.lanes.partitions();
         let partition = key.and_then(|key| (self.partitioner)(key, partitions));
-        let key = match mapped.key {
-            MappedKey::Null => KeyBytes::Null,
-            MappedKey::Inside { start, len } => KeyBytes::InBlock { start: line.start + start, len },
-            MappedKey::Copied(bytes) => KeyBytes::Copied(bytes),
-        };
-        let (start, len, timestamp) = (line.start, line.len, mapped.timestamp);
+        let (start, len, key, timestamp) = (line.start, line.len, mapped.key, mapped.timestamp);
         let push = match partition {
             Some(partition) => self.lanes.push(partition as usize, block, start, len, key, timestamp),
             None if keyed => self.lanes.push_any(block, start, len, key, timestamp),
@@ -173,6 +170,7 @@ impl Intake<'_> {
             }
             Push::Full(ready) => Fate::NotTaken(Stop::Full(ready)),
             Push::Blocked(partition) => Fate::NotTaken(Stop::Blocked(partition)),
+            Push::NoRoom => Fate::NotTaken(Stop::NoRoom),
         }
     }
 

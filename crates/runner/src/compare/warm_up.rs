@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use kafka::partitioner;
 use migration::{Failure, FailureKind};
-use pipeline::group::KeyBytes;
-use pipeline::mapping::{MappedKey, Mapping};
+use pipeline::mapping::Mapping;
 use pipeline::source::{is_blank, jsonl};
 use pipeline::{Block, BlockPool, Group, Line, Lines, Sink};
 
@@ -55,13 +54,8 @@ fn record(
     let mapped = (!is_blank(text)).then(|| mapping.map(text).ok()).flatten()?;
     let choose = partitioner::choose(context.job.kafka.partitioner);
     let partition = mapped.key.bytes(text).and_then(|key| choose(key, partitions)).unwrap_or(any % partitions);
-    let key = match mapped.key {
-        MappedKey::Null => KeyBytes::Null,
-        MappedKey::Inside { start, len } => KeyBytes::InBlock { start: line.start + start, len },
-        MappedKey::Copied(bytes) => KeyBytes::Copied(bytes),
-    };
     let mut group = Group::default();
-    group.push(block, line.start, line.len, key, mapped.timestamp);
+    group.push(block, line.start, line.len, mapped.key, mapped.timestamp);
     Some((partition, group))
 }
 

@@ -6,8 +6,7 @@ use std::rc::Rc;
 
 use kafka::partitioner;
 use migration::{Failure, FailureKind, Job, Plan};
-use pipeline::group::KeyBytes;
-use pipeline::mapping::{MappedKey, Mapping};
+use pipeline::mapping::Mapping;
 use pipeline::source::{Lines, is_blank, jsonl};
 use pipeline::{Block, BlockPool, Group};
 
@@ -19,23 +18,10 @@ const MOST_BYTES: usize = 4 << 20;
 
 /// Some records in memory.
 pub struct Records {
-    samples: Vec<Sample>,
+    /// Each is a group of its own.
+    samples: Vec<Group>,
     partitioner: fn(&[u8], u32) -> Option<u32>,
     next: Cell<usize>,
-}
-
-struct Sample {
-    block: Rc<Block>,
-    start: u32,
-    len: u32,
-    key: Key,
-    timestamp: Option<i64>,
-}
-
-enum Key {
-    Null,
-    InBlock { start: u32, len: u32 },
-    Copied(Box<[u8]>),
 }
 
 impl Records {
@@ -53,7 +39,7 @@ impl Records {
             refused: None,
         };
         let (mut pool, mut lines) = (BlockPool::new(MOST_BYTES), Lines::default());
-        while chooser.samples.len() < MOST && pool.has_room() && reader.next(&mut pool, &mut lines)? {
+        while chooser.samples.len() < MOST && pool.has_room(0) && reader.next(&mut pool, &mut lines)? {
             if let Some(block) = lines.block.clone() {
                 chooser.choose(&block, &lines);
             }
@@ -68,14 +54,7 @@ impl Records {
     /// The next record and its partition; without a key the partitions take turns.
     pub fn take(&self, partitions: u32) -> (u32, Group) {
         let number = self.next.replace(self.next.get().wrapping_add(1));
-        let sample = &self.samples[number % self.samples.len()];
-        let key = match &sample.key {
-            Key::Null => KeyBytes::Null,
-            Key::InBlock { start, len } => KeyBytes::InBlock { start: *start, len: *len },
-            Key::Copied(bytes) => KeyBytes::Copied(bytes),
-        };
-        let mut group = Group::default();
-        group.push(&sample.block, sample.start, sample.len, key, sample.timestamp);
+        let group = self.samples[number % self.samples.len()].select([0]);
         let by_key = group.message(0).key.and_then(|key| (self.partitioner)(key, partitions));
         let by_turn = || (number % partitions.max(1) as usize) as u32;
         (by_key.unwrap_or_else(by_turn), group)
@@ -86,7 +65,7 @@ impl Records {
 struct Chooser {
     mapping: Mapping,
     record_bytes: usize,
-    samples: Vec<Sample>,
+    samples: Vec<Group>,
     /// Why the first line that became none was left out.
     refused: Option<String>,
 }
@@ -112,13 +91,9 @@ impl Chooser {
                         self.refused.get_or_insert_with(|| "a line is larger than the topic's max.message.bytes".to_owned());
                         continue;
                     }
-                    let key = match mapped.key {
-                        MappedKey::Null => Key::Null,
-                        MappedKey::Inside { start, len } => Key::InBlock { start: line.start + start, len },
-                        MappedKey::Copied(bytes) => Key::Copied(bytes.into()),
-                    };
-                    let (block, start, len) = (Rc::clone(block), line.start, line.len);
-                    self.samples.push(Sample { block, start, len, key, timestamp: mapped.timestamp });
+                    let mut sample = Group::default();
+                    sample.push(block, line.start, line.len, mapped.key, mapped.timestamp);
+                    self.samples.push(sample);
                 }
                 Err(error) => _ = self.refused.get_or_insert_with(|| error.to_string()),
             }

@@ -144,7 +144,7 @@ fn a_slow_partition_stalls_the_worker_and_grows_nothing() {
         // Serving nothing but what polls without a wait give: partition 2 never answers for a second.
         let came = worker.step(&control, now).unwrap();
         control.recorded += std::iter::from_fn(|| worker.next_event()).count() as u64;
-        most = most.max(worker.pool.alive_bytes());
+        most = most.max(worker.pool.alive_bytes() + worker.lanes.copies_memory());
         if worker.progress(now).waiting_for == Some(WaitingFor::Partition { partition: 2, leader: Some(102) }) {
             named = true;
         }
