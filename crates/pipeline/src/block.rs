@@ -14,8 +14,8 @@ pub struct Block {
     pub place: u64,
 }
 
-/// A bounded set of blocks. What is alive is what bounds a worker's memory: a block is alive while any record of it is in a
-/// lane or in flight.
+/// A bounded set of blocks. What is alive bounds a worker's memory, together with copies: a block is alive while it is read from,
+/// and while any record of it that was not copied is in a lane or in flight.
 #[derive(Debug)]
 pub struct BlockPool {
     block_bytes: usize,
@@ -38,12 +38,14 @@ impl BlockPool {
     /// Whether another block can be taken without exceeding the limit, where `elsewhere` bytes are held besides blocks.
     pub fn has_room(&mut self, elsewhere: usize) -> bool {
         self.blocks.retain(|b| Rc::strong_count(b) > 1 || b.bytes.capacity() <= self.block_bytes);
-        elsewhere + self.block_bytes <= self.room()
+        self.alive_bytes() + elsewhere + self.block_bytes <= self.limit_bytes
     }
 
-    /// What the blocks that somebody holds leave of the limit.
-    pub fn room(&self) -> usize {
-        self.limit_bytes.saturating_sub(self.alive_bytes())
+    /// How much of the limit may be held besides blocks while `block` is read from. A long line may have made that one large: then
+    /// the lines after it still find the room that they find beside a normal one.
+    pub fn room_beside(&self, block: &Block) -> usize {
+        let excess = block.bytes.capacity().saturating_sub(self.block_bytes);
+        self.limit_bytes.saturating_sub(self.alive_bytes().saturating_sub(excess))
     }
 
     /// An empty block to fill: a recycled one where possible.
@@ -92,5 +94,16 @@ mod tests {
         assert!(!pool.has_room(pool.limit_bytes));
         assert_eq!(pool.alive_bytes(), 0);
         assert!(pool.take().bytes.is_empty());
+    }
+
+    #[test]
+    fn a_block_with_a_long_line_leaves_as_much_room_as_any_other() {
+        let mut pool = BlockPool::new(64 << 10);
+        let (normal, mut long) = (pool.take(), pool.take());
+        long.bytes.reserve_exact(1 << 20);
+        let normal = pool.share(normal);
+        assert_eq!(pool.room_beside(&normal), 48 << 10);
+        let long = pool.share(long);
+        assert_eq!(pool.room_beside(&long), 32 << 10);
     }
 }

@@ -83,19 +83,29 @@ struct Entry {
     /// Where its value is in the origin's block, or among the copies.
     value: u32,
     len: u32,
-    /// Where its key is: see `key_in`.
+    /// Where its key is, from the value's first byte: inside the value, or right behind it.
     key: u32,
     key_len: u32,
-    key_in: KeyIn,
     timestamp: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyIn {
-    Null,
-    Value,
-    Copies,
+impl Entry {
+    /// Else it has none, or it stands behind the value.
+    fn key_is_inside(&self) -> bool {
+        self.key_len != NO_KEY && u64::from(self.key) + u64::from(self.key_len) <= u64::from(self.len)
+    }
+
+    /// How many bytes of a group's copies are its.
+    fn copied_bytes(&self, group: &Group) -> usize {
+        let key = if self.key_len == NO_KEY || self.key_is_inside() { 0 } else { self.key_len };
+        if group.origins[self.origin as usize].block.is_none() { (self.len + key) as usize } else { 0 }
+    }
 }
+
+const _: () = assert!(size_of::<Entry>() == 32, "half a processor's cache line");
+
+/// "No key" as a key's length.
+const NO_KEY: u32 = u32::MAX;
 
 /// The least by which the memory for copies grows. With thousands of partitions each has one group that is being filled.
 const LEAST_GROWTH: usize = 1 << 10;
@@ -116,9 +126,13 @@ pub struct Group {
 }
 
 impl Group {
-    /// Adds the record at `start..start + len` of `block`, which it shares: right for records that are neighbours in the source.
+    /// Adds the record at `start..start + len` of `block`, which it shares: right for records that are neighbours in the source. One
+    /// whose key stands nowhere in it is copied, with its key.
     #[inline]
     pub fn push(&mut self, block: &Rc<Block>, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
+        if let Key::Copied(_) = key {
+            return self.push_copy(block, start, len, key, timestamp);
+        }
         if !self.origins.last().and_then(|last| last.block.as_ref()).is_some_and(|last| Rc::ptr_eq(last, block)) {
             self.origins.push(Origin { segment: block.segment, place: block.place, block: Some(Rc::clone(block)) });
         }
@@ -137,16 +151,12 @@ impl Group {
         if !self.origins.last().is_some_and(|last| last.block.is_none() && (last.segment, last.place) == origin) {
             self.origins.push(Origin { segment: origin.0, place: origin.1, block: None });
         }
-        let at = self.keep(value);
-        self.add(start, at, value.len() as u32, key, timestamp);
-    }
-
-    /// Copies some bytes and says where they are.
-    #[inline]
-    fn keep(&mut self, bytes: &[u8]) -> u32 {
         let at = self.copies.len() as u32;
-        self.copies.extend_from_slice(bytes);
-        at
+        self.copies.extend_from_slice(value);
+        if let Key::Copied(bytes) = key {
+            self.copies.extend_from_slice(bytes);
+        }
+        self.add(start, at, value.len() as u32, key, timestamp);
     }
 
     /// By how much its memory should grow before so many bytes are copied into it. By a quarter of what it has: growing to twice
@@ -168,21 +178,13 @@ impl Group {
     fn add(&mut self, start: u32, value: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
         self.bytes += len as usize + key.len();
         self.timestamps |= timestamp.is_some();
-        let (key_in, key, key_len) = match key {
-            Key::Null => (KeyIn::Null, 0, 0),
-            Key::Inside { start, len } => (KeyIn::Value, start, len),
-            Key::Copied(bytes) => (KeyIn::Copies, self.keep(bytes), bytes.len() as u32),
+        let (key, key_len) = match key {
+            Key::Null => (0, NO_KEY),
+            Key::Inside { start, len } => (start, len),
+            Key::Copied(bytes) => (len, bytes.len() as u32),
         };
-        self.entries.push(Entry {
-            origin: self.origins.len() as u32 - 1,
-            start,
-            value,
-            len,
-            key,
-            key_len,
-            key_in,
-            timestamp: timestamp.unwrap_or(NO_TIMESTAMP),
-        });
+        let timestamp = timestamp.unwrap_or(NO_TIMESTAMP);
+        self.entries.push(Entry { origin: self.origins.len() as u32 - 1, start, value, len, key, key_len, timestamp });
     }
 
     /// How many records.
@@ -220,14 +222,14 @@ impl Group {
 
     /// Bytes of memory that it takes besides its share of blocks: what a cleared group costs to keep.
     pub fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>() + self.copies.capacity()
+        self.entries.capacity() * size_of::<Entry>() + self.origins.capacity() * size_of::<Origin>() + self.copies.capacity()
     }
 
     /// The message at `index`.
     #[inline]
     pub fn message(&self, index: usize) -> Message<'_> {
         let e = &self.entries[index];
-        self.resolve(e, self.bytes_of(e.origin))
+        Self::resolve(e, self.bytes_of(e.origin))
     }
 
     /// All messages in order.
@@ -244,7 +246,7 @@ impl Group {
             if e.origin != current {
                 (current, bytes) = (e.origin, self.bytes_of(e.origin));
             }
-            self.resolve(e, bytes)
+            Self::resolve(e, bytes)
         })
     }
 
@@ -261,15 +263,10 @@ impl Group {
     }
 
     #[inline]
-    fn resolve<'a>(&'a self, e: &Entry, bytes: &'a [u8]) -> Message<'a> {
-        let value = range(bytes, e.value, e.len);
+    fn resolve<'a>(e: &Entry, bytes: &'a [u8]) -> Message<'a> {
         Message {
-            key: match e.key_in {
-                KeyIn::Null => None,
-                KeyIn::Value => Some(range(value, e.key, e.key_len)),
-                KeyIn::Copies => Some(range(&self.copies, e.key, e.key_len)),
-            },
-            value,
+            key: (e.key_len != NO_KEY).then(|| range(bytes, e.value + e.key, e.key_len)),
+            value: range(bytes, e.value, e.len),
             timestamp: (e.timestamp != NO_TIMESTAMP).then_some(e.timestamp),
         }
     }
@@ -290,14 +287,17 @@ impl Group {
     }
 
     /// A new group of the records at `indexes`, in that order, on the same side of a mark.
-    pub fn select(&self, indexes: impl IntoIterator<Item = usize>) -> Group {
+    pub fn select(&self, indexes: impl IntoIterator<Item = usize, IntoIter: Clone>) -> Group {
+        let indexes = indexes.into_iter();
         let mut part = Group { marks: self.marks, ..Group::default() };
-        indexes.into_iter().for_each(|index| part.push_of(self, index));
+        part.copies.reserve_exact(indexes.clone().map(|index| self.entries[index].copied_bytes(self)).sum());
+        indexes.for_each(|index| part.push_of(self, index));
         part
     }
 
     /// Adds all records of another group.
     pub fn append(&mut self, other: &Group) {
+        self.copies.reserve(other.copies.len());
         (0..other.len()).for_each(|index| self.push_of(other, index));
     }
 
@@ -305,9 +305,9 @@ impl Group {
     fn push_of(&mut self, other: &Group, index: usize) {
         let e = other.entries[index];
         let message = other.message(index);
-        let key = match (e.key_in, message.key) {
-            (KeyIn::Value, Some(_)) => Key::Inside { start: e.key, len: e.key_len },
-            (_, key) => key.map_or(Key::Null, Key::Copied),
+        let key = match message.key {
+            Some(_) if e.key_is_inside() => Key::Inside { start: e.key, len: e.key_len },
+            key => key.map_or(Key::Null, Key::Copied),
         };
         let origin = &other.origins[e.origin as usize];
         match &origin.block {
@@ -318,7 +318,7 @@ impl Group {
 
     /// Empties the group, lets its blocks go and keeps its memory for reuse, unless most of that was not used.
     pub fn clear(&mut self) {
-        if self.copies.len() < self.copies.capacity() / 2 {
+        if self.copies.capacity() > LEAST_GROWTH && self.copies.len() < self.copies.capacity() / 2 {
             self.copies = Vec::new();
         }
         self.origins.clear();

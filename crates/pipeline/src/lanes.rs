@@ -73,6 +73,30 @@ struct Lane {
     spare: Option<Group>,
 }
 
+/// Some records, by number and by bytes of keys and values.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    records: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, group: &Group) {
+        self.records += group.len();
+        self.bytes += group.bytes();
+    }
+
+    fn subtract(&mut self, group: &Group) {
+        self.records -= group.len();
+        self.bytes -= group.bytes();
+    }
+
+    fn add_record(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes;
+    }
+}
+
 /// All lanes of a worker.
 #[derive(Debug)]
 pub struct Lanes {
@@ -86,14 +110,14 @@ pub struct Lanes {
     joined: Option<usize>,
     group_bytes: usize,
     overhead: usize,
-    /// Groups in flight, and the records in them.
+    /// Groups in flight, and what is in them.
     flying: usize,
-    flying_records: usize,
+    in_flight: Load,
     /// Memory of all groups' copies, the spare ones' too, and how much it may be.
     copies_memory: usize,
     copies_limit: usize,
-    /// Records that are filling or to be sent again.
-    held: usize,
+    /// What is filling or to be sent again.
+    held: Load,
     /// While true, a lane that becomes idle hands over what it has.
     flushing: bool,
     /// Memory of the spare groups.
@@ -115,10 +139,10 @@ impl Lanes {
             group_bytes: limits.batch_bytes / 10 * 9,
             overhead: RECORD_OVERHEAD + headers_bytes,
             flying: 0,
-            flying_records: 0,
+            in_flight: Load::default(),
             copies_memory: 0,
             copies_limit: usize::MAX,
-            held: 0,
+            held: Load::default(),
             flushing: false,
             spare_memory: 0,
             marks: 0,
@@ -138,15 +162,15 @@ impl Lanes {
 
     /// Whether any record is filling, in flight or to be sent again.
     pub fn busy(&self) -> bool {
-        self.flying > 0 || self.held > 0
+        self.records() > 0
     }
 
     /// How many records are filling, in flight or to be sent again.
     pub fn records(&self) -> usize {
-        self.flying_records + self.held
+        self.in_flight.records + self.held.records
     }
 
-    /// Memory that records take, or may take next, besides the blocks that they share.
+    /// Memory of all groups' copies, the spare ones' too.
     pub fn copies_memory(&self) -> usize {
         self.copies_memory
     }
@@ -154,6 +178,18 @@ impl Lanes {
     /// From now on copies may take so many bytes of memory.
     pub fn limit_copies(&mut self, bytes: usize) {
         self.copies_limit = bytes;
+    }
+
+    /// With nothing in flight: whether what is counted is what is there.
+    #[cfg(test)]
+    pub(crate) fn check_accounts(&self) {
+        assert_eq!((self.flying, self.in_flight.records, self.in_flight.bytes), (0, 0, 0));
+        let groups = || self.lanes.iter().flat_map(|lane| lane.again.iter().chain([&lane.filling])).chain([&self.open]);
+        let spares = || self.lanes.iter().filter_map(|lane| lane.spare.as_ref());
+        assert_eq!(self.held.records, groups().map(Group::len).sum::<usize>());
+        assert_eq!(self.held.bytes, groups().map(Group::bytes).sum::<usize>());
+        assert_eq!(self.copies_memory, groups().chain(spares()).map(Group::copies_memory).sum::<usize>());
+        assert_eq!(self.spare_memory, spares().map(Group::memory).sum::<usize>());
     }
 
     /// Gives the memory back that is kept for reuse.
@@ -175,7 +211,7 @@ impl Lanes {
             return if self.flying < self.lanes.len() { Push::Full(Ready::Open) } else { Push::Blocked(None) };
         }
         self.open.push(block, start, len, Key::Null, timestamp);
-        self.held += 1;
+        self.held.add_record(len as usize);
         Push::Taken
     }
 
@@ -191,8 +227,8 @@ impl Lanes {
         Push::Blocked(None)
     }
 
-    /// Offers a record for the partition with this index. It is copied: neighbours of the source part here, and the client would
-    /// read a group record by record out of far more memory than the processors' caches hold.
+    /// Offers a record for the partition with this index. It is copied: neighbours of the source mostly part here, and the client
+    /// would read a group record by record out of far more memory than the processors' caches hold.
     pub fn push(
         &mut self,
         index: usize,
@@ -212,7 +248,7 @@ impl Lanes {
             return Push::NoRoom;
         }
         self.lanes[index].filling.push_copy(block, start, len, key, timestamp);
-        self.held += 1;
+        self.held.add_record(bytes);
         Push::Taken
     }
 
@@ -227,7 +263,7 @@ impl Lanes {
     /// Which group to hand over when no memory is left: the fullest of the idle lanes; `None`: wait for reports. That is better
     /// while much is in flight: memory comes back group by group, and whoever hands over at each makes smaller and smaller groups.
     pub fn for_room(&self) -> Option<Ready> {
-        if 2 * self.flying_records > self.held {
+        if 2 * self.in_flight.bytes > self.held.bytes {
             return None;
         }
         if !self.open.is_empty() && self.flying < self.lanes.len() {
@@ -314,7 +350,7 @@ impl Lanes {
         lane.flying = 0;
         lane.oldest = None;
         self.flying -= 1;
-        self.flying_records -= handed;
+        self.in_flight.subtract(&group);
 
         let mut settled = Settled { acknowledged: acknowledged as u64, ..Settled::default() };
         let (mut refused_bytes, mut suspects) = (0, Vec::new());
@@ -340,10 +376,10 @@ impl Lanes {
                 for half in [newer, older] {
                     let part = group.select(half.iter().map(|refusal| refusal.index));
                     self.copies_memory += part.copies_memory();
+                    self.held.add(&part);
                     lane.again.push_front(part);
                 }
                 again = suspects.len();
-                self.held += again;
                 settled.halved = Some(suspects[0].reason.clone());
             }
         }
@@ -444,8 +480,8 @@ impl Lanes {
         lane.flying = group.len();
         lane.oldest = group.oldest();
         self.flying += 1;
-        self.flying_records += group.len();
-        self.held -= group.len();
+        self.in_flight.add(&group);
+        self.held.subtract(&group);
         sink.hand_over(index as u32, group)
     }
 

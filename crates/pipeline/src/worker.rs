@@ -56,7 +56,7 @@ pub struct WorkerSettings {
     pub flush: FlushPolicy,
     /// When a chunk is closed.
     pub chunk: ChunkLimits,
-    /// Bytes of blocks whose records are not yet delivered.
+    /// Bytes of records that are taken and not yet delivered: of blocks that somebody holds, and of copies.
     pub in_flight: u64,
     /// Key and number of partitions to a partition below that number; `None` = as a record without a key.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
@@ -259,6 +259,8 @@ impl ShardWorker {
     /// Ends the client, after [`Step::Done`]. `peak_memory_bytes` is 0 and `cuts` are none: the caller knows them.
     pub fn finish(mut self) -> Result<Finished, Failure> {
         self.clock.switch(Phase::Other);
+        #[cfg(test)]
+        self.lanes.check_accounts();
         let deliveries = self.sink.deliveries();
         self.sink.finish()?;
         let work = Work { phases: self.clock.take(), deliveries, ..Work::default() };
@@ -387,14 +389,15 @@ impl ShardWorker {
         if records.saturating_mul(LEAST_RECORD_BYTES) > self.settings.in_flight {
             return false;
         }
-        self.pool.has_room(self.lanes.copies_memory()) || {
+        if self.lanes.copies_memory() > 0 && !self.pool.has_room(self.lanes.copies_memory()) {
             self.lanes.drop_spares();
-            self.pool.has_room(self.lanes.copies_memory())
         }
+        self.pool.has_room(self.lanes.copies_memory())
     }
 
     /// What leads to more memory; `None`: nothing holds any.
     fn make_room(&mut self, now: Instant) -> Result<Option<Step>, Failure> {
+        self.clock.switch(Phase::Enqueue);
         if let Some(ready) = self.lanes.for_room() {
             self.lanes.hand_over(ready, self.sink.as_mut())?;
             return Ok(Some(Step::Busy));

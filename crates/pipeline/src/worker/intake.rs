@@ -55,7 +55,7 @@ impl ShardWorker {
     pub(super) fn take_lines(&mut self, now: Instant) -> Result<Stop, Failure> {
         let ShardWorker { lines, lanes, pool, throttle, mapping, letters, chunk, position, settings, .. } = self;
         let Some(block) = &lines.block else { return Ok(Stop::Block) };
-        lanes.limit_copies(pool.room());
+        lanes.limit_copies(pool.room_beside(block));
         let mut intake = Intake {
             limited: throttle.limited(),
             identity: mapping.is_identity_keyless(),
