@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use whole_program::dataset::Orders;
+use whole_program::faults::kill_process;
 use whole_program::program::{Program, binary};
 use whole_program::scene::{PARTITIONS, PATIENCE, Scene, config};
 use whole_program::suite::{Clusters, Need, Test, main as run};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             needs: Need::Nothing,
             run: a_killed_comparison_leaves_no_process,
         },
+        Test { name: "a_killed_worker_ends_its_round", needs: Need::Nothing, run: a_killed_worker_ends_its_round },
         Test { name: "a_full_disk_ends_it_with_what_there_is", needs: Need::Nothing, run: a_full_disk_ends_it },
         Test { name: "what_is_refused", needs: Need::Nothing, run: what_is_refused },
         Test { name: "real_brokers_got_what_was_counted", needs: Need::Kafka, run: real_brokers_got_what_was_counted },
@@ -210,6 +212,19 @@ fn a_killed_comparison_leaves_no_process(_: &Clusters) {
     wait_until("every process is gone", Duration::from_secs(3), || program.processes().is_empty());
 }
 
+/// The others would wait for its figures until their process is killed, minutes later.
+fn a_killed_worker_ends_its_round(_: &Clusters) {
+    let program = folder("worker-killed", 5_000);
+    let words = ["compare", "--variants", "processes", "--workers", "3", "--seconds", "2", "--rounds", "1"];
+    let running = program.start(&words);
+    let workers = || running.processes().into_iter().filter(|process| process.name.starts_with("shard 0")).collect::<Vec<_>>();
+    wait_until("workers are at work", Duration::from_secs(60), || workers().len() == 3);
+    assert!(kill_process(workers()[0].pid));
+    let finished = running.finish(Duration::from_secs(30)).expect_code(5);
+    assert!(finished.stdout.contains("SIGKILL"), "the row says why it has no figure: {}", finished.stdout);
+    program.assert_nothing_left();
+}
+
 /// A limit on the size of files stands for the disk: the results' file meets it after a few runs.
 fn a_full_disk_ends_it(_: &Clusters) {
     let program = folder("full", 5_000);
@@ -239,6 +254,16 @@ fn what_is_refused(_: &Clusters) {
         refused(&[file, "none/result"], 74, "none/result");
     }
     refused(&["--html", "result", "--csv", "result"], 2, "both name result");
+    // What the job is made of is never replaced, by whatever name.
+    for (file, input) in
+        [("--csv", "orchestrator.toml"), ("--html", "data/orders.jsonl"), ("--csv", "./data/../data/orders.jsonl")]
+    {
+        let before = fs::read(program.join(input)).unwrap();
+        refused(&[file, input], 2, "the job reads");
+        refused(&["web", file, input], 2, "the job reads");
+        assert_eq!(fs::read(program.join(input)).unwrap(), before);
+    }
+    refused(&["--records", "3", "--workers", "4"], 2, "less than a record for each of 4 workers");
     refused(&["--set", "source.jsonl.paths=[\"none/*\"]"], 7, "none");
     program.write("blank.jsonl", "\n\n");
     // A source without any record: known after one round, and said.

@@ -110,6 +110,10 @@ fn an_unusable_state_directory_exits_with_74(_: &Clusters) {
     // Root may write everywhere, but nobody in /proc.
     let program = folder("proc", &[("job.state_dir", "\"/proc/shardlift\"")]);
     refused(&program, &["run"], 74, &["/proc/shardlift"]);
+    // Nor is a result that nobody could read a good end.
+    let program = folder("full", &[]);
+    let finished = program.spawn(program.shell("shardlift plan -o json > /dev/full")).finish(PATIENCE);
+    assert!(finished.expect_code(74).stderr.contains("could not be written to stdout"));
 }
 
 fn no_broker_is_a_blocker(_: &Clusters) {

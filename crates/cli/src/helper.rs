@@ -27,9 +27,7 @@ pub fn ask<T: Serialize + DeserializeOwned>(
         }
     })
     .map_err(|error| match error {
-        HelperError::Interrupted { .. } => {
-            CliError::new(Exit::Stopped, format!("stopped by a signal: {name} was not waited for")).hint("run again to go on")
-        }
+        HelperError::Interrupted { .. } => CliError::new(Exit::Stopped, "stopped by a signal").hint("run again to go on"),
         error => CliError::new(Exit::Internal, error),
     })?;
     if !output.status.is_success() {

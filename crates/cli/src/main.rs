@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         ui.complain(&error);
         error.exit
     });
-    ExitCode::from(exit.code())
+    ExitCode::from(ui.exit(exit).code())
 }
 
 fn obey(command: &Command, ui: &Ui) -> Result<Exit, CliError> {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use migration::Exit;
@@ -24,6 +25,16 @@ impl OutputFile {
             file.map(|file| OutputFile { path: path.to_owned(), file, made }).map_err(|error| refused(path, &error))
         };
         path.map(open).transpose()
+    }
+
+    /// Refuses to be one of the files that the job is made of, by whatever name.
+    pub fn is_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), CliError> {
+        let Ok(own) = self.file.metadata() else { return Ok(()) };
+        let same = |input: &&Path| input.metadata().is_ok_and(|input| (input.dev(), input.ino()) == (own.dev(), own.ino()));
+        inputs.into_iter().find(same).map_or(Ok(()), |input| {
+            let message = format!("the result can't be written to {}: the job reads {}", self.path.display(), input.display());
+            Err(CliError::new(Exit::Usage, message).hint("name another file"))
+        })
     }
 
     /// Writes it.
@@ -62,6 +73,9 @@ mod tests {
         std::fs::write(&path, "an older and longer page").expect("writable");
         let file = OutputFile::open(Some(&path)).ok().flatten().expect("writable");
         assert_eq!(std::fs::read_to_string(&path).expect("readable"), "an older and longer page");
+        file.is_none_of([folder.as_path(), Path::new("/none")]).expect("another file");
+        let other_name = folder.join("../").join(folder.file_name().expect("a name")).join("page.html");
+        assert_eq!(file.is_none_of([other_name.as_path()]).expect_err("the same file").exit, Exit::Usage);
         file.write("new").expect("writable");
         assert_eq!(std::fs::read_to_string(&path).expect("readable"), "new");
         let refused = OutputFile::open(Some(&folder.join("none/page.html"))).err().expect("there is no such folder");

@@ -1,7 +1,9 @@
 //! Where words go: stdout is the result and nothing else, everything else goes to stderr.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 
+use migration::Exit;
 use serde_json::{Map, Value};
 
 use crate::args::{Color, GlobalArgs, Output, Progress};
@@ -24,6 +26,8 @@ pub struct Ui {
     pub color: bool,
     /// Only errors on stderr.
     pub quiet: bool,
+    /// The result could not be written to stdout.
+    unwritten: Cell<bool>,
 }
 
 /// How progress is shown, after looking at the terminal.
@@ -48,6 +52,7 @@ impl Ui {
             command,
             output: global.output,
             quiet: global.quiet,
+            unwritten: Cell::new(false),
             progress: match global.progress {
                 Progress::None => ProgressStyle::None,
                 Progress::Auto if global.quiet => ProgressStyle::None,
@@ -79,11 +84,17 @@ impl Ui {
             Output::Json => Value::Object(self.object(json())).to_string(),
         };
         if let Err(error) = writeln!(std::io::stdout(), "{}", out.trim_end()) {
-            // Whoever closed stdout does not want the result; anything else is worth a word. The exit code still tells.
+            // Whoever closed stdout does not want the result.
             if !matches!(error.kind(), std::io::ErrorKind::BrokenPipe) {
                 self.say(format!("the result could not be written to stdout: {error}"));
+                self.unwritten.set(true);
             }
         }
+    }
+
+    /// How the command ends: one that went well without its result on stdout did not.
+    pub fn exit(&self, exit: Exit) -> Exit {
+        if exit == Exit::Done && self.unwritten.get() { Exit::State } else { exit }
     }
 
     /// Prints an error.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kafka::{TopicReader, partitioner};
 use migration::report::Binding;
-use migration::units::{show_count, show_duration};
+use migration::units::{show_count, show_duration, show_things};
 use migration::{Exit, Job, Plan};
 use pipeline::dead_letter;
 use pipeline::verify::{Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport};
@@ -161,7 +161,11 @@ impl Verified {
         let r = &self.report;
         let took = show_duration(Duration::from_millis(self.elapsed_ms));
         let mut out = if r.is_clean() {
-            format!("verified: the topic holds exactly the source's records ({took})\n")
+            let but = match r.dead_lettered {
+                0 => String::new(),
+                n => format!(" but for {} that {} set aside", show_things(n, "record"), if n == 1 { "was" } else { "were" }),
+            };
+            format!("verified: the topic holds exactly the source's records{but} ({took})\n")
         } else {
             format!("verified: THE TOPIC DIFFERS FROM THE SOURCE ({took})\n")
         };

@@ -172,6 +172,8 @@ pub struct Round {
     pub rtt_us: Vec<u64>,
     /// A worker had no more records before the clock stopped.
     pub ran_out: bool,
+    /// Records that workers set aside; a run of the job would count them as dead letters.
+    pub set_aside: u64,
     /// CPU in use over time: milliseconds since the clock began, and cores.
     pub cpu_over_time: Vec<(u32, f32)>,
     /// The same for each worker process, where there are several.

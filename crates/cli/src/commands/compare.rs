@@ -28,8 +28,10 @@ const DESCRIPTORS_OF_A_WORKER: u64 = 16;
 pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
     let mut job = settings::load_config(&args.config)?;
     let rows = rows(args);
+    require_records(args, &rows)?;
     require_room(&rows)?;
     let files = Files::open(args.html.as_deref(), args.csv.as_deref())?;
+    files.are_none_of([args.config.config.as_path()])?;
     let interrupt = Interrupt::new()?;
     let embedded = job.kafka.brokers == Brokers::Embedded;
     let brokers = match &job.kafka.brokers {
@@ -41,6 +43,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         jsonl::plan(&job.source, &job.shards, FlushPolicy::Record, most_workers(&rows), job.record_limit)
             .map_err(|error| CliError::new(Exit::Source, error))
     })?;
+    files.are_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     if plan.records_estimate() == 0 {
         let paths = job.source.paths.join(", ");
         return Err(CliError::new(Exit::Source, format!("there is no record in {paths}: nothing to compare with")));
@@ -141,6 +144,18 @@ fn most_sharing(rows: &[Setting]) -> u32 {
 }
 
 /// Refuses at once what this machine allows too few descriptors or processes for.
+/// Each worker sends a record at least: with fewer than workers nothing would be compared.
+fn require_records(args: &VariantsArgs, rows: &[Setting]) -> Result<(), CliError> {
+    let workers = most_workers(rows);
+    match args.records {
+        Some(records) if records.get() < u64::from(workers) => {
+            let message = format!("--records {records} is less than a record for each of {workers} workers");
+            Err(CliError::new(Exit::Usage, message).hint("take more records or fewer --workers"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn require_room(rows: &[Setting]) -> Result<(), CliError> {
     let workers = u64::from(most_workers(rows));
     process::raise_descriptor_limit()
@@ -249,6 +264,11 @@ impl Files {
             return Err(CliError::new(Exit::Usage, message).hint("give each a file of its own"));
         }
         Ok(Files { html: OutputFile::open(html)?, csv: OutputFile::open(csv)? })
+    }
+
+    /// Refuses to replace what the job is made of.
+    pub fn are_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path> + Clone) -> Result<(), CliError> {
+        self.html.iter().chain(&self.csv).try_for_each(|file| file.is_none_of(inputs.clone()))
     }
 
     /// Writes them. The result itself is printed whether they can be written or not.

@@ -64,6 +64,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
     let name = format!("{}-{}-web.jsonl", environment.started_unix_ms / 1000, std::process::id());
     let kept = job.state_dir.join("compare").join(name);
     let files = Files::open(args.html.as_deref(), args.csv.as_deref())?;
+    files.are_none_of([args.config.config.as_path()])?;
     let interrupt = Interrupt::new()?;
     let embedded = job.kafka.brokers == Brokers::Embedded;
     let brokers = match &job.kafka.brokers {
@@ -71,6 +72,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
         Brokers::Bootstrap(brokers) => brokers.join(","),
     };
     let plan = helper::ask("shardlift plan", Some(&interrupt), || state::make_plan(&job))?;
+    files.are_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     let wanted = Wanted {
         partitions: None,
         least_partitions: if args.shared_producer { args.clients } else { 1 },

@@ -1,7 +1,5 @@
 //! `shardlift report`: what a job did, from its state: text, JSON, or a page with pictures.
 
-use std::path::Path;
-
 use migration::config::is_secret_property;
 use migration::job::{Brokers, Property};
 use migration::units::{show_duration, show_size};
@@ -12,6 +10,7 @@ use supervisor::{StateDir, Store, load_samples};
 use super::status;
 use crate::args::ReportArgs;
 use crate::error::CliError;
+use crate::output_file::OutputFile;
 use crate::running::{self, Place};
 use crate::ui::Ui;
 use crate::{settings, state};
@@ -33,15 +32,15 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, CliError> {
     // The page first: whoever reads that the command succeeded finds it.
     if let Some(path) = &args.html {
         let extras = Extras { samples: &samples, settings: &configuration(&job), version: env!("CARGO_PKG_VERSION") };
-        write(path, html(&found, &extras, &ui.object(object())))?;
+        if let Some(file) = OutputFile::open(Some(path))? {
+            let kept = store.load().map_err(state::unusable)?;
+            let sources = kept.plan.objects.iter().map(|object| object.path.as_path());
+            file.is_none_of(sources.chain([args.job.config.config.as_path()]))?;
+            file.write(&html(&found, &extras, &ui.object(object())))?;
+        }
     }
     ui.result(|| status::text(&found, holder.as_deref(), standing.as_ref(), &StateDir::dead_letters_path(&place.path)), object);
     Ok(Exit::Done)
-}
-
-fn write(path: &Path, text: String) -> Result<(), CliError> {
-    std::fs::write(path, text)
-        .map_err(|error| CliError::new(Exit::State, format!("the report can't be written to {}: {error}", path.display())))
 }
 
 /// The keys of the config that explain a report, without secrets.

@@ -105,6 +105,7 @@ fn round(index: u32, number: u32, setting: &Setting) -> Round {
         },
         failure: None,
         ran_out: false,
+        set_aside: 0,
     }
 }
 

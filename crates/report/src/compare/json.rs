@@ -95,6 +95,7 @@ fn round(comparison: &Comparison, round: &Round) -> Value {
         "round": round.round,
         "failure": round.failure,
         "ran_out": round.ran_out,
+        "set_aside": round.set_aside,
         "records": round.records,
         "elapsed_ms": ms(round.elapsed_us),
         "phases_ms": phases_ms(&round.phases),

@@ -21,20 +21,21 @@ pub fn advice(report: &JobReport) -> Option<String> {
         .max_by(|a, b| a.1.total_cmp(&b.1))?;
     let percent = percent.round();
     Some(match top {
+        // One wait at the end of each attempt is the least there can be.
+        Phase::Flush if flushes <= report.attempts.len() as u64 => return None,
         Phase::Flush if each_record => format!(
             "{percent} % of the workers' time is flush, one for each record (p50 {:.1} ms): flush = \"chunk\" waits once in a chunk, keeps \
              the same guarantee and removes nearly all of it; more workers divide it",
             report.work.flush.quantile(0.5) as f64 / 1000.0
         ),
-        // One wait at the end of each attempt is the least there can be.
-        Phase::Flush if flushes <= report.attempts.len() as u64 => return None,
         Phase::Flush => {
             format!("{percent} % of the workers' time is the wait at chunk ends: larger chunks (workers.chunk) wait less often")
         }
         Phase::Wait => format!(
-            "{percent} % of the workers' time is waiting for delivery reports: brokers or network limit this run, at {} records/s and {}/s; \
+            "{percent} % of the workers' time is waiting for delivery reports: brokers, network or workers.in_flight limit this run, at {} records/s and \
+             {}/s; \
              more workers help only while the brokers are not busy",
-            show_count(report.records_per_second() as u64),
+            show_count(report.records_per_second().round() as u64),
             show_size((report.counts.bytes_sent as f64 * 1e6 / report.elapsed_us.max(1) as f64) as u64)
         ),
         Phase::Outside => {

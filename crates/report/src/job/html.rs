@@ -48,7 +48,7 @@ pub fn html(report: &JobReport, extras: &Extras<'_>, object: &Map<String, Value>
     body.extend(charts::partitions(report, &numbers));
     body.push(section("Records", [balance(report, &numbers)]));
     body.extend(attempts(report, &numbers));
-    body.push(section("Configuration", [configuration(report, extras.settings)]));
+    body.push(section("Configuration, as this command was given it", [configuration(report, extras.settings)]));
     body.push(footer(extras.version, "Totals are the job's, over all its runs."));
     page(&format!("shardlift report: {}", report.name), body, object)
 }
@@ -63,7 +63,7 @@ fn stands(report: &JobReport) -> String {
 }
 
 fn tiles(report: &JobReport, numbers: &Numbers<'_>) -> Element {
-    let count = |value: f64| show_count(value as u64);
+    let count = |value: f64| show_count(value.round() as u64);
     let tile = |path: &str, name: &str, show: &dyn Fn(f64) -> String| {
         let figure = numbers.mark(Element::new("b"), path).text(&numbers.get(path).map(show).unwrap_or_default());
         Element::new("li").with(figure).with(Element::new("span").text(name))
@@ -103,7 +103,7 @@ fn events(report: &JobReport) -> Option<Element> {
 
 fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
     let row = |name: &str, path: &str| {
-        let cell = numbers.cell(path, |value| show_count(value as u64));
+        let cell = numbers.cell(path, |value| show_count(value.round() as u64));
         Element::new("tr").with(Element::new("th").set("scope", "row").text(name)).with(cell)
     };
     let rows = [
@@ -132,7 +132,7 @@ fn attempts(report: &JobReport, numbers: &Numbers<'_>) -> Option<Element> {
     let time = |ms: f64| show_duration(Duration::from_secs_f64(ms / 1000.0));
     let row = |(i, attempt): &(usize, &AttemptReport)| {
         let cell = |name: &str, show: &dyn Fn(f64) -> String| numbers.cell(&format!("attempts.{i}.{name}"), show);
-        let count = |value: f64| show_count(value as u64);
+        let count = |value: f64| show_count(value.round() as u64);
         Element::new("tr")
             .with(Element::new("th").set("scope", "row").text(&format!("{}, {}", attempt.shard, attempt.number)))
             .with(Element::of_class("td", "words").text(attempt.outcome.name()))

@@ -78,7 +78,7 @@ fn figures(out: &mut String, report: &JobReport) {
         "rate",
         format!(
             "{} records/s, {}/s",
-            show_count(report.records_per_second() as u64),
+            show_count(report.records_per_second().round() as u64),
             show_size((report.counts.bytes_read as f64 / seconds) as u64)
         ),
     );

@@ -118,7 +118,7 @@ fn with_records(figures: Figures) -> Result<Figures, Failure> {
     if figures.workers.iter().any(|worker| worker.records > 0) {
         return Ok(figures);
     }
-    let message = "no record was acknowledged while the clock ran: the clock is shorter than a round trip (or than a chunk's interval, \
+    let message = "no record was acknowledged while the clock ran: the clock is shorter than --wait and a round trip (or than a chunk's interval, \
                    1 s by default, if a chunk is not full before), or the mapping sets every record aside (`shardlift run --limit 100` shows why)";
     Err(Failure::new(FailureKind::Retry, message))
 }
@@ -152,6 +152,7 @@ fn result(head: Round, figures: Figures) -> RoundResult {
         round.latency.merge(&worker.latency);
         round.rtt_us.push(worker.rtt_us);
         round.ran_out |= worker.ran_out;
+        round.set_aside += worker.set_aside;
     }
     RoundResult { round, began_us, ended_us }
 }

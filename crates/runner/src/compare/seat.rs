@@ -61,6 +61,8 @@ pub(crate) struct Measured {
     pub(crate) rtt_us: u64,
     /// All its records were delivered before the clock stopped.
     pub(crate) ran_out: bool,
+    /// Records that it set aside, before the clock too.
+    pub(crate) set_aside: u64,
 }
 
 /// A worker that is connected.
@@ -116,7 +118,9 @@ impl Seat {
     /// The clock stopped.
     pub(crate) fn end(&mut self, now: Instant) -> Measured {
         let ended_us = process::monotonic_us();
-        let mut phases = self.worker.progress(now).work.phases;
+        let progress = self.worker.progress(now);
+        let set_aside = progress.counts.dead_lettered;
+        let mut phases = progress.work.phases;
         for (now, before) in phases.0.iter_mut().zip(self.phases.0) {
             *now = now.saturating_sub(before);
         }
@@ -129,6 +133,7 @@ impl Seat {
             latency: meter.latency,
             rtt_us: self.rtt_us,
             ran_out: self.ran_out,
+            set_aside,
             ..Measured::default()
         }
     }

@@ -1,6 +1,7 @@
 //! Figures over the rounds of a setting: medians with their spread, relative speed with its error, and what is odd about them.
 
 use migration::compare::{Round, Setting, Spread, Summary, Variant};
+use migration::units::show_things;
 use migration::{Histogram, Phase};
 
 /// A round is far from the others above this modified z-score: its distance from the median, in units of the median distance,
@@ -127,12 +128,26 @@ fn median_round<'a>(good: &[&'a Round], speeds: &[f64]) -> &'a Round {
 
 /// What is odd about these rounds, in sentences.
 fn notes(good: &[&Round], speeds: &[f64]) -> Vec<String> {
-    far_from_the_others(good, speeds).into_iter().chain(moved_round_trip(good)).chain(ran_out(good)).collect()
+    far_from_the_others(good, speeds)
+        .into_iter()
+        .chain(moved_round_trip(good))
+        .chain(ran_out(good))
+        .chain(set_aside(good))
+        .collect()
 }
 
 /// A source can be repeated only so often.
 fn ran_out(good: &[&Round]) -> Option<String> {
     good.iter().any(|round| round.ran_out).then(|| "the records ran out before the clock did: take a longer source".to_owned())
+}
+
+/// A run of the job may stop for these.
+fn set_aside(good: &[&Round]) -> Option<String> {
+    let most = good.iter().map(|round| round.set_aside).max().filter(|&most| most > 0)?;
+    let records = show_things(most, "record");
+    Some(format!(
+        "{records} set aside in a round: a run of the job makes dead letters of them (`shardlift run --limit 100` shows why)"
+    ))
 }
 
 fn far_from_the_others(good: &[&Round], speeds: &[f64]) -> Vec<String> {
@@ -261,10 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn records_that_ran_out_are_named() {
+    fn records_that_ran_out_or_were_set_aside_are_named() {
         let settings = [setting(Variant::Single, 1)];
-        let notes = &summaries(&settings, None, &[round(0, 1, 100), Round { ran_out: true, ..round(0, 2, 100) }])[0].notes;
+        let odd = Round { ran_out: true, set_aside: 7, ..round(0, 2, 100) };
+        let notes = &summaries(&settings, None, &[round(0, 1, 100), odd])[0].notes;
         assert!(notes[0].contains("ran out"), "{notes:?}");
+        assert!(notes[1].starts_with("7 records set aside"), "{notes:?}");
     }
 
     #[test]

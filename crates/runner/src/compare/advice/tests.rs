@@ -168,6 +168,20 @@ fn each_regime_has_its_sentences() {
 }
 
 #[test]
+fn the_highest_rate_is_the_fastest_and_says_which_other_it_may_be() {
+    let rows = [FLUSHING, (PROCESSES, 2, RECORD, 4.0, 0.9), (WAKEUP, 2, RECORD, 4.5, 0.5)];
+    let mut found = comparison(0, &rows);
+    // By the rounds' own references the other is ahead; by the rate, which the sentence tells, this one.
+    found.results[1].records_per_second = Spread { median: 500.0, least: 440.0, most: 510.0 };
+    let said = |found: &Comparison| advice(found).into_iter().next_back().unwrap();
+    let told =
+        "fastest here: processes × 2, 500 records a second, 4.0 times the reference, 400 microseconds of CPU for each record";
+    assert_eq!(said(&found), format!("{told} (not told apart from green-wakeup × 2: their rounds overlap)."));
+    found.results[1].records_per_second.least = 460.0;
+    assert_eq!(said(&found), format!("{told}."));
+}
+
+#[test]
 fn without_a_reference_nothing_is_said() {
     let found = Comparison { reference: None, ..comparison(0, &[FLUSHING]) };
     assert_eq!(advice(&found), [""; 0]);

@@ -247,9 +247,12 @@ impl Watcher for Overseer<'_> {
     }
 
     fn log(&mut self, level: u8, text: &str) {
-        // That the job is stopped in the end is what this run wants.
+        // That the job is stopped in the end is what this run wants. Any other error, such as a worker that was killed, ends it: the
+        // figures of the others would wait for those of one that is gone.
         if level == 1 && !self.over {
             tracing::error!("{text}");
+            self.failure.get_or_insert_with(|| text.to_owned());
+            self.stop("a worker ended before the clock did");
         }
     }
 
