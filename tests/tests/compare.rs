@@ -248,6 +248,7 @@ fn what_is_refused(_: &Clusters) {
     };
     refused(&["-c", "none.toml"], 3, "none.toml");
     refused(&["--variants", "green"], 2, "green-blocking");
+    refused(&["--rtt", "2s"], 2, "more than 1s");
     refused(&["--into-topic", "orders"], 2, "--into-topic");
     for file in ["--html", "--csv"] {
         // Before anything runs, not after minutes.

@@ -5,9 +5,11 @@ mod compare_web;
 mod steer;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use migration::units::parse_duration;
 
 pub use self::compare::{Choice, VariantsArgs};
 pub use self::compare_web::WebArgs;
@@ -274,8 +276,14 @@ pub struct BrokerArgs {
     )]
     pub topics: Vec<String>,
     /// Round-trip time of each request, such as 5ms
-    #[arg(long, env = "SHARDLIFT_BROKER_RTT", default_value = "0ms", value_parser = migration::units::parse_duration, value_name = "DURATION")]
-    pub rtt: std::time::Duration,
+    #[arg(long, env = "SHARDLIFT_BROKER_RTT", default_value = "0ms", value_parser = parse_rtt, value_name = "DURATION")]
+    pub rtt: Duration,
+}
+
+/// The round trip of the embedded broker. With a longer one nothing answers before those who wait give up.
+pub fn parse_rtt(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_secs(1);
+    parse_duration(text).and_then(|rtt| if rtt <= most { Ok(rtt) } else { Err(format!("`{text}` is more than 1s")) })
 }
 
 #[cfg(test)]

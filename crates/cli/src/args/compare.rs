@@ -10,7 +10,7 @@ use migration::compare::Variant;
 use migration::job::FlushPolicy;
 use migration::units::parse_duration;
 
-use super::ConfigArgs;
+use super::{ConfigArgs, parse_rtt};
 
 /// Which variants run side by side, and how.
 #[derive(Clone, Debug, Args)]
@@ -65,7 +65,7 @@ pub struct VariantsArgs {
     )]
     pub rounds: u32,
     /// Round-trip time of the embedded broker; real ones have their own
-    #[arg(long, env = "SHARDLIFT_COMPARE_RTT", default_value = "5ms", value_parser = parse_duration, value_name = "DURATION")]
+    #[arg(long, env = "SHARDLIFT_COMPARE_RTT", default_value = "5ms", value_parser = parse_rtt, value_name = "DURATION")]
     pub rtt: Duration,
     /// Other waits for each record (a database, another service), which green threads overlap
     #[arg(long, env = "SHARDLIFT_COMPARE_WAIT", default_value = "0ms", value_parser = parse_duration, value_name = "DURATION")]

@@ -8,8 +8,8 @@ use clap::{ArgAction, Args};
 use migration::compare::WebFlush;
 use migration::units::parse_duration;
 
-use super::ConfigArgs;
 use super::compare::seconds;
+use super::{ConfigArgs, parse_rtt};
 
 /// Who asks the server, how long, and how it waits.
 #[derive(Clone, Debug, Args)]
@@ -67,7 +67,7 @@ pub struct WebArgs {
     )]
     pub rounds: u32,
     /// Round-trip time of the embedded broker; real ones have their own
-    #[arg(long, env = "SHARDLIFT_COMPARE_WEB_RTT", default_value = "10ms", value_parser = parse_duration, value_name = "DURATION")]
+    #[arg(long, env = "SHARDLIFT_COMPARE_WEB_RTT", default_value = "10ms", value_parser = parse_rtt, value_name = "DURATION")]
     pub rtt: Duration,
     /// One producer for all requests instead of one for each connection
     #[arg(

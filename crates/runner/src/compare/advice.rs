@@ -71,7 +71,7 @@ impl<'a> Found<'a> {
             let limit = workers_until_full(model, result.cpu_us_per_record.median, processors)
                 .filter(|&limit| speed >= PROPORTIONAL * workers && limit > workers)
                 .map_or_else(String::new, |limit| {
-                    format!("; by the client's CPU alone, about {limit:.0} would fill this machine")
+                    format!("; counting only the client's CPU, about {limit:.0} processes would fill this machine's processors")
                 });
             format!(": {workers} processes gave {} times the speed{limit}", times(speed))
         });

@@ -114,8 +114,11 @@ fn shard_reports(state: &super::JobState, attempts: &[AttemptReport]) -> Vec<Sha
     reports
 }
 
+/// What the system says of an attempt's CPU is known when its process has been waited for. Before, and for the workers of a supervisor
+/// that was killed, the last sample has to do.
 fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
-    db.prepare("SELECT * FROM attempts ORDER BY sequence")?
+    let sampled = "SELECT max(cpu_us) FROM samples WHERE samples.shard = attempts.shard AND samples.number = attempts.number";
+    db.prepare(&format!("SELECT *, coalesce(({sampled}), 0) AS sampled_cpu_us FROM attempts ORDER BY sequence"))?
         .query_map([], |row| {
             let outcome: i64 = row.get("outcome")?;
             let known = usize::try_from(outcome).ok().and_then(|i| AttemptOutcome::ALL.get(i).copied());
@@ -129,7 +132,7 @@ fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
                 elapsed_us: count(row, "elapsed_us")?,
                 outcome: known.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, outcome))?,
                 reason: row.get("reason")?,
-                cpu_us: count(row, "cpu_us")?,
+                cpu_us: count(row, "cpu_us")?.max(count(row, "sampled_cpu_us")?),
                 peak_memory_bytes: count(row, "peak_memory_bytes")?,
                 first_delivery_us: row.get::<_, Option<i64>>("first_delivery_us")?.map(super::unsigned).transpose()?,
                 counts,

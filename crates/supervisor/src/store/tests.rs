@@ -171,6 +171,12 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     assert_eq!(samples[&(ShardId(0), 1)], [0, 2, 4, 5, 6].map(sample));
     assert_eq!(samples[&(ShardId(1), 1)], [sample(3)]);
     assert_eq!(samples.len(), 2);
+    let report = load_report(&Store::read_only(&path).unwrap(), false).unwrap();
+    assert_eq!(
+        (report.attempts[0].cpu_us, report.cpu_workers_us),
+        (66, 66 + 33),
+        "nobody has waited for the first one's process"
+    );
 }
 
 #[test]

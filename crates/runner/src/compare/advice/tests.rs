@@ -58,8 +58,8 @@ fn each_regime_has_its_sentences() {
             0,
             &[FLUSHING, (PROCESSES, 2, RECORD, 2.0, 0.95), (PROCESSES, 8, RECORD, 7.9, 0.95)],
             &[
-                "95 % of the time of one worker is flush: 8 processes gave 7.9 times the speed; by the client's CPU alone, about 50 \
-                 would fill this machine.",
+                "95 % of the time of one worker is flush: 8 processes gave 7.9 times the speed; counting only the client's CPU, about 50 \
+                 processes would fill this machine's processors.",
                 see,
                 "fastest here: processes × 8, 790 records a second, 7.9 times the reference, 400 microseconds of CPU for each record.",
             ],
@@ -85,8 +85,8 @@ fn each_regime_has_its_sentences() {
             0,
             &[FLUSHING, (SINGLE, 1, CHUNK, 900.0, 0.2), (PROCESSES, 8, RECORD, 7.9, 0.95), (PROCESSES, 8, CHUNK, 2_500.0, 0.2)],
             &[
-                "95 % of the time of one worker is flush: 8 processes gave 7.9 times the speed; by the client's CPU alone, about 50 \
-                 would fill this machine.",
+                "95 % of the time of one worker is flush: 8 processes gave 7.9 times the speed; counting only the client's CPU, about 50 \
+                 processes would fill this machine's processors.",
                 "one flush for each chunk gives one worker 900 times the speed, with the same guarantee.",
                 "fastest here: processes × 8, flush = \"chunk\", 250,000 records a second, 2,500 times the reference, 0.432 \
                  microseconds of CPU for each record.",
