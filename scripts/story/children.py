@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+ENDING = (signal.SIGINT, signal.SIGTERM)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -25,10 +26,25 @@ def die_with_parent(parent: int) -> None:
 def child(argv: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """A process in a session of its own, so that Ctrl-C reaches us alone, and its whole group ends when the block does."""
     parent = os.getpid()
-    process = subprocess.Popen([str(word) for word in argv], text=True, start_new_session=True,
-                               preexec_fn=lambda: die_with_parent(parent), **options)
+    # A signal between fork and the child's own session is ours; taken there it would be an exception in the middle of the fork.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+    def begin() -> None:
+        die_with_parent(parent)
+        for ending in ENDING:
+            signal.signal(ending, signal.SIG_IGN)  # forgets one that has come
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for ending in ENDING:
+            signal.signal(ending, signal.SIG_DFL)
+
+    try:
+        process = subprocess.Popen([str(word) for word in argv], text=True, start_new_session=True, preexec_fn=begin, **options)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
     with process:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield process
         finally:
             # It removes its own files first; what is left of its group then goes too.
