@@ -101,12 +101,13 @@ impl Teller {
         let elapsed = self.started.elapsed();
         let line = if self.style == ProgressStyle::Json {
             json!({ "_event": "verify", "reading": side, "records": progress.records, "slice": progress.slice, "slices": progress.slices,
-                    "elapsed_ms": elapsed.as_millis() as u64 })
+                    "of": progress.of, "elapsed_ms": elapsed.as_millis() as u64 })
             .to_string()
         } else {
             let slice =
                 if progress.slices > 0 { format!(" slice={}/{}", progress.slice, progress.slices) } else { String::new() };
-            format!("verify reading={side}{slice} records={} elapsed={}s", progress.records, elapsed.as_secs())
+            let of = progress.of.map_or(String::new(), |records| format!(" of={records}"));
+            format!("verify reading={side}{slice} records={}{of} elapsed={}s", progress.records, elapsed.as_secs())
         };
         drop(writeln!(std::io::stderr(), "{line}"));
     }

@@ -111,6 +111,8 @@ pub struct VerifyProgress {
     pub topic: bool,
     /// Records of this reading so far.
     pub records: u64,
+    /// What the source has, told while the topic is read for the first time.
+    pub of: Option<u64>,
 }
 
 /// What differs.
@@ -194,7 +196,7 @@ pub fn verify(
     let mut sizes = slices::Sizes::default();
     let counts = source::read(
         job,
-        &mut |records| progress(VerifyProgress { slice: 0, slices: 0, topic: false, records }),
+        &mut |records| progress(VerifyProgress { slice: 0, slices: 0, topic: false, records, of: None }),
         &mut |line| {
             match line {
                 SourceLine::Record(record) => {
@@ -218,7 +220,8 @@ pub fn verify(
     let mut hasher = hash::Hasher::default();
     topic.restart()?;
     while topic.next(&mut |record| found.add(&hasher.hash(record.key, record.value)))? {
-        progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: found.records });
+        let of = Some(counts.records);
+        progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: found.records, of });
     }
     report.topic_records = found.records;
     report.gone = topic.gone();

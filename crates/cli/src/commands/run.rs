@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kafka::Preflight;
+use migration::job::FlushPolicy;
 use migration::report::JobReport;
 use migration::units::show_size;
 use migration::{Exit, Job, Plan};
@@ -65,6 +66,17 @@ fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> {
             show_size(job.workers.in_flight),
             show_size(needed)
         )
+    })
+}
+
+/// The embedded broker goes through a partition's batches from its first to find one: two seconds for 50,000 records that were each
+/// a batch of their own, half a minute for 100,000.
+fn slow_reading(flush: FlushPolicy, records: u64) -> Option<String> {
+    const NOTICED: u64 = 50_000;
+    (flush == FlushPolicy::Record && records > NOTICED).then(|| {
+        "reading back takes a while: with flush = \"record\" each record is a batch of its own, and the embedded broker looks for each \
+         from the first on (half a minute for 100,000 records, minutes for more; real brokers have an index)"
+            .to_owned()
     })
 }
 
@@ -180,6 +192,11 @@ fn finish(
     tracing::debug!(wanted, "phase 4 of 5, verify");
     let mut verified = None;
     if wanted {
+        if broker.is_some()
+            && let Some(warning) = slow_reading(context.job.workers.flush, found.counts.acknowledged)
+        {
+            tracing::warn!("{warning}");
+        }
         match verify::verify(&context.job, &context.plan, &context.dead_letters, &found.binding, Some(interrupt), ui) {
             Ok(result) => {
                 verify::keep(dir.path(), &result);
@@ -253,7 +270,9 @@ fn object(found: &JobReport, verified: Option<&Verified>) -> Map<String, Value> 
 
 #[cfg(test)]
 mod tests {
-    use super::again;
+    use migration::job::FlushPolicy;
+
+    use super::{again, slow_reading};
 
     fn continued(words: &[&str]) -> String {
         again(words.iter().map(|&word| word.to_owned()))
@@ -265,5 +284,11 @@ mod tests {
             ["run", "-b", "kafka-1:9092,kafka-2:9092", "--limit", "10", "--restart", "--yes", "--set", "job.name = \"it's\""];
         assert_eq!(continued(&typed), r#"shardlift run -b kafka-1:9092,kafka-2:9092 --limit 10 --set 'job.name = "it'\''s"'"#);
         assert_eq!(continued(&["run", "-c", "a b.toml", ""]), "shardlift run -c 'a b.toml' ''");
+    }
+    #[test]
+    fn many_batches_of_one_record_are_announced() {
+        assert_eq!(slow_reading(FlushPolicy::Record, 50_000), None);
+        assert_eq!(slow_reading(FlushPolicy::Chunk, 50_001), None);
+        assert!(slow_reading(FlushPolicy::Record, 50_001).is_some_and(|warning| warning.contains("a batch of its own")));
     }
 }

@@ -346,7 +346,7 @@ fn read_source(
     part: u64,
     visit: &mut dyn FnMut(SourceRecord<'_>) -> bool,
 ) -> Result<(), VerifyError> {
-    let mut report = |records| progress(VerifyProgress { slice: number, slices, topic: false, records });
+    let mut report = |records| progress(VerifyProgress { slice: number, slices, topic: false, records, of: None });
     source::read(job, &mut report, &mut |line| match line {
         SourceLine::Record(record) if slice.holds(&record.hash, part) => visit(record),
         _ => true,
@@ -375,7 +375,7 @@ fn read_topic(
             }
         })?
     {
-        progress(VerifyProgress { slice: number, slices, topic: true, records });
+        progress(VerifyProgress { slice: number, slices, topic: true, records, of: None });
     }
     Ok(())
 }
