@@ -169,6 +169,8 @@ mod tests {
             ["rates", "phases", "cpu", "scaling", "figures"].map(|id| page.contains(&format!("<figure id=\"{id}\"")))
         };
         assert_eq!(ids(&page_of(&story)), [true; 5]);
+        story.rounds.iter_mut().filter(|round| round.setting == 0).for_each(|round| round.cpu_over_time.clear());
+        assert!(page_of(&story).contains("Over too soon for a curve: "), "what is not drawn is named");
         story.rounds.iter_mut().for_each(|round| round.cpu_over_time.clear());
         story.results.iter_mut().for_each(|result| result.relative_speed = None);
         assert_eq!(ids(&page_of(&story)), [true, true, false, false, true]);

@@ -49,8 +49,10 @@ pub(crate) fn asked(comparison: &Comparison) -> Vec<String> {
         Some(records) => format!("{} s or {} records", plain(c.seconds), show_count(records)),
         None => format!("{} s", plain(c.seconds)),
     };
-    let rounds = if c.rounds == 1 { "one round".to_owned() } else { format!("{} rounds", c.rounds) };
-    parts.push(format!("{rounds} of {end}, each setting in a fresh process"));
+    parts.push(match c.rounds {
+        1 => format!("one round of {end}, each setting in a fresh process: without a second one nobody can say what is chance"),
+        rounds => format!("{rounds} rounds of {end}, each setting in a fresh process"),
+    });
     parts
 }
 

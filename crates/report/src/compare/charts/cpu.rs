@@ -16,11 +16,16 @@ const MOST_PANELS: usize = 24;
 
 /// The picture; nothing where CPU was not sampled.
 pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element> {
-    let named = results(comparison).into_iter().zip(&comparison.results);
-    let sampled = named.filter_map(|(row, summary)| Some((row, middle_round(comparison, summary.setting)?)));
-    let mut panels: Vec<_> = sampled.collect();
+    let (mut panels, mut too_short) = (Vec::new(), Vec::new());
+    for (row, summary) in results(comparison).into_iter().zip(&comparison.results) {
+        match middle_round(comparison, summary.setting) {
+            Some(middle) => panels.push((row, middle)),
+            None => too_short.push(row.name),
+        }
+    }
     let left_out = panels.split_off(panels.len().min(MOST_PANELS));
-    let reading = reading(left_out.iter().map(|(row, _)| row.name.as_str()));
+    let left_out: Vec<&str> = left_out.iter().map(|(row, _)| row.name.as_str()).collect();
+    let reading = reading(&left_out, &too_short);
     let of_round = |round: &Round| round.cpu_over_time.iter().map(|(_, cores)| f64::from(*cores)).fold(0.0, f64::max);
     let most = panels.iter().map(|(_, (_, round))| of_round(round)).reduce(f64::max)?;
     let time = panels.iter().flat_map(|(_, (_, round))| round.cpu_over_time.last()).map(|(at, _)| *at).max()?;
@@ -44,11 +49,18 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
 }
 
 /// How to read it, and which settings are not drawn.
-fn reading<'a>(left_out: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = left_out.collect();
-    let drawn = "Processors in use in the round with the middle speed. Thick: all of the setting's processes and threads; thin: each \
-                 worker process.";
-    if names.is_empty() { drawn.to_owned() } else { format!("{drawn} Left out here: {}.", names.join("; ")) }
+fn reading(left_out: &[&str], too_short: &[String]) -> String {
+    let mut out =
+        "Processors in use in the round with the middle speed. Thick: all of the setting's processes and threads; thin: each \
+                   worker process."
+            .to_owned();
+    if !left_out.is_empty() {
+        out += &format!(" Left out here: {}.", left_out.join("; "));
+    }
+    if !too_short.is_empty() {
+        out += &format!(" Over too soon for a curve: {}.", too_short.join("; "));
+    }
+    out
 }
 
 /// The round with the middle speed among those that were sampled, and its index.
