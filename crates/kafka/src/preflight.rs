@@ -213,7 +213,8 @@ impl<'a> Asker<'a> {
                     K::NoTopic,
                     format!(
                         "topic {topic:?} does not exist on {brokers}. Create it, for example with: kafka-topics.sh \
-                     --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3",
+                     --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3 \
+                     (1 where there is one broker)",
                         brokers.split(',').next().unwrap_or_default()
                     ),
                 )
