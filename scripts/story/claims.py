@@ -151,7 +151,9 @@ def plain_is_not_delayed(figures: Figures) -> Verdict | None:
 
 def change(before: Line, after: Line, name: str, what: str, unit: str) -> str:
     a, b = before[name], after[name]
-    return f"{what} {a:,.3g} to {b:,.3g}{unit} ({max(a / b, b / a):,.3g}x)"
+    # Three digits, but never an exponent.
+    figures = (f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in (a, b, max(a / b, b / a)))
+    return "{} {} to {}{} ({}x)".format(what, next(figures), next(figures), unit, next(figures))
 
 
 def the_call_blocks(figures: Figures) -> Verdict | None:
