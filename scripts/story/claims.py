@@ -151,9 +151,12 @@ def plain_is_not_delayed(figures: Figures) -> Verdict | None:
 
 def change(before: Line, after: Line, name: str, what: str, unit: str) -> str:
     a, b = before[name], after[name]
-    # Three digits, but never an exponent.
-    figures = (f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in (a, b, max(a / b, b / a)))
-    return "{} {} to {}{} ({}x)".format(what, next(figures), next(figures), unit, next(figures))
+    return f"{what} {digits(a)} to {digits(b)}{unit} ({digits(max(a / b, b / a))}x)"
+
+
+def digits(value: float) -> str:
+    """Three of them, all of them from 1,000 on: never an exponent."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def the_call_blocks(figures: Figures) -> Verdict | None:

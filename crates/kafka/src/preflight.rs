@@ -212,9 +212,8 @@ impl<'a> Asker<'a> {
                 PreflightProblem::new(
                     K::NoTopic,
                     format!(
-                        "topic {topic:?} does not exist on {brokers}. Create it, for example with: kafka-topics.sh \
-                     --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3 \
-                     (1 where there is one broker)",
+                        "topic {topic:?} does not exist on {brokers}. Create it, for example (with one broker: --replication-factor 1) with: kafka-topics.sh \
+                     --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3",
                         brokers.split(',').next().unwrap_or_default()
                     ),
                 )

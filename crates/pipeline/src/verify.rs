@@ -111,7 +111,7 @@ pub struct VerifyProgress {
     pub topic: bool,
     /// Records of this reading so far.
     pub records: u64,
-    /// What the source has, told while the topic is read for the first time.
+    /// Records that the topic should have, told while it is read for the first time.
     pub of: Option<u64>,
 }
 
@@ -220,7 +220,7 @@ pub fn verify(
     let mut hasher = hash::Hasher::default();
     topic.restart()?;
     while topic.next(&mut |record| found.add(&hasher.hash(record.key, record.value)))? {
-        let of = Some(counts.records);
+        let of = Some(counts.records - counts.dead_lettered);
         progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: found.records, of });
     }
     report.topic_records = found.records;

@@ -88,6 +88,16 @@ pub fn quantile_ms(histogram: &Histogram, quantile: f64) -> Option<f64> {
     (histogram.count() > 0).then(|| ms(histogram.quantile(quantile)))
 }
 
+/// How many rounds there were.
+pub fn show_rounds(rounds: u32) -> String {
+    if rounds == 1 { "one round".to_owned() } else { format!("{rounds} rounds") }
+}
+
+/// What to know about figures of one round.
+pub fn only_round(rounds: u32) -> Option<String> {
+    (rounds == 1).then(|| "one round can't show what is chance: --rounds 3 does".to_owned())
+}
+
 /// The members of an object that `json!` made.
 pub fn members(value: Value) -> Map<String, Value> {
     match value {

@@ -69,13 +69,14 @@ fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> {
     })
 }
 
-/// The embedded broker goes through a partition's batches from its first to find one: two seconds for 50,000 records that were each
-/// a batch of their own, half a minute for 100,000.
+/// The embedded broker goes through a partition's batches from its first to find one: two seconds for 50,000 records in 16 partitions
+/// that were each a batch of their own, half a minute for 100,000.
 fn slow_reading(flush: FlushPolicy, records: u64) -> Option<String> {
     const NOTICED: u64 = 50_000;
     (flush == FlushPolicy::Record && records > NOTICED).then(|| {
-        "reading back takes a while: with flush = \"record\" each record is a batch of its own, and the embedded broker looks for each \
-         from the first on (half a minute for 100,000 records, minutes for more; real brokers have an index)"
+        "reading back takes a while: with flush = \"record\" each record is a batch of its own, and the embedded broker searches all of \
+         a partition's for each (half a minute for 100,000 records in 16 partitions, minutes for more); real brokers have an index, \
+         --limit makes it shorter"
             .to_owned()
     })
 }

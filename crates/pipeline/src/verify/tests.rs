@@ -105,12 +105,20 @@ impl Source {
             partitions: PARTITIONS,
             limits,
         };
-        let mut last = 0;
-        verify(&job, topic, &mut |progress| {
+        let (mut last, mut of) = (0, None);
+        let result = verify(&job, topic, &mut |progress| {
             assert!(progress.slice >= last || progress.slices > 0);
             assert!(progress.slice <= progress.slices || progress.slices == 0);
             last = progress.slice;
-        })
+            of = of.or(progress.of);
+        });
+        if let Ok(report) = &result
+            && report.is_clean()
+            && report.topic_records > 4
+        {
+            assert_eq!(of, Some(report.topic_records), "what the topic should have");
+        }
+        result
     }
 }
 

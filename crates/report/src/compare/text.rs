@@ -7,7 +7,7 @@ use migration::job::FlushPolicy;
 use migration::units::{show_count, show_size};
 
 use super::{differ, failures, flush_name, label, rows};
-use crate::figures::{ms, plain, quantile_ms, show, show_percent, show_speed, show_spread};
+use crate::figures::{ms, only_round, plain, quantile_ms, show, show_percent, show_rounds, show_speed, show_spread};
 use crate::table::{Column, render};
 
 /// The whole comparison for people.
@@ -49,10 +49,8 @@ pub(crate) fn asked(comparison: &Comparison) -> Vec<String> {
         Some(records) => format!("{} s or {} records", plain(c.seconds), show_count(records)),
         None => format!("{} s", plain(c.seconds)),
     };
-    parts.push(match c.rounds {
-        1 => format!("one round of {end}, each setting in a fresh process: without a second one nobody can say what is chance"),
-        rounds => format!("{rounds} rounds of {end}, each setting in a fresh process"),
-    });
+    parts.push(format!("{} of {end}, each setting in a fresh process", show_rounds(c.rounds)));
+    parts.extend(only_round(c.rounds));
     parts
 }
 
@@ -263,6 +261,9 @@ mod tests {
         assert!(head(&story).contains("only green-wakeup × "), "{}", head(&story));
         assert!(told.contains("d = 2.5") && told.contains("c = 0.85") && told.contains("f = 10.2"), "{told}");
         assert!(!told.contains("a chunk") && !told.contains("short") && !told.contains("replication"), "{told}");
+        assert!(!told.contains("chance"), "{told}");
+        story.conditions.rounds = 1;
+        assert!(head(&story).contains("\none round can't show what is chance"), "{}", head(&story));
         story.settings[2].flush = FlushPolicy::Chunk;
         (story.conditions.source_repeated, story.conditions.replication) = (true, Some(3));
         let many = (0..20).map(|number| (format!("some.long.property.{number}"), "value".to_owned())).collect();

@@ -1,14 +1,14 @@
 //! What limits a job and what would make it faster, in a sentence from its own figures.
 
-use migration::report::{AttemptOutcome, JobReport};
+use migration::Phase;
+use migration::report::JobReport;
 use migration::units::{show_count, show_size};
-use migration::{Exit, Phase};
 
 /// A sentence, or nothing when there is nothing to say.
 pub fn advice(report: &JobReport) -> Option<String> {
     let phases = &report.work.phases;
     let total = phases.total();
-    if total == 0 || report.counts.acknowledged == 0 || gave_up_on_brokers(report) {
+    if total == 0 || report.counts.acknowledged == 0 {
         return None;
     }
     let share = |phase: Phase| phases.get(phase) as f64 * 100.0 / total as f64;
@@ -56,29 +56,4 @@ pub fn advice(report: &JobReport) -> Option<String> {
         }
         Phase::Start | Phase::Other => return None,
     })
-}
-
-/// Then the time went into waiting for brokers that were not there, which no setting shortens.
-fn gave_up_on_brokers(report: &JobReport) -> bool {
-    let last = report.runs.len() as u32;
-    report.exit == Some(Exit::Stopped)
-        && report.attempts.iter().any(|a| a.run == last && a.outcome == AttemptOutcome::Unreachable)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::example;
-    use super::*;
-
-    #[test]
-    fn a_run_that_gave_up_on_its_brokers_gets_no_advice_about_speed() {
-        let mut report = example::report();
-        assert!(advice(&report).is_some());
-        report.exit = Some(Exit::Stopped);
-        assert!(advice(&report).is_some(), "stopped by somebody");
-        let last = report.runs.len() as u32;
-        let attempt = report.attempts.iter_mut().find(|attempt| attempt.run == last).expect("an attempt of the last run");
-        attempt.outcome = AttemptOutcome::Unreachable;
-        assert_eq!(advice(&report), None);
-    }
 }

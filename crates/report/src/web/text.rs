@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use migration::compare::{Spread, WebComparison, WebSummary};
 
 use super::failures;
-use crate::figures::{ms, plain, show};
+use crate::figures::{ms, only_round, plain, show, show_rounds};
 use crate::table::{Column, render};
 
 /// The whole web scene for people.
@@ -32,14 +32,15 @@ pub(crate) fn asked(comparison: &WebComparison) -> Vec<String> {
         None => c.brokers.clone(),
     };
     let producer = if c.shared_producer { "one producer for all requests" } else { "a producer for each connection" };
-    let rounds = if c.rounds == 1 { "one round".to_owned() } else { format!("{} rounds", c.rounds) };
     let rest = if c.pause_us > 0 { format!(", resting {} ms after each answer", plain(ms(c.pause_us))) } else { String::new() };
-    vec![
+    let mut lines = vec![
         format!("one HTTP server on one thread; {brokers}, topic {}; {producer}", c.topic),
         format!("{} connections ask for the produce route, one request after the other", c.clients),
         format!("{} connections ask for the plain route{rest}", c.others),
-        format!("{rounds} of {} s for each flush", plain(c.seconds)),
-    ]
+        format!("{} of {} s for each flush", show_rounds(c.rounds), plain(c.seconds)),
+    ];
+    lines.extend(only_round(c.rounds));
+    lines
 }
 
 fn table(comparison: &WebComparison) -> String {
@@ -88,5 +89,8 @@ mod tests {
         assert!(line.contains("80.0") && line.contains("160"), "{line}");
         assert!(text.contains("failed: blocking, round 1: the server did not answer"), "{text}");
         assert!(text.contains(&scene.advice[0]));
+        assert!(!text.contains("chance"), "{text}");
+        scene.conditions.rounds = 1;
+        assert!(asked(&scene).iter().any(|line| line.starts_with("one round can't show what is chance")));
     }
 }

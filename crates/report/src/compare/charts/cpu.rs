@@ -14,7 +14,7 @@ const HEIGHT: f64 = 116.0;
 /// A page stays readable: the first settings of the table, and it says how many are left out.
 const MOST_PANELS: usize = 24;
 
-/// The picture; nothing where CPU was not sampled.
+/// The picture; nothing where no setting lasted long enough for its CPU to be sampled.
 pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element> {
     let (mut panels, mut too_short) = (Vec::new(), Vec::new());
     for (row, summary) in results(comparison).into_iter().zip(&comparison.results) {
