@@ -12,14 +12,45 @@ use std::time::{Duration, Instant};
 use crate::browser;
 use crate::kafka::{Kafka, missing_tools};
 
-/// One test.
+/// The tests of one subject.
+pub struct Module {
+    /// Its name, the first part of its tests' names.
+    pub name: &'static str,
+    /// Its tests.
+    pub tests: &'static [Test],
+}
+
+/// One test; [`test!`](crate::test) makes it.
 pub struct Test {
     /// Its name, a sentence with underscores.
     pub name: &'static str,
+    /// Beside which others it may run.
+    pub lane: Lane,
     /// What it can't run without.
     pub needs: Need,
     /// What it does; it fails by panicking.
     pub run: fn(&Clusters),
+}
+
+/// A test from its function: `test!(Works, Kafka, what_it_shows)`, or with a name of its own
+/// `test!(Works, Kafka, "with_four", |clusters| what_it_shows(clusters, 4))`. First its [`Lane`], then its [`Need`].
+#[macro_export]
+macro_rules! test {
+    ($lane:ident, $needs:ident, $run:ident) => {
+        $crate::test!($lane, $needs, stringify!($run), $run)
+    };
+    ($lane:ident, $needs:ident, $name:expr, $run:expr) => {
+        $crate::suite::Test { name: $name, lane: $crate::suite::Lane::$lane, needs: $crate::suite::Need::$needs, run: $run }
+    };
+}
+
+/// Beside which others a test may run. (So far all run one after the other.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// It mostly waits: for a timeout, a throttle, a broker.
+    Waits,
+    /// It keeps the processors busy.
+    Works,
 }
 
 /// What a test can't run without.
@@ -84,48 +115,83 @@ impl Clusters {
     }
 }
 
-/// Runs the tests whose name contains the first argument that is no flag (all without one). With `SHARDLIFT_REQUIRE_KAFKA=1` a
-/// test that would be skipped fails.
-pub fn main(tests: &[Test]) -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.iter().any(|word| word == "--list") {
-        tests.iter().for_each(|test| println!("{}: test", test.name));
+/// What a test binary was told to do.
+struct Choice {
+    filters: Vec<String>,
+    list: bool,
+}
+
+impl Choice {
+    fn of_arguments() -> Self {
+        let (flags, filters): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
+        Choice { filters, list: flags.iter().any(|flag| flag == "--list") }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+/// What became of the tests so far.
+#[derive(Default)]
+struct Results {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: usize,
+}
+
+/// Runs the tests whose `module::name` contains one of the arguments that are no flags (all without one). With
+/// `SHARDLIFT_REQUIRE_KAFKA=1` a test that would be skipped fails.
+pub fn main(modules: &[Module]) -> ExitCode {
+    let choice = Choice::of_arguments();
+    let named = |module: &Module, test: &Test| format!("{}::{}", module.name, test.name);
+    if choice.list {
+        modules.iter().for_each(|module| module.tests.iter().for_each(|test| println!("{}: test", named(module, test))));
         return ExitCode::SUCCESS;
     }
-    let filter = words.iter().find(|word| !word.starts_with("--"));
-    let chosen: Vec<&Test> = tests.iter().filter(|test| filter.is_none_or(|part| test.name.contains(part.as_str()))).collect();
-    println!("\nrunning {} tests", chosen.len());
-    let clusters = Clusters::default();
-    let required = std::env::var_os("SHARDLIFT_REQUIRE_KAFKA").is_some_and(|value| value == "1");
-    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
+    let chosen_of = |module: &Module| -> Vec<(String, &'static Test)> {
+        module.tests.iter().map(|test| (named(module, test), test)).filter(|(name, _)| choice.has(name)).collect()
+    };
+    let chosen: Vec<Vec<(String, &Test)>> = modules.iter().map(chosen_of).collect();
+    let (all, count): (usize, usize) =
+        (modules.iter().map(|module| module.tests.len()).sum(), chosen.iter().map(Vec::len).sum());
+    println!("\nrunning {count} tests");
+    let mut results = Results::default();
     let start = Instant::now();
-    for test in &chosen {
-        if let Some(lack) = test.needs.lack() {
-            if required {
-                println!("test {} ... FAILED: needs {lack}; SHARDLIFT_REQUIRE_KAFKA=1 forbids to skip", test.name);
-                failed.push(test.name);
-            } else {
-                println!("test {} ... ignored, needs {lack}", test.name);
-                skipped += 1;
-            }
-            continue;
-        }
-        let begin = Instant::now();
-        let good = catch_unwind(AssertUnwindSafe(|| (test.run)(&clusters))).is_ok();
-        println!("test {} ... {} ({:.1} s)", test.name, if good { "ok" } else { "FAILED" }, begin.elapsed().as_secs_f64());
-        if good { passed += 1 } else { failed.push(test.name) }
+    for tests in &chosen {
+        let clusters = Clusters::default();
+        tests.iter().for_each(|(name, test)| run(name, test, &clusters, &mut results));
     }
-    drop(clusters);
-    if !failed.is_empty() {
+    if !results.failed.is_empty() {
         println!("\nfailures:");
-        failed.iter().for_each(|name| println!("    {name}"));
+        results.failed.iter().for_each(|name| println!("    {name}"));
     }
     println!(
-        "\ntest result: {}. {passed} passed; {} failed; {skipped} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
-        if failed.is_empty() { "ok" } else { "FAILED" },
-        failed.len(),
-        tests.len() - chosen.len(),
+        "\ntest result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if results.failed.is_empty() { "ok" } else { "FAILED" },
+        results.passed,
+        results.failed.len(),
+        results.skipped,
+        all - count,
         start.elapsed().as_secs_f64(),
     );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    if results.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+fn run(name: &str, test: &Test, clusters: &Clusters, results: &mut Results) {
+    let required = std::env::var_os("SHARDLIFT_REQUIRE_KAFKA").is_some_and(|value| value == "1");
+    if let Some(lack) = test.needs.lack() {
+        if required {
+            println!("test {name} ... FAILED: needs {lack}; SHARDLIFT_REQUIRE_KAFKA=1 forbids to skip");
+            results.failed.push(name.to_owned());
+        } else {
+            println!("test {name} ... ignored, needs {lack}");
+            results.skipped += 1;
+        }
+        return;
+    }
+    let begin = Instant::now();
+    let good = catch_unwind(AssertUnwindSafe(|| (test.run)(clusters))).is_ok();
+    println!("test {name} ... {} ({:.1} s)", if good { "ok" } else { "FAILED" }, begin.elapsed().as_secs_f64());
+    if good { results.passed += 1 } else { results.failed.push(name.to_owned()) }
 }

@@ -1,7 +1,6 @@
 //! `compare web`: the server's one thread stops under a blocking flush and not under the others, each answer of the produce route
 //! is a delivered record, and nothing is left behind.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -10,24 +9,20 @@ use whole_program::dataset::Orders;
 use whole_program::kafka::Kafka;
 use whole_program::program::{Program, Running};
 use whole_program::root;
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::topic::{self, Isolation};
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test {
-            name: "a_blocking_flush_delays_requests_that_need_no_record",
-            needs: Need::Nothing,
-            run: a_blocking_flush_delays_requests_that_need_no_record,
-        },
-        Test { name: "a_shared_producer_serves_all", needs: Need::Nothing, run: a_shared_producer_serves_all },
-        Test { name: "an_interruption_keeps_what_there_is", needs: Need::Nothing, run: an_interruption_keeps_what_there_is },
-        Test { name: "nonsense_is_refused", needs: Need::Nothing, run: nonsense_is_refused },
-        Test { name: "each_answer_is_a_record_in_the_topic", needs: Need::Kafka, run: each_answer_is_a_record_in_the_topic },
-        Test { name: "its_own_topic_is_gone_afterwards", needs: Need::Kafka, run: its_own_topic_is_gone_afterwards },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Nothing, a_blocking_flush_delays_requests_that_need_no_record),
+    test!(Works, Nothing, a_shared_producer_serves_all),
+    test!(Works, Nothing, an_interruption_keeps_what_there_is),
+    test!(Works, Nothing, nonsense_is_refused),
+    test!(Works, Kafka, each_answer_is_a_record_in_the_topic),
+    test!(Works, Kafka, its_own_topic_is_gone_afterwards),
+];
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

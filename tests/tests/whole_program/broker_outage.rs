@@ -1,7 +1,6 @@
 //! The broker away in mid-run, stopped cleanly and killed hard, then started on the same data (row 5): the run completes by itself,
 //! delivers again within 5 s, nothing is missing, no duplicate, and no restart counts as a death.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,24 +9,16 @@ use whole_program::kafka::Kafka;
 use whole_program::multiset::Difference;
 use whole_program::program::Running;
 use whole_program::scene::{Scene, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test {
-            name: "a_clean_stop_of_the_broker_is_waited_out",
-            needs: Need::Kafka,
-            run: a_clean_stop_of_the_broker_is_waited_out,
-        },
-        Test { name: "a_killed_broker_is_waited_out", needs: Need::Kafka, run: a_killed_broker_is_waited_out },
-        Test {
-            name: "killed_leaders_of_three_brokers_are_waited_out",
-            needs: Need::Kafka,
-            run: killed_leaders_of_three_brokers_are_waited_out,
-        },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, a_clean_stop_of_the_broker_is_waited_out),
+    test!(Works, Kafka, a_killed_broker_is_waited_out),
+    test!(Works, Kafka, killed_leaders_of_three_brokers_are_waited_out),
+];
 
 fn a_clean_stop_of_the_broker_is_waited_out(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "clean-stop");

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use whole_program::program::{Finished, Program, Running};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
 use whole_program::terminal::{self, Terminal};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
 /// Enough for anything here on a busy machine.
@@ -25,21 +25,19 @@ const RECORDS: u64 = 60_000;
 const SLOW: &str = "[limits]\nrate_records = 2_000\n[shards]\ntarget_size = \"64KiB\"\n[workers]\nchunk = { records = 200 }\n";
 const SOCKET: &str = ".shardlift/j/control.sock";
 
-fn main() -> ExitCode {
-    let nothing = |name, run| Test { name, needs: Need::Nothing, run };
-    run(&[
-        nothing("without_a_job", without_a_job),
-        nothing("with_a_finished_job", with_a_finished_job),
-        nothing("with_a_killed_job", with_a_killed_job),
-        nothing("with_a_running_job", with_a_running_job),
-        nothing("with_a_job_that_stops", with_a_job_that_stops),
-        nothing("with_a_job_in_one_process", with_a_job_in_one_process),
-        nothing("with_a_supervisor_that_stands_still", with_a_supervisor_that_stands_still),
-        nothing("signals_steer", signals_steer),
-        nothing("a_terminals_own_signals_do_not", a_terminals_own_signals_do_not),
-        nothing("a_job_is_watched_from_another_terminal", a_job_is_watched_from_another_terminal),
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Nothing, without_a_job),
+    test!(Works, Nothing, with_a_finished_job),
+    test!(Works, Nothing, with_a_killed_job),
+    test!(Works, Nothing, with_a_running_job),
+    test!(Works, Nothing, with_a_job_that_stops),
+    test!(Works, Nothing, with_a_job_in_one_process),
+    test!(Works, Nothing, with_a_supervisor_that_stands_still),
+    test!(Works, Nothing, signals_steer),
+    test!(Works, Nothing, a_terminals_own_signals_do_not),
+    test!(Works, Nothing, a_job_is_watched_from_another_terminal),
+];
 
 /// A job on the embedded broker with more lines in its config.
 fn job(what: &str, more: &str) -> Program {

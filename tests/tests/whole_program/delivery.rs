@@ -2,7 +2,6 @@
 //! a small batch limit.
 
 use std::collections::HashMap;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,18 +9,18 @@ use whole_program::multiset::{Difference, Multiset};
 use whole_program::murmur2::partition_of;
 use whole_program::program::Finished;
 use whole_program::scene::{PARTITIONS, Scene, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::topic::{self, Isolation};
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "a_million_lines_without_a_key", needs: Need::Kafka, run: a_million_lines_without_a_key },
-        Test { name: "a_million_lines_with_a_key", needs: Need::Kafka, run: a_million_lines_with_a_key },
-        Test { name: "a_small_batch_limit_refuses_nothing", needs: Need::Kafka, run: a_small_batch_limit_refuses_nothing },
-        Test { name: "one_line_too_large_ends_with_5", needs: Need::Kafka, run: one_line_too_large_ends_with_5 },
-        Test { name: "one_line_too_large_may_be_allowed", needs: Need::Kafka, run: one_line_too_large_may_be_allowed },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, a_million_lines_without_a_key),
+    test!(Works, Kafka, a_million_lines_with_a_key),
+    test!(Works, Kafka, a_small_batch_limit_refuses_nothing),
+    test!(Works, Kafka, one_line_too_large_ends_with_5),
+    test!(Works, Kafka, one_line_too_large_may_be_allowed),
+];
 
 const MILLION: u64 = 1_000_000;
 const WORKERS: (&str, &str) = ("workers.count", "4");

@@ -2,46 +2,34 @@
 //! in none of them.
 
 use std::io::Write;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use whole_program::multiset::Difference;
 use whole_program::program::{Finished, Program};
 use whole_program::scene::{PATIENCE, Scene, config};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "a_wrong_command_line_exits_with_2", needs: Need::Nothing, run: a_wrong_command_line_exits_with_2 },
-        Test { name: "a_wrong_config_exits_with_3", needs: Need::Nothing, run: a_wrong_config_exits_with_3 },
-        Test {
-            name: "a_source_that_is_not_there_exits_with_7",
-            needs: Need::Nothing,
-            run: a_source_that_is_not_there_exits_with_7,
-        },
-        Test {
-            name: "an_unusable_state_directory_exits_with_74",
-            needs: Need::Nothing,
-            run: an_unusable_state_directory_exits_with_74,
-        },
-        Test { name: "no_broker_is_a_blocker", needs: Need::Nothing, run: no_broker_is_a_blocker },
-        Test { name: "no_topic_exits_with_4_and_the_command", needs: Need::Kafka, run: no_topic_exits_with_4_and_the_command },
-        Test { name: "a_changed_source_exits_with_7", needs: Need::Kafka, run: a_changed_source_exits_with_7 },
-        Test {
-            name: "a_source_that_changes_in_mid_run_exits_with_7",
-            needs: Need::Kafka,
-            run: a_source_that_changes_in_mid_run_exits_with_7,
-        },
-        Test { name: "a_second_supervisor_exits_with_75", needs: Need::Kafka, run: a_second_supervisor_exits_with_75 },
-        Test { name: "a_recreated_topic_exits_with_4", needs: Need::Kafka, run: a_recreated_topic_exits_with_4 },
-        Test { name: "another_cluster_exits_with_4", needs: Need::Kafka, run: another_cluster_exits_with_4 },
-        Test { name: "another_mapping_is_refused", needs: Need::Kafka, run: another_mapping_is_refused },
-        Test { name: "a_damaged_checkpoint_exits_with_74", needs: Need::Kafka, run: a_damaged_checkpoint_exits_with_74 },
-        Test { name: "a_secret_is_shown_nowhere", needs: Need::Kafka, run: a_secret_is_shown_nowhere },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Nothing, a_wrong_command_line_exits_with_2),
+    test!(Works, Nothing, a_wrong_config_exits_with_3),
+    test!(Works, Nothing, a_source_that_is_not_there_exits_with_7),
+    test!(Works, Nothing, an_unusable_state_directory_exits_with_74),
+    test!(Works, Nothing, no_broker_is_a_blocker),
+    test!(Works, Kafka, no_topic_exits_with_4_and_the_command),
+    test!(Works, Kafka, a_changed_source_exits_with_7),
+    test!(Works, Kafka, a_source_that_changes_in_mid_run_exits_with_7),
+    test!(Works, Kafka, a_second_supervisor_exits_with_75),
+    test!(Works, Kafka, a_recreated_topic_exits_with_4),
+    test!(Works, Kafka, another_cluster_exits_with_4),
+    test!(Works, Kafka, another_mapping_is_refused),
+    test!(Works, Kafka, a_damaged_checkpoint_exits_with_74),
+    test!(Works, Kafka, a_secret_is_shown_nowhere),
+];
 
 /// A folder with a small dataset and a config with more keys, for the embedded broker.
 fn folder(what: &str, keys: &[(&str, &str)]) -> Program {

@@ -1,7 +1,6 @@
 //! What turning the knobs does to the rate, counted by the broker's clock: more workers at a distance, a shard that is split, a
 //! throttle that is kept.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -9,21 +8,21 @@ use whole_program::faults::patience;
 use whole_program::multiset::Difference;
 use whole_program::scene::{Scene, assert_balances};
 use whole_program::steering::{distant, finish_nearby, is_full, left, window, workers};
-use whole_program::suite::{Clusters, Need, ROUND_TRIP, Test, main as run};
+use whole_program::suite::{Clusters, ROUND_TRIP, Test};
+use whole_program::test;
 use whole_program::timeline::{ARRIVAL, Timeline, millis};
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "one_record_a_round_trip", needs: Need::Kafka, run: one_record_a_round_trip },
-        Test { name: "sixteen_workers_at_a_distance", needs: Need::Kafka, run: sixteen_workers_at_a_distance },
-        Test { name: "the_last_shard_is_split", needs: Need::Kafka, run: the_last_shard_is_split },
-        Test { name: "a_split_job_goes_on_after_a_kill", needs: Need::Kafka, run: a_split_job_goes_on_after_a_kill },
-        Test { name: "one_worker_keeps_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 1) },
-        Test { name: "four_workers_keep_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 4) },
-        Test { name: "sixteen_workers_keep_a_throttle", needs: Need::Kafka, run: |clusters| keep_throttle(clusters, 16) },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, one_record_a_round_trip),
+    test!(Works, Kafka, sixteen_workers_at_a_distance),
+    test!(Works, Kafka, the_last_shard_is_split),
+    test!(Works, Kafka, a_split_job_goes_on_after_a_kill),
+    test!(Works, Kafka, "one_worker_keeps_a_throttle", |clusters| keep_throttle(clusters, 1)),
+    test!(Works, Kafka, "four_workers_keep_a_throttle", |clusters| keep_throttle(clusters, 4)),
+    test!(Works, Kafka, "sixteen_workers_keep_a_throttle", |clusters| keep_throttle(clusters, 16)),
+];
 
 /// What the other tests stand on: through the proxy, one worker that flushes after each record sends one a round trip.
 fn one_record_a_round_trip(clusters: &Clusters) {

@@ -1,32 +1,26 @@
 //! What a user does first: the root's orchestrator.toml on the embedded broker, the commands of the README, one process alone, a
 //! part of the data.
 
-use std::process::ExitCode;
-
 use serde_json::Value;
 use whole_program::dataset::Orders;
 use whole_program::multiset::Difference;
 use whole_program::program::{Finished, Program};
 use whole_program::scene::{PATIENCE, Scene, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 use whole_program::{kafka::Kafka, multiset::Multiset, root};
 
-fn main() -> ExitCode {
-    run(&[
-        Test {
-            name: "the_config_at_the_root_runs_without_a_kafka",
-            needs: Need::Nothing,
-            run: the_config_at_the_root_runs_without_a_kafka,
-        },
-        Test { name: "one_process_alone_does_the_same", needs: Need::Nothing, run: one_process_alone_does_the_same },
-        Test { name: "a_limit_is_a_job_of_its_own", needs: Need::Nothing, run: a_limit_is_a_job_of_its_own },
-        Test { name: "a_stopped_embedded_run_starts_over", needs: Need::Nothing, run: a_stopped_embedded_run_starts_over },
-        Test { name: "the_embedded_broker_serves_others", needs: Need::Nothing, run: the_embedded_broker_serves_others },
-        Test { name: "the_readmes_commands_work", needs: Need::Kafka, run: the_readmes_commands_work },
-        Test { name: "flush_after_each_record", needs: Need::Kafka, run: flush_after_each_record },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Nothing, the_config_at_the_root_runs_without_a_kafka),
+    test!(Works, Nothing, one_process_alone_does_the_same),
+    test!(Works, Nothing, a_limit_is_a_job_of_its_own),
+    test!(Works, Nothing, a_stopped_embedded_run_starts_over),
+    test!(Works, Nothing, the_embedded_broker_serves_others),
+    test!(Works, Kafka, the_readmes_commands_work),
+    test!(Works, Kafka, flush_after_each_record),
+];
 
 const LINES: u64 = 20_000;
 

@@ -1,12 +1,12 @@
 //! How a run ends when something happens around it: signals outside of the supervisor's loop, helpers that die, limits of the
 //! machine, state that belongs to something else. Each time the exit code, the one JSON object, and nothing left behind.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use whole_program::program::{Finished, Process, Program, Running};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
 /// Enough for each of these runs on a busy machine.
@@ -16,23 +16,17 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 /// Enough for a comparison that can be seen, little enough for the embedded broker.
 const RECORDS: u64 = 300_000;
 
-fn main() -> ExitCode {
-    let nothing = |name, run| Test { name, needs: Need::Nothing, run };
-    run(&[
-        nothing("a_signal_ends_the_comparison_after_a_run", a_signal_ends_the_comparison_after_a_run),
-        nothing("a_comparison_that_breaks_still_gives_the_result", a_comparison_that_breaks_still_gives_the_result),
-        nothing("a_signal_before_anything_was_sent", a_signal_before_anything_was_sent),
-        nothing("a_dead_embedded_broker_is_not_waited_for", a_dead_embedded_broker_is_not_waited_for),
-        nothing("a_second_signal_ends_a_run_at_once", a_second_signal_ends_a_run_at_once),
-        nothing("limits_of_the_machine", limits_of_the_machine),
-        nothing("the_report_says_where_dead_letters_are", the_report_says_where_dead_letters_are),
-        Test {
-            name: "the_embedded_broker_never_replaces_real_state",
-            needs: Need::Kafka,
-            run: the_embedded_broker_never_replaces_real_state,
-        },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Nothing, a_signal_ends_the_comparison_after_a_run),
+    test!(Works, Nothing, a_comparison_that_breaks_still_gives_the_result),
+    test!(Works, Nothing, a_signal_before_anything_was_sent),
+    test!(Works, Nothing, a_dead_embedded_broker_is_not_waited_for),
+    test!(Works, Nothing, a_second_signal_ends_a_run_at_once),
+    test!(Works, Nothing, limits_of_the_machine),
+    test!(Works, Nothing, the_report_says_where_dead_letters_are),
+    test!(Works, Kafka, the_embedded_broker_never_replaces_real_state),
+];
 
 /// A job on the embedded broker with `extra` lines in its config.
 fn job(what: &str, extra: &str) -> Program {

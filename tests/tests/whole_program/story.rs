@@ -1,27 +1,27 @@
 //! The story in Python (`scripts/story`): it runs, its claims show at a small size, and it leaves nothing behind.
 
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use whole_program::program::{Finished, Program, binary};
 use whole_program::root;
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "it_says_what_it_can_do", needs: Need::Python, run: it_says_what_it_can_do },
-        Test { name: "the_claims_show_in_seconds", needs: Need::Python, run: the_claims_show_in_seconds },
-        Test { name: "the_web_scene_shows_in_seconds", needs: Need::Python, run: the_web_scene_shows_in_seconds },
-        Test { name: "nothing_is_left_after_an_interrupt", needs: Need::Python, run: nothing_is_left_after_an_interrupt },
-        Test { name: "nothing_is_left_after_a_kill", needs: Need::Python, run: nothing_is_left_after_a_kill },
-        Test { name: "the_document_is_what_the_raw_results_say", needs: Need::Python, run: the_document_is_current },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Python, it_says_what_it_can_do),
+    test!(Works, Python, the_claims_show_in_seconds),
+    test!(Works, Python, the_web_scene_shows_in_seconds),
+    test!(Works, Python, nothing_is_left_after_an_interrupt),
+    test!(Works, Python, nothing_is_left_after_a_kill),
+    test!(Works, Python, "the_document_is_what_the_raw_results_say", the_document_is_current),
+];
 
 fn story(program: &Program, words: &[&str]) -> Command {
     let mut command = program.other_command(root().join("scripts/story/run"));

@@ -3,21 +3,20 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
 use whole_program::scene::{PATIENCE, Scene, config};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_child;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "at_80_columns_with_the_time_left", needs: Need::Kafka, run: at_80_columns_with_the_time_left },
-        Test { name: "at_40_columns_no_line_is_wider", needs: Need::Kafka, run: at_40_columns_no_line_is_wider },
-        Test { name: "without_a_terminal_one_line_each_10_s", needs: Need::Kafka, run: without_a_terminal_one_line_each_10_s },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, at_80_columns_with_the_time_left),
+    test!(Works, Kafka, at_40_columns_no_line_is_wider),
+    test!(Works, Kafka, without_a_terminal_one_line_each_10_s),
+];
 
 /// What came out of a terminal at one moment.
 struct Piece {

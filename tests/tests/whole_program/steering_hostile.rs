@@ -8,7 +8,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,8 @@ use whole_program::program::Running;
 use whole_program::random::Random;
 use whole_program::scene::Scene;
 use whole_program::steering::{distant, finish_nearby, is_full, window, workers};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::timeline::{Timeline, millis, now_ms};
 use whole_program::waiting::wait_until;
 
@@ -33,12 +33,8 @@ const NOBODY: u32 = 65534;
 /// What the supervisor may grow by.
 const GROWTH: u64 = 4 << 20;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "another_user_is_refused", needs: Need::Kafka, run: another_user_is_refused },
-        Test { name: "a_hostile_crowd_costs_nothing", needs: Need::Kafka, run: a_hostile_crowd_costs_nothing },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[test!(Works, Kafka, another_user_is_refused), test!(Works, Kafka, a_hostile_crowd_costs_nothing)];
 
 /// Starts a job and waits until it can be steered.
 fn start(scene: &Scene) -> Running {

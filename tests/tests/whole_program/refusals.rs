@@ -1,7 +1,6 @@
 //! Messages that fail for good (row 6): they never count as sent and their shard is never done, whatever a flush would say.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -9,26 +8,18 @@ use whole_program::faults::{self, patience};
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::scene::{Scene, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "one_refused_record_costs_no_neighbour", needs: Need::Kafka, run: one_refused_record_costs_no_neighbour },
-        Test { name: "a_broker_gone_for_good_ends_with_75", needs: Need::Kafka, run: a_broker_gone_for_good_ends_with_75 },
-        Test { name: "old_events_are_set_aside", needs: Need::Kafka, run: old_events_are_set_aside },
-        Test {
-            name: "a_topic_deleted_in_mid_run_is_never_done",
-            needs: Need::Kafka,
-            run: a_topic_deleted_in_mid_run_is_never_done,
-        },
-        Test {
-            name: "a_right_withdrawn_in_mid_run_is_never_done",
-            needs: Need::Kafka,
-            run: a_right_withdrawn_in_mid_run_is_never_done,
-        },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, one_refused_record_costs_no_neighbour),
+    test!(Works, Kafka, a_broker_gone_for_good_ends_with_75),
+    test!(Works, Kafka, old_events_are_set_aside),
+    test!(Works, Kafka, a_topic_deleted_in_mid_run_is_never_done),
+    test!(Works, Kafka, a_right_withdrawn_in_mid_run_is_never_done),
+];
 
 /// For the rest of a job, which nobody disturbs any more.
 const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];

@@ -1,7 +1,6 @@
 //! Signals (row 4): the first drains and exits with 75, running again finishes without a duplicate, the second stops at once; to
 //! the process, to its group, and from a real terminal.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -11,19 +10,19 @@ use whole_program::faults::{self, attempts};
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::program::{Finished, Running};
 use whole_program::scene::{Scene, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
 use whole_program::terminal::Terminal;
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "sigint_to_the_group_drains", needs: Need::Kafka, run: sigint_to_the_group_drains },
-        Test { name: "sigterm_to_the_supervisor_drains", needs: Need::Kafka, run: sigterm_to_the_supervisor_drains },
-        Test { name: "sigint_to_a_single_process_drains", needs: Need::Kafka, run: sigint_to_a_single_process_drains },
-        Test { name: "ctrl_c_in_a_terminal_drains", needs: Need::Kafka, run: ctrl_c_in_a_terminal_drains },
-        Test { name: "a_second_signal_stops_at_once", needs: Need::Kafka, run: a_second_signal_stops_at_once },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, sigint_to_the_group_drains),
+    test!(Works, Kafka, sigterm_to_the_supervisor_drains),
+    test!(Works, Kafka, sigint_to_a_single_process_drains),
+    test!(Works, Kafka, ctrl_c_in_a_terminal_drains),
+    test!(Works, Kafka, a_second_signal_stops_at_once),
+];
 
 /// `drain_timeout` of the tests.
 const DRAIN: Duration = Duration::from_secs(10);

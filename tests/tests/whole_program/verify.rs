@@ -1,28 +1,18 @@
 //! verify is honest (row 7): it judges by source and topic alone, and names each kind of difference.
 
-use std::process::ExitCode;
-
 use serde_json::Value;
 use whole_program::multiset::Difference;
 use whole_program::scene::{Scene, Verdict};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "each_difference_is_named", needs: Need::Kafka, run: each_difference_is_named },
-        Test {
-            name: "without_keys_altered_is_missing_and_unexpected",
-            needs: Need::Kafka,
-            run: without_keys_altered_is_missing_and_unexpected,
-        },
-        Test {
-            name: "what_was_there_before_the_job_is_not_judged",
-            needs: Need::Kafka,
-            run: what_was_there_before_the_job_is_not_judged,
-        },
-        Test { name: "a_run_that_verifies_exits_with_6", needs: Need::Kafka, run: a_run_that_verifies_exits_with_6 },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, each_difference_is_named),
+    test!(Works, Kafka, without_keys_altered_is_missing_and_unexpected),
+    test!(Works, Kafka, what_was_there_before_the_job_is_not_judged),
+    test!(Works, Kafka, a_run_that_verifies_exits_with_6),
+];
 
 const LINES: u64 = 20_000;
 

@@ -1,24 +1,22 @@
 //! The pages of `report` and `compare` in Chromium: nothing in the console, every picture has drawn marks and words, the numbers on
 //! the page are those of the embedded JSON; light and dark, wide and narrow, and printed.
 
-use std::process::ExitCode;
-
 use serde_json::Value;
 use whole_program::browser::{Window, look, print};
 use whole_program::dataset::Orders;
 use whole_program::program::Program;
 use whole_program::root;
 use whole_program::scene::PATIENCE;
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "a_jobs_report_is_told_from_its_state", needs: Need::Nothing, run: a_jobs_report_is_told_from_its_state },
-        Test { name: "the_page_of_a_job", needs: Need::Browser, run: the_page_of_a_job },
-        Test { name: "the_page_of_a_comparison", needs: Need::Browser, run: the_page_of_a_comparison },
-        Test { name: "the_page_of_the_web_scene", needs: Need::Browser, run: the_page_of_the_web_scene },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Nothing, a_jobs_report_is_told_from_its_state),
+    test!(Works, Browser, the_page_of_a_job),
+    test!(Works, Browser, the_page_of_a_comparison),
+    test!(Works, Browser, the_page_of_the_web_scene),
+];
 
 const LINES: u64 = 20_000;
 

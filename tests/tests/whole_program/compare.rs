@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -12,31 +12,23 @@ use whole_program::dataset::Orders;
 use whole_program::faults::kill_process;
 use whole_program::program::{Program, binary};
 use whole_program::scene::{PARTITIONS, PATIENCE, Scene, config};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "every_variant_runs_and_has_its_names", needs: Need::Nothing, run: every_variant_runs_and_has_its_names },
-        Test { name: "the_reference_flushes_each_record", needs: Need::Nothing, run: the_reference_flushes_each_record },
-        Test { name: "the_ratios_of_the_story", needs: Need::Nothing, run: the_ratios_of_the_story },
-        Test { name: "what_an_interrupted_comparison_keeps", needs: Need::Nothing, run: what_an_interrupted_comparison_keeps },
-        Test {
-            name: "a_killed_comparison_leaves_no_process",
-            needs: Need::Nothing,
-            run: a_killed_comparison_leaves_no_process,
-        },
-        Test { name: "a_killed_worker_ends_its_round", needs: Need::Nothing, run: a_killed_worker_ends_its_round },
-        Test { name: "a_full_disk_ends_it_with_what_there_is", needs: Need::Nothing, run: a_full_disk_ends_it },
-        Test { name: "what_is_refused", needs: Need::Nothing, run: what_is_refused },
-        Test { name: "real_brokers_got_what_was_counted", needs: Need::Kafka, run: real_brokers_got_what_was_counted },
-        Test {
-            name: "the_topic_of_a_comparison_goes_with_it",
-            needs: Need::Kafka,
-            run: the_topic_of_a_comparison_goes_with_it,
-        },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Nothing, every_variant_runs_and_has_its_names),
+    test!(Works, Nothing, the_reference_flushes_each_record),
+    test!(Works, Nothing, the_ratios_of_the_story),
+    test!(Works, Nothing, what_an_interrupted_comparison_keeps),
+    test!(Works, Nothing, a_killed_comparison_leaves_no_process),
+    test!(Works, Nothing, a_killed_worker_ends_its_round),
+    test!(Works, Nothing, "a_full_disk_ends_it_with_what_there_is", a_full_disk_ends_it),
+    test!(Works, Nothing, what_is_refused),
+    test!(Works, Kafka, real_brokers_got_what_was_counted),
+    test!(Works, Kafka, the_topic_of_a_comparison_goes_with_it),
+];
 
 /// What the JSON of each row has at least.
 const NAMES: [&str; 15] = [

@@ -1,23 +1,22 @@
 //! Tests of the harness itself: the cluster, the independent reader, outages. What the other tests judge by has to be right.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::murmur2::partition_of;
 use whole_program::program::wait_gone;
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::topic::{Isolation, values};
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "the_reader_sees_what_kcat_sent", needs: Need::Kafka, run: the_reader_sees_what_kcat_sent },
-        Test { name: "deleted_records_are_missing", needs: Need::Kafka, run: deleted_records_are_missing },
-        Test { name: "data_survive_a_killed_broker", needs: Need::Kafka, run: data_survive_a_killed_broker },
-        Test { name: "a_dropped_cluster_leaves_nothing", needs: Need::Kafka, run: a_dropped_cluster_leaves_nothing },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, the_reader_sees_what_kcat_sent),
+    test!(Works, Kafka, deleted_records_are_missing),
+    test!(Works, Kafka, data_survive_a_killed_broker),
+    test!(Works, Kafka, a_dropped_cluster_leaves_nothing),
+];
 
 fn thousand() -> Vec<(String, String)> {
     (0..1000).map(|n| (format!("key-{}", n % 37), format!("{{\"n\":{n},\"text\":\"\u{e9}\\t\"}}"))).collect()

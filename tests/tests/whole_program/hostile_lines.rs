@@ -2,21 +2,20 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::process::ExitCode;
 
 use serde_json::Value;
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::scene::{Scene, Verdict, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "hostile_lines_without_a_key", needs: Need::Kafka, run: hostile_lines_without_a_key },
-        Test { name: "hostile_lines_with_a_key", needs: Need::Kafka, run: hostile_lines_with_a_key },
-        Test { name: "a_line_of_one_gibibyte", needs: Need::Kafka, run: a_line_of_one_gibibyte },
-        Test { name: "only_empty_files", needs: Need::Kafka, run: only_empty_files },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, hostile_lines_without_a_key),
+    test!(Works, Kafka, hostile_lines_with_a_key),
+    test!(Works, Kafka, a_line_of_one_gibibyte),
+    test!(Works, Kafka, only_empty_files),
+];
 
 /// What becomes of a line.
 enum Fate {

@@ -1,7 +1,6 @@
 //! A running job turned from other terminals: scaled, paused, throttled, by two clients at once, with workers killed among it.
 //! Whatever is asked, the topic has every record, and only a kill costs duplicates.
 
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,21 +10,21 @@ use whole_program::program::Running;
 use whole_program::random::Random;
 use whole_program::scene::{Scene, assert_balances};
 use whole_program::steering::{commands, pause, random_command, workers};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::timeline::{ARRIVAL, Timeline, now_ms};
 use whole_program::waiting::wait_until;
 
 /// Between two commands of one client, at most.
 const BETWEEN_MS: u64 = 300;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "two_eight_one_four_workers", needs: Need::Kafka, run: two_eight_one_four_workers },
-        Test { name: "random_commands_of_two_clients", needs: Need::Kafka, run: random_commands_of_two_clients },
-        Test { name: "random_commands_and_killed_workers", needs: Need::Kafka, run: random_commands_and_killed_workers },
-        Test { name: "a_long_pause_is_quiet_and_harmless", needs: Need::Kafka, run: a_long_pause_is_quiet_and_harmless },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Works, Kafka, two_eight_one_four_workers),
+    test!(Works, Kafka, random_commands_of_two_clients),
+    test!(Works, Kafka, random_commands_and_killed_workers),
+    test!(Works, Kafka, a_long_pause_is_quiet_and_harmless),
+];
 
 /// Row 1.
 fn two_eight_one_four_workers(clusters: &Clusters) {

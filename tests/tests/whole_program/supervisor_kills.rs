@@ -1,7 +1,6 @@
 //! The supervisor killed at seeded moments and run again (row 3): no process stays, nothing is missing, each kill costs at most
 //! two chunks of duplicates a worker, a finished shard is never started again, and `status` never says that a dead job runs.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -10,14 +9,12 @@ use whole_program::faults::{
 };
 use whole_program::random::Random;
 use whole_program::scene::{Scene, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "a_killed_supervisor_loses_nothing", needs: Need::Kafka, run: a_killed_supervisor_loses_nothing },
-        Test { name: "a_killed_single_process_loses_nothing", needs: Need::Kafka, run: a_killed_single_process_loses_nothing },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] =
+    &[test!(Works, Kafka, a_killed_supervisor_loses_nothing), test!(Works, Kafka, a_killed_single_process_loses_nothing)];
 
 fn a_killed_supervisor_loses_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "supervisor-kills");

@@ -1,6 +1,5 @@
 //! Workers killed at seeded moments (row 2): nothing is missing, and each kill costs at most one chunk of duplicates.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use whole_program::faults::{self, CHUNK, attempts, await_worth_killing, kill_process, kills, lines, patience};
@@ -8,19 +7,13 @@ use whole_program::multiset::Multiset;
 use whole_program::program::Running;
 use whole_program::random::Random;
 use whole_program::scene::{Scene, assert_balances};
-use whole_program::suite::{Clusters, Need, Test, main as run};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
 use whole_program::waiting::wait_until;
 
-fn main() -> ExitCode {
-    run(&[
-        Test { name: "killed_workers_lose_nothing", needs: Need::Kafka, run: killed_workers_lose_nothing },
-        Test {
-            name: "killed_workers_of_a_gzip_file_lose_nothing",
-            needs: Need::Kafka,
-            run: killed_workers_of_a_gzip_file_lose_nothing,
-        },
-    ])
-}
+/// The tests of this module.
+pub const TESTS: &[Test] =
+    &[test!(Works, Kafka, killed_workers_lose_nothing), test!(Works, Kafka, killed_workers_of_a_gzip_file_lose_nothing)];
 
 fn killed_workers_lose_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "worker-kills");

@@ -1,0 +1,58 @@
+//! The tests of the whole program, one binary: a module for each subject, each with its list of tests.
+//!
+//! A new test is a function `fn what_it_shows(clusters: &Clusters)` and its line in its module's `TESTS`; a new module is its file
+//! and its two lines here.
+
+use std::process::ExitCode;
+
+use whole_program::suite::{self, Module};
+
+mod broker_outage;
+mod compare;
+mod compare_web;
+mod delivery;
+mod exit_codes;
+mod first_run;
+mod hostile_lines;
+mod html;
+mod outcomes;
+mod real_kafka;
+mod refusals;
+mod signals;
+mod steering;
+mod steering_commands;
+mod steering_hostile;
+mod steering_speed;
+mod story;
+mod supervisor_kills;
+mod terminal;
+mod verify;
+mod worker_kills;
+
+const MODULES: &[Module] = &[
+    Module { name: "broker_outage", tests: broker_outage::TESTS },
+    Module { name: "compare", tests: compare::TESTS },
+    Module { name: "compare_web", tests: compare_web::TESTS },
+    Module { name: "delivery", tests: delivery::TESTS },
+    Module { name: "exit_codes", tests: exit_codes::TESTS },
+    Module { name: "first_run", tests: first_run::TESTS },
+    Module { name: "hostile_lines", tests: hostile_lines::TESTS },
+    Module { name: "html", tests: html::TESTS },
+    Module { name: "outcomes", tests: outcomes::TESTS },
+    Module { name: "real_kafka", tests: real_kafka::TESTS },
+    Module { name: "refusals", tests: refusals::TESTS },
+    Module { name: "signals", tests: signals::TESTS },
+    Module { name: "steering", tests: steering::TESTS },
+    Module { name: "steering_commands", tests: steering_commands::TESTS },
+    Module { name: "steering_hostile", tests: steering_hostile::TESTS },
+    Module { name: "steering_speed", tests: steering_speed::TESTS },
+    Module { name: "story", tests: story::TESTS },
+    Module { name: "supervisor_kills", tests: supervisor_kills::TESTS },
+    Module { name: "terminal", tests: terminal::TESTS },
+    Module { name: "verify", tests: verify::TESTS },
+    Module { name: "worker_kills", tests: worker_kills::TESTS },
+];
+
+fn main() -> ExitCode {
+    suite::main(MODULES)
+}
