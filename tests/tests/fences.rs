@@ -17,7 +17,7 @@ const ALLOWED: [Row; 9] = [
     (
         "pipeline",
         &["migration"],
-        &["tracing", "sonic-rs", "memchr", "glob", "jiff", "flate2", "zstd", "xxhash-rust", "serde", "serde_json"],
+        &["tracing", "sonic-rs", "memchr", "glob", "flate2", "zstd", "xxhash-rust", "serde", "serde_json"],
     ),
     ("process", &[], &["nix", "libc", "crc32fast"]),
     ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing", "serde", "strsim"]),

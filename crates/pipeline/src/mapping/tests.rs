@@ -167,6 +167,105 @@ fn two_fields_in_one_pass() {
     assert!(identity.map(b"anything").is_ok());
 }
 
+const ZERO: &str =
+    "timestamp .t is 0 milliseconds since 1970, which a Kafka client can't send: it writes the time of sending instead";
+
+#[test]
+fn the_edges_of_rfc_3339() {
+    const NOT: &str = "timestamp .t is not an RFC 3339 time with an offset";
+    const BEFORE: &str = "timestamp .t is before 1970";
+    let table: [(&str, Result<i64, &str>); 62] = [
+        // The smallest and the largest.
+        ("1970-01-01T00:00:00Z", Err(ZERO)),
+        ("1970-01-01T00:00:00.0009Z", Err(ZERO)),
+        ("1970-01-01T00:00:00.001Z", Ok(1)),
+        ("1970-01-01T00:00:01Z", Ok(1000)),
+        ("1970-01-01T02:00:00+02:00", Err(ZERO)),
+        ("1970-01-01T00:00:00-00:01", Ok(60_000)),
+        ("1970-01-01T00:00:00+00:01", Err(BEFORE)),
+        ("1969-12-31T23:59:59.9999Z", Err(BEFORE)),
+        ("1969-12-31T23:59:00-00:02", Ok(60_000)),
+        ("0000-01-01T00:00:00Z", Err(BEFORE)),
+        ("0000-02-29T00:00:00Z", Err(BEFORE)),
+        ("9999-12-31T23:59:59Z", Ok(253_402_300_799_000)),
+        ("9999-12-31T23:59:59.999999999999Z", Ok(253_402_300_799_999)),
+        ("9999-12-31T23:59:59-23:59", Ok(253_402_387_139_000)),
+        ("10000-01-01T00:00:00Z", Err(NOT)),
+        ("+2026-01-31T12:00:00Z", Err(NOT)),
+        ("-0001-01-31T12:00:00Z", Err(NOT)),
+        ("026-01-31T12:00:00Z", Err(NOT)),
+        // The letters.
+        ("2026-01-31t12:00:00z", Ok(1_769_860_800_000)),
+        ("2026-01-31 12:00:00Z", Ok(1_769_860_800_000)),
+        ("2026-01-31_12:00:00Z", Err(NOT)),
+        ("2026-01-31  12:00:00Z", Err(NOT)),
+        (" 2026-01-31T12:00:00Z", Err(NOT)),
+        ("2026-01-31T12:00:00Z ", Err(NOT)),
+        ("2026-01-31T12:00:00", Err(NOT)),
+        ("2026-01-31T12:00Z", Err(NOT)),
+        ("2026-01-31", Err(NOT)),
+        ("20260131T120000Z", Err(NOT)),
+        ("2026/01/31T12:00:00Z", Err(NOT)),
+        ("2026-W05-6T12:00:00Z", Err(NOT)),
+        ("2026-01-31T12:00:00Z[UTC]", Err(NOT)),
+        ("2026-01-31T1a:00:00Z", Err(NOT)),
+        ("", Err(NOT)),
+        // Offsets.
+        ("2026-01-31T12:00:00+23:59", Ok(1_769_774_460_000)),
+        ("2026-01-31T12:00:00-23:59", Ok(1_769_947_140_000)),
+        ("2026-01-31T12:00:00-00:00", Ok(1_769_860_800_000)),
+        ("2026-01-31T12:00:00+24:00", Err(NOT)),
+        ("2026-01-31T12:00:00-24:00", Err(NOT)),
+        ("2026-01-31T12:00:00+02:60", Err(NOT)),
+        ("2026-01-31T12:00:00+02", Err(NOT)),
+        ("2026-01-31T12:00:00+0200", Err(NOT)),
+        ("2026-01-31T12:00:00+2:00", Err(NOT)),
+        // Fractions.
+        ("2026-01-31T12:00:00.9Z", Ok(1_769_860_800_900)),
+        ("2026-01-31T12:00:00.09Z", Ok(1_769_860_800_090)),
+        ("2026-01-31T12:00:00.99999999999999999999999999999Z", Ok(1_769_860_800_999)),
+        ("2026-01-31T12:00:00.Z", Err(NOT)),
+        ("2026-01-31T12:00:00,5Z", Err(NOT)),
+        // Leap seconds: only where one can be.
+        ("2016-12-31T23:59:60Z", Ok(1_483_228_799_999)),
+        ("2016-12-31T23:59:60.5Z", Ok(1_483_228_799_999)),
+        ("2017-01-01T01:59:60+02:00", Ok(1_483_228_799_999)),
+        ("2015-06-30T16:59:60-07:00", Ok(1_435_708_799_999)),
+        ("2016-12-31T23:59:60+01:00", Err(NOT)),
+        ("2016-12-30T23:59:60Z", Err(NOT)),
+        ("2016-12-31T23:59:61Z", Err(NOT)),
+        // The calendar.
+        ("2026-00-31T12:00:00Z", Err(NOT)),
+        ("2026-13-31T12:00:00Z", Err(NOT)),
+        ("2026-01-00T12:00:00Z", Err(NOT)),
+        ("2026-04-31T12:00:00Z", Err(NOT)),
+        ("2100-02-29T12:00:00Z", Err(NOT)),
+        ("2000-02-29T12:00:00Z", Ok(951_825_600_000)),
+        ("2026-01-31T24:00:00Z", Err(NOT)),
+        ("2026-01-31T12:60:00Z", Err(NOT)),
+    ];
+    for (text, expected) in table {
+        assert_eq!(time(TimestampUnit::Rfc3339, &format!("\"{text}\"")), expected.map_err(str::to_owned), "{text}");
+    }
+}
+
+#[test]
+fn each_day_of_eight_thousand_years_follows_the_one_before() {
+    let (mut day, mut days) = ((1970, 1, 1), 0i64);
+    while day.0 < 10_000 {
+        let text = format!("\"{:04}-{:02}-{:02}T00:00:00.001Z\"", day.0, day.1, day.2);
+        assert_eq!(time(TimestampUnit::Rfc3339, &text), Ok(days * 86_400_000 + 1), "{text}");
+        let leap = day.0 % 4 == 0 && (day.0 % 100 != 0 || day.0 % 400 == 0);
+        let length = [31, 28 + i32::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][day.1 as usize - 1];
+        days += 1;
+        day = match day {
+            (year, 12, 31) => (year + 1, 1, 1),
+            (year, month, last) if last == length => (year, month + 1, 1),
+            (year, month, day) => (year, month, day + 1),
+        };
+    }
+}
+
 #[test]
 fn timestamps() {
     use TimestampUnit::{Microseconds, Milliseconds, Rfc3339, Seconds};
@@ -174,21 +273,20 @@ fn timestamps() {
         (Rfc3339, "\"2026-01-31T12:00:00Z\"", 1_769_860_800_000),
         (Rfc3339, "\"2026-01-31T12:00:00.1239+02:00\"", 1_769_853_600_123),
         (Rfc3339, "\"2026-01-31T12:00:00\\u002b02:00\"", 1_769_853_600_000),
-        (Rfc3339, "\"1970-01-01T00:00:00Z\"", 0),
         (Seconds, "1769860800", 1_769_860_800_000),
         (Seconds, "1769860800.123", 1_769_860_800_123),
         (Seconds, "1769860800.9999999999999999999999", 1_769_860_800_999),
         (Seconds, "1.7698608001235e9", 1_769_860_800_123),
-        (Seconds, "0.0005", 0),
-        (Seconds, "0", 0),
+        (Seconds, "0.001", 1),
+        (Seconds, "1e-3", 1),
         (Milliseconds, "1769860800123", 1_769_860_800_123),
         (Milliseconds, "1.769860800123E+12", 1_769_860_800_123),
         (Milliseconds, "1769860800123.9", 1_769_860_800_123),
         (Milliseconds, "9223372036854775807", i64::MAX),
-        (Milliseconds, "1e-99999999999999999999", 0),
-        (Milliseconds, "0e99999999999999999999", 0),
+        (Milliseconds, "1", 1),
         (Microseconds, "1769860800123999", 1_769_860_800_123),
-        (Microseconds, "12", 0),
+        (Microseconds, "1000", 1),
+        (Microseconds, "9223372036854775807999", i64::MAX),
     ] {
         assert_eq!(time(unit, value), Ok(millis), "{value}");
     }
@@ -204,6 +302,18 @@ fn timestamps() {
         (Milliseconds, "9223372036854775808", "timestamp .t is too large"),
         (Milliseconds, "1e19", "timestamp .t is too large"),
         (Milliseconds, "1e99999999999999999999", "timestamp .t is too large"),
+        (Microseconds, "9223372036854775808000", "timestamp .t is too large"),
+        (Seconds, "0", ZERO),
+        (Seconds, "-0", ZERO),
+        (Seconds, "-0.000e7", ZERO),
+        (Seconds, "0.0009999", ZERO),
+        (Seconds, "-0.0005", "timestamp .t is negative"),
+        (Milliseconds, "0", ZERO),
+        (Milliseconds, "0.9", ZERO),
+        (Milliseconds, "1e-99999999999999999999", ZERO),
+        (Milliseconds, "0e99999999999999999999", ZERO),
+        (Microseconds, "0", ZERO),
+        (Microseconds, "999", ZERO),
         (Microseconds, "null", "timestamp .t is null, not a number of microseconds"),
         (Microseconds, "{}", "timestamp .t is an object, not a number of microseconds"),
         (Microseconds, "[]", "timestamp .t is an array, not a number of microseconds"),
@@ -309,7 +419,7 @@ proptest! {
     }
 
     #[test]
-    fn milliseconds_are_exact(millis in 0..=i64::MAX, micros in 0..1000u32) {
+    fn milliseconds_are_exact(millis in 1000..=i64::MAX, micros in 0..1000u32) {
         prop_assert_eq!(time(TimestampUnit::Milliseconds, &millis.to_string()), Ok(millis));
         let seconds = format!("{}.{:03}{micros:03}", millis / 1000, millis % 1000);
         prop_assert_eq!(time(TimestampUnit::Seconds, &seconds), Ok(millis));
