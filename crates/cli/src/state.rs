@@ -177,7 +177,7 @@ mod tests {
     fn found(cluster: &str, topic_id: Option<&str>, ends: &[i64]) -> Preflight {
         let partitions = ends.iter().map(|&high| kafka::PartitionEnds { low: 0, high }).collect();
         let (cluster_id, topic_id) = (Some(cluster.to_owned()), topic_id.map(str::to_owned));
-        Preflight { cluster_id, topic_id, partitions, replication: 1, max_message_bytes: 1_000_000, warnings: Vec::new() }
+        Preflight { cluster_id, topic_id, partitions, replication: 1, settings: Default::default(), warnings: Vec::new() }
     }
 
     /// The state of a job that began with what `then` says.

@@ -1,14 +1,14 @@
 //! Preflight: what must be known of cluster and topic before any record moves.
 //!
-//! Responsible for: is a broker there, does the topic exist, may we use it, which topic of which cluster is it, how large may
-//! a batch be, where does each partition begin and end. Not responsible for: what follows from the answers (exit codes, whether
+//! Responsible for: is a broker there, does the topic exist, may we use it, which topic of which cluster is it, what do its
+//! settings refuse, where does each partition begin and end. Not responsible for: what follows from the answers (exit codes, whether
 //! state belongs to this topic), or in which process it runs. It creates a client, hence threads.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use migration::Job;
 use migration::job::Brokers;
+use migration::{Job, TopicSettings};
 use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,6 @@ use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, topic_id, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
-use crate::producer::DEFAULT_MESSAGE_BYTES;
 
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
@@ -32,8 +31,8 @@ pub struct Preflight {
     pub partitions: Vec<PartitionEnds>,
     /// How many replicas each partition has.
     pub replication: u32,
-    /// The topic's `max.message.bytes`, which limits a batch.
-    pub max_message_bytes: u32,
+    /// What decides which records the topic takes.
+    pub settings: TopicSettings,
     /// What a user should know although the run can go on.
     pub warnings: Vec<String>,
 }
@@ -136,7 +135,7 @@ impl<'a> Asker<'a> {
 
     fn ask(&self) -> Result<Preflight, PreflightProblem> {
         let topic = &self.job.kafka.topic;
-        let mut found = Preflight { max_message_bytes: DEFAULT_MESSAGE_BYTES, ..Preflight::default() };
+        let mut found = Preflight::default();
         let metadata = self.metadata()?;
         found.replication = metadata.replication;
         found.cluster_id = self.client.cluster_id(self.timeout);
@@ -145,8 +144,8 @@ impl<'a> Asker<'a> {
             self.describe(&mut found);
         } else if !found.cluster_id.as_ref().is_some_and(|id| id.starts_with("mockCluster")) {
             found.warnings.push(format!(
-                "the cluster has no controller now: topic {topic:?} is recognised by its offsets only, batches are limited to \
-                 {DEFAULT_MESSAGE_BYTES} bytes"
+                "the cluster has no controller now: topic {topic:?} is recognised by its offsets only, {}",
+                without(&found.settings)
             ));
         }
         for (partition, &(code, leader)) in metadata.partitions.iter().enumerate() {
@@ -170,11 +169,22 @@ impl<'a> Asker<'a> {
                 "the brokers don't tell the id of topic {topic:?} ({text}): a recreated topic is recognised by its offsets only"
             )),
         }
-        match self.max_message_bytes() {
-            Ok(bytes) => found.max_message_bytes = bytes,
-            Err(text) => found.warnings.push(format!(
-                "max.message.bytes of topic {topic:?} can't be read ({text}): batches are limited to {DEFAULT_MESSAGE_BYTES} bytes"
-            )),
+        match topic_settings(&self.client, topic, self.timeout) {
+            Ok(settings) => {
+                let (settings, understood) =
+                    TopicSettings::read(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+                found.settings = settings;
+                if let Err(strange) = understood {
+                    found.warnings.push(format!(
+                        "the settings of topic {topic:?} are not all understood ({strange}): batches are limited to {} bytes, and \
+                         what else those mean the brokers decide",
+                        settings.max_message_bytes
+                    ));
+                }
+            }
+            Err((_, text)) => found
+                .warnings
+                .push(format!("the settings of topic {topic:?} can't be read ({text}): {}", without(&found.settings))),
         }
     }
 
@@ -235,12 +245,6 @@ impl<'a> Asker<'a> {
         }
     }
 
-    fn max_message_bytes(&self) -> Result<u32, String> {
-        let settings = topic_settings(&self.client, &self.job.kafka.topic, self.timeout).map_err(|(_, text)| text)?;
-        let value = settings.into_iter().find(|(name, _)| name == "max.message.bytes").map(|(_, value)| value);
-        value.and_then(|v| v.parse().ok()).ok_or_else(|| "not among the topic's settings".into())
-    }
-
     fn ends(&self, partition: u32) -> Result<PartitionEnds, PreflightProblem> {
         let topic = &self.job.kafka.topic;
         let deadline = Instant::now() + self.timeout;
@@ -267,6 +271,14 @@ impl<'a> Asker<'a> {
     fn brokers(&self) -> String {
         addresses(self.job)
     }
+}
+
+/// What a run does where the topic's settings can't be read.
+fn without(assumed: &TopicSettings) -> String {
+    format!(
+        "batches are limited to {} bytes, and records that the topic refuses are found only when it refuses them, which is slower",
+        assumed.max_message_bytes
+    )
 }
 
 fn is_unknown_topic(code: Code) -> bool {

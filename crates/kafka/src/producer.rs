@@ -27,8 +27,6 @@ const BATCH_BYTES: u32 = 1_000_000;
 const LEAST_MESSAGE_BYTES: u32 = 1_000;
 /// What the client counts for a record besides key, value and headers when it compares with `message.max.bytes`.
 const RECORD_OVERHEAD: u32 = 36;
-/// `message.max.bytes` where the topic's limit is unknown.
-pub const DEFAULT_MESSAGE_BYTES: u32 = 1_000_000;
 /// How long a dropped producer waits for the reports of what it purged.
 const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long "is any broker there?" may take once records have failed.

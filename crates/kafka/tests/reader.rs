@@ -106,7 +106,7 @@ fn preflight_finds_the_ends_and_survives_what_the_embedded_broker_lacks() {
     assert_eq!(found.partitions.len(), 16);
     assert_eq!((found.partitions[3].low, found.partitions[3].high), (0, 100));
     assert_eq!((found.partitions[4].low, found.partitions[4].high), (0, 0));
-    assert_eq!(found.max_message_bytes, 1_000_000);
+    assert_eq!(found.settings.max_message_bytes, 1_000_000);
     assert_eq!((found.topic_id, found.warnings), (None, Vec::new()));
 }
 

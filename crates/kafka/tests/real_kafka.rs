@@ -101,7 +101,7 @@ fn one_bad_record_in_a_batch_refuses_the_batch_and_no_other_partition() {
 fn the_topics_limit_is_found_and_kept() {
     let Some(fresh) = Fresh::topic("small", 2, &["max.message.bytes=100000"]) else { return };
     let found = preflight(&fresh.job, LONG).unwrap();
-    assert_eq!((found.max_message_bytes, found.partitions.len(), found.warnings), (100_000, 2, Vec::new()));
+    assert_eq!((found.settings.max_message_bytes, found.partitions.len(), found.warnings), (100_000, 2, Vec::new()));
     assert!(found.topic_id.is_some_and(|id| id.len() == 22) && found.cluster_id.is_some());
 
     let mut producer = Box::new(kafka::Producer::create(&ProducerOptions::for_job(&fresh.job, "1", 100_000)).unwrap());

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod position;
 pub mod report;
 pub mod steer;
+pub mod topic;
 pub mod units;
 
 pub use event::{Chunk, Control, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};
@@ -24,3 +25,4 @@ pub use job::Job;
 pub use plan::{Compression, Cut, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
 pub use report::{Counts, Phase, Phases, Work};
+pub use topic::TopicSettings;

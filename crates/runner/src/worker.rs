@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kafka::{Producer, ProducerOptions, partitioner};
-use migration::{Cut, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, WorkerEvent, units};
+use migration::{Cut, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, TopicSettings, WorkerEvent, units};
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::source::jsonl;
@@ -62,8 +62,8 @@ pub struct WorkerContext {
     pub plan: Plan,
     /// The job's dead-letter folder.
     pub dead_letters: PathBuf,
-    /// The topic's `max.message.bytes`, from preflight.
-    pub max_message_bytes: u32,
+    /// What decides which records the topic takes, from preflight.
+    pub topic: TopicSettings,
     /// Takes the lines that were logged in this process since the last call, to be sent to who prints.
     pub take_log: fn() -> Vec<LogLine>,
 }
@@ -187,7 +187,7 @@ impl Files {
 /// when none comes for `give_up_after`, the job gives up.
 fn connect(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Producer, Ended> {
     let job = &context.job;
-    let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.max_message_bytes);
+    let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.topic.max_message_bytes);
     options.metadata_timeout = METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after);
     let mut waiting_since = Instant::now();
     loop {

@@ -74,13 +74,13 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         seconds: args.seconds,
         records: args.records.map(std::num::NonZeroU64::get),
         rounds: args.rounds,
-        properties_instead: properties_instead(&job, &rows, found.max_message_bytes, partitions),
-        properties: shown_properties(&job, &rows, found.max_message_bytes),
+        properties_instead: properties_instead(&job, &rows, found.settings.max_message_bytes, partitions),
+        properties: shown_properties(&job, &rows, found.settings.max_message_bytes),
         source: job.source.paths.clone(),
         source_repeated: false,
     };
     let undertaking = Undertaking {
-        bench: Bench::of(&job, plan, found.max_message_bytes, partitions),
+        bench: Bench::of(&job, plan, found.settings.max_message_bytes, partitions),
         conditions,
         environment: environment(),
         reference: rows.iter().position(|row| row.variant == Variant::Single).map(|index| index as u32),

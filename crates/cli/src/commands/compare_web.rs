@@ -82,9 +82,9 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
     let found = preflight::preflight(&job, false, Some(&interrupt))?;
-    let producer = ProducerOptions::for_job(&job, "web", found.max_message_bytes);
+    let producer = ProducerOptions::for_job(&job, "web", found.settings.max_message_bytes);
     helper::ask("shardlift plan", Some(&interrupt), || {
-        let read = Records::read(&job, &plan, found.max_message_bytes as usize);
+        let read = Records::read(&job, &plan, found.settings.max_message_bytes as usize);
         read.map(drop).map_err(|failure| CliError::new(Exit::Source, failure))
     })?;
     let conditions = WebConditions {

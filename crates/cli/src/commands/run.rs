@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     tracing::debug!(shards = plan.shards.len(), ms = started.elapsed().as_millis() as u64, "phase 3 of 5, send");
     let context = WorkerContext {
         dead_letters: StateDir::dead_letters_path(dir.path()),
-        max_message_bytes: found.max_message_bytes,
+        topic: found.settings,
         take_log: log::take_lines,
         job,
         plan,

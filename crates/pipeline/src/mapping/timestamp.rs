@@ -30,7 +30,8 @@ pub(super) fn from_text(text: &[u8]) -> Result<i64, &'static str> {
 }
 
 fn seconds_and_millis(text: &[u8]) -> Option<(i64, i64)> {
-    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T' | b't' | b' ', h1, h2, b':', n1, n2, b':', s1, s2, ref rest @ ..] = text
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T' | b't' | b' ', h1, h2, b':', n1, n2, b':', s1, s2, ref rest @ ..] =
+        text
     else {
         return None;
     };

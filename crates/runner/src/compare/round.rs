@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use migration::compare::{Round, Setting, Variant};
 use migration::job::FlushPolicy;
-use migration::{Failure, FailureKind, Histogram};
+use migration::{Failure, FailureKind, Histogram, TopicSettings};
 
 use super::bench_plan::deal;
 use super::seat::Measured;
@@ -101,7 +101,7 @@ fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
         job: spec.bench.job(setting),
         plan: deal(&spec.bench.plan, setting.workers, records_needed(setting, spec.duration, spec.records)),
         dead_letters: spec.folder.join("dead-letters"),
-        max_message_bytes: spec.bench.max_message_bytes,
+        topic: TopicSettings { max_message_bytes: spec.bench.max_message_bytes, ..TopicSettings::default() },
         take_log: log.take,
     };
     match setting.variant {

@@ -40,5 +40,5 @@ fn run_with(
 
 /// What the producer of a worker needs to know.
 pub(crate) fn options(context: &WorkerContext, worker: u32) -> ProducerOptions {
-    ProducerOptions::for_job(&context.job, &format!("compare-{worker}"), context.max_message_bytes)
+    ProducerOptions::for_job(&context.job, &format!("compare-{worker}"), context.topic.max_message_bytes)
 }
