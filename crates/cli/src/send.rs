@@ -53,6 +53,7 @@ pub fn send(
         split: true,
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
+        accept: &context.job.accept,
         state: dir,
         store,
         seed: seed(),

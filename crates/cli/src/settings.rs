@@ -84,6 +84,7 @@ fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
         ("kafka.brokers", "--brokers", "SHARDLIFT_BROKERS", (!args.brokers.is_empty()).then(|| args.brokers.join(","))),
         ("kafka.topic", "--topic", "SHARDLIFT_TOPIC", topic.map(str::to_owned)),
         ("workers.count", "--workers", "SHARDLIFT_WORKERS", workers.map(str::to_owned)),
+        ("checks.accept", "--accept", "SHARDLIFT_ACCEPT", (!args.accept.is_empty()).then(|| args.accept.join(","))),
     ];
     // clap gives the flag's value, else the variable's.
     let own = own.map(|(path, flag, variable, value)| {

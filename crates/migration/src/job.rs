@@ -1,10 +1,13 @@
 //! What a config means: every default filled in, durations are durations, counts are non-zero.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::Accept;
 
 /// A validated config: one dataset into a topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Job {
     pub workers: WorkerRules,
     /// Limits of the whole job.
     pub limits: Limits,
+    /// What is let pass although a check would refuse it.
+    pub accept: BTreeSet<Accept>,
     /// `--limit N`: only the first N non-blank lines in source order.
     pub record_limit: Option<u64>,
 }
@@ -33,6 +38,11 @@ impl Job {
     /// The job's own folder in the state directory.
     pub fn state_path(&self) -> PathBuf {
         self.state_dir.join(&self.name)
+    }
+
+    /// Whether what a check would refuse is to be let pass.
+    pub fn accepts(&self, what: Accept) -> bool {
+        self.accept.contains(&what)
     }
 }
 

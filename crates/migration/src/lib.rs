@@ -5,6 +5,7 @@
 //! exit code wins). Not responsible for anything that happens: no file, process, clock, terminal or Kafka client is touched
 //! here, so every rule in this crate is tested by calling a function.
 
+pub mod accept;
 pub mod compare;
 pub mod config;
 pub mod event;
@@ -18,6 +19,7 @@ pub mod steer;
 pub mod topic;
 pub mod units;
 
+pub use accept::Accept;
 pub use event::{Chunk, Control, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};
 pub use exit::Exit;
 pub use histogram::Histogram;

@@ -38,6 +38,7 @@ fn outcome(case: &Case<'_>) -> String {
                 Some(("-X", value)) => typed.set_property(value, "-X"),
                 Some(("--set", value)) => typed.set_assignment(value, "--set"),
                 Some(("--workers", value)) => typed.set("workers.count", value, "--workers"),
+                Some(("--accept", value)) => typed.set_text("checks.accept", value, "--accept"),
                 Some(("SHARDLIFT_TOPIC", value)) => typed.set_text("kafka.topic", value, "SHARDLIFT_TOPIC"),
                 _ => panic!("unknown override in {:?}: {line}", case.title),
             }

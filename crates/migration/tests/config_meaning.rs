@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{SMALLEST, mean, read};
+use migration::Accept;
 use migration::config::{Context, Typed};
 use migration::job::*;
 
@@ -47,6 +49,7 @@ fn defaults() -> Job {
             memory_limit: 512 * MIB,
         },
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
+        accept: BTreeSet::new(),
         record_limit: None,
     }
 }
@@ -94,6 +97,8 @@ fn every_key_means_what_it_says() {
         rate_records = 1000
         rate_bytes = "50MB"
         max_bad_records = 7
+        [checks]
+        accept = ["plaintext-password", "partitions", "partitions"]
         [dead_letters]
         to = "file"
     "#;
@@ -138,6 +143,7 @@ fn every_key_means_what_it_says() {
             memory_limit: 1024 * MIB,
         },
         limits: Limits { rate_records: Some(1000), rate_bytes: Some(50_000_000), max_bad_records: 7 },
+        accept: BTreeSet::from([Accept::Partitions, Accept::PlaintextPassword]),
         record_limit: None,
     };
     let job = read(text).unwrap_or_else(|errors| panic!("{errors}"));
@@ -160,6 +166,23 @@ fn every_word_is_understood() {
     }
     let limits = read(&format!("{SMALLEST}[limits]\nrate_records = 'none'\nrate_bytes = 1000\n")).unwrap().limits;
     assert_eq!((limits.rate_records, limits.rate_bytes), (None, Some(1000)));
+}
+
+#[test]
+fn what_is_accepted_is_a_list_that_a_flag_replaces() {
+    let accepted = |text: &str| {
+        let mut typed = Typed::parse(&format!("{SMALLEST}[checks]\naccept = [\"owner\"]\n"), "orchestrator.toml").unwrap();
+        typed.set_text("checks.accept", text, "--accept");
+        mean(typed).map(|job| job.accept)
+    };
+    assert_eq!(read(&format!("{SMALLEST}[checks]\naccept = \"owner\"\n")).unwrap().accept, BTreeSet::from([Accept::Owner]));
+    assert_eq!(accepted("partitions, plaintext-password"), Ok(BTreeSet::from([Accept::Partitions, Accept::PlaintextPassword])));
+    let errors = accepted("partitons").unwrap_err().to_string();
+    assert!(errors.contains("`checks.accept` has \"partitons\"") && errors.contains("did you mean `partitions`?"), "{errors}");
+    assert!(errors.contains("allowed: a list of \"partitions\", \"owner\", \"plaintext-password\""), "{errors}");
+    for nothing in ["", ","] {
+        assert!(accepted(nothing).is_err(), "a script's unset variable is no list");
+    }
 }
 
 #[test]

@@ -15,3 +15,11 @@ pub use html::{Extras, html};
 pub use json::object;
 pub use series::add_samples;
 pub use text::{dead_letters, text};
+
+use migration::report::JobReport;
+
+/// Which checks were told to let pass what they would refuse, if any.
+fn accepted(report: &JobReport) -> Option<String> {
+    let names = report.accepted.join(", ");
+    (!names.is_empty()).then(|| format!("told to let pass what these checks refuse: {names}"))
+}

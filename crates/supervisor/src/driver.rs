@@ -111,7 +111,7 @@ impl<'a> Driver<'a> {
             return Err(SupervisorError::ForeignPlan);
         }
         let slots = if shared { setup.slots.max(1) } else { 1 };
-        setup.store.begin_run(slots)?;
+        setup.store.begin_run(slots, setup.accept)?;
         let rules = rules(&setup, slots, shared);
         let machine = Machine::new(rules, &state.starts(), setup.seed);
         let samples = setup.store.count_samples()?;

@@ -22,12 +22,13 @@ pub mod state_dir;
 pub mod store;
 pub mod watch;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
 use migration::job::{Limits, WorkerRules};
 use migration::report::{Binding, JobReport, ShardTotals, WorkerTotals};
-use migration::{Counts, Exit, Plan};
+use migration::{Accept, Counts, Exit, Plan};
 
 pub use driver::TASKS_OF_A_WORKER;
 pub use local::run_single;
@@ -56,6 +57,8 @@ pub struct Setup<'a> {
     pub give_up_after: Duration,
     /// Limits of the whole job.
     pub limits: &'a Limits,
+    /// What is let pass although a check would refuse it; kept with the run.
+    pub accept: &'a BTreeSet<Accept>,
     /// The job's folder, with both locks held.
     pub state: &'a StateDir,
     /// The job's checkpoint.
@@ -93,6 +96,7 @@ impl RunEnd {
             records_estimate: 0,
             counts: self.counts,
             resent: 0,
+            accepted: Vec::new(),
             shards: self.shards,
             workers: WorkerTotals::default(),
             elapsed_us: u64::try_from(self.elapsed.as_micros()).unwrap_or(u64::MAX),

@@ -18,12 +18,14 @@ mod splits;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use migration::accept;
 use migration::report::{AttemptOutcome, Binding, ShardStatus};
 use migration::steer::{Pace, SteerEvent};
-use migration::{Chunk, Counts, Plan, Position, Shard, ShardId, Work};
+use migration::{Accept, Chunk, Counts, Plan, Position, Shard, ShardId, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 pub use self::error::StateError;
@@ -128,7 +130,8 @@ impl Store {
 
     /// Begins a run: quarantined shards wait again, deaths are forgotten, and what a killed supervisor left open is closed.
     /// Returns the run's number, from 1.
-    pub fn begin_run(&mut self, slots: u32) -> Result<u32, StateError> {
+    /// `accept` is kept with the run.
+    pub fn begin_run(&mut self, slots: u32, accept: &BTreeSet<Accept>) -> Result<u32, StateError> {
         let plan_id = self.plan_id;
         let tx = begin(&mut self.db, &self.path)?;
         let number = (|| -> rusqlite::Result<u32> {
@@ -147,8 +150,8 @@ impl Store {
             }
             let number: u32 = tx.query_row("SELECT coalesce(max(number), 0) + 1 FROM runs", [], |row| row.get(0))?;
             tx.execute(
-                "INSERT INTO runs (number, started_ms, elapsed_us, slots, reasons, cpu_us) VALUES (?1, ?2, 0, ?3, '', 0)",
-                params![number, now_ms(), slots],
+                "INSERT INTO runs (number, started_ms, elapsed_us, slots, reasons, cpu_us, accepted) VALUES (?1, ?2, 0, ?3, '', 0, ?4)",
+                params![number, now_ms(), slots, accept::names(accept)],
             )?;
             Ok(number)
         })();

@@ -165,6 +165,7 @@ fn report_of(store: &Store, end: &RunEnd, job: &Job) -> JobReport {
             let mut found = end.report(&job.name);
             found.exit = Some(end.exit.worse(Exit::State));
             found.reasons.push(error.to_string());
+            found.accepted = job.accept.iter().map(|accept| accept.name().to_owned()).collect();
             found
         }
     }

@@ -1,7 +1,7 @@
 //! A job, an embedded broker and groups to send.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ pub fn job(bootstrap: &str) -> Job {
             memory_limit: 512 << 20,
         },
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
+        accept: BTreeSet::new(),
         record_limit: None,
     }
 }

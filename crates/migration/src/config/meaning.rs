@@ -12,6 +12,7 @@ use super::properties::{PropertyProblem, is_secret_property, owner_of};
 use super::secrets::resolve;
 use super::typed::tick;
 use super::value::{Entry, EntryValue};
+use crate::Accept;
 use crate::job::{
     Brokers, ChunkLimits, FieldPath, FlushPolicy, Job, JsonlSource, KafkaRules, Limits, OnMissing, Partitioner, Property,
     RecordRules, RestartRules, ShardOrder, ShardRules, TimestampUnit, WorkerRules,
@@ -201,6 +202,7 @@ fn job(merged: Merged, properties: Vec<(String, Property)>, config_dir: &Path) -
             rate_bytes: merged.rate_bytes.value,
             max_bad_records: merged.max_bad_records.value,
         },
+        accept: merged.accept.value.iter().filter_map(|name| Accept::named(name)).collect(),
         record_limit: None,
     }
 }

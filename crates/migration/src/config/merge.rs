@@ -44,6 +44,7 @@ pub(super) struct Merged {
     pub(super) rate_records: At<Option<u64>>,
     pub(super) rate_bytes: At<Option<u64>>,
     pub(super) max_bad_records: At<u64>,
+    pub(super) accept: At<Vec<&'static str>>,
     /// Keys whose value was refused; they stand here with their defaults.
     pub(super) refused: std::collections::BTreeSet<&'static str>,
 }
@@ -86,6 +87,7 @@ impl Merged {
             rate_records: value("limits.rate_records").map(Value::into_number),
             rate_bytes: value("limits.rate_bytes").map(Value::into_number),
             max_bad_records: value("limits.max_bad_records").map(Value::into_count),
+            accept: value("checks.accept").map(Value::into_words),
             refused,
         };
         (merged, problems)
@@ -112,6 +114,13 @@ impl Value {
     fn into_word(self) -> &'static str {
         match self {
             Value::Word(word) => word,
+            other => wrong(&other),
+        }
+    }
+
+    fn into_words(self) -> Vec<&'static str> {
+        match self {
+            Value::Words(words) => words,
             other => wrong(&other),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::checks;
 use super::value::{Kind, NOT_YET};
+use crate::Accept;
 
 /// A key of the config.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,7 @@ pub const KEYS: &[Key] = &[
     key("limits.rate_records", Kind::CountOr(u64::MAX, "none"), "\"none\""),
     key("limits.rate_bytes", Kind::SizeOr("none"), "\"none\""),
     key("limits.max_bad_records", Kind::Count(0), "0"),
+    key("checks.accept", Kind::Words(&Accept::NAMES), "[]"),
     key("dead_letters.to", Kind::Word(&["file"], &[("topic", NOT_YET)]), "\"file\""),
 ];
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeInteger, DeValue};
+use toml::de::{DeArray, DeInteger, DeValue};
 
 use super::error::Code;
 use super::origin::{At, Origin};
@@ -22,6 +22,8 @@ pub enum Kind {
     /// One of some words; the second list holds words (`*`: all others) that are known and refused, each with the reason:
     /// `NOT_YET`, or one of its own, which completes "which …".
     Word(&'static [&'static str], &'static [(&'static str, &'static str)]),
+    /// A list of some words, which may be empty; or one string with commas.
+    Words(&'static [&'static str]),
     /// `true` or `false`; the flag says whether `true` is in this version.
     Bool(bool),
     /// A whole number of at least this.
@@ -51,6 +53,7 @@ pub enum Kind {
 pub(super) enum Value {
     Text(String),
     Word(&'static str),
+    Words(Vec<&'static str>),
     Bool(bool),
     /// `None`: the kind's word stands there.
     Number(Option<u64>),
@@ -78,6 +81,9 @@ impl Kind {
         match self {
             Kind::Text(_, allowed) | Kind::Texts(_, allowed) | Kind::TextsOr(_, _, allowed) => (*allowed).into(),
             Kind::Word(words, _) => words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(" or "),
+            Kind::Words(words) => {
+                format!("a list of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "))
+            }
             Kind::Bool(true) => "true or false".into(),
             Kind::Bool(false) => "false".into(),
             Kind::Count(0) => "a whole number".into(),
@@ -103,6 +109,10 @@ impl Kind {
                 Ok(Value::Text(text.to_string()))
             }
             (Kind::Word(words, refused), DeValue::String(text)) => word(words, refused, text, &span),
+            (Kind::Words(known), DeValue::String(text)) => {
+                words(known, text.split(',').map(|text| (text.trim(), span.clone())))
+            }
+            (Kind::Words(known), DeValue::Array(items)) => words(known, strings(items)?.into_iter()),
             (Kind::Bool(now), DeValue::Boolean(flag)) => {
                 if *flag && !now {
                     return Err(not_yet(&span, "true"));
@@ -142,13 +152,7 @@ impl Kind {
             }
             (Kind::Texts(check, _), DeValue::String(text)) => texts([(text.as_ref(), span.clone())].into_iter(), *check),
             (Kind::Texts(check, _) | Kind::TextsOr(check, ..), DeValue::Array(items)) => {
-                let strings = items
-                    .iter()
-                    .map(|item| match item.get_ref() {
-                        DeValue::String(text) => Ok((text.as_ref(), item.span())),
-                        other => Err(refuse(Code::WrongType, &item.span(), other)),
-                    })
-                    .collect::<Result<Vec<_>, _>>()?;
+                let strings = strings(items)?;
                 if strings.is_empty() {
                     return Err(Refusal { message: "is empty".into(), ..refuse(Code::BadValue, &span, value) });
                 }
@@ -186,6 +190,28 @@ fn word(words: &'static [&'static str], refused: &[(&str, &str)], text: &str, sp
         None => format!("is {}", quoted(text)),
     };
     Err(Refusal { code: Code::BadValue, span: span.clone(), message, near: near(text, words) })
+}
+
+/// Each word once, in the order of the known ones.
+fn words<'a>(known: &'static [&'static str], items: impl Iterator<Item = (&'a str, Range<usize>)>) -> Result<Value, Refusal> {
+    let mut found = Vec::new();
+    for (text, span) in items {
+        if !known.contains(&text) {
+            let message = format!("has {}", quoted(text));
+            return Err(Refusal { code: Code::BadValue, span, message, near: near(text, known) });
+        }
+        found.push(text);
+    }
+    Ok(Value::Words(known.iter().copied().filter(|word| found.contains(word)).collect()))
+}
+
+/// The strings of a list, each with its place.
+fn strings<'a>(items: &'a DeArray<'_>) -> Result<Vec<(&'a str, Range<usize>)>, Refusal> {
+    let string = |item: &'a Spanned<DeValue<'_>>| match item.get_ref() {
+        DeValue::String(text) => Ok((text.as_ref(), item.span())),
+        other => Err(refuse(Code::WrongType, &item.span(), other)),
+    };
+    items.iter().map(string).collect()
 }
 
 fn in_range(number: &DeInteger<'_>, min: u64, max: u64, span: &Range<usize>) -> Result<u64, Refusal> {

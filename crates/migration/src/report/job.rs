@@ -67,6 +67,8 @@ pub struct JobReport {
     /// Records that were acknowledged in an attempt that died before it committed them, as far as its last heartbeat told:
     /// their successors send them again.
     pub resent: u64,
+    /// Names of the checks that any of its runs was told to let pass (`--accept`), whether one had something to refuse or not.
+    pub accepted: Vec<String>,
     /// How many shards are where.
     pub shards: ShardTotals,
     /// How many workers there were.
@@ -283,6 +285,8 @@ pub struct RunReport {
     pub reasons: Vec<String>,
     /// CPU time of the supervisor, microseconds (user and system).
     pub cpu_supervisor_us: u64,
+    /// Names of the checks that it was told to let pass.
+    pub accepted: Vec<String>,
 }
 
 #[cfg(test)]

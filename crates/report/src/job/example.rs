@@ -34,6 +34,7 @@ pub(crate) fn report() -> JobReport {
         exit_code: Some(exit_code),
         reasons: Vec::new(),
         cpu_supervisor_us: 50_000,
+        accepted: if number == 2 { vec!["partitions".into()] } else { Vec::new() },
     };
     let shard = |id: u32| ShardReport {
         id: ShardId(id),
@@ -56,6 +57,7 @@ pub(crate) fn report() -> JobReport {
         records_estimate: 40_000,
         counts: Counts { read, acknowledged: read, ..Counts::default() },
         resent: 120,
+        accepted: vec!["partitions".into()],
         shards: ShardTotals { total: 4, done: 4, quarantined: 0 },
         workers: WorkerTotals { count: 2, forked: 6, restarts: 1 },
         elapsed_us: 20_000_000,

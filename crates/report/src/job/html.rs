@@ -36,6 +36,7 @@ pub fn html(report: &JobReport, extras: &Extras<'_>, object: &Map<String, Value>
     if !report.reasons.is_empty() {
         body.push(warning(&report.reasons.join("; ")));
     }
+    body.extend(super::accepted(report).map(|accepted| warning(&accepted)));
     body.push(tiles(report, &numbers));
     body.extend(advised(&advice(report).into_iter().collect::<Vec<_>>()));
     body.extend(charts::rate(report, &timeline, extras.samples));

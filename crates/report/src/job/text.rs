@@ -48,6 +48,9 @@ fn headline(out: &mut String, report: &JobReport) {
     for reason in &report.reasons {
         let _ = writeln!(out, "  {reason}");
     }
+    if let Some(accepted) = super::accepted(report) {
+        let _ = writeln!(out, "  {accepted}");
+    }
     out.push('\n');
 }
 

@@ -1,5 +1,6 @@
 //! What the process of one run is told, and what it answers: the only two messages between it and the process that asked.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -111,6 +112,7 @@ impl Bench {
                 memory_limit: self.memory_limit,
             },
             limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: u64::MAX },
+            accept: BTreeSet::new(),
             record_limit: None,
         }
     }

@@ -1,6 +1,6 @@
 //! The report of a job, from its checkpoint alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use migration::report::{
     AttemptOutcome, AttemptReport, JobReport, Outcome, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
@@ -55,6 +55,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         cpu_workers_us: attempts.iter().map(|a| a.cpu_us).sum(),
         peak_worker_memory_bytes: attempts.iter().map(|a| a.peak_memory_bytes).max().unwrap_or(0),
         work,
+        accepted: accepted(&runs),
         shard_reports,
         attempts,
         runs,
@@ -63,6 +64,16 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         name: state.name,
         binding: state.binding,
     })
+}
+
+/// What any run was told to let pass, each name once.
+fn accepted(runs: &[RunReport]) -> Vec<String> {
+    runs.iter().flat_map(|run| run.accepted.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The names in a run's row: as [`accept::names`](migration::accept::names) wrote them.
+fn names(text: &str) -> Vec<String> {
+    text.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn last_exit(runs: &[RunReport], running: bool) -> (Option<Exit>, Vec<String>) {
@@ -155,6 +166,7 @@ fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {
                 exit_code: row.get("exit_code")?,
                 reasons: reasons.lines().map(str::to_owned).collect(),
                 cpu_supervisor_us: count(row, "cpu_us")?,
+                accepted: names(&row.get::<_, String>("accepted")?),
             })
         })?
         .collect()

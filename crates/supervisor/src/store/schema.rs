@@ -19,7 +19,7 @@ use super::{NewJob, count, now_ms};
 /// "shlf": marks the file as ours.
 const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -37,7 +37,8 @@ CREATE TABLE shards (
 ) STRICT;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, elapsed_us INTEGER NOT NULL, slots INTEGER NOT NULL,
-    exit_code INTEGER, reasons TEXT NOT NULL, cpu_us INTEGER NOT NULL
+    exit_code INTEGER, reasons TEXT NOT NULL, cpu_us INTEGER NOT NULL,
+    accepted TEXT NOT NULL
 ) STRICT;
 CREATE TABLE attempts (
     sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, number INTEGER NOT NULL, run INTEGER NOT NULL, pid INTEGER NOT NULL,

@@ -11,6 +11,9 @@ use migration::{Compression, Cut, Exit, Phase, Phases, Segment, Shard, SourceObj
 use super::*;
 use crate::random::Random;
 
+/// Nothing is let pass.
+const NONE: BTreeSet<Accept> = BTreeSet::new();
+
 /// A folder that is gone when the test is over.
 struct Folder(PathBuf);
 
@@ -136,7 +139,7 @@ fn a_running_attempt_is_known_with_its_process_from_its_first_chunk_on() {
     let folder = Folder::new("running");
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 1);
-    store.begin_run(1).unwrap();
+    store.begin_run(1, &NONE).unwrap();
     store.begin_attempt(id(0, 1)).unwrap();
     let so_far = AttemptUsage { pid: 77, elapsed_us: 5, cpu_us: 0, first_delivery_us: Some(3), ..AttemptUsage::default() };
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &so_far).unwrap();
@@ -151,7 +154,7 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     let folder = Folder::new("samples");
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 2);
-    store.begin_run(1).unwrap();
+    store.begin_run(1, &NONE).unwrap();
     store.begin_attempt(id(0, 1)).unwrap();
     let sample = |second: u64| {
         let mut phases = Phases::default();
@@ -184,7 +187,7 @@ fn the_journal_of_an_earlier_file_never_reaches_a_new_one() {
     let folder = Folder::new("stale");
     let path = folder.file("state.sqlite");
     let mut old = create(&path, 3);
-    old.begin_run(1).unwrap();
+    old.begin_run(1, &NONE).unwrap();
     old.begin_attempt(id(0, 1)).unwrap();
     old.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &usage()).unwrap();
     copy(&path, &folder.file("copy"));
@@ -199,7 +202,7 @@ fn whatever_was_recorded_survives_a_power_cut_at_any_moment() {
     let folder = Folder::new("cut");
     let (path, after) = (folder.file("state.sqlite"), folder.file("after.sqlite"));
     let mut store = create(&path, 2);
-    store.begin_run(2).unwrap();
+    store.begin_run(2, &NONE).unwrap();
     store.begin_attempt(id(0, 1)).unwrap();
     let mut random = Random::new(3);
     for n in 1..=60 {
@@ -223,7 +226,7 @@ fn a_chunk_that_goes_back_or_does_not_balance_is_refused_and_changes_nothing() {
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 1);
     assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 1, 0, 5), &usage()), Err(StateError::NoRun { .. })));
-    store.begin_run(1).unwrap();
+    store.begin_run(1, &NONE).unwrap();
     store.begin_attempt(id(0, 1)).unwrap();
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 50), &usage()).unwrap();
     let before = store.load().unwrap();
@@ -245,7 +248,7 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     let folder = Folder::new("split");
     let (path, before) = (folder.file("s.sqlite"), folder.file("before.sqlite"));
     let mut store = create(&path, 2);
-    store.begin_run(2).unwrap();
+    store.begin_run(2, &NONE).unwrap();
     store.begin_attempt(id(1, 1)).unwrap();
     store.record_chunk(id(1, 1), &chunk(1, 1, 0, 20), &usage()).unwrap();
     copy(&path, &before);
@@ -265,7 +268,7 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
 
     // A piece is worked on and split like any other shard.
     let mut store = Store::open(&path).unwrap();
-    store.begin_run(2).unwrap();
+    store.begin_run(2, &NONE).unwrap();
     store.begin_attempt(id(3, 1)).unwrap();
     let from = now.shards[3].start();
     let cuts = vec![Cut { segment: 0, place: 1900 }];
@@ -286,7 +289,7 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     let folder = Folder::new("report");
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 3);
-    assert_eq!(store.begin_run(2).unwrap(), 1);
+    assert_eq!(store.begin_run(2, &NONE).unwrap(), 1);
     for (shard, number) in [(0, 1), (1, 1), (2, 1)] {
         store.begin_attempt(id(shard, number)).unwrap();
         store.record_chunk(id(shard, number), &chunk(shard, 1, 0, 10), &usage()).unwrap();
@@ -306,7 +309,8 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     assert_eq!((killed.outcome, killed.exit), (Outcome::Stopped, Some(Exit::Stopped)));
 
     let mut store = Store::open(&path).unwrap();
-    assert_eq!(store.begin_run(4).unwrap(), 2);
+    let accept = BTreeSet::from([Accept::PlaintextPassword, Accept::Partitions]);
+    assert_eq!(store.begin_run(4, &accept).unwrap(), 2);
     let state = store.load().unwrap();
     assert_eq!((state.shards[1].status, state.shards[1].deaths, state.shards[1].last_attempt), (ShardStatus::Waiting, 0, 1));
     store.begin_attempt(id(1, 2)).unwrap();
@@ -316,6 +320,8 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     assert_eq!((report.exit, report.reasons.len()), (Some(Exit::Stopped), 2));
     assert_eq!((report.workers.count, report.workers.forked, report.workers.restarts), (4, 4, 1));
     assert_eq!((report.counts.read, report.resent, report.cpu_workers_us, report.cpu_supervisor_us), (30, 12, 60, 1000));
+    assert_eq!(report.accepted, ["partitions", "plaintext-password"]);
+    assert_eq!((report.runs[0].accepted.len(), report.runs[1].accepted.len()), (0, 2));
     assert_eq!(report.attempts[2].outcome, AttemptOutcome::Orphaned);
     assert_eq!(report.attempts[0].first_delivery_us, Some(30));
     assert_eq!((report.shard_reports[1].attempts, report.events.len(), report.runs.len()), (2, 1, 2));
@@ -326,7 +332,7 @@ fn readers_see_whole_states_and_never_stop_the_writer() {
     let folder = Folder::new("readers");
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 1);
-    store.begin_run(1).unwrap();
+    store.begin_run(1, &NONE).unwrap();
     store.begin_attempt(id(0, 1)).unwrap();
     let reader = Store::read_only(&path).unwrap();
     let held = reader.db.unchecked_transaction().unwrap();
@@ -344,7 +350,7 @@ fn readers_see_whole_states_and_never_stop_the_writer() {
 /// A checkpoint with something in it, all in one file.
 fn settled(path: &Path) -> JobState {
     let mut store = create(path, 20);
-    store.begin_run(1).unwrap();
+    store.begin_run(1, &NONE).unwrap();
     for shard in 0..15 {
         store.begin_attempt(id(shard, 1)).unwrap();
         store.record_chunk(id(shard, 1), &chunk(shard, 1, 0, 10 + u64::from(shard)), &usage()).unwrap();
@@ -357,7 +363,7 @@ fn settled(path: &Path) -> JobState {
 fn reopened(path: &Path) -> Option<JobState> {
     let mut store = Store::open(path).ok()?;
     let state = store.load().ok()?;
-    store.begin_run(1).ok()?;
+    store.begin_run(1, &NONE).ok()?;
     Some(state)
 }
 
@@ -416,7 +422,7 @@ fn an_old_copy_is_an_earlier_state() {
     let before = settled(&path);
     copy(&path, &old);
     let mut store = Store::open(&path).unwrap();
-    store.begin_run(1).unwrap();
+    store.begin_run(1, &NONE).unwrap();
     store.begin_attempt(id(0, 2)).unwrap();
     store.record_chunk(id(0, 2), &chunk(0, 1, 10, 90), &usage()).unwrap();
     assert_eq!(Store::open(&old).unwrap().load().unwrap(), before);
@@ -463,7 +469,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 3, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 4, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
@@ -496,7 +502,7 @@ fn a_full_disk_keeps_the_state_as_it_was() {
     let folder = Folder::new("full");
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 200);
-    store.begin_run(1).unwrap();
+    store.begin_run(1, &NONE).unwrap();
     store.db.pragma_update(None, "max_page_count", 1).unwrap();
     let mut recorded = 0;
     let error = loop {
@@ -522,7 +528,7 @@ fn the_end_of_the_last_run_can_be_corrected() {
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 1);
     for code in [75, 0] {
-        store.begin_run(1).unwrap();
+        store.begin_run(1, &NONE).unwrap();
         store.end_run(code, &[], 1, 0).unwrap();
     }
     store.revise_end(6, &["one record is missing".to_owned()]).unwrap();

@@ -1,5 +1,6 @@
 //! Fake workers and a job to run them in.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -121,6 +122,7 @@ impl Job {
             paused: false,
             split: true,
             limits: &self.limits,
+            accept: &BTreeSet::new(),
             state: &state,
             store: &mut store,
             seed: 7,

@@ -45,6 +45,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         split: false,
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
+        accept: &context.job.accept,
         state: &dir,
         store: &mut store,
         seed: monotonic_us(),
