@@ -1,4 +1,4 @@
-//! A real Kafka for one test binary: `scripts/kafka` with a folder of its own.
+//! A real Kafka for the tests: `scripts/kafka` with a folder of its own, and [`Admin`] for what is asked of it while it runs.
 
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use std::os::unix::process::CommandExt;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::admin::{Admin, OpenTransaction, Operation, Rule};
 use crate::proxy::Proxy;
 use crate::temporary::TempDir;
 use crate::waiting::{collect, wait_child};
@@ -30,15 +34,17 @@ pub fn missing_tools() -> Vec<&'static str> {
 pub struct Kafka {
     folder: TempDir,
     bootstrap: String,
+    admin: Admin,
     guardian: Child,
     lifeline: Option<ChildStdin>,
     proxy: Option<Proxy>,
 }
 
 impl Kafka {
-    /// Starts a cluster of so many brokers and waits until it answers.
+    /// Starts a cluster of so many brokers and waits until it answers. It has an authoriser, which allows everything until a topic
+    /// gets a rule.
     pub fn start(brokers: u32) -> Self {
-        Self::start_with(&["--brokers", &brokers.to_string()])
+        Self::start_with(&["--brokers", &brokers.to_string(), "--rules"])
     }
 
     /// Starts one broker that can also be reached from afar: through a proxy with this round trip, at [`Kafka::distant`].
@@ -62,8 +68,9 @@ impl Kafka {
             .spawn()
             .expect("bash can be started");
         let lifeline = guardian.stdin.take();
-        let mut kafka = Kafka { folder, bootstrap: String::new(), guardian, lifeline, proxy: None };
+        let mut kafka = Kafka { folder, bootstrap: String::new(), admin: Admin::new(""), guardian, lifeline, proxy: None };
         kafka.bootstrap = kafka.call(&[&["start"], words].concat());
+        kafka.admin = Admin::new(&kafka.bootstrap);
         kafka
     }
 
@@ -78,17 +85,60 @@ impl Kafka {
         format!("127.0.0.1:{}", proxy.port())
     }
 
-    /// Creates a topic with so many partitions and `key=value` configs.
+    /// Creates a topic with so many partitions and `key=value` configs; all brokers know it afterwards. The clusters are shared: a
+    /// name that another test uses fails.
     pub fn create_topic(&self, name: &str, partitions: u32, configs: &[&str]) {
-        let partitions = partitions.to_string();
-        let mut words = vec!["topic", "create", name, "--partitions", &partitions];
-        configs.iter().for_each(|config| words.extend(["--config", *config]));
-        self.call(&words);
+        self.admin.create_topic(name, partitions, configs);
     }
 
-    /// Deletes a topic, so that its disk space is free again.
+    /// Deletes a topic; no broker knows it afterwards.
     pub fn delete_topic(&self, name: &str) {
-        self.call(&["topic", "delete", name]);
+        self.admin.delete_topic(name);
+    }
+
+    /// The names of all topics.
+    pub fn topics(&self) -> Vec<String> {
+        self.admin.topics()
+    }
+
+    /// Whether there is a topic of this name.
+    pub fn has_topic(&self, name: &str) -> bool {
+        self.topics().iter().any(|topic| topic == name)
+    }
+
+    /// Gives a topic more partitions, `partitions` in all.
+    pub fn add_partitions(&self, topic: &str, partitions: u32) {
+        self.admin.add_partitions(topic, partitions);
+    }
+
+    /// Sets `key=value` configs of a topic that is there.
+    pub fn alter_topic(&self, topic: &str, configs: &[&str]) {
+        self.admin.alter_topic(topic, configs);
+    }
+
+    /// Deletes a partition's records before `offset`.
+    pub fn delete_records(&self, topic: &str, partition: u32, offset: u64) {
+        self.admin.delete_records(topic, partition, offset);
+    }
+
+    /// The ends of a topic's partitions in their log, open transactions included.
+    pub fn end_offsets(&self, topic: &str) -> Vec<u64> {
+        self.admin.end_offsets(topic)
+    }
+
+    /// Adds a rule for a topic. From then on it allows nothing beside what its rules allow.
+    pub fn add_rule(&self, topic: &str, rule: Rule, operation: Operation) {
+        self.admin.add_rule(topic, rule, operation);
+    }
+
+    /// Takes all rules of a topic away.
+    pub fn remove_rules(&self, topic: &str) {
+        self.admin.remove_rules(topic);
+    }
+
+    /// Opens a transaction of another producer with values, without keys, in one partition; the broker aborts it after a minute.
+    pub fn open_transaction(&self, topic: &str, partition: u32, values: &[&str]) -> OpenTransaction {
+        self.admin.open_transaction(topic, partition, values, Duration::from_secs(60))
     }
 
     /// SIGKILL for a broker (from 1); its data stay.
@@ -106,9 +156,19 @@ impl Kafka {
         self.call(&["restart", &broker.to_string()]);
     }
 
-    /// Deletes a partition's records before `offset`.
-    pub fn delete_records(&self, topic: &str, partition: u32, offset: u64) {
-        self.call(&["delete-records", topic, &partition.to_string(), &offset.to_string()]);
+    /// Starts the brokers that do not run and lets those go on that were stopped, as a test that failed may have left them.
+    pub fn heal(&self) {
+        let status = self.try_call(&["status"]);
+        for line in String::from_utf8_lossy(&status.stdout).lines() {
+            let mut words = line.split_whitespace();
+            let (Some(Ok(broker)), Some(state)) = (words.next().map(str::parse), words.next()) else { continue };
+            if state == "running" {
+                let broker = Pid::from_raw(self.pid(broker).cast_signed());
+                kill(broker, Signal::SIGCONT).expect("the broker runs");
+            } else {
+                self.restart(broker);
+            }
+        }
     }
 
     /// The process id of a broker, for its CPU time.

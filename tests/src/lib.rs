@@ -6,7 +6,9 @@
 //! are wanted, runs the tests and stops the clusters whatever happened.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod browser;
+pub mod clusters;
 pub mod dataset;
 pub mod faults;
 pub mod kafka;

@@ -1,16 +1,19 @@
-//! Runs whole-program tests one after the other with shared clusters, and prints what cargo's own harness would print.
+//! Runs the whole-program tests in lanes with shared clusters, and prints what cargo's own harness would print.
 //!
-//! `cargo test`'s harness can't be used: its statics are never dropped, so that a shared Kafka would outlive it, and it runs
-//! tests on threads at the same time, where each of ours wants the machine's two cores.
+//! `cargo test`'s harness can't be used: its statics are never dropped, so that a shared Kafka would outlive it, and it knows no
+//! difference between tests that wait and tests that work. Responsible for: what a test is, which ones are run. Not for: the order
+//! (`lanes`), what is printed of each (`outcomes`).
 
-use std::cell::OnceCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod lanes;
+mod outcomes;
+
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
 use crate::browser;
-use crate::kafka::{Kafka, missing_tools};
+pub use crate::clusters::Clusters;
+use crate::kafka::missing_tools;
+use outcomes::Outcomes;
 
 /// The tests of one subject.
 pub struct Module {
@@ -44,13 +47,19 @@ macro_rules! test {
     };
 }
 
-/// Beside which others a test may run. (So far all run one after the other.)
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Beside which others a test may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// It mostly waits: for a timeout, a throttle, a broker.
+    /// It mostly waits, for a timeout, a throttle, a broker: some at the same time, and beside the next two.
     Waits,
-    /// It keeps the processors busy.
+    /// It keeps the processors busy: one at a time.
     Works,
+    /// It ends, stops or starts brokers, on [`Clusters::outage`]: one at a time.
+    Outage,
+    /// It judges a time or a rate that others' work would change: while no other test runs. Each costs the gate all its time.
+    Alone,
+    /// The same, and long: only with `--include-ignored`, as `scripts/nightly` runs it.
+    Nightly,
 }
 
 /// What a test can't run without.
@@ -87,111 +96,51 @@ impl Need {
     }
 }
 
-/// The clusters of a test binary, each started when the first test asks for it.
-#[derive(Default)]
-pub struct Clusters {
-    one: OnceCell<Kafka>,
-    three: OnceCell<Kafka>,
-    distant: OnceCell<Kafka>,
+/// A test that was chosen, with its whole name.
+struct Chosen {
+    name: String,
+    test: &'static Test,
 }
 
-/// The round trip to the distant cluster.
-pub const ROUND_TRIP: Duration = Duration::from_millis(5);
-
-impl Clusters {
-    /// A cluster of one broker.
-    pub fn one(&self) -> &Kafka {
-        self.one.get_or_init(|| Kafka::start(1))
-    }
-
-    /// A cluster of three brokers.
-    pub fn three(&self) -> &Kafka {
-        self.three.get_or_init(|| Kafka::start(3))
-    }
-
-    /// A cluster of one broker with a second address that is a round trip of 5 ms away.
-    pub fn distant(&self) -> &Kafka {
-        self.distant.get_or_init(|| Kafka::start_distant(ROUND_TRIP))
-    }
+/// What the command line asks for: parts of names, and flags of cargo's own harness.
+struct Wishes {
+    parts: Vec<String>,
+    flags: Vec<String>,
 }
 
-/// What a test binary was told to do.
-struct Choice {
-    filters: Vec<String>,
-    list: bool,
-}
-
-impl Choice {
+impl Wishes {
     fn of_arguments() -> Self {
-        let (flags, filters): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
-        Choice { filters, list: flags.iter().any(|flag| flag == "--list") }
+        let (flags, parts) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
+        Wishes { parts, flags }
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|part| name.contains(part.as_str()))
+    fn has_flag(&self, name: &str) -> bool {
+        self.flags.iter().any(|flag| flag == name)
     }
-}
 
-/// What became of the tests so far.
-#[derive(Default)]
-struct Results {
-    passed: usize,
-    failed: Vec<String>,
-    skipped: usize,
+    fn choose(&self, modules: &[Module]) -> Vec<Chosen> {
+        let tests = modules.iter().flat_map(|module| module.tests.iter().map(move |test| (module, test)));
+        let named = tests.map(|(module, test)| Chosen { name: format!("{}::{}", module.name, test.name), test });
+        let wanted = |chosen: &Chosen| self.parts.is_empty() || self.parts.iter().any(|part| chosen.name.contains(part));
+        named.filter(wanted).collect()
+    }
 }
 
 /// Runs the tests whose `module::name` contains one of the arguments that are no flags (all without one). With
-/// `SHARDLIFT_REQUIRE_KAFKA=1` a test that would be skipped fails.
+/// `SHARDLIFT_REQUIRE_KAFKA=1` a test that lacks something fails.
 pub fn main(modules: &[Module]) -> ExitCode {
-    let choice = Choice::of_arguments();
-    let named = |module: &Module, test: &Test| format!("{}::{}", module.name, test.name);
-    if choice.list {
-        modules.iter().for_each(|module| module.tests.iter().for_each(|test| println!("{}: test", named(module, test))));
+    let wishes = Wishes::of_arguments();
+    let chosen = wishes.choose(modules);
+    if wishes.has_flag("--list") {
+        chosen.iter().for_each(|chosen| println!("{}: test", chosen.name));
         return ExitCode::SUCCESS;
     }
-    let chosen_of = |module: &Module| -> Vec<(String, &'static Test)> {
-        module.tests.iter().map(|test| (named(module, test), test)).filter(|(name, _)| choice.has(name)).collect()
-    };
-    let chosen: Vec<Vec<(String, &Test)>> = modules.iter().map(chosen_of).collect();
-    let (all, count): (usize, usize) =
-        (modules.iter().map(|module| module.tests.len()).sum(), chosen.iter().map(Vec::len).sum());
-    println!("\nrunning {count} tests");
-    let mut results = Results::default();
-    let start = Instant::now();
-    for tests in &chosen {
-        let clusters = Clusters::default();
-        tests.iter().for_each(|(name, test)| run(name, test, &clusters, &mut results));
-    }
-    if !results.failed.is_empty() {
-        println!("\nfailures:");
-        results.failed.iter().for_each(|name| println!("    {name}"));
-    }
-    println!(
-        "\ntest result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
-        if results.failed.is_empty() { "ok" } else { "FAILED" },
-        results.passed,
-        results.failed.len(),
-        results.skipped,
-        all - count,
-        start.elapsed().as_secs_f64(),
-    );
-    if results.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
-}
-
-fn run(name: &str, test: &Test, clusters: &Clusters, results: &mut Results) {
-    let required = std::env::var_os("SHARDLIFT_REQUIRE_KAFKA").is_some_and(|value| value == "1");
-    if let Some(lack) = test.needs.lack() {
-        if required {
-            println!("test {name} ... FAILED: needs {lack}; SHARDLIFT_REQUIRE_KAFKA=1 forbids to skip");
-            results.failed.push(name.to_owned());
-        } else {
-            println!("test {name} ... ignored, needs {lack}");
-            results.skipped += 1;
-        }
-        return;
-    }
-    let begin = Instant::now();
-    let good = catch_unwind(AssertUnwindSafe(|| (test.run)(clusters))).is_ok();
-    println!("test {name} ... {} ({:.1} s)", if good { "ok" } else { "FAILED" }, begin.elapsed().as_secs_f64());
-    if good { results.passed += 1 } else { results.failed.push(name.to_owned()) }
+    let all: usize = modules.iter().map(|module| module.tests.len()).sum();
+    println!("\nrunning {} tests", chosen.len());
+    let outcomes = Outcomes::new(all - chosen.len());
+    let ready = outcomes.without_those_that_cannot_run(chosen, wishes.has_flag("--include-ignored"));
+    let clusters = Clusters::default();
+    lanes::run(&ready, &clusters, &outcomes);
+    drop(clusters);
+    outcomes.summary()
 }

@@ -15,18 +15,20 @@ use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Kafka, a_clean_stop_of_the_broker_is_waited_out),
-    test!(Works, Kafka, a_killed_broker_is_waited_out),
-    test!(Works, Kafka, killed_leaders_of_three_brokers_are_waited_out),
+    test!(Outage, Kafka, a_clean_stop_of_the_broker_is_waited_out),
+    test!(Outage, Kafka, a_killed_broker_is_waited_out),
+    test!(Outage, Kafka, killed_leaders_of_three_brokers_are_waited_out),
 ];
 
 fn a_clean_stop_of_the_broker_is_waited_out(clusters: &Clusters) {
-    let scene = Scene::new(clusters.one(), "clean-stop");
+    let kafka = clusters.outage();
+    let scene = Scene::new(&kafka, "clean-stop");
     wait_out(&scene, &|kafka| kafka.terminate(1));
 }
 
 fn a_killed_broker_is_waited_out(clusters: &Clusters) {
-    let scene = Scene::new(clusters.one(), "hard-kill");
+    let kafka = clusters.outage();
+    let scene = Scene::new(&kafka, "hard-kill");
     wait_out(&scene, &|kafka| kafka.kill(1));
 }
 
@@ -66,7 +68,8 @@ fn wait_out(scene: &Scene, stop: &dyn Fn(&Kafka)) {
 
 /// Each broker in turn is killed and comes back: leaders change, and a partition's batches must neither be lost nor sent twice.
 fn killed_leaders_of_three_brokers_are_waited_out(clusters: &Clusters) {
-    let scene = Scene::new(clusters.three(), "leaders");
+    let kafka = clusters.outage_of_three();
+    let scene = Scene::new(&kafka, "leaders");
     scene.configure(&faults::keys(&[("record.key", "\".customer_id\"")]));
     let source = scene.orders(8, lines());
     let mut running = scene.program.start(&["run", "-o", "json", "--progress", "json"]);

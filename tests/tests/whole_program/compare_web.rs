@@ -16,9 +16,9 @@ use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Nothing, a_blocking_flush_delays_requests_that_need_no_record),
-    test!(Works, Nothing, a_shared_producer_serves_all),
-    test!(Works, Nothing, an_interruption_keeps_what_there_is),
+    test!(Nightly, Nothing, a_blocking_flush_delays_requests_that_need_no_record),
+    test!(Waits, Nothing, a_shared_producer_serves_all),
+    test!(Waits, Nothing, an_interruption_keeps_what_there_is),
     test!(Works, Nothing, nonsense_is_refused),
     test!(Works, Kafka, each_answer_is_a_record_in_the_topic),
     test!(Works, Kafka, its_own_topic_is_gone_afterwards),
@@ -158,25 +158,21 @@ fn each_answer_is_a_record_in_the_topic(clusters: &Clusters) {
     program.assert_nothing_left();
 }
 
-/// The cluster's topics, by kcat.
-fn topics(kafka: &Kafka) -> Vec<String> {
-    let output =
-        std::process::Command::new("kcat").args(["-L", "-b", kafka.bootstrap()]).output().expect("kcat can be started");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().filter_map(|line| line.trim().strip_prefix("topic \"")?.split('"').next().map(str::to_owned)).collect()
+/// Topics of comparisons; the tests that make some run one at a time.
+fn topics(kafka: &Kafka) -> usize {
+    kafka.topics().iter().filter(|topic| topic.starts_with("shardlift-compare-")).count()
 }
 
 fn its_own_topic_is_gone_afterwards(clusters: &Clusters) {
     let kafka = clusters.one();
     // The job's own topic must not be needed, and must not be made.
     let program = folder("web-own-topic");
-    let before = topics(kafka);
     let words = ["-b", kafka.bootstrap(), "--seconds", "0.5", "--flush", "wakeup"];
     assert_all_delivered(&compare(&program, &[&words[..], &["--rounds", "1"]].concat()), CLIENTS);
-    wait_until("the topic is deleted", Duration::from_secs(5), || topics(kafka) == before);
+    wait_until("the topic is deleted", Duration::from_secs(5), || topics(kafka) == 0);
     let command = [&["compare", "web", "-o", "json"], &words[..], &["--rounds", "100"]].concat();
     let running = program.start(&command);
-    wait_until("there is a topic", PATIENCE, || topics(kafka).len() == before.len() + 1);
+    wait_until("there is a topic", PATIENCE, || topics(kafka) == 1);
     interrupt_after_a_run(&program, running);
-    wait_until("the topic is deleted", Duration::from_secs(5), || topics(kafka) == before);
+    wait_until("the topic is deleted", Duration::from_secs(5), || topics(kafka) == 0);
 }

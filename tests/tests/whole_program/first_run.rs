@@ -16,8 +16,8 @@ pub const TESTS: &[Test] = &[
     test!(Works, Nothing, the_config_at_the_root_runs_without_a_kafka),
     test!(Works, Nothing, one_process_alone_does_the_same),
     test!(Works, Nothing, a_limit_is_a_job_of_its_own),
-    test!(Works, Nothing, a_stopped_embedded_run_starts_over),
-    test!(Works, Nothing, the_embedded_broker_serves_others),
+    test!(Waits, Nothing, a_stopped_embedded_run_starts_over),
+    test!(Waits, Nothing, the_embedded_broker_serves_others),
     test!(Works, Kafka, the_readmes_commands_work),
     test!(Works, Kafka, flush_after_each_record),
 ];

@@ -12,7 +12,7 @@ use whole_program::test;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Nothing, a_jobs_report_is_told_from_its_state),
+    test!(Waits, Nothing, a_jobs_report_is_told_from_its_state),
     test!(Works, Browser, the_page_of_a_job),
     test!(Works, Browser, the_page_of_a_comparison),
     test!(Works, Browser, the_page_of_the_web_scene),

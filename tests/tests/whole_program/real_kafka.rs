@@ -1,7 +1,9 @@
 //! Tests of the harness itself: the cluster, the independent reader, outages. What the other tests judge by has to be right.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use whole_program::admin::{Operation, Rule};
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::murmur2::partition_of;
@@ -9,13 +11,16 @@ use whole_program::program::wait_gone;
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 use whole_program::topic::{Isolation, values};
+use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Works, Kafka, the_reader_sees_what_kcat_sent),
     test!(Works, Kafka, deleted_records_are_missing),
-    test!(Works, Kafka, data_survive_a_killed_broker),
-    test!(Works, Kafka, a_dropped_cluster_leaves_nothing),
+    test!(Works, Kafka, an_open_transaction_is_there_and_not_to_be_read),
+    test!(Works, Kafka, rules_partitions_and_settings_take_effect),
+    test!(Outage, Kafka, data_survive_a_killed_broker),
+    test!(Outage, Kafka, a_dropped_cluster_leaves_nothing),
 ];
 
 fn thousand() -> Vec<(String, String)> {
@@ -50,17 +55,58 @@ fn the_reader_sees_what_kcat_sent(clusters: &Clusters) {
 
 fn deleted_records_are_missing(clusters: &Clusters) {
     let kafka = clusters.one();
-    kafka.create_topic("deleted", 1, &[]);
-    let sent = send(kafka, "deleted");
-    kafka.delete_records("deleted", 0, 10);
-    let seen = values(kafka.bootstrap(), "deleted", Isolation::Uncommitted);
+    kafka.create_topic("deleted-records", 1, &[]);
+    let sent = send(kafka, "deleted-records");
+    kafka.delete_records("deleted-records", 0, 10);
+    let seen = values(kafka.bootstrap(), "deleted-records", Isolation::Uncommitted);
     assert_eq!(sent.difference(&seen), Difference { missing: 10, ..Difference::default() });
 }
 
-fn data_survive_a_killed_broker(clusters: &Clusters) {
+fn an_open_transaction_is_there_and_not_to_be_read(clusters: &Clusters) {
     let kafka = clusters.one();
+    kafka.create_topic("transaction", 2, &[]);
+    let seen = |isolation| values(kafka.bootstrap(), "transaction", isolation).len();
+    let open = kafka.open_transaction("transaction", 1, &["one", "two", "three"]);
+    kafka.produce("transaction", &[("after", "it")]);
+    assert_eq!(kafka.end_offsets("transaction").iter().sum::<u64>(), 4);
+    assert_eq!(seen(Isolation::Uncommitted), 4);
+    assert!(seen(Isolation::Committed) <= 1, "nothing behind its first record is read");
+    open.commit();
+    wait_until("its records are read", Duration::from_secs(10), || seen(Isolation::Committed) == 4);
+    kafka.open_transaction("transaction", 1, &["gone"]).abort();
+    assert_eq!((seen(Isolation::Committed), seen(Isolation::Uncommitted)), (4, 5));
+    assert_eq!(kafka.end_offsets("transaction").iter().sum::<u64>(), 4 + 1 + 2, "each end is a record of its own");
+}
+
+fn rules_partitions_and_settings_take_effect(clusters: &Clusters) {
+    let kafka = clusters.one();
+    kafka.create_topic("altered", 1, &["retention.ms=1000000"]);
+    assert!(kafka.has_topic("altered"));
+    let kcat = |words: &[&str]| {
+        let output = Command::new("kcat").args(["-b", kafka.bootstrap()]).args(words).stdin(Stdio::null()).output();
+        output.expect("kcat can be started")
+    };
+    kafka.add_partitions("altered", 3);
+    assert_eq!(kafka.end_offsets("altered"), [0, 0, 0]);
+    let produce = ["-P", "-t", "altered", "-X", "message.timeout.ms=5000", "-p", "2", "-l", "/etc/hostname"];
+    assert!(kcat(&produce).status.success());
+    kafka.alter_topic("altered", &["max.message.bytes=1"]);
+    assert!(!kcat(&produce).status.success(), "every record is too large");
+    kafka.alter_topic("altered", &["max.message.bytes=1000000"]);
+    kafka.add_rule("altered", Rule::Allow, Operation::Describe);
+    assert!(!kcat(&produce).status.success(), "to write is not allowed");
+    kafka.add_rule("altered", Rule::Allow, Operation::Write);
+    assert!(kcat(&produce).status.success());
+    kafka.remove_rules("altered");
+    assert_eq!(kafka.end_offsets("altered")[2], 2);
+    kafka.delete_topic("altered");
+    assert!(!kafka.has_topic("altered"));
+}
+
+fn data_survive_a_killed_broker(clusters: &Clusters) {
+    let kafka = clusters.outage();
     kafka.create_topic("survivor", 2, &[]);
-    let sent = send(kafka, "survivor");
+    let sent = send(&kafka, "survivor");
     let before = kafka.pid(1);
     kafka.kill(1);
     assert_eq!(kafka.try_call(&["status"]).status.code(), Some(3));

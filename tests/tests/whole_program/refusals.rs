@@ -1,11 +1,10 @@
 //! Messages that fail for good (row 6): they never count as sent and their shard is never done, whatever a flush would say.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use whole_program::admin::{Operation, Rule};
 use whole_program::faults::{self, patience};
-use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::scene::{Scene, assert_balances};
 use whole_program::suite::{Clusters, Test};
@@ -14,11 +13,11 @@ use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Kafka, one_refused_record_costs_no_neighbour),
-    test!(Works, Kafka, a_broker_gone_for_good_ends_with_75),
-    test!(Works, Kafka, old_events_are_set_aside),
-    test!(Works, Kafka, a_topic_deleted_in_mid_run_is_never_done),
-    test!(Works, Kafka, a_right_withdrawn_in_mid_run_is_never_done),
+    test!(Waits, Kafka, one_refused_record_costs_no_neighbour),
+    test!(Outage, Kafka, a_broker_gone_for_good_ends_with_75),
+    test!(Waits, Kafka, old_events_are_set_aside),
+    test!(Waits, Kafka, a_topic_deleted_in_mid_run_is_never_done),
+    test!(Waits, Kafka, a_right_withdrawn_in_mid_run_is_never_done),
 ];
 
 /// For the rest of a job, which nobody disturbs any more.
@@ -68,7 +67,8 @@ fn assert_source_order(scene: &Scene) {
 }
 
 fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
-    let scene = Scene::new(clusters.one(), "gone");
+    let kafka = clusters.outage();
+    let scene = Scene::new(&kafka, "gone");
     scene.configure(&faults::keys(&[("kafka.give_up_after", "\"10s\"")]));
     let source = scene.orders(21, LINES);
     let running = scene.start(&["-X", "message.timeout.ms=5000"]);
@@ -136,7 +136,7 @@ fn old_events_are_set_aside(clusters: &Clusters) {
 }
 
 fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
-    let scene = Scene::new(clusters.one(), "deleted");
+    let scene = Scene::new(clusters.one(), "deleted-topic");
     scene.configure(&faults::keys(&[("kafka.give_up_after", "\"10s\"")]));
     scene.orders(23, LINES);
     let running = scene.start(&[]);
@@ -145,44 +145,27 @@ fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
     let finished = running.finish(patience());
     assert!([5, 75].contains(&finished.code), "{finished:?}");
     assert_stopped_undone(&finished.json());
-    let topics = scene.kafka.call(&["topic", "list"]);
-    assert!(!topics.lines().any(|topic| topic == scene.topic), "the topic was created again: {topics}");
+    assert!(!scene.kafka.has_topic(&scene.topic), "the topic was created again");
     scene.program.assert_nothing_left();
 }
 
 /// An access control list that appears in mid-run: the error is permanent, no retry helps.
 fn a_right_withdrawn_in_mid_run_is_never_done(clusters: &Clusters) {
     let kafka = clusters.one();
-    allow_access_control(kafka);
     let scene = Scene::new(kafka, "forbidden");
     scene.configure(&faults::keys(&[]));
     let source = scene.orders(24, LINES);
     let running = scene.start(&[]);
     await_first_records(&scene);
-    acl(kafka, &["--add", "--deny-principal", "User:ANONYMOUS", "--operation", "Write", "--topic", &scene.topic]);
+    kafka.add_rule(&scene.topic, Rule::Deny, Operation::Write);
     let report = running.finish(patience()).expect_code(5).json();
     assert_stopped_undone(&report);
     let said = report["reasons"].to_string().to_lowercase();
     assert!(said.contains("authoriz") || said.contains("authoris"), "{said}");
     scene.program.assert_nothing_left();
-    acl(kafka, &["--remove", "--force", "--topic", &scene.topic]);
+    kafka.remove_rules(&scene.topic);
     let report = scene.run(&NO_LIMIT).expect_code(0).json();
     assert_balances(&report);
     let difference = scene.judge_and_verify(&source);
     assert_eq!((difference.missing, difference.unexpected), (0, 0));
-}
-
-/// Restarts the broker with an authoriser that lets everybody do what no list forbids.
-fn allow_access_control(kafka: &Kafka) {
-    let log = kafka.call(&["log", "1"]);
-    let properties = Path::new(&log).with_file_name("server.properties");
-    let mut text = std::fs::read_to_string(&properties).expect("the broker's properties can be read");
-    text += "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n";
-    text += "allow.everyone.if.no.acl.found=true\n";
-    std::fs::write(&properties, text).expect("the broker's properties can be written");
-    kafka.restart(1);
-}
-
-fn acl(kafka: &Kafka, words: &[&str]) {
-    kafka.call(&[&["tool", "org.apache.kafka.tools.AclCommand", "--bootstrap-server", kafka.bootstrap()], words].concat());
 }

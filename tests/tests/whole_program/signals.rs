@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use whole_program::faults::{self, attempts};
+use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
 use whole_program::program::{Finished, Running};
 use whole_program::scene::{Scene, assert_balances};
@@ -17,11 +18,11 @@ use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Kafka, sigint_to_the_group_drains),
-    test!(Works, Kafka, sigterm_to_the_supervisor_drains),
-    test!(Works, Kafka, sigint_to_a_single_process_drains),
-    test!(Works, Kafka, ctrl_c_in_a_terminal_drains),
-    test!(Works, Kafka, a_second_signal_stops_at_once),
+    test!(Waits, Kafka, sigint_to_the_group_drains),
+    test!(Waits, Kafka, sigterm_to_the_supervisor_drains),
+    test!(Waits, Kafka, sigint_to_a_single_process_drains),
+    test!(Waits, Kafka, ctrl_c_in_a_terminal_drains),
+    test!(Outage, Kafka, a_second_signal_stops_at_once),
 ];
 
 /// `drain_timeout` of the tests.
@@ -31,8 +32,8 @@ const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 /// About 8 s of work, so that a run is in its middle when it is stopped.
 const LINES: u64 = 160_000;
 
-fn scene<'a>(clusters: &'a Clusters, name: &str) -> (Scene<'a>, Multiset) {
-    let scene = Scene::new(clusters.one(), name);
+fn scene<'a>(kafka: &'a Kafka, name: &str) -> (Scene<'a>, Multiset) {
+    let scene = Scene::new(kafka, name);
     let keys = faults::keys(&[("record.key", "\".customer_id\""), ("workers.drain_timeout", "\"10s\"")]);
     // The number of workers comes with -w.
     scene.configure(&keys[1..]);
@@ -49,20 +50,20 @@ fn await_middle(scene: &Scene) {
 }
 
 fn sigint_to_the_group_drains(clusters: &Clusters) {
-    let (scene, source) = scene(clusters, "sigint");
+    let (scene, source) = scene(clusters.one(), "sigint");
     drain(&scene, &["-w", "4"], &|running| running.signal_group(Signal::SIGINT));
     finish_elsewhere(&scene, &source, &["-w", "2"]);
 }
 
 fn sigterm_to_the_supervisor_drains(clusters: &Clusters) {
-    let (scene, source) = scene(clusters, "sigterm");
+    let (scene, source) = scene(clusters.one(), "sigterm");
     drain(&scene, &["-w", "2"], &|running| running.signal(Signal::SIGTERM));
     // The state belongs to the job, not to the number of processes: one process can finish what several began.
     finish_elsewhere(&scene, &source, &["--single"]);
 }
 
 fn sigint_to_a_single_process_drains(clusters: &Clusters) {
-    let (scene, source) = scene(clusters, "sigint-single");
+    let (scene, source) = scene(clusters.one(), "sigint-single");
     drain(&scene, &["--single"], &|running| running.signal_group(Signal::SIGINT));
     finish_elsewhere(&scene, &source, &["-w", "3"]);
 }
@@ -101,8 +102,9 @@ fn finish_elsewhere(scene: &Scene, source: &Multiset, words: &[&str]) {
 
 /// A broker that stands still keeps the drain from ending; only the second signal can.
 fn a_second_signal_stops_at_once(clusters: &Clusters) {
+    let kafka = clusters.outage();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let (scene, source) = scene(clusters, &format!("second-{code}"));
+        let (scene, source) = scene(&kafka, &format!("second-{code}"));
         let running = scene.start(&["-w", "4"]);
         await_middle(&scene);
         let broker = Pid::from_raw(scene.kafka.pid(1).cast_signed());
@@ -134,7 +136,7 @@ fn a_second_signal_stops_at_once(clusters: &Clusters) {
 }
 
 fn ctrl_c_in_a_terminal_drains(clusters: &Clusters) {
-    let (scene, source) = scene(clusters, "ctrl-c");
+    let (scene, source) = scene(clusters.one(), "ctrl-c");
     // The result goes to a file, the display to the terminal.
     let command = scene.program.shell("exec shardlift run -w 4 -o json > result");
     let terminal = Terminal::start(&command, 100, 30);

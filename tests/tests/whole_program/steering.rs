@@ -20,10 +20,10 @@ const BETWEEN_MS: u64 = 300;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Kafka, two_eight_one_four_workers),
-    test!(Works, Kafka, random_commands_of_two_clients),
-    test!(Works, Kafka, random_commands_and_killed_workers),
-    test!(Works, Kafka, a_long_pause_is_quiet_and_harmless),
+    test!(Waits, Kafka, two_eight_one_four_workers),
+    test!(Waits, Kafka, random_commands_of_two_clients),
+    test!(Waits, Kafka, random_commands_and_killed_workers),
+    test!(Waits, Kafka, a_long_pause_is_quiet_and_harmless),
 ];
 
 /// Row 1.

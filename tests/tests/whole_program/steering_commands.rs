@@ -27,16 +27,16 @@ const SOCKET: &str = ".shardlift/j/control.sock";
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Nothing, without_a_job),
-    test!(Works, Nothing, with_a_finished_job),
-    test!(Works, Nothing, with_a_killed_job),
-    test!(Works, Nothing, with_a_running_job),
-    test!(Works, Nothing, with_a_job_that_stops),
-    test!(Works, Nothing, with_a_job_in_one_process),
-    test!(Works, Nothing, with_a_supervisor_that_stands_still),
-    test!(Works, Nothing, signals_steer),
-    test!(Works, Nothing, a_terminals_own_signals_do_not),
-    test!(Works, Nothing, a_job_is_watched_from_another_terminal),
+    test!(Waits, Nothing, without_a_job),
+    test!(Waits, Nothing, with_a_finished_job),
+    test!(Waits, Nothing, with_a_killed_job),
+    test!(Waits, Nothing, with_a_running_job),
+    test!(Waits, Nothing, with_a_job_that_stops),
+    test!(Waits, Nothing, with_a_job_in_one_process),
+    test!(Waits, Nothing, with_a_supervisor_that_stands_still),
+    test!(Waits, Nothing, signals_steer),
+    test!(Waits, Nothing, a_terminals_own_signals_do_not),
+    test!(Waits, Nothing, a_job_is_watched_from_another_terminal),
 ];
 
 /// A job on the embedded broker with more lines in its config.

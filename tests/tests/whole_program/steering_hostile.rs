@@ -34,7 +34,7 @@ const NOBODY: u32 = 65534;
 const GROWTH: u64 = 4 << 20;
 
 /// The tests of this module.
-pub const TESTS: &[Test] = &[test!(Works, Kafka, another_user_is_refused), test!(Works, Kafka, a_hostile_crowd_costs_nothing)];
+pub const TESTS: &[Test] = &[test!(Waits, Kafka, another_user_is_refused), test!(Waits, Kafka, a_hostile_crowd_costs_nothing)];
 
 /// Starts a job and waits until it can be steered.
 fn start(scene: &Scene) -> Running {

@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Works, Python, it_says_what_it_can_do),
-    test!(Works, Python, the_claims_show_in_seconds),
-    test!(Works, Python, the_web_scene_shows_in_seconds),
-    test!(Works, Python, nothing_is_left_after_an_interrupt),
-    test!(Works, Python, nothing_is_left_after_a_kill),
+    test!(Nightly, Python, the_claims_show_in_seconds),
+    test!(Nightly, Python, the_web_scene_shows_in_seconds),
+    test!(Waits, Python, nothing_is_left_after_an_interrupt),
+    test!(Waits, Python, nothing_is_left_after_a_kill),
     test!(Works, Python, "the_document_is_what_the_raw_results_say", the_document_is_current),
 ];
 

@@ -11,10 +11,11 @@ use whole_program::random::Random;
 use whole_program::scene::{Scene, assert_balances};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
+use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] =
-    &[test!(Works, Kafka, a_killed_supervisor_loses_nothing), test!(Works, Kafka, a_killed_single_process_loses_nothing)];
+    &[test!(Waits, Kafka, a_killed_supervisor_loses_nothing), test!(Waits, Kafka, a_killed_single_process_loses_nothing)];
 
 fn a_killed_supervisor_loses_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "supervisor-kills");
@@ -42,6 +43,10 @@ fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_l
     for kill in 1..=kills() {
         let mut running = scene.start(words);
         // The last kill waits until enough shards are done; each needs a worker with a committed chunk and more to do.
+        wait_until("the run is in the state", patience(), || {
+            // Before that the attempts of the run before look like this one's.
+            scene.status().is_some_and(|status| status["runs"].as_array().map(Vec::len) == Some(kill as usize))
+        });
         let enough = if kill == kills() { shards_before_the_last_kill } else { 0 };
         loop {
             let worth = await_worth_killing(scene, &records, faults::run_time() * 2);

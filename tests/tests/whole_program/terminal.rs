@@ -13,9 +13,9 @@ use whole_program::waiting::wait_child;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
-    test!(Works, Kafka, at_80_columns_with_the_time_left),
-    test!(Works, Kafka, at_40_columns_no_line_is_wider),
-    test!(Works, Kafka, without_a_terminal_one_line_each_10_s),
+    test!(Waits, Kafka, at_80_columns_with_the_time_left),
+    test!(Waits, Kafka, at_40_columns_no_line_is_wider),
+    test!(Waits, Kafka, without_a_terminal_one_line_each_10_s),
 ];
 
 /// What came out of a terminal at one moment.

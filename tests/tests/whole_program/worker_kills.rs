@@ -13,7 +13,7 @@ use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] =
-    &[test!(Works, Kafka, killed_workers_lose_nothing), test!(Works, Kafka, killed_workers_of_a_gzip_file_lose_nothing)];
+    &[test!(Waits, Kafka, killed_workers_lose_nothing), test!(Waits, Kafka, killed_workers_of_a_gzip_file_lose_nothing)];
 
 fn killed_workers_lose_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "worker-kills");

@@ -21,8 +21,8 @@ pub fn advice(report: &JobReport) -> Option<String> {
         .max_by(|a, b| a.1.total_cmp(&b.1))?;
     let percent = percent.round();
     Some(match top {
-        // One wait at the end of each attempt is the least there can be.
-        Phase::Flush if flushes <= report.attempts.len() as u64 => return None,
+        // One wait and one commit at the end of each attempt is the least there can be.
+        Phase::Flush | Phase::Commit if flushes <= report.attempts.len() as u64 => return None,
         Phase::Flush if each_record => format!(
             "{percent} % of the workers' time is flush, one for each record (p50 {:.1} ms): flush = \"chunk\" waits once in a chunk, keeps \
              the same guarantee and removes nearly all of it; more workers divide it",

@@ -1,0 +1,65 @@
+//! The clusters that all whole-program tests share, each started when the first test asks for it.
+//!
+//! Tests run at the same time, so that what they share must not be disturbed: a topic has a name of its own, and who ends, stops
+//! or starts a broker takes a cluster from [`Clusters::outage`], which one test has at a time.
+
+use std::ops::Deref;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::kafka::Kafka;
+
+/// The round trip to the distant cluster.
+pub const ROUND_TRIP: Duration = Duration::from_millis(5);
+
+/// The clusters of a test binary.
+#[derive(Default)]
+pub struct Clusters {
+    one: OnceLock<Kafka>,
+    distant: OnceLock<Kafka>,
+    outage: Mutex<Option<Kafka>>,
+    outage_of_three: Mutex<Option<Kafka>>,
+}
+
+/// A cluster that one test alone has; whatever it does to the brokers, the next one gets them running.
+pub struct Outage<'a>(MutexGuard<'a, Option<Kafka>>);
+
+impl Deref for Outage<'_> {
+    type Target = Kafka;
+
+    fn deref(&self) -> &Kafka {
+        self.0.as_ref().expect("it is started before it is given")
+    }
+}
+
+impl Clusters {
+    /// A cluster of one broker.
+    pub fn one(&self) -> &Kafka {
+        self.one.get_or_init(|| Kafka::start(1))
+    }
+
+    /// A cluster of one broker with a second address that is a round trip of 5 ms away.
+    pub fn distant(&self) -> &Kafka {
+        self.distant.get_or_init(|| Kafka::start_distant(ROUND_TRIP))
+    }
+
+    /// A cluster of one broker that may be ended, stopped and started. Its tests belong to the lane `Outage`.
+    pub fn outage(&self) -> Outage<'_> {
+        Self::alone(&self.outage, 1)
+    }
+
+    /// The same with three brokers.
+    pub fn outage_of_three(&self) -> Outage<'_> {
+        Self::alone(&self.outage_of_three, 3)
+    }
+
+    /// A test that panicked leaves a cluster, not a lie: what is wrong with it is mended here.
+    fn alone(place: &Mutex<Option<Kafka>>, brokers: u32) -> Outage<'_> {
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        match place.as_ref() {
+            Some(kafka) => kafka.heal(),
+            None => *place = Some(Kafka::start(brokers)),
+        }
+        Outage(place)
+    }
+}
