@@ -47,8 +47,8 @@ impl Exit {
         }
     }
 
-    /// Which of two applies when both do. Order: a second signal, 1, 74, 7, 75, 5, 6, then 2 to 4 (which end a command before
-    /// it began), then 0.
+    /// Which of two applies when both do. Order: a second signal, 1, 74, 7, 4, 75, 5, 6, then 2 and 3 (which end a command before
+    /// it began), then 0. Of a job's run more is known than its codes: see [`Causes`](crate::Causes).
     pub fn worse(self, other: Exit) -> Exit {
         if self.rank() <= other.rank() { self } else { other }
     }
@@ -59,12 +59,12 @@ impl Exit {
             Exit::Internal => 1,
             Exit::State => 2,
             Exit::Source => 3,
-            Exit::Stopped => 4,
-            Exit::Failed => 5,
-            Exit::Difference => 6,
-            Exit::Usage => 7,
-            Exit::Config => 8,
-            Exit::Preflight => 9,
+            Exit::Preflight => 4,
+            Exit::Stopped => 5,
+            Exit::Failed => 6,
+            Exit::Difference => 7,
+            Exit::Usage => 8,
+            Exit::Config => 9,
             Exit::Done => 10,
         }
     }
@@ -76,7 +76,16 @@ mod tests {
 
     #[test]
     fn the_documented_order_decides() {
-        let order = [Exit::Internal, Exit::State, Exit::Source, Exit::Stopped, Exit::Failed, Exit::Difference, Exit::Done];
+        let order = [
+            Exit::Internal,
+            Exit::State,
+            Exit::Source,
+            Exit::Preflight,
+            Exit::Stopped,
+            Exit::Failed,
+            Exit::Difference,
+            Exit::Done,
+        ];
         for (i, a) in order.iter().enumerate() {
             for b in &order[i..] {
                 assert_eq!(a.worse(*b), *a);

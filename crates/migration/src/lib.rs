@@ -6,6 +6,7 @@
 //! here, so every rule in this crate is tested by calling a function.
 
 pub mod accept;
+pub mod cause;
 pub mod compare;
 pub mod config;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod topic;
 pub mod units;
 
 pub use accept::Accept;
+pub use cause::{Cause, Causes};
 pub use event::{Chunk, Control, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};
 pub use exit::Exit;
 pub use histogram::Histogram;

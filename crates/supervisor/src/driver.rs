@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::report::Sample;
 use migration::steer::{Pace, Steer, SteerEvent};
-use migration::{Control, Counts, Plan, Progress, Rate, ShardId, WorkerEvent};
+use migration::{Cause, Causes, Control, Counts, Plan, Progress, Rate, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
 use crate::machine::{
@@ -466,22 +466,25 @@ impl<'a> Driver<'a> {
 
     /// Ends the run in the store and says how it ended.
     pub(crate) fn finish(mut self) -> RunEnd {
-        let Ended { mut exit, mut reasons } = self.ended.take().unwrap_or_else(|| Ended {
-            exit: migration::Exit::Internal,
-            reasons: vec!["the supervisor's loop ended before its run; this is a bug, please report it".to_owned()],
-        });
+        let mut causes = self.ended.take().map_or_else(unended, |ended| ended.causes);
         let after = self.paces.close(self.now());
         self.keep_pace(after);
         let cpu_us = process::own_cpu().total_us() - self.cpu_before_us;
         let cpu_us = cpu_us.saturating_sub(self.cpu_of_attempts_us);
-        if let Err(e) = self.store.end_run(exit.code(), &reasons, self.machine.slots(), cpu_us) {
-            exit = exit.worse(migration::Exit::State);
-            reasons.push(e.to_string());
+        if let Err(e) = self.store.end_run(causes.exit().code(), &causes.reasons(), self.machine.slots(), cpu_us) {
+            causes.add(Cause::State, e.to_string());
         }
         self.watch(true);
-        let counts = self.machine.totals().counts;
-        RunEnd { exit, reasons, counts, shards: watch::shard_totals(&self.machine), elapsed: self.now() }
+        let (counts, shards) = (self.machine.totals().counts, watch::shard_totals(&self.machine));
+        RunEnd { causes, counts, shards, elapsed: self.now() }
     }
+}
+
+/// The causes of a run that the machine never ended.
+fn unended() -> Causes {
+    let mut causes = Causes::default();
+    causes.add(Cause::Internal, "the supervisor's loop ended before its run; this is a bug, please report it");
+    causes
 }
 
 /// Wall-clock time, for people only.

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use migration::job::{Limits, WorkerRules};
 use migration::report::{Binding, JobReport, ShardTotals, WorkerTotals};
-use migration::{Accept, Counts, Exit, Plan};
+use migration::{Accept, Causes, Counts, Exit, Plan};
 
 pub use driver::TASKS_OF_A_WORKER;
 pub use local::run_single;
@@ -70,10 +70,8 @@ pub struct Setup<'a> {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunEnd {
-    /// The exit code.
-    pub exit: Exit,
-    /// Why, one sentence each; empty if every shard is done.
-    pub reasons: Vec<String>,
+    /// Everything that speaks against 0; a stop is none when every shard is done.
+    pub causes: Causes,
     /// What was committed, over all runs.
     pub counts: Counts,
     /// How many shards are where.
@@ -83,13 +81,23 @@ pub struct RunEnd {
 }
 
 impl RunEnd {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        self.causes.exit()
+    }
+
+    /// Why, one sentence each; empty with [`Exit::Done`].
+    pub fn reasons(&self) -> Vec<String> {
+        self.causes.reasons()
+    }
+
     /// What can be said about the job called `job` when its state can't be read any more: this run's end and its sums.
     pub fn report(&self, job: &str) -> JobReport {
         JobReport {
             name: job.to_owned(),
-            outcome: self.exit.into(),
-            exit: Some(self.exit),
-            reasons: self.reasons.clone(),
+            outcome: self.exit().into(),
+            exit: Some(self.exit()),
+            reasons: self.reasons(),
             plan_id: 0,
             binding: Binding::default(),
             source_bytes: 0,

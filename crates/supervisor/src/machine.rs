@@ -7,6 +7,8 @@
 
 mod attempt;
 mod endings;
+#[cfg(test)]
+mod oracle;
 mod shares;
 mod slots;
 mod splits;
@@ -23,7 +25,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use migration::{Chunk, Control, Counts, Exit, Position, Progress, ShardId, WorkerEvent};
+use migration::{Cause, Causes, Chunk, Control, Counts, Exit, Position, Progress, ShardId, WorkerEvent};
 
 pub use self::values::{
     Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, Split, WorkOrder,
@@ -31,7 +33,7 @@ pub use self::values::{
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
 use self::shares::Sharing;
-use self::stage::{Causes, Stage};
+use self::stage::Stage;
 use crate::random::Random;
 
 /// A gap between two inputs above this, or above half of the heartbeat timeout, means that the supervisor itself stood still.
@@ -268,7 +270,7 @@ impl Machine {
             Input::ForkFailed { attempt, reason } => self.fork_failed(attempt, &reason, now, out),
             Input::NotBegun { attempt, reason } => {
                 self.attempts.remove(&attempt);
-                self.stop(Exit::State, &reason, now, out);
+                self.stop(Cause::State, &reason, now, out);
             }
             Input::Event { attempt, event } => self.event(attempt, event, now, out),
             Input::Broken { attempt, reason } => self.kill(attempt, Kill::Fault(clean(&reason)), out),
@@ -287,7 +289,7 @@ impl Machine {
             Input::Closed { attempt, split } => self.closed(attempt, split, now, out),
             Input::StoreFailed { attempt, reason } => self.store_failed(attempt, &reason, now, out),
             Input::Signal { number } => self.signal(number, now, out),
-            Input::Stop { reason } => self.stop(Exit::Stopped, &clean(&reason), now, out),
+            Input::Stop { reason } => self.stop(Cause::Stopped, &clean(&reason), now, out),
             Input::Steer(steer) => self.steer(steer, out),
         }
     }
@@ -297,7 +299,7 @@ impl Machine {
         if self.totals.counts.dead_lettered > self.rules.max_bad_records {
             // Without the count: it grows while the workers drain, and the reason is one.
             let reason = format!("there are more dead letters than limits.max_bad_records = {}", self.rules.max_bad_records);
-            self.stop(Exit::Failed, &reason, now, out);
+            self.stop(Cause::TooManyBad, &reason, now, out);
         }
         self.check_deadlines(now, out);
         self.wake_delayed(now);
@@ -363,17 +365,17 @@ impl Machine {
     fn signal(&mut self, number: u8, now: Duration, out: &mut Vec<Action>) {
         self.signals += 1;
         if self.signals == 1 {
-            self.stop(Exit::Stopped, &format!("stopped by signal {number}"), now, out);
+            self.stop(Cause::Stopped, &format!("stopped by signal {number}"), now, out);
         } else if self.stage < (Stage::Killing { leave_at: Duration::ZERO }) {
-            self.causes.add(Exit::Signal(number), &format!("stopped at once by a second signal, {number}"));
+            self.causes.add(Cause::Signal(number), format!("stopped at once by a second signal, {number}"));
             self.kill_all("a second signal stopped the job", now, out);
         }
     }
 
     /// Begins to drain, unless that was begun before.
-    fn stop(&mut self, exit: Exit, reason: &str, now: Duration, out: &mut Vec<Action>) {
-        if self.causes.add(exit, reason) {
-            log(out, if exit == Exit::Stopped { 2 } else { 1 }, format!("{reason}; the job stops"), true);
+    fn stop(&mut self, cause: Cause, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        if self.causes.add(cause, reason) {
+            log(out, if cause == Cause::Stopped { 2 } else { 1 }, format!("{reason}; the job stops"), true);
         }
         if self.stage == Stage::Working {
             let reserve = (self.rules.drain_timeout / 10).min(LEAVE);
@@ -453,20 +455,15 @@ impl Machine {
     fn ended(&mut self) -> Ended {
         if self.totals.quarantined > 0 {
             let reason = format!("{} of {} shards are quarantined", self.totals.quarantined, self.totals.shards);
-            self.causes.add(Exit::Failed, &reason);
+            self.causes.add(Cause::Failed, reason);
         }
-        let all_done = self.totals.done == self.totals.shards;
-        let exit = match self.causes.exit {
-            // Told to stop, but there is nothing left to continue.
-            None | Some(Exit::Stopped) if all_done => Exit::Done,
-            Some(exit) => exit,
-            None => {
-                self.causes.add(Exit::Internal, "the run ended although shards are waiting; this is a bug of ours");
-                Exit::Internal
-            }
-        };
-        let reasons = if exit == Exit::Done { Vec::new() } else { self.causes.reasons.clone() };
-        Ended { exit, reasons }
+        let mut causes = std::mem::take(&mut self.causes);
+        if self.totals.done == self.totals.shards {
+            causes.forget_stops();
+        } else if causes.exit() == Exit::Done {
+            causes.add(Cause::Internal, "the run ended although shards are waiting; this is a bug of ours");
+        }
+        Ended { causes }
     }
 }
 

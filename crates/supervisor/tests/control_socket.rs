@@ -91,7 +91,7 @@ fn wishes_are_taken_while_workers_work() {
     let _user = other("be-a-user", &folder);
     let mut job = job(&folder);
     let (end, screen) = job.run(&mut |_, order, port| good(order, port, SIZE));
-    assert_eq!((end.exit, end.counts.read), (Exit::Done, 8 * SIZE));
+    assert_eq!((end.exit(), end.counts.read), (Exit::Done, 8 * SIZE));
     for text in ["scaled 4 -> 6", "paused", "scaled 6 -> 2", "continued"] {
         assert!(screen.lines.iter().any(|line| line == text), "{text}: {:?}", screen.lines);
     }
@@ -166,7 +166,7 @@ fn hostile_clients_change_nothing() {
         let client = hostile.then(|| other("be-hostile", &folder));
         let mut job = job(&folder);
         let (end, _) = job.run(&mut |_, order, port| good(order, port, SIZE));
-        assert_eq!((end.exit, end.counts.read), (Exit::Done, 8 * SIZE));
+        assert_eq!((end.exit(), end.counts.read), (Exit::Done, 8 * SIZE));
         let report = job.report();
         assert_eq!((report.workers.forked, report.workers.restarts), (8, 0));
         assert!(hostile || report.steering.is_empty());
@@ -194,6 +194,6 @@ fn no_worker_keeps_the_socket() {
         let sockets = links.filter(|link| link.to_string_lossy().starts_with("socket:")).count();
         if sockets > 0 { 9 } else { good(order, port, 10) }
     });
-    assert_eq!(end.exit, Exit::Done, "{:?}", end.reasons);
+    assert_eq!(end.exit(), Exit::Done, "{:?}", end.reasons());
     assert_eq!(job.report().workers.restarts, 0);
 }

@@ -16,7 +16,7 @@ use supervisor::{StateDir, StateDirError, WorkOrder, WorkerPort};
 
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: [Scenario; 20] = [
+const SCENARIOS: [Scenario; 21] = [
     ("all shards are done and the report balances", all_shards_are_done),
     ("a crash is replaced and its reason kept", a_crash_is_replaced),
     ("half an end is a death", half_an_end_is_a_death),
@@ -31,6 +31,7 @@ const SCENARIOS: [Scenario; 20] = [
     ("a second signal ends at once", a_second_signal_ends_at_once),
     ("workers outlive signals to the group", workers_ignore_group_signals),
     ("too many dead letters stop the job", dead_letters_stop_the_job),
+    ("a stop does not hide that the limit was passed", a_stop_hides_no_limit),
     ("a changed source stops the job", a_changed_source_stops_the_job),
     ("a child that the job needs stops it by its death", a_needed_child_stops_the_job),
     ("a limit is kept by all together", a_limit_is_kept),
@@ -65,7 +66,7 @@ fn all_shards_are_done() {
     let mut job = Job::new(&folder, 6, 95);
     job.slots = 3;
     let (end, screen) = job.run(&mut |_, order, port| good(order, port, 95));
-    assert_eq!((end.exit, end.reasons.len(), end.counts.read), (Exit::Done, 0, 6 * 95));
+    assert_eq!((end.exit(), end.reasons().len(), end.counts.read), (Exit::Done, 0, 6 * 95));
     assert!(end.counts.balance() && end.shards.done == 6);
     let report = job.report();
     assert_eq!((report.outcome, report.workers.forked, report.workers.restarts), (Outcome::Done, 6, 0));
@@ -79,7 +80,7 @@ fn all_shards_are_done() {
     assert_eq!((last.source_bytes_done, last.source_bytes), (6 * 950, 6 * 950));
     // Nothing is left to do: no worker is started.
     let (again, _) = job.run(&mut |_, _, _| 1);
-    assert_eq!((again.exit, job.report().workers.forked), (Exit::Done, 6));
+    assert_eq!((again.exit(), job.report().workers.forked), (Exit::Done, 6));
 }
 
 fn a_crash_is_replaced() {
@@ -95,7 +96,7 @@ fn a_crash_is_replaced() {
         }
         _ => good(order, port, 50),
     });
-    assert_eq!((end.exit, end.counts.read), (Exit::Done, 200));
+    assert_eq!((end.exit(), end.counts.read), (Exit::Done, 200));
     let report = job.report();
     let died: Vec<_> = report.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Died).collect();
     assert_eq!((died.len(), report.workers.restarts), (3, 3));
@@ -127,7 +128,7 @@ fn half_an_end_is_a_death() {
         }
         _ => good(order, port, 20),
     });
-    assert_eq!((end.exit, end.counts.read), (Exit::Done, 60));
+    assert_eq!((end.exit(), end.counts.read), (Exit::Done, 60));
     assert_eq!(job.report().workers.restarts, 3);
 }
 
@@ -135,13 +136,13 @@ fn a_killer_is_quarantined() {
     let folder = Folder::new("killer");
     let mut job = Job::new(&folder, 4, 20);
     let (end, _) = job.run(&mut |_, order, port| if order.shard.0 == 1 { 1 } else { good(order, port, 20) });
-    assert_eq!((end.exit, end.shards.done, end.shards.quarantined), (Exit::Failed, 3, 1));
+    assert_eq!((end.exit(), end.shards.done, end.shards.quarantined), (Exit::Failed, 3, 1));
     let report = job.report();
     assert_eq!(report.outcome, Outcome::Failed);
     assert_eq!((report.shard_reports[1].status, report.shard_reports[1].attempts), (ShardStatus::Quarantined, 5));
     assert!(report.events.iter().any(|(_, text)| text.contains("shard 00001 is quarantined after 5 deaths")));
     let (end, _) = job.run(&mut |_, order, port| good(order, port, 20));
-    assert_eq!(end.exit, Exit::Done);
+    assert_eq!(end.exit(), Exit::Done);
     assert_eq!(job.report().attempts.last().map(|a| a.number), Some(6));
 }
 
@@ -155,7 +156,7 @@ fn a_hang_is_replaced() {
         }
         good(order, port, 20)
     });
-    assert_eq!(end.exit, Exit::Done);
+    assert_eq!(end.exit(), Exit::Done);
     assert!(job.report().attempts[0].reason.starts_with("no heartbeat for 0.4 s"), "{}", job.report().attempts[0].reason);
 }
 
@@ -169,7 +170,7 @@ fn a_deaf_worker_is_replaced() {
         }
         good(order, port, 20)
     });
-    assert_eq!((end.exit, job.report().attempts[0].outcome), (Exit::Done, AttemptOutcome::Died));
+    assert_eq!((end.exit(), job.report().attempts[0].outcome), (Exit::Done, AttemptOutcome::Died));
 }
 
 fn a_flood_is_survived() {
@@ -184,7 +185,7 @@ fn a_flood_is_survived() {
         }
         good(order, port, 50)
     });
-    assert_eq!(end.exit, Exit::Done);
+    assert_eq!(end.exit(), Exit::Done);
     assert!(screen.lines.len() < 500 && screen.lines.iter().all(|line| !line.contains('\u{1b}')), "{}", screen.lines.len());
     let grown = process::own_memory().expect("readable").resident_bytes.saturating_sub(before);
     assert!(grown < 16 << 20, "grew by {grown} bytes");
@@ -201,7 +202,7 @@ fn garbage_costs_one_worker() {
         }
         good(order, port, 30)
     });
-    assert_eq!((end.exit, end.counts.read), (Exit::Done, 90));
+    assert_eq!((end.exit(), end.counts.read), (Exit::Done, 90));
     let report = job.report();
     let bad: Vec<&str> =
         report.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Died).map(|a| a.reason.as_str()).collect();
@@ -222,7 +223,7 @@ fn a_lie_is_not_recorded() {
         assert_eq!(order.from.records, 20);
         good(order, port, 30)
     });
-    assert_eq!((end.exit, end.counts.acknowledged), (Exit::Done, 30));
+    assert_eq!((end.exit(), end.counts.acknowledged), (Exit::Done, 30));
     assert!(job.report().attempts[0].reason.contains("does not balance"));
 }
 
@@ -234,7 +235,7 @@ fn a_signal_drains() {
     job.signals = vec![(Duration::from_millis(150), Signal::SIGINT)];
     let begin = Instant::now();
     let (end, screen) = job.run(&mut |_, order, port| good(order, port, 1000));
-    assert_eq!(end.exit, Exit::Stopped);
+    assert_eq!(end.exit(), Exit::Stopped);
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert!(screen.last.is_some_and(|snapshot| snapshot.draining));
     let report = job.report();
@@ -244,7 +245,7 @@ fn a_signal_drains() {
     job.signals.clear();
     job.slots = 5;
     let (end, _) = job.run(&mut |_, order, port| good(order, port, 1000));
-    assert_eq!((end.exit, end.counts.read, end.counts.acknowledged), (Exit::Done, 8000, 8000));
+    assert_eq!((end.exit(), end.counts.read, end.counts.acknowledged), (Exit::Done, 8000, 8000));
     // Each record was taken once: what the workers committed adds up without a gap or an overlap.
     assert_eq!(job.report().attempts.iter().map(|a| a.counts.read).sum::<u64>(), 8000);
 }
@@ -259,7 +260,7 @@ fn a_hanging_drain_ends() {
         std::thread::sleep(Duration::from_secs(60));
         0
     });
-    assert_eq!(end.exit, Exit::Stopped);
+    assert_eq!(end.exit(), Exit::Stopped);
     assert!(begin.elapsed() < Duration::from_millis(2200), "{:?}", begin.elapsed());
     assert!(job.report().attempts.iter().all(|a| a.outcome == AttemptOutcome::Stopped));
 }
@@ -273,7 +274,7 @@ fn a_second_signal_ends_at_once() {
         std::thread::sleep(Duration::from_secs(60));
         0
     });
-    assert_eq!(end.exit, Exit::Signal(2));
+    assert_eq!(end.exit(), Exit::Signal(2));
     assert!(begin.elapsed() < Duration::from_millis(1700), "{:?}", begin.elapsed());
     assert_eq!(job.report().exit, Some(Exit::Signal(2)));
 }
@@ -287,7 +288,7 @@ fn workers_ignore_group_signals() {
         }
         good(order, port, 50)
     });
-    assert_eq!((end.exit, job.report().workers.forked), (Exit::Done, 2));
+    assert_eq!((end.exit(), job.report().workers.forked), (Exit::Done, 2));
 }
 
 fn dead_letters_stop_the_job() {
@@ -298,15 +299,48 @@ fn dead_letters_stop_the_job() {
     let mut bad =
         |_: &migration::Plan, order: &WorkOrder, port: &mut dyn WorkerPort| fake::with_dead_letters(order, port, 50, 1);
     let (end, _) = job.run(&mut bad);
-    assert_eq!((end.exit, end.counts.dead_lettered), (Exit::Failed, 2));
-    assert!(end.reasons[0].contains("limits.max_bad_records = 1"));
+    assert_eq!((end.exit(), end.counts.dead_lettered), (Exit::Failed, 2));
+    assert!(end.reasons()[0].contains("limits.max_bad_records = 1"));
     assert!(job.report().shards.done < 4);
     let forked = job.report().workers.forked;
     let (end, _) = job.run(&mut bad);
-    assert_eq!((end.exit, job.report().workers.forked), (Exit::Failed, forked));
+    assert_eq!((end.exit(), job.report().workers.forked), (Exit::Failed, forked));
     job.limits.max_bad_records = 100;
     let (end, _) = job.run(&mut bad);
-    assert_eq!((end.exit, end.counts.read), (Exit::Done, 200));
+    assert_eq!((end.exit(), end.counts.read), (Exit::Done, 200));
+}
+
+/// All of the only shard is out in a chunk with too many dead letters; the signal comes before it is on disk, or after.
+fn a_stop_hides_no_limit() {
+    for stop_first in [true, false] {
+        let folder = Folder::new(if stop_first { "stop-limit" } else { "limit-stop" });
+        let mut job = Job::new(&folder, 1, 50);
+        let supervisor = Pid::this();
+        let (end, screen) = job.run(&mut |_, order, port| {
+            let mut all = fake::chunk(1, 0, 50);
+            (all.counts.acknowledged, all.counts.dead_lettered) = (47, 3);
+            port.send(&WorkerEvent::Started { partitions: 2 }).expect("heard");
+            let stop = |port: &mut dyn WorkerPort| {
+                send_signal(supervisor, Signal::SIGTERM).expect("sent");
+                while !port.control().expect("it lives").drain || fake::has_pending_signals(supervisor) {
+                    port.wait(Duration::from_millis(100)).expect("it lives");
+                }
+            };
+            if stop_first {
+                stop(port);
+            }
+            port.send(&WorkerEvent::Committed(all)).expect("heard");
+            if !stop_first {
+                stop(port);
+            }
+            assert_eq!(order.shard.0, 0);
+            fake::finish_at(port, 50);
+            0
+        });
+        assert_eq!((end.exit(), end.shards.done), (Exit::Failed, 1), "{:?}", screen.lines);
+        assert!(end.reasons().iter().all(|reason| reason.contains("max_bad_records = 0")) && end.reasons().len() == 1);
+        assert_eq!((job.report().exit, job.report().outcome), (Some(Exit::Failed), Outcome::Failed));
+    }
 }
 
 fn a_changed_source_stops_the_job() {
@@ -320,7 +354,7 @@ fn a_changed_source_stops_the_job() {
         }
         good(order, port, 500)
     });
-    assert_eq!((end.exit, end.reasons), (Exit::Source, vec!["shard 00000: a.jsonl changed".to_owned()]));
+    assert_eq!((end.exit(), end.reasons()), (Exit::Source, vec!["shard 00000: a.jsonl changed".to_owned()]));
     assert_eq!(job.report().shard_reports[0].deaths, 0);
 }
 
@@ -345,7 +379,7 @@ fn a_needed_child_stops_the_job() {
             good(order, port, 1_000_000)
         };
         let (end, _) = if single { job.run_single(&mut work) } else { job.run(&mut work) };
-        assert_eq!((end.exit, end.reasons), (Exit::Stopped, vec!["a helper ended: killed by SIGKILL".to_owned()]));
+        assert_eq!((end.exit(), end.reasons()), (Exit::Stopped, vec!["a helper ended: killed by SIGKILL".to_owned()]));
         drop(helper);
     }
 }
@@ -362,7 +396,7 @@ fn a_limit_is_kept() {
         port.send(&WorkerEvent::Log { level: 3, text: format!("share {share}") }).expect("heard");
         good(order, port, 10)
     });
-    assert_eq!(end.exit, Exit::Done);
+    assert_eq!(end.exit(), Exit::Done);
     let shares: Vec<&String> = screen.lines.iter().filter(|line| line.contains("share")).collect();
     assert!(shares.iter().any(|line| line.ends_with("share 250")), "{shares:?}");
 }
@@ -419,7 +453,7 @@ fn a_killed_supervisor_leaves_no_worker() {
     job.signals = vec![(Duration::from_millis(300), Signal::SIGTERM)];
     job.pace = Duration::from_millis(1);
     let (end, _) = job.run(&mut |_, order, port| good(order, port, 1_000_000));
-    assert!(end.exit == Exit::Stopped && end.counts.read > before.counts.read);
+    assert!(end.exit() == Exit::Stopped && end.counts.read > before.counts.read);
     let report = job.report();
     assert_eq!(report.attempts.iter().filter(|a| a.outcome == AttemptOutcome::Orphaned).count(), 4);
     assert_eq!(report.attempts.iter().map(|a| a.counts.read).sum::<u64>(), records_of(&report));
@@ -451,14 +485,14 @@ fn single_process() {
         }
         good(order, port, 100)
     });
-    assert_eq!((end.exit, end.counts.read), (Exit::Stopped, 130));
+    assert_eq!((end.exit(), end.counts.read), (Exit::Stopped, 130));
     job.signals = vec![(Duration::ZERO, Signal::SIGINT)];
     job.pace = Duration::from_millis(2);
     let (end, _) = job.run_single(&mut |_, order, port| good(order, port, 100));
-    assert_eq!(end.exit, Exit::Stopped);
+    assert_eq!(end.exit(), Exit::Stopped);
     job.signals.clear();
     let (end, screen): (_, Screen) = job.run_single(&mut |_, order, port| good(order, port, 100));
-    assert_eq!((end.exit, end.counts.acknowledged), (Exit::Done, 300));
+    assert_eq!((end.exit(), end.counts.acknowledged), (Exit::Done, 300));
     assert!(screen.last.is_some());
     let report = job.report();
     assert_eq!(report.counts.read, report.attempts.iter().map(|a| a.counts.read).sum::<u64>());

@@ -8,7 +8,7 @@ use kafka::Preflight;
 use migration::job::FlushPolicy;
 use migration::report::JobReport;
 use migration::units::show_size;
-use migration::{Exit, Job, Plan};
+use migration::{Cause, Causes, Exit, Job, Plan};
 use process::RunningHelper;
 use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
@@ -46,11 +46,11 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
         job,
         plan,
     };
-    let end = send::send(&context, &dir, &mut store, broker.as_ref(), args.single, ui)?;
-    let found = report_of(&store, &end, &context.job);
+    let mut end = send::send(&context, &dir, &mut store, broker.as_ref(), args.single, ui)?;
+    let found = report_of(&store, &mut end, &context.job);
     // No connection is open across the fork of a helper.
     drop(store);
-    finish(args, ui, &context, &dir, broker, found, &interrupt)
+    finish(args, ui, &context, &dir, broker, (found, end.causes), &interrupt)
 }
 
 /// With keys a worker's records in flight are spread over all partitions: too few for each make small batches, which cost the client
@@ -152,23 +152,14 @@ fn open_job(
     Ok((plan, store))
 }
 
-/// The state's figures and how this run ended. What can't be read from the state any more (a full disk) is taken from the run.
-fn report_of(store: &Store, end: &RunEnd, job: &Job) -> JobReport {
-    match load_report(store, false) {
-        Ok(mut found) => {
-            found.exit = Some(end.exit);
-            found.reasons.clone_from(&end.reasons);
-            found
-        }
-        Err(error) => {
-            tracing::error!("{error}");
-            let mut found = end.report(&job.name);
-            found.exit = Some(end.exit.worse(Exit::State));
-            found.reasons.push(error.to_string());
-            found.accepted = job.accept.iter().map(|accept| accept.name().to_owned()).collect();
-            found
-        }
-    }
+/// The state's figures. What can't be read from the state any more (a full disk) is taken from the run, and is a cause.
+fn report_of(store: &Store, end: &mut RunEnd, job: &Job) -> JobReport {
+    load_report(store, false).unwrap_or_else(|error| {
+        tracing::error!("{error}");
+        end.causes.add(Cause::State, error.to_string());
+        let accepted = job.accept.iter().map(|accept| accept.name().to_owned()).collect();
+        JobReport { accepted, ..end.report(&job.name) }
+    })
 }
 
 /// How long an embedded broker may take to end after a second signal.
@@ -181,13 +172,13 @@ fn finish(
     context: &WorkerContext,
     dir: &StateDir,
     broker: Option<RunningHelper>,
-    mut found: JobReport,
+    (mut found, mut causes): (JobReport, Causes),
     interrupt: &Interrupt,
 ) -> Result<Exit, CliError> {
-    let mut exit = found.exit.unwrap_or(Exit::Internal);
+    let before = causes.clone();
     // What an embedded broker received can be compared only while it lives.
     let complete = found.shards.done == found.shards.total;
-    let wanted = complete && (args.verify || broker.is_some()) && may_verify(exit);
+    let wanted = complete && (args.verify || broker.is_some()) && may_verify(causes.exit());
     if args.verify && !wanted {
         tracing::warn!("not verified: the job is not complete");
     }
@@ -202,21 +193,21 @@ fn finish(
         match verify::verify(&context.job, &context.plan, &context.dead_letters, &found.binding, Some(interrupt), ui) {
             Ok(result) => {
                 verify::keep(dir.path(), &result);
-                exit = exit.worse(result.exit());
-                if exit == Exit::Difference {
-                    found.reasons.push("the topic differs from the source".to_owned());
+                if let Some(cause) = Cause::of(result.exit()) {
+                    causes.add(cause, "the topic differs from the source");
                 }
                 verified = Some(result);
             }
             Err(error) => {
                 ui.complain(&error);
-                found.reasons.push(format!("not verified: {}", error.message));
-                exit = exit.worse(error.exit);
+                causes.add(Cause::of(error.exit).unwrap_or(Cause::Internal), format!("not verified: {}", error.message));
             }
         }
     }
     tracing::debug!("phase 5 of 5, report");
-    if found.exit != Some(exit) {
+    let exit = causes.exit();
+    (found.exit, found.outcome, found.reasons) = (Some(exit), exit.into(), causes.reasons());
+    if causes != before {
         // So that `status` says the same as this run does.
         let revised =
             Store::open(&StateDir::store_path(dir.path())).and_then(|mut store| store.revise_end(exit.code(), &found.reasons));
@@ -224,8 +215,6 @@ fn finish(
             tracing::warn!("the state does not know that the comparison ended with {}: {error}", exit.code());
         }
     }
-    found.exit = Some(exit);
-    found.outcome = exit.into();
     let embedded_stopped = broker.is_some() && (!complete || exit == Exit::Stopped);
     match broker {
         Some(broker) if matches!(exit, Exit::Signal(_)) => drop(broker.stop(BROKER_PATIENCE)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::report::AttemptOutcome;
-use migration::{Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
+use migration::{Cause, Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
 
 use super::values::Ending;
 
@@ -37,8 +37,8 @@ pub(super) enum Judgement {
     Unreachable(String),
     /// Killed because the job stops.
     Stopped(String),
-    /// Its failure stops the job.
-    StopsJob(Failure),
+    /// Its failure stops the job, as this.
+    StopsJob(Cause, String),
 }
 
 impl Judgement {
@@ -48,15 +48,17 @@ impl Judgement {
             Judgement::Drained => AttemptOutcome::Drained,
             Judgement::Death(_) => AttemptOutcome::Died,
             Judgement::Unreachable(_) => AttemptOutcome::Unreachable,
-            Judgement::Stopped(_) | Judgement::StopsJob(_) => AttemptOutcome::Stopped,
+            Judgement::Stopped(_) | Judgement::StopsJob(..) => AttemptOutcome::Stopped,
         }
     }
 
     pub(super) fn reason(&self) -> String {
         match self {
             Judgement::Done(_) | Judgement::Drained => String::new(),
-            Judgement::Death(reason) | Judgement::Unreachable(reason) | Judgement::Stopped(reason) => reason.clone(),
-            Judgement::StopsJob(failure) => failure.message.clone(),
+            Judgement::Death(reason)
+            | Judgement::Unreachable(reason)
+            | Judgement::Stopped(reason)
+            | Judgement::StopsJob(_, reason) => reason.clone(),
         }
     }
 }
@@ -299,11 +301,11 @@ impl Attempt {
 }
 
 fn judge_failed(failure: &Failure) -> Judgement {
-    let failure = Failure { kind: failure.kind, message: clean(&failure.message) };
-    match failure.kind {
-        FailureKind::Retry => Judgement::Death(failure.message),
-        FailureKind::Unreachable => Judgement::Unreachable(failure.message),
-        FailureKind::GaveUp | FailureKind::Source | FailureKind::Refused | FailureKind::State => Judgement::StopsJob(failure),
+    let reason = clean(&failure.message);
+    match failure.kind.stops_job() {
+        Some(cause) => Judgement::StopsJob(cause, reason),
+        None if failure.kind == FailureKind::Unreachable => Judgement::Unreachable(reason),
+        None => Judgement::Death(reason),
     }
 }
 

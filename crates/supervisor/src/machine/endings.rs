@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::report::AttemptOutcome;
-use migration::{Exit, Failure, FailureKind, Position};
+use migration::{Cause, Position};
 
 use super::attempt::{Judgement, Kill, clean};
 use super::values::{Action, After, AttemptEnd, AttemptId, Split};
@@ -54,14 +54,8 @@ impl Machine {
                 self.give_up_in_time(id, reason, now, out);
                 (After::Waiting, pause)
             }
-            Judgement::StopsJob(Failure { kind, message }) => {
-                let exit = match kind {
-                    FailureKind::Source => Exit::Source,
-                    FailureKind::Refused => Exit::Failed,
-                    FailureKind::State => Exit::State,
-                    FailureKind::GaveUp | FailureKind::Retry | FailureKind::Unreachable => Exit::Stopped,
-                };
-                self.stop(exit, &format!("shard {}: {message}", id.shard), now, out);
+            Judgement::StopsJob(cause, reason) => {
+                self.stop(*cause, &format!("shard {}: {reason}", id.shard), now, out);
                 (After::Waiting, Duration::ZERO)
             }
         }
@@ -75,7 +69,7 @@ impl Machine {
         let waited = now.saturating_sub(since);
         if waited >= self.rules.give_up_after {
             let text = format!("shard {} came no further for {} s (kafka.give_up_after): {reason}", id.shard, waited.as_secs());
-            self.stop(Exit::Stopped, &text, now, out);
+            self.stop(Cause::Stopped, &text, now, out);
         }
     }
 
@@ -105,7 +99,7 @@ impl Machine {
 
     pub(super) fn stop_unless_retried(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
         if !self.rules.retry {
-            self.stop(Exit::Stopped, &format!("shard {}: {reason}", id.shard), now, out);
+            self.stop(Cause::Stopped, &format!("shard {}: {reason}", id.shard), now, out);
         }
     }
 
@@ -151,7 +145,7 @@ impl Machine {
         log(out, 1, format!("{id} could not be started: {reason}"), true);
         let many = self.fork_failures >= MOST_FORK_FAILURES;
         if many && self.attempts.is_empty() || !self.rules.retry {
-            self.stop(Exit::Stopped, &format!("no worker can be started: {reason}"), now, out);
+            self.stop(Cause::Stopped, &format!("no worker can be started: {reason}"), now, out);
         } else if many && self.shortage.is_none() {
             self.shortage = Some((now + SHORTAGE_IS_OVER, reason.clone()));
         }
@@ -184,7 +178,7 @@ impl Machine {
     }
 
     pub(super) fn store_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
-        self.stop(Exit::State, reason, now, out);
+        self.stop(Cause::State, reason, now, out);
         self.closing.remove(&id);
         if let Some(attempt) = self.attempts.get_mut(&id) {
             // Its chunk can't be recorded, so it can't go on: it would wait for ever.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use migration::report::AttemptOutcome;
 use migration::steer::Steer;
-use migration::{Chunk, Compression, Control, Counts, Cut, Exit, Plan, Position, Rate, ShardId, Work, WorkerEvent};
+use migration::{Causes, Chunk, Compression, Control, Counts, Cut, Plan, Position, Rate, ShardId, Work, WorkerEvent};
 use serde::{Deserialize, Serialize};
 
 /// One attempt of one shard.
@@ -279,10 +279,8 @@ pub enum Action {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// The exit code.
-    pub exit: Exit,
-    /// Why, one sentence each; empty if every shard is done.
-    pub reasons: Vec<String>,
+    /// Everything that speaks against 0; a stop is none when every shard is done.
+    pub causes: Causes,
 }
 
 /// What becomes of the shard after an attempt.

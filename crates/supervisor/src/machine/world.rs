@@ -9,6 +9,7 @@ use migration::{
     Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent,
 };
 
+use super::oracle::Oracle;
 use super::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder};
 use crate::random::Random;
 
@@ -83,6 +84,12 @@ pub(super) struct World {
     pub(super) splits: u64,
     /// How many forks of a hundred fail.
     pub(super) forks_that_fail: u64,
+    /// How many of a hundred records are bad.
+    pub(super) bad_records: u64,
+    /// How many of a thousand things that happen stop the job.
+    pub(super) stops: u64,
+    oracle: Oracle,
+    max_bad_records: u64,
     failed_forks: Vec<AttemptId>,
     pub(super) scaled_for_lack: u64,
     /// How many workers were asked for.
@@ -101,8 +108,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, shards: usize, size: u64, rules: Rules) -> Self {
-        let asked = rules.slots as usize;
+        let (asked, max_bad_records) = (rules.slots as usize, rules.max_bad_records);
         World {
+            bad_records: 0,
+            stops: 0,
+            oracle: Oracle::default(),
+            max_bad_records,
             machine: Machine::new(rules, &starts(shards, size), seed),
             now: Duration::ZERO,
             ended: None,
@@ -134,9 +145,18 @@ impl World {
         self.disk.iter().filter(|(_, _, a)| after(a)).count()
     }
 
+    fn all_done(&self) -> bool {
+        self.disk.iter().all(|(_, _, after)| matches!(after, Some(After::Done(_))))
+    }
+
+    pub(super) fn limit_decided_over_stop(&self) -> bool {
+        self.all_done() && self.oracle.limit_met_stop()
+    }
+
     pub(super) fn give(&mut self, input: Input) {
         let was_stopping = self.machine.stopping();
-        self.stopped |= matches!(input, Input::Signal { .. } | Input::StoreFailed { .. });
+        self.stopped |= was_stopping || matches!(input, Input::Signal { .. } | Input::StoreFailed { .. });
+        self.oracle.input(&input, &self.machine);
         let actions = self.machine.on(input, self.now);
         for action in actions {
             assert!(self.ended.is_none(), "nothing follows the end: {action:?}");
@@ -148,6 +168,7 @@ impl World {
     }
 
     fn apply(&mut self, action: Action, was_stopping: bool) {
+        self.oracle.action(&action);
         match action {
             Action::Fork(order) => self.fork(order, was_stopping),
             Action::Tell(id, control) => {
@@ -175,6 +196,7 @@ impl World {
             }
             Action::End(ended) => {
                 assert!(self.children.is_empty() || self.stopped, "workers are left: {:?}", self.children);
+                self.oracle.judge(&ended, self.all_done());
                 self.ended = Some(ended);
             }
         }
@@ -221,6 +243,7 @@ impl World {
                 assert!(chunk.position >= *position, "a position never goes back");
                 *position = chunk.position;
                 counts.add(&chunk.counts);
+                self.oracle.letters(chunk.counts.dead_lettered, self.max_bad_records);
                 assert!(counts.read <= self.sizes[attempt.shard.0 as usize] && counts.balance(), "counts never exceed");
                 self.recorded.insert(attempt, chunk.number);
                 self.give(Input::Recorded { attempt });
@@ -291,6 +314,7 @@ impl World {
         let size = self.sizes[id.shard.0 as usize];
         let step = 1 + self.below(self.stride.max(1));
         let (heartbeat, cut_short) = (self.below(3) == 0, self.below(4) == 0);
+        let bad = (0..step).filter(|_| self.random.next() % 100 < self.bad_records).count() as u64;
         let Some(child) = self.children.get_mut(&id) else { return };
         if child.killed {
             return self.end_child(id, Ending::Signal(9));
@@ -311,7 +335,9 @@ impl World {
         } else if child.taken < size && !child.control.drain {
             let to = (child.taken + step).min(size);
             child.sent += 1;
-            let chunk = chunk(child.sent, child.taken, to);
+            let mut chunk = chunk(child.sent, child.taken, to);
+            chunk.counts.dead_lettered = bad.min(to - child.taken);
+            chunk.counts.acknowledged -= chunk.counts.dead_lettered;
             child.taken = to;
             WorkerEvent::Committed(chunk)
         } else {
@@ -332,6 +358,9 @@ impl World {
         let millis = self.below(400);
         self.now += Duration::from_millis(millis);
         let child = self.any_child();
+        if self.below(1000) < self.stops {
+            return self.stop_somehow(child);
+        }
         match (self.below(100), child) {
             (0..45, Some(id)) => self.behave(id),
             (45..65, _) => self.answer(true),
@@ -354,6 +383,22 @@ impl World {
         let kind = if self.below(2) == 0 { FailureKind::Retry } else { FailureKind::Unreachable };
         self.say(id, WorkerEvent::Failed(Failure::new(kind, "no answer\u{7}")));
         self.end_child(id, Ending::Code(1));
+    }
+
+    /// Something stops the job.
+    fn stop_somehow(&mut self, child: Option<AttemptId>) {
+        const KINDS: [FailureKind; 4] = [FailureKind::GaveUp, FailureKind::Source, FailureKind::Refused, FailureKind::State];
+        match (self.below(6), child) {
+            (0..2, _) => self.give(Input::Signal { number: 15 }),
+            (2, _) => self.give(Input::Stop { reason: "a helper is gone".into() }),
+            (3, _) => self.answer(false),
+            (_, Some(id)) => {
+                let kind = KINDS[self.below(4) as usize];
+                self.say(id, WorkerEvent::Failed(Failure::new(kind, format!("{kind:?}"))));
+                self.end_child(id, Ending::Code(1));
+            }
+            _ => {}
+        }
     }
 
     /// A worker says what can't be true.

@@ -292,6 +292,13 @@ pub fn no_child_is_left() -> bool {
     fs::read_to_string(format!("/proc/self/task/{pid}/children")).is_ok_and(|children| children.trim().is_empty())
 }
 
+/// Whether a signal waits to be read by a process.
+pub fn has_pending_signals(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).expect("a line of it");
+    pending.trim().bytes().any(|digit| digit != b'0')
+}
+
 /// Whether a process exists and is no zombie.
 pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -61,7 +61,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
     }
     let own_cpu_us = overseer.cpu_us;
     let measured = meeting.measured().ok_or_else(|| {
-        let reasons = end.reasons.join("; ");
+        let reasons = end.reasons().join("; ");
         Failure::new(FailureKind::Retry, format!("the supervisor stopped before the clock did: {reasons}"))
     })?;
     let mut figures = Figures::of_threads(measured);
