@@ -3,6 +3,7 @@
 use kafka::Preflight;
 use migration::job::{Partitioner, RecordRules};
 use migration::report::Binding;
+use migration::units::show_count;
 use migration::{Exit, Job, Plan};
 use pipeline::source::jsonl;
 use serde::Serialize;
@@ -25,8 +26,9 @@ pub fn processors() -> u32 {
 
 /// Cuts the source as a first run would.
 pub fn make_plan(job: &Job) -> Result<Plan, CliError> {
-    jsonl::plan(&job.source, &job.shards, job.workers.flush, slots(job), job.record_limit)
-        .map_err(|error| CliError::new(Exit::Source, error))
+    let plan = jsonl::plan(&job.source, &job.shards, job.workers.flush, slots(job), job.record_limit);
+    let checked = plan.and_then(|plan| jsonl::check_windows(&plan, job.workers.windows()).map(|()| plan));
+    checked.map_err(|error| CliError::new(Exit::Source, error))
 }
 
 /// The frozen plan of a job that has run, without any lock.
@@ -43,6 +45,9 @@ pub fn stored_plan(job: &Job) -> Result<Option<Plan>, CliError> {
 pub fn unusable(error: StateError) -> CliError {
     CliError::new(Exit::State, error)
 }
+
+/// What to do about a config that no longer says what a job began with.
+const UNDO: &str = "undo the change to continue, or start over with `shardlift run --restart` (which sends everything again)";
 
 /// What the state of a new job belongs to.
 pub fn binding(job: &Job, found: &Preflight) -> Binding {
@@ -140,12 +145,23 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
     {
         return other(format!("a topic {} that ended at higher offsets: it was made again since", now.topic));
     }
+    if job.source.max_line != state.plan.max_line {
+        let (then, now) = (show_count(state.plan.max_line), show_count(job.source.max_line));
+        return Err(CliError::new(
+            Exit::Config,
+            format!(
+                "source.jsonl.max_line is {now} bytes, and was {then} when job {} began: which lines are records would change in the middle",
+                job.name
+            ),
+        )
+        .hint(UNDO));
+    }
     if plan_id(job, state.frozen_plan(), then)? != state.plan_id {
         return Err(CliError::new(
             Exit::Config,
             format!("the config's [record] or kafka.partitioner changed since job {} began: half of the topic would follow other rules", job.name),
         )
-        .hint("undo the change to continue, or start over with `shardlift run --restart` (which sends everything again)"));
+        .hint(UNDO));
     }
     let added = now.end_offsets.len() - then.end_offsets.len();
     let warning = format!(
@@ -183,7 +199,7 @@ mod tests {
     /// The state of a job that began with what `then` says.
     fn begun(job: &Job, then: &Preflight) -> JobState {
         let binding = binding(job, then);
-        let plan = Plan::default();
+        let plan = Plan { max_line: job.source.max_line, ..Plan::default() };
         let plan_id = plan_id(job, &plan, &binding).expect("encodable");
         JobState { name: job.name.clone(), created_ms: 0, plan_id, binding, plan, unsplit: None, shards: Vec::new() }
     }
@@ -221,6 +237,14 @@ mod tests {
         assert!(check_binding(&other, &state, &now).is_ok());
         other.kafka.partitioner = Partitioner::Crc32;
         assert_eq!(check_binding(&other, &state, &now).map_err(|error| error.exit), Err(Exit::Config));
+        for max_line in [job.source.max_line / 2, job.source.max_line * 2] {
+            let mut other = job.clone();
+            other.source.max_line = max_line;
+            let error = check_binding(&other, &state, &now).expect_err("another limit");
+            assert_eq!(error.exit, Exit::Config);
+            let expected = format!("source.jsonl.max_line is {} bytes, and was 4,194,304 when", show_count(max_line));
+            assert!(error.message.starts_with(&expected), "{}", error.message);
+        }
         let mut other = job.clone();
         other.record.headers.push(("source".into(), "x".into()));
         assert_eq!(check_binding(&other, &state, &now).map_err(|error| error.exit), Err(Exit::Config));

@@ -63,7 +63,7 @@ fn compare(
     let verification = Verification {
         plan,
         rules: &job.record,
-        max_line: job.source.max_line,
+        windows: job.workers.windows(),
         dead_letters: &letters,
         partitioner: partitioner::choose(job.kafka.partitioner),
         partitions: binding.end_offsets.len() as u32,

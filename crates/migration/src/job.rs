@@ -211,6 +211,46 @@ pub struct WorkerRules {
     pub memory_limit: u64,
 }
 
+impl WorkerRules {
+    /// What a worker's memory has room for besides its records and its client.
+    pub fn windows(&self) -> WindowLimit {
+        let beside = OTHER_MEMORY.saturating_add(self.in_flight.saturating_mul(MEMORY_PER_IN_FLIGHT));
+        WindowLimit { most: self.memory_limit.saturating_sub(beside).max(USUAL_WINDOW), beside }
+    }
+}
+
+/// What a worker needs for each byte that may be in flight: the client holds up to three times as much for short records.
+const MEMORY_PER_IN_FLIGHT: u64 = 4;
+/// What else a worker needs.
+const OTHER_MEMORY: u64 = 64 << 20;
+/// A window that is always tried: the largest that zstd's tool makes and reads without being told to.
+const USUAL_WINDOW: u64 = 128 << 20;
+/// The largest window that zstd's tool reads.
+const LARGEST_WINDOW: u64 = 2 << 30;
+
+/// How much memory a decompressor may take for its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowLimit {
+    /// The largest window, in bytes.
+    pub most: u64,
+    /// What the process needs besides, in bytes.
+    pub beside: u64,
+}
+
+impl WindowLimit {
+    /// The `workers.memory_limit` that a window of so many bytes needs.
+    pub fn memory_for(&self, window: u64) -> u64 {
+        window.saturating_add(self.beside)
+    }
+}
+
+impl Default for WindowLimit {
+    /// Every window that zstd's tool reads.
+    fn default() -> Self {
+        WindowLimit { most: LARGEST_WINDOW, beside: OTHER_MEMORY }
+    }
+}
+
 /// When a worker waits for all its delivery reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -31,7 +31,7 @@ pub enum Compression {
 /// One object of the source (a file) with what proves that it did not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceObject {
-    /// Where it is.
+    /// Where it is: an absolute path without links, `.` and `..`, so that one file has one name however it is spelled.
     pub path: PathBuf,
     /// Its size in bytes as stored.
     pub bytes: u64,
@@ -96,6 +96,10 @@ pub struct Plan {
     pub objects: Vec<SourceObject>,
     /// The shards; handed out in this order.
     pub shards: Vec<Shard>,
+    /// The longest line, without its end, that is a record: what becomes of a line does not change while a job runs.
+    pub max_line: u64,
+    /// What planning saw that a user should know, in words.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -190,7 +194,8 @@ mod tests {
             Segment { object: 1, start: 0, end: Segment::WHOLE },
             Segment { object: 2, start: 0, end: 30 },
         ];
-        Plan { objects, shards: vec![Shard { id: ShardId(0), segments, bytes: 200, records_estimate: 40 }] }
+        let shards = vec![Shard { id: ShardId(0), segments, bytes: 200, records_estimate: 40 }];
+        Plan { objects, shards, ..Plan::default() }
     }
 
     fn cut(segment: u32, place: u64) -> Cut {

@@ -17,7 +17,7 @@ mod source;
 mod tests;
 
 use migration::Plan;
-use migration::job::RecordRules;
+use migration::job::{RecordRules, WindowLimit};
 use serde::{Deserialize, Serialize};
 
 use crate::SourceError;
@@ -66,12 +66,12 @@ pub enum VerifyError {
 /// What is compared.
 #[derive(Clone, Copy)]
 pub struct Verification<'a> {
-    /// The source, as it was planned.
+    /// The source, as it was planned: with what the longest line is that is a record.
     pub plan: &'a Plan,
     /// How a line becomes a record.
     pub rules: &'a RecordRules,
-    /// The longest line that is a record.
-    pub max_line: u64,
+    /// What a compressed file may need of memory.
+    pub windows: WindowLimit,
     /// Where records stand that were set aside: they are not expected in the topic.
     pub dead_letters: &'a Places,
     /// Which of so many partitions a key chooses; `None`: any.

@@ -150,8 +150,8 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
-        let (job, plan) = (&context.job, attempt.plan);
-        let reader = jsonl::open(plan, attempt.shard, attempt.from, job.source.max_line).map_err(Failure::from)?;
+        let plan = attempt.plan;
+        let reader = jsonl::open(plan, attempt.shard, attempt.from, context.job.workers.windows()).map_err(Failure::from)?;
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
         let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths).map_err(|error| {

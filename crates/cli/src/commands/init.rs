@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated};
-use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
+use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
 use migration::units::{show_count, show_size, show_things};
 use migration::{Exit, Plan};
 use pipeline::source::jsonl;
@@ -83,7 +83,7 @@ impl Sample {
         let mut lines = Lines::default();
         for shard in &plan.shards {
             let source = |e| CliError::new(Exit::Source, e);
-            let mut reader = jsonl::open(plan, shard.id, shard.start(), MAX_LINE).map_err(source)?;
+            let mut reader = jsonl::open(plan, shard.id, shard.start(), WindowLimit::default()).map_err(source)?;
             while reader.next(&mut pool, &mut lines).map_err(source)? {
                 let Some(block) = &lines.block else { continue };
                 for line in lines.lines.iter().filter(|line| line.len > 0) {

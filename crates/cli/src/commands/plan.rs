@@ -116,7 +116,7 @@ fn object(job: &Job, plan: &Plan, frozen: bool, risks: &[String]) -> Map<String,
 
 /// What a user should know before sending.
 fn risks(job: &Job, plan: &Plan) -> Vec<String> {
-    let mut risks = Vec::new();
+    let mut risks = plan.notes.clone();
     let compressed = plan.objects.iter().filter(|o| o.compression != Compression::None).count();
     if compressed > 0 {
         risks.push(format!(

@@ -35,6 +35,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");
     let (plan, mut store) = open_job(&job, &dir, earlier, &found, &interrupt)?;
+    plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
     if let Some(warning) = small_batches(&job, &plan, found.partitions.len() as u64) {
         tracing::warn!("{warning}");
     }

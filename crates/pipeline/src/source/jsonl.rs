@@ -16,8 +16,9 @@ mod split;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
-pub use object::unchanged;
+pub use object::{check_windows, unchanged};
 pub use open::open;
 pub use split::{cuts, plan};
 

@@ -64,7 +64,7 @@ pub(super) fn read(
     let mut pool = BlockPool::new(POOL_BYTES);
     let mut lines = Lines::default();
     for shard in &job.plan.shards {
-        let mut reader = jsonl::open(job.plan, shard.id, shard.start(), job.max_line)?;
+        let mut reader = jsonl::open(job.plan, shard.id, shard.start(), job.windows)?;
         while reader.next(&mut pool, &mut lines)? {
             let Some(block) = &lines.block else { continue };
             let path = job.plan.object(&shard.segments[block.segment as usize]).path.to_string_lossy();

@@ -99,7 +99,7 @@ impl Source {
         let job = Verification {
             plan: &self.plan,
             rules: &self.rules,
-            max_line: 1000,
+            windows: Default::default(),
             dead_letters: &self.dead,
             partitioner: partition,
             partitions: PARTITIONS,

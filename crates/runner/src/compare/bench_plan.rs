@@ -21,7 +21,8 @@ pub(crate) fn deal(source: &Plan, workers: u32, records: u64) -> Plan {
             records_estimate: estimate.saturating_mul(times as u64),
         }
     };
-    Plan { objects: source.objects.clone(), shards: (0..workers).map(shard).collect() }
+    let shards = (0..workers).map(shard).collect();
+    Plan { objects: source.objects.clone(), shards, max_line: source.max_line, notes: Vec::new() }
 }
 
 fn repeats(segments: usize, estimate: u64, records: u64) -> usize {
@@ -36,7 +37,8 @@ mod tests {
     fn source(segments: u64, records: u64) -> Plan {
         let segments = (0..segments).map(|i| Segment { object: 0, start: i * 10, end: i * 10 + 10 }).collect::<Vec<_>>();
         let bytes = segments.len() as u64 * 10;
-        Plan { objects: Vec::new(), shards: vec![Shard { id: ShardId(0), segments, bytes, records_estimate: records }] }
+        let shards = vec![Shard { id: ShardId(0), segments, bytes, records_estimate: records }];
+        Plan { shards, ..Plan::default() }
     }
 
     fn starts(shard: &Shard) -> Vec<u64> {

@@ -27,8 +27,6 @@ pub struct Bench {
     pub record: RecordRules,
     /// librdkafka properties, secrets resolved.
     pub properties: Vec<(String, String)>,
-    /// The longest line that is a record.
-    pub max_line: u64,
     /// The most records of a chunk.
     pub chunk_records: u64,
     /// The most bytes of a chunk.
@@ -65,7 +63,6 @@ impl Bench {
             partitioner: job.kafka.partitioner,
             record: job.record.clone(),
             properties: job.kafka.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-            max_line: job.source.max_line,
             chunk_records: job.workers.chunk.records,
             chunk_bytes: job.workers.chunk.bytes,
             chunk_interval: job.workers.chunk.interval,
@@ -86,7 +83,7 @@ impl Bench {
         Job {
             name: self.name.clone(),
             state_dir: PathBuf::new(),
-            source: JsonlSource { paths: Vec::new(), max_line: self.max_line },
+            source: JsonlSource { paths: Vec::new(), max_line: self.plan.max_line },
             shards: ShardRules { target_size: None, order: ShardOrder::Source },
             record: self.record.clone(),
             kafka: KafkaRules {

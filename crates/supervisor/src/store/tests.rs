@@ -53,7 +53,7 @@ fn plan(shards: u32) -> Plan {
             records_estimate: 100,
         }
     };
-    Plan { objects: vec![object], shards: (0..shards).map(shard).collect() }
+    Plan { objects: vec![object], shards: (0..shards).map(shard).collect(), ..Plan::default() }
 }
 
 fn binding() -> Binding {

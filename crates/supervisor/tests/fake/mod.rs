@@ -155,7 +155,7 @@ fn plan(shards: u32, size: u64) -> Plan {
             records_estimate: size,
         }
     };
-    Plan { objects: vec![object], shards: (0..shards).map(shard).collect() }
+    Plan { objects: vec![object], shards: (0..shards).map(shard).collect(), ..Plan::default() }
 }
 
 pub struct Screen {

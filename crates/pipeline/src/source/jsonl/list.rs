@@ -1,7 +1,9 @@
 //! Which files the patterns mean.
 
-use std::collections::HashSet;
-use std::fs;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use glob::MatchOptions;
@@ -13,21 +15,63 @@ use crate::SourceError;
 const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// The files of all patterns, in the patterns' order and by name within one; a file that several patterns or links mean is
-/// there once. A pattern without a file, and a match that is no regular file, are errors.
-pub(super) fn files(patterns: &[String]) -> Result<Vec<PathBuf>, SourceError> {
-    let mut seen = HashSet::new();
-    let mut files = Vec::new();
+/// What the patterns mean.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// The files, by their canonical paths.
+    pub(super) files: Vec<PathBuf>,
+    /// Other names of these files, which add nothing.
+    pub(super) links: Vec<Link>,
+}
+
+/// Another name of a file that is listed already.
+#[derive(Debug)]
+pub(super) struct Link {
+    name: PathBuf,
+    file: PathBuf,
+    how: &'static str,
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Link { name, file, how } = self;
+        write!(f, "{} and {} are one file ({how}): its records are sent once", name.display(), file.display())
+    }
+}
+
+/// The files of all patterns, in the patterns' order and by name within one. A file is known by its canonical path, however the
+/// pattern spells it, and is there once, whichever patterns and links mean it. A pattern without a file, and a match that is no
+/// regular file, are errors.
+pub(super) fn files(patterns: &[String]) -> Result<Listed, SourceError> {
+    let mut listed = Listed::default();
+    // What each file was matched as first.
+    let mut named: HashMap<PathBuf, PathBuf> = HashMap::new();
+    let mut hard_links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     for pattern in patterns {
-        for path in matches(pattern)? {
-            let real = fs::canonicalize(&path).map_err(|e| fail(&path, format_args!("can't be found: {e}")))?;
-            check(&path)?;
-            if seen.insert(real) {
-                files.push(path);
+        for name in matches(pattern)? {
+            let file = fs::canonicalize(&name).map_err(|e| fail(&name, format_args!("can't be found: {e}")))?;
+            if let Some(first) = named.get(&file) {
+                if *first != name {
+                    listed.links.push(Link { name, file, how: "a symbolic link" });
+                }
+                continue;
             }
+            let meta = check(&file, &name)?;
+            named.insert(file.clone(), name);
+            // A file with one name can't have another: some network file systems give several files one inode number.
+            if meta.nlink() > 1 {
+                match hard_links.entry((meta.dev(), meta.ino())) {
+                    Entry::Occupied(first) => {
+                        listed.links.push(Link { name: file, file: first.get().clone(), how: "hard links" });
+                        continue;
+                    }
+                    Entry::Vacant(none) => _ = none.insert(file.clone()),
+                }
+            }
+            listed.files.push(file);
         }
     }
-    Ok(files)
+    Ok(listed)
 }
 
 fn matches(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
@@ -48,17 +92,18 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
     )))
 }
 
-fn check(path: &Path) -> Result<(), SourceError> {
-    let meta = fs::metadata(path).map_err(|e| fail(path, format_args!("can't be read: {e}")))?;
+/// The facts of `file`, which a pattern found as `name`.
+fn check(file: &Path, name: &Path) -> Result<Metadata, SourceError> {
+    let meta = fs::metadata(file).map_err(|e| fail(name, format_args!("can't be read: {e}")))?;
     if meta.is_dir() {
-        let name = path.display();
+        let name = name.display();
         return Err(SourceError(format!("{name}: is a folder; name the files in it, such as `{name}/*.jsonl`")));
     }
     if !meta.is_file() {
-        return Err(fail(path, "is not a regular file; it can't be read twice, as continuing and verifying need"));
+        return Err(fail(name, "is not a regular file; it can't be read twice, as continuing and verifying need"));
     }
-    if path.to_str().is_none() {
-        return Err(fail(path, "has a name that is not UTF-8, which the state can't hold; rename it"));
+    if file.to_str().is_none() {
+        return Err(fail(file, "has a name that is not UTF-8, which the state can't hold; rename it"));
     }
-    Ok(())
+    Ok(meta)
 }

@@ -5,15 +5,18 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use migration::job::JsonlSource;
+use migration::job::{JsonlSource, WindowLimit};
 use migration::{Compression, Plan, SourceObject};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{changed, fail, list, sample};
+use super::{changed, fail, list, sample, stream, unpack};
 use crate::SourceError;
 
 /// How much of a file's head and tail its fingerprint covers.
 pub(super) const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// The longest header of a zstd frame.
+const HEAD_BYTES: u64 = 18;
 
 /// A file as planning sees it.
 pub(super) struct Seen {
@@ -43,7 +46,7 @@ pub fn unchanged(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -
             return Err(changed(&object.path, "has the planned size and time, but other bytes (first or last 64 KiB)"));
         }
     }
-    same_files(plan, &list::files(&source.paths)?, record_limit.is_some())
+    same_files(plan, &list::files(&source.paths)?.files, record_limit.is_some())
 }
 
 fn same_files(plan: &Plan, files: &[PathBuf], limited: bool) -> Result<(), SourceError> {
@@ -62,6 +65,19 @@ fn same_files(plan: &Plan, files: &[PathBuf], limited: bool) -> Result<(), Sourc
         (None, Some(path)) if !limited => Err(changed(path, "matches the source's paths now and did not when planned")),
         _ => Ok(()),
     }
+}
+
+/// Refuses a plan with a zstd file whose first frame needs a larger window than a worker has room for.
+pub fn check_windows(plan: &Plan, windows: WindowLimit) -> Result<(), SourceError> {
+    for object in plan.objects.iter().filter(|object| object.compression == Compression::Zstd) {
+        let mut head = Vec::new();
+        let read = File::open(&object.path).and_then(|mut file| read_at(&mut file, 0, HEAD_BYTES, &mut head));
+        read.map_err(|e| unreadable(&object.path, e))?;
+        if let Some(window) = unpack::window(&head).filter(|window| *window > windows.most) {
+            return Err(fail(&object.path, stream::no_room(window, windows)));
+        }
+    }
+    Ok(())
 }
 
 /// Compares what the file system says with the plan.

@@ -1,12 +1,12 @@
 //! A guess at how many lines a file has, without reading it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
 use migration::{Compression, SourceObject};
 
 use super::object::{SAMPLE_BYTES, read_at};
-use super::stream;
+use super::unpack::{Format, Unpacked, Unpacker};
 
 /// How many places between head and tail of a large plain file are looked at.
 const PLACES: u64 = 6;
@@ -16,6 +16,8 @@ const PLACE_BYTES: u64 = 16 << 10;
 const PACKED_BYTES: u64 = 512 << 10;
 /// And as much of what it unpacks to.
 const UNPACKED_BYTES: u64 = 8 << 20;
+/// A guess is not worth a larger window.
+const SAMPLED_WINDOW: u64 = 128 << 20;
 
 /// Lines per stored byte. `head_and_tail` is what the fingerprint covers: all of a small file.
 pub(super) fn density(file: &mut File, object: &SourceObject, head_and_tail: &[u8]) -> io::Result<f64> {
@@ -28,10 +30,10 @@ pub(super) fn density(file: &mut File, object: &SourceObject, head_and_tail: &[u
             }
             Ok(per_byte(newlines(&sample).max(1), sample.len()))
         }
-        compressed => {
+        Compression::Gzip | Compression::Zstd => {
             let mut head = Vec::new();
             read_at(file, 0, PACKED_BYTES, &mut head)?;
-            Ok(compressed_density(&head, compressed))
+            Ok(Format::of(object.compression).map_or(0.0, |format| packed_density(&head, format)))
         }
     }
 }
@@ -50,18 +52,19 @@ fn per_byte(lines: usize, bytes: usize) -> f64 {
 }
 
 /// Unpacks what the head alone gives; that the head ends in the middle of a stream is no error here.
-fn compressed_density(head: &[u8], compression: Compression) -> f64 {
-    let mut left = head;
-    let mut unpacked = Vec::new();
-    {
-        let Ok(mut decoder) = stream::decoder(&mut left, compression) else { return 0.0 };
-        let mut piece = [0; 8 << 10];
-        while (unpacked.len() as u64) < UNPACKED_BYTES {
-            match decoder.read(&mut piece) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => unpacked.extend_from_slice(&piece[..n]),
+fn packed_density(head: &[u8], format: Format) -> f64 {
+    let Ok(mut unpacker) = Unpacker::new(head, format, SAMPLED_WINDOW) else { return 0.0 };
+    let mut piece = vec![0; 64 << 10];
+    let (mut lines, mut unpacked, mut last) = (0, 0, b'\n');
+    while unpacked < UNPACKED_BYTES {
+        match unpacker.step(&mut piece) {
+            Ok(Unpacked::Bytes(n)) => {
+                lines += newlines(&piece[..n]);
+                last = piece[..n].last().copied().unwrap_or(last);
+                unpacked += n as u64;
             }
+            Ok(Unpacked::End) | Err(_) => break,
         }
     }
-    per_byte(lines(&unpacked), head.len() - left.len())
+    per_byte(lines + usize::from(last != b'\n'), unpacker.taken() as usize)
 }

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
+use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
 use migration::{Compression, Cut, Plan, Position, Segment, Shard, ShardId, SourceObject};
 
 use super::object::{self, Seen, read_at};
@@ -35,7 +35,7 @@ pub fn plan(
     workers: u32,
     record_limit: Option<u64>,
 ) -> Result<Plan, SourceError> {
-    let files = list::files(&source.paths)?;
+    let list::Listed { files, links } = list::files(&source.paths)?;
     let extents = match record_limit {
         Some(limit) => first_records(&files, limit, source.max_line)?,
         None => files.iter().map(|path| Ok(Extent::whole(object::look(path)?))).collect::<Result<_, SourceError>>()?,
@@ -49,7 +49,19 @@ pub fn plan(
     for (id, shard) in (0..).zip(&mut shards) {
         shard.id = ShardId(id);
     }
-    Ok(Plan { objects: extents.into_iter().map(|extent| extent.object).collect(), shards })
+    let objects = extents.into_iter().map(|extent| extent.object).collect();
+    Ok(Plan { objects, shards, max_line: source.max_line, notes: notes(&links) })
+}
+
+/// So many names are told one by one.
+const NAMES_TOLD: usize = 3;
+
+fn notes(links: &[list::Link]) -> Vec<String> {
+    let mut notes: Vec<String> = links.iter().take(NAMES_TOLD).map(list::Link::to_string).collect();
+    if links.len() > NAMES_TOLD {
+        notes.push(format!("{} more names are links to files of the source: each file is sent once", links.len() - NAMES_TOLD));
+    }
+    notes
 }
 
 /// What is taken of one file, from its start on.
@@ -142,7 +154,7 @@ fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
         if wished <= reached {
             continue;
         }
-        match next_line(&mut file, path, wished)? {
+        match next_line(&mut file, path, wished, u64::MAX)? {
             Some(start) if start < extent.bytes => starts.push(start),
             _ => break,
         }
@@ -151,8 +163,11 @@ fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
     Ok(starts)
 }
 
+/// How much is read at most in search of line starts to cut a rest at, for each piece: a worker does it, and must not be silent long.
+const SEARCH_BYTES: u64 = 4 << 20;
+
 /// Where the rest of a shard, from a position of it on, can be cut into so many pieces of about the same size, as stored: at line
-/// starts of plain files, else between segments. Fewer where lines are long or a compressed file can't be cut.
+/// starts of plain files, else between segments. Fewer where lines are longer than 4 MiB or a compressed file can't be cut.
 pub fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
     let Some(shard) = plan.shards.get(shard.0 as usize) else { return Ok(Vec::new()) };
     let rest: Vec<(u32, &Segment, u64, u64)> = (0..)
@@ -189,7 +204,9 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
         let object = plan.object(segment);
         if inside > 0 && inside < bytes && object.compression == Compression::None {
             let mut file = File::open(&object.path).map_err(|e| object::unreadable(&object.path, e))?;
-            if let Some(place) = next_line(&mut file, &object.path, start + inside)?.filter(|place| *place < segment.end) {
+            if let Some(place) =
+                next_line(&mut file, &object.path, start + inside, SEARCH_BYTES)?.filter(|place| *place < segment.end)
+            {
                 return Ok(Some(Cut { segment: index, place }));
             }
         }
@@ -198,8 +215,8 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
     Ok(None)
 }
 
-/// The first place from `from` (above 0) on where a line starts; `None` when no line end follows.
-fn next_line(file: &mut File, path: &Path, from: u64) -> Result<Option<u64>, SourceError> {
+/// The first place from `from` (above 0) on where a line starts; `None` when no line end follows in about `within` bytes.
+fn next_line(file: &mut File, path: &Path, from: u64, within: u64) -> Result<Option<u64>, SourceError> {
     let mut at = from - 1;
     let mut step = 4 << 10;
     let mut piece = Vec::new();
@@ -209,7 +226,7 @@ fn next_line(file: &mut File, path: &Path, from: u64) -> Result<Option<u64>, Sou
         if let Some(newline) = memchr::memchr(b'\n', &piece) {
             return Ok(Some(at + newline as u64 + 1));
         }
-        if (piece.len() as u64) < step {
+        if (piece.len() as u64) < step || at - from.min(at) >= within {
             return Ok(None);
         }
         at += step;
@@ -243,7 +260,8 @@ fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<Vec<Ext
 /// Counts the non-blank lines of a file up to `limit`; with the place after the last one when the limit is reached.
 fn count(extent: &Extent, limit: u64, max_line: u64) -> Result<(u64, Option<u64>), SourceError> {
     let segment = Segment { object: 0, start: 0, end: extent.end };
-    let mut reader = open::reader(vec![(extent.object.clone(), segment)], Position::default(), max_line)?;
+    let object = vec![(extent.object.clone(), segment)];
+    let mut reader = open::reader(object, Position::default(), max_line, WindowLimit::default())?;
     let mut pool = BlockPool::new(COUNT_BYTES);
     let mut lines = Lines::default();
     let mut records = 0;

@@ -1,94 +1,134 @@
 //! The bytes of one segment, decompressed where needed. A stream that ends too early, is corrupt, or whose file is not as
 //! planned is an error, never a silent end.
 //!
-//! Memory is bounded whatever a compressed file holds: gzip's window is 32 KiB, and a zstd window above 128 MiB is refused.
+//! Memory is bounded whatever a compressed file holds: gzip's window is 32 KiB, and a zstd window for which the job's memory has no
+//! room is refused.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 
-use flate2::bufread::MultiGzDecoder;
+use migration::job::WindowLimit;
+use migration::units::{show_size, show_things};
 use migration::{Compression, Segment, SourceObject};
 
 use super::object::{check, unreadable};
+use super::unpack::{Format, Trouble, Unpacked, Unpacker};
 use super::{changed, fail};
 use crate::SourceError;
 
-/// How much of a compressed file is read at once.
-const PACKED_BYTES: usize = 64 << 10;
-/// How much is unpacked and thrown away in one step, when a compressed segment is continued.
-const SKIP_BYTES: u64 = 16 << 20;
+/// How much is unpacked and thrown away at once when a compressed segment is continued.
+const SKIP_BYTES: usize = 256 << 10;
+/// And in one step: so much, or what so many packed bytes give.
+const SKIP_STEP_BYTES: u64 = 16 << 20;
+const SKIP_PACKED_BYTES: u64 = 4 << 20;
 
 /// One segment, open.
 pub(super) struct Stream {
     object: SourceObject,
     /// To ask for size and time again.
     file: File,
-    input: Box<dyn Read>,
+    input: Input,
     /// The place of the next byte.
     place: u64,
     end: u64,
-    /// Bytes of the decompressed stream that come before the wanted place.
-    to_skip: u64,
+    windows: WindowLimit,
 }
 
-/// The decompressed bytes of `packed`: all members or frames of it, one after another.
-pub(super) fn decoder<'a>(packed: impl BufRead + 'a, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match compression {
-        Compression::None => Box::new(packed),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(packed)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
-    })
+enum Input {
+    Plain(File),
+    Packed {
+        format: Format,
+        unpacker: Box<Unpacker<File>>,
+        /// Bytes of the decompressed stream that come before the wanted place.
+        to_skip: u64,
+        /// Whether a user was told of padding.
+        told: bool,
+    },
 }
 
 impl Stream {
     /// Opens `segment` at `place`, which must be where a line starts.
-    pub(super) fn open(object: &SourceObject, segment: &Segment, place: u64) -> Result<Stream, SourceError> {
+    pub(super) fn open(
+        object: &SourceObject,
+        segment: &Segment,
+        place: u64,
+        windows: WindowLimit,
+    ) -> Result<Stream, SourceError> {
         let cant_read = |e| unreadable(&object.path, e);
         let mut file = File::open(&object.path).map_err(cant_read)?;
         check(object, &file.metadata().map_err(cant_read)?)?;
         let handle = file.try_clone().map_err(cant_read)?;
-        let (input, to_skip): (Box<dyn Read>, u64) = match object.compression {
-            Compression::None => {
+        let input = match Format::of(object.compression) {
+            None => {
                 if place < segment.end {
                     seek_to_line(&mut file, object, place)?;
                 }
-                (Box::new(file), 0)
+                Input::Plain(file)
             }
-            packed => (decoder(BufReader::with_capacity(PACKED_BYTES, file), packed).map_err(cant_read)?, place),
+            Some(format) => {
+                let unpacker = Box::new(Unpacker::new(file, format, windows.most).map_err(cant_read)?);
+                Input::Packed { format, unpacker, to_skip: place, told: false }
+            }
         };
-        Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, to_skip })
+        Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, windows })
     }
 
     /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is done in
     /// steps between which the caller can live.
     pub(super) fn skip(&mut self) -> Result<bool, SourceError> {
-        if self.to_skip == 0 {
+        let Input::Packed { format, unpacker, to_skip, .. } = &mut self.input else { return Ok(true) };
+        if *to_skip == 0 {
             return Ok(true);
         }
-        let step = self.to_skip.min(SKIP_BYTES);
-        let done = io::copy(&mut (&mut self.input).take(step), &mut io::sink()).map_err(|e| self.broken(e))?;
-        if done < step {
-            return Err(changed(&self.object.path, format_args!("ends before decompressed byte {}", self.place)));
+        let mut thrown = vec![0; SKIP_BYTES];
+        let (taken, until) = (unpacker.taken(), to_skip.saturating_sub(SKIP_STEP_BYTES));
+        while *to_skip > until && unpacker.taken() - taken < SKIP_PACKED_BYTES {
+            let wanted = usize::try_from(*to_skip).unwrap_or(SKIP_BYTES).min(SKIP_BYTES);
+            match unpacker.step(&mut thrown[..wanted]) {
+                Ok(Unpacked::Bytes(n)) => *to_skip -= n as u64,
+                Ok(Unpacked::End) => {
+                    return Err(changed(&self.object.path, format_args!("ends before decompressed byte {}", self.place)));
+                }
+                Err(trouble) => {
+                    let place = self.place - *to_skip;
+                    return Err(explain(&self.object, *format, self.windows, place, trouble));
+                }
+            }
         }
-        self.to_skip -= step;
-        Ok(self.to_skip == 0)
+        Ok(*to_skip == 0)
     }
 
-    /// Appends up to `wanted` bytes to `into`. True: the segment is at its end.
+    /// Appends up to `wanted` bytes to `into`: of a compressed stream what one short step gives, which may be nothing. True: the
+    /// segment is at its end.
     pub(super) fn read(&mut self, wanted: usize, into: &mut Vec<u8>) -> Result<bool, SourceError> {
-        let wanted = (wanted as u64).min(self.end - self.place);
-        let got = (&mut self.input).take(wanted).read_to_end(into).map_err(|e| self.broken(e))? as u64;
-        self.place += got;
-        if self.place == self.end {
-            return Ok(true);
+        let left = usize::try_from(self.end - self.place).unwrap_or(usize::MAX);
+        let wanted = wanted.min(left);
+        if wanted == 0 {
+            return Ok(left == 0);
         }
-        if got == wanted {
-            return Ok(false);
+        let before = into.len();
+        let over = match &mut self.input {
+            Input::Plain(file) => {
+                let got = file.take(wanted as u64).read_to_end(into).map_err(|e| unreadable(&self.object.path, e))?;
+                got < wanted
+            }
+            Input::Packed { format, unpacker, told, .. } => {
+                into.resize(before + wanted, 0);
+                let unpacked = unpacker.step(&mut into[before..]);
+                into.truncate(before + if let Ok(Unpacked::Bytes(n)) = unpacked { n } else { 0 });
+                let over = unpacked.map_err(|trouble| explain(&self.object, *format, self.windows, self.place, trouble))?
+                    == Unpacked::End;
+                if over && unpacker.padding() > 0 && !std::mem::replace(told, true) {
+                    tell_padding(&self.object, *format, unpacker.padding());
+                }
+                over
+            }
+        };
+        self.place += (into.len() - before) as u64;
+        if over && self.place < self.end && self.end != Segment::WHOLE {
+            return Err(changed(&self.object.path, format_args!("ends at byte {} instead of {}", self.place, self.end)));
         }
-        if self.end == Segment::WHOLE {
-            return Ok(true);
-        }
-        Err(changed(&self.object.path, format_args!("ends at byte {} instead of {}", self.place, self.end)))
+        Ok(over || self.place == self.end)
     }
 
     /// Checks the last byte before the end of a segment that other segments follow: a line ends there, or the file is not the
@@ -107,21 +147,45 @@ impl Stream {
     pub(super) fn close(self) -> Result<(), SourceError> {
         check(&self.object, &self.file.metadata().map_err(|e| unreadable(&self.object.path, e))?)
     }
+}
 
-    fn broken(&self, error: io::Error) -> SourceError {
-        let what = match self.object.compression {
-            Compression::None => return unreadable(&self.object.path, error),
-            Compression::Gzip => "gzip",
-            Compression::Zstd => "zstd",
-        };
-        fail(
-            &self.object.path,
+/// Zero bytes hold no record, and the format's tools pass over them too; still, they were not written by who made the file.
+fn tell_padding(object: &SourceObject, format: Format, bytes: u64) {
+    let zeros = show_things(bytes, "zero byte");
+    tracing::warn!(
+        "{}: {zeros} behind the {format} stream, or between its parts, were taken as padding",
+        object.path.display()
+    );
+}
+
+/// What a user should know and do about a stream that can't be unpacked after `place`.
+fn explain(object: &SourceObject, format: Format, windows: WindowLimit, place: u64, trouble: Trouble) -> SourceError {
+    let path = &object.path;
+    match trouble {
+        Trouble::File(error) => unreadable(path, error),
+        Trouble::Corrupt(what) => fail(
+            path,
+            format_args!("corrupt or truncated {format} stream after decompressed byte {place}: {what}; replace the file"),
+        ),
+        Trouble::Trailing(at) => fail(
+            path,
             format_args!(
-                "corrupt or truncated {what} stream after decompressed byte {}: {error}; replace the file",
-                self.place
+                "{} from byte {at} of the file on are no {format} stream and no padding, and may be lost records; if they are not \
+                 wanted, cut them off (`head -c {at}`), else replace the file",
+                show_things(object.bytes.saturating_sub(at), "byte")
             ),
-        )
+        ),
+        Trouble::Window(window) => fail(path, no_room(window, windows)),
     }
+}
+
+/// What a window needs that is refused.
+pub(super) fn no_room(window: u64, windows: WindowLimit) -> String {
+    let needed = windows.memory_for(window).div_ceil(1 << 20);
+    format!(
+        "a zstd frame needs a window of {}, for which a worker's memory has no room: set workers.memory_limit to \"{needed}MiB\" or more",
+        show_size(window)
+    )
 }
 
 /// Goes to `place`; what comes before it must be a line end, or the position is not of this file.

@@ -8,27 +8,27 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules};
+use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
 use migration::{Plan, Position, ShardId};
 
-use super::{cuts, open, plan};
+use super::{cuts, plan};
 use crate::{BlockPool, Lines, ShardReader, SourceError};
 
 const MAX_LINE: u64 = 4 << 20;
 
 /// A folder that goes when the test ends.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub(super) fn new() -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("shardlift-jsonl-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
-        Folder(path)
+        Folder(path.canonicalize().unwrap())
     }
 
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub(super) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, bytes).unwrap();
         path
@@ -64,10 +64,20 @@ struct Read {
 
 /// Reads a shard from a position to its end, with as little memory as a pool allows.
 fn read(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Vec<Read>, SourceError> {
-    let mut reader = open(plan, shard, from, max_line)?;
+    let mut reader = open_with(plan, shard, from, max_line)?;
     let lines = drain(reader.as_mut(), from)?;
     reader.unchanged()?;
     Ok(lines)
+}
+
+/// Opens a shard of a plan with another `max_line`.
+fn open_with(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Box<dyn ShardReader>, SourceError> {
+    super::open(&Plan { max_line, ..plan.clone() }, shard, from, WindowLimit::default())
+}
+
+/// Opens a shard as it was planned.
+fn open(plan: &Plan, shard: ShardId, from: Position) -> Result<Box<dyn ShardReader>, SourceError> {
+    super::open(plan, shard, from, WindowLimit::default())
 }
 
 fn drain(reader: &mut dyn ShardReader, from: Position) -> Result<Vec<Read>, SourceError> {
@@ -125,7 +135,7 @@ fn kept(lines: &[Read]) -> Vec<Vec<u8>> {
 }
 
 /// One gzip member for each piece.
-fn gzip<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+pub(super) fn gzip<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut packed = Vec::new();
     for piece in pieces {
         let mut encoder = flate2::write::GzEncoder::new(&mut packed, flate2::Compression::fast());
@@ -136,7 +146,7 @@ fn gzip<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
 }
 
 /// One zstd frame for each piece.
-fn zstd<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+pub(super) fn zstd<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     pieces.into_iter().flat_map(|piece| ::zstd::encode_all(piece, 1).unwrap()).collect()
 }
 

@@ -100,7 +100,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     ];
     for (words, change) in changes {
         let (_folder, path, _source, plan) = setup();
-        let mut reader = open(&plan, ShardId(0), Position::default(), MAX_LINE).unwrap();
+        let mut reader = open(&plan, ShardId(0), Position::default()).unwrap();
         let (mut pool, mut lines) = (BlockPool::new(0), Lines::default());
         assert!(reader.next(&mut pool, &mut lines).unwrap());
         change(&path);

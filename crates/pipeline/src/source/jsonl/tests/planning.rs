@@ -22,6 +22,60 @@ fn files_are_in_the_order_of_patterns_and_names() {
 }
 
 #[test]
+fn a_file_is_the_same_however_it_is_spelled() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.0.join("data/sub")).unwrap();
+    let file = folder.write("data/a.jsonl", b"{\"n\":1}\n".repeat(1000));
+    std::os::unix::fs::symlink(folder.0.join("data"), folder.0.join("linked")).unwrap();
+    std::os::unix::fs::symlink("a.jsonl", folder.0.join("data/link.json")).unwrap();
+    let spellings =
+        ["data/a.jsonl", "./data/*.jsonl", "data/sub/../a.jsonl", "linked/a.jsonl", "linked/*.jsonl", "data/link.json"];
+    for spelling in spellings {
+        let first = planned(&folder.source(&[spelling]), 3000, None);
+        assert_eq!(first.objects[0].path, file, "{spelling}");
+        for other in spellings {
+            super::super::unchanged(&first, &folder.source(&[other]), None).unwrap();
+        }
+    }
+    // Another file below the same link is another file.
+    let planned = planned(&folder.source(&["linked/a.jsonl"]), 3000, None);
+    std::fs::create_dir(folder.0.join("new")).unwrap();
+    let other = folder.write("new/a.jsonl", b"{\"n\":1}\n".repeat(1000));
+    std::fs::remove_file(folder.0.join("linked")).unwrap();
+    std::os::unix::fs::symlink("new", folder.0.join("linked")).unwrap();
+    let now = folder.source(&["linked/a.jsonl"]);
+    said(super::super::unchanged(&planned, &now, None), &other, "did not when planned");
+}
+
+#[test]
+fn other_names_of_a_file_add_nothing_and_are_told() {
+    let folder = Folder::new();
+    let lines = "{}\n".repeat(50);
+    let a = folder.write("a.jsonl", &lines);
+    folder.write("same-bytes.jsonl", &lines);
+    let (hard, soft) = (folder.0.join("hard.jsonl"), folder.0.join("soft.jsonl"));
+    std::fs::hard_link(&a, &hard).unwrap();
+    std::os::unix::fs::symlink("hard.jsonl", &soft).unwrap();
+    let plan = planned(&folder.source(&["a.jsonl", "./a.jsonl", "*.jsonl"]), MIB, None);
+    assert_eq!(names(&plan), ["a.jsonl", "same-bytes.jsonl"]);
+    assert_eq!(read_all(&plan, MAX_LINE).unwrap().len(), 100);
+    let (a, hard, soft) = (a.display(), hard.display(), soft.display());
+    assert_eq!(
+        plan.notes,
+        [
+            format!("{hard} and {a} are one file (hard links): its records are sent once"),
+            format!("{soft} and {hard} are one file (a symbolic link): its records are sent once"),
+        ]
+    );
+    for number in 0..5 {
+        std::os::unix::fs::symlink("a.jsonl", folder.0.join(format!("z{number}.jsonl"))).unwrap();
+    }
+    let notes = planned(&folder.source(&["*.jsonl"]), MIB, None).notes;
+    assert_eq!(notes.len(), 4);
+    assert!(notes[3].starts_with("4 more names are links"), "{}", notes[3]);
+}
+
+#[test]
 fn patterns_that_mean_no_file_are_errors() {
     let folder = Folder::new();
     folder.write("a.jsonl", "{}\n");

@@ -42,10 +42,10 @@ fn an_empty_file_has_no_shard() {
 fn a_position_outside_the_shard_is_refused() {
     let (folder, plan) = one_file(b"aaa\nbbb\n");
     let path = folder.0.join("a.jsonl");
-    let at = |segment, place| open(&plan, ShardId(0), Position { segment, place, records: 0 }, MAX_LINE);
+    let at = |segment, place| open(&plan, ShardId(0), Position { segment, place, records: 0 });
     said(at(0, 9), &path, "not in the segment");
     said(at(0, 5), &path, "no line starts at byte 5");
-    assert!(open(&plan, ShardId(7), Position::default(), MAX_LINE).is_err());
+    assert!(open(&plan, ShardId(7), Position::default()).is_err());
     let mut after_all = at(1, 0).unwrap();
     assert_eq!(drain(after_all.as_mut(), Position::default()).unwrap(), vec![]);
 }
@@ -63,10 +63,10 @@ fn a_line_of_a_gibibyte_takes_little_memory() {
     assert_eq!(plan.shards.len(), 2, "the cuts in the long line are none; the rest of the lines is a shard");
     let mut seen = Vec::new();
     for shard in &plan.shards {
-        let mut reader = open(&plan, shard.id, shard.start(), MAX_LINE).unwrap();
+        let mut reader = open(&plan, shard.id, shard.start()).unwrap();
         let (mut pool, mut lines) = (BlockPool::new(32 << 20), Lines::default());
         while reader.next(&mut pool, &mut lines).unwrap() {
-            let block = lines.block.as_ref().unwrap();
+            let Some(block) = lines.block.as_ref() else { continue };
             assert!(pool.alive_bytes() <= 2 * pool.block_bytes(), "{}", pool.alive_bytes());
             seen.extend(
                 lines.lines.iter().map(|line| (line.len, line.whole, line.end_place, block.bytes[line.start as usize])),
@@ -112,9 +112,12 @@ fn a_truncated_or_corrupt_stream_is_an_error() {
         broken[packed.len() - 6] ^= 1;
         folder.write("a.gz", &broken);
         assert!(read_all(&planned(&folder.source(&["a.gz"]), 1000, None), MAX_LINE).is_err());
-        let garbage = [&packed[..], b"garbage after the end"].concat();
-        folder.write("a.gz", &garbage);
-        assert!(read_all(&planned(&folder.source(&["a.gz"]), 1000, None), MAX_LINE).is_err());
+        let path = folder.write("a.gz", [&packed[..], b"garbage after the end"].concat());
+        let read = read_all(&planned(&folder.source(&["a.gz"]), 1000, None), MAX_LINE);
+        said(read, &path, &format!("21 bytes from byte {} of the file on are no", packed.len()));
+        folder.write("a.gz", [&packed[..], &[0; 5000]].concat());
+        let padded = read_all(&planned(&folder.source(&["a.gz"]), 1000, None), MAX_LINE);
+        assert_eq!(strip(&padded.unwrap()), naive(&text, MAX_LINE));
     }
 }
 
@@ -125,10 +128,15 @@ fn a_bomb_costs_only_time() {
     let packed = gzip(std::iter::repeat_n(&zeros[..], 100));
     folder.write("a.gz", &packed);
     let plan = planned(&folder.source(&["a.gz"]), 1000, None);
-    let mut reader = open(&plan, ShardId(0), Position::default(), 1 << 20).unwrap();
+    let mut reader = open_with(&plan, ShardId(0), Position::default(), 1 << 20).unwrap();
     let (mut pool, mut lines) = (BlockPool::new(0), Lines::default());
-    assert!(reader.next(&mut pool, &mut lines).unwrap());
-    assert!(pool.alive_bytes() <= 70 << 10);
+    let mut steps = 0;
+    while lines.block.is_none() {
+        assert!(reader.next(&mut pool, &mut lines).unwrap());
+        assert!(pool.alive_bytes() <= 70 << 10);
+        steps += 1;
+    }
+    assert!(steps > 1000, "a step is short: {steps}");
     assert_eq!((lines.lines[0].len, lines.lines[0].whole), (64 << 10, 100 << 20));
     assert!(!reader.next(&mut pool, &mut lines).unwrap());
 }
@@ -141,13 +149,14 @@ fn continuing_far_into_a_compressed_stream_is_done_in_steps() {
     folder.write("a.zst", zstd([&text[..]]));
     let plan = planned(&folder.source(&["a.zst"]), 1000, None);
     let from = Position { segment: 0, place: 39 << 20, records: 39 };
-    let mut reader = open(&plan, ShardId(0), from, MAX_LINE).unwrap();
+    let mut reader = open(&plan, ShardId(0), from).unwrap();
     let (mut pool, mut lines) = (BlockPool::new(0), Lines::default());
     let mut steps = 0;
     while reader.next(&mut pool, &mut lines).unwrap() && lines.block.is_none() {
         steps += 1;
     }
-    assert_eq!((steps, lines.lines.len(), lines.lines[0].end_place), (2, 1, 40 << 20));
+    assert!((2..200).contains(&steps), "{steps}");
+    assert_eq!((lines.lines.len(), lines.lines[0].end_place), (1, 40 << 20));
     let beyond = Position { segment: 0, place: 41 << 20, records: 41 };
     said(read(&plan, ShardId(0), beyond, MAX_LINE), &folder.0.join("a.zst"), "ends before decompressed byte");
 }
