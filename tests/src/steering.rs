@@ -22,24 +22,9 @@ pub fn commands() -> u64 {
     number("SHARDLIFT_TEST_COMMANDS", 30)
 }
 
-/// The window in which a rate is counted: `SHARDLIFT_TEST_WINDOW_S`, default 4 s.
-pub fn window() -> Duration {
-    Duration::from_secs(number("SHARDLIFT_TEST_WINDOW_S", 4))
-}
-
 /// How long a pause lasts: `SHARDLIFT_TEST_PAUSE_S`, default 12 s; a heartbeat timeout of the test is a sixth of it at most.
 pub fn pause() -> Duration {
     Duration::from_secs(number("SHARDLIFT_TEST_PAUSE_S", 12))
-}
-
-/// Records of a shard that is left alone: `SHARDLIFT_TEST_LEFT`, default 3,000.
-pub fn left() -> u64 {
-    number("SHARDLIFT_TEST_LEFT", 3000)
-}
-
-/// Whether this is the full form, for a quiet machine: windows of 10 s or more.
-pub fn is_full() -> bool {
-    window() >= Duration::from_secs(10)
 }
 
 /// What a command said.

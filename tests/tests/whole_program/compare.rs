@@ -19,6 +19,7 @@ use whole_program::waiting::wait_until;
 pub const TESTS: &[Test] = &[
     test!(Waits, Nothing, every_variant_runs_and_has_its_names),
     test!(Waits, Nothing, the_reference_flushes_each_record),
+    test!(Waits, Nothing, a_flush_is_predicted_and_measured_apart),
     test!(Nightly, Nothing, the_ratios_of_the_story),
     test!(Waits, Nothing, what_an_interrupted_comparison_keeps),
     test!(Waits, Nothing, a_killed_comparison_leaves_no_process),
@@ -136,6 +137,21 @@ fn the_reference_flushes_each_record(_: &Clusters) {
     let [only] = instead.as_slice() else { panic!("{instead:?}") };
     assert_eq!((&only["variant"], &only["flush"]), (&Value::from("green-wakeup"), &Value::from("record")));
     assert_eq!(only["properties"], serde_json::json!({ "linger.ms": "1", "batch.num.messages": "7" }));
+    program.assert_nothing_left();
+}
+
+fn a_flush_is_predicted_and_measured_apart(_: &Clusters) {
+    let program = folder("apart", 5_000);
+    let words = ["compare", "-o", "json", "--rtt", "10ms", "--wait", "2.5ms", "--seconds", "0.3", "--rounds", "2"];
+    let result =
+        program.run(&[&words[..], &["--variants", "processes", "--workers", "2"]].concat(), PATIENCE).expect_code(0).json();
+    let single = row(&result, "single", 1);
+    assert_eq!(number(single, "relative_speed"), 1.0, "the reference runs without being asked for");
+    assert!((0.0..=1.0).contains(&number(single, "predicted_flush_share")), "{single:#}");
+    assert!(!result["advice"].as_array().expect("a list").is_empty());
+    assert_eq!(result["interrupted"], false);
+    let apart = kept(&program).iter().filter(|line| line["apart"].is_object()).count();
+    assert_eq!(apart, 2, "the flush is measured apart in each round");
     program.assert_nothing_left();
 }
 

@@ -16,6 +16,7 @@ use whole_program::waiting::wait_until;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
+    test!(Waits, Nothing, every_flush_is_served_and_has_its_figures),
     test!(Nightly, Nothing, a_blocking_flush_delays_requests_that_need_no_record),
     test!(Waits, Nothing, a_shared_producer_serves_all),
     test!(Waits, Nothing, an_interruption_keeps_what_there_is),
@@ -62,6 +63,23 @@ fn assert_all_delivered(object: &Value, clients: u64) {
         assert!(answers > 0, "{round:#}");
         assert_eq!(round["records"].as_u64(), Some(answers + 2 * clients), "{round:#}");
     }
+}
+
+fn every_flush_is_served_and_has_its_figures(_: &Clusters) {
+    let program = folder("web-shape");
+    let object = compare(&program, &["--seconds", "0.5", "--rounds", "1"]);
+    assert_eq!((&object["_command"], &object["interrupted"]), (&Value::from("compare web"), &Value::from(false)));
+    assert_eq!(object["results"].as_array().map(Vec::len), Some(3), "{object:#}");
+    assert_all_delivered(&object, CLIENTS);
+    for flush in ["blocking", "cooperative", "wakeup"] {
+        for name in ["plain_latency_p50_ms", "produce_latency_p50_ms", "heartbeat_ticks_per_flush_ms"] {
+            assert!(figure(&object, flush, name) >= 0.0, "{object:#}");
+        }
+        for name in ["plain_requests_per_second", "produce_requests_per_second"] {
+            assert!(figure(&object, flush, name) > 0.0, "{object:#}");
+        }
+    }
+    program.assert_nothing_left();
 }
 
 fn a_blocking_flush_delays_requests_that_need_no_record(_: &Clusters) {

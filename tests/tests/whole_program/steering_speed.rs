@@ -1,5 +1,5 @@
 //! What turning the knobs does to the rate, counted by the broker's clock: more workers at a distance, a shard that is split, a
-//! throttle that is kept.
+//! throttle that is kept. What compares rates needs a quiet machine and belongs to the night.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use whole_program::clusters::ROUND_TRIP;
 use whole_program::faults::patience;
 use whole_program::multiset::Difference;
 use whole_program::scene::{Scene, assert_balances};
-use whole_program::steering::{distant, finish_nearby, is_full, left, window, workers};
+use whole_program::steering::{distant, finish_nearby, workers};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 use whole_program::timeline::{ARRIVAL, Timeline, millis};
@@ -19,12 +19,16 @@ pub const TESTS: &[Test] = &[
     test!(Nightly, Kafka, one_record_a_round_trip),
     test!(Nightly, Kafka, sixteen_workers_at_a_distance),
     test!(Nightly, Kafka, the_last_shard_is_split),
+    test!(Waits, Kafka, a_shard_is_split_for_more_workers),
     test!(Waits, Kafka, a_split_job_goes_on_after_a_kill),
     test!(Nightly, Kafka, "one_worker_keeps_a_throttle", |clusters| keep_throttle(clusters, 1, 50_000)),
     test!(Nightly, Kafka, "four_workers_keep_a_throttle", |clusters| keep_throttle(clusters, 4, 50_000)),
     test!(Waits, Kafka, "a_throttle_is_kept", |clusters| keep_throttle(clusters, 4, 10_000)),
     test!(Nightly, Kafka, "sixteen_workers_keep_a_throttle", |clusters| keep_throttle(clusters, 16, 50_000)),
 ];
+
+/// A rate is counted over a window of this length.
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// What the other tests stand on: through the proxy, one worker that flushes after each record sends one a round trip.
 fn one_record_a_round_trip(clusters: &Clusters) {
@@ -56,30 +60,28 @@ fn sixteen_workers_at_a_distance(clusters: &Clusters) {
     let source = scene.orders(61, 80_000);
     let running = scene.start(&[]);
     wait_until("two workers run", patience(), || workers(&running) == 2);
-    std::thread::sleep(Duration::from_secs(1) + window());
+    std::thread::sleep(Duration::from_secs(1) + WINDOW);
     let answer = scene.steer(&["scale", "16"]);
-    std::thread::sleep(Duration::from_secs(3) + window());
+    std::thread::sleep(Duration::from_secs(3) + WINDOW);
     let report = finish_nearby(&scene, running);
     assert_eq!(report["workers"]["restarts"], 0, "{report:#}");
     assert_eq!(scene.judge_and_verify(&source), Difference::default());
     let timeline = Timeline::read(scene.kafka.bootstrap(), &scene.topic);
-    let before = timeline.rate(answer.asked_ms - millis(window()), window());
-    let after = timeline.rate(answer.asked_ms + 3000, window());
+    let before = timeline.rate(answer.asked_ms - millis(WINDOW), WINDOW);
+    let after = timeline.rate(answer.asked_ms + 3000, WINDOW);
     let half_seconds = timeline.rates(answer.asked_ms, answer.asked_ms + 4000, Duration::from_millis(500));
     println!("sixteen: {before:.0}/s -> {after:.0}/s ({:.1} times); each half second: {half_seconds:.0?}", after / before);
     let one = 1.0 / ROUND_TRIP.as_secs_f64();
     assert!(before < 2.0 * one, "{before}/s: two workers can't be faster than the round trip");
-    // A busy machine has no processor left for sixteen; the full form is for a quiet one.
-    let (slowest, times) = if is_full() { (1.4 * one, 7.0) } else { (0.4 * one, 3.5) };
-    assert!(before > slowest, "{before}/s: the machine is too busy for this test");
-    assert!(after >= times * before, "{after}/s after, {before}/s before");
+    assert!(before > 1.4 * one, "{before}/s: the machine is too busy for this test");
+    assert!(after >= 7.0 * before, "{after}/s after, {before}/s before");
     scene.program.assert_nothing_left();
 }
 
 /// Row 5.
 fn the_last_shard_is_split(clusters: &Clusters) {
     let scene = distant(clusters.distant(), "split", &[("workers.count", "1"), ("shards.target_size", "\"1GiB\"")]);
-    let source = scene.orders(62, left());
+    let source = scene.orders(62, 10_000);
     let running = scene.start(&[]);
     wait_until("one worker runs", patience(), || workers(&running) == 1);
     std::thread::sleep(Duration::from_secs(2));
@@ -90,11 +92,10 @@ fn the_last_shard_is_split(clusters: &Clusters) {
     assert!(report["shards"]["total"].as_u64() >= Some(8), "{report:#}");
     assert_eq!(scene.judge_and_verify(&source), Difference::default());
     let timeline = Timeline::read(scene.kafka.bootstrap(), &scene.topic);
-    let alone = timeline.rate(answer.asked_ms - 1500, Duration::from_millis(1500));
     let rest = timeline.count(answer.asked_ms, i64::MAX);
     let end = timeline.last_before(i64::MAX).expect("there are records");
-    // The full form compares with the fastest that one worker can be, on any machine.
-    let alone = if is_full() { 1.0 / ROUND_TRIP.as_secs_f64() } else { alone };
+    // The fastest that one worker can be, on any machine.
+    let alone = 1.0 / ROUND_TRIP.as_secs_f64();
     let (took, without) = ((end - answer.asked_ms) as f64 / 1000.0, rest as f64 / alone);
     println!(
         "split: {rest} of {} left, {} shards; {took:.1} s with eight workers, {without:.1} s with one ({alone:.0}/s): {:.1} times",
@@ -106,17 +107,43 @@ fn the_last_shard_is_split(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
+/// One shard that lasts as long as a test wants.
+const ONE_SLOW_SHARD: [(&str, &str); 3] =
+    [("workers.count", "1"), ("shards.target_size", "\"1GiB\""), ("limits.rate_records", "400")];
+
+fn acknowledged(scene: &Scene) -> u64 {
+    scene.status().map_or(0, |status| status["records"]["acknowledged"].as_u64().expect("a number"))
+}
+
+/// Row 5 without its time: each piece is sent once.
+fn a_shard_is_split_for_more_workers(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "split-short");
+    scene.configure(&[&ONE_SLOW_SHARD[..], &[("workers.chunk", "{ records = 100 }")]].concat());
+    let source = scene.orders(65, 4_000);
+    let running = scene.start(&[]);
+    wait_until("it has recorded something", patience(), || acknowledged(&scene) > 0);
+    scene.steer(&["scale", "8"]);
+    wait_until("eight work on the pieces", patience(), || workers(&running) == 8);
+    scene.steer(&["throttle", "none"]);
+    let report = running.finish(patience()).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!((&report["workers"]["restarts"], &report["records"]["resent"]), (&0.into(), &0.into()), "{report:#}");
+    assert!(report["shards"]["total"].as_u64() >= Some(8), "{report:#}");
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
 /// The supervisor is killed while the pieces of a split shard are under way: the next run knows the pieces and how far each is.
 fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
     const CHUNK: u64 = 50;
     const WORKERS: u64 = 8;
-    let keys = [("workers.count", "1"), ("shards.target_size", "\"1GiB\""), ("workers.chunk", "{ records = 50 }")];
-    let scene = distant(clusters.distant(), "split-kill", &keys);
+    let scene = Scene::new(clusters.one(), "split-kill");
+    scene.configure(&[&ONE_SLOW_SHARD[..], &[("workers.chunk", "{ records = 50 }"), ("workers.flush", "\"record\"")]].concat());
     let source = scene.orders(64, 3_000);
     let shards = || scene.status().map_or(0, |status| status["shards"]["total"].as_u64().expect("a number"));
     let running = scene.start(&[]);
     wait_until("one worker runs", patience(), || workers(&running) == 1);
-    std::thread::sleep(Duration::from_millis(2500));
+    wait_until("it has recorded something", patience(), || acknowledged(&scene) > 0);
     scene.steer(&["scale", "8"]);
     wait_until("the shard is split", patience(), || shards() >= WORKERS);
     wait_until("the pieces are under way", patience(), || workers(&running) == WORKERS);
@@ -125,7 +152,7 @@ fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
     wait_until("the workers are gone too", patience(), || scene.program.processes().is_empty());
     let left = scene.status().expect("there is a state");
     assert!(left["records"]["acknowledged"].as_u64() < Some(source.len()), "the kill came before the end: {left:#}");
-    let report = scene.run(&["-w", "8"]).expect_code(0).json();
+    let report = scene.run(&["-w", "8", "--set", "limits.rate_records=\"none\""]).expect_code(0).json();
     assert_balances(&report);
     assert!(report["shards"]["total"].as_u64() >= Some(WORKERS), "{report:#}");
     assert_eq!(report["records"]["acknowledged"], source.len());
@@ -136,10 +163,11 @@ fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// A throttle is kept over windows of this length, in the short form too: in shorter ones a second's chunk is some per cent.
+/// A throttle is kept over windows of this length: in shorter ones a second's chunk is some per cent.
 const KEPT_OVER: Duration = Duration::from_secs(10);
 
-/// Row 6: so many records a second and then half of them, from the second second after each command on.
+/// Row 6: so many records a second and then half of them, from the second second after each command on. A busy machine has no
+/// processor for 50,000 records a second, hence less of them in the short form.
 fn keep_throttle(clusters: &Clusters, count: u64, most: u64) {
     let scene = Scene::with_topic(clusters.one(), &format!("throttle-{count}-{most}"), 8, &[ARRIVAL]);
     let workers_count = count.to_string();

@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Works, Python, it_says_what_it_can_do),
+    test!(Works, Python, every_figure_is_there),
     test!(Nightly, Python, the_claims_show_in_seconds),
     test!(Nightly, Python, the_web_scene_shows_in_seconds),
     test!(Waits, Python, nothing_is_left_after_an_interrupt),
@@ -31,7 +32,7 @@ fn story(program: &Program, words: &[&str]) -> Command {
 
 /// Runs it to its end. Returns its raw results without the conditions, and what it printed.
 fn tell(program: &Program, words: &[&str]) -> (Vec<Value>, Finished) {
-    let common = ["--rounds", "1", "--seconds", "0.5", "--raw", "raw.jsonl"];
+    let common = ["--rounds", "1", "--raw", "raw.jsonl", "--seconds"];
     let finished = program.spawn(story(program, &[&common, words].concat())).finish(PATIENCE).expect_code(0);
     let text = std::fs::read_to_string(program.join("raw.jsonl")).expect("raw results were written");
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
@@ -67,10 +68,31 @@ fn it_says_what_it_can_do(_: &Clusters) {
     program.assert_nothing_left();
 }
 
+/// What the table and the claims are made of. Each run checks by the topic that it sent what it says.
+fn every_figure_is_there(_: &Clusters) {
+    let program = Program::new("story-shape");
+    let (runs, finished) = tell(&program, &["0.2", "heartbeat", "web"]);
+    let web = |run: &&Value| run.get("plain_latency_p50_ms").is_some();
+    assert_eq!((runs.len(), runs.iter().filter(web).count()), (7, 4), "the reference, two heartbeats, and the web: {runs:?}");
+    for run in &runs {
+        assert!(figure(run, "records") > 0.0, "{run}");
+    }
+    for variant in ["single", "green-blocking", "green-cooperative"] {
+        let run = find(&runs, variant, 1);
+        for name in ["records_per_second", "flush_share", "latency_p50_ms", "heartbeat_ticks_per_flush_ms"] {
+            assert!(figure(run, name) >= 0.0, "{run}");
+        }
+    }
+    for words in ["7. ", "8. "] {
+        assert!(finished.stdout.contains(words), "claim {words} is judged: {}", finished.stdout);
+    }
+    program.assert_nothing_left();
+}
+
 /// Bounds far from what is measured on a quiet machine: they fail when a variant doesn't do what its name says.
 fn the_claims_show_in_seconds(_: &Clusters) {
     let program = Program::new("story");
-    let (runs, finished) = tell(&program, &["heartbeat", "processes"]);
+    let (runs, finished) = tell(&program, &["0.5", "heartbeat", "processes"]);
     assert_eq!(runs.len(), 7, "the reference, two heartbeats, four numbers of processes: {runs:?}");
     for run in &runs {
         assert!(figure(run, "records") > 0.0 && figure(run, "latency_p50_ms") >= 10.0, "{run}");
@@ -87,7 +109,7 @@ fn the_claims_show_in_seconds(_: &Clusters) {
 
 fn the_web_scene_shows_in_seconds(_: &Clusters) {
     let program = Program::new("story-web");
-    let (runs, finished) = tell(&program, &["web"]);
+    let (runs, finished) = tell(&program, &["0.5", "web"]);
     let find = |flush: &str| runs.iter().find(|run| run["flush"] == flush && run["shared_producer"] == false).expect("a run");
     let (blocking, cooperative) = (find("blocking"), find("cooperative"));
     assert!(figure(blocking, "plain_latency_p50_ms") > 10.0, "a plain request waits for at least one flush: {blocking}");
