@@ -2,7 +2,8 @@
 //! and the proof that no process and no temporary file is left.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,9 @@ use crate::waiting::{wait_child, wait_until};
 
 /// Every process that a program starts inherits this variable, so that orphans are found too, whoever their parent is.
 const MARK: &str = "WHOLE_PROGRAM_RUN";
+
+/// The user and the group whom nobody trusts.
+const STRANGER: u32 = 65534;
 
 /// A place to run shardlift in.
 pub struct Program {
@@ -93,6 +97,23 @@ impl Program {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.other_command(binary());
         command.args(words);
+        command
+    }
+
+    /// The same as a user who has no rights here; only root can start it. It runs a copy of the program that everybody may read: a
+    /// checkout may lie below a folder that is closed to others.
+    pub fn command_of_a_stranger(&self, words: &[&str]) -> Command {
+        let copy = self.join("stranger/shardlift");
+        let folder = copy.parent().expect("a copy is in a folder");
+        if !copy.exists() {
+            fs::create_dir(folder).expect("a folder can be made");
+            fs::copy(binary(), &copy).expect("the program can be copied");
+        }
+        for path in [self.folder(), folder, &copy] {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).expect("it is ours");
+        }
+        let mut command = self.other_command(&copy);
+        command.args(words).uid(STRANGER).gid(STRANGER);
         command
     }
 

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use crate::browser;
 pub use crate::clusters::Clusters;
 use crate::kafka::missing_tools;
+use crate::program::binary;
 use outcomes::Outcomes;
 
 /// The tests of one subject.
@@ -58,7 +59,7 @@ pub enum Lane {
     Outage,
     /// It judges a time or a rate that others' work would change: while no other test runs. Each costs the gate all its time.
     Alone,
-    /// The same, and long: only with `--include-ignored`, as `scripts/nightly` runs it.
+    /// The same, and long: only with `--include-ignored`, or with `--ignored` without the others, as `scripts/nightly` runs it.
     Nightly,
 }
 
@@ -102,6 +103,17 @@ struct Chosen {
     test: &'static Test,
 }
 
+/// Which lanes are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// All but the nightly one.
+    Daily,
+    /// The nightly one alone.
+    Nightly,
+    /// All.
+    All,
+}
+
 /// What the command line asks for: parts of names, and flags of cargo's own harness.
 struct Wishes {
     parts: Vec<String>,
@@ -116,6 +128,14 @@ impl Wishes {
 
     fn has_flag(&self, name: &str) -> bool {
         self.flags.iter().any(|flag| flag == name)
+    }
+
+    fn lanes(&self) -> Wanted {
+        match (self.has_flag("--ignored"), self.has_flag("--include-ignored")) {
+            (true, _) => Wanted::Nightly,
+            (false, true) => Wanted::All,
+            (false, false) => Wanted::Daily,
+        }
     }
 
     fn choose(&self, modules: &[Module]) -> Vec<Chosen> {
@@ -138,7 +158,10 @@ pub fn main(modules: &[Module]) -> ExitCode {
     let all: usize = modules.iter().map(|module| module.tests.len()).sum();
     println!("\nrunning {} tests", chosen.len());
     let outcomes = Outcomes::new(all - chosen.len());
-    let ready = outcomes.without_those_that_cannot_run(chosen, wishes.has_flag("--include-ignored"));
+    let ready = outcomes.without_those_that_cannot_run(chosen, wishes.lanes());
+    if !ready.is_empty() {
+        binary(); // built now, not in the first test's time
+    }
     let clusters = Clusters::default();
     lanes::run(&ready, &clusters, &outcomes);
     drop(clusters);

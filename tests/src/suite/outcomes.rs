@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::{Chosen, Lane};
+use super::{Chosen, Lane, Wanted};
 
 /// How many of the slowest tests are named.
 const SLOWEST: usize = 20;
@@ -30,16 +30,20 @@ impl Outcomes {
         Outcomes { begin: Instant::now(), filtered, state: Mutex::default() }
     }
 
-    /// The tests that can run. Those of the night are left out unless asked for, and those that lack something; with
-    /// `SHARDLIFT_REQUIRE_KAFKA=1` that is a failure.
-    pub(super) fn without_those_that_cannot_run(&self, chosen: Vec<Chosen>, nightly: bool) -> Vec<Chosen> {
+    /// The tests that are wanted and can run. One that lacks something is left out; with `SHARDLIFT_REQUIRE_KAFKA=1` that is a
+    /// failure.
+    pub(super) fn without_those_that_cannot_run(&self, chosen: Vec<Chosen>, wanted: Wanted) -> Vec<Chosen> {
         let required = std::env::var_os("SHARDLIFT_REQUIRE_KAFKA").is_some_and(|value| value == "1");
         let mut state = self.state.lock().expect("no holder panics");
         let can_run = |Chosen { name, test }: &Chosen| {
-            if test.lane == Lane::Nightly && !nightly {
-                println!("test {name} ... ignored, scripts/nightly runs it");
-                state.ignored += 1;
-                return false;
+            match (wanted, test.lane == Lane::Nightly) {
+                (Wanted::Daily, true) => {
+                    println!("test {name} ... ignored, scripts/nightly runs it");
+                    state.ignored += 1;
+                    return false;
+                }
+                (Wanted::Nightly, false) => return false,
+                _ => {}
             }
             let Some(lack) = test.needs.lack() else { return true };
             if required {

@@ -6,7 +6,6 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,8 +27,6 @@ use whole_program::waiting::wait_until;
 
 /// Connections that are held at once, as far as they are let in.
 const CROWD: usize = 1000;
-/// A user who is nobody's friend.
-const NOBODY: u32 = 65534;
 /// What the supervisor may grow by.
 const GROWTH: u64 = 4 << 20;
 
@@ -61,11 +58,7 @@ fn another_user_is_refused(clusters: &Clusters) {
     assert_eq!(mode(&socket), 0o600);
     if geteuid().is_root() {
         scene.steer(&["scale", "3"]);
-        let as_stranger = |words: &[&str]| {
-            let mut command = scene.program.command(words);
-            command.uid(NOBODY).gid(NOBODY);
-            scene.program.spawn(command).finish(patience())
-        };
+        let as_stranger = |words: &[&str]| scene.program.spawn(scene.program.command_of_a_stranger(words)).finish(patience());
         let refused = as_stranger(&["scale", "2", "-o", "json"]).expect_code(74);
         println!("a stranger, folders closed: exit {}, {}", refused.code, refused.stderr.trim());
         // With all doors open it is the peer's user that counts.
