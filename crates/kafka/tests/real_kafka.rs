@@ -1,6 +1,7 @@
 //! What only a real Kafka can judge. Needs a cluster started by `scripts/kafka start`; without one the tests say so and pass,
 //! or fail if SHARDLIFT_REQUIRE_KAFKA=1.
 
+mod admin;
 mod common;
 
 use std::collections::BTreeMap;
@@ -38,13 +39,9 @@ impl Fresh {
             eprintln!("skipped: no real Kafka; start one with: scripts/kafka start");
             return None;
         };
-        let topic = format!("kafka-crate-{name}-{}", std::process::id());
-        let partitions = partitions.to_string();
-        let mut arguments = vec!["topic", "create", &topic, "--partitions", &partitions];
-        arguments.extend(config.iter().flat_map(|c| ["--config", c]));
-        script(&arguments).expect("the topic is created");
         let mut job = job(&bootstrap);
-        job.kafka.topic = topic;
+        job.kafka.topic = format!("kafka-crate-{name}-{}", std::process::id());
+        admin::create(&bootstrap, &job.kafka.topic, partitions, config);
         Some(Fresh { job })
     }
 }
@@ -56,7 +53,7 @@ fn bootstrap(job: &Job) -> String {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        script(&["topic", "delete", &self.job.kafka.topic]);
+        admin::delete(&bootstrap(&self.job), &self.job.kafka.topic);
     }
 }
 
@@ -172,13 +169,13 @@ fn deleted_records_are_gone() {
         producer.hand_over(partition, numbered("a", 1_000)).unwrap();
     }
     wait(&mut producer, 2, LONG).unwrap();
-    script(&["delete-records", &fresh.job.kafka.topic, "1", "300"]).unwrap();
+    admin::delete_records(&bootstrap(&fresh.job), &fresh.job.kafka.topic, 1, 300);
     let mut reader = TopicReader::new(&fresh.job, vec![100, 100]);
     let found = read_with(&mut reader);
     assert_eq!((found[&0].len(), found[&1].len()), (900, 700));
     assert_eq!(reader.gone(), [(1, 200)]);
     // More are deleted between two passes.
-    script(&["delete-records", &fresh.job.kafka.topic, "1", "400"]).unwrap();
+    admin::delete_records(&bootstrap(&fresh.job), &fresh.job.kafka.topic, 1, 400);
     assert_eq!(read_with(&mut reader)[&1].len(), 600);
     assert_eq!(reader.gone(), [(1, 300)]);
 }
