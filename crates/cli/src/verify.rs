@@ -1,6 +1,7 @@
 //! Comparing the topic with the source, in a helper process, and saying what was found.
 
-use std::fmt::Write as _;
+mod words;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use kafka::{TopicReader, partitioner};
 use migration::report::Binding;
-use migration::units::{show_count, show_duration, show_things};
 use migration::{Exit, Job, Plan};
 use pipeline::dead_letter;
-use pipeline::verify::{Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport};
+use pipeline::verify::{Verification, VerifyError, VerifyProgress, VerifyReport};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::error::CliError;
 use crate::helper;
@@ -24,11 +24,18 @@ use crate::ui::{ProgressStyle, Ui};
 /// The result of the last comparison, in the job's folder: an embedded broker's topic can't be read again.
 const KEPT: &str = "verify.json";
 
+/// What to do when the topic can't be judged now.
+const NOT_NOW: &str = "nothing was judged; run `shardlift verify` again";
+
 /// A comparison that was made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verified {
     report: VerifyReport,
     elapsed_ms: u64,
+    /// The source is only so many of its first records.
+    limit: Option<u64>,
+    /// What the job was that was compared.
+    plan_id: u128,
     /// Whether keys and values of examples are shown.
     #[serde(skip)]
     pub show_values: bool,
@@ -38,6 +45,7 @@ pub struct Verified {
 pub fn verify(
     job: &Job,
     plan: &Plan,
+    plan_id: u128,
     dead_letters: &Path,
     binding: &Binding,
     interrupt: Option<&Interrupt>,
@@ -46,7 +54,8 @@ pub fn verify(
     let started = Instant::now();
     let style = ui.progress;
     let report = helper::ask("shardlift verif", interrupt, || compare(job, plan, dead_letters, binding, style))?;
-    Ok(Verified { report, elapsed_ms: started.elapsed().as_millis() as u64, show_values: false })
+    let elapsed_ms = started.elapsed().as_millis() as u64;
+    Ok(Verified { report, elapsed_ms, limit: job.record_limit, plan_id, show_values: false })
 }
 
 /// The helper's part.
@@ -76,6 +85,7 @@ fn compare(
         VerifyError::Topic(_) => {
             CliError::new(Exit::Preflight, error).hint("run `shardlift verify` again when the topic can be read")
         }
+        VerifyError::NotNow(_) => CliError::new(Exit::Stopped, error).hint(NOT_NOW),
     })
 }
 
@@ -113,116 +123,6 @@ impl Teller {
     }
 }
 
-impl Verified {
-    /// What it means for the exit code.
-    pub fn exit(&self) -> Exit {
-        if self.report.is_clean() { Exit::Done } else { Exit::Difference }
-    }
-
-    /// The members of the JSON object.
-    pub fn object(&self) -> Map<String, Value> {
-        let r = &self.report;
-        let value = json!({
-            "outcome": if r.is_clean() { "same" } else { "different" },
-            "exit_code": self.exit().code(),
-            "source_records": r.source_records,
-            "dead_lettered": r.dead_lettered,
-            "topic_records": r.topic_records,
-            "missing": r.missing,
-            "duplicates": r.duplicates,
-            "altered": r.altered,
-            "unexpected": r.unexpected,
-            "gone": r.gone.iter().map(|(partition, offsets)| json!({ "partition": partition, "offsets": offsets })).collect::<Vec<_>>(),
-            "examples": r.examples.iter().map(|example| self.example_object(example)).collect::<Vec<_>>(),
-            "elapsed_ms": self.elapsed_ms,
-        });
-        match value {
-            Value::Object(map) => map,
-            _ => Map::new(),
-        }
-    }
-
-    fn example_object(&self, example: &VerifyExample) -> Value {
-        let mut object = json!({
-            "kind": kind(example.kind),
-            "path": example.path,
-            "start": example.start,
-            "partition": example.partition,
-            "offset": example.offset,
-        });
-        if self.show_values {
-            object["key"] = example.key.as_deref().map(String::from_utf8_lossy).into();
-            object["value"] = String::from_utf8_lossy(&example.value).into();
-        }
-        object
-    }
-
-    /// The same for people.
-    pub fn text(&self) -> String {
-        let r = &self.report;
-        let took = show_duration(Duration::from_millis(self.elapsed_ms));
-        let mut out = if r.is_clean() {
-            let but = match r.dead_lettered {
-                0 => String::new(),
-                n => format!(" but for {} that {} set aside", show_things(n, "record"), if n == 1 { "was" } else { "were" }),
-            };
-            format!("verified: the topic holds exactly the source's records{but} ({took})\n")
-        } else {
-            format!("verified: THE TOPIC DIFFERS FROM THE SOURCE ({took})\n")
-        };
-        let rows = [
-            ("source records", r.source_records),
-            ("dead letters", r.dead_lettered),
-            ("topic records", r.topic_records),
-            ("missing", r.missing),
-            ("duplicates", r.duplicates),
-            ("altered", r.altered),
-            ("unexpected", r.unexpected),
-        ];
-        for (name, count) in rows {
-            let _ = writeln!(out, "  {name:<16}{:>16}", show_count(count));
-        }
-        for (partition, offsets) in &r.gone {
-            let offsets = show_count(u64::try_from(*offsets).unwrap_or(0));
-            let _ = writeln!(
-                out,
-                "  partition {partition}: {offsets} offsets of the job can't be read any more (retention or DeleteRecords)"
-            );
-        }
-        if !r.examples.is_empty() {
-            out += "\n  examples\n";
-        }
-        for example in &r.examples {
-            let _ = writeln!(out, "  {}", self.example_text(example));
-        }
-        out
-    }
-
-    fn example_text(&self, example: &VerifyExample) -> String {
-        let mut text = format!("{:<10}", kind(example.kind));
-        if let (Some(path), Some(start)) = (&example.path, example.start) {
-            let _ = write!(text, " {path} byte {start}");
-        }
-        if let (Some(partition), Some(offset)) = (example.partition, example.offset) {
-            let _ = write!(text, " partition {partition} offset {offset}");
-        }
-        if self.show_values {
-            let key = example.key.as_deref().map_or("(null)".into(), String::from_utf8_lossy);
-            let _ = write!(text, " key {key:?} value {:?}", String::from_utf8_lossy(&example.value));
-        }
-        text
-    }
-}
-
-fn kind(kind: VerifyKind) -> &'static str {
-    match kind {
-        VerifyKind::Missing => "missing",
-        VerifyKind::Duplicate => "duplicate",
-        VerifyKind::Altered => "altered",
-        VerifyKind::Unexpected => "unexpected",
-    }
-}
-
 fn kept_path(folder: &Path) -> PathBuf {
     folder.join(KEPT)
 }
@@ -236,9 +136,10 @@ pub fn keep(folder: &Path, verified: &Verified) {
     }
 }
 
-/// The result that was kept, if any.
-pub fn kept(folder: &Path) -> Option<Verified> {
-    serde_json::from_slice(&std::fs::read(kept_path(folder)).ok()?).ok()
+/// The result that was kept of the job with this plan, if any.
+pub fn kept(folder: &Path, plan_id: u128) -> Option<Verified> {
+    let kept: Verified = serde_json::from_slice(&std::fs::read(kept_path(folder)).ok()?).ok()?;
+    (kept.plan_id == plan_id).then_some(kept)
 }
 
 /// Forgets a kept result: the job starts over.

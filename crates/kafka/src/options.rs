@@ -115,7 +115,25 @@ pub fn client_properties(job: &Job, role: Role) -> Vec<(String, String)> {
     }
     properties.push(("client.id".into(), client_id(&job.name, None)));
     properties.push(("allow.auto.create.topics".into(), "false".into()));
+    properties.extend(required(role).iter().map(|&(k, v)| (k.to_owned(), v.to_owned())));
     properties
+}
+
+/// What the answers of a client rest on: these stand after what the user set.
+fn required(role: Role) -> &'static [(&'static str, &'static str)] {
+    match role {
+        Role::Producer => &[],
+        Role::Reader => &[
+            ("isolation.level", "read_committed"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            ("auto.offset.reset", "error"),
+            ("check.crcs", "true"),
+        ],
+        // Where a partition ends is where its log ends, not where the oldest open transaction begins.
+        Role::Admin => &[("isolation.level", "read_uncommitted")],
+    }
 }
 
 /// Defaults that a user may change.
@@ -136,12 +154,6 @@ fn defaults(role: Role) -> &'static [(&'static str, &'static str)] {
             ("reconnect.backoff.max.ms", "1000"),
             ("enable.metrics.push", "false"),
             ("log.connection.close", "false"),
-            ("isolation.level", "read_committed"),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", "true"),
-            ("auto.offset.reset", "error"),
-            ("check.crcs", "true"),
             // A fetch that waits at the end of a partition must not hold up the others of the same broker.
             ("fetch.wait.max.ms", "100"),
             ("queued.min.messages", "20000"),
@@ -234,7 +246,7 @@ mod tests {
     #[test]
     fn every_default_is_taken_by_the_client() {
         for role in [Role::Producer, Role::Reader, Role::Admin] {
-            let all: Vec<_> = defaults(role).iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+            let all: Vec<_> = defaults(role).iter().chain(required(role)).map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
             assert!(configure(&all).is_ok());
             assert_eq!(check_properties(&all), []);
         }

@@ -1,19 +1,23 @@
-//! Reads a topic back: every partition from a given offset to where it ended when the reader was made.
+//! Reads a topic back: every partition from a given offset to where its log ended when the reader was made.
 //!
-//! Responsible for: committed records only, gaps (transactions' markers, aborted records, compaction) and records that retention
-//! takes away while it reads. Not responsible for: comparing. No consumer group is joined and nothing is committed.
+//! Responsible for: committed records only, gaps (transactions' markers, aborted records, compaction), records that retention
+//! takes away while it reads, and transactions of others that are open. Not responsible for: comparing. No consumer group is
+//! joined and nothing is committed.
+
+mod ranges;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::Job;
-use pipeline::verify::{self, TopicRecord, VerifyError};
+use pipeline::verify::{self, PartitionRange, TopicRecord, VerifyError};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, Code, FetchQueue, Fetched, Kind, Topic};
+use crate::ffi::{Client, Code, FetchQueue, Kind, Topic, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
+use ranges::{Next, Outcome, Range, unread};
 
 /// Records that one call asks for.
 const AT_ONCE: usize = 10_000;
@@ -26,31 +30,25 @@ const WAIT: Duration = Duration::from_millis(200);
 /// How long a broker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Where to read, as fixed at the first [`verify::TopicReader::restart`], and how far it has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Range {
-    /// The job's start.
-    start: i64,
-    /// The first offset that is not read.
-    end: i64,
-    /// The next offset to visit.
-    position: i64,
-    /// Offsets of the range that nobody can read any more.
-    gone: i64,
-}
-
-impl Range {
-    fn is_read(&self) -> bool {
-        self.position >= self.end
-    }
-}
+/// How long a transaction of another producer may stay open before the comparison is given up, if `kafka.give_up_after` is not
+/// less: longer than Kafka's default for a producer that died in one (60 s, and up to 10 s until the brokers look).
+const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
+/// After so long without a record it is asked why.
+const SILENT: Duration = Duration::from_secs(1);
+/// How long the controller may be unknown after the brokers have answered.
+const CONTROLLER: Duration = Duration::from_millis(200);
 
 /// Reads a topic. See [`verify::TopicReader`].
 pub struct TopicReader {
     properties: Vec<(String, String)>,
+    /// Of the client that asks where logs end; the one that reads is told where open transactions begin.
+    asking: Vec<(String, String)>,
     topic: String,
     starts: Vec<i64>,
     ranges: Vec<Range>,
+    compacted: Option<bool>,
+    /// How long an open transaction may last.
+    patience: Duration,
     fetcher: Option<Fetcher>,
 }
 
@@ -59,8 +57,19 @@ struct Fetcher {
     topic: Topic,
     client: Rc<Client>,
     complaints: Complaints,
-    unread: usize,
     newest: Instant,
+    /// Why nothing comes, as far as it was asked since `newest`.
+    why: Option<Silence>,
+}
+
+/// Why no record comes although a partition is not at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// It can't be told: brokers are away, or slow.
+    Unknown,
+    /// What another producer wrote from `since` on is neither committed nor aborted; so in `partitions` partitions, the first
+    /// of which is `partition`.
+    OpenTransaction { partition: u32, since: i64, partitions: usize },
 }
 
 impl TopicReader {
@@ -69,15 +78,28 @@ impl TopicReader {
     pub fn new(job: &Job, starts: Vec<i64>) -> TopicReader {
         TopicReader {
             properties: client_properties(job, Role::Reader),
+            asking: client_properties(job, Role::Admin),
             topic: job.kafka.topic.clone(),
             starts,
             ranges: Vec::new(),
+            compacted: None,
+            patience: job.kafka.give_up_after.min(OPEN_TRANSACTION),
             fetcher: None,
         }
     }
 
     fn failed(&self, what: &str, reason: impl std::fmt::Display) -> VerifyError {
         VerifyError::Topic(format!("topic {:?}: {what}: {reason}", self.topic))
+    }
+
+    /// An error that a later comparison need not meet.
+    fn not_now(&self, what: &str, reason: impl std::fmt::Display) -> VerifyError {
+        VerifyError::NotNow(format!("topic {:?}: {what}: {reason}", self.topic))
+    }
+
+    /// Which of both it is.
+    fn by_code(&self, code: Code, what: &str, reason: impl std::fmt::Display) -> VerifyError {
+        if verdict(code) == Verdict::Refused { self.failed(what, reason) } else { self.not_now(what, reason) }
     }
 
     fn client(&self) -> Result<Rc<Client>, VerifyError> {
@@ -90,94 +112,209 @@ impl TopicReader {
         configure(&properties).map_err(bad)?.into_client(Kind::Consumer).map_err(bad)
     }
 
-    /// Fixes where each partition ends.
-    fn find_ranges(&mut self, client: &Rc<Client>, topic: &Topic) -> Result<(), VerifyError> {
+    /// A client that is told where logs end.
+    fn asker(&self) -> Result<Rc<Client>, VerifyError> {
+        let bad = |e: String| self.failed("can't create a Kafka client", e);
+        configure(&self.asking).map_err(bad)?.into_client(Kind::Consumer).map_err(bad)
+    }
+
+    /// Fixes where each partition ends, and finds out whether the topic is compacted.
+    fn find_ranges(&mut self) -> Result<(), VerifyError> {
+        let client = self.asker()?;
+        let topic = Topic::new(&client, &self.topic).map_err(|code| self.failed("can't be used", code))?;
         let mut complaints = Complaints::default();
-        let metadata = until_answered(client, ANSWER, Patience::UntilHopeless, &mut complaints, |timeout| {
-            let found = client.metadata(Some(topic), timeout)?;
+        let metadata = until_answered(&client, ANSWER, Patience::UntilHopeless, &mut complaints, |timeout| {
+            let found = client.metadata(Some(&topic), timeout)?;
             if found.code == 0 && !found.partitions.is_empty() { Ok(found) } else { Err(Code(found.code)) }
         })
-        .map_err(|code| self.failed("no metadata", complaints.reason(code)))?;
+        .map_err(|code| match &complaints.hopeless {
+            Some(_) => self.failed("no metadata", complaints.reason(code)),
+            None => self.by_code(code, "no metadata", complaints.reason(code)),
+        })?;
         let mut ranges = Vec::new();
         for partition in 0..metadata.partitions.len() {
-            let (low, high) = self.watermarks(client, partition as u32)?;
-            let start = self.starts.get(partition).copied().unwrap_or(low);
-            let end = high.max(start);
-            ranges.push(Range { start, end, position: start, gone: (low.min(end) - start).max(0) });
+            let ends = self.watermarks(&client, partition as u32)?;
+            ranges.push(Range::new(self.starts.get(partition).copied(), ends));
         }
+        self.compacted = self.ask_whether_compacted(&client, &metadata.brokers);
         self.ranges = ranges;
         Ok(())
     }
 
+    /// `None`: the brokers don't tell.
+    fn ask_whether_compacted(&self, client: &Client, brokers: &[i32]) -> Option<bool> {
+        if client.cluster_id(ANSWER).is_some_and(|id| id.starts_with("mockCluster")) {
+            // The embedded broker has no settings and compacts nothing: asking it would only take time.
+            return Some(false);
+        }
+        if !brokers.contains(&client.controller(CONTROLLER)) {
+            return None;
+        }
+        let settings = topic_settings(client, &self.topic, ANSWER).ok()?;
+        let policy = settings.into_iter().find(|(name, _)| name == "cleanup.policy")?.1;
+        Some(policy.split(',').any(|one| one.trim() == "compact"))
+    }
+
+    /// Where a partition begins and ends. The end is the log's or the last stable offset, as the client was made.
     fn watermarks(&self, client: &Client, partition: u32) -> Result<(i64, i64), VerifyError> {
         let deadline = Instant::now() + ANSWER;
         loop {
             match client.watermarks(&self.topic, partition, ANSWER) {
                 Ok(ends) => return Ok(ends),
                 Err(code) if verdict(code) == Verdict::Refused || Instant::now() >= deadline => {
-                    return Err(self.failed(&format!("no offsets of partition {partition}"), code));
+                    return Err(self.by_code(code, &format!("no offsets of partition {partition}"), code));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         }
     }
 
-    /// Skips to the first readable offset after records were taken away.
+    /// Goes on at the first readable offset after records were taken away.
     fn skip(&mut self, fetcher: &mut Fetcher, partition: u32) -> Result<(), VerifyError> {
-        let (low, _) = self.watermarks(&fetcher.client, partition)?;
+        let ends = self.watermarks(&*self.asker()?, partition)?;
         let range = &mut self.ranges[partition as usize];
-        let next = low.clamp(range.position, range.end);
-        // Every pass counts from the start: what is below the first offset is gone.
-        range.gone = range.gone.max(next - range.start);
-        range.position = next;
+        let before = range.position;
+        let next = range.skip(ends);
+        if range.position > before {
+            fetcher.newest = Instant::now();
+        }
         fetcher.topic.stop(partition);
-        if range.is_read() {
-            fetcher.unread -= 1;
+        match next {
+            Next::Done => Ok(()),
+            Next::CutOff => Err(self.cut_off(partition, ends.1)),
+            Next::From(offset) => {
+                // Not in a tight loop where nothing moves: the time without a record ends it.
+                if offset == before {
+                    std::thread::sleep(WAIT);
+                }
+                fetcher
+                    .topic
+                    .start(partition, offset, &fetcher.queue)
+                    .map_err(|code| self.failed(&format!("can't read partition {partition} from {offset}"), code))
+            }
+        }
+    }
+
+    fn cut_off(&self, partition: u32, end: i64) -> VerifyError {
+        let was = self.ranges[partition as usize].end;
+        self.not_now(
+            &format!("partition {partition} ends at offset {end} now and ended at {was} when the comparison began"),
+            "its newest records were lost (an unclean leader election), or the topic was made again",
+        )
+    }
+
+    /// Looks at why nothing comes, and gives up when it lasts too long.
+    fn endure(&self, fetcher: &mut Fetcher) -> Result<(), VerifyError> {
+        let silent = fetcher.newest.elapsed();
+        if silent < SILENT.min(self.patience) {
+            fetcher.why = None;
             return Ok(());
         }
-        fetcher
-            .topic
-            .start(partition, next, &fetcher.queue)
-            .map_err(|code| self.failed(&format!("can't read partition {partition} from {next}"), code))
+        if fetcher.why.is_none() {
+            fetcher.why = Some(self.why(&fetcher.client)?);
+            if let Some(why @ Silence::OpenTransaction { .. }) = fetcher.why {
+                tracing::warn!("topic {:?}: {}; waiting up to {:?} for its end", self.topic, self.show(why), self.patience);
+            }
+        }
+        let limit = |why| if why == Silence::Unknown { STALLED } else { self.patience };
+        if fetcher.why.is_some_and(|why| silent <= limit(why)) {
+            return Ok(());
+        }
+        // It may be something else by now.
+        let why = self.why(&fetcher.client)?;
+        fetcher.why = Some(why);
+        if silent <= limit(why) {
+            return Ok(());
+        }
+        let nothing = format!("no record for {} s", silent.as_secs());
+        Err(match why {
+            Silence::OpenTransaction { .. } => self.not_now(
+                &nothing,
+                format!(
+                    "{} (kafka-transactions.sh find-hanging names such producers, and can abort what they left)",
+                    self.show(why)
+                ),
+            ),
+            Silence::Unknown => {
+                let lagging = self.ranges.iter().position(|r| !r.is_read()).unwrap_or(0);
+                let at = self.ranges[lagging].position;
+                let reason = fetcher.complaints.reason(Code::of(E::RD_KAFKA_RESP_ERR__TIMED_OUT));
+                self.not_now(&format!("{nothing}, partition {lagging} is at offset {at}"), reason)
+            }
+        })
+    }
+
+    /// Why the partitions that are not at their end give nothing. `reading` is told where open transactions begin.
+    fn why(&self, reading: &Client) -> Result<Silence, VerifyError> {
+        let asker = self.asker()?;
+        let mut open: Option<(u32, i64, usize)> = None;
+        for (partition, range) in (0..).zip(&self.ranges).filter(|(_, range)| !range.is_read()) {
+            let ends = |client: &Client| client.watermarks(&self.topic, partition, WAIT.max(SILENT));
+            let (Ok((_, stable)), Ok((_, end))) = (ends(reading), ends(&asker)) else { continue };
+            if end < range.end {
+                return Err(self.cut_off(partition, end));
+            }
+            if stable < range.end {
+                let (first, since, partitions) = open.unwrap_or((partition, stable, 0));
+                open = Some((first, since, partitions + 1));
+            }
+        }
+        Ok(open.map_or(Silence::Unknown, |(partition, since, partitions)| Silence::OpenTransaction {
+            partition,
+            since,
+            partitions,
+        }))
+    }
+
+    fn show(&self, why: Silence) -> String {
+        match why {
+            Silence::Unknown => "nothing is known about why".to_owned(),
+            Silence::OpenTransaction { partition, since, partitions } => {
+                let more = match partitions {
+                    ..=1 => String::new(),
+                    n => format!(", and in {} more partitions", n - 1),
+                };
+                format!(
+                    "another producer's transaction is open in partition {partition} since offset {since}{more}: what it holds, and                      what stands after it, can't be read before it ends"
+                )
+            }
+        }
     }
 }
 
 impl verify::TopicReader for TopicReader {
     fn restart(&mut self) -> Result<(), VerifyError> {
         self.fetcher = None;
+        if self.ranges.is_empty() {
+            self.find_ranges()?;
+        }
         let client = self.client()?;
         let topic = Topic::new(&client, &self.topic).map_err(|code| self.failed("can't be used", code))?;
-        if self.ranges.is_empty() {
-            self.find_ranges(&client, &topic)?;
-        }
         let queue = FetchQueue::new(&client, AT_ONCE);
-        let mut unread = 0;
         for partition in 0..self.ranges.len() {
             let range = &mut self.ranges[partition];
-            range.position = range.start + range.gone;
+            range.rewind();
             if !range.is_read() {
                 let position = range.position;
                 topic
                     .start(partition as u32, position, &queue)
                     .map_err(|code| self.failed(&format!("can't read partition {partition} from {position}"), code))?;
-                unread += 1;
             }
         }
         let complaints = Complaints::default();
-        self.fetcher = Some(Fetcher { queue, topic, client, complaints, unread, newest: Instant::now() });
+        self.fetcher = Some(Fetcher { queue, topic, client, complaints, newest: Instant::now(), why: None });
         Ok(())
     }
 
     fn next(&mut self, visit: &mut dyn FnMut(TopicRecord<'_>)) -> Result<bool, VerifyError> {
         let Some(mut fetcher) = self.fetcher.take() else { return Ok(false) };
-        if fetcher.unread == 0 {
+        if unread(&self.ranges) == 0 {
             return Ok(false);
         }
         let ranges = &mut self.ranges;
         let mut outcome = Outcome::default();
-        let count = fetcher.queue.fetch(WAIT, &mut |fetched| outcome.take(fetched, ranges, visit));
-        fetcher.unread -= outcome.read.len();
-        if count > 0 {
+        fetcher.queue.fetch(WAIT, &mut |fetched| outcome.take(fetched, ranges, visit));
+        if outcome.advanced {
             fetcher.newest = Instant::now();
         }
         fetcher.complaints.hear_all(&fetcher.client);
@@ -187,68 +324,19 @@ impl verify::TopicReader for TopicReader {
         if let Some((partition, code, text)) = outcome.failed {
             return Err(self.failed(&format!("can't read partition {partition}: {text}"), code));
         }
-        if fetcher.newest.elapsed() > STALLED {
-            let lagging = self.ranges.iter().position(|r| !r.is_read()).unwrap_or(0);
-            let at = self.ranges[lagging].position;
-            let reason = fetcher.complaints.reason(Code::of(E::RD_KAFKA_RESP_ERR__TIMED_OUT));
-            let what = format!("no record for {} s, partition {lagging} is at offset {at}", STALLED.as_secs());
-            return Err(self.failed(&what, reason));
-        }
-        let more = fetcher.unread > 0;
+        let more = unread(&self.ranges) > 0;
         if more {
+            self.endure(&mut fetcher)?;
             self.fetcher = Some(fetcher);
         }
         Ok(more)
     }
 
-    fn gone(&self) -> Vec<(u32, i64)> {
-        self.ranges.iter().enumerate().filter(|(_, r)| r.gone > 0).map(|(p, r)| (p as u32, r.gone)).collect()
+    fn ranges(&self) -> Vec<PartitionRange> {
+        self.ranges.iter().map(Range::told).collect()
     }
-}
 
-/// What one fetch brought besides records.
-#[derive(Default)]
-struct Outcome {
-    /// Partitions that came to their end.
-    read: Vec<u32>,
-    /// Partitions whose next offset can't be read any more.
-    skipped: Vec<u32>,
-    failed: Option<(u32, Code, String)>,
-}
-
-impl Outcome {
-    fn take(&mut self, fetched: Fetched<'_>, ranges: &mut [Range], visit: &mut dyn FnMut(TopicRecord<'_>)) {
-        let Some(range) = ranges.get_mut(fetched.partition as usize) else { return };
-        if range.is_read() {
-            return;
-        }
-        match fetched.code.known() {
-            Some(E::RD_KAFKA_RESP_ERR_NO_ERROR) => {
-                if fetched.offset < range.position {
-                    // Fetched before a skip, or from the middle of a batch that begins before the start.
-                    return;
-                }
-                range.position = fetched.offset + 1;
-                // An offset beyond the end proves that the range is read: whatever was between is not a committed record.
-                if fetched.offset < range.end {
-                    let Fetched { partition, offset, key, value, .. } = fetched;
-                    visit(TopicRecord { partition, offset, key, value });
-                }
-            }
-            // Nothing committed below this offset is left to read.
-            Some(E::RD_KAFKA_RESP_ERR__PARTITION_EOF) => range.position = range.position.max(fetched.offset),
-            Some(E::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | E::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) => {
-                self.skipped.push(fetched.partition);
-            }
-            _ if verdict(fetched.code) == Verdict::Refused => {
-                let text = String::from_utf8_lossy(fetched.value).into_owned();
-                self.failed.get_or_insert((fetched.partition, fetched.code, text));
-            }
-            // The client goes on by itself.
-            _ => {}
-        }
-        if range.is_read() {
-            self.read.push(fetched.partition);
-        }
+    fn is_compacted(&self) -> Option<bool> {
+        self.compacted
     }
 }

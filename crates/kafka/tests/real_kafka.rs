@@ -16,7 +16,7 @@ use kafka::{
 use migration::Job;
 use migration::job::{Brokers, Property};
 use pipeline::Sink;
-use pipeline::verify::TopicReader as _;
+use pipeline::verify::{TopicReader as _, VerifyError};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -129,15 +129,119 @@ fn the_topics_limit_is_found_and_kept() {
     producer.finish().unwrap();
 }
 
+/// Another producer, which uses transactions.
+fn transactional(job: &Job) -> BaseProducer {
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", bootstrap(job))
+        .set("transactional.id", &job.kafka.topic)
+        .create()
+        .unwrap();
+    producer.init_transactions(LONG).unwrap();
+    producer
+}
+
+/// Five records of a transaction that is left open.
+fn open_transaction(job: &Job) -> BaseProducer {
+    let producer = transactional(job);
+    producer.begin_transaction().unwrap();
+    for _ in 0..5 {
+        producer.send(BaseRecord::<(), _>::to(&job.kafka.topic).payload("open").partition(0)).map_err(|(e, _)| e).unwrap();
+    }
+    producer.flush(LONG).unwrap();
+    producer
+}
+
+#[test]
+fn an_open_transaction_is_waited_for_and_named_when_it_lasts() {
+    let Some(mut fresh) = Fresh::topic("open", 2, &[]) else { return };
+    let transaction = open_transaction(&fresh.job);
+    // A job that begins now begins behind it.
+    let found = preflight(&fresh.job, LONG).unwrap();
+    assert_eq!(found.partitions.iter().map(|ends| ends.high).collect::<Vec<_>>(), [5, 0]);
+    let mut producer = producer(&fresh.job);
+    for partition in 0..2 {
+        producer.hand_over(partition, numbered("a", 10)).unwrap();
+    }
+    wait(&mut producer, 2, LONG).unwrap();
+
+    fresh.job.kafka.give_up_after = Duration::from_secs(2);
+    let (start, mut records) = (Instant::now(), 0);
+    let mut reader = TopicReader::new(&fresh.job, vec![5, 0]);
+    reader.restart().unwrap();
+    let error = loop {
+        match reader.next(&mut |_| records += 1) {
+            Ok(more) => assert!(more, "partition 0 can't be read to its end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, VerifyError::NotNow(_)), "{error:?}");
+    assert!(error.to_string().contains("open in partition 0 since offset 0:"), "{error}");
+    assert_eq!(records, 10, "all of partition 1");
+    assert!(start.elapsed() >= Duration::from_secs(2) && start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+
+    fresh.job.kafka.give_up_after = LONG;
+    let mut reader = TopicReader::new(&fresh.job, vec![5, 0]);
+    reader.restart().unwrap();
+    let start = Instant::now();
+    let mut ended = false;
+    let mut records = 0;
+    while reader.next(&mut |_| records += 1).unwrap() {
+        if start.elapsed() > Duration::from_millis(1_500) && !ended {
+            transaction.commit_transaction(LONG).unwrap();
+            ended = true;
+        }
+    }
+    assert!(ended);
+    assert_eq!(records, 20);
+    assert_eq!(
+        reader.ranges().iter().map(|range| (range.start, range.end, range.older)).collect::<Vec<_>>(),
+        [(5, 15, 5), (0, 10, 0)]
+    );
+}
+
+#[test]
+fn a_log_that_ends_below_the_position_is_an_error() {
+    let Some(fresh) = Fresh::topic("again", 1, &[]) else { return };
+    let mut producer = producer(&fresh.job);
+    producer.hand_over(0, numbered("a", 100)).unwrap();
+    wait(&mut producer, 1, LONG).unwrap();
+    let mut reader = TopicReader::new(&fresh.job, vec![50]);
+    assert_eq!(read_with(&mut reader)[&0].len(), 50);
+    // Between two passes the topic is made again, with fewer records than were read.
+    let topic = fresh.job.kafka.topic.as_str();
+    let brokers = bootstrap(&fresh.job);
+    admin::delete(&brokers, topic);
+    admin::create(&brokers, topic, 1, &[]);
+    let mut producer = common::producer(&fresh.job);
+    producer.hand_over(0, numbered("b", 10)).unwrap();
+    wait(&mut producer, 1, LONG).unwrap();
+    let start = Instant::now();
+    reader.restart().unwrap();
+    let error = loop {
+        assert!(start.elapsed() < LONG, "it goes on for ever");
+        match reader.next(&mut |_| {}) {
+            Ok(more) => assert!(more),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("partition 0 ends at offset 10 now and ended at 100"), "{error}");
+}
+
+#[test]
+fn whether_a_topic_is_compacted_is_asked() {
+    for (policy, expected) in [("compact", true), ("compact,delete", true), ("delete", false)] {
+        let config = format!("cleanup.policy={policy}");
+        let Some(fresh) = Fresh::topic(&format!("policy-{}", policy.len()), 1, &[&config]) else { return };
+        let mut reader = TopicReader::new(&fresh.job, Vec::new());
+        read_with(&mut reader);
+        assert_eq!(reader.is_compacted(), Some(expected), "{policy}");
+    }
+}
+
 #[test]
 fn aborted_records_and_markers_are_not_read() {
     let Some(fresh) = Fresh::topic("aborted", 1, &[]) else { return };
-    let transactional: BaseProducer = rdkafka::ClientConfig::new()
-        .set("bootstrap.servers", bootstrap(&fresh.job))
-        .set("transactional.id", &fresh.job.kafka.topic)
-        .create()
-        .unwrap();
-    transactional.init_transactions(LONG).unwrap();
+    let transactional = transactional(&fresh.job);
     let topic = fresh.job.kafka.topic.clone();
     let mut expected = Vec::new();
     for round in 0..6 {
@@ -173,11 +277,11 @@ fn deleted_records_are_gone() {
     let mut reader = TopicReader::new(&fresh.job, vec![100, 100]);
     let found = read_with(&mut reader);
     assert_eq!((found[&0].len(), found[&1].len()), (900, 700));
-    assert_eq!(reader.gone(), [(1, 200)]);
+    assert_eq!(gone(&reader), [(1, 200)]);
     // More are deleted between two passes.
     admin::delete_records(&bootstrap(&fresh.job), &fresh.job.kafka.topic, 1, 400);
     assert_eq!(read_with(&mut reader)[&1].len(), 600);
-    assert_eq!(reader.gone(), [(1, 300)]);
+    assert_eq!(gone(&reader), [(1, 300)]);
 }
 
 #[test]

@@ -8,7 +8,10 @@
 //! sides. Records with one key are in one slice, so that altered ones are paired there; a key too frequent for one slice is
 //! split once more by record. Limits: matching takes equal 128-bit hashes for equal records, pairing equal 64-bit hashes for
 //! equal keys; memory stays bounded up to about 10^11 unexpected records with different keys; the places of dead letters are held in memory.
+//!
+//! In a compacted topic a record may be gone because a newer one of its key came after it; then it is not called missing.
 
+mod compaction;
 mod differences;
 mod hash;
 mod slices;
@@ -37,8 +40,21 @@ pub struct TopicRecord<'a> {
     pub value: &'a [u8],
 }
 
-/// Reads the job's part of a topic, as often as wanted: from the partitions' end offsets when the job first ran to where they
-/// ended when the first pass began, so that all passes see the same range.
+/// What is read of one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionRange {
+    /// The first offset that is judged: where the partition ended when the job began.
+    pub start: i64,
+    /// One past the last one: where its log ended when the comparison began.
+    pub end: i64,
+    /// Offsets before `start` that can be read and are not judged: at most so many records.
+    pub older: i64,
+    /// Offsets from `start` on that can't be read any more (retention, DeleteRecords).
+    pub gone: i64,
+}
+
+/// Reads the job's part of a topic, as often as wanted: from the partitions' end offsets when the job first ran to where their
+/// logs ended when the first pass began, so that all passes see the same range.
 pub trait TopicReader {
     /// Goes to the start of the range. Called before each pass, the first included.
     fn restart(&mut self) -> Result<(), VerifyError>;
@@ -47,9 +63,12 @@ pub trait TopicReader {
     /// partition is at its end.
     fn next(&mut self, visit: &mut dyn FnMut(TopicRecord<'_>)) -> Result<bool, VerifyError>;
 
-    /// How many offsets of the range can't be read any more (retention, DeleteRecords), by partition; only partitions that miss
-    /// some. Known after the first [`TopicReader::restart`].
-    fn gone(&self) -> Vec<(u32, i64)>;
+    /// What is read, by partition. Known after the first [`TopicReader::restart`]; `gone` may grow while it is read.
+    fn ranges(&self) -> Vec<PartitionRange>;
+
+    /// Whether the topic is compacted (`cleanup.policy`); `None`: the brokers don't tell. Known after the first
+    /// [`TopicReader::restart`].
+    fn is_compacted(&self) -> Option<bool>;
 }
 
 /// Why a comparison could not be made.
@@ -61,6 +80,10 @@ pub enum VerifyError {
     /// The topic can't be read: what failed, where, what was seen.
     #[error("{0}")]
     Topic(String),
+    /// The topic can't be judged now, and may be later: another producer's open transaction, brokers that don't answer, a topic
+    /// that changes while it is read.
+    #[error("{0}")]
+    NotNow(String),
 }
 
 /// What is compared.
@@ -132,16 +155,34 @@ pub struct VerifyReport {
     pub altered: u64,
     /// In the topic and not in the source.
     pub unexpected: u64,
-    /// Offsets that can't be read any more, by partition.
-    pub gone: Vec<(u32, i64)>,
+    /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same key and
+    /// partition, so that nothing tells whether they arrived.
+    pub superseded: u64,
+    /// Whether the topic is compacted; `None`: the brokers did not tell.
+    pub compacted: Option<bool>,
+    /// What was read, by partition.
+    pub partitions: Vec<PartitionRange>,
     /// Some differences by name, sorted by kind and place.
     pub examples: Vec<VerifyExample>,
 }
 
 impl VerifyReport {
-    /// Whether the topic holds exactly what the source says.
+    /// Whether nothing in the topic contradicts the source. It holds exactly what the source says if nothing is superseded.
     pub fn is_clean(&self) -> bool {
         (self.missing, self.duplicates, self.altered, self.unexpected) == (0, 0, 0, 0)
+    }
+
+    /// Offsets before the job's start that can be read and were not judged: at most so many records.
+    pub fn older(&self) -> u64 {
+        self.partitions.iter().map(|range| u64::try_from(range.older).unwrap_or(0)).sum()
+    }
+
+    /// Offsets that can't be read any more, by partition; only partitions that miss some.
+    pub fn gone(&self) -> impl Iterator<Item = (u32, u64)> {
+        (0..)
+            .zip(&self.partitions)
+            .filter_map(|(partition, range)| Some((partition, u64::try_from(range.gone).ok()?)))
+            .filter(|gone| gone.1 > 0)
     }
 }
 
@@ -224,10 +265,11 @@ pub fn verify(
         progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: found.records, of });
     }
     report.topic_records = found.records;
-    report.gone = topic.gone();
+    report.compacted = topic.is_compacted();
     if found != expected {
         differences::find(job, &sizes, topic, progress, &mut report)?;
     }
+    report.partitions = topic.ranges();
     report.examples.sort();
     Ok(report)
 }

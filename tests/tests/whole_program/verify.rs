@@ -1,8 +1,10 @@
 //! verify is honest (row 7): it judges by source and topic alone, and names each kind of difference.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use whole_program::multiset::Difference;
-use whole_program::scene::{Scene, Verdict};
+use whole_program::scene::{PATIENCE, Scene, Verdict};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 
@@ -12,6 +14,8 @@ pub const TESTS: &[Test] = &[
     test!(Works, Kafka, without_keys_altered_is_missing_and_unexpected),
     test!(Works, Kafka, what_was_there_before_the_job_is_not_judged),
     test!(Works, Kafka, a_run_that_verifies_exits_with_6),
+    test!(Waits, Kafka, another_producers_open_transaction_is_waited_for),
+    test!(Waits, Kafka, what_compaction_took_is_not_missing),
 ];
 
 const LINES: u64 = 20_000;
@@ -104,6 +108,90 @@ fn what_was_there_before_the_job_is_not_judged(clusters: &Clusters) {
     assert_eq!(verdict, Verdict::SAME);
     assert_eq!(finished.json()["outcome"], Value::from("same"));
     assert_eq!(finished.number("/topic_records"), LINES);
+    assert_eq!(finished.number("/older"), 500);
+
+    // Starting over leaves what the first run sent, and says how much that is.
+    let ends = kafka.end_offsets(&scene.topic);
+    scene.run(&["--restart", "--yes"]).expect_code(0);
+    let (verdict, finished) = scene.verify();
+    assert_eq!(verdict, Verdict::SAME);
+    assert_eq!(finished.number("/topic_records"), LINES);
+    assert_eq!(finished.number("/older"), 500 + LINES);
+    assert_eq!(finished.json()["starts"], Value::from(ends));
+    let text = scene.program.run(&["verify"], PATIENCE).expect_code(0).stdout;
+    assert!(text.contains("from the job's start on, the topic holds exactly the source's records"), "{text}");
+    assert!(text.contains("NOT judged: what stands before, at most 20,500 older records"), "{text}");
+    scene.program.assert_nothing_left();
+}
+
+/// Records of an open transaction are in the log, and can't be read: a job begins behind them, and nothing behind them is missing.
+fn another_producers_open_transaction_is_waited_for(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let scene = Scene::new(kafka, "verified-open");
+    scene.configure(&[("record.key", "\".customer_id\""), ("kafka.give_up_after", "\"2s\"")]);
+    scene.orders(14, 1000);
+    let transaction = kafka.open_transaction(&scene.topic, 3, &["a", "b", "c", "d", "e"]);
+    scene.run(&[]).expect_code(0);
+    let refused = scene.program.run(&["verify", "-o", "json"], PATIENCE).expect_code(75);
+    let said = "transaction is open in partition 3 since offset 0:";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    transaction.commit();
+    let (verdict, finished) = scene.verify();
+    assert_eq!(verdict, Verdict::SAME, "{}", finished.stdout);
+    assert_eq!(finished.json()["starts"][3], 5, "{}", finished.stdout);
+
+    // One that ends in time is waited for; what it held when it is aborted is no record.
+    let transaction = kafka.open_transaction(&scene.topic, 0, &["f"]);
+    scene.configure(&[("record.key", "\".customer_id\""), ("kafka.give_up_after", "\"60s\"")]);
+    let verify = scene.program.start(&["verify", "-o", "json"]);
+    std::thread::sleep(Duration::from_secs(2));
+    transaction.abort();
+    let finished = verify.finish(PATIENCE).expect_code(0);
+    assert_eq!(finished.json()["outcome"], "same");
+    assert!(finished.stderr.contains("transaction is open in partition 0"), "{}", finished.stderr);
+    scene.program.assert_nothing_left();
+}
+
+/// Ten records of each of 200 customers, of which the cleaner leaves the newest.
+fn what_compaction_took_is_not_missing(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let configs = ["cleanup.policy=compact", "segment.ms=100", "min.cleanable.dirty.ratio=0.01"];
+    let scene = Scene::with_topic(kafka, "verified-compacted", 2, &configs);
+    // Slow enough for some segments: the cleaner leaves the newest one alone.
+    scene.configure(&[("record.key", "\".k\""), ("limits.rate_records", "1000")]);
+    let lines: String = (0..2000).map(|n| format!("{{\"k\":\"{}\",\"n\":{n}}}\n", n % 200)).collect();
+    scene.program.write("data/keys.jsonl", &lines);
+    scene.run(&[]).expect_code(0);
+    let deadline = Instant::now() + PATIENCE;
+    let mut superseded = 0;
+    while superseded == 0 {
+        assert!(Instant::now() < deadline, "the cleaner did not come");
+        std::thread::sleep(Duration::from_millis(500));
+        let finished = scene.program.run(&["verify", "-o", "json"], PATIENCE);
+        if finished.code == 75 {
+            // The cleaner was at work between two readings.
+            assert!(finished.stderr.contains("the topic changed while it was compared"), "{}", finished.stderr);
+            continue;
+        }
+        let finished = finished.expect_code(0);
+        assert_eq!(finished.json()["compacted"], true, "{}", finished.stdout);
+        superseded = finished.number("/superseded");
+        assert_eq!(finished.number("/topic_records") + superseded, 2000, "{}", finished.stdout);
+    }
+    let mut finished = scene.program.run(&["verify"], PATIENCE);
+    while finished.code == 75 {
+        finished = scene.program.run(&["verify"], PATIENCE);
+    }
+    let text = finished.expect_code(0).stdout;
+    assert!(text.contains("nothing in the topic contradicts the source's records, but of"), "{text}");
+    // The newest of a key is not explained by compaction.
+    kafka.alter_topic(&scene.topic, &["cleanup.policy=compact,delete"]);
+    let newest =
+        kafka.records(&scene.topic).into_iter().filter(|record| record.partition == 0).map(|record| record.offset).max();
+    kafka.delete_records(&scene.topic, 0, newest.expect("partition 0 has records") + 1);
+    let (verdict, finished) = scene.verify();
+    assert!(verdict.missing > 0, "{}", finished.stdout);
+    assert!(finished.json()["examples"].to_string().contains("keys.jsonl"), "{}", finished.stdout);
     scene.program.assert_nothing_left();
 }
 

@@ -191,7 +191,16 @@ fn finish(
         {
             tracing::warn!("{warning}");
         }
-        match verify::verify(&context.job, &context.plan, &context.dead_letters, &found.binding, Some(interrupt), ui) {
+        let compared = verify::verify(
+            &context.job,
+            &context.plan,
+            found.plan_id,
+            &context.dead_letters,
+            &found.binding,
+            Some(interrupt),
+            ui,
+        );
+        match compared {
             Ok(result) => {
                 verify::keep(dir.path(), &result);
                 if let Some(cause) = Cause::of(result.exit()) {

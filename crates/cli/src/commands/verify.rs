@@ -23,7 +23,10 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     }
     let earlier = Store::read_only(&path).and_then(|store| store.load()).map_err(state::unusable)?;
     if job.kafka.brokers == Brokers::Embedded {
-        return Err(embedded_is_gone(&folder));
+        if !state::is_of_embedded(&earlier.binding) {
+            return Err(state::not_of_embedded(&job, &earlier.binding));
+        }
+        return Err(embedded_is_gone(&folder, earlier.plan_id));
     }
     if let Some(holder) = StateDir::holder(&folder).map_err(|error| CliError::new(error.exit(), error))? {
         return Err(CliError::new(
@@ -40,16 +43,16 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
         tracing::warn!("{warning}");
     }
     let letters = StateDir::dead_letters_path(&folder);
-    let mut verified = verify::verify(&job, &earlier.plan, &letters, &earlier.binding, None, ui)?;
+    let mut verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
     verified.show_values = args.show_values;
     verify::keep(&folder, &verified);
     ui.result(|| verified.text(), || verified.object());
     Ok(verified.exit())
 }
 
-fn embedded_is_gone(folder: &std::path::Path) -> CliError {
+fn embedded_is_gone(folder: &std::path::Path, plan_id: u128) -> CliError {
     let gone = "the embedded broker died with its run, and the topic with it";
-    match verify::kept(folder) {
+    match verify::kept(folder, plan_id) {
         Some(verified) => CliError::new(
             Exit::Preflight,
             format!("{gone}; before it ended, the run itself compared them:\n{}", verified.text()),

@@ -128,3 +128,8 @@ pub fn read_with(reader: &mut TopicReader) -> BTreeMap<u32, Vec<(Option<String>,
     while reader.next(&mut |r| found.entry(r.partition).or_default().push((r.key.map(text), text(r.value)))).unwrap() {}
     found
 }
+
+/// How many offsets of the range can't be read any more, by partition.
+pub fn gone(reader: &TopicReader) -> Vec<(u32, i64)> {
+    (0..).zip(reader.ranges()).map(|(partition, range)| (partition, range.gone)).filter(|gone| gone.1 > 0).collect()
+}

@@ -3,11 +3,13 @@
 //! For each part of a slice the source's records go into a table; a record of the topic takes one away. What is left is
 //! missing, what finds nothing left is a surplus copy, what finds no entry is unexpected. When all parts of a slice are
 //! matched, missing and unexpected records of one key and partition are paired. Examples that only this pairing tells apart
-//! are named by reading both sides once more, until enough are known.
+//! are named by reading both sides once more, until enough are known. In a compacted topic, what compaction explains is taken from
+//! the missing ones before they are paired.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::compaction::{self, Newest};
 use super::hash::{self, RecordHash};
 use super::slices::{Sizes, Slice};
 use super::source::{self, SourceLine, SourceRecord};
@@ -24,7 +26,9 @@ pub(super) fn find(
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
     let refused = report.missing;
-    let mut todo = sizes.slices(job.limits.records);
+    let newest = Newest::of(topic);
+    let records = if newest.is_some() { job.limits.records / compaction::SMALLER } else { job.limits.records };
+    let mut todo = sizes.slices(records);
     let mut search = Search {
         job,
         topic,
@@ -33,6 +37,7 @@ pub(super) fn find(
         slices: 0,
         table: Table::default(),
         groups: Groups::default(),
+        newest,
         found: Found::default(),
     };
     let mut sum = Tally::default();
@@ -53,9 +58,10 @@ pub(super) fn find(
     if sum.topic_records != report.topic_records || sum == (Tally { topic_records: sum.topic_records, ..Tally::default() }) {
         let (then, now) = (report.topic_records, sum.topic_records);
         let what = format!("the topic changed while it was compared: {then} records at first, {now} later; verify again");
-        return Err(VerifyError::Topic(what));
+        return Err(VerifyError::NotNow(what));
     }
     report.missing = refused + sum.missing;
+    report.superseded = sum.superseded;
     report.duplicates = sum.duplicates;
     report.altered = sum.altered;
     report.unexpected = sum.unexpected;
@@ -66,6 +72,7 @@ pub(super) fn find(
 struct Tally {
     topic_records: u64,
     missing: u64,
+    superseded: u64,
     duplicates: u64,
     altered: u64,
     unexpected: u64,
@@ -75,6 +82,7 @@ impl Tally {
     fn add(&mut self, other: &Tally) {
         self.topic_records += other.topic_records;
         self.missing += other.missing;
+        self.superseded += other.superseded;
         self.duplicates += other.duplicates;
         self.altered += other.altered;
         self.unexpected += other.unexpected;
@@ -86,7 +94,7 @@ type Groups = HashMap<u64, Group, BuildHasherDefault<Mixed>>;
 
 /// Equal records of the source.
 struct Entry {
-    /// What altered ones are paired by; 0 for none.
+    /// What altered ones are paired by, and what compaction takes older ones of; 0 for none.
     group: u64,
     /// How many the topic has not shown.
     left: u64,
@@ -107,7 +115,7 @@ pub(super) fn entry_bytes() -> (usize, usize) {
 
 /// Takes hashes as they are. Slices fix the upper bits of one half, parts those of the other: the mixture of both is even.
 #[derive(Default)]
-struct Mixed(u64);
+pub(super) struct Mixed(u64);
 
 impl Hasher for Mixed {
     fn finish(&self) -> u64 {
@@ -141,6 +149,8 @@ struct Search<'a, 'b> {
     slices: u32,
     table: Table,
     groups: Groups,
+    /// Of a compacted topic.
+    newest: Option<Newest>,
     found: Found,
 }
 
@@ -148,6 +158,7 @@ impl Search<'_, '_> {
     /// Counts a slice's differences. `None`: too many keys for the memory, and the slice can be split.
     fn compare(&mut self, slice: &Slice) -> Result<Option<Tally>, VerifyError> {
         self.groups.clear();
+        self.newest.iter_mut().for_each(Newest::clear);
         self.found = Found::default();
         let limit = if slice.halves().is_some() { self.job.limits.keys } else { usize::MAX };
         let mut tally = Tally::default();
@@ -158,6 +169,10 @@ impl Search<'_, '_> {
             }
             for entry in self.table.values().filter(|entry| entry.left > 0) {
                 tally.missing += entry.left;
+                if let Some(newest) = &mut self.newest {
+                    newest.miss(entry.group, entry.left);
+                    continue;
+                }
                 // A key's unexpected records are known by now, or may come in another part.
                 if slice.parts > 1 && entry.group != 0 {
                     self.groups.entry(entry.group).or_default().source += entry.left;
@@ -165,6 +180,10 @@ impl Search<'_, '_> {
                     group.source += entry.left;
                 }
             }
+        }
+        if self.newest.is_some() && tally.missing > 0 {
+            tally.superseded = self.explain(slice)?;
+            tally.missing -= tally.superseded;
         }
         for group in self.groups.values_mut() {
             let pairs = group.source.min(group.topic);
@@ -176,17 +195,38 @@ impl Search<'_, '_> {
         Ok(Some(tally))
     }
 
+    /// How many of the missing records compaction may have taken; the others are left to be paired.
+    fn explain(&mut self, slice: &Slice) -> Result<u64, VerifyError> {
+        let Search { job, groups, newest: Some(newest), .. } = self else { return Ok(0) };
+        // All parts of a slice in one reading: the order of a key's records counts.
+        read_source(job, &mut *self.progress, self.slice, self.slices, slice, None, &mut |record| {
+            newest.follow(job, record.key, &record.hash, record.order);
+            true
+        })?;
+        Ok(newest.judge(&mut |group, missing| {
+            if let Some(group) = groups.get_mut(&group) {
+                group.source = missing;
+            }
+        }))
+    }
+
     /// Puts the source's records of one part into the table.
     fn load(&mut self, slice: &Slice, part: u64) -> Result<(), VerifyError> {
-        let Search { job, table, .. } = self;
+        let Search { job, table, newest, .. } = self;
         let (partitioner, partitions) = (job.partitioner, job.partitions);
         table.clear();
-        read_source(job, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record| {
+        read_source(job, &mut *self.progress, self.slice, self.slices, slice, Some(part), &mut |record| {
             table
                 .entry(record.hash.halves())
                 .or_insert_with(|| {
-                    let partition = record.key.and_then(|key| partitioner(key, partitions));
-                    Entry { group: partition.and_then(|p| record.hash.group(p)).unwrap_or(0), left: 0 }
+                    let group = match newest {
+                        Some(newest) => newest.expect(job, record.key, &record.hash),
+                        None => {
+                            let partition = record.key.and_then(|key| partitioner(key, partitions));
+                            partition.and_then(|p| record.hash.group(p)).unwrap_or(0)
+                        }
+                    };
+                    Entry { group, left: 0 }
                 })
                 .left += 1;
             true
@@ -201,7 +241,7 @@ impl Search<'_, '_> {
         limit: usize,
         mut tally: Option<&mut Tally>,
     ) -> Result<bool, VerifyError> {
-        let Search { job, table, groups, found, .. } = self;
+        let Search { job, table, groups, newest, found, .. } = self;
         read_topic(self.topic, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record, hash| {
             let entry = table.get_mut(&hash.halves());
             let Some(tally) = &mut tally else {
@@ -209,6 +249,9 @@ impl Search<'_, '_> {
                 return true;
             };
             tally.topic_records += 1;
+            if let Some(newest) = newest {
+                newest.see(job, &record, &hash, slice.parts == 1);
+            }
             match entry {
                 Some(entry) if entry.left > 0 => entry.left -= 1,
                 Some(_) => {
@@ -306,10 +349,13 @@ impl Search<'_, '_> {
         missing: usize,
         report: &mut VerifyReport,
     ) -> Result<usize, VerifyError> {
-        let Search { job, table, groups, found, .. } = self;
+        let Search { job, table, groups, newest, found, .. } = self;
         let mut named = 0;
-        read_source(job, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record| {
+        read_source(job, &mut *self.progress, self.slice, self.slices, slice, Some(part), &mut |record| {
             let Some(entry) = table.get_mut(&record.hash.halves()).filter(|entry| entry.left > 0) else { return true };
+            if newest.as_ref().is_some_and(|newest| !newest.contradicts(entry.group, record.order)) {
+                return true;
+            }
             entry.left -= 1;
             match groups.get_mut(&entry.group).filter(|group| group.source > 0) {
                 Some(group) => {
@@ -343,12 +389,14 @@ fn read_source(
     number: u32,
     slices: u32,
     slice: &Slice,
-    part: u64,
+    part: Option<u64>,
     visit: &mut dyn FnMut(SourceRecord<'_>) -> bool,
 ) -> Result<(), VerifyError> {
     let mut report = |records| progress(VerifyProgress { slice: number, slices, topic: false, records, of: None });
     source::read(job, &mut report, &mut |line| match line {
-        SourceLine::Record(record) if slice.holds(&record.hash, part) => visit(record),
+        SourceLine::Record(record) if part.map_or(slice.contains(&record.hash), |part| slice.holds(&record.hash, part)) => {
+            visit(record)
+        }
         _ => true,
     })?;
     Ok(())

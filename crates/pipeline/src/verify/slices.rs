@@ -51,7 +51,12 @@ pub(super) struct Slice {
 
 impl Slice {
     pub(super) fn holds(&self, hash: &RecordHash, part: u64) -> bool {
-        (self.start..self.end).contains(&bucket(hash)) && self.part(hash) == part
+        self.contains(hash) && self.part(hash) == part
+    }
+
+    /// Whether any part holds it.
+    pub(super) fn contains(&self, hash: &RecordHash) -> bool {
+        (self.start..self.end).contains(&bucket(hash))
     }
 
     fn part(&self, hash: &RecordHash) -> u64 {

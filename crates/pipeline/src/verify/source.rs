@@ -1,5 +1,9 @@
 //! Reads the source as verify needs it: each line once, as a record with its hash.
 
+use std::num::NonZeroU64;
+
+use migration::ShardId;
+
 use super::hash::{Hasher, RecordHash};
 use super::{Verification, VerifyExample, VerifyKind, head};
 use crate::mapping::Mapping;
@@ -21,6 +25,15 @@ pub(super) struct SourceRecord<'a> {
     pub(super) hash: RecordHash,
     pub(super) key: Option<&'a [u8]>,
     pub(super) place: SourcePlace<'a>,
+    pub(super) order: SourceOrder,
+}
+
+/// Where a record stands among all: those of one shard were sent in the order of their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SourceOrder {
+    pub(super) shard: ShardId,
+    /// The number of its line among all that are not blank, in the plan's order.
+    pub(super) number: NonZeroU64,
 }
 
 /// Where a line stands and what it holds.
@@ -81,7 +94,9 @@ pub(super) fn read(
                     continue;
                 }
                 let place = SourcePlace { path: &path, start, value };
-                if !visit_line(line, place, &mut mapping, &mut hasher, visit) {
+                let number = NonZeroU64::MIN.saturating_add(counts.records);
+                let order = SourceOrder { shard: shard.id, number };
+                if !visit_line(line, place, order, &mut mapping, &mut hasher, visit) {
                     return Ok(counts);
                 }
             }
@@ -95,6 +110,7 @@ pub(super) fn read(
 fn visit_line(
     line: &Line,
     place: SourcePlace<'_>,
+    order: SourceOrder,
     mapping: &mut Mapping,
     hasher: &mut Hasher,
     visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
@@ -103,7 +119,7 @@ fn visit_line(
         Ok(mapped) if !line.too_long() => {
             let key = mapped.key.bytes(place.value);
             let hash = hasher.hash(key, place.value);
-            visit(SourceLine::Record(SourceRecord { hash, key, place }))
+            visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
         }
         _ => visit(SourceLine::Refused(place)),
     }

@@ -8,8 +8,11 @@ use migration::Plan;
 use migration::job::{FieldPath, FlushPolicy, JsonlSource, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit};
 use proptest::prelude::*;
 
+use super::compaction as compaction_of_topics;
 use super::*;
 use crate::source::jsonl;
+
+mod compaction;
 
 const PARTITIONS: u32 = 3;
 
@@ -17,6 +20,13 @@ fn partition(key: &[u8], partitions: u32) -> Option<u32> {
     // As with librdkafka's default: no fixed partition for an empty key.
     (!key.is_empty()).then(|| key.iter().map(|&b| u32::from(b)).sum::<u32>() % partitions)
 }
+
+/// What the topic double says it reads.
+const RANGES: [PartitionRange; PARTITIONS as usize] = [
+    PartitionRange { start: 0, end: 9, older: 0, gone: 0 },
+    PartitionRange { start: 5, end: 9, older: 5, gone: 0 },
+    PartitionRange { start: 9, end: 19, older: 0, gone: 7 },
+];
 
 type Record = (Option<Vec<u8>>, Vec<u8>);
 
@@ -29,6 +39,7 @@ struct Topic {
     restarts: usize,
     /// From this restart on it has one record less.
     shrinks: Option<usize>,
+    compacted: Option<bool>,
 }
 
 impl Topic {
@@ -58,8 +69,12 @@ impl TopicReader for Topic {
         Ok(end < self.records.len())
     }
 
-    fn gone(&self) -> Vec<(u32, i64)> {
-        vec![(2, 7)]
+    fn ranges(&self) -> Vec<PartitionRange> {
+        RANGES.to_vec()
+    }
+
+    fn is_compacted(&self) -> Option<bool> {
+        self.compacted
     }
 }
 
@@ -116,7 +131,7 @@ impl Source {
             && report.is_clean()
             && report.topic_records > 4
         {
-            assert_eq!(of, Some(report.topic_records), "what the topic should have");
+            assert_eq!(of, Some(report.topic_records + report.superseded), "what the topic should have");
         }
         result
     }
@@ -154,8 +169,10 @@ fn the_same_records_in_any_order_are_clean() {
     records.reverse();
     let mut topic = Topic::new(records);
     let report = source.verify(&mut topic, VerifyLimits::default()).unwrap();
+    assert_eq!((report.older(), report.gone().collect::<Vec<_>>()), (5, vec![(2, 7)]));
+    let partitions = RANGES.to_vec();
     let expected =
-        VerifyReport { source_records: 51, dead_lettered: 1, topic_records: 50, gone: vec![(2, 7)], ..VerifyReport::default() };
+        VerifyReport { source_records: 51, dead_lettered: 1, topic_records: 50, partitions, ..VerifyReport::default() };
     assert_eq!((report, topic.restarts), (expected, 1));
 }
 
@@ -207,6 +224,7 @@ fn a_topic_that_changes_between_passes_is_an_error() {
     let records = vec![(0, record("a", 1)), (0, record("a", 1))];
     let mut topic = Topic { shrinks: Some(2), ..Topic::new(records) };
     let error = source.verify(&mut topic, tiny(1)).unwrap_err();
+    assert!(matches!(error, VerifyError::NotNow(_)), "{error}");
     assert!(error.to_string().contains("2 records at first, 1 later"), "{error}");
 }
 
@@ -243,6 +261,10 @@ fn production_tables_stay_below_the_promise() {
     let table = limits.records * 8 / 7 * (32 + 1) + limits.keys * 8 / 7 * (24 + 1);
     assert!(table <= 192 << 20, "{table}");
     assert_eq!(differences::entry_bytes(), (32, 24));
+    // In a compacted topic the slices are smaller, and each source record may have a key of its own.
+    let records = (limits.records / compaction_of_topics::SMALLER) * 8 / 7;
+    let table = records * (32 + 1 + compaction_of_topics::key_bytes() + 1) + limits.keys * 8 / 7 * (24 + 1);
+    assert!(table <= 192 << 20, "{table}");
 }
 
 /// One step of making a topic from a source record.

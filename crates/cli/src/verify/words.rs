@@ -1,0 +1,286 @@
+//! What a comparison found, in words and as JSON. Each sentence says no more than what was compared.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use migration::Exit;
+use migration::units::{show_count, show_duration, show_things};
+use pipeline::verify::{VerifyExample, VerifyKind, VerifyReport};
+use serde_json::{Map, Value, json};
+
+use super::Verified;
+
+/// How many partitions are named of those that lack offsets.
+const PARTITIONS_SHOWN: usize = 10;
+
+impl Verified {
+    /// What it means for the exit code.
+    pub fn exit(&self) -> Exit {
+        if self.report.is_clean() { Exit::Done } else { Exit::Difference }
+    }
+
+    /// The verdict in one word.
+    fn outcome(&self) -> &'static str {
+        match &self.report {
+            r if !r.is_clean() => "different",
+            r if r.superseded > 0 => "compacted",
+            _ => "same",
+        }
+    }
+
+    /// The members of the JSON object.
+    pub fn object(&self) -> Map<String, Value> {
+        let r = &self.report;
+        let value = json!({
+            "outcome": self.outcome(),
+            "exit_code": self.exit().code(),
+            "source_records": r.source_records,
+            "dead_lettered": r.dead_lettered,
+            "topic_records": r.topic_records,
+            "missing": r.missing,
+            "superseded": r.superseded,
+            "duplicates": r.duplicates,
+            "altered": r.altered,
+            "unexpected": r.unexpected,
+            "compacted": r.compacted,
+            "starts": r.partitions.iter().map(|range| range.start).collect::<Vec<_>>(),
+            "ends": r.partitions.iter().map(|range| range.end).collect::<Vec<_>>(),
+            "older": r.older(),
+            "gone": r.gone().map(|(partition, offsets)| json!({ "partition": partition, "offsets": offsets })).collect::<Vec<_>>(),
+            "examples": r.examples.iter().map(|example| self.example_object(example)).collect::<Vec<_>>(),
+            "elapsed_ms": self.elapsed_ms,
+        });
+        match value {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+
+    fn example_object(&self, example: &VerifyExample) -> Value {
+        let mut object = json!({
+            "kind": kind(example.kind),
+            "path": example.path,
+            "start": example.start,
+            "partition": example.partition,
+            "offset": example.offset,
+        });
+        if self.show_values {
+            object["key"] = example.key.as_deref().map(String::from_utf8_lossy).into();
+            object["value"] = String::from_utf8_lossy(&example.value).into();
+        }
+        object
+    }
+
+    /// The same for people.
+    pub fn text(&self) -> String {
+        let r = &self.report;
+        let took = show_duration(Duration::from_millis(self.elapsed_ms));
+        let mut out = format!("verified: {} ({took})\n", self.verdict());
+        let rows = [
+            ("source records", r.source_records),
+            ("dead letters", r.dead_lettered),
+            ("topic records", r.topic_records),
+            ("missing", r.missing),
+            ("superseded", r.superseded),
+            ("duplicates", r.duplicates),
+            ("altered", r.altered),
+            ("unexpected", r.unexpected),
+        ];
+        for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || *name != "superseded") {
+            let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
+        }
+        range(&mut out, r);
+        gone(&mut out, r);
+        compaction(&mut out, r);
+        if !r.examples.is_empty() {
+            out += "\n  examples\n";
+        }
+        for example in &r.examples {
+            let _ = writeln!(out, "  {}", self.example_text(example));
+        }
+        out
+    }
+
+    fn verdict(&self) -> String {
+        let r = &self.report;
+        if !r.is_clean() {
+            return "THE TOPIC DIFFERS FROM THE SOURCE".to_owned();
+        }
+        let records = match self.limit {
+            Some(limit) => format!("the source's first {}", show_things(limit, "record")),
+            None => "the source's records".to_owned(),
+        };
+        let but = match r.dead_lettered {
+            0 => String::new(),
+            n => format!(" but for {} that {} set aside", show_things(n, "record"), if n == 1 { "was" } else { "were" }),
+        };
+        if r.superseded > 0 {
+            let n = show_things(r.superseded, "record");
+            return format!(
+                "nothing in the topic contradicts {records}{but}, but of {n} it can't be told whether they arrived: the topic is compacted"
+            );
+        }
+        let holds = if r.gone().next().is_some() {
+            "what can still be read from the job's start on is"
+        } else if r.older() > 0 {
+            "from the job's start on, the topic holds"
+        } else {
+            "the topic holds"
+        };
+        format!("{holds} exactly {records}{but}")
+    }
+
+    fn example_text(&self, example: &VerifyExample) -> String {
+        let mut text = format!("{:<10}", kind(example.kind));
+        if let (Some(path), Some(start)) = (&example.path, example.start) {
+            let _ = write!(text, " {path} byte {start}");
+        }
+        if let (Some(partition), Some(offset)) = (example.partition, example.offset) {
+            let _ = write!(text, " partition {partition} offset {offset}");
+        }
+        if self.show_values {
+            let key = example.key.as_deref().map_or("(null)".into(), String::from_utf8_lossy);
+            let _ = write!(text, " key {key:?} value {:?}", String::from_utf8_lossy(&example.value));
+        }
+        text
+    }
+}
+
+/// From where on was looked, unless that is where every partition begins.
+fn range(out: &mut String, r: &VerifyReport) {
+    let starts = r.partitions.iter().map(|range| u64::try_from(range.start).unwrap_or(0));
+    let (Some(least), Some(most)) = (starts.clone().min(), starts.max()) else { return };
+    if most == 0 {
+        return;
+    }
+    let from = match r.partitions.len() {
+        _ if least == most => format!("offset {} on in each of {}", show_count(most), partitions(r.partitions.len())),
+        n => format!("offset {} to {} on in {} (-o json has each)", show_count(least), show_count(most), partitions(n)),
+    };
+    let _ = writeln!(out, "  judged from {from}: where they ended when the job began");
+    match r.older() {
+        0 => out.push_str("  no older record is there\n"),
+        older => {
+            let _ = writeln!(out, "  NOT judged: what stands before, at most {}", show_things(older, "older record"));
+        }
+    }
+}
+
+fn partitions(count: usize) -> String {
+    show_things(count as u64, "partition")
+}
+
+fn gone(out: &mut String, r: &VerifyReport) {
+    const WHY: &str = "of the job can't be read any more (retention or DeleteRecords)";
+    for (partition, offsets) in r.gone().take(PARTITIONS_SHOWN) {
+        let _ = writeln!(out, "  partition {partition}: {} {WHY}", show_things(offsets, "offset"));
+    }
+    let (more, offsets) = r.gone().skip(PARTITIONS_SHOWN).fold((0, 0), |(n, sum), (_, offsets)| (n + 1, sum + offsets));
+    if more > 0 {
+        let _ = writeln!(out, "  {} more: {} {WHY}", partitions(more), show_things(offsets, "offset"));
+    }
+}
+
+fn compaction(out: &mut String, r: &VerifyReport) {
+    if r.superseded > 0 {
+        out.push_str(
+            "  superseded: the topic does not have them, but a newer record of the same key and partition, so that compaction may \
+             have taken them\n",
+        );
+    }
+    match r.compacted {
+        Some(true) if r.missing > 0 => out.push_str(
+            "  the topic is compacted, which does not explain what is missing: it has no newer record of the key, or one that was sent \
+             before\n",
+        ),
+        None if r.missing > 0 => {
+            out.push_str("  the brokers don't tell whether the topic is compacted: if it is, that may be why records are missing\n");
+        }
+        _ => {}
+    }
+}
+
+fn kind(kind: VerifyKind) -> &'static str {
+    match kind {
+        VerifyKind::Missing => "missing",
+        VerifyKind::Duplicate => "duplicate",
+        VerifyKind::Altered => "altered",
+        VerifyKind::Unexpected => "unexpected",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::verify::PartitionRange;
+
+    use super::*;
+
+    fn verified(report: VerifyReport) -> Verified {
+        Verified { report, elapsed_ms: 1200, limit: None, plan_id: 0, show_values: false }
+    }
+
+    fn range(start: i64, older: i64, gone: i64) -> PartitionRange {
+        PartitionRange { start, end: start + 100, older, gone }
+    }
+
+    fn clean(partitions: Vec<PartitionRange>) -> VerifyReport {
+        VerifyReport { source_records: 100, topic_records: 100, partitions, compacted: Some(false), ..VerifyReport::default() }
+    }
+
+    fn first_line(verified: &Verified) -> String {
+        verified.text().lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn exactly_is_said_of_what_was_compared_only() {
+        let fresh = clean(vec![range(0, 0, 0)]);
+        let said = |report: VerifyReport| first_line(&verified(report));
+        assert_eq!(said(fresh.clone()), "verified: the topic holds exactly the source's records (1.20 s)");
+        let aside = VerifyReport { dead_lettered: 2, ..fresh.clone() };
+        assert!(said(aside).contains("the source's records but for 2 records that were set aside"));
+        let used = clean(vec![range(50, 50, 0), range(7, 3, 0)]);
+        assert!(said(used).starts_with("verified: from the job's start on, the topic holds exactly"));
+        let cut = clean(vec![range(50, 0, 3)]);
+        assert!(said(cut).starts_with("verified: what can still be read from the job's start on is exactly"));
+        let limited = Verified { limit: Some(100), ..verified(fresh.clone()) };
+        assert!(first_line(&limited).contains("exactly the source's first 100 records"));
+        let different = VerifyReport { missing: 1, ..fresh };
+        assert!(said(different).contains("DIFFERS"));
+    }
+
+    #[test]
+    fn older_records_are_told_with_the_offsets() {
+        let used = verified(clean(vec![range(5000, 4000, 0), range(1200, 20, 0)]));
+        let text = used.text();
+        assert!(text.contains("judged from offset 1,200 to 5,000 on in 2 partitions"), "{text}");
+        assert!(text.contains("NOT judged: what stands before, at most 4,020 older records"), "{text}");
+        let object = used.object();
+        assert_eq!((&object["older"], &object["starts"]), (&json!(4020), &json!([5000, 1200])));
+        let gone = verified(clean(vec![range(5000, 0, 0); 2])).text();
+        assert!(gone.contains("judged from offset 5,000 on in each of 2 partitions"), "{gone}");
+        assert!(gone.contains("no older record is there"), "{gone}");
+        assert!(!verified(clean(vec![range(0, 0, 0)])).text().contains("judged"));
+    }
+
+    #[test]
+    fn a_compacted_topic_is_never_the_same() {
+        let report = VerifyReport { superseded: 7, compacted: Some(true), ..clean(vec![range(0, 0, 0)]) };
+        let verified = verified(report);
+        assert_eq!(verified.exit(), Exit::Done);
+        let line = first_line(&verified);
+        assert!(line.contains("nothing in the topic contradicts the source's records, but of 7 records"), "{line}");
+        assert!(!verified.text().contains("exactly"));
+        let object = verified.object();
+        assert_eq!(
+            (&object["outcome"], &object["superseded"], &object["compacted"]),
+            (&json!("compacted"), &json!(7), &json!(true))
+        );
+    }
+
+    #[test]
+    fn many_partitions_that_lack_offsets_take_few_lines() {
+        let text = verified(clean(vec![range(10, 0, 4); 1000])).text();
+        assert!(text.contains("  990 partitions more: 3,960 offsets of the job"), "{text}");
+        assert!(text.lines().count() < 25, "{text}");
+    }
+}

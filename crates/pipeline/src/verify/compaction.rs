@@ -1,0 +1,170 @@
+//! What compaction may have taken.
+//!
+//! Compaction removes a record only when a newer one of the same key is in the same partition, and never the newest. So of each
+//! key and partition the newest readable record decides:
+//! - There is none: whatever the source has of the key is missing.
+//! - It is none of the source's (another producer's): it may have replaced every record of ours.
+//! - It is the source's: records of its own shard were sent in source order, so those that follow it there would be newer, and
+//!   one of them would be readable. They are missing. Nothing is known about the shard's earlier ones, nor about other shards'.
+//!
+//! Where the source has equal records, the most harmless reading counts: nothing is called missing that compaction could explain.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::num::NonZeroU64;
+
+use migration::ShardId;
+
+use super::differences::Mixed;
+use super::hash::RecordHash;
+use super::source::SourceOrder;
+use super::{TopicReader, TopicRecord, Verification};
+
+/// The groups of keys that have no partition of their own, or whose partition may have changed: records of all partitions.
+const ANY: u32 = u32::MAX;
+
+/// How many times smaller slices are, so that the keys fit beside the tables.
+pub(super) const SMALLER: usize = 4;
+
+/// The newest records of the keys of one slice.
+pub(super) struct Newest {
+    keys: HashMap<u64, Key, BuildHasherDefault<Mixed>>,
+    /// How many partitions the topic has now.
+    partitions: u32,
+}
+
+/// One key and partition. Offsets of different partitions are not compared: then only whether there is one counts.
+struct Key {
+    /// Where the newest readable record stands; below 0: there is none.
+    offset: i64,
+    /// What it is.
+    newest: [u64; 2],
+    /// Of the source: records that the topic lacks.
+    missing: u64,
+    /// The newest record in the source, in the shard that explains most.
+    best: Option<Tail>,
+    /// The same in the shard that is read.
+    current: Option<Tail>,
+}
+
+/// What follows the last copy of a record in a shard.
+#[derive(Clone, Copy)]
+struct Tail {
+    number: NonZeroU64,
+    shard: ShardId,
+    /// How many records of the key; 2^32 - 1 are as good as more.
+    after: u32,
+}
+
+impl Default for Key {
+    fn default() -> Key {
+        Key { offset: -1, newest: [0; 2], missing: 0, best: None, current: None }
+    }
+}
+
+impl Newest {
+    /// `None`: nothing is compacted.
+    pub(super) fn of(topic: &dyn TopicReader) -> Option<Newest> {
+        let partitions = topic.ranges().len() as u32;
+        (topic.is_compacted() == Some(true)).then(|| Newest { keys: HashMap::default(), partitions })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+    }
+
+    /// Notes a key of the source. Its group; 0 for a null key, which compaction does not know.
+    pub(super) fn expect(&mut self, job: &Verification<'_>, key: Option<&[u8]>, hash: &RecordHash) -> u64 {
+        let group = self.group(job, key, hash, None);
+        if group != 0 {
+            self.keys.entry(group).or_default();
+        }
+        group
+    }
+
+    /// Takes a record of the topic. `all`: every key that the source has is noted already, so others need no place.
+    pub(super) fn see(&mut self, job: &Verification<'_>, record: &TopicRecord<'_>, hash: &RecordHash, all: bool) {
+        let offset = record.offset;
+        let group = self.group(job, record.key, hash, Some(record.partition));
+        if !all && group != 0 {
+            self.keys.entry(group).or_default();
+        }
+        if let Some(key) = self.keys.get_mut(&group)
+            && key.offset < offset
+        {
+            (key.offset, key.newest) = (offset, hash.halves());
+        }
+    }
+
+    fn group(&self, job: &Verification<'_>, key: Option<&[u8]>, hash: &RecordHash, found: Option<u32>) -> u64 {
+        let Some(key) = key else { return 0 };
+        let partition = match (job.partitioner)(key, job.partitions) {
+            Some(partition) if self.partitions == job.partitions => found.unwrap_or(partition),
+            _ => ANY,
+        };
+        hash.group(partition).unwrap_or(0)
+    }
+
+    /// So many more records of a group are missing.
+    pub(super) fn miss(&mut self, group: u64, records: u64) {
+        if let Some(key) = self.keys.get_mut(&group) {
+            key.missing += records;
+        }
+    }
+
+    /// Takes a record of the source; all of them come in the plan's order, after the topic.
+    pub(super) fn follow(&mut self, job: &Verification<'_>, key: Option<&[u8]>, hash: &RecordHash, order: SourceOrder) {
+        let group = self.group(job, key, hash, None);
+        let ordered = hash.group(ANY) != Some(group);
+        let Some(key) = self.keys.get_mut(&group).filter(|key| ordered && key.offset >= 0) else { return };
+        if key.current.is_some_and(|tail| tail.shard != order.shard) {
+            key.close();
+        }
+        if hash.halves() == key.newest {
+            key.current = Some(Tail { number: order.number, shard: order.shard, after: 0 });
+        } else if let Some(tail) = &mut key.current {
+            tail.after = tail.after.saturating_add(1);
+        }
+    }
+
+    /// Ends the source. Hands each group with the number of its records that are missing whatever compaction did, and returns
+    /// how many it can explain.
+    pub(super) fn judge(&mut self, really: &mut dyn FnMut(u64, u64)) -> u64 {
+        let mut explained = 0;
+        for (group, key) in &mut self.keys {
+            key.close();
+            let missing = match key.best {
+                _ if key.offset < 0 => key.missing,
+                None => 0,
+                Some(tail) => key.missing.min(tail.after.into()),
+            };
+            explained += key.missing - missing;
+            really(*group, missing);
+        }
+        explained
+    }
+
+    /// Whether a record of the source that the topic lacks is one of those that are missing whatever compaction did.
+    pub(super) fn contradicts(&self, group: u64, order: SourceOrder) -> bool {
+        let Some(key) = self.keys.get(&group) else { return true };
+        key.offset < 0 || key.best.is_some_and(|tail| tail.shard == order.shard && tail.number < order.number)
+    }
+}
+
+impl Key {
+    /// The shard is read.
+    fn close(&mut self) {
+        let current = self.current.take();
+        if let Some(tail) = current
+            && self.best.is_none_or(|best| tail.after < best.after)
+        {
+            self.best = Some(tail);
+        }
+    }
+}
+
+/// Bytes of a key in the table.
+#[cfg(test)]
+pub(super) fn key_bytes() -> usize {
+    size_of::<(u64, Key)>()
+}
