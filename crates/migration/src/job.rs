@@ -80,6 +80,8 @@ pub struct RecordRules {
     pub key: Option<FieldPath>,
     /// What becomes of a record whose key field is absent or null.
     pub on_missing: OnMissing,
+    /// How much of a record must be valid.
+    pub validate: Validate,
     /// Where the timestamp is; `None` = the time of sending.
     pub timestamp: Option<FieldPath>,
     /// How the timestamp is written.
@@ -105,6 +107,15 @@ pub enum OnMissing {
     DeadLetter,
     /// It is sent with a null key.
     Null,
+}
+
+/// How much of a record must be valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Validate {
+    /// What stands before the fields that are needed.
+    Field,
+    /// All of it: one JSON value in UTF-8.
+    Whole,
 }
 
 /// How a timestamp is written.

@@ -23,6 +23,7 @@ fn defaults() -> Job {
         record: RecordRules {
             key: None,
             on_missing: OnMissing::DeadLetter,
+            validate: Validate::Field,
             timestamp: None,
             timestamp_unit: TimestampUnit::Rfc3339,
             headers: vec![],
@@ -69,6 +70,7 @@ fn every_key_means_what_it_says() {
         key = ".customer.id"
         value = "."
         on_missing = "null"
+        validate = "whole"
         timestamp = ".created_at"
         timestamp_unit = "ms"
         headers = { z = "1", a = "2" }
@@ -111,6 +113,7 @@ fn every_key_means_what_it_says() {
         record: RecordRules {
             key: Some(FieldPath(vec!["customer".into(), "id".into()])),
             on_missing: OnMissing::Null,
+            validate: Validate::Whole,
             timestamp: Some(FieldPath(vec!["created_at".into()])),
             timestamp_unit: TimestampUnit::Milliseconds,
             headers: vec![("z".into(), "1".into()), ("a".into(), "2".into())],

@@ -5,7 +5,8 @@
 //! same for every record.
 //!
 //! Key bytes: the unescaped UTF-8 of a JSON string; a number's source text; `true` or `false`; an array or object is an error.
-//! Only what is scanned up to the fields is judged; the first of duplicate fields counts; bytes that are not UTF-8 pass outside
+//! Only what is scanned up to the fields is judged, unless the whole line must be valid (`Validate::Whole`: one JSON value in UTF-8,
+//! of any kind); the first of duplicate fields counts; bytes that are not UTF-8 pass outside
 //! the key. A path that leads through something that is no object, and a line that is no object, have no such field.
 
 mod json;
@@ -13,7 +14,7 @@ mod json;
 mod tests;
 mod timestamp;
 
-use migration::job::{FieldPath, OnMissing, RecordRules, TimestampUnit};
+use migration::job::{FieldPath, OnMissing, RecordRules, TimestampUnit, Validate};
 
 use json::{Bad, Finder, Kind, Value};
 
@@ -27,6 +28,7 @@ type Path = Box<[Box<[u8]>]>;
 pub struct Mapping {
     key: Option<FieldPath>,
     on_missing: OnMissing,
+    whole: bool,
     timestamp: Option<FieldPath>,
     unit: TimestampUnit,
     finder: Finder,
@@ -59,6 +61,14 @@ pub enum MapError {
     Invalid {
         /// The field that was looked for.
         path: FieldPath,
+        /// What is wrong.
+        what: &'static str,
+        /// Where, from 0.
+        at: usize,
+    },
+    /// The line is not one JSON value, and has to be.
+    #[error("not one whole JSON value: {what} at byte {at} of the line (record.validate)")]
+    NotWhole {
         /// What is wrong.
         what: &'static str,
         /// Where, from 0.
@@ -99,6 +109,7 @@ impl Mapping {
         Mapping {
             key: rules.key.clone(),
             on_missing: rules.on_missing,
+            whole: rules.validate == Validate::Whole,
             timestamp: rules.timestamp.clone(),
             unit: rules.timestamp_unit,
             finder: Finder::new(paths),
@@ -107,9 +118,9 @@ impl Mapping {
         }
     }
 
-    /// Whether lines need not be looked at: no key, no timestamp.
+    /// Whether lines need not be looked at: no key, no timestamp, and they need not be valid.
     pub fn is_identity_keyless(&self) -> bool {
-        self.key.is_none() && self.timestamp.is_none()
+        self.key.is_none() && self.timestamp.is_none() && !self.whole
     }
 
     /// Whether records can have a key.
@@ -122,7 +133,10 @@ impl Mapping {
         if self.is_identity_keyless() {
             return Ok(Mapped { key: Key::Null, timestamp: None });
         }
-        self.finder.scan(line).map_err(|bad| self.invalid(bad))?;
+        self.finder.scan(line, self.whole).map_err(|bad| self.invalid(bad))?;
+        if self.whole {
+            utf8(line).map_err(|bad| self.invalid(bad))?;
+        }
         let timestamp = match &self.timestamp {
             Some(path) => {
                 Some(time(path, self.unit, self.finder.found(usize::from(self.key.is_some())), line, &mut self.time_text)?)
@@ -138,10 +152,22 @@ impl Mapping {
 
     /// Names the first field that was not found before the scan went wrong.
     fn invalid(&self, bad: Bad) -> MapError {
+        if self.whole {
+            return MapError::NotWhole { what: bad.what, at: bad.at };
+        }
         let mut paths = self.key.iter().chain(&self.timestamp).enumerate();
         let missing = paths.find(|(index, _)| self.finder.found(*index).is_none()).map(|(_, path)| path.clone());
         MapError::Invalid { path: missing.unwrap_or(FieldPath(Vec::new())), what: bad.what, at: bad.at }
     }
+}
+
+fn utf8(line: &[u8]) -> Result<(), Bad> {
+    std::str::from_utf8(line).map(drop).map_err(|error| Bad { at: error.valid_up_to(), what: "bytes that are not UTF-8" })
+}
+
+/// What is wrong with a line that is not one JSON value, and at which byte of it; `None`: it is one.
+pub(crate) fn not_whole(line: &[u8]) -> Option<(&'static str, usize)> {
+    Finder::new(Vec::new()).scan(line, true).and_then(|()| utf8(line)).err().map(|bad| (bad.what, bad.at))
 }
 
 fn to_path(path: &FieldPath) -> Path {

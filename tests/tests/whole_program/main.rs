@@ -13,6 +13,7 @@ mod compare_web;
 mod delivery;
 mod exit_codes;
 mod first_run;
+mod hostile_files;
 mod hostile_lines;
 mod html;
 mod outcomes;
@@ -36,6 +37,7 @@ const MODULES: &[Module] = &[
     Module { name: "delivery", tests: delivery::TESTS },
     Module { name: "exit_codes", tests: exit_codes::TESTS },
     Module { name: "first_run", tests: first_run::TESTS },
+    Module { name: "hostile_files", tests: hostile_files::TESTS },
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
     Module { name: "html", tests: html::TESTS },
     Module { name: "outcomes", tests: outcomes::TESTS },

@@ -24,6 +24,7 @@ pub fn job(bootstrap: &str) -> Job {
         record: RecordRules {
             key: None,
             on_missing: OnMissing::DeadLetter,
+            validate: Validate::Field,
             timestamp: None,
             timestamp_unit: TimestampUnit::Rfc3339,
             headers: Vec::new(),

@@ -15,7 +15,7 @@ use super::value::{Entry, EntryValue};
 use crate::Accept;
 use crate::job::{
     Brokers, ChunkLimits, FieldPath, FlushPolicy, Job, JsonlSource, KafkaRules, Limits, OnMissing, Partitioner, Property,
-    RecordRules, RestartRules, ShardOrder, ShardRules, TimestampUnit, WorkerRules,
+    RecordRules, RestartRules, ShardOrder, ShardRules, TimestampUnit, Validate, WorkerRules,
 };
 
 /// What librdkafka thinks of properties, given as names and values.
@@ -168,6 +168,7 @@ fn job(merged: Merged, properties: Vec<(String, Property)>, config_dir: &Path) -
         record: RecordRules {
             key: merged.key.map(|at| field_path(&at.value)),
             on_missing: if merged.on_missing.value == "null" { OnMissing::Null } else { OnMissing::DeadLetter },
+            validate: if merged.validate.value == "whole" { Validate::Whole } else { Validate::Field },
             timestamp: merged.timestamp.map(|at| field_path(&at.value)),
             timestamp_unit: timestamp_unit(merged.timestamp_unit.value),
             headers: merged.headers.into_iter().filter_map(header).collect(),

@@ -46,6 +46,7 @@ pub const KEYS: &[Key] = &[
     bare("record.key", FIELD),
     key("record.value", Kind::Word(&["."], &[("*", NOT_YET)]), "\".\""),
     key("record.on_missing", Kind::Word(&["dead-letter", "null"], &[]), "\"dead-letter\""),
+    key("record.validate", Kind::Word(&["field", "whole"], &[]), "\"field\""),
     bare("record.timestamp", FIELD),
     key("record.timestamp_unit", Kind::Word(&["rfc3339", "s", "ms", "us"], &[]), "\"rfc3339\""),
     key("record.headers", Kind::Headers, "{}"),

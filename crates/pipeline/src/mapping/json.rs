@@ -2,8 +2,8 @@
 //!
 //! Responsible for: the grammar of what it scans (RFC 8259, strictly, except that bytes in strings need not be UTF-8 and `\u`
 //! escapes need not pair up), and which of several fields of one name counts (the first). Not responsible for what a field's
-//! value means. It stops at the last field wanted, so that what comes after is not judged. It does not recurse: nesting costs
-//! one byte of heap a level.
+//! value means. It stops at the last field wanted, so that what comes after is not judged, unless it is told to go on to the
+//! line's end. It does not recurse: nesting costs one byte of heap a level.
 
 use super::Path;
 
@@ -84,8 +84,9 @@ impl Finder {
         }
     }
 
-    /// Scans `line` up to the last of the wanted fields, or to its end when one is absent.
-    pub(super) fn scan(&mut self, line: &[u8]) -> Result<(), Bad> {
+    /// Scans `line` up to the last of the wanted fields, or to its end when one is absent, or when it must be `whole`: one value and
+    /// nothing else.
+    pub(super) fn scan(&mut self, line: &[u8], whole: bool) -> Result<(), Bad> {
         self.wanted.iter_mut().for_each(|(_, search)| *search = Search::Open(0));
         let mut cursor = Cursor { line, at: 0 };
         let first = cursor.token()?;
@@ -107,7 +108,7 @@ impl Finder {
                 depth -= 1;
                 self.leave(depth);
                 if self.is_over() {
-                    return Ok(());
+                    return if whole { cursor.finish(depth, &mut self.stack) } else { Ok(()) };
                 }
                 fresh = false;
                 continue;
@@ -126,7 +127,7 @@ impl Finder {
             }
             let value = cursor.start_value(byte)?;
             let enter = self.take(depth, value);
-            if self.is_over() {
+            if self.is_over() && !whole {
                 return Ok(());
             }
             if enter {
@@ -135,6 +136,9 @@ impl Finder {
                 fresh = true;
             } else if matches!(value.kind, Kind::Array | Kind::Object) {
                 cursor.skip_container(&mut self.stack)?;
+            }
+            if self.is_over() {
+                return cursor.finish(depth, &mut self.stack);
             }
         }
     }
@@ -279,9 +283,21 @@ impl Cursor<'_> {
     /// From the opening bracket to after the closing one.
     fn skip_container(&mut self, stack: &mut Vec<bool>) -> Result<(), Bad> {
         stack.clear();
-        let mut in_object = self.peek() == Some(b'{');
+        let in_object = self.peek() == Some(b'{');
         self.at += 1;
-        let mut fresh = true;
+        self.leave_container(in_object, true, stack)
+    }
+
+    /// From after a value in an object, which `depth` objects surround, to the end of the line.
+    fn finish(&mut self, depth: usize, stack: &mut Vec<bool>) -> Result<(), Bad> {
+        stack.clear();
+        stack.resize(depth, true);
+        self.leave_container(true, false, stack)?;
+        self.end()
+    }
+
+    /// From within a container to after the closing bracket of the outermost on the stack. `fresh`: it has no value yet.
+    fn leave_container(&mut self, mut in_object: bool, mut fresh: bool, stack: &mut Vec<bool>) -> Result<(), Bad> {
         loop {
             let mut byte = self.token()?;
             if byte == if in_object { b'}' } else { b']' } {

@@ -1,4 +1,4 @@
-use migration::job::{FieldPath, OnMissing, RecordRules, TimestampUnit};
+use migration::job::{FieldPath, OnMissing, RecordRules, TimestampUnit, Validate};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -12,6 +12,7 @@ fn rules(key: Option<&str>, timestamp: Option<(&str, TimestampUnit)>, on_missing
     RecordRules {
         key: key.map(path),
         on_missing,
+        validate: Validate::Field,
         timestamp: timestamp.map(|(p, _)| path(p)),
         timestamp_unit: timestamp.map_or(TimestampUnit::Rfc3339, |(_, unit)| unit),
         headers: Vec::new(),
@@ -40,6 +41,43 @@ fn time(unit: TimestampUnit, value: &str) -> Result<i64, String> {
     let mapped = mapping.map(line.as_bytes()).map_err(|e| e.to_string())?;
     assert_eq!(mapped.key.bytes(line.as_bytes()), None);
     Ok(mapped.timestamp.expect("asked for"))
+}
+
+/// What a mapping says that wants whole lines.
+fn whole(key: Option<&str>, line: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let mut mapping = Mapping::new(&RecordRules { validate: Validate::Whole, ..rules(key, None, OnMissing::Null) });
+    assert!(!mapping.is_identity_keyless());
+    let mapped = mapping.map(line).map_err(|e| e.to_string())?;
+    Ok(mapped.key.bytes(line).map(<[u8]>::to_vec))
+}
+
+#[test]
+fn a_whole_line_is_one_value() {
+    for (line, wrong) in [
+        (&b"{\"k\":\"a\"}{\"k\":\"b\"}"[..], "more after the end of the value at byte 9"),
+        (b"{\"k\":\"a\"} {}", "more after the end of the value at byte 10"),
+        (b"{\"k\":\"a\",\"n\":1", "the line ends early at byte 14"),
+        (b"{\"k\":\"a\",\"t\":\"cut of", "the line ends early at byte 20"),
+        (b"{\"k\":\"a\",}", "expected a field name at byte 9"),
+        (b"{\"k\":\"a\",\"x\":[1,2}", "expected `,` or a closing bracket at byte 17"),
+        (b"{\"k\":\"a\",\"x\":\"\xff\"}", "bytes that are not UTF-8 at byte 14"),
+        (b"{\"k\":\"a\",\"x\":01}", "expected the end of a value at byte 14"),
+    ] {
+        let expected = format!("not one whole JSON value: {wrong} of the line (record.validate)");
+        assert_eq!(whole(Some(".k"), line), Err(expected.clone()));
+        assert_eq!(whole(None, line), Err(expected));
+        assert_eq!(key_with(".k", OnMissing::Null, line), is("a"), "only the field is judged by default");
+    }
+    for line in ["{\"k\":\"a\",\"x\":[{}]} ", "{\"k\":\"a\"}", "{\"x\":{\"k\":1},\"k\":\"a\",\"k\":\"b\"}"] {
+        assert_eq!(whole(Some(".k"), line.as_bytes()), is("a"), "{line}");
+    }
+    for line in ["1", " \"a\" ", "null", "[]", "{}", "{\"k\":null}"] {
+        assert_eq!(whole(Some(".k"), line.as_bytes()), Ok(None), "{line}");
+        assert_eq!(whole(None, line.as_bytes()), Ok(None), "{line}");
+    }
+    assert_eq!(whole(Some(".a.k"), b"{\"a\":{\"k\":1,\"x\":{}},\"y\":[]}"), is("1"));
+    assert!(whole(Some(".a.k"), b"{\"a\":{\"k\":1},\"y\":[]").is_err());
+    assert_eq!(whole(Some(".a"), b"{\"a\":{\"k\":1}}x").unwrap_err().matches("more after").count(), 1);
 }
 
 #[test]
@@ -410,6 +448,24 @@ proptest! {
         if valid || utf8 {
             prop_assert_eq!(seen.is_ok(), valid, "{:?}", String::from_utf8_lossy(&line));
         }
+    }
+
+    #[test]
+    fn a_whole_line_is_what_a_parser_takes(
+        doc in json(),
+        at in "[.]k|[.]a|[.]a[.]b",
+        second in prop::option::of(json()),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(b"{}[],:\"\\0e1-.ntu \x00\xff".to_vec())), 0..3),
+    ) {
+        let mut line = [doc.to_string(), second.map_or(String::new(), |doc| doc.to_string())].concat().into_bytes();
+        for (at, byte) in changes {
+            let at = at.index(line.len());
+            line[at] = byte;
+        }
+        let valid = serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok() && std::str::from_utf8(&line).is_ok();
+        let refused = |seen: Result<_, String>| seen.is_err_and(|error| error.starts_with("not one whole JSON value"));
+        prop_assert_eq!(refused(whole(Some(&at), &line)), !valid, "{:?}", String::from_utf8_lossy(&line));
+        prop_assert_eq!(refused(whole(None, &line)), !valid);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use migration::Plan;
-use migration::job::{FieldPath, FlushPolicy, JsonlSource, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit};
+use migration::job::{
+    FieldPath, FlushPolicy, JsonlSource, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate,
+};
 use proptest::prelude::*;
 
 use super::compaction as compaction_of_topics;
@@ -99,6 +101,7 @@ impl Source {
         let rules = RecordRules {
             key: Some(FieldPath(vec!["k".to_owned()])),
             on_missing: OnMissing::Null,
+            validate: Validate::Field,
             timestamp: None,
             timestamp_unit: TimestampUnit::Rfc3339,
             headers: Vec::new(),

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit};
+use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
 use migration::{Chunk, Control, Failure, FailureKind, Finished, Position, ShardId, WorkerEvent};
 
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
@@ -82,6 +82,7 @@ impl Rig {
             rules: RecordRules {
                 key: None,
                 on_missing: OnMissing::Null,
+                validate: Validate::Field,
                 timestamp: None,
                 timestamp_unit: TimestampUnit::Milliseconds,
                 headers: Vec::new(),

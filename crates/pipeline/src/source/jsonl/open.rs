@@ -1,7 +1,7 @@
 //! Reads a shard: blocks of its segments, and the lines in them.
 
 use migration::job::WindowLimit;
-use migration::{Plan, Position, Segment, ShardId, SourceObject};
+use migration::{Compression, Plan, Position, Segment, ShardId, SourceObject};
 
 use super::stream::Stream;
 use super::{fail, object};
@@ -179,6 +179,7 @@ impl Reader {
         if over {
             stream.check_end(block.bytes.last().copied())?;
             push_last(block, rest.max(first), self.max_line, lines);
+            self.tell_cut_off(block, rest.max(first));
             return Ok(true);
         }
         if !lines.is_empty() {
@@ -198,6 +199,15 @@ impl Reader {
             self.long = Some(LongLine { line, last });
         }
         Ok(false)
+    }
+
+    /// Warns of a last line of a file, from `rest` on, that was probably cut off.
+    fn tell_cut_off(&self, block: &Block, rest: usize) {
+        let (object, segment) = &self.segments[self.at];
+        let last = segment.end == Segment::WHOLE || object.compression == Compression::None && segment.end == object.bytes;
+        if last && let Some(text) = super::cut_off(&object.path, &block.bytes[rest..]) {
+            tracing::warn!("{text}");
+        }
     }
 
     /// Reads on in a line that is too long and whose head fills the block.

@@ -49,18 +49,22 @@ pub fn plan(
     for (id, shard) in (0..).zip(&mut shards) {
         shard.id = ShardId(id);
     }
+    let mut notes =
+        told(links.iter().map(list::Link::to_string), "names are links to files of the source: each file is sent once");
+    notes.extend(told(extents.iter().filter_map(|extent| extent.cut_off.clone()), "files end in a line that is not whole"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
-    Ok(Plan { objects, shards, max_line: source.max_line, notes: notes(&links) })
+    Ok(Plan { objects, shards, max_line: source.max_line, notes })
 }
 
-/// So many names are told one by one.
-const NAMES_TOLD: usize = 3;
+/// So many notes of a kind are told one by one.
+const NOTES_TOLD: usize = 3;
 
-fn notes(links: &[list::Link]) -> Vec<String> {
-    let mut notes: Vec<String> = links.iter().take(NAMES_TOLD).map(list::Link::to_string).collect();
-    if links.len() > NAMES_TOLD {
-        notes.push(format!("{} more names are links to files of the source: each file is sent once", links.len() - NAMES_TOLD));
-    }
+/// The first notes, and how many more there are of `what`.
+fn told(notes: impl Iterator<Item = String>, what: &str) -> Vec<String> {
+    let mut notes: Vec<String> = notes.collect();
+    let more = notes.len().saturating_sub(NOTES_TOLD);
+    notes.truncate(NOTES_TOLD);
+    notes.extend((more > 0).then(|| format!("{more} more {what}")));
     notes
 }
 
@@ -73,6 +77,8 @@ struct Extent {
     end: u64,
     /// Records per stored byte.
     density: f64,
+    /// What is wrong with its last line, if that is taken.
+    cut_off: Option<String>,
 }
 
 impl Extent {
@@ -81,7 +87,7 @@ impl Extent {
             Compression::None => seen.object.bytes,
             Compression::Gzip | Compression::Zstd => Segment::WHOLE,
         };
-        Extent { bytes: seen.object.bytes, end, density: seen.density, object: seen.object }
+        Extent { bytes: seen.object.bytes, end, density: seen.density, cut_off: seen.cut_off, object: seen.object }
     }
 }
 
@@ -246,6 +252,7 @@ fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<Vec<Ext
         let (records, end) = count(&extent, left, max_line)?;
         if let Some(end) = end {
             extent.end = end;
+            extent.cut_off = None;
             if extent.object.compression == Compression::None {
                 extent.bytes = end;
             }
