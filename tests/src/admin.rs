@@ -118,9 +118,11 @@ impl Admin {
         let partition = i32::try_from(partition).expect("partitions are few");
         let offset = i64::try_from(offset).expect("offsets are below 2^63");
         let request = Request::new(21, 1).count(1).text(topic).count(1).i32(partition).i64(offset).i32(TIMEOUT_MS);
-        let mut answer = request.send(&self.leader(topic, partition)).expect("the leader answers").after_throttle();
-        let errors = answer.list(|topic| (topic.text(), topic.list(|part| (part.i32(), part.i64(), part.i16()))));
-        check(&format!("delete records of {topic}"), errors[0].1[0].2, "");
+        retried(&format!("delete records of {topic}"), || {
+            let mut answer = request.send(&self.leader(topic, partition))?.after_throttle();
+            let errors = answer.list(|topic| (topic.text(), topic.list(|part| (part.i32(), part.i64(), part.i16()))));
+            Ok((errors[0].1[0].2, ()))
+        });
     }
 
     /// The ends of a topic's partitions in their log, open transactions included.
@@ -128,11 +130,13 @@ impl Admin {
         const LATEST: i64 = -1;
         let end = |partition: &Partition| {
             let request = Request::new(2, 2).i32(-1).i8(0).count(1).text(topic).count(1).i32(partition.number).i64(LATEST);
-            let mut answer = request.send(&self.leader(topic, partition.number)).expect("the leader answers").after_throttle();
-            let found =
-                answer.list(|topic| (topic.text(), topic.list(|part| (part.i32(), part.i16(), part.i64(), part.i64()))));
-            let (_, error, _, offset) = found[0].1[0];
-            check(&format!("end offset of {topic}"), error, "");
+            let offset = retried(&format!("tell the end of {topic}"), || {
+                let mut answer = request.send(&self.leader(topic, partition.number))?.after_throttle();
+                let found =
+                    answer.list(|topic| (topic.text(), topic.list(|part| (part.i32(), part.i16(), part.i64(), part.i64()))));
+                let (_, error, _, offset) = found[0].1[0];
+                Ok((error, offset))
+            });
             u64::try_from(offset).expect("a log has an end")
         };
         self.partitions(topic).iter().map(end).collect()
@@ -262,9 +266,10 @@ fn check(what: &str, error: i16, said: &str) {
     assert_eq!(error, 0, "can't {what}: Kafka's error {error} {said}");
 }
 
-/// Asks until the answer is no error that passes: a coordinator that loads or moves, a transaction that is being ended.
+/// Asks until the answer is no error that passes: a leader or a coordinator that does not know yet that it is one, a transaction that
+/// is being ended.
 fn retried<T>(what: &str, ask: impl Fn() -> std::io::Result<(i16, T)>) -> T {
-    const PASSING: [i16; 5] = [3, 14, 15, 16, 51];
+    const PASSING: [i16; 7] = [3, 5, 6, 14, 15, 16, 51];
     let start = Instant::now();
     loop {
         let (error, answer) = ask().unwrap_or_else(|error| panic!("can't {what}: {error}"));

@@ -35,7 +35,7 @@ impl Deref for Outage<'_> {
 impl Clusters {
     /// A cluster of one broker.
     pub fn one(&self) -> &Kafka {
-        self.one.get_or_init(|| Kafka::start(1))
+        self.one.get_or_init(Kafka::start)
     }
 
     /// A cluster of one broker with a second address that is a round trip of 5 ms away.
@@ -45,20 +45,20 @@ impl Clusters {
 
     /// A cluster of one broker that may be ended, stopped and started. Its tests belong to the lane `Outage`.
     pub fn outage(&self) -> Outage<'_> {
-        Self::alone(&self.outage, 1)
+        Self::alone(&self.outage, Kafka::start)
     }
 
     /// The same with three brokers.
     pub fn outage_of_three(&self) -> Outage<'_> {
-        Self::alone(&self.outage_of_three, 3)
+        Self::alone(&self.outage_of_three, Kafka::start_three)
     }
 
     /// A test that panicked leaves a cluster, not a lie: what is wrong with it is mended here.
-    fn alone(place: &Mutex<Option<Kafka>>, brokers: u32) -> Outage<'_> {
+    fn alone(place: &Mutex<Option<Kafka>>, start: fn() -> Kafka) -> Outage<'_> {
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
         match place.as_ref() {
             Some(kafka) => kafka.heal(),
-            None => *place = Some(Kafka::start(brokers)),
+            None => *place = Some(start()),
         }
         Outage(place)
     }

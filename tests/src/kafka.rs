@@ -41,10 +41,15 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Starts a cluster of so many brokers and waits until it answers. It has an authoriser, which allows everything until a topic
-    /// gets a rule.
-    pub fn start(brokers: u32) -> Self {
-        Self::start_with(&["--brokers", &brokers.to_string(), "--rules"])
+    /// Starts one broker and waits until it answers. It has an authoriser, which allows everything until a topic gets a rule.
+    pub fn start() -> Self {
+        Self::start_with(&["--rules"])
+    }
+
+    /// Starts three brokers and waits until they answer. They have no authoriser: without users it keeps controllers from electing
+    /// one of them.
+    pub fn start_three() -> Self {
+        Self::start_with(&["--brokers", "3"])
     }
 
     /// Starts one broker that can also be reached from afar: through a proxy with this round trip, at [`Kafka::distant`].

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::Admin;
 use super::wire::Request;
-use super::{Admin, check};
 
 /// A transaction with records that are written and not committed. Dropped without [`OpenTransaction::commit`] it is aborted.
 pub struct OpenTransaction {
@@ -42,14 +42,14 @@ impl OpenTransaction {
 
     fn write(&self, topic: &str, partition: i32, values: &[&str]) {
         let batch = batch(values, self.producer);
-        let leader = self.admin.leader(topic, partition);
         let request = Request::new(0, 3).text(&self.name).i16(-1).i32(30_000);
         let request = request.count(1).text(topic).count(1).i32(partition).bytes(&batch);
-        let mut answer = request.send(&leader).expect("the leader answers");
-        let errors = answer.list(|topic| {
-            (topic.text(), topic.list(|partition| (partition.i32(), partition.i16(), partition.i64(), partition.i64())))
+        super::retried("write in a transaction", || {
+            let mut answer = request.send(&self.admin.leader(topic, partition))?;
+            let errors =
+                answer.list(|topic| (topic.text(), topic.list(|part| (part.i32(), part.i16(), part.i64(), part.i64()))));
+            Ok((errors[0].1[0].1, ()))
         });
-        check("write in a transaction", errors[0].1[0].1, "");
     }
 
     /// Commits it.

@@ -117,7 +117,7 @@ fn data_survive_a_killed_broker(clusters: &Clusters) {
 }
 
 fn a_dropped_cluster_leaves_nothing(_: &Clusters) {
-    let kafka = Kafka::start(1);
+    let kafka = Kafka::start();
     let process = kafka.pid(1);
     let log = kafka.call(&["log", "1"]);
     drop(kafka);
