@@ -43,9 +43,10 @@ impl Clusters {
         self.distant.get_or_init(|| Kafka::start_distant(ROUND_TRIP))
     }
 
-    /// A cluster of one broker that may be ended, stopped and started. Its tests belong to the lane `Outage`.
+    /// A cluster of one broker that may be ended, stopped and started, and cut off for clients at its second address, which is a round
+    /// trip of 5 ms away. Its tests belong to the lane `Outage`.
     pub fn outage(&self) -> Outage<'_> {
-        Self::alone(&self.outage, Kafka::start)
+        Self::alone(&self.outage, || Kafka::start_distant(ROUND_TRIP))
     }
 
     /// The same with three brokers.

@@ -84,6 +84,11 @@ impl Kafka {
         &self.bootstrap
     }
 
+    /// Cuts the connections of all clients that came through the proxy.
+    pub fn cut(&self) {
+        self.proxy.as_ref().expect("only a cluster of start_distant has a proxy").cut();
+    }
+
     /// `host:port` of the proxy before the broker; clients that start there never see the broker's own address.
     pub fn distant(&self) -> String {
         let proxy = self.proxy.as_ref().expect("only a cluster of start_distant has a proxy");

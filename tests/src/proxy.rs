@@ -51,6 +51,13 @@ impl Proxy {
         self.shared.target.set(target).expect("a proxy has one target");
     }
 
+    /// Cuts every connection that there is; new ones pass.
+    pub fn cut(&self) {
+        for stream in self.shared.streams.lock().expect("no holder panics").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port

@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod helper;
 mod interrupt;
+mod letters;
 mod log;
 mod output_file;
 mod own_topic;

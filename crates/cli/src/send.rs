@@ -75,7 +75,14 @@ fn in_a_fork(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port: &mut
 }
 
 fn in_this_process(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
-    let attempt = Attempt { plan, shard: order.shard, from: order.from, started: Instant::now() };
+    let attempt = Attempt {
+        plan,
+        shard: order.shard,
+        from: order.from,
+        letters: order.letters,
+        letters_left: order.letters_left,
+        started: Instant::now(),
+    };
     let last_word = match work(context, &attempt, port) {
         Ok(finished) => WorkerEvent::Finished(finished),
         Err(Ended::Failed(failure)) => WorkerEvent::Failed(short(failure)),

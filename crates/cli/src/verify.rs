@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::error::CliError;
 use crate::helper;
 use crate::interrupt::Interrupt;
+use crate::letters::Letters;
 use crate::ui::{ProgressStyle, Ui};
 
 /// The result of the last comparison, in the job's folder: an embedded broker's topic can't be read again.
@@ -31,6 +32,7 @@ const NOT_NOW: &str = "nothing was judged; run `shardlift verify` again";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verified {
     report: VerifyReport,
+    letters: LetterCounts,
     elapsed_ms: u64,
     /// The source is only so many of its first records.
     limit: Option<u64>,
@@ -41,46 +43,63 @@ pub struct Verified {
     pub show_values: bool,
 }
 
+/// Dead letters, counted in three ways.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct LetterCounts {
+    /// In the files, as far as they are committed.
+    committed: u64,
+    /// By the state.
+    counted: u64,
+    /// In the files behind that: of chunks that were never committed. They are not looked at.
+    uncommitted: u64,
+}
+
 /// Compares a job's topic with its source. Both are read again; nothing that was counted while sending is used.
 pub fn verify(
     job: &Job,
     plan: &Plan,
     plan_id: u128,
-    dead_letters: &Path,
+    letters: &Letters,
     binding: &Binding,
     interrupt: Option<&Interrupt>,
     ui: &Ui,
 ) -> Result<Verified, CliError> {
     let started = Instant::now();
     let style = ui.progress;
-    let report = helper::ask("shardlift verif", interrupt, || compare(job, plan, dead_letters, binding, style))?;
+    let (report, letters) = helper::ask("shardlift verif", interrupt, || compare(job, plan, letters, binding, style))?;
     let elapsed_ms = started.elapsed().as_millis() as u64;
-    Ok(Verified { report, elapsed_ms, limit: job.record_limit, plan_id, show_values: false })
+    Ok(Verified { report, letters, elapsed_ms, limit: job.record_limit, plan_id, show_values: false })
 }
 
 /// The helper's part.
 fn compare(
     job: &Job,
     plan: &Plan,
-    dead_letters: &Path,
+    letters: &Letters,
     binding: &Binding,
     style: ProgressStyle,
-) -> Result<VerifyReport, CliError> {
-    let letters = dead_letter::places(dead_letters).map_err(|error| {
-        CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", dead_letters.display()))
+) -> Result<(VerifyReport, LetterCounts), CliError> {
+    let read = || {
+        let (places, committed) = dead_letter::places(&letters.folder, &letters.committed)?;
+        Ok((places, committed, dead_letter::uncommitted(&letters.folder, &letters.committed)?))
+    };
+    let (places, committed, uncommitted) = read().map_err(|error: std::io::Error| {
+        CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", letters.folder.display()))
     })?;
+    let counts = LetterCounts { committed, counted: letters.counted, uncommitted };
     let verification = Verification {
         plan,
         rules: &job.record,
         windows: job.workers.windows(),
-        dead_letters: &letters,
+        dead_letters: &places,
         partitioner: partitioner::choose(job.kafka.partitioner),
         partitions: binding.end_offsets.len() as u32,
         limits: Default::default(),
     };
     let mut topic = TopicReader::new(job, binding.end_offsets.clone());
     let mut teller = Teller { style, started: Instant::now(), said: Instant::now() };
-    pipeline::verify::verify(&verification, &mut topic, &mut |progress| teller.tell(progress)).map_err(|error| match error {
+    let compared = pipeline::verify::verify(&verification, &mut topic, &mut |progress| teller.tell(progress));
+    compared.map(|report| (report, counts)).map_err(|error| match error {
         VerifyError::Source(_) => CliError::new(Exit::Source, error),
         VerifyError::Topic(_) => {
             CliError::new(Exit::Preflight, error).hint("run `shardlift verify` again when the topic can be read")

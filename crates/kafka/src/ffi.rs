@@ -660,6 +660,9 @@ pub(crate) enum Served {
         index: usize,
         /// Why.
         code: Code,
+        /// What the answer says of its batch as a whole. The broker's words about the record are not to be had: this version of
+        /// the client keeps a pointer to them after it has freed them.
+        batch: Code,
     },
     /// A report that belongs to no record in flight: a second one, or one for an older group.
     Stray {
@@ -885,6 +888,7 @@ impl Sender {
             }
             return true;
         }
+        let batch = event.code();
         // Reports come in runs of one partition: a run of good ones is told once.
         let mut run: (u32, usize) = (0, 0);
         loop {
@@ -910,7 +914,7 @@ impl Sender {
             run = (partition, 0);
             match (known, code) {
                 (true, Code::NONE) => run.1 = 1,
-                (true, _) => visit(Served::Failed { partition, index, code }),
+                (true, _) => visit(Served::Failed { partition, index, code, batch }),
                 (false, _) => visit(Served::Stray { partition, index, code }),
             }
         }

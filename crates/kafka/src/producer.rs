@@ -10,8 +10,9 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use migration::job::FlushPolicy;
+use migration::topic::header_bytes;
 use migration::{Failure, FailureKind, Job};
-use pipeline::{Delivered, Group, Refusal, Sink, SinkLimits};
+use pipeline::{Alone, Blame, Delivered, Group, Refusal, Sink, SinkLimits};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
@@ -124,7 +125,18 @@ impl ProducerOptions {
         SinkLimits {
             record_bytes: (message_bytes - RECORD_OVERHEAD) as usize,
             batch_bytes: message_bytes.min(BATCH_BYTES) as usize,
+            alone: (!self.compresses()).then(|| Alone {
+                bytes: self.max_message_bytes as usize,
+                headers: self.headers.len(),
+                header_bytes: self.headers.iter().map(|(name, value)| header_bytes(name.len(), value.len())).sum(),
+            }),
         }
+    }
+
+    /// Whether batches may be smaller than their records.
+    fn compresses(&self) -> bool {
+        let is_codec = |name: &str| matches!(name, "compression.type" | "compression.codec");
+        self.properties.iter().any(|(name, value)| is_codec(name) && value != "none")
     }
 
     /// All properties in the order in which they are set.
@@ -156,6 +168,41 @@ struct Tally {
     refused: Vec<Refusal>,
 }
 
+/// What the reports of one batch said.
+#[derive(Debug)]
+struct Batch {
+    /// Something of it was acknowledged.
+    delivered: bool,
+    /// What the answer says of it as a whole.
+    code: Code,
+    /// Partition, index and code of what was refused.
+    refused: Vec<(u32, usize, Code)>,
+}
+
+impl Batch {
+    /// Because of which records the broker refused the batch, if it said so: the client reports the others with a code of its own.
+    fn judge(self) -> impl Iterator<Item = (u32, Refusal)> {
+        let is_other = |code: Code| code == Code::of(E::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD);
+        let others = self.refused.iter().filter(|(_, _, code)| is_other(*code)).count();
+        let whole = self.code;
+        let named = match &self.refused[..] {
+            [(_, _, code)] => !self.delivered && !is_other(*code),
+            // Each is named where more than one is: then the client gives it another code than the batch has.
+            all if others == 0 => all.iter().any(|(_, _, code)| *code != whole),
+            all => others < all.len(),
+        };
+        self.refused.into_iter().map(move |(partition, index, code)| {
+            let blame = match named {
+                false => Blame::Unknown,
+                true if is_other(code) => Blame::Others,
+                true => Blame::Own,
+            };
+            let reason = if code == whole { code.to_string() } else { format!("{code}; of its batch: {whole}") };
+            (partition, Refusal { index, reason, blame })
+        })
+    }
+}
+
 /// A [`Sink`] into a Kafka topic.
 pub struct Producer {
     sender: Sender,
@@ -167,6 +214,30 @@ pub struct Producer {
     complaints: Complaints,
     deliveries: Option<(u64, u64)>,
     failure: Option<Failure>,
+    epochs: Epochs,
+}
+
+/// Which acknowledged records may be in the topic twice.
+///
+/// When a broker refuses a batch for good, the client begins a new producer epoch and numbers anew what is not acknowledged. A
+/// batch that was written and whose answer got lost is then sent again under numbers that the broker can't recognise. So what is
+/// in flight when a refusal comes is counted when it is acknowledged, if a connection ever broke.
+#[derive(Debug, Default)]
+struct Epochs {
+    /// By partition: its group was in flight when a batch was refused.
+    renumbered: Vec<bool>,
+    /// A connection broke. The client does not tell of each one, so one is enough.
+    broke: bool,
+    perhaps_doubled: u64,
+}
+
+impl Epochs {
+    fn settled(&mut self, partition: u32, acknowledged: usize) {
+        let renumbered = std::mem::take(&mut self.renumbered[partition as usize]);
+        if renumbered && self.broke {
+            self.perhaps_doubled += acknowledged as u64;
+        }
+    }
 }
 
 impl Producer {
@@ -212,6 +283,7 @@ impl Producer {
             complaints,
             deliveries: None,
             failure: None,
+            epochs: Epochs { renumbered: vec![false; partitions as usize], ..Epochs::default() },
         })
     }
 
@@ -237,21 +309,24 @@ impl Producer {
 
     /// Serves one event. False: none came within `timeout`.
     pub(crate) fn serve(&mut self, timeout: Duration) -> bool {
-        let Producer { sender, tallies, complaints, failure, topic, .. } = self;
+        let Producer { sender, tallies, complaints, failure, topic, epochs, .. } = self;
         let mut acknowledged = false;
+        // What one event tells is about one batch.
+        let mut batch = Batch { delivered: false, code: Code::NONE, refused: Vec::new() };
         let mut complete: Vec<u32> = Vec::new();
         let mut failed: Option<(Code, u32, usize)> = None;
         let served = sender.serve(timeout, &mut |served| match served {
             Served::Delivered { partition, records } => {
+                batch.delivered = true;
                 tallies[partition as usize].acknowledged += records;
                 acknowledged = true;
                 touched(&mut complete, partition);
             }
-            Served::Failed { partition, index, code } => {
+            Served::Failed { partition, index, code, batch: whole } => {
                 match verdict(code) {
                     Verdict::Refusal => {
-                        let refusal = Refusal { index, reason: code.to_string(), local: false };
-                        tallies[partition as usize].refused.push(refusal);
+                        batch.code = whole;
+                        batch.refused.push((partition, index, code));
                     }
                     Verdict::Delivered | Verdict::Refused | Verdict::Unreachable | Verdict::Retry => {
                         failed.get_or_insert((code, partition, index));
@@ -268,6 +343,9 @@ impl Producer {
             }
             Served::Notice(notice) => {
                 complaints.hear(&notice);
+                if let Notice::Error { code, .. } = &notice {
+                    epochs.broke |= verdict(*code) == Verdict::Unreachable;
+                }
                 // Any other error is one of a connection, which the client cures by itself or nobody does: then no report comes.
                 if let Notice::Error { code, fatal: true, text } = notice {
                     let kind = if verdict(code) == Verdict::Refused { FailureKind::Refused } else { FailureKind::Retry };
@@ -284,18 +362,27 @@ impl Producer {
         {
             self.failure = Some(self.failure_of(code, partition, index));
         }
+        if !batch.refused.is_empty() {
+            for partition in 0..self.sender.partitions() {
+                self.epochs.renumbered[partition as usize] |= self.sender.waiting_in(partition..partition + 1) > 0;
+            }
+            for (partition, refusal) in batch.judge() {
+                self.tallies[partition as usize].refused.push(refusal);
+            }
+        }
         for partition in complete {
-            Self::complete(&mut self.sender, &mut self.tallies, &mut self.ready, partition);
+            self.complete(partition);
         }
         served
     }
 
     /// Moves a group with all its reports to the ones that are ready to be given back.
-    fn complete(sender: &mut Sender, tallies: &mut [Tally], ready: &mut Vec<Delivered>, partition: u32) {
-        if let Some(group) = sender.take(partition) {
-            let mut tally = std::mem::take(&mut tallies[partition as usize]);
+    fn complete(&mut self, partition: u32) {
+        if let Some(group) = self.sender.take(partition) {
+            let mut tally = std::mem::take(&mut self.tallies[partition as usize]);
             tally.refused.sort_by_key(|r| r.index);
-            ready.push(Delivered { partition, group, acknowledged: tally.acknowledged, refused: tally.refused });
+            self.epochs.settled(partition, tally.acknowledged);
+            self.ready.push(Delivered { partition, group, acknowledged: tally.acknowledged, refused: tally.refused });
         }
     }
 
@@ -372,7 +459,10 @@ impl Sink for Producer {
             let mut failed = None;
             let tally = &mut self.tallies[partition as usize];
             let all = self.sender.enqueue(partition, &mut |index, code| match verdict(code) {
-                Verdict::Refusal => tally.refused.push(Refusal { index, reason: code.to_string(), local: true }),
+                Verdict::Refusal => {
+                    let reason = format!("the Kafka client does not take it: {code}");
+                    tally.refused.push(Refusal { index, reason, blame: Blame::Own });
+                }
                 _ => _ = failed.get_or_insert((code, index)),
             });
             if let Some((code, index)) = failed {
@@ -390,7 +480,7 @@ impl Sink for Producer {
             self.fail_if_failed()?;
         }
         // Nothing of it may have been taken.
-        Self::complete(&mut self.sender, &mut self.tallies, &mut self.ready, partition);
+        self.complete(partition);
         Ok(())
     }
 
@@ -424,6 +514,10 @@ impl Sink for Producer {
         self.deliveries
     }
 
+    fn perhaps_doubled(&self) -> u64 {
+        self.epochs.perhaps_doubled
+    }
+
     fn finish(self: Box<Self>) -> Result<(), Failure> {
         let (waiting, ready) = (self.sender.waiting(), self.ready.len());
         if waiting > 0 || ready > 0 {
@@ -448,5 +542,52 @@ impl Drop for Producer {
         if self.complaints.unresolved {
             self.sender.client().abandon();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INVALID: Code = Code::of(E::RD_KAFKA_RESP_ERR_INVALID_RECORD);
+    const OTHER: Code = Code::of(E::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD);
+
+    fn blames(delivered: bool, code: Code, refused: &[Code]) -> Vec<Blame> {
+        let refused = refused.iter().enumerate().map(|(i, code)| (0, i, *code)).collect();
+        Batch { delivered, code, refused }.judge().map(|(_, refusal)| refusal.blame).collect()
+    }
+
+    #[test]
+    fn records_that_the_answer_names_are_told_from_their_neighbours() {
+        use Blame::{Others, Own, Unknown};
+        let timestamp = Code::of(E::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP);
+        assert_eq!(blames(false, timestamp, &[OTHER, timestamp, OTHER]), [Others, Own, Others]);
+        assert_eq!(blames(false, INVALID, &[INVALID, OTHER, INVALID]), [Own, Others, Own]);
+        // Everything in it is named.
+        assert_eq!(blames(false, timestamp, &[INVALID, INVALID]), [Own, Own]);
+        // The code is the batch's own, and may be about one of them.
+        assert_eq!(blames(false, INVALID, &[INVALID, INVALID]), [Unknown, Unknown]);
+        assert_eq!(blames(false, timestamp, &[timestamp, timestamp]), [Unknown, Unknown]);
+        // A batch of one.
+        assert_eq!(blames(false, INVALID, &[INVALID]), [Own]);
+        // Nothing that brokers say, but nothing may be sent again for ever.
+        assert_eq!(blames(true, INVALID, &[INVALID]), [Unknown]);
+        assert_eq!(blames(false, INVALID, &[OTHER]), [Unknown]);
+        assert_eq!(blames(false, INVALID, &[OTHER, OTHER]), [Unknown, Unknown]);
+    }
+
+    #[test]
+    fn what_was_in_flight_at_a_refusal_counts_only_if_a_connection_broke() {
+        let mut epochs = Epochs { renumbered: vec![false; 2], ..Epochs::default() };
+        epochs.renumbered[1] = true;
+        epochs.settled(0, 10);
+        epochs.settled(1, 20);
+        assert_eq!(epochs.perhaps_doubled, 0);
+        epochs.broke = true;
+        epochs.settled(1, 30);
+        assert_eq!(epochs.perhaps_doubled, 0, "a group after the refusal");
+        epochs.renumbered[1] = true;
+        epochs.settled(1, 40);
+        assert_eq!(epochs.perhaps_doubled, 40);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use migration::{Failure, FailureKind};
-use pipeline::{Delivered, Group, Refusal, Sink, SinkLimits};
+use pipeline::{Blame, Delivered, Group, Refusal, Sink, SinkLimits};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -127,7 +127,7 @@ impl StockFlush {
                 self.deliveries = Some((self.deliveries.map_or(now, |(first, _)| first), now));
             }
             Err(code) if verdict(code) == Verdict::Refusal => {
-                flight.refused.push(Refusal { index, reason: code.to_string(), local: false });
+                flight.refused.push(Refusal { index, reason: code.to_string(), blame: Blame::Unknown });
             }
             Err(code) => return Err(failure(&place(), code)),
         }
@@ -170,7 +170,7 @@ impl Sink for StockFlush {
                 Ok(()) => {}
                 Err(code) if verdict(code) == Verdict::Refusal => {
                     *reported = true;
-                    refused.push(Refusal { index, reason: code.to_string(), local: true });
+                    refused.push(Refusal { index, reason: code.to_string(), blame: Blame::Own });
                 }
                 Err(code) => return Err(failure(&format!("topic {:?}, partition {partition}", self.topic), code)),
             }

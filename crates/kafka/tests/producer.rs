@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use common::*;
 use kafka::Producer;
 use migration::FailureKind;
-use pipeline::Sink;
 use pipeline::group::Key;
+use pipeline::{Blame, Sink};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as E};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -63,7 +63,7 @@ fn headers_and_timestamps_go_with_the_record() {
     let done = wait(&mut producer, 1, LONG).unwrap();
     assert_eq!(done[0].acknowledged, 3);
     // The client takes 0 for "now": better set aside than sent with another time.
-    assert!(matches!(&done[0].refused[..], [r] if r.index == 3 && r.local), "{:?}", done[0].refused);
+    assert!(matches!(&done[0].refused[..], [r] if r.index == 3 && r.blame == Blame::Own), "{:?}", done[0].refused);
     producer.finish().unwrap();
 
     use rdkafka::Message;
@@ -100,7 +100,7 @@ fn a_permanent_error_of_the_broker_is_a_refusal_of_every_record_of_the_batch_and
         assert_eq!(done[0].acknowledged, 0);
         let indexes: Vec<_> = done[0].refused.iter().map(|r| r.index).collect();
         assert_eq!(indexes, (0..10).collect::<Vec<_>>(), "{error:?}");
-        assert!(done[0].refused.iter().all(|r| !r.local && !r.reason.is_empty()));
+        assert!(done[0].refused.iter().all(|r| r.blame == Blame::Unknown && !r.reason.is_empty()));
         // The producer goes on.
         producer.hand_over(2, numbered("good", 10)).unwrap();
         assert_eq!(wait(&mut producer, 1, LONG).unwrap()[0].acknowledged, 10);
@@ -119,7 +119,7 @@ fn a_record_that_the_client_refuses_is_the_only_one_of_its_group() {
     producer.hand_over(1, group([(None, "a"), (None, large.as_str()), (None, "b"), (None, fits.as_str())])).unwrap();
     let done = wait(&mut producer, 1, LONG).unwrap();
     assert_eq!(done[0].acknowledged, 3);
-    assert!(matches!(&done[0].refused[..], [r] if r.index == 1 && r.local), "{:?}", done[0].refused);
+    assert!(matches!(&done[0].refused[..], [r] if r.index == 1 && r.blame == Blame::Own), "{:?}", done[0].refused);
     // A group of which nothing was taken comes back too.
     producer.hand_over(1, group([(None, large.as_str())])).unwrap();
     assert_eq!(producer.outstanding(), 1, "until then it is not a report that was lost");

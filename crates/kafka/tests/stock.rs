@@ -75,7 +75,7 @@ fn refusals_and_failures_are_told_apart() {
     sink.hand_over(2, numbered("large", 10)).unwrap();
     let done = flush(&mut sink);
     assert_eq!((done[0].acknowledged, done[0].refused.len()), (0, 10));
-    assert!(done[0].refused.iter().all(|refusal| !refusal.local));
+    assert!(done[0].refused.iter().all(|refusal| refusal.blame == pipeline::Blame::Unknown));
     broker.push_request_errors(RDKafkaApiKey::Produce, &[E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     sink.hand_over(2, numbered("forbidden", 1)).unwrap();
     let failure = sink.poll(Duration::from_millis(50), &mut Vec::new()).unwrap_err();

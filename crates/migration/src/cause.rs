@@ -68,6 +68,7 @@ impl FailureKind {
             FailureKind::GaveUp => Some(Cause::Stopped),
             FailureKind::Source => Some(Cause::Source),
             FailureKind::Refused => Some(Cause::Failed),
+            FailureKind::TooManyBad => Some(Cause::TooManyBad),
             FailureKind::State => Some(Cause::State),
         }
     }

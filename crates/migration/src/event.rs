@@ -86,6 +86,8 @@ pub struct Chunk {
     pub counts: Counts,
     /// What it took.
     pub work: Work,
+    /// How long the shard's file of dead letters is with those of this chunk, bytes.
+    pub letters: u64,
 }
 
 /// How an attempt ended well.
@@ -133,6 +135,8 @@ pub enum FailureKind {
     Source,
     /// A retry can't help (authorisation, unknown topic, policy): the job stops with 5.
     Refused,
+    /// The attempt set aside more records than the job has left of `max_bad_records`: the job stops with 5.
+    TooManyBad,
     /// The dead-letter file or another file of the state directory can't be written: the job stops with 74.
     State,
 }

@@ -142,6 +142,9 @@ pub struct Work {
     pub partitions: Vec<u64>,
     /// First and last delivery report, microseconds of the machine's monotonic clock; `None` before the first.
     pub deliveries: Option<(u64, u64)>,
+    /// Acknowledged records that may be in the topic twice although nothing died: a broker refused a batch for good while they were
+    /// in flight, and a connection broke.
+    pub perhaps_doubled: u64,
 }
 
 impl Work {
@@ -159,5 +162,6 @@ impl Work {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (one, other) => one.or(other),
         };
+        self.perhaps_doubled += other.perhaps_doubled;
     }
 }

@@ -1,7 +1,8 @@
 //! Dead letters: records set aside with their reason, one JSON line each in `DIRECTORY/SHARD.jsonl`.
 //!
-//! Responsible for: writing them so that a commit can rely on them, and reading them back without the torn line of a killed
-//! worker and without the copies of a repeated chunk. Not responsible for: deciding which record is bad.
+//! Responsible for: writing them so that a commit can rely on them, and telling those that are committed from those that a killed
+//! worker left behind: a commit keeps the file's length, the next attempt cuts the file back to it, and who reads before that looks
+//! no further. Not responsible for: deciding which record is bad.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -66,6 +67,8 @@ pub struct DeadLetterFile {
     objects: Vec<String>,
     out: Out,
     unsynced: bool,
+    /// Bytes of committed letters that were not there any more when it was opened.
+    missing: u64,
 }
 
 /// The file and what is not yet written to it. Pieces of a line are written as they come, so that a large record needs no
@@ -75,12 +78,15 @@ struct Out {
     path: PathBuf,
     file: Option<File>,
     buffer: Vec<u8>,
+    /// How long the file is with what is in the buffer.
+    length: u64,
 }
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let some = &bytes[..bytes.len().min(BUFFER_BYTES)];
         self.buffer.extend_from_slice(some);
+        self.length += some.len() as u64;
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
         }
@@ -99,17 +105,28 @@ impl Write for Out {
 }
 
 impl DeadLetterFile {
-    /// The file of `shard` in `directory`. `objects` are the paths of the shard's segments, by segment index. A line that a
-    /// killed worker left torn is cut off: its chunk was never committed, so its record comes again.
-    pub fn open(directory: &Path, shard: ShardId, objects: &[PathBuf]) -> io::Result<Self> {
-        let path = directory.join(format!("{shard}.jsonl"));
-        match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => cut_torn_line(&file)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+    /// The file of `shard` in `directory`. `objects` are the paths of the shard's segments, by segment index. What stands behind
+    /// the first `committed` bytes is cut off: its chunk was never committed, so its records come again.
+    pub fn open(directory: &Path, shard: ShardId, objects: &[PathBuf], committed: u64) -> io::Result<Self> {
+        let path = path_of(directory, shard);
+        let length = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => cut_back(&file, committed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
-        }
+        };
         let objects = objects.iter().map(|object| object.to_string_lossy().into_owned()).collect();
-        Ok(DeadLetterFile { objects, out: Out { path, file: None, buffer: Vec::new() }, unsynced: false })
+        let out = Out { path, file: None, buffer: Vec::new(), length };
+        Ok(DeadLetterFile { objects, out, unsynced: false, missing: committed - length })
+    }
+
+    /// How long the file is, with what was appended since the last [`DeadLetterFile::sync`].
+    pub fn length(&self) -> u64 {
+        self.out.length
+    }
+
+    /// How many bytes of committed letters were missing when it was opened: whoever took them away has them.
+    pub fn missing(&self) -> u64 {
+        self.missing
     }
 
     /// Where it is.
@@ -147,63 +164,68 @@ impl DeadLetterFile {
     }
 }
 
-/// All dead letters of a job, ordered by shard and then as written; of records that were set aside more than once, the first.
-/// No directory is no dead letters.
-pub fn read_all(directory: &Path) -> io::Result<Vec<DeadLetter>> {
-    let (mut letters, mut seen) = (Vec::new(), HashSet::new());
-    for path in files(directory)? {
-        for letter in read(&path)? {
-            if seen.insert((letter.path.clone(), letter.start)) {
-                letters.push(letter);
-            }
-        }
+/// A shard and how long its file of dead letters is committed to be, bytes.
+pub type CommittedLength = (ShardId, u64);
+
+/// The committed dead letters of some shards, in their order and then as written. Nothing is read of a shard without any.
+pub fn read_all(directory: &Path, committed: &[CommittedLength]) -> io::Result<Vec<DeadLetter>> {
+    let mut letters = Vec::new();
+    for &(shard, length) in committed {
+        each_line(&path_of(directory, shard), length, &mut |line| {
+            letters.push(parse(line)?);
+            Ok(())
+        })?;
     }
     Ok(letters)
 }
 
-/// Where all dead letters of a job stand, whatever they hold: memory does not depend on their size. No directory is no dead
-/// letters.
-pub fn places(directory: &Path) -> io::Result<Places> {
-    let mut places = Places::new();
-    for path in files(directory)? {
-        each_line(&path, &mut |line| {
+/// Where the committed dead letters of some shards stand, whatever they hold (memory does not depend on their size), and how many
+/// there are.
+pub fn places(directory: &Path, committed: &[CommittedLength]) -> io::Result<(Places, u64)> {
+    let (mut places, mut count) = (Places::new(), 0);
+    for &(shard, length) in committed {
+        each_line(&path_of(directory, shard), length, &mut |line| {
             let Placed { path, start } = serde_json::from_slice(line)?;
             match places.get_mut(&*path) {
                 Some(starts) => starts,
                 None => places.entry(path.into_owned()).or_default(),
             }
             .insert(start);
+            count += 1;
             Ok(())
         })?;
     }
-    Ok(places)
+    Ok((places, count))
 }
 
-/// The files of dead letters in a directory, by name.
-fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+/// How many letters stand in the files behind what is committed: of chunks that are open, or whose worker died. The next attempt
+/// cuts them off. A torn last one counts.
+pub fn uncommitted(directory: &Path, committed: &[CommittedLength]) -> io::Result<u64> {
+    let mut count = 0;
+    for &(shard, length) in committed {
+        let mut file = match File::open(path_of(directory, shard)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        file.seek(SeekFrom::Start(length))?;
+        count += BufReader::with_capacity(BUFFER_BYTES, file).split(b'\n').count() as u64;
+    }
+    Ok(count)
+}
+
+fn path_of(directory: &Path, shard: ShardId) -> PathBuf {
+    directory.join(format!("{shard}.jsonl"))
+}
+
+/// Visits the whole lines within a file's first `length` bytes, without their ends. What is not there any more is left out.
+fn each_line(path: &Path, length: u64, visit: &mut dyn FnMut(&[u8]) -> serde_json::Result<()>) -> io::Result<()> {
+    let file = match File::open(path) {
+        _ if length == 0 => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
     };
-    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
-    Ok(files)
-}
-
-fn read(path: &Path) -> io::Result<Vec<DeadLetter>> {
-    let mut letters = Vec::new();
-    each_line(path, &mut |line| {
-        letters.push(parse(line)?);
-        Ok(())
-    })?;
-    Ok(letters)
-}
-
-/// Visits the whole lines of a file, without their ends; a torn last one is left out.
-fn each_line(path: &Path, visit: &mut dyn FnMut(&[u8]) -> serde_json::Result<()>) -> io::Result<()> {
-    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, file.take(length));
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
@@ -247,9 +269,20 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn cut_torn_line(mut file: &File) -> io::Result<()> {
-    const STEP: u64 = 64 << 10;
+/// Cuts a file back to what is committed, and gives its length. If it is shorter than that, its last line may be torn.
+fn cut_back(file: &File, committed: u64) -> io::Result<u64> {
     let length = file.metadata()?.len();
+    if length < committed {
+        return cut_torn_line(file, length);
+    }
+    if length > committed {
+        file.set_len(committed)?;
+    }
+    Ok(committed)
+}
+
+fn cut_torn_line(mut file: &File, length: u64) -> io::Result<u64> {
+    const STEP: u64 = 64 << 10;
     let mut end = length;
     let mut piece = Vec::new();
     while end > 0 {
@@ -263,7 +296,10 @@ fn cut_torn_line(mut file: &File) -> io::Result<()> {
         }
         end = start;
     }
-    if end < length { file.set_len(end) } else { Ok(()) }
+    if end < length {
+        file.set_len(end)?;
+    }
+    Ok(end)
 }
 
 #[cfg(test)]
@@ -291,28 +327,33 @@ mod tests {
         RecordPlace { segment, start, bytes }
     }
 
-    fn file(folder: &Folder) -> DeadLetterFile {
-        DeadLetterFile::open(&folder.0, ShardId(7), &["a.jsonl".into(), "b.jsonl".into()]).unwrap()
+    fn file(folder: &Folder, committed: u64) -> DeadLetterFile {
+        DeadLetterFile::open(&folder.0, ShardId(7), &["a.jsonl".into(), "b.jsonl".into()], committed).unwrap()
+    }
+
+    fn up_to(length: u64) -> [CommittedLength; 2] {
+        [(ShardId(3), 0), (ShardId(7), length)]
     }
 
     #[test]
     fn letters_come_back_as_they_were_written() {
         let folder = Folder::new("back");
-        let mut letters = file(&folder);
+        let mut letters = file(&folder, 0);
         letters.sync().unwrap();
         assert!(!folder.0.exists(), "nothing is made before the first letter");
         letters.append(place(0, 10, 5), "no key", b"{\"\n\\\"}").unwrap();
         letters.append(place(1, 20, 3), "bad \"json\"", &[0xff, 0, b'x']).unwrap();
         letters.append(place(1, 30, 900), "too long", b"").unwrap();
         letters.sync().unwrap();
-        let mode = std::fs::metadata(letters.path()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let metadata = std::fs::metadata(letters.path()).unwrap();
+        assert_eq!((metadata.permissions().mode() & 0o777, metadata.len()), (0o600, letters.length()));
         assert!(letters.path().ends_with("00007.jsonl"));
-        let back = read_all(&folder.0).unwrap();
+        let all = up_to(letters.length());
+        let back = read_all(&folder.0, &all).unwrap();
         assert_eq!(back.len(), 3);
         let at = |starts: &[u64]| starts.iter().copied().collect::<HashSet<_>>();
         let expected = Places::from([("a.jsonl".to_owned(), at(&[10])), ("b.jsonl".to_owned(), at(&[20, 30]))]);
-        assert_eq!(places(&folder.0).unwrap(), expected);
+        assert_eq!(places(&folder.0, &all).unwrap(), (expected, 3));
         assert_eq!((back[0].path.as_str(), back[0].start, back[0].bytes), ("a.jsonl", 10, 5));
         assert_eq!(back[0].record, b"{\"\n\\\"}");
         assert_eq!((back[1].path.as_str(), back[1].reason.as_str()), ("b.jsonl", "bad \"json\""));
@@ -324,32 +365,67 @@ mod tests {
     #[test]
     fn a_large_record_is_not_copied_in_memory() {
         let folder = Folder::new("large");
-        let mut letters = file(&folder);
+        let mut letters = file(&folder, 0);
         let record = vec![b'x'; 5 << 20];
         letters.append(place(0, 10, 5 << 20), "too large", &record).unwrap();
         assert!(letters.out.buffer.capacity() <= 4 * BUFFER_BYTES, "{}", letters.out.buffer.capacity());
         letters.sync().unwrap();
-        assert_eq!(read_all(&folder.0).unwrap()[0].record, record);
+        assert_eq!(read_all(&folder.0, &up_to(letters.length())).unwrap()[0].record, record);
     }
 
     #[test]
-    fn a_torn_line_is_ignored_then_cut_off_and_copies_count_once() {
-        let folder = Folder::new("torn");
-        let mut letters = file(&folder);
+    fn what_was_not_committed_does_not_count_and_is_cut_off_by_the_next_attempt() {
+        let folder = Folder::new("uncommitted");
+        let mut letters = file(&folder, 0);
         letters.append(place(0, 10, 1), "first", b"x").unwrap();
+        let committed = letters.length();
+        letters.append(place(0, 20, 1), "second", b"y").unwrap();
+        letters.append(place(0, 30, 1), "third", b"z").unwrap();
+        letters.sync().unwrap();
+        // The worker dies in the middle of a line, or at its end.
+        for torn in [4, 0] {
+            let path = letters.path().to_owned();
+            let whole = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &whole[..whole.len() - torn]).unwrap();
+            let reasons = |length| {
+                let letters = read_all(&folder.0, &up_to(length)).unwrap();
+                letters.iter().map(|letter| letter.reason.clone()).collect::<Vec<_>>()
+            };
+            assert_eq!(reasons(committed), ["first"]);
+            assert_eq!(places(&folder.0, &up_to(committed)).unwrap().0["a.jsonl"], HashSet::from([10]));
+            assert_eq!(uncommitted(&folder.0, &up_to(committed)).unwrap(), 2);
+            let mut successor = file(&folder, committed);
+            assert_eq!((successor.length(), successor.missing()), (committed, 0));
+            assert_eq!(uncommitted(&folder.0, &up_to(committed)).unwrap(), 0);
+            successor.append(place(0, 20, 1), "again", b"y").unwrap();
+            successor.append(place(0, 30, 1), "and again", b"z").unwrap();
+            successor.sync().unwrap();
+            assert_eq!(reasons(successor.length()), ["first", "again", "and again"]);
+            letters = file(&folder, successor.length());
+        }
+    }
+
+    #[test]
+    fn letters_that_somebody_took_away_are_told_and_the_file_goes_on() {
+        let folder = Folder::new("away");
+        let mut letters = file(&folder, 0);
+        letters.append(place(0, 10, 1), "first", b"x").unwrap();
+        let first = letters.length();
         letters.append(place(0, 20, 1), "second", b"y").unwrap();
         letters.sync().unwrap();
-        let path = letters.path().to_owned();
-        let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
-        assert_eq!(read_all(&folder.0).unwrap().len(), 1);
-        assert_eq!(places(&folder.0).unwrap()["a.jsonl"], HashSet::from([10]));
-        let mut successor = file(&folder);
-        successor.append(place(0, 10, 1), "again", b"x").unwrap();
-        successor.append(place(0, 20, 1), "second", b"y").unwrap();
+        let committed = letters.length();
+        // Half of the second one.
+        File::options().write(true).open(letters.path()).unwrap().set_len(committed - 5).unwrap();
+        assert_eq!(read_all(&folder.0, &up_to(committed)).unwrap().len(), 1);
+        let mut successor = file(&folder, committed);
+        assert_eq!((successor.length(), successor.missing()), (first, committed - first));
+        successor.append(place(0, 30, 1), "third", b"z").unwrap();
         successor.sync().unwrap();
-        let back = read_all(&folder.0).unwrap();
-        assert_eq!(back.iter().map(|l| l.reason.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+        assert_eq!(read_all(&folder.0, &up_to(successor.length())).unwrap()[1].reason, "third");
+        std::fs::remove_file(letters.path()).unwrap();
+        let successor = file(&folder, committed);
+        assert_eq!((successor.length(), successor.missing()), (0, committed));
+        assert_eq!((read_all(&folder.0, &up_to(committed)).unwrap().len(), uncommitted(&folder.0, &up_to(5)).unwrap()), (0, 0));
     }
 
     #[test]
@@ -358,7 +434,7 @@ mod tests {
         std::fs::create_dir_all(&folder.0).unwrap();
         let path = folder.0.join("00007.jsonl");
         std::fs::write(&path, vec![b'x'; 200_000]).unwrap();
-        drop(file(&folder));
+        drop(file(&folder, 300_000));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
     }
 
@@ -366,10 +442,11 @@ mod tests {
     fn garbage_in_the_middle_is_an_error_that_names_the_line() {
         let folder = Folder::new("garbage");
         std::fs::create_dir_all(&folder.0).unwrap();
-        std::fs::write(folder.0.join("00001.jsonl"), "nonsense\n").unwrap();
-        let error = read_all(&folder.0).unwrap_err().to_string();
-        assert!(error.contains("00001.jsonl: line 1"), "{error}");
-        assert_eq!(places(&folder.0).unwrap_err().to_string().split(':').nth(1), error.split(':').nth(1));
-        assert!(read_all(&folder.0.join("none")).unwrap().is_empty());
+        std::fs::write(folder.0.join("00007.jsonl"), "nonsense\n").unwrap();
+        let error = read_all(&folder.0, &up_to(9)).unwrap_err().to_string();
+        assert!(error.contains("00007.jsonl: line 1"), "{error}");
+        assert_eq!(places(&folder.0, &up_to(9)).unwrap_err().to_string().split(':').nth(1), error.split(':').nth(1));
+        assert!(read_all(&folder.0.join("none"), &up_to(9)).unwrap().is_empty());
+        assert!(read_all(&folder.0, &up_to(0)).unwrap().is_empty(), "nothing of it is committed");
     }
 }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use migration::{Failure, FailureKind};
 
 use crate::group::{Key, RECORD_OVERHEAD};
-use crate::{Block, Delivered, Group, Sink, SinkLimits};
+use crate::{Blame, Block, Delivered, Group, Refusal, Sink, SinkLimits};
 
 /// The most records in a group.
 pub const GROUP_RECORDS: usize = 2_500;
@@ -55,8 +55,10 @@ pub struct Settled {
     pub dead_lettered: u64,
     /// Whether they were taken before the last mark.
     pub before_mark: bool,
-    /// The broker's words, if it refused a batch that is sent again in halves.
+    /// The broker's words, if it refused a batch without saying because of which record: it is sent again in halves.
     pub halved: Option<String>,
+    /// The broker's words for the first of the records that it named; their neighbours are sent again.
+    pub named: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -353,35 +355,39 @@ impl Lanes {
         self.in_flight.subtract(&group);
 
         let mut settled = Settled { acknowledged: acknowledged as u64, ..Settled::default() };
-        let (mut refused_bytes, mut suspects) = (0, Vec::new());
+        // A single suspect was alone in its batch.
+        let suspects = refused.iter().filter(|refusal| refusal.blame == Blame::Unknown).count();
+        let is_dead = |refusal: &Refusal| match refusal.blame {
+            Blame::Own => true,
+            Blame::Unknown => suspects == 1,
+            Blame::Others => false,
+        };
+        let mut refused_bytes = 0;
+        let mut rest = Vec::new();
         for refusal in &refused {
             refused_bytes += message_bytes(&group, refusal.index);
-            if refusal.local {
+            if is_dead(refusal) {
                 dead(&group, refusal.index, &refusal.reason)?;
                 settled.dead_lettered += 1;
             } else {
-                suspects.push(refusal);
+                rest.push(refusal.index);
             }
         }
         settled.bytes = (group.bytes() - refused_bytes) as u64;
-        let mut again = 0;
-        match suspects[..] {
-            [] => {}
-            [culprit] => {
-                dead(&group, culprit.index, &culprit.reason)?;
-                settled.dead_lettered += 1;
-            }
-            _ => {
-                let (older, newer) = suspects.split_at(suspects.len() / 2);
-                for half in [newer, older] {
-                    let part = group.select(half.iter().map(|refusal| refusal.index));
-                    self.copies_memory += part.copies_memory();
-                    self.held.add(&part);
-                    lane.again.push_front(part);
-                }
-                again = suspects.len();
-                settled.halved = Some(suspects[0].reason.clone());
-            }
+        let again = rest.len();
+        let first = |blame| refused.iter().find(|refusal| refusal.blame == blame).map(|refusal| refusal.reason.clone());
+        let halves = if suspects > 1 {
+            settled.halved = first(Blame::Unknown);
+            rest.split_at(again / 2)
+        } else {
+            settled.named = first(Blame::Own).filter(|_| again > 0);
+            rest.split_at(again)
+        };
+        for half in [halves.1, halves.0].into_iter().filter(|half| !half.is_empty()) {
+            let part = group.select(half.iter().copied());
+            self.copies_memory += part.copies_memory();
+            self.held.add(&part);
+            lane.again.push_front(part);
         }
         if group.marks() < self.marks {
             settled.before_mark = true;

@@ -20,5 +20,5 @@ pub mod worker;
 
 pub use block::{Block, BlockPool};
 pub use group::{Group, Message, RecordPlace};
-pub use sink::{Delivered, Refusal, Sink, SinkLimits};
+pub use sink::{Alone, Blame, Delivered, Refusal, Sink, SinkLimits};
 pub use source::{Line, Lines, ShardReader, SourceError};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use migration::Failure;
+use migration::topic::batch_bytes_of_one;
 
 use crate::Group;
 
@@ -13,6 +14,34 @@ pub struct SinkLimits {
     pub record_bytes: usize,
     /// The largest batch.
     pub batch_bytes: usize,
+    /// What a record that is alone in its batch has to fit into; `None`: only the brokers can tell (compression).
+    pub alone: Option<Alone>,
+}
+
+/// The limit of a batch, as brokers count it, for one that holds a single record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// The most bytes.
+    pub bytes: usize,
+    /// How many headers each record has.
+    pub headers: usize,
+    /// Their bytes in the batch.
+    pub header_bytes: usize,
+}
+
+impl SinkLimits {
+    /// Key and value together of a record that surely fits, in bytes. A larger one may fit: see [`SinkLimits::takes`].
+    pub fn surely_fits(&self, headers_bytes: usize) -> usize {
+        // Lengths and the like of one record in a batch of its own take 61 bytes and at most 30 more.
+        let alone = self.alone.map_or(usize::MAX, |alone| alone.bytes.saturating_sub(alone.header_bytes + 100));
+        self.record_bytes.saturating_sub(headers_bytes).min(alone)
+    }
+
+    /// Whether a record of these sizes fits.
+    pub fn takes(&self, key: Option<usize>, value: usize, headers_bytes: usize) -> bool {
+        let batch = |alone: Alone| batch_bytes_of_one(key, value, (alone.headers, alone.header_bytes)) <= alone.bytes;
+        key.unwrap_or(0) + value + headers_bytes <= self.record_bytes && self.alone.is_none_or(batch)
+    }
 }
 
 /// A group whose every record has its report.
@@ -36,9 +65,19 @@ pub struct Refusal {
     pub index: usize,
     /// Why: the client's or broker's words.
     pub reason: String,
-    /// True: the client refused this very record before sending it. False: the broker refused its batch, and the culprit may be
-    /// a neighbour.
-    pub local: bool,
+    /// Whose fault it is.
+    pub blame: Blame,
+}
+
+/// Because of which record a record was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Itself: the client refused it before sending it, or the broker named it.
+    Own,
+    /// Others of its batch, which the broker named: it can be sent again at once.
+    Others,
+    /// It, or others of its batch: the broker did not say.
+    Unknown,
 }
 
 /// Where groups go.
@@ -66,6 +105,12 @@ pub trait Sink {
 
     /// First and last served report that acknowledged a record, microseconds of the monotonic clock.
     fn deliveries(&self) -> Option<(u64, u64)>;
+
+    /// How many acknowledged records may be in the topic twice although nothing died: the client had to begin a new producer epoch
+    /// while they were in flight on connections that broke.
+    fn perhaps_doubled(&self) -> u64 {
+        0
+    }
 
     /// Ends the client. Must only be called with nothing in flight; dropping a sink without it is what happens on a failure.
     fn finish(self: Box<Self>) -> Result<(), Failure>;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FlushPolicy};
 use migration::{
-    Control, Counts, Failure, FailureKind, Finished, Phase, Phases, Position, Progress, WaitingFor, Work, WorkerEvent,
+    Control, Counts, Failure, FailureKind, Finished, Phase, Position, Progress, TopicSettings, WaitingFor, Work, WorkerEvent,
 };
 
 use crate::dead_letter::DeadLetterFile;
@@ -64,6 +64,11 @@ pub struct WorkerSettings {
     pub give_up_after: Duration,
     /// What the fixed headers (names and values) add to each record.
     pub headers_bytes: usize,
+    /// What the topic's settings refuse is set aside without asking the sink.
+    pub topic: TopicSettings,
+    /// So many records may be set aside; at the next one the attempt commits what it has and fails with
+    /// [`FailureKind::TooManyBad`].
+    pub letters_left: u64,
     /// What a user's own code would do for each record; `None` outside comparisons. With it a step takes one line at most.
     pub toll: Option<Toll>,
 }
@@ -250,9 +255,15 @@ impl ShardWorker {
         let mut work = self.committed_work.clone();
         if let Some(Mark { chunk, .. }) = &self.mark {
             counts.add(&chunk.counts);
-            work.add(&chunk.work(Phases::default(), None));
+            work.add(&chunk.work(Work::default()));
         }
-        work.add(&self.chunk.work(self.clock.spent(), self.sink.deliveries()));
+        let rest = Work {
+            phases: self.clock.spent(),
+            deliveries: self.sink.deliveries(),
+            perhaps_doubled: self.perhaps_doubled(),
+            ..Work::default()
+        };
+        work.add(&self.chunk.work(rest));
         Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
     }
 
@@ -265,6 +276,22 @@ impl ShardWorker {
         self.sink.finish()?;
         let work = Work { phases: self.clock.take(), deliveries, ..Work::default() };
         Ok(Finished { position: self.committed, complete: self.ended == Some(true), cuts: None, work, peak_memory_bytes: 0 })
+    }
+
+    /// What the sink says of it since the last commit.
+    fn perhaps_doubled(&self) -> u64 {
+        self.sink.perhaps_doubled() - self.committed_work.perhaps_doubled
+    }
+
+    /// Records set aside by this attempt, committed or not.
+    fn set_aside(&self) -> u64 {
+        let marked = self.mark.as_ref().map_or(0, |mark| mark.chunk.counts.dead_lettered);
+        self.committed_counts.dead_lettered + marked + self.chunk.counts.dead_lettered
+    }
+
+    /// Whether more records were set aside than may be.
+    fn too_many_bad(&self) -> bool {
+        self.set_aside() > self.settings.letters_left
     }
 
     fn go_on(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
@@ -288,7 +315,14 @@ impl ShardWorker {
         if let Some(step) = self.go_on_past_mark(control, now)? {
             return Ok(step);
         }
+        let too_many_bad = self.too_many_bad();
         if self.nothing_open() {
+            if too_many_bad {
+                return Err(Failure::new(
+                    FailureKind::TooManyBad,
+                    "more records were set aside than limits.max_bad_records allows",
+                ));
+            }
             if control.drain {
                 self.ended = Some(false);
                 return Ok(Step::Done);
@@ -296,8 +330,13 @@ impl ShardWorker {
             if control.paused {
                 return Ok(self.wait_for(WaitReason::Continue, Phase::Throttled, now + LONGEST_REST, now));
             }
-        } else if control.drain || control.paused || self.chunk.full() || self.chunk.deadline().is_some_and(|at| at <= now) {
-            if !self.marks(control) {
+        } else if too_many_bad
+            || control.drain
+            || control.paused
+            || self.chunk.full()
+            || self.chunk.deadline().is_some_and(|at| at <= now)
+        {
+            if too_many_bad || !self.marks(control) {
                 return self.begin_close(control, now);
             }
             self.set_mark()?;
@@ -453,7 +492,13 @@ impl ShardWorker {
             self.reader.unchanged()?;
         }
         self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
-        let chunk = chunk.close(position, self.clock.take(), self.sink.deliveries());
+        let rest = Work {
+            phases: self.clock.take(),
+            deliveries: self.sink.deliveries(),
+            perhaps_doubled: self.perhaps_doubled(),
+            ..Work::default()
+        };
+        let chunk = chunk.close(position, self.letters.length(), rest);
         self.committed = position;
         self.committed_counts.add(&chunk.counts);
         self.committed_work.add(&chunk.work);
@@ -468,6 +513,7 @@ impl ShardWorker {
             return Ok(());
         }
         let ShardWorker { done, sink, lanes, letters, chunk, mark, events, logged, .. } = self;
+        let mut searching = false;
         for delivered in done.drain(..) {
             let partition = delivered.partition;
             let settled = lanes.delivered(delivered, sink.as_mut(), &mut |group, index, reason| {
@@ -481,12 +527,21 @@ impl ShardWorker {
             chunk.counts.bytes_sent += settled.bytes;
             chunk.counts.dead_lettered += settled.dead_lettered;
             chunk.partitions[partition as usize] += settled.acknowledged;
-            if let Some(reason) = settled.halved.filter(|_| *logged < chunk.number) {
+            let what = match (&settled.halved, &settled.named) {
+                (Some(reason), _) => format!("a batch ({reason}): looking for the record by sending halves"),
+                (None, Some(reason)) => format!("records of a batch ({reason}): the others are sent again"),
+                (None, None) => continue,
+            };
+            searching |= settled.halved.is_some();
+            if *logged < chunk.number {
                 *logged = chunk.number;
-                let text =
-                    format!("partition {partition} refused a batch ({reason}): looking for the record by sending halves");
-                events.push_back(WorkerEvent::Log { level: 2, text });
+                events.push_back(WorkerEvent::Log { level: 2, text: format!("partition {partition} refused {what}") });
             }
+        }
+        if searching && self.too_many_bad() {
+            let message = "more records were set aside than limits.max_bad_records allows, and the broker refuses others without saying which: \
+                           what was sent since the last commit is sent again by the next run";
+            return Err(Failure::new(FailureKind::TooManyBad, message));
         }
         self.silent = Duration::ZERO;
         if let Some(waiting) = &mut self.waiting {

@@ -77,6 +77,10 @@ pub struct Attempt<'a> {
     pub shard: ShardId,
     /// From where.
     pub from: Position,
+    /// How long the shard's file of dead letters is by then, bytes.
+    pub letters: u64,
+    /// So many records the attempt may set aside.
+    pub letters_left: u64,
     /// When the attempt began (the fork).
     pub started: Instant,
 }
@@ -137,6 +141,14 @@ fn cuts(attempt: &Attempt<'_>, from: &Position, pieces: u32, port: &mut dyn Work
 
 fn start(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
     let files = Files::open(context, attempt)?;
+    if files.letters.missing() > 0 {
+        let text = format!(
+            "{}: {} bytes of dead letters that an earlier attempt wrote are gone",
+            files.letters.path().display(),
+            files.letters.missing()
+        );
+        port.send(&WorkerEvent::Log { level: 2, text })?;
+    }
     let producer = connect(context, attempt, port)?;
     port.send(&WorkerEvent::Started { partitions: producer.partitions() })?;
     Ok(files.worker(context, attempt, Box::new(producer), None))
@@ -154,7 +166,7 @@ impl Files {
         let reader = jsonl::open(plan, attempt.shard, attempt.from, context.job.workers.windows()).map_err(Failure::from)?;
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
-        let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths).map_err(|error| {
+        let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths, attempt.letters).map_err(|error| {
             let folder = context.dead_letters.display();
             Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
         })?;
@@ -176,6 +188,8 @@ impl Files {
             partitioner: partitioner::choose(job.kafka.partitioner),
             give_up_after: job.kafka.give_up_after,
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            topic: context.topic,
+            letters_left: attempt.letters_left,
             toll,
         };
         let mapping = Mapping::new(&job.record);

@@ -71,6 +71,8 @@ struct Shard {
     whole: bool,
     position: Position,
     counts: Counts,
+    /// How long its file of dead letters is, as far as it was committed.
+    letters: u64,
     last_attempt: u32,
     /// Deaths at `position`.
     deaths: u32,
@@ -351,12 +353,12 @@ impl Machine {
 
     fn recorded(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
-        let Some(Chunk { position, counts, .. }) = attempt.recorded() else { return };
+        let Some(Chunk { position, counts, letters, .. }) = attempt.recorded() else { return };
         let shard = &mut self.shards[id.shard.0 as usize];
         if position > shard.position {
             (shard.deaths, shard.pauses, shard.unreachable_since) = (0, 0, None);
         }
-        shard.position = position;
+        (shard.position, shard.letters) = (position, letters);
         shard.counts.add(&counts);
         self.totals.counts.add(&counts);
         self.finish_attempt(id, now, out);

@@ -231,8 +231,9 @@ fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
             check_work(work)?;
             plausible([*peak_memory_bytes], "a peak of memory")
         }
-        WorkerEvent::Committed(Chunk { number, position, counts, work }) => {
+        WorkerEvent::Committed(Chunk { number, position, counts, work, letters }) => {
             plausible([*number], "a chunk's number")?;
+            plausible([*letters], "a length of dead letters")?;
             check_position(position)?;
             check_counts(counts)?;
             check_work(work)
@@ -270,12 +271,13 @@ fn check_counts(counts: &Counts) -> Result<(), ProtocolError> {
 }
 
 fn check_work(work: &Work) -> Result<(), ProtocolError> {
-    let Work { phases, flush, partitions, deliveries } = work;
+    let Work { phases, flush, partitions, deliveries, perhaps_doubled } = work;
     // 2^56 ns are two years.
     plausible(phases.0.map(|nanos| nanos >> 8), "a time")?;
     if partitions.len() > MOST_PARTITIONS || !flush.is_plausible() {
         return Err(ProtocolError::Implausible("figures of a flush or of partitions"));
     }
+    plausible([*perhaps_doubled], "records that may be there twice")?;
     plausible(partitions.iter().copied(), "records of a partition")?;
     plausible(deliveries.iter().flat_map(|(first, last)| [*first, *last]), "a time of delivery")
 }

@@ -16,6 +16,10 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, one_refused_record_costs_no_neighbour),
     test!(Outage, Kafka, a_broker_gone_for_good_ends_with_75),
     test!(Waits, Kafka, old_events_are_set_aside),
+    test!(Waits, Kafka, a_topic_that_refuses_nearly_everything_ends_with_the_limit),
+    test!(Waits, Kafka, a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names),
+    test!(Waits, Kafka, letters_of_a_killed_run_are_not_taken_for_records_set_aside),
+    test!(Outage, Kafka, cut_connections_double_nothing_where_the_settings_refuse),
     test!(Waits, Kafka, a_topic_deleted_in_mid_run_is_never_done),
     test!(Waits, Kafka, a_right_withdrawn_in_mid_run_is_never_done),
 ];
@@ -25,8 +29,7 @@ const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 /// About 10 s of work at the tests' rate.
 const LINES: u64 = 200_000;
 
-/// A compacted topic refuses the batch with a record without a key (INVALID_RECORD), and the broker does not say which one it
-/// is in a way that the client passes on.
+/// A compacted topic refuses the batch with a record without a key (INVALID_RECORD): that is known before it is asked.
 fn one_refused_record_costs_no_neighbour(clusters: &Clusters) {
     let scene = Scene::with_topic(clusters.one(), "compacted", 8, &["cleanup.policy=compact"]);
     scene.configure(&[
@@ -41,7 +44,9 @@ fn one_refused_record_costs_no_neighbour(clusters: &Clusters) {
     let at = text.match_indices('\n').nth(LINES as usize / 2).expect("there are so many lines").0 + 1;
     let odd = "{\"no_order_id\":true}";
     std::fs::write(&path, format!("{}{odd}\n{}", &text[..at], &text[at..])).expect("the dataset can be written");
-    let report = scene.run(&[]).expect_code(0).json();
+    let finished = scene.run(&[]).expect_code(0);
+    assert!(!finished.stderr.contains("refused"), "the broker was never asked:\n{}", finished.stderr);
+    let report = finished.json();
     assert_balances(&report);
     assert_eq!((&report["records"]["acknowledged"], &report["records"]["dead_lettered"]), (&LINES.into(), &1.into()));
     assert_eq!(report["workers"]["restarts"], 0, "nobody had to die: {report:#}");
@@ -132,6 +137,145 @@ fn old_events_are_set_aside(clusters: &Clusters) {
     // One more than allowed: never done.
     let report = scene.run(&["--restart", "--yes", "--set", "limits.max_bad_records=6"]).expect_code(5).json();
     assert_ne!(report["outcome"], "done");
+    scene.program.assert_nothing_left();
+}
+
+/// Half of the records have no key, and the topic is compacted.
+fn a_topic_that_refuses_nearly_everything_ends_with_the_limit(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "refuses", 4, &["cleanup.policy=compact"]);
+    let keys = [("record.key", "\".k\""), ("record.on_missing", "\"null\""), ("workers.count", "2")];
+    let line = |number: u64| match number {
+        ..8_000 => format!("{{\"k\":\"key-{}\",\"n\":{number}}}\n", number % 100),
+        _ => format!("{{\"n\":{number}}}\n"),
+    };
+    scene.program.write("data/events.jsonl", (0..16_000).map(line).collect::<String>());
+    for limit in [0, 3] {
+        let limit_text = limit.to_string();
+        scene.configure(&[&keys[..], &[("limits.max_bad_records", limit_text.as_str())]].concat());
+        let report = scene.run(&["--restart", "--yes", "--set", "shards.target_size=\"64KiB\""]).expect_code(5).json();
+        assert_balances(&report);
+        let letters = report["records"]["dead_lettered"].as_u64().expect("a number");
+        assert!(letters > limit && letters <= 2 * (limit + 1), "two workers, {limit} allowed: {letters} letters");
+        assert_eq!(scene.dead_letters().len() as u64, letters);
+    }
+    scene.program.assert_nothing_left();
+}
+
+/// What preflight could not know is refused by the broker, which names the records.
+fn a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names(clusters: &Clusters) {
+    let none = format!("message.timestamp.before.max.ms={}", i64::MAX);
+    let scene = Scene::with_topic(clusters.one(), "mid-run", 4, &[&none]);
+    scene.configure(&[
+        ("workers.count", "1"),
+        ("record.timestamp", "\".at\""),
+        ("record.timestamp_unit", "\"ms\""),
+        ("limits.rate_records", "10_000"),
+        ("limits.max_bad_records", "100_000"),
+    ]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as u64;
+    let line = |number: u64| {
+        let at = if number % 100 == 50 { now - 86_400_000 } else { now - number };
+        format!("{{\"at\":{at},\"n\":{number}}}\n")
+    };
+    let path = scene.program.write("data/events.jsonl", (0..60_000).map(line).collect::<String>());
+    let running = scene.start(&[]);
+    await_first_records(&scene);
+    scene.kafka.alter_topic(&scene.topic, &["message.timestamp.before.max.ms=3600000"]);
+    let finished = running.finish(patience()).expect_code(0);
+    assert!(finished.stderr.contains("the others are sent again"), "the broker refused some:\n{}", finished.stderr);
+    assert!(!finished.stderr.contains("halves"), "and named them:\n{}", finished.stderr);
+    let report = finished.json();
+    assert_balances(&report);
+    assert_eq!(report["workers"]["restarts"], 0);
+    let letters = scene.dead_letters();
+    assert!(!letters.is_empty() && letters.len() < 600, "{} letters", letters.len());
+    for letter in &letters {
+        let record: Value = serde_json::from_str(letter["record"].as_str().expect("text")).expect("a line of ours");
+        assert_eq!(record["n"].as_u64().expect("a number") % 100, 50, "{letter}");
+    }
+    let missing = letters.len() as u64;
+    assert_eq!(scene.judge(&Multiset::of_lines(&[path])).0, Difference { missing, ..Difference::default() });
+    scene.verify().1.expect_code(0);
+    scene.program.assert_nothing_left();
+}
+
+/// A supervisor is killed when letters are on disk and none is committed; then the topic is mended.
+fn letters_of_a_killed_run_are_not_taken_for_records_set_aside(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "uncommitted", 4, &["message.timestamp.before.max.ms=3600000"]);
+    scene.configure(&[
+        ("workers.count", "1"),
+        ("workers.chunk", "{ interval = \"60s\" }"),
+        ("record.timestamp", "\".at\""),
+        ("record.timestamp_unit", "\"ms\""),
+        ("limits.rate_records", "100"),
+        ("limits.max_bad_records", "100_000"),
+    ]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as u64;
+    // Those that are taken last keep the chunk open.
+    let line = |number: u64| format!("{{\"at\":{},\"n\":{number}}}\n", if number < 5_000 { 1_000 + number } else { now });
+    let path = scene.program.write("data/events.jsonl", (0..7_000).map(line).collect::<String>());
+    let running = scene.start(&[]);
+    wait_until("letters are on disk", Duration::from_secs(60), || {
+        scene.status().is_some_and(|status| status["uncommitted_dead_letters"].as_u64() > Some(0))
+    });
+    assert!(faults::kill_process(running.pid()));
+    drop(running.finish(patience()));
+    let status = scene.status().expect("there is a state");
+    assert_eq!(status["records"]["dead_lettered"], 0, "none is committed: {status:#}");
+    let uncommitted = status["uncommitted_dead_letters"].as_u64().expect("a number");
+    assert!(uncommitted > 0);
+    let text = scene.program.run(&["status"], patience()).stdout;
+    assert!(text.contains("not committed"), "{text}");
+    // They are no excuse for what the topic lacks.
+    let (_, finished) = scene.verify();
+    let verdict = finished.expect_code(6).json();
+    assert!(verdict["missing"].as_u64() >= Some(5_000), "{verdict:#}");
+    assert_eq!(verdict["dead_letters"]["uncommitted"], uncommitted);
+    scene.kafka.alter_topic(&scene.topic, &[&format!("message.timestamp.before.max.ms={}", i64::MAX)]);
+    let report = scene.run(&NO_LIMIT).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!((&report["records"]["acknowledged"], &report["records"]["dead_lettered"]), (&7_000.into(), &0.into()));
+    assert_eq!(scene.status().expect("there is a state")["uncommitted_dead_letters"], 0, "cut off by the attempt");
+    // What was delivered of the killed chunk is there twice.
+    let difference = scene.judge_and_verify(&Multiset::of_lines(&[path]));
+    assert_eq!((difference.missing, difference.unexpected), (0, 0));
+    scene.program.assert_nothing_left();
+}
+
+/// A refusal by the broker makes the client begin a new producer epoch, and then a batch whose answer is lost is doubled: so the
+/// broker is not asked about what the settings decide.
+fn cut_connections_double_nothing_where_the_settings_refuse(clusters: &Clusters) {
+    let kafka = clusters.outage();
+    let scene = Scene::with_topic(&kafka, "cut", 8, &["message.timestamp.before.max.ms=3600000"]);
+    let brokers = format!("[\"{}\"]", kafka.distant());
+    scene.configure(&[
+        ("kafka.brokers", brokers.as_str()),
+        ("workers.count", "2"),
+        ("record.key", "\".k\""),
+        ("record.timestamp", "\".at\""),
+        ("record.timestamp_unit", "\"ms\""),
+        ("limits.rate_records", "25_000"),
+        ("limits.max_bad_records", "100"),
+    ]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as u64;
+    let line = |number: u64| {
+        let at = if number % 1_500 == 700 { now - 86_400_000 } else { now - number };
+        format!("{{\"k\":\"key-{}\",\"at\":{at},\"n\":{number}}}\n", number % 500)
+    };
+    let path = scene.program.write("data/events.jsonl", (0..75_000).map(line).collect::<String>());
+    let running = scene.start(&[]);
+    await_first_records(&scene);
+    for _ in 0..30 {
+        kafka.cut();
+        std::thread::sleep(Duration::from_millis(80));
+    }
+    let report = running.finish(patience()).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!((&report["workers"]["restarts"], &report["records"]["resent"]), (&0.into(), &0.into()), "{report:#}");
+    assert_eq!(report["records"]["dead_lettered"], 50);
+    let source = Multiset::of_lines(&[path]);
+    assert_eq!(scene.judge(&source).0, Difference { missing: 50, ..Difference::default() }, "no duplicate without a death");
+    scene.verify().1.expect_code(0);
     scene.program.assert_nothing_left();
 }
 

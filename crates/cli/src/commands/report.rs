@@ -25,7 +25,7 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, CliError> {
     let samples = load_samples(&store).map_err(state::unusable)?;
     let standing = holder.as_ref().and_then(|_| status::standing(&place));
     let object = || {
-        let mut object = status::object(&found, standing.as_ref());
+        let mut object = status::object(&found, standing.as_ref(), &StateDir::dead_letters_path(&place.path));
         add_samples(&mut object, &found, &samples);
         object
     };

@@ -17,6 +17,7 @@ use supervisor::{JobState, NewJob, RunEnd, StateDir, Store, load_report};
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::interrupt::{self, Interrupt};
+use crate::letters::{self, Letters};
 use crate::ui::Ui;
 use crate::verify::Verified;
 use crate::{embedded, helper, log, preflight, send, settings, state, verify, words};
@@ -191,15 +192,11 @@ fn finish(
         {
             tracing::warn!("{warning}");
         }
-        let compared = verify::verify(
-            &context.job,
-            &context.plan,
-            found.plan_id,
-            &context.dead_letters,
-            &found.binding,
-            Some(interrupt),
-            ui,
-        );
+        let kept = Store::read_only(&StateDir::store_path(dir.path())).and_then(|store| store.load());
+        let letters = kept.map(|state| Letters::of(dir.path(), &state)).map_err(state::unusable);
+        let compared = letters.and_then(|letters| {
+            verify::verify(&context.job, &context.plan, found.plan_id, &letters, &found.binding, Some(interrupt), ui)
+        });
         match compared {
             Ok(result) => {
                 verify::keep(dir.path(), &result);
@@ -244,7 +241,7 @@ fn may_verify(exit: Exit) -> bool {
 }
 
 fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool, dead_letters: &Path) -> String {
-    let mut out = report::job::text(found) + &report::job::dead_letters(found, dead_letters);
+    let mut out = report::job::text(found) + &letters::text(found, dead_letters);
     if let Some(verified) = verified {
         out += &format!("\n{}", verified.text());
     }

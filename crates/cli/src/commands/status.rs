@@ -13,6 +13,7 @@ use supervisor::{StateDir, Store};
 use super::watch::{self, Watched};
 use crate::args::StatusArgs;
 use crate::error::CliError;
+use crate::letters;
 use crate::running::{self, Place};
 use crate::ui::Ui;
 
@@ -34,7 +35,7 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, CliError> {
     let standing = holder.as_ref().and_then(|_| standing(&place));
     ui.result(
         || text(&found, holder.as_deref(), standing.as_ref(), &StateDir::dead_letters_path(&place.path)),
-        || object(&found, standing.as_ref()),
+        || object(&found, standing.as_ref(), &StateDir::dead_letters_path(&place.path)),
     );
     Ok(Exit::Done)
 }
@@ -48,7 +49,7 @@ pub fn standing(place: &Place) -> Option<Standing> {
 
 /// The report for people.
 pub fn text(found: &JobReport, holder: Option<&str>, standing: Option<&Standing>, dead_letters: &Path) -> String {
-    let mut out = report::job::text(found) + &report::job::dead_letters(found, dead_letters);
+    let mut out = report::job::text(found) + &letters::text(found, dead_letters);
     if let Some(holder) = holder {
         out += &format!("\nrunning: {holder}\n");
     }
@@ -59,8 +60,9 @@ pub fn text(found: &JobReport, holder: Option<&str>, standing: Option<&Standing>
 }
 
 /// The report for machines, with each shard.
-pub fn object(found: &JobReport, standing: Option<&Standing>) -> Map<String, Value> {
+pub fn object(found: &JobReport, standing: Option<&Standing>, dead_letters: &Path) -> Map<String, Value> {
     let mut map = report::job::object(found);
+    map.insert("uncommitted_dead_letters".into(), letters::uncommitted(found, dead_letters).into());
     map.insert("standing".into(), standing.map_or(Value::Null, |standing| running::standing_object(standing).into()));
     let shards = found.shard_reports.iter().map(|shard| {
         json!({

@@ -6,6 +6,7 @@ use supervisor::{StateDir, Store};
 
 use crate::args::VerifyArgs;
 use crate::error::CliError;
+use crate::letters::Letters;
 use crate::ui::Ui;
 use crate::{preflight, settings, state, verify};
 
@@ -42,7 +43,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     for warning in state::check_binding(&job, &earlier, &found)? {
         tracing::warn!("{warning}");
     }
-    let letters = StateDir::dead_letters_path(&folder);
+    let letters = Letters::of(&folder, &earlier);
     let mut verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
     verified.show_values = args.show_values;
     verify::keep(&folder, &verified);

@@ -8,7 +8,7 @@ use migration::units::{show_count, show_duration, show_things};
 use pipeline::verify::{VerifyExample, VerifyKind, VerifyReport};
 use serde_json::{Map, Value, json};
 
-use super::Verified;
+use super::{LetterCounts, Verified};
 
 /// How many partitions are named of those that lack offsets.
 const PARTITIONS_SHOWN: usize = 10;
@@ -16,13 +16,18 @@ const PARTITIONS_SHOWN: usize = 10;
 impl Verified {
     /// What it means for the exit code.
     pub fn exit(&self) -> Exit {
-        if self.report.is_clean() { Exit::Done } else { Exit::Difference }
+        if self.is_clean() { Exit::Done } else { Exit::Difference }
+    }
+
+    /// Whether nothing speaks against it: neither the topic nor the number of dead letters.
+    fn is_clean(&self) -> bool {
+        self.report.is_clean() && self.letters.committed == self.letters.counted
     }
 
     /// The verdict in one word.
     fn outcome(&self) -> &'static str {
         match &self.report {
-            r if !r.is_clean() => "different",
+            _ if !self.is_clean() => "different",
             r if r.superseded > 0 => "compacted",
             _ => "same",
         }
@@ -36,6 +41,11 @@ impl Verified {
             "exit_code": self.exit().code(),
             "source_records": r.source_records,
             "dead_lettered": r.dead_lettered,
+            "dead_letters": {
+                "committed": self.letters.committed,
+                "counted": self.letters.counted,
+                "uncommitted": self.letters.uncommitted,
+            },
             "topic_records": r.topic_records,
             "missing": r.missing,
             "superseded": r.superseded,
@@ -89,6 +99,7 @@ impl Verified {
         for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || *name != "superseded") {
             let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
         }
+        letters(&mut out, self.letters);
         range(&mut out, r);
         gone(&mut out, r);
         compaction(&mut out, r);
@@ -103,6 +114,9 @@ impl Verified {
 
     fn verdict(&self) -> String {
         let r = &self.report;
+        if r.is_clean() && !self.is_clean() {
+            return "THE DEAD LETTERS DIFFER FROM THE STATE, so that it can't be told what the topic should hold".to_owned();
+        }
         if !r.is_clean() {
             return "THE TOPIC DIFFERS FROM THE SOURCE".to_owned();
         }
@@ -143,6 +157,21 @@ impl Verified {
             let _ = write!(text, " key {key:?} value {:?}", String::from_utf8_lossy(&example.value));
         }
         text
+    }
+}
+
+/// What is to be said of dead letters, if anything.
+fn letters(out: &mut String, LetterCounts { committed, counted, uncommitted }: LetterCounts) {
+    if committed != counted {
+        let (files, state) = (show_things(committed, "dead letter"), show_count(counted));
+        let _ = writeln!(
+            out,
+            "  the files have {files}, the state counts {state}: a record whose letter is gone counts as missing"
+        );
+    }
+    if uncommitted > 0 {
+        let letters = show_things(uncommitted, "dead letter");
+        let _ = writeln!(out, "  {letters} of chunks that were never committed: not counted, their records are looked for");
     }
 }
 
@@ -216,7 +245,8 @@ mod tests {
     use super::*;
 
     fn verified(report: VerifyReport) -> Verified {
-        Verified { report, elapsed_ms: 1200, limit: None, plan_id: 0, show_values: false }
+        let letters = LetterCounts::default();
+        Verified { report, letters, elapsed_ms: 1200, limit: None, plan_id: 0, show_values: false }
     }
 
     fn range(start: i64, older: i64, gone: i64) -> PartitionRange {
@@ -260,6 +290,23 @@ mod tests {
         assert!(gone.contains("judged from offset 5,000 on in each of 2 partitions"), "{gone}");
         assert!(gone.contains("no older record is there"), "{gone}");
         assert!(!verified(clean(vec![range(0, 0, 0)])).text().contains("judged"));
+    }
+
+    #[test]
+    fn dead_letters_that_are_not_the_states_are_a_difference_and_uncommitted_ones_are_told() {
+        let with = |committed, counted, uncommitted| {
+            let letters = LetterCounts { committed, counted, uncommitted };
+            Verified { letters, ..verified(clean(vec![range(0, 0, 0)])) }
+        };
+        assert_eq!(with(3, 3, 0).exit(), Exit::Done);
+        assert!(!with(3, 3, 0).text().contains("never committed"));
+        let differs = with(5, 3, 0);
+        assert_eq!((differs.exit(), &differs.object()["outcome"]), (Exit::Difference, &json!("different")));
+        assert!(differs.text().contains("the files have 5 dead letters, the state counts 3"), "{}", differs.text());
+        assert!(!differs.text().contains("exactly"));
+        let left = with(0, 0, 383);
+        assert_eq!((left.exit(), &left.object()["dead_letters"]["uncommitted"]), (Exit::Done, &json!(383)));
+        assert!(left.text().contains("383 dead letters of chunks that were never committed"), "{}", left.text());
     }
 
     #[test]

@@ -151,7 +151,7 @@ mod tests {
         assert!(together.depart().is_empty(), "its partition has a batch in flight");
         assert_eq!((together.records_of(1), together.records_of(2)), ((0, 2), (1, 0)));
         let (_, batch) = sent.into_iter().next().unwrap();
-        let refused = vec![Refusal { index: 2, reason: "no".to_owned(), local: false }];
+        let refused = vec![Refusal { index: 2, reason: "no".to_owned(), blame: pipeline::Blame::Unknown }];
         let parts = together.arrive(&Delivered { partition: 0, group: batch, acknowledged: 2, refused });
         assert_eq!(parts.iter().map(|(seat, part)| (*seat, part.acknowledged)).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
         assert_eq!(parts[1].1.refused[0].index, 1);

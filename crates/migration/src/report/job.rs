@@ -168,6 +168,8 @@ pub struct ShardReport {
     pub counts: Counts,
     /// Deaths at this position.
     pub deaths: u32,
+    /// How long its file of dead letters is by its last commit, bytes.
+    pub letters: u64,
     /// Wall time of all its attempts, microseconds.
     pub elapsed_us: u64,
     /// How many attempts it took.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration::Failure;
 
-use crate::{Delivered, Group, Refusal, Sink, SinkLimits};
+use crate::{Blame, Delivered, Group, Refusal, Sink, SinkLimits};
 
 /// One stored message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Behaviour {
     pub limits: SinkLimits,
     /// Values whose batch the broker refuses.
     pub refuse: fn(&[u8]) -> bool,
+    /// Whether the broker says because of which records it refuses a batch.
+    pub names: bool,
     /// Values that the client refuses before it sends them.
     pub refuse_locally: fn(&[u8]) -> bool,
     /// On average, one of so many groups in flight is reported at each poll; 1 = all.
@@ -61,8 +63,9 @@ pub struct Behaviour {
 impl Default for Behaviour {
     fn default() -> Self {
         Behaviour {
-            limits: SinkLimits { record_bytes: 1_000_000, batch_bytes: 1_000_000 },
+            limits: SinkLimits { record_bytes: 1_000_000, batch_bytes: 1_000_000, alone: None },
             refuse: |_| false,
+            names: false,
             refuse_locally: |_| false,
             patience: 3,
             slow: None,
@@ -130,13 +133,18 @@ impl MemorySink {
         let (mut refused, mut passed) = (Vec::new(), Vec::new());
         for (index, message) in group.messages().enumerate() {
             match (self.behaviour.refuse_locally)(message.value) {
-                true => refused.push(Refusal { index, reason: "refused by the client".to_owned(), local: true }),
+                true => refused.push(Refusal { index, reason: "refused by the client".to_owned(), blame: Blame::Own }),
                 false => passed.push(index),
             }
         }
         if passed.iter().any(|&index| (self.behaviour.refuse)(group.message(index).value)) {
             let reason = "refused by the broker".to_owned();
-            refused.extend(passed.drain(..).map(|index| Refusal { index, reason: reason.clone(), local: false }));
+            let blame = |index: usize| match self.behaviour.names {
+                true if (self.behaviour.refuse)(group.message(index).value) => Blame::Own,
+                true => Blame::Others,
+                false => Blame::Unknown,
+            };
+            refused.extend(passed.drain(..).map(|index| Refusal { index, reason: reason.clone(), blame: blame(index) }));
             refused.sort_by_key(|refusal| refusal.index);
         }
         let stored = passed.iter().map(|&index| {

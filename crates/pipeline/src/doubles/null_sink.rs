@@ -27,7 +27,7 @@ impl Sink for NullSink {
     }
 
     fn limits(&self) -> SinkLimits {
-        SinkLimits { record_bytes: 1_000_000, batch_bytes: 1_000_000 }
+        SinkLimits { record_bytes: 1_000_000, batch_bytes: 1_000_000, alone: None }
     }
 
     fn hand_over(&mut self, partition: u32, group: Group) -> Result<(), Failure> {

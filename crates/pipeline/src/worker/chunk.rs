@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use migration::job::ChunkLimits;
-use migration::{Chunk, Counts, Histogram, Phases, Position, Work};
+use migration::{Chunk, Counts, Histogram, Position, Work};
 
 /// The records between the last commit and the next.
 #[derive(Debug)]
@@ -74,15 +74,15 @@ impl OpenChunk {
         std::mem::replace(self, next)
     }
 
-    /// Closes it at `position`.
-    pub fn close(self, position: Position, phases: Phases, deliveries: Option<(u64, u64)>) -> Chunk {
+    /// Closes it at `position`, with the shard's dead letters being so many bytes long. `rest` is the work that it does not count.
+    pub fn close(self, position: Position, letters: u64, rest: Work) -> Chunk {
         let OpenChunk { number, counts, flush, partitions, .. } = self;
-        Chunk { number, position, counts, work: Work { phases, flush, partitions, deliveries } }
+        Chunk { number, position, counts, work: Work { flush, partitions, ..rest }, letters }
     }
 
-    /// Its work so far.
-    pub fn work(&self, phases: Phases, deliveries: Option<(u64, u64)>) -> Work {
-        Work { phases, flush: self.flush.clone(), partitions: self.partitions.clone(), deliveries }
+    /// Its work so far, with `rest` that it does not count.
+    pub fn work(&self, rest: Work) -> Work {
+        Work { flush: self.flush.clone(), partitions: self.partitions.clone(), ..rest }
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
         chunk.took(1, 5, now);
         chunk.took(1, 5, now + Duration::from_millis(500));
         assert_eq!(chunk.deadline(), Some(now + Duration::from_secs(1)));
-        let closed = chunk.end().close(Position::default(), Phases::default(), None);
+        let closed = chunk.end().close(Position::default(), 0, Work::default());
         assert_eq!((closed.number, closed.counts.read, chunk.number), (1, 2, 2));
         assert!(chunk.is_empty() && chunk.deadline().is_none());
     }

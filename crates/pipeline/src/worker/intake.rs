@@ -2,17 +2,17 @@
 //! a record that is sent as it is.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use migration::Failure;
 use migration::job::FlushPolicy;
+use migration::{Failure, TopicSettings};
 
+use super::ShardWorker;
 use super::throttle::Throttle;
-use super::{ShardWorker, set_aside};
 use crate::lanes::{Lanes, Push, Ready};
 use crate::mapping::{MapError, Mapping};
 use crate::source::is_blank;
-use crate::{Block, Line, RecordPlace};
+use crate::{Block, Line, RecordPlace, SinkLimits};
 
 /// Why no more lines are taken for now.
 pub(super) enum Stop {
@@ -44,22 +44,33 @@ struct Intake<'a> {
     throttle: &'a mut Throttle,
     mapping: &'a mut Mapping,
     partitioner: fn(&[u8], u32) -> Option<u32>,
-    /// The largest value and key together.
-    record_bytes: usize,
+    limits: SinkLimits,
+    headers_bytes: usize,
+    /// Value and key together are surely not too large up to this.
+    surely_fits: usize,
+    topic: TopicSettings,
+    /// The earliest and the latest time that the topic may take now.
+    times: (i64, i64),
     limited: bool,
+    /// Lines need not be looked at.
     identity: bool,
 }
 
 impl ShardWorker {
     /// Takes lines of the current block until something stops it, and notes what was taken.
     pub(super) fn take_lines(&mut self, now: Instant) -> Result<Stop, Failure> {
+        let set_aside = self.set_aside();
         let ShardWorker { lines, lanes, pool, throttle, mapping, letters, chunk, position, settings, .. } = self;
         let Some(block) = &lines.block else { return Ok(Stop::Block) };
         lanes.limit_copies(pool.room_beside(block));
         let mut intake = Intake {
             limited: throttle.limited(),
-            identity: mapping.is_identity_keyless(),
-            record_bytes: self.limits.record_bytes.saturating_sub(settings.headers_bytes),
+            identity: mapping.is_identity_keyless() && !settings.topic.compacted,
+            limits: self.limits,
+            headers_bytes: settings.headers_bytes,
+            surely_fits: self.limits.surely_fits(settings.headers_bytes),
+            topic: settings.topic,
+            times: if settings.topic.limits_times() { settings.topic.times(now_ms()) } else { (i64::MIN, i64::MAX) },
             partitioner: settings.partitioner,
             lanes,
             throttle,
@@ -72,6 +83,7 @@ impl ShardWorker {
             None => usize::try_from(chunk.records_left()).unwrap_or(usize::MAX),
         };
         let offered = lines.lines[self.cursor..].iter().take(most);
+        let letters_left = settings.letters_left.saturating_sub(set_aside);
 
         let (mut taken, mut blank, mut bad) = (0u64, 0u64, 0u64);
         let (mut place, mut stop) = (position.place, Stop::Block);
@@ -93,7 +105,10 @@ impl ShardWorker {
                     bad += 1;
                     let start = block.place + u64::from(line.start);
                     let place = RecordPlace { segment: block.segment, start, bytes: line.whole };
-                    set_aside(letters, place, &reason, text(block, line))?;
+                    super::set_aside(letters, place, &reason, text(block, line))?;
+                    if bad > letters_left {
+                        break;
+                    }
                 }
                 Fate::Sent | Fate::NotTaken(_) => {}
             }
@@ -128,8 +143,10 @@ impl Intake<'_> {
             return Fate::NotTaken(Stop::Rate(value.len()));
         }
         if self.identity {
-            if value.len() > self.record_bytes {
-                return self.too_large(value.len());
+            if value.len() > self.surely_fits
+                && let Some(reason) = too_large(&self.limits, self.headers_bytes, None, value.len())
+            {
+                return Fate::Bad(reason);
             }
             let push = self.lanes.push_open(block, line.start, line.len, None);
             return self.fate(push, value.len());
@@ -145,8 +162,18 @@ impl Intake<'_> {
         };
         let key = mapped.key.bytes(value);
         let bytes = value.len() + key.map_or(0, <[u8]>::len);
-        if bytes > self.record_bytes {
-            return self.too_large(bytes);
+        if bytes > self.surely_fits
+            && let Some(reason) = too_large(&self.limits, self.headers_bytes, key.map(<[u8]>::len), value.len())
+        {
+            return Fate::Bad(reason);
+        }
+        if key.is_none() && self.topic.compacted {
+            return Fate::Bad(self.topic.no_key());
+        }
+        if let Some(time) = mapped.timestamp
+            && !(self.times.0..=self.times.1).contains(&time)
+        {
+            return Fate::Bad(self.topic.too_early_or_late(time < self.times.0));
         }
         let partitions = self.lanes.partitions();
         let partition = key.and_then(|key| (self.partitioner)(key, partitions));
@@ -173,14 +200,30 @@ impl Intake<'_> {
             Push::NoRoom => Fate::NotTaken(Stop::NoRoom),
         }
     }
+}
 
-    #[cold]
-    fn too_large(&self, bytes: usize) -> Fate {
-        let most = self.record_bytes;
-        Fate::Bad(format!(
-            "the record has {bytes} bytes of key and value; the topic's max.message.bytes leaves room for {most}"
-        ))
+/// Why a record of these sizes is not taken, if it is not.
+#[cold]
+fn too_large(limits: &SinkLimits, headers_bytes: usize, key: Option<usize>, value: usize) -> Option<String> {
+    if limits.takes(key, value, headers_bytes) {
+        return None;
     }
+    let bytes = key.unwrap_or(0) + value;
+    let most = limits.record_bytes.saturating_sub(headers_bytes);
+    Some(match limits.alone {
+        Some(alone) if bytes <= most => format!(
+            "the record has {bytes} bytes of key and value; with what a batch adds that is more than the topic's max.message.bytes = \
+             {} allows",
+            alone.bytes
+        ),
+        _ => format!("the record has {bytes} bytes of key and value; the topic's max.message.bytes leaves room for {most}"),
+    })
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cold]

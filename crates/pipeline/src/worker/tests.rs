@@ -2,6 +2,7 @@
 
 mod barrier;
 mod faults;
+mod letters;
 mod order;
 mod pace;
 mod tolls;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
-use migration::{Chunk, Control, Failure, FailureKind, Finished, Position, ShardId, WorkerEvent};
+use migration::{Chunk, Control, Failure, FailureKind, Finished, Position, ShardId, TopicSettings, WorkerEvent};
 
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
@@ -37,6 +38,8 @@ struct Rig {
     kill_at: Option<u64>,
     folder: PathBuf,
     topic: Option<Rc<RefCell<Topic>>>,
+    /// How long the dead letters are by the last commit.
+    committed_letters: u64,
 }
 
 /// What an attempt said.
@@ -77,6 +80,8 @@ impl Rig {
                 },
                 give_up_after: Duration::from_secs(900),
                 headers_bytes: 0,
+                topic: TopicSettings::default(),
+                letters_left: u64::MAX,
                 toll: None,
             },
             rules: RecordRules {
@@ -95,6 +100,7 @@ impl Rig {
             kill_at: None,
             folder,
             topic: None,
+            committed_letters: 0,
         }
     }
 
@@ -114,7 +120,7 @@ impl Rig {
             reader = reader.changed();
         }
         let objects: Vec<_> = (0..self.segments.len()).map(|index| PathBuf::from(format!("{index}.jsonl"))).collect();
-        let letters = DeadLetterFile::open(&self.folder, ShardId(0), &objects).unwrap();
+        let letters = DeadLetterFile::open(&self.folder, ShardId(0), &objects, self.committed_letters).unwrap();
         let mapping = Mapping::new(&self.rules);
         ShardWorker::new(self.settings.clone(), Box::new(reader), mapping, Box::new(sink), letters, from, Instant::now())
     }
@@ -136,6 +142,9 @@ impl Rig {
             let now = start + attempt.elapsed;
             let came = worker.step(&control, now);
             collect(&mut worker, &mut attempt);
+            if let Some(last) = attempt.chunks.last() {
+                self.committed_letters = last.letters;
+            }
             judge.look_at(self, &attempt.chunks);
             waits = None;
             match came {
@@ -170,7 +179,7 @@ impl Rig {
     }
 
     fn letters(&self) -> Vec<DeadLetter> {
-        dead_letter::read_all(&self.folder).unwrap()
+        dead_letter::read_all(&self.folder, &[(ShardId(0), self.committed_letters)]).unwrap()
     }
 
     /// The numbers of the delivered records, by partition.

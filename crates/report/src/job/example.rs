@@ -42,6 +42,7 @@ pub(crate) fn report() -> JobReport {
         position: Position::default(),
         counts: Counts::default(),
         deaths: 0,
+        letters: 0,
         elapsed_us: 4_000_000,
         attempts: 1,
     };

@@ -260,7 +260,7 @@ impl WorkerPort for OwnPort {
 /// The only attempt at a worker's shard.
 pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
     let from = context.plan.shards[worker as usize].start();
-    Attempt { plan: &context.plan, shard: ShardId(worker), from, started: Instant::now() }
+    Attempt { plan: &context.plan, shard: ShardId(worker), from, letters: 0, letters_left: u64::MAX, started: Instant::now() }
 }
 
 /// Why a run without a supervisor has no figure.

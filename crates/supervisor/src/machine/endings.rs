@@ -20,6 +20,7 @@ impl Machine {
         let (after, pause) = self.consequence(id, &judgement, now, out);
         let cuts = if judgement == Judgement::Drained { attempt.cuts() } else { None };
         let to_cut = cuts.is_some();
+        let work = attempt.total_work();
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
         out.push(Action::Close(Box::new(AttemptEnd {
             attempt: id,
@@ -27,8 +28,8 @@ impl Machine {
             reason: judgement.reason(),
             after,
             deaths: self.shards[id.shard.0 as usize].deaths,
-            resent: if done { 0 } else { attempt.uncommitted() },
-            work: attempt.total_work(),
+            resent: if done { 0 } else { attempt.uncommitted() } + work.perhaps_doubled,
+            work,
             peak_memory_bytes: attempt.peak_memory(),
             cuts: cuts.unwrap_or_default(),
         })));
@@ -53,6 +54,10 @@ impl Machine {
                 self.stop_unless_retried(id, reason, now, out);
                 self.give_up_in_time(id, reason, now, out);
                 (After::Waiting, pause)
+            }
+            // Its last chunk has told it already, unless that could not be committed.
+            Judgement::StopsJob(Cause::TooManyBad, _) if self.totals.counts.dead_lettered > self.rules.max_bad_records => {
+                (After::Waiting, Duration::ZERO)
             }
             Judgement::StopsJob(cause, reason) => {
                 self.stop(*cause, &format!("shard {}: {reason}", id.shard), now, out);

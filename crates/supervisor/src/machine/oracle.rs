@@ -76,6 +76,7 @@ impl Oracle {
                 FailureKind::GaveUp => "75",
                 FailureKind::Source => "7",
                 FailureKind::Refused => "5",
+                FailureKind::TooManyBad => "too many",
                 FailureKind::State => "74",
                 FailureKind::Retry | FailureKind::Unreachable => panic!("{kind:?} does not stop a job"),
             });

@@ -88,10 +88,11 @@ impl Machine {
     fn fork(&mut self, id: ShardId, now: Duration, out: &mut Vec<Action>) {
         let taken: BTreeSet<u32> = self.attempts.values().map(|a| a.slot).collect();
         let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
-        let Shard { last_attempt, state, position, .. } = &mut self.shards[id.0 as usize];
+        let Shard { last_attempt, state, position, letters, .. } = &mut self.shards[id.0 as usize];
         *last_attempt += 1;
         *state = ShardState::Taken;
-        let (attempt, from) = (AttemptId { shard: id, number: *last_attempt }, *position);
+        let (attempt, from, letters) = (AttemptId { shard: id, number: *last_attempt }, *position, *letters);
+        let letters_left = self.rules.max_bad_records.saturating_sub(self.totals.counts.dead_lettered);
         self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));
         self.share_out(now);
         let share = self.attempts.get(&attempt).map_or(self.rules.rate, |a| a.share);
@@ -99,7 +100,17 @@ impl Machine {
         if let Some(a) = self.attempts.get_mut(&attempt) {
             a.told = control;
         }
-        out.push(Action::Fork(WorkOrder { shard: id, attempt: attempt.number, slot, from, seed: self.random.next(), control }));
+        let seed = self.random.next();
+        out.push(Action::Fork(WorkOrder {
+            shard: id,
+            attempt: attempt.number,
+            slot,
+            from,
+            letters,
+            letters_left,
+            seed,
+            control,
+        }));
     }
 }
 

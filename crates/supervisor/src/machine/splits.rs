@@ -120,6 +120,7 @@ impl Shard {
             whole: false,
             position: start.position,
             counts: start.counts,
+            letters: start.letters,
             last_attempt: start.last_attempt,
             deaths: 0,
             pauses: 0,

@@ -200,11 +200,23 @@ fn a_shard_that_never_reaches_its_broker_stops_the_job_after_give_up_after() {
 }
 
 #[test]
+fn a_stop_while_the_limit_is_passed_ends_with_the_limits_exit() {
+    let mut world = started(1, 1000, 2);
+    let id = world.only_child();
+    world.give(Input::Signal { number: 15 });
+    world.tell_event(id, WorkerEvent::Failed(Failure::new(FailureKind::TooManyBad, "more than may be")));
+    world.exit_child(id, 1);
+    world.be_good(10);
+    assert_eq!(world.ended.expect("drained").causes.exit(), Exit::Failed);
+}
+
+#[test]
 fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
     let cases = [
         (FailureKind::GaveUp, Exit::Stopped),
         (FailureKind::Source, Exit::Source),
         (FailureKind::Refused, Exit::Failed),
+        (FailureKind::TooManyBad, Exit::Failed),
         (FailureKind::State, Exit::State),
     ];
     for (kind, exit) in cases {

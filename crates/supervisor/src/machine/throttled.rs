@@ -120,6 +120,7 @@ impl Job {
                 position: at(self.shard - w.left),
                 counts: counts(w.taken - w.committed),
                 work: Work::default(),
+                letters: 0,
             };
             (w.committed, w.barrier, w.chunk_ends) = (w.taken, now + stall, now + stall + 1.0);
             said.push(WorkerEvent::Committed(chunk));

@@ -85,7 +85,7 @@ impl ShardStart {
     /// A shard of the plan that nobody worked on yet.
     pub fn fresh(plan: &Plan, shard: &migration::Shard) -> ShardStart {
         let (extent, position) = (Extent::of(plan, shard), shard.start());
-        ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0 }
+        ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
     }
 }
 
@@ -102,6 +102,8 @@ pub struct ShardStart {
     pub done: bool,
     /// The number of its last attempt; 0 if there was none.
     pub last_attempt: u32,
+    /// How long its file of dead letters is by its last commit, bytes.
+    pub letters: u64,
 }
 
 /// A shard of which the plan has several now.
@@ -115,6 +117,7 @@ pub struct Split {
 
 /// What happens to the machine.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "an input is made, handed in and used up; none is kept")]
 pub enum Input {
     /// Time passed.
     Tick,
@@ -235,6 +238,10 @@ pub struct WorkOrder {
     pub slot: u32,
     /// Where to start: the committed position.
     pub from: Position,
+    /// How long the shard's file of dead letters is by then, bytes: what stands behind is none of its.
+    pub letters: u64,
+    /// So many records the job may still set aside.
+    pub letters_left: u64,
     /// For everything random in the worker: generators repeat themselves after a fork.
     pub seed: u64,
     /// What it would be told first.

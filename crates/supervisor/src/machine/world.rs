@@ -45,12 +45,12 @@ pub(super) fn fresh(count: usize) -> Vec<ShardStart> {
 /// Shards of so many records that nobody worked on yet.
 pub(super) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
     let extent = Extent { bytes: size * 10, records_estimate: size, segments: 1, plain: true };
-    vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0 }; count]
+    vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }; count]
 }
 
 pub(super) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     let counts = Counts { read: to - from, acknowledged: to - from, bytes_read: (to - from) * 10, ..Counts::default() };
-    Chunk { number, position: at(to), counts, work: Work::default() }
+    Chunk { number, position: at(to), counts, work: Work::default(), letters: to * 7 }
 }
 
 /// A fake worker.
@@ -98,6 +98,9 @@ pub(super) struct World {
     /// On the fake disk: position, state.
     disk: Vec<(Position, Counts, Option<After>)>,
     recorded: BTreeMap<AttemptId, u64>,
+    /// How long the dead letters of each shard are by its last commit, and how many the job has.
+    letters: BTreeMap<ShardId, u64>,
+    dead_letters: u64,
     last_number: Vec<u32>,
     /// Up to where a good worker sent its shard before it ended well.
     sent: BTreeMap<ShardId, u64>,
@@ -129,6 +132,8 @@ impl World {
             children: BTreeMap::new(),
             disk: vec![(at(0), Counts::default(), None); shards],
             recorded: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            dead_letters: 0,
             last_number: vec![0; shards],
             sent: BTreeMap::new(),
             requests: VecDeque::new(),
@@ -211,6 +216,12 @@ impl World {
         assert_eq!(*after, None, "a finished or quarantined shard is not started again");
         assert_eq!(order.from, *position, "an attempt starts where the disk says");
         assert_eq!(order.attempt, self.last_number[shard] + 1);
+        assert_eq!(order.letters, self.letters.get(&order.shard).copied().unwrap_or(0), "the file's length by the last commit");
+        assert_eq!(
+            order.letters_left,
+            self.max_bad_records - self.dead_letters,
+            "no fork above the limit, and the rest is told"
+        );
         self.last_number[shard] = order.attempt;
         if self.below(100) < self.forks_that_fail {
             return self.failed_forks.push(order.id());
@@ -243,6 +254,8 @@ impl World {
                 assert!(chunk.position >= *position, "a position never goes back");
                 *position = chunk.position;
                 counts.add(&chunk.counts);
+                self.letters.insert(attempt.shard, chunk.letters);
+                self.dead_letters += chunk.counts.dead_lettered;
                 self.oracle.letters(chunk.counts.dead_lettered, self.max_bad_records);
                 assert!(counts.read <= self.sizes[attempt.shard.0 as usize] && counts.balance(), "counts never exceed");
                 self.recorded.insert(attempt, chunk.number);
@@ -387,13 +400,14 @@ impl World {
 
     /// Something stops the job.
     fn stop_somehow(&mut self, child: Option<AttemptId>) {
-        const KINDS: [FailureKind; 4] = [FailureKind::GaveUp, FailureKind::Source, FailureKind::Refused, FailureKind::State];
+        const KINDS: [FailureKind; 5] =
+            [FailureKind::GaveUp, FailureKind::Source, FailureKind::Refused, FailureKind::State, FailureKind::TooManyBad];
         match (self.below(6), child) {
             (0..2, _) => self.give(Input::Signal { number: 15 }),
             (2, _) => self.give(Input::Stop { reason: "a helper is gone".into() }),
             (3, _) => self.answer(false),
             (_, Some(id)) => {
-                let kind = KINDS[self.below(4) as usize];
+                let kind = KINDS[self.below(5) as usize];
                 self.say(id, WorkerEvent::Failed(Failure::new(kind, format!("{kind:?}"))));
                 self.end_child(id, Ending::Code(1));
             }

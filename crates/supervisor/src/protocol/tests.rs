@@ -44,7 +44,7 @@ fn work() -> impl Strategy<Value = Work> {
         .prop_map(|(phases, partitions, deliveries, flushes)| {
             let mut flush = Histogram::default();
             flushes.into_iter().for_each(|micros| flush.record(micros));
-            Work { phases: Phases(phases), flush, partitions, deliveries }
+            Work { phases: Phases(phases), flush, partitions, deliveries, perhaps_doubled: 7 }
         })
 }
 
@@ -73,8 +73,9 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
                 WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for })
             }
         ),
-        (0u64..1 << 40, position(), counts(), work())
-            .prop_map(|(number, position, counts, work)| WorkerEvent::Committed(Chunk { number, position, counts, work })),
+        (0u64..1 << 40, position(), counts(), work(), 0u64..1 << 40).prop_map(|(number, position, counts, work, letters)| {
+            WorkerEvent::Committed(Chunk { number, position, counts, work, letters })
+        }),
         (any::<u8>(), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
         ".{0,80}".prop_map(|text| WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, text))),
         (position(), any::<bool>(), cuts, work(), 0u64..1 << 40).prop_map(
@@ -148,6 +149,7 @@ fn figures_that_would_overflow_a_sum_are_refused() {
     let chunk = |chunk: Chunk| encode(EVENT, &WorkerEvent::Committed(chunk)).unwrap();
     let bad = [
         Chunk { counts: huge, ..Chunk::default() },
+        Chunk { letters: u64::MAX, ..Chunk::default() },
         Chunk { position: Position { records: u64::MAX, ..Position::default() }, ..Chunk::default() },
         Chunk { position: Position { place: u64::MAX, ..Position::default() }, ..Chunk::default() },
         Chunk { work: Work { phases: Phases([u64::MAX; Phase::ALL.len()]), ..Work::default() }, ..Chunk::default() },

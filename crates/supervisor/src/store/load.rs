@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use migration::report::{Binding, ShardStatus};
-use migration::{Counts, Plan, Position, Segment, Shard};
+use migration::{Counts, Plan, Position, Segment, Shard, ShardId};
 use rusqlite::Connection;
 
 use super::error::{StateError, at, corrupt};
@@ -42,6 +42,8 @@ pub struct ShardCheckpoint {
     pub counts: Counts,
     /// Deaths at this position.
     pub deaths: u32,
+    /// How long its file of dead letters is by its last commit, bytes.
+    pub letters: u64,
     /// The number of its last attempt; 0 if there was none.
     pub last_attempt: u32,
 }
@@ -52,6 +54,11 @@ impl JobState {
         let mut sum = Counts::default();
         self.shards.iter().for_each(|shard| sum.add(&shard.counts));
         sum
+    }
+
+    /// How long each shard's file of dead letters is, as far as it was committed.
+    pub fn letters(&self) -> Vec<(ShardId, u64)> {
+        self.plan.shards.iter().map(|shard| shard.id).zip(self.shards.iter().map(|shard| shard.letters)).collect()
     }
 
     /// The plan as it was made: what its id stands for.
@@ -72,6 +79,7 @@ impl JobState {
             counts: s.counts,
             done: s.status == ShardStatus::Done,
             last_attempt: s.last_attempt,
+            letters: s.letters,
         };
         self.shards.iter().zip(&self.plan.shards).map(start).collect()
     }
@@ -94,6 +102,7 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
             position: row.position,
             counts: row.counts,
             deaths: row.deaths,
+            letters: row.letters,
             last_attempt: last.get(&row.id.0).copied().unwrap_or(0),
         });
     }

@@ -112,6 +112,7 @@ fn shard_reports(state: &super::JobState, attempts: &[AttemptReport]) -> Vec<Sha
             position: shard.position,
             counts: shard.counts,
             deaths: shard.deaths,
+            letters: shard.letters,
             elapsed_us: 0,
             attempts: 0,
         })

@@ -33,7 +33,8 @@ CREATE TABLE end_offsets (partition INTEGER PRIMARY KEY, end_offset INTEGER NOT 
 CREATE TABLE shards (
     id INTEGER PRIMARY KEY, status INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, records INTEGER NOT NULL,
     read INTEGER NOT NULL, acknowledged INTEGER NOT NULL, filtered INTEGER NOT NULL, dead_lettered INTEGER NOT NULL,
-    bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL, checksum INTEGER NOT NULL
+    bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL, letters INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, elapsed_us INTEGER NOT NULL, slots INTEGER NOT NULL,
@@ -103,7 +104,8 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     }
     for shard in &job.plan.shards {
         let (status, position) = (ShardStatus::Waiting, shard.start());
-        ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0 }.write(&tx, job.plan_id)?;
+        ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0, letters: 0 }
+            .write(&tx, job.plan_id)?;
     }
     tx.commit()
 }
@@ -180,26 +182,32 @@ pub(super) struct ShardRow {
     pub(super) position: Position,
     pub(super) counts: Counts,
     pub(super) deaths: u32,
+    /// How long its file of dead letters is by its last commit, bytes.
+    pub(super) letters: u64,
 }
 
 impl ShardRow {
     pub(super) const COLUMNS: &'static str = "id, status, segment, place, records, read, acknowledged, filtered, dead_lettered, \
-                                              bytes_read, bytes_sent, deaths, checksum";
+                                              bytes_read, bytes_sent, deaths, letters, checksum";
 
     /// Covers every column, and the plan, so that rows of two files can't be mixed.
     fn checksum(&self, plan_id: u128) -> i64 {
-        let row = (plan_id, self.id, self.status as u8, self.position, self.counts, self.deaths);
+        let row = (plan_id, self.id, self.status as u8, self.position, self.counts, self.deaths, self.letters);
         xxh3_64(&encode(&row)).cast_signed()
     }
 
     /// Replaces the row.
     pub(super) fn write(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
-        self.put("INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", tx, plan_id)
+        self.put(
+            "INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            tx,
+            plan_id,
+        )
     }
 
     /// Writes the row of a shard that has none; that it has one already is an error.
     pub(super) fn add(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
-        self.put("INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", tx, plan_id)
+        self.put("INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)", tx, plan_id)
     }
 
     fn put(&self, statement: &str, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
@@ -218,6 +226,7 @@ impl ShardRow {
                 signed(c.bytes_read),
                 signed(c.bytes_sent),
                 self.deaths,
+                signed(self.letters),
                 self.checksum(plan_id),
             ])
             .map(drop)
@@ -248,12 +257,13 @@ impl ShardRow {
                 bytes_sent: count(row, "bytes_sent")?,
             },
             deaths: row.get("deaths")?,
+            letters: count(row, "letters")?,
         };
         if row.get::<_, i64>("checksum")? == shard.checksum(plan_id) {
             return Ok(shard);
         }
         let what = format!("the row of shard {} fails its checksum", shard.id);
-        Err(rusqlite::Error::FromSqlConversionFailure(12, Type::Integer, what.into()))
+        Err(rusqlite::Error::FromSqlConversionFailure(13, Type::Integer, what.into()))
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added:
     tx.execute("INSERT INTO splits VALUES (?1, ?2, ?3, ?4)", params![sequence, end.attempt.shard.0, cuts, checksum])?;
     for shard in added {
         let (status, position) = (ShardStatus::Waiting, shard.start());
-        ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0 }.add(tx, plan_id)?;
+        ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0, letters: 0 }.add(tx, plan_id)?;
     }
     Ok(())
 }

@@ -81,7 +81,7 @@ fn chunk(shard: u32, number: u64, from: u64, to: u64) -> Chunk {
     let mut work = Work::default();
     work.phases.spend(Phase::Flush, 7);
     work.flush.record(3);
-    Chunk { number, position, counts, work }
+    Chunk { number, position, counts, work, letters: 0 }
 }
 
 fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd {
@@ -241,6 +241,21 @@ fn a_chunk_that_goes_back_or_does_not_balance_is_refused_and_changes_nothing() {
     store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, done), &usage(), &[]).unwrap();
     assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 2, 50, 60), &usage()), Err(StateError::Refused { .. })));
     assert!(store.load().unwrap().is_done());
+}
+
+#[test]
+fn the_length_of_the_dead_letters_is_committed_with_the_chunk() {
+    let folder = Folder::new("letters");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 2);
+    store.begin_run(1, &NONE).unwrap();
+    store.begin_attempt(id(1, 1)).unwrap();
+    store.record_chunk(id(1, 1), &Chunk { letters: 123, ..chunk(1, 1, 0, 50) }, &usage()).unwrap();
+    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &usage(), &[]).unwrap();
+    drop(store);
+    let state = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!(state.letters(), [(ShardId(0), 0), (ShardId(1), 123)]);
+    assert_eq!(state.starts()[1].letters, 123, "a successor starts there");
 }
 
 #[test]

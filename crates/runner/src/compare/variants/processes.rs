@@ -146,7 +146,9 @@ fn work(
     while !meeting.have(turn, |before| meeting.ready(before)) {
         waiting.for_others(port)?;
     }
-    let attempt = Attempt { plan: &context.plan, shard: order.shard, from: order.from, started: Instant::now() };
+    let started = Instant::now();
+    let attempt =
+        Attempt { plan: &context.plan, shard: order.shard, from: order.from, letters: 0, letters_left: u64::MAX, started };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);
     let mut seat = Seat::open(context, spec, &attempt, connect)?;
     port.send(&WorkerEvent::Started { partitions: seat.partitions })?;
