@@ -77,7 +77,9 @@ fn padding_and_a_line_cut_off_are_told(_: &Clusters) {
     for part in ["data/1.jsonl.gz: 5,000 zero bytes behind the gzip stream", cut_off] {
         assert!(run.stderr.contains(part), "run does not say {part:?}:\n{}", run.stderr);
     }
-    assert_eq!(records(&run.json(), "acknowledged"), 4);
+    let report = run.json();
+    assert_eq!(records(&report, "acknowledged"), 4);
+    assert!(report["notes"][0].as_str().is_some_and(|note| note.contains(cut_off)), "{report:#}");
     let words = ["run", "-o", "json", "--set", "record.validate=whole", "--set", "limits.max_bad_records=2"];
     let report = program.run(&words, PATIENCE).expect_code(0).json();
     assert_eq!((records(&report, "acknowledged"), records(&report, "dead_lettered")), (2, 2), "{report:#}");

@@ -229,8 +229,8 @@ fn finish(
     }
     log::print_through(None);
     ui.result(
-        || text(&found, verified.as_ref(), embedded_stopped, &context.dead_letters),
-        || object(&found, verified.as_ref()),
+        || text(&found, &context.plan.notes, verified.as_ref(), embedded_stopped, &context.dead_letters),
+        || object(&found, &context.plan.notes, verified.as_ref()),
     );
     Ok(exit)
 }
@@ -240,8 +240,18 @@ fn may_verify(exit: Exit) -> bool {
     !matches!(exit, Exit::Signal(_) | Exit::State | Exit::Internal)
 }
 
-fn text(found: &JobReport, verified: Option<&Verified>, embedded_stopped: bool, dead_letters: &Path) -> String {
+fn text(
+    found: &JobReport,
+    notes: &[String],
+    verified: Option<&Verified>,
+    embedded_stopped: bool,
+    dead_letters: &Path,
+) -> String {
     let mut out = report::job::text(found) + &letters::text(found, dead_letters);
+    if !notes.is_empty() {
+        out += "\nworth knowing\n";
+        notes.iter().for_each(|note| out += &format!("  - {note}\n"));
+    }
     if let Some(verified) = verified {
         out += &format!("\n{}", verified.text());
     }
@@ -260,8 +270,9 @@ fn again(words: impl Iterator<Item = String>) -> String {
     words::joined(words.filter(|word| word != "--restart" && word != "--yes"))
 }
 
-fn object(found: &JobReport, verified: Option<&Verified>) -> Map<String, Value> {
+fn object(found: &JobReport, notes: &[String], verified: Option<&Verified>) -> Map<String, Value> {
     let mut map = report::job::object(found);
+    map.insert("notes".into(), notes.into());
     map.insert("verify".into(), verified.map_or(Value::Null, |verified| Value::Object(verified.object())));
     map
 }

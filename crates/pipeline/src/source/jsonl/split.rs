@@ -61,11 +61,16 @@ const NOTES_TOLD: usize = 3;
 
 /// The first notes, and how many more there are of `what`.
 fn told(notes: impl Iterator<Item = String>, what: &str) -> Vec<String> {
-    let mut notes: Vec<String> = notes.collect();
+    let mut notes: Vec<String> = notes.map(|note| note.chars().map(printable).collect()).collect();
     let more = notes.len().saturating_sub(NOTES_TOLD);
     notes.truncate(NOTES_TOLD);
     notes.extend((more > 0).then(|| format!("{more} more {what}")));
     notes
+}
+
+/// Notes are for people: a file's name must not forge a line of theirs or speak to their terminal.
+fn printable(letter: char) -> String {
+    if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
 }
 
 /// What is taken of one file, from its start on.

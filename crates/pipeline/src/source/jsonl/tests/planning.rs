@@ -67,6 +67,9 @@ fn other_names_of_a_file_add_nothing_and_are_told() {
             format!("{soft} and {hard} are one file (a symbolic link): its records are sent once"),
         ]
     );
+    std::os::unix::fs::symlink("a.jsonl", folder.0.join("forged\n\u{1b}]0;x.log")).unwrap();
+    let notes = planned(&folder.source(&["a.jsonl", "*.log"]), MIB, None).notes;
+    assert!(notes[0].contains("forged\\n\\u{1b}]0;x.log and"), "{notes:?}");
     for number in 0..5 {
         std::os::unix::fs::symlink("a.jsonl", folder.0.join(format!("z{number}.jsonl"))).unwrap();
     }
