@@ -117,7 +117,7 @@ pub fn await_worth_killing(scene: &Scene, records: &[u64], limit: Duration) -> V
                 return worth;
             }
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(100));
     }
     panic!("no attempt was worth killing within {limit:?}: {:#}", scene.status().unwrap_or_default());
 }

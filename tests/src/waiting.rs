@@ -5,14 +5,21 @@ use std::process::{Child, ExitStatus, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Asks every 10 ms until it is true. Returns how long it took; panics with `what` after `limit`.
+/// Between two questions, at least and at most.
+const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+
+/// Asks every 10 ms until it is true; less often where asking takes long itself (a process for each question), so that those who wait
+/// leave the processors to those who work. Returns how long it took; panics with `what` after `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
-    while !ready() {
+    loop {
+        let asked = Instant::now();
+        if ready() {
+            return start.elapsed();
+        }
         assert!(start.elapsed() < limit, "waited {limit:?} in vain until {what}");
-        sleep(Duration::from_millis(10));
+        sleep((asked.elapsed() * 4).clamp(REST[0], REST[1]));
     }
-    start.elapsed()
 }
 
 /// Waits for a child's end; `None` after `limit`, and the child still runs.
