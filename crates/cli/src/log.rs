@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use migration::printable::printable_lines;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -75,21 +76,8 @@ fn render(level: u8, text: &str, color: bool) -> String {
     };
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) % 86_400;
     let time = format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let text = escape(text);
+    let text = printable_lines(text);
     if color { format!("{time} {paint}{name}\x1b[0m {text}") } else { format!("{time} {name} {text}") }
-}
-
-/// Control characters (ANSI escapes in file names or broker messages) never reach the terminal raw.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' && c != '\t' {
-            let _ = write!(out, "\\u{{{:x}}}", c as u32);
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 struct Lines {
@@ -149,7 +137,7 @@ mod tests {
 
     #[test]
     fn escapes_never_reach_the_terminal() {
-        assert_eq!(escape("a\x1b[31mb\u{9b}"), "a\\u{1b}[31mb\\u{9b}");
+        assert!(render(2, "a\x1b[31mb\u{9b}", false).ends_with("Z warning a\\u{1b}[31mb\\u{9b}"));
         assert!(render(2, "x", false).ends_with("Z warning x"));
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use migration::Exit;
+use migration::printable::printable_path;
 
 use crate::error::CliError;
 
@@ -32,7 +33,11 @@ impl OutputFile {
         let Ok(own) = self.file.metadata() else { return Ok(()) };
         let same = |input: &&Path| input.metadata().is_ok_and(|input| (input.dev(), input.ino()) == (own.dev(), own.ino()));
         inputs.into_iter().find(same).map_or(Ok(()), |input| {
-            let message = format!("the result can't be written to {}: the job reads {}", self.path.display(), input.display());
+            let message = format!(
+                "the result can't be written to {}: the job reads {}",
+                printable_path(&self.path),
+                printable_path(input)
+            );
             Err(CliError::new(Exit::Usage, message).hint("name another file"))
         })
     }
@@ -56,7 +61,7 @@ impl Drop for OutputFile {
 }
 
 fn refused(path: &Path, error: &io::Error) -> CliError {
-    CliError::new(Exit::State, format!("the result can't be written to {}: {error}", path.display()))
+    CliError::new(Exit::State, format!("the result can't be written to {}: {error}", printable_path(path)))
 }
 
 #[cfg(test)]

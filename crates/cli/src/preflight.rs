@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kafka::{Preflight, PreflightProblem, PreflightProblemKind, TopicShape};
+use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, TopicShape, missing_right};
 use migration::{Exit, Job};
 
 use crate::error::CliError;
@@ -13,10 +13,14 @@ use crate::interrupt::Interrupt;
 const FIRST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Asks cluster and topic. A job that has begun waits for its brokers as long as its workers would, and can be run again later;
-/// a first run is refused sooner.
-pub fn preflight(job: &Job, begun: bool, interrupt: Option<&Interrupt>) -> Result<Preflight, CliError> {
+/// a first run is refused sooner. `needs` is what the job's principal must be allowed to do with the topic.
+pub fn preflight(job: &Job, begun: bool, needs: &[Right], interrupt: Option<&Interrupt>) -> Result<Preflight, CliError> {
     let timeout = if begun { job.kafka.give_up_after } else { FIRST_TIMEOUT.min(job.kafka.give_up_after) };
-    helper::ask("shardlift check", interrupt, || kafka::preflight(job, timeout).map_err(|problem| explain(problem, begun)))
+    helper::ask("shardlift check", interrupt, || {
+        let found = kafka::preflight(job, timeout).map_err(|problem| explain(problem, begun))?;
+        let missing = found.rights.as_ref().and_then(|rights| missing_right(job, rights, needs));
+        missing.map_or(Ok(found), |problem| Err(explain(problem, begun)))
+    })
 }
 
 /// What the job's topic is like; nothing if there is none, or none that may be asked for. The brokers must answer.
@@ -24,7 +28,12 @@ pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape
     let timeout = FIRST_TIMEOUT.min(job.kafka.give_up_after);
     helper::ask("shardlift check", Some(interrupt), || match kafka::topic_shape(job, timeout) {
         Ok(shape) => Ok(Some(shape)),
-        Err(problem) if matches!(problem.kind, PreflightProblemKind::Unreachable | PreflightProblemKind::BadConfig) => {
+        Err(problem)
+            if matches!(
+                problem.kind,
+                PreflightProblemKind::Unreachable | PreflightProblemKind::BadConfig | PreflightProblemKind::NoTrust
+            ) =>
+        {
             Err(explain(problem, false))
         }
         // What else is wrong is about a topic that is not written to.
@@ -42,7 +51,8 @@ fn explain(problem: PreflightProblem, begun: bool) -> CliError {
         }
         PreflightProblemKind::NoTopic => CliError::new(Exit::Preflight, problem)
             .hint("shardlift never creates a topic: create it with the partitions that you want"),
-        PreflightProblemKind::NotAuthorised | PreflightProblemKind::BadConfig | PreflightProblemKind::Other => {
+        PreflightProblemKind::BadConfig => CliError::new(Exit::Config, problem),
+        PreflightProblemKind::NotAuthorised | PreflightProblemKind::NoTrust | PreflightProblemKind::Other => {
             CliError::new(Exit::Preflight, problem)
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use migration::printable::printable_path;
 use migration::report::JobReport;
 use migration::steer::Standing;
 use migration::units::show_duration;
@@ -48,8 +49,11 @@ pub fn report(place: &Place, running: bool) -> Result<Option<JobReport>, CliErro
 
 /// The job was never run.
 pub fn never_run(place: &Place) -> CliError {
-    CliError::new(Exit::Preflight, format!("job {} has no state in {}: it was never run", place.name, place.path.display()))
-        .hint("run it with `shardlift run`, or name another config with -c")
+    CliError::new(
+        Exit::Preflight,
+        format!("job {} has no state in {}: it was never run", place.name, printable_path(&place.path)),
+    )
+    .hint("run it with `shardlift run`, or name another config with -c")
 }
 
 /// Nobody works on the job: what is the case instead, and what to do.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
+use migration::printable::printable_path;
 use migration::{Exit, Job};
 
 use crate::args::{ConfigArgs, JobArgs};
@@ -10,20 +11,44 @@ use crate::error::CliError;
 
 /// Reads the config and applies what the command line and the environment change in it.
 pub fn load(args: &JobArgs) -> Result<Job, CliError> {
-    read(args.into(), &|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path), &kafka::check_properties)
+    read(args.into(), &Reading::ALL)
 }
 
 /// The same for a command that has no flag for the topic or for the number of workers.
 pub fn load_config(config: &ConfigArgs) -> Result<Job, CliError> {
     let keys = Keys { config, topic: None, workers: None };
-    read(keys, &|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path), &kafka::check_properties)
+    read(keys, &Reading::ALL)
 }
 
 /// The same without the values of its secrets, and so without librdkafka's opinion of them, for a command that contacts no broker:
 /// it says where the job is and what it is called.
 pub fn load_without_secrets(args: &JobArgs) -> Result<Job, CliError> {
     let unread = || "not needed".to_owned();
-    read(args.into(), &|_| Some(unread()), &|_| Ok(unread()), &|_| Vec::new())
+    let reading = Reading {
+        env: &|_| Some(unread()),
+        read_secret_file: &|_| Ok(unread()),
+        check_properties: &|_| Vec::new(),
+        contacts_brokers: false,
+    };
+    read(args.into(), &reading)
+}
+
+/// How a config is read.
+struct Reading<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    read_secret_file: &'a dyn Fn(&Path) -> std::io::Result<String>,
+    check_properties: &'a CheckProperties<'a>,
+    contacts_brokers: bool,
+}
+
+impl Reading<'static> {
+    /// With everything that a command needs which contacts brokers.
+    const ALL: Self = Reading {
+        env: &|name| std::env::var(name).ok(),
+        read_secret_file: &|path| std::fs::read_to_string(path),
+        check_properties: &kafka::check_properties,
+        contacts_brokers: true,
+    };
 }
 
 /// What the command line says about the config.
@@ -40,19 +65,16 @@ impl<'a> From<&'a JobArgs> for Keys<'a> {
     }
 }
 
-fn read(
-    keys: Keys<'_>,
-    env: &dyn Fn(&str) -> Option<String>,
-    read_secret_file: &dyn Fn(&Path) -> std::io::Result<String>,
-    check_properties: &CheckProperties<'_>,
-) -> Result<Job, CliError> {
+fn read(keys: Keys<'_>, reading: &Reading<'_>) -> Result<Job, CliError> {
     let args = keys.config;
-    let shown = args.config.display().to_string();
+    let shown = printable_path(&args.config);
     let text = std::fs::read_to_string(&args.config).map_err(|error| missing(&shown, &error))?;
     let file = std::path::absolute(&args.config).map_err(|error| missing(&shown, &error))?;
     let mut typed = Typed::parse(&text, &shown).map_err(wrong)?;
     override_keys(&mut typed, keys);
-    let context = Context { config_dir: file.parent().unwrap_or(Path::new("/")), env, read_secret_file, check_properties };
+    let &Reading { env, read_secret_file, check_properties, contacts_brokers } = reading;
+    let config_dir = file.parent().unwrap_or(Path::new("/"));
+    let context = Context { config_dir, env, read_secret_file, check_properties, contacts_brokers };
     let mut job = typed.mean(&context).map_err(wrong)?;
     if let Some(limit) = args.limit {
         job.name = format!("{}.limit-{limit}", job.name);

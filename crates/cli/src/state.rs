@@ -186,6 +186,7 @@ mod tests {
             env: &|_| None,
             read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
             check_properties: &|_| Vec::new(),
+            contacts_brokers: true,
         };
         migration::config::Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")
     }
@@ -193,7 +194,7 @@ mod tests {
     fn found(cluster: &str, topic_id: Option<&str>, ends: &[i64]) -> Preflight {
         let partitions = ends.iter().map(|&high| kafka::PartitionEnds { low: 0, high }).collect();
         let (cluster_id, topic_id) = (Some(cluster.to_owned()), topic_id.map(str::to_owned));
-        Preflight { cluster_id, topic_id, partitions, replication: 1, settings: Default::default(), warnings: Vec::new() }
+        Preflight { cluster_id, topic_id, partitions, replication: 1, ..Preflight::default() }
     }
 
     /// The state of a job that began with what `then` says.

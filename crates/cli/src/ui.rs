@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 
 use migration::Exit;
+use migration::printable::{printable_json, printable_lines};
 use serde_json::{Map, Value};
 
 use crate::args::{Color, GlobalArgs, Output, Progress};
 use crate::error::CliError;
-use crate::log;
 
 /// The version of the JSON objects' shape.
 const JSON_VERSION: u32 = 1;
@@ -80,8 +80,8 @@ impl Ui {
     /// Prints a result: `text` for people, or the JSON object with `_command` and `_version` in front.
     pub fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Map<String, Value>) {
         let out = match self.output {
-            Output::Text => text(),
-            Output::Json => Value::Object(self.object(json())).to_string(),
+            Output::Text => printable_lines(&text()),
+            Output::Json => printable_json(&Value::Object(self.object(json())).to_string()),
         };
         if let Err(error) = writeln!(std::io::stdout(), "{}", out.trim_end()) {
             // Whoever closed stdout does not want the result.
@@ -99,11 +99,11 @@ impl Ui {
 
     /// Prints an error.
     pub fn complain(&self, error: &CliError) {
-        drop(writeln!(std::io::stderr(), "{}", log::escape(&error.to_string())));
+        drop(writeln!(std::io::stderr(), "{}", printable_lines(&error.to_string())));
     }
 
     /// Prints a remark to stderr.
     pub fn say(&self, text: impl std::fmt::Display) {
-        drop(writeln!(std::io::stderr(), "{}", log::escape(&text.to_string())));
+        drop(writeln!(std::io::stderr(), "{}", printable_lines(&text.to_string())));
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kafka::{TopicReader, partitioner};
+use migration::printable::printable_path;
 use migration::report::Binding;
 use migration::{Exit, Job, Plan};
 use pipeline::dead_letter;
@@ -84,7 +85,7 @@ fn compare(
         Ok((places, committed, dead_letter::uncommitted(&letters.folder, &letters.committed)?))
     };
     let (places, committed, uncommitted) = read().map_err(|error: std::io::Error| {
-        CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", letters.folder.display()))
+        CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&letters.folder)))
     })?;
     let counts = LetterCounts { committed, counted: letters.counted, uncommitted };
     let verification = Verification {
@@ -149,15 +150,17 @@ fn kept_path(folder: &Path) -> PathBuf {
 /// Keeps a result in the job's folder. Best effort: the result was shown.
 pub fn keep(folder: &Path, verified: &Verified) {
     let text = serde_json::to_vec(verified).unwrap_or_default();
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(kept_path(folder));
-    if let Err(error) = file.and_then(|mut file| file.write_all(&text)) {
-        tracing::warn!("the result of verify could not be kept in {}: {error}", folder.display());
+    let file = process::open_private(&kept_path(folder), OpenOptions::new().write(true).create(true).mode(0o600));
+    let written = file.and_then(|mut file| file.set_len(0).and_then(|()| file.write_all(&text)));
+    if let Err(error) = written {
+        tracing::warn!("the result of verify could not be kept in {}: {error}", printable_path(folder));
     }
 }
 
 /// The result that was kept of the job with this plan, if any.
 pub fn kept(folder: &Path, plan_id: u128) -> Option<Verified> {
-    let kept: Verified = serde_json::from_slice(&std::fs::read(kept_path(folder)).ok()?).ok()?;
+    let file = process::open_private(&kept_path(folder), OpenOptions::new().read(true)).ok()?;
+    let kept: Verified = serde_json::from_reader(std::io::BufReader::new(file)).ok()?;
     (kept.plan_id == plan_id).then_some(kept)
 }
 

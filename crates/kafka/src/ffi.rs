@@ -230,6 +230,32 @@ impl Conf {
         names
     }
 
+    /// The names of all documented properties of the library, those without a value and of topics too.
+    #[cfg(test)]
+    pub(crate) fn all_properties() -> Vec<String> {
+        unsafe extern "C" {
+            fn open_memstream(text: *mut *mut c_char, size: *mut usize) -> *mut c_void;
+            fn fclose(stream: *mut c_void) -> c_int;
+            fn free(memory: *mut c_void);
+            fn rd_kafka_conf_properties_show(stream: *mut c_void);
+        }
+        let (mut shown, mut size) = (ptr::null_mut(), 0usize);
+        // SAFETY: the stream writes into a buffer of its own, whose address is valid once the stream is closed; the text is
+        // copied before the buffer is freed.
+        let page = unsafe {
+            let stream = open_memstream(&mut shown, &mut size);
+            assert!(!stream.is_null(), "a stream in memory needs nothing but memory");
+            rd_kafka_conf_properties_show(stream);
+            fclose(stream);
+            let page = text(shown);
+            free(shown.cast());
+            page
+        };
+        // A table: name | C, P or * | range | …
+        let names = page.lines().filter_map(|line| line.split_once('|').map(|(name, _)| name.trim().to_owned()));
+        names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())).collect()
+    }
+
     /// Creates the client. Its reports, errors and log lines are all served by [`Client::serve`] or [`Sender::serve`]: nothing
     /// of librdkafka ever calls into Rust.
     pub(crate) fn into_client(mut self, kind: Kind) -> Result<Rc<Client>, String> {
@@ -353,6 +379,8 @@ pub(crate) struct TopicMetadata {
     pub(crate) replication: u32,
     /// The brokers' ids.
     pub(crate) brokers: Vec<i32>,
+    /// The names or addresses by which the brokers tell clients to reach them.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl Client {
@@ -432,6 +460,7 @@ impl Client {
         // read, and its error fields only as integers.
         unsafe {
             found.brokers.extend((0..(*answer).broker_cnt as usize).map(|i| (*(*answer).brokers.add(i)).id));
+            found.hosts.extend((0..(*answer).broker_cnt as usize).map(|i| text((*(*answer).brokers.add(i)).host)));
             if (*answer).topic_cnt > 0 {
                 let first = (*answer).topics;
                 found.code = (&raw const (*first).err).cast::<i32>().read();
@@ -1025,6 +1054,9 @@ impl Drop for FetchQueue {
 
 // ------------------------------------------------------------------------------------------------------------------- admin
 
+/// The longest time that the admin API takes for a request.
+const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
+
 /// Waits on a queue of its own for the answer to one request of the admin API.
 fn answer(
     client: &Client,
@@ -1039,7 +1071,13 @@ fn answer(
     let event = unsafe {
         let options = rd::rd_kafka_AdminOptions_new(client.rk.as_ptr(), operation);
         let queue = rd::rd_kafka_queue_new(client.rk.as_ptr());
-        rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(timeout), error.0.as_mut_ptr(), error.0.len());
+        // More than the longest is refused, and would leave the default of a minute.
+        rd::rd_kafka_AdminOptions_set_request_timeout(
+            options,
+            millis(timeout.min(LONGEST_REQUEST)),
+            error.0.as_mut_ptr(),
+            error.0.len(),
+        );
         ask(options, queue);
         let event = rd::rd_kafka_queue_poll(queue, millis(timeout + Duration::from_secs(1)));
         rd::rd_kafka_AdminOptions_destroy(options);
@@ -1163,6 +1201,44 @@ pub(crate) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Resul
             return Ok(None);
         }
         Ok(Some(text(rd::rd_kafka_Uuid_base64str(id))).filter(|id| !id.is_empty()))
+    }
+}
+
+/// What the principal may do with a topic, as the numbers of `rd_kafka_AclOperation_t`; `None`: the brokers don't tell.
+pub(crate) fn topic_operations(client: &Client, topic: &str, timeout: Duration) -> Result<Option<Vec<i32>>, (Code, String)> {
+    let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
+    let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
+    let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |options, queue| {
+        let mut names = [name.as_ptr()];
+        // SAFETY: the options are not yet in use; setting one returns null or an error that is freed once. The collection copies the
+        // names and is freed once; client, options and queue are alive.
+        unsafe {
+            let error = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.cast_mut(), 1);
+            if !error.is_null() {
+                rd::rd_kafka_error_destroy(error);
+            }
+            let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+            rd::rd_kafka_DescribeTopics(client.rk.as_ptr(), topics, options, queue);
+            rd::rd_kafka_TopicCollection_destroy(topics);
+        }
+    })?;
+    // SAFETY: the event answers the request above; everything read below belongs to it and is copied while it is alive. The
+    // operations are read as integers: a broker may know more of them than the generated enum.
+    unsafe {
+        let result = rd::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
+        let mut count = 0usize;
+        let topics =
+            if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DescribeTopics_result_topics(result, &mut count) };
+        if topics.is_null() || count == 0 {
+            return Ok(None);
+        }
+        let error = rd::rd_kafka_TopicDescription_error(*topics);
+        if !error.is_null() && codes::rd_kafka_error_code(error) != 0 {
+            return Err((Code(codes::rd_kafka_error_code(error)), text(rd::rd_kafka_error_string(error))));
+        }
+        let mut count = 0usize;
+        let operations = rd::rd_kafka_TopicDescription_authorized_operations(*topics, &mut count).cast::<i32>();
+        Ok((!operations.is_null()).then(|| (0..count).map(|i| *operations.add(i)).collect()))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod partitioner;
 pub mod preflight;
 pub mod producer;
 pub mod reader;
+mod rights;
 pub mod shared;
 pub mod stock;
 
@@ -27,5 +28,6 @@ pub use preflight::{
 };
 pub use producer::{Gathering, Producer, ProducerOptions};
 pub use reader::TopicReader;
+pub use rights::{Right, missing_right};
 pub use shared::{Seat, SharedProducer};
 pub use stock::StockFlush;

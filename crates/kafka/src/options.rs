@@ -4,7 +4,7 @@
 //! creating a client. Not responsible for: where in a config file a bad property stands, which ones a user may not set.
 
 use migration::Job;
-use migration::config::{PropertyProblem, is_secret_property};
+use migration::config::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
 use migration::job::Brokers;
 
 use crate::ffi::{Conf, ConfError};
@@ -27,7 +27,10 @@ pub fn check_properties(properties: &[(String, String)]) -> Vec<PropertyProblem>
     let mut problems = Vec::new();
     for (name, value) in properties {
         let (message, did_you_mean) = match conf.set(name, value) {
-            Ok(()) => continue,
+            Ok(()) => match out_of_bounds(name, &conf) {
+                Some(message) => (message, None),
+                None => continue,
+            },
             Err(ConfError::Unknown) => ("the Kafka client knows no such property".to_owned(), alike(name, conf.names())),
             Err(ConfError::Invalid(_)) if is_secret_property(name) => ("the Kafka client refuses the value".to_owned(), None),
             Err(ConfError::Invalid(message)) => (message, None),
@@ -37,18 +40,28 @@ pub fn check_properties(properties: &[(String, String)]) -> Vec<PropertyProblem>
     problems
 }
 
+/// Why a property that the client took is refused all the same.
+fn out_of_bounds(name: &str, conf: &Conf) -> Option<String> {
+    match property_rule(name) {
+        // The value as the client has read it: `0x10` is a number to it.
+        Some(PropertyRule::AtLeast(least)) => {
+            let value = conf.get(name.strip_prefix("topic.").unwrap_or(name));
+            let small = value.and_then(|value| value.parse::<u64>().ok()).is_some_and(|value| value < least);
+            small.then(|| format!("it must be at least {least}: answers that come later would count as none"))
+        }
+        // Hidden ones are for the client's own tests: one has it talk to brokers of its own.
+        None => Some("it is for the Kafka client's own tests".to_owned()),
+        Some(PropertyRule::Free | PropertyRule::Owned(_)) => None,
+    }
+}
+
 /// Properties that the client takes and does not list: other names, and ones without a default.
 const UNLISTED: &[&str] = &[
-    "bootstrap.servers",
     "client.rack",
     "compression.type",
     "debug",
-    "delivery.timeout.ms",
     "fetch.message.max.bytes",
-    "group.id",
-    "max.in.flight",
     "max.partition.fetch.bytes",
-    "retries",
     "sasl.mechanism",
     "sasl.oauthbearer.client.id",
     "sasl.oauthbearer.client.secret",
@@ -119,10 +132,12 @@ pub fn client_properties(job: &Job, role: Role) -> Vec<(String, String)> {
     properties
 }
 
-/// What the answers of a client rest on: these stand after what the user set.
+/// What a user may not change (see [`migration::config::property_rule`]), because the answers of a client rest on it: these stand
+/// after what the user set.
 fn required(role: Role) -> &'static [(&'static str, &'static str)] {
     match role {
-        Role::Producer => &[],
+        // A record waits for its broker for ever: stalls end by `give_up_after` and heartbeats, not by duplicates.
+        Role::Producer => &[("message.timeout.ms", "0")],
         Role::Reader => &[
             ("isolation.level", "read_committed"),
             ("enable.auto.commit", "false"),
@@ -146,8 +161,6 @@ fn defaults(role: Role) -> &'static [(&'static str, &'static str)] {
             ("reconnect.backoff.max.ms", "1000"),
             ("enable.metrics.push", "false"),
             ("log.connection.close", "false"),
-            // A record waits for its broker for ever: stalls end by `give_up_after` and heartbeats, not by duplicates.
-            ("message.timeout.ms", "0"),
         ],
         Role::Reader => &[
             ("reconnect.backoff.ms", "20"),
@@ -201,10 +214,65 @@ mod tests {
     #[test]
     fn good_properties_pass() {
         for (name, value) in
-            [("compression.type", "lz4"), ("sasl.password", "x"), ("message.timeout.ms", "5000"), ("debug", "broker,eos")]
+            [("compression.type", "lz4"), ("sasl.password", "x"), ("socket.timeout.ms", "5000"), ("debug", "broker,eos")]
         {
             assert_eq!(check(name, value), None, "{name}");
         }
+    }
+
+    /// A property that a new version of the client brings must be looked at before users may set it.
+    #[test]
+    fn each_property_of_the_client_is_decided() {
+        let all = Conf::all_properties();
+        assert!(all.len() > 180 && all.iter().any(|name| name == "queuing.strategy"), "{all:?}");
+        let undecided: Vec<_> = all.iter().filter(|name| property_rule(name).is_none()).collect();
+        assert!(undecided.is_empty(), "{undecided:?}");
+    }
+
+    #[test]
+    fn what_only_the_clients_own_tests_set_is_refused() {
+        for name in
+            ["test.mock.num.brokers", "topic.test.mock.num.brokers", "ut_handle_ProduceResponse", "client.software.name"]
+        {
+            assert!(check(name, "1").is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn times_in_which_no_answer_can_come_are_refused() {
+        for (name, value, fine) in [
+            ("socket.timeout.ms", "999", false),
+            ("socket.timeout.ms", "0x1f4", false),
+            ("socket.timeout.ms", "1000", true),
+            ("request.timeout.ms", "1", false),
+            ("topic.request.timeout.ms", "1", false),
+            ("topic.request.timeout.ms", "1000", true),
+        ] {
+            assert_eq!(check(name, value).is_none(), fine, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn what_typed_keys_own_is_set_after_what_a_user_gave() {
+        let job = |name: &str, value: &str| {
+            let text = format!(
+                "job.name = 'j'\nsource.jsonl.paths = ['x']\nkafka.topic = 't'\nkafka.brokers = ['a:1']\n[kafka.properties]\n{name:?} = {value:?}\n"
+            );
+            let context = migration::config::Context {
+                config_dir: std::path::Path::new("/"),
+                env: &|_| None,
+                read_secret_file: &|_| Ok(String::new()),
+                check_properties: &check_properties,
+                contacts_brokers: true,
+            };
+            migration::config::Typed::parse(&text, "test").expect("TOML").mean(&context)
+        };
+        for name in ["message.timeout.ms", "delivery.timeout.ms", "topic.message.timeout.ms"] {
+            let errors = job(name, "500").expect_err("it is owned").to_string();
+            assert!(errors.contains("kafka.give_up_after"), "{errors}");
+        }
+        let properties = client_properties(&job("compression.type", "lz4").expect("valid"), Role::Producer);
+        assert_eq!(configure(&properties).expect("valid").get("message.timeout.ms").as_deref(), Some("0"));
     }
 
     #[test]
@@ -215,7 +283,7 @@ mod tests {
             ("sasl.usernme", "sasl.username"),
             ("ssl.ca.locaton", "ssl.ca.location"),
             ("security.protocoll", "security.protocol"),
-            ("message.timeout", "message.timeout.ms"),
+            ("socket.timeout", "socket.timeout.ms"),
         ] {
             assert_eq!(check(typo, "1").unwrap().did_you_mean.as_deref(), Some(name));
         }

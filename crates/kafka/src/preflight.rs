@@ -7,15 +7,18 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use migration::job::Brokers;
+use migration::config::is_this_machine;
+use migration::job::{Brokers, Property};
 use migration::{Job, TopicSettings};
 use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, topic_id, topic_settings};
+use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, topic_id, topic_operations, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
+use crate::producer::ProducerOptions;
+use crate::rights::Right;
 
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
@@ -33,6 +36,8 @@ pub struct Preflight {
     pub replication: u32,
     /// What decides which records the topic takes.
     pub settings: TopicSettings,
+    /// What the principal may do with the topic; `None`: the brokers don't tell.
+    pub rights: Option<Vec<Right>>,
     /// What a user should know although the run can go on.
     pub warnings: Vec<String>,
 }
@@ -65,8 +70,10 @@ pub enum PreflightProblemKind {
     NoTopic,
     /// The brokers refuse us: authentication or authorisation.
     NotAuthorised,
-    /// The client can't be made from these properties.
+    /// The client can't be made from these properties, or must not be.
     BadConfig,
+    /// The brokers and the client can't agree on an encrypted connection.
+    NoTrust,
     /// Anything else.
     Other,
 }
@@ -79,12 +86,38 @@ impl PreflightProblem {
 
 /// Asks cluster and topic of a job whose brokers are addresses by now. `timeout` is how long a broker may not answer.
 pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightProblem> {
+    try_settings(job)?;
     let asker = Asker::new(job, timeout)?;
     let result = asker.ask();
     if asker.complaints.borrow().unresolved {
         asker.client.abandon();
     }
     result
+}
+
+/// Makes each kind of client that the job will need from its settings, without an address: nothing is contacted. What a client
+/// refuses only when it is made (two settings that contradict each other, a certificate that can't be read) is found here instead of
+/// by every worker.
+fn try_settings(job: &Job) -> Result<(), PreflightProblem> {
+    let producer = ProducerOptions::for_job(job, "check", TopicSettings::default().max_message_bytes).all_properties();
+    let reader = client_properties(job, Role::Reader);
+    for (kind, properties) in [(Kind::Producer, producer), (Kind::Consumer, reader)] {
+        let alone: Vec<_> = properties.into_iter().filter(|(name, _)| name != "bootstrap.servers").collect();
+        configure(&alone).and_then(|conf| conf.into_client(kind)).map_err(|error| refused_settings(job, error))?;
+    }
+    Ok(())
+}
+
+fn refused_settings(job: &Job, error: String) -> PreflightProblem {
+    let secrets = job.kafka.properties.iter().filter_map(|(_, value)| match value {
+        Property::Secret(secret) => Some(secret.value.as_str()),
+        Property::Plain(_) => None,
+    });
+    let error = secrets.fold(error, |error, secret| error.replace(secret, "***"));
+    PreflightProblem::new(
+        PreflightProblemKind::BadConfig,
+        format!("the Kafka client refuses the properties of this job: {error}"),
+    )
 }
 
 /// A topic's partitions, and how many replicas each has.
@@ -169,6 +202,12 @@ impl<'a> Asker<'a> {
                 "the brokers don't tell the id of topic {topic:?} ({text}): a recreated topic is recognised by its offsets only"
             )),
         }
+        match topic_operations(&self.client, topic, self.timeout) {
+            Ok(operations) => found.rights = operations.map(|operations| Right::of(&operations)),
+            Err((_, text)) => found.warnings.push(format!(
+                "the brokers don't tell what may be done with topic {topic:?} ({text}): the first record will show it"
+            )),
+        }
         match topic_settings(&self.client, topic, self.timeout) {
             Ok(settings) => {
                 let (settings, understood) =
@@ -201,7 +240,23 @@ impl<'a> Asker<'a> {
                 error => Err(error),
             }
         });
-        answer.map_err(|code| self.problem(code, &complaints))
+        let found = answer.map_err(|code| self.problem(code, &complaints))?;
+        self.keep_credentials_here(&found.hosts)?;
+        Ok(found)
+    }
+
+    /// The addresses that brokers tell may be others than the ones that the config names.
+    fn keep_credentials_here(&self, hosts: &[String]) -> Result<(), PreflightProblem> {
+        let far = hosts.iter().find(|host| !is_this_machine(host));
+        let Some(host) = far.filter(|_| self.job.must_stay_on_this_machine()) else { return Ok(()) };
+        Err(PreflightProblem::new(
+            PreflightProblemKind::BadConfig,
+            format!(
+                "the brokers at {} send clients on to {host:?}: the credentials would travel there unencrypted. Use security.protocol = \
+                 SASL_SSL, or let it pass with --accept plaintext-password",
+                self.brokers()
+            ),
+        ))
     }
 
     fn problem(&self, code: Code, complaints: &Complaints) -> PreflightProblem {
@@ -209,7 +264,7 @@ impl<'a> Asker<'a> {
         let topic = &self.job.kafka.topic;
         let brokers = self.brokers();
         if let Some((code, text)) = &complaints.hopeless {
-            let kind = if *code == Code::of(E::RD_KAFKA_RESP_ERR__SSL) { K::BadConfig } else { K::NotAuthorised };
+            let kind = if *code == Code::of(E::RD_KAFKA_RESP_ERR__SSL) { K::NoTrust } else { K::NotAuthorised };
             return PreflightProblem::new(
                 kind,
                 format!(

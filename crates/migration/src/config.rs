@@ -18,6 +18,7 @@
 //!         env: &|_| None,
 //!         read_secret_file: &|path| std::fs::read_to_string(path),
 //!         check_properties: &|_| Vec::new(),
+//!         contacts_brokers: true,
 //!     })
 //!     .expect("the config is valid");
 //! assert_eq!(job.source.paths, ["/jobs/data/*.jsonl"]);
@@ -27,6 +28,7 @@
 mod annotated;
 mod checks;
 mod error;
+mod exposure;
 mod meaning;
 mod merge;
 mod origin;
@@ -40,8 +42,9 @@ mod value;
 
 pub use annotated::{ANNOTATED, AnnotatedValues, annotated};
 pub use error::{Code, ConfigError, ConfigErrors, Place};
+pub use exposure::is_this_machine;
 pub use meaning::{CheckProperties, Context};
-pub use properties::{PropertyProblem, is_secret_property};
+pub use properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
 pub use schema::{KEYS, Key, LATER};
 pub use typed::Typed;
 pub use value::Kind;

@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod job;
 pub mod plan;
 pub mod position;
+pub mod printable;
 pub mod report;
 pub mod steer;
 pub mod topic;

@@ -82,10 +82,11 @@ fn every_key_means_what_it_says() {
         delivery = "at-least-once"
         [kafka.properties]
         "compression.type" = "lz4"
-        retries = 5
+        socket.send.buffer.bytes = 5
         "sasl.password" = { env = "PASSWORD" }
         "ssl.key.password2" = { file = "secrets/password" }
         socket.keepalive.enable = true
+        "security.protocol" = "SASL_SSL"
         [workers]
         count = 4
         flush = "record"
@@ -125,10 +126,11 @@ fn every_key_means_what_it_says() {
             give_up_after: Duration::from_secs(10),
             properties: vec![
                 ("compression.type".into(), Property::Plain("lz4".into())),
-                ("retries".into(), Property::Plain("5".into())),
+                ("socket.send.buffer.bytes".into(), Property::Plain("5".into())),
+                ("socket.keepalive.enable".into(), Property::Plain("true".into())),
                 ("sasl.password".into(), secret("env PASSWORD", "hunter2")),
                 ("ssl.key.password2".into(), secret("file /jobs/secrets/password", "s3cr3t")),
-                ("socket.keepalive.enable".into(), Property::Plain("true".into())),
+                ("security.protocol".into(), Property::Plain("SASL_SSL".into())),
             ],
         },
         workers: WorkerRules {
@@ -198,7 +200,9 @@ fn windows_line_ends_and_a_bom_are_no_matter() {
 
 #[test]
 fn a_plain_secret_in_the_file_is_kept_but_never_shown() {
-    let text = format!("{SMALLEST}[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n");
+    let text = format!(
+        "{SMALLEST}brokers = \"a:1\"\n[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"security.protocol\" = \"sasl_ssl\"\n"
+    );
     let job = read(&text).unwrap();
     assert_eq!(job.kafka.properties[0].1.expose(), "hunter2");
     assert!(!format!("{job:?}").contains("hunter2"));
@@ -207,7 +211,9 @@ fn a_plain_secret_in_the_file_is_kept_but_never_shown() {
 
 /// What the smallest config means after overrides.
 fn overridden(change: impl FnOnce(&mut Typed)) -> Job {
-    let text = format!("{SMALLEST}[workers]\ncount = 2\nchunk = {{ bytes = \"1MiB\" }}\n[kafka.properties]\nretries = 1\n");
+    let text = format!(
+        "{SMALLEST}[workers]\ncount = 2\nchunk = {{ bytes = \"1MiB\" }}\n[kafka.properties]\nsocket.send.buffer.bytes = 1\n"
+    );
     let mut typed = Typed::parse(&text, "orchestrator.toml").unwrap();
     change(&mut typed);
     mean(typed).unwrap_or_else(|errors| panic!("{errors}"))
@@ -221,7 +227,7 @@ fn overrides_win_and_leave_the_rest() {
         typed.set_assignment("workers.in_flight = 8MiB", "--set");
         typed.set_assignment("kafka.properties.\"compression.type\"=lz4", "--set");
         typed.set_assignment("kafka.properties.queue.x=1", "--set");
-        typed.set_property("retries=9", "-X");
+        typed.set_property("socket.send.buffer.bytes=9", "-X");
         typed.set_property("sasl.jaas=a=b", "-X");
         typed.set_text("kafka.topic", "2026", "--topic");
         typed.set_text("kafka.brokers", "a:1,b:2", "--brokers");
@@ -232,7 +238,10 @@ fn overrides_win_and_leave_the_rest() {
     assert_eq!(job.kafka.topic, "2026");
     assert_eq!(job.kafka.brokers, Brokers::Bootstrap(vec!["a:1".into(), "b:2".into()]));
     let properties: Vec<_> = job.kafka.properties.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
-    assert_eq!(properties, [("retries", "9"), ("compression.type", "lz4"), ("queue.x", "1"), ("sasl.jaas", "a=b")]);
+    assert_eq!(
+        properties,
+        [("socket.send.buffer.bytes", "9"), ("compression.type", "lz4"), ("queue.x", "1"), ("sasl.jaas", "a=b")]
+    );
 }
 
 #[test]
@@ -252,6 +261,7 @@ fn relative_paths_start_at_the_configs_folder() {
             env: &|_| None,
             read_secret_file: &|_| Ok(String::new()),
             check_properties: &|_| Vec::new(),
+            contacts_brokers: true,
         };
         let job = Typed::parse(SMALLEST, "f").unwrap().mean(&context).unwrap();
         (job.source.paths[0].clone(), job.state_dir)

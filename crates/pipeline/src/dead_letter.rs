@@ -235,7 +235,8 @@ fn each_line(path: &Path, length: u64, visit: &mut dyn FnMut(&[u8]) -> serde_jso
         }
         if !line.is_empty() {
             visit(&line).map_err(|error| {
-                let message = format!("{}: line {number} is not a dead letter: {error}", path.display());
+                let message =
+                    format!("{}: line {number} is not a dead letter: {error}", migration::printable::printable_path(path));
                 io::Error::new(io::ErrorKind::InvalidData, message)
             })?;
         }

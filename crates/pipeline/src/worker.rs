@@ -614,7 +614,7 @@ fn set_aside(letters: &mut DeadLetterFile, place: RecordPlace, reason: &str, rec
 }
 
 fn not_written(letters: &DeadLetterFile, error: &std::io::Error) -> Failure {
-    let path = letters.path().display();
+    let path = migration::printable::printable_path(letters.path());
     Failure::new(FailureKind::State, format!("{path}: dead letters can't be written: {error}; make room, then run again"))
 }
 

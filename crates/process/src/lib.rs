@@ -14,6 +14,7 @@ mod local_socket;
 mod lock;
 mod pipe;
 mod poll;
+mod private;
 mod reap;
 mod signals;
 mod usage;
@@ -31,6 +32,7 @@ pub use lock::{LockError, LockFile};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use poll::{Interest, Ready, poll};
+pub use private::{FileId, PrivateFolder, open_private};
 pub use reap::{ExitState, Reaped, reap_all};
 pub use signals::{Caught, SignalFd, hold_signals, is_ignored, kill_group, send_signal};
 pub use usage::{

@@ -7,9 +7,11 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use crate::private::{FileId, open_private};
 
 /// How often a busy lock is tried again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -79,6 +81,13 @@ impl LockFile {
     }
 }
 
+impl LockFile {
+    /// Which file it is.
+    pub fn id(&self) -> io::Result<FileId> {
+        FileId::of_open(&self.file)
+    }
+}
+
 impl AsRawFd for LockFile {
     /// For [`ChildSettings::keep`](crate::ChildSettings::keep).
     fn as_raw_fd(&self) -> RawFd {
@@ -86,16 +95,13 @@ impl AsRawFd for LockFile {
     }
 }
 
-/// The descriptor is closed on exec, as all that the standard library opens.
-fn open(options: &OpenOptions, path: &Path) -> Result<File, LockError> {
-    options.open(path).map_err(io_error(path))
+/// The descriptor is closed on exec, as all that the standard library opens; a link is never followed.
+fn open(options: &mut OpenOptions, path: &Path) -> Result<File, LockError> {
+    open_private(path, options).map_err(io_error(path))
 }
 
 fn is_still_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), path.metadata()) {
-        (Ok(ours), Ok(named)) => ours.ino() == named.ino() && ours.dev() == named.dev(),
-        _ => false,
-    }
+    matches!((FileId::of_open(file), FileId::at(path)), (Ok(ours), Ok(named)) if ours == named)
 }
 
 fn write_text(mut file: &File, text: &str) -> io::Result<()> {

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use migration::printable::printable_lines;
+
 /// An element with everything in it.
 #[derive(Clone, Debug)]
 pub struct Element {
@@ -63,18 +65,16 @@ impl Display for Element {
     }
 }
 
-/// Text that markup can hold, in an attribute too.
+/// Text that markup can hold, in an attribute too; what would not be shown as itself is written out.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in printable_lines(text).chars() {
         match c {
             '&' => out += "&amp;",
             '<' => out += "&lt;",
             '>' => out += "&gt;",
             '"' => out += "&quot;",
             '\'' => out += "&#39;",
-            // What no text should hold and a browser would complain about.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -89,7 +89,7 @@ mod tests {
     fn text_and_attributes_can_not_break_out() {
         let hostile = "\"><script>alert('x')</script>&\u{0}";
         let element = Element::new("p").set("title", hostile).text(hostile).with(Element::of_class("b", "c").text("bold"));
-        let safe = "&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;\u{fffd}";
+        let safe = "&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;\\0";
         assert_eq!(element.to_string(), format!("<p title=\"{safe}\">{safe}<b class=\"c\">bold</b></p>"));
     }
 

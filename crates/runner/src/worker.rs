@@ -167,7 +167,7 @@ impl Files {
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
         let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths, attempt.letters).map_err(|error| {
-            let folder = context.dead_letters.display();
+            let folder = migration::printable::printable_path(&context.dead_letters);
             Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
         })?;
         Ok(Files { reader, letters })

@@ -21,10 +21,13 @@ use crate::pace::{Paces, Told};
 use crate::series::{self, Series};
 use crate::store::{AttemptUsage, Store};
 use crate::watch::{self, Snapshot, Speed, Watcher, Wish};
-use crate::{RunEnd, Setup, SupervisorError};
+use crate::{RunEnd, Setup, StateGuard, SupervisorError};
 
 /// Between two calls of [`Watcher::tick`].
 const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// Between two looks at the job's folder when nothing is written.
+const GUARD_EVERY: Duration = Duration::from_secs(1);
 
 /// More workers are never asked for in earnest: each is a process with threads and connections of its own.
 const MOST_SLOTS: u32 = 1_000;
@@ -95,6 +98,9 @@ pub(crate) struct Driver<'a> {
     clock: Instant,
     watched: Option<Duration>,
     ended: Option<Ended>,
+    /// The job's folder as it was when the run began, and when it was last looked at.
+    guard: StateGuard,
+    guarded: Duration,
     /// Samples of the job so far.
     samples: u64,
     /// CPU time of this process when the run began.
@@ -115,6 +121,7 @@ impl<'a> Driver<'a> {
         let rules = rules(&setup, slots, shared);
         let machine = Machine::new(rules, &state.starts(), setup.seed);
         let samples = setup.store.count_samples()?;
+        let guard = setup.state.guard()?;
         Ok(Driver {
             machine,
             store: setup.store,
@@ -125,6 +132,8 @@ impl<'a> Driver<'a> {
             clock: Instant::now(),
             watched: None,
             ended: None,
+            guard,
+            guarded: Duration::ZERO,
             samples,
             cpu_before_us: process::own_cpu().total_us(),
             cpu_of_attempts_us: 0,
@@ -164,6 +173,7 @@ impl<'a> Driver<'a> {
 
     /// Time passed.
     pub(crate) fn tick(&mut self, hands: &mut dyn Hands) {
+        self.look_at_state(hands);
         self.give(Input::Tick, hands);
         self.watch(false);
         for wish in self.watcher.wishes() {
@@ -172,6 +182,18 @@ impl<'a> Driver<'a> {
                 Wish::Stop(reason) => Input::Stop { reason },
             };
             self.give(input, hands);
+        }
+    }
+
+    /// Between two chunks the folder may go too, or a run may send nothing for long.
+    fn look_at_state(&mut self, hands: &mut dyn Hands) {
+        let now = self.now();
+        if now.saturating_sub(self.guarded) < GUARD_EVERY {
+            return;
+        }
+        self.guarded = now;
+        if let Err(e) = self.guard.check() {
+            self.give(Input::StateLost { reason: e.to_string() }, hands);
         }
     }
 
@@ -245,6 +267,9 @@ impl<'a> Driver<'a> {
                 None
             }
             Action::Record(attempt, chunk) => {
+                if let Err(e) = self.guard.check() {
+                    return Some(Input::StoreFailed { attempt, reason: e.to_string() });
+                }
                 let usage = self.usage(attempt);
                 Some(match self.store.record_chunk(attempt, &chunk, &usage) {
                     Ok(()) => Input::Recorded { attempt },
@@ -282,6 +307,9 @@ impl<'a> Driver<'a> {
     /// Puts the end of an attempt on disk, with what its cuts make of the plan.
     fn close(&mut self, mut end: AttemptEnd, usage: &AttemptUsage) -> Input {
         let attempt = end.attempt;
+        if let Err(e) = self.guard.check() {
+            return Input::StoreFailed { attempt, reason: e.to_string() };
+        }
         let split = self.split_plan(&mut end);
         let ended = match &split {
             Some((plan, added)) => self.store.end_attempt(&end, usage, &plan.shards[added.start as usize..]),

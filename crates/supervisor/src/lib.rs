@@ -35,7 +35,7 @@ pub use local::run_single;
 pub use machine::{AttemptId, WorkOrder};
 pub use port::{SupervisorGone, WorkerPort};
 pub use shell::{Work, run};
-pub use state_dir::{StateDir, StateDirError};
+pub use state_dir::{Owners, StateDir, StateDirError, StateGuard};
 pub use store::{JobState, NewJob, ShardCheckpoint, StateError, Store, load_report, load_samples};
 pub use watch::{Snapshot, Watcher, Wish, WorkerView};
 
@@ -130,6 +130,9 @@ pub enum SupervisorError {
     /// The plan is not the one that the checkpoint was made for.
     #[error("the plan is not the one in the state; continue with the stored plan, or start over with --restart")]
     ForeignPlan,
+    /// The job's folder.
+    #[error(transparent)]
+    Folder(#[from] StateDirError),
     /// Signals can't be received.
     #[error("signals can't be received through a descriptor: {0}; look at the descriptor limit (ulimit -n)")]
     Signals(#[source] io::Error),
@@ -143,6 +146,7 @@ impl SupervisorError {
     pub fn exit(&self) -> Exit {
         match self {
             SupervisorError::State(_) => Exit::State,
+            SupervisorError::Folder(error) => error.exit(),
             SupervisorError::ForeignPlan => Exit::Source,
             SupervisorError::Signals(_) | SupervisorError::Poll(_) => Exit::Internal,
         }

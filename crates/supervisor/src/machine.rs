@@ -290,6 +290,7 @@ impl Machine {
             Input::Recorded { attempt } => self.recorded(attempt, now, out),
             Input::Closed { attempt, split } => self.closed(attempt, split, now, out),
             Input::StoreFailed { attempt, reason } => self.store_failed(attempt, &reason, now, out),
+            Input::StateLost { reason } => self.stop(Cause::State, &clean(&reason), now, out),
             Input::Signal { number } => self.signal(number, now, out),
             Input::Stop { reason } => self.stop(Cause::Stopped, &clean(&reason), now, out),
             Input::Steer(steer) => self.steer(steer, out),

@@ -5,16 +5,19 @@
 //! `supervisor.lock` tells whether a supervisor is alive; children close it. `workers.lock` is kept by every worker, so a
 //! new supervisor that gets it knows that no worker of a dead one is left.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use migration::Exit;
-use process::{LockError, LockFile};
+use migration::printable::{printable, printable_path};
+use process::{FileId, LockError, LockFile, PrivateFolder};
 
+const SUPERVISOR_LOCK: &str = "supervisor.lock";
+const WORKERS_LOCK: &str = "workers.lock";
 /// `status` takes the supervisor's lock for a moment, so a busy one is tried again for so long.
 const SUPERVISOR_WAIT: Duration = Duration::from_millis(500);
 /// Workers of a dead supervisor are gone after a second; this is for a machine under load.
@@ -43,6 +46,26 @@ pub enum StateDirError {
         /// What the system said.
         cause: String,
     },
+    /// Others could have put there what this run would believe or write to.
+    #[error(
+        "the state directory {path} is not only this user's: {what}; choose another job.state_dir, have it given to this user (chown, \
+         chmod), or let it pass with --accept owner"
+    )]
+    Untrusted {
+        /// Which.
+        path: String,
+        /// Who owns it or may write there.
+        what: String,
+    },
+    /// It is not there any more, or something else has its name.
+    #[error(
+        "{path} was removed or replaced while this run used it: how far the job is can't be kept any more, and another run may have \
+         begun it anew; look at the topic (`shardlift verify`) before you go on"
+    )]
+    Gone {
+        /// The folder or the file in it.
+        path: String,
+    },
 }
 
 impl StateDirError {
@@ -50,7 +73,7 @@ impl StateDirError {
     pub fn exit(&self) -> Exit {
         match self {
             StateDirError::Supervisor { .. } | StateDirError::Workers { .. } => Exit::Stopped,
-            StateDirError::Unusable { .. } => Exit::State,
+            StateDirError::Unusable { .. } | StateDirError::Untrusted { .. } | StateDirError::Gone { .. } => Exit::State,
         }
     }
 }
@@ -59,36 +82,80 @@ impl StateDirError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
+    folder: PrivateFolder,
     workers: LockFile,
-    _supervisor: LockFile,
+    supervisor: LockFile,
+}
+
+/// Whether a folder may be used that others own or write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Only if it is this user's or root's, and only one of this user's groups may write there too.
+    Trusted,
+    /// Whoever they are: the user said so.
+    Any,
+}
+
+/// What a run's folder, its locks and its checkpoint are, to notice that they have gone. Each look costs four system calls.
+#[derive(Clone, Debug)]
+pub struct StateGuard {
+    known: Vec<(PathBuf, FileId)>,
+}
+
+impl StateGuard {
+    /// An error if something else has one of the names by now, or nothing.
+    pub fn check(&self) -> Result<(), StateDirError> {
+        let gone = |(path, id): &&(PathBuf, FileId)| !FileId::at(path).is_ok_and(|found| found == *id);
+        match self.known.iter().find(gone) {
+            Some((path, _)) => Err(StateDirError::Gone { path: printable_path(path) }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl StateDir {
     /// Makes the folder if need be (mode 0700) and takes both locks, waiting at most 500 ms for the supervisor's and 5 s for
-    /// the workers'.
-    pub fn open(path: &Path) -> Result<Self, StateDirError> {
+    /// the workers'. No link is followed, whoever owns the folder.
+    pub fn open(path: &Path, owners: Owners) -> Result<Self, StateDirError> {
         let unusable = |cause: io::Error| Self::unusable(path, cause);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        if fs::metadata(path).map_err(unusable)?.permissions().mode() & 0o077 != 0 {
-            fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(unusable)?;
+        let folder = PrivateFolder::open(path).map_err(unusable)?;
+        if owners == Owners::Trusted
+            && let Some(what) = folder.objection().map_err(unusable)?
+        {
+            return Err(StateDirError::Untrusted { path: printable_path(path), what });
         }
         let supervisor =
-            LockFile::exclusive(path.join("supervisor.lock"), SUPERVISOR_WAIT, &holder_text()).map_err(|e| match e {
-                LockError::Busy { holder_text, .. } => StateDirError::Supervisor { holder: holder_text },
+            LockFile::exclusive(path.join(SUPERVISOR_LOCK), SUPERVISOR_WAIT, &holder_text()).map_err(|e| match e {
+                LockError::Busy { holder_text, .. } => StateDirError::Supervisor { holder: printable(&holder_text) },
                 LockError::Io { source, .. } => unusable(source),
             })?;
-        let workers = LockFile::exclusive(path.join("workers.lock"), WORKERS_WAIT, "").map_err(|e| match e {
-            LockError::Busy { path, .. } => StateDirError::Workers { path },
+        let workers = LockFile::exclusive(path.join(WORKERS_LOCK), WORKERS_WAIT, "").map_err(|e| match e {
+            LockError::Busy { path, .. } => StateDirError::Workers { path: printable(&path) },
             LockError::Io { source, .. } => unusable(source),
         })?;
-        Ok(StateDir { path: path.to_owned(), workers, _supervisor: supervisor })
+        Ok(StateDir { path: path.to_owned(), folder, workers, supervisor })
+    }
+
+    /// What is there now; only when the checkpoint has been made.
+    pub fn guard(&self) -> Result<StateGuard, StateDirError> {
+        let store = Self::store_path(&self.path);
+        let known = (|| -> io::Result<Vec<(PathBuf, FileId)>> {
+            Ok(vec![
+                (self.path.clone(), self.folder.id()?),
+                (self.path.join(SUPERVISOR_LOCK), self.supervisor.id()?),
+                (self.path.join(WORKERS_LOCK), self.workers.id()?),
+                (store.clone(), FileId::at(&store)?),
+            ])
+        })();
+        known.map(|known| StateGuard { known }).map_err(|cause| Self::unusable(&self.path, cause))
     }
 
     /// Who works on the job in `path` now, in its own words; `None` if nobody does. Waits for nothing and changes nothing.
     pub fn holder(path: &Path) -> Result<Option<String>, StateDirError> {
-        match LockFile::shared_nonblocking(path.join("supervisor.lock")) {
+        match LockFile::shared_nonblocking(path.join(SUPERVISOR_LOCK)) {
             Ok(_) => Ok(None),
-            Err(LockError::Busy { holder_text, .. }) => Ok(Some(holder_text)),
+            Err(LockError::Busy { holder_text, .. }) => Ok(Some(printable(&holder_text))),
             Err(LockError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(LockError::Io { source, .. }) => Err(Self::unusable(path, source)),
         }
@@ -128,7 +195,7 @@ impl StateDir {
     }
 
     fn unusable(path: &Path, cause: io::Error) -> StateDirError {
-        StateDirError::Unusable { path: path.display().to_string(), cause: cause.to_string() }
+        StateDirError::Unusable { path: printable_path(path), cause: cause.to_string() }
     }
 }
 

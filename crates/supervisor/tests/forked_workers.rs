@@ -12,7 +12,7 @@ use fake::{Folder, Job, Screen, good, is_alive, no_child_is_left, records_of};
 use migration::report::{AttemptOutcome, Outcome, ShardStatus};
 use migration::{Exit, Failure, FailureKind, WorkerEvent};
 use process::{Pid, Signal, send_signal};
-use supervisor::{StateDir, StateDirError, WorkOrder, WorkerPort};
+use supervisor::{Owners, StateDir, StateDirError, WorkOrder, WorkerPort};
 
 type Scenario = (&'static str, fn());
 
@@ -403,9 +403,9 @@ fn a_limit_is_kept() {
 
 fn one_supervisor_a_job() {
     let folder = Folder::new("locks");
-    let state = StateDir::open(folder.path()).expect("free");
+    let state = StateDir::open(folder.path(), Owners::Trusted).expect("free");
     let begin = Instant::now();
-    let second = StateDir::open(folder.path());
+    let second = StateDir::open(folder.path(), Owners::Trusted);
     let Err(e @ StateDirError::Supervisor { .. }) = second else { panic!("{second:?}") };
     assert!(begin.elapsed() < Duration::from_secs(1));
     assert_eq!(e.exit(), Exit::Stopped);

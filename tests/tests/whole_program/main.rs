@@ -11,6 +11,7 @@ mod broker_outage;
 mod compare;
 mod compare_web;
 mod delivery;
+mod door;
 mod exit_codes;
 mod first_run;
 mod hostile_files;
@@ -35,6 +36,7 @@ const MODULES: &[Module] = &[
     Module { name: "compare", tests: compare::TESTS },
     Module { name: "compare_web", tests: compare_web::TESTS },
     Module { name: "delivery", tests: delivery::TESTS },
+    Module { name: "door", tests: door::TESTS },
     Module { name: "exit_codes", tests: exit_codes::TESTS },
     Module { name: "first_run", tests: first_run::TESTS },
     Module { name: "hostile_files", tests: hostile_files::TESTS },

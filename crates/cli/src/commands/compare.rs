@@ -3,10 +3,11 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use kafka::{ProducerOptions, SharedProducer};
+use kafka::{ProducerOptions, Right, SharedProducer};
 use migration::compare::{Comparison, Conditions, Setting, Variant};
 use migration::config::is_secret_property;
 use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
+use migration::printable::printable_path;
 use migration::units::{show_duration, show_things};
 use migration::{Exit, Job};
 use pipeline::source::jsonl;
@@ -56,7 +57,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         into: args.into_topic.as_deref(),
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
-    let found = preflight::preflight(&job, false, Some(&interrupt))?;
+    let found = preflight::preflight(&job, false, &[Right::Write], Some(&interrupt))?;
     let partitions = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
     let conditions = Conditions {
         rtt_us: embedded.then_some(args.rtt.as_micros() as u64),
@@ -260,7 +261,7 @@ impl Files {
         if let (Some(page), Some(rows)) = (html, csv)
             && page == rows
         {
-            let message = format!("--html and --csv both name {}", page.display());
+            let message = format!("--html and --csv both name {}", printable_path(page));
             return Err(CliError::new(Exit::Usage, message).hint("give each a file of its own"));
         }
         Ok(Files { html: OutputFile::open(html)?, csv: OutputFile::open(csv)? })
@@ -287,7 +288,7 @@ fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<
             show_things(u64::from(undertaking.conditions.rounds), "round"),
             show_things(undertaking.settings.len() as u64, "setting"),
             show_duration(estimate(undertaking)),
-            undertaking.results_path().display()
+            printable_path(&undertaking.results_path())
         ));
     }
     let mut say = |standing: &Standing| {

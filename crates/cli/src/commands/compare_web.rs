@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
-use kafka::ProducerOptions;
+use kafka::{ProducerOptions, Right};
 use migration::compare::{WebComparison, WebConditions, WebFlush, WebRound};
 use migration::job::{Brokers, FlushPolicy};
 use migration::{Exit, Job, Plan};
@@ -81,7 +81,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
         into: args.into_topic.as_deref(),
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
-    let found = preflight::preflight(&job, false, Some(&interrupt))?;
+    let found = preflight::preflight(&job, false, &[Right::Write], Some(&interrupt))?;
     let producer = ProducerOptions::for_job(&job, "web", found.settings.max_message_bytes);
     helper::ask("shardlift plan", Some(&interrupt), || {
         let read = Records::read(&job, &plan, found.settings.max_message_bytes as usize);
@@ -150,7 +150,7 @@ fn in_order(asked: &[WebFlush]) -> Vec<WebFlush> {
 }
 
 fn not_kept(path: &Path, error: &io::Error) -> CliError {
-    let folder = path.parent().unwrap_or(path).display();
+    let folder = migration::printable::printable_path(path.parent().unwrap_or(path));
     CliError::new(Exit::State, format!("results can't be kept in {folder}: {error}"))
         .hint("job.state_dir must be on a local, writable disk with space left")
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated};
 use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
+use migration::printable::{printable, printable_path};
 use migration::units::{show_count, show_size, show_things};
 use migration::{Exit, Plan};
 use pipeline::source::jsonl;
@@ -49,6 +50,7 @@ fn check(text: &str) -> Result<(), CliError> {
         env: &|_| None,
         read_secret_file: &|path| std::fs::read_to_string(path),
         check_properties: &|_| Vec::new(),
+        contacts_brokers: false,
     };
     let wrong = |errors: ConfigErrors| CliError::new(Exit::Usage, errors).hint("give another --topic, --brokers or --from");
     Typed::parse(text, "the config that would be written").and_then(|typed| typed.mean(&context)).map(drop).map_err(wrong)
@@ -158,7 +160,7 @@ fn written_paths(patterns: &[String], config: &Path) -> Vec<String> {
 }
 
 fn write_new(path: &PathBuf, text: &str) -> Result<(), CliError> {
-    let shown = path.display();
+    let shown = printable_path(path);
     let written =
         OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
@@ -186,7 +188,8 @@ fn text(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path) -
         let share = field.present * 100 / sample.records.max(1);
         let _ = writeln!(
             out,
-            "  .{name:width$}  {:<16} in {share:>3} %  {} distinct",
+            "  .{:width$}  {:<16} in {share:>3} %  {} distinct",
+            printable(name),
             kinds.join(", "),
             show_count(field.distinct.len() as u64)
         );
@@ -202,7 +205,7 @@ fn text(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path) -
     let _ = writeln!(
         out,
         "\nwrote {}: topic {}, key {key}\nnext: read it, then `shardlift plan`, then `shardlift run`",
-        config.display(),
+        printable_path(config),
         values.topic
     );
     out

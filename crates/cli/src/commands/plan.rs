@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use migration::printable::printable_path;
 use migration::units::{show_count, show_duration, show_size, show_things};
 use migration::{Compression, Exit, Job, Plan, Segment};
 use serde_json::{Map, Value, json};
@@ -70,9 +71,9 @@ fn text(job: &Job, plan: &Plan, frozen: bool, risks: &[String]) -> String {
 fn ranges(plan: &Plan, segments: &[Segment], here: &Path) -> String {
     let one = |segment: &Segment| {
         let object = plan.object(segment);
-        let path = object.path.strip_prefix(here).unwrap_or(&object.path).display();
+        let path = printable_path(object.path.strip_prefix(here).unwrap_or(&object.path));
         match object.compression {
-            Compression::None if segment.start == 0 && segment.end == object.bytes => format!("{path}"),
+            Compression::None if segment.start == 0 && segment.end == object.bytes => path,
             Compression::None => format!("{path} {}..{}", segment.start, segment.end),
             Compression::Gzip | Compression::Zstd => format!("{path} (compressed)"),
         }

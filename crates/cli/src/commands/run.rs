@@ -4,15 +4,15 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kafka::Preflight;
+use kafka::{Preflight, Right};
 use migration::job::FlushPolicy;
 use migration::report::JobReport;
 use migration::units::show_size;
-use migration::{Cause, Causes, Exit, Job, Plan};
+use migration::{Accept, Cause, Causes, Exit, Job, Plan};
 use process::RunningHelper;
 use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
-use supervisor::{JobState, NewJob, RunEnd, StateDir, Store, load_report};
+use supervisor::{JobState, NewJob, Owners, RunEnd, StateDir, Store, load_report};
 
 use crate::args::RunArgs;
 use crate::error::CliError;
@@ -32,7 +32,8 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     interrupt::hold_steering()?;
     let broker = embedded::start_if_wanted(&mut job)?;
     tracing::debug!("phase 1 of 5, preflight");
-    let found = preflight::preflight(&job, earlier.is_some(), Some(&interrupt))?;
+    let needs: &[Right] = if args.verify { &[Right::Write, Right::Read] } else { &[Right::Write] };
+    let found = preflight::preflight(&job, earlier.is_some(), needs, Some(&interrupt))?;
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");
     let (plan, mut store) = open_job(&job, &dir, earlier, &found, &interrupt)?;
@@ -86,7 +87,7 @@ fn slow_reading(flush: FlushPolicy, records: u64) -> Option<String> {
 /// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan
 /// stands. A connection is never open across a fork: it is closed again here.
 fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<JobState>), CliError> {
-    let dir = StateDir::open(&job.state_path()).map_err(|error| CliError::new(error.exit(), error))?;
+    let dir = StateDir::open(&job.state_path(), owners(job)).map_err(|error| CliError::new(error.exit(), error))?;
     let path = StateDir::store_path(dir.path());
     if !Store::exists(&path) {
         return Ok((dir, None));
@@ -106,6 +107,11 @@ fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Jo
         return Err(state::not_of_embedded(job, &state.binding));
     }
     Ok((dir, Some(state)))
+}
+
+/// Whose folder may be used.
+fn owners(job: &Job) -> Owners {
+    if job.accepts(Accept::Owner) { Owners::Any } else { Owners::Trusted }
 }
 
 fn confirm(args: &RunArgs, job: &Job, ui: &Ui) -> Result<(), CliError> {

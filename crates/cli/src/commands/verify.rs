@@ -1,7 +1,9 @@
 //! `shardlift verify`: the topic against the source.
 
+use kafka::Right;
 use migration::Exit;
 use migration::job::Brokers;
+use migration::printable::printable_path;
 use supervisor::{StateDir, Store};
 
 use crate::args::VerifyArgs;
@@ -18,7 +20,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     if !Store::exists(&path) {
         return Err(CliError::new(
             Exit::Preflight,
-            format!("job {} has no state in {}: nothing was sent yet", job.name, folder.display()),
+            format!("job {} has no state in {}: nothing was sent yet", job.name, printable_path(&folder)),
         )
         .hint("run it first with `shardlift run`"));
     }
@@ -39,7 +41,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     if !earlier.is_done() {
         tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
     }
-    let found = preflight::preflight(&job, false, None)?;
+    let found = preflight::preflight(&job, false, &[Right::Read], None)?;
     for warning in state::check_binding(&job, &earlier, &found)? {
         tracing::warn!("{warning}");
     }

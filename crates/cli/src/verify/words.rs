@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use migration::Exit;
+use migration::printable::printable;
 use migration::units::{show_count, show_duration, show_things};
 use pipeline::verify::{VerifyExample, VerifyKind, VerifyReport};
 use serde_json::{Map, Value, json};
@@ -147,7 +148,7 @@ impl Verified {
     fn example_text(&self, example: &VerifyExample) -> String {
         let mut text = format!("{:<10}", kind(example.kind));
         if let (Some(path), Some(start)) = (&example.path, example.start) {
-            let _ = write!(text, " {path} byte {start}");
+            let _ = write!(text, " {} byte {start}", printable(path));
         }
         if let (Some(partition), Some(offset)) = (example.partition, example.offset) {
             let _ = write!(text, " partition {partition} offset {offset}");

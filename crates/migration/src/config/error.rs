@@ -35,11 +35,13 @@ pub enum Code {
     SecretInSight,
     /// An override that is not `NAME=VALUE`.
     BadOverride,
+    /// A password or token would travel where others can read it.
+    Exposed,
 }
 
 impl Code {
     /// All, in the order of their numbers.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 13] = [
         Code::Syntax,
         Code::UnknownKey,
         Code::WrongType,
@@ -52,6 +54,7 @@ impl Code {
         Code::BadProperty,
         Code::SecretInSight,
         Code::BadOverride,
+        Code::Exposed,
     ];
 }
 

@@ -6,9 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Typed;
 use super::error::{Code, ConfigErrors, Problems};
+use super::exposure::credentials;
 use super::merge::Merged;
 use super::origin::{At, Origin};
-use super::properties::{PropertyProblem, is_secret_property, owner_of};
+use super::properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
 use super::secrets::resolve;
 use super::typed::tick;
 use super::value::{Entry, EntryValue};
@@ -31,6 +32,8 @@ pub struct Context<'a> {
     pub read_secret_file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// What librdkafka thinks of properties (name and value, secrets resolved).
     pub check_properties: &'a CheckProperties<'a>,
+    /// Whether the job is for a command that contacts brokers.
+    pub contacts_brokers: bool,
 }
 
 impl Typed {
@@ -41,6 +44,7 @@ impl Typed {
         contradictions(&merged, &mut problems);
         embedded_security(&merged, &mut problems);
         let properties = properties(&merged.properties, ctx, &mut problems);
+        credentials(&merged, &properties, ctx.contacts_brokers, &mut problems);
         problems.result()?;
         Ok(job(merged, properties, ctx.config_dir))
     }
@@ -121,9 +125,9 @@ fn properties(entries: &[Entry], ctx: &Context<'_>, problems: &mut Problems) -> 
     let mut out = Vec::new();
     for entry in entries {
         let name = &entry.name.value;
-        if let Some(owner) = owner_of(name) {
+        if let Some(PropertyRule::Owned(why)) = property_rule(name) {
             let message = format!("{} is set by shardlift", tick(name));
-            problems.add(Code::OwnedProperty, &entry.name.origin, message).help(format!("delete it; {}", owner.instead));
+            problems.add(Code::OwnedProperty, &entry.name.origin, message).help(format!("delete it; {why}"));
         } else if let Some(value) = resolve(entry, ctx, problems) {
             if name.contains('\0') || value.expose().contains('\0') {
                 let message = format!("{} contains a NUL character", tick(name));

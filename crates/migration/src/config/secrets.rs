@@ -6,6 +6,7 @@ use super::properties::is_secret_property;
 use super::typed::tick;
 use super::value::{Entry, EntryValue};
 use crate::job::{Property, Secret};
+use crate::printable::printable_path;
 
 /// The value of a property; `None` after an error was added.
 pub(super) fn resolve(entry: &Entry, ctx: &Context<'_>, problems: &mut Problems) -> Option<Property> {
@@ -25,7 +26,7 @@ pub(super) fn resolve(entry: &Entry, ctx: &Context<'_>, problems: &mut Problems)
         },
         EntryValue::File(file) => {
             let path = joined(ctx.config_dir, file);
-            let shown = path.display().to_string();
+            let shown = printable_path(&path);
             let failed = match (ctx.read_secret_file)(&path) {
                 Ok(text) => {
                     let value = text.strip_suffix('\n').unwrap_or(&text);

@@ -21,7 +21,13 @@ pub fn mean(typed: Typed) -> Result<Job, ConfigErrors> {
         Some("/jobs/secrets/empty") => Ok("\n".to_owned()),
         _ => Err(io::Error::new(io::ErrorKind::NotFound, "No such file or directory")),
     };
-    typed.mean(&Context { config_dir: Path::new("/jobs"), env: &env, read_secret_file: &read, check_properties: &check })
+    typed.mean(&Context {
+        config_dir: Path::new("/jobs"),
+        env: &env,
+        read_secret_file: &read,
+        check_properties: &check,
+        contacts_brokers: true,
+    })
 }
 
 /// Knows two properties, and quotes what it refuses, as librdkafka does.

@@ -24,6 +24,8 @@ pub use split::{cuts, plan};
 
 use std::path::Path;
 
+use migration::printable::printable_path;
+
 use crate::SourceError;
 use crate::mapping::not_whole;
 
@@ -38,16 +40,16 @@ fn cut_off(path: &Path, line: &[u8]) -> Option<String> {
     Some(format!(
         "{}: its last line has no line end and is not whole ({what} at byte {at} of the line): was the file cut off? \
          record.validate = \"whole\" sets such records aside",
-        path.display()
+        printable_path(path)
     ))
 }
 
 /// An error about one file.
 fn fail(path: &Path, what: impl std::fmt::Display) -> SourceError {
-    SourceError(format!("{}: {what}", path.display()))
+    SourceError(format!("{}: {what}", printable_path(path)))
 }
 
 /// An error about a file that is not as planned.
 fn changed(path: &Path, what: impl std::fmt::Display) -> SourceError {
-    SourceError(format!("{}: {what}; {NOT_AS_PLANNED}", path.display()))
+    SourceError(format!("{}: {what}; {NOT_AS_PLANNED}", printable_path(path)))
 }

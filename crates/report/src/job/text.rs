@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use migration::printable::{printable, printable_path};
 use migration::report::{AttemptOutcome, AttemptReport, JobReport};
 use migration::units::{show_count, show_duration, show_size};
 use migration::{Phase, Phases};
@@ -21,7 +22,7 @@ pub fn dead_letters(report: &JobReport, folder: &Path) -> String {
     if report.counts.dead_lettered == 0 {
         return String::new();
     }
-    format!("\nrecords that were set aside, each with its reason: {}\n", folder.display())
+    format!("\nrecords that were set aside, each with its reason: {}\n", printable_path(folder))
 }
 
 /// The whole report.
@@ -46,7 +47,7 @@ fn headline(out: &mut String, report: &JobReport) {
     let _ =
         writeln!(out, "{}: {}{code} after {time}{runs}, topic {}", report.name, report.outcome.name(), report.binding.topic);
     for reason in &report.reasons {
-        let _ = writeln!(out, "  {reason}");
+        let _ = writeln!(out, "  {}", printable(reason));
     }
     if let Some(accepted) = super::accepted(report) {
         let _ = writeln!(out, "  {accepted}");
@@ -191,7 +192,7 @@ fn troubles(out: &mut String, report: &JobReport) {
     }
     out.push_str("\n  restarts and their reasons\n");
     for a in rows.iter().take(ATTEMPTS_SHOWN) {
-        let _ = writeln!(out, "  shard {} attempt {}: {}", a.shard, a.number, a.reason);
+        let _ = writeln!(out, "  shard {} attempt {}: {}", a.shard, a.number, printable(&a.reason));
     }
     if rows.len() > ATTEMPTS_SHOWN {
         let _ = writeln!(out, "  … and {} more", rows.len() - ATTEMPTS_SHOWN);

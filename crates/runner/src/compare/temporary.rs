@@ -37,7 +37,7 @@ impl Drop for Temporary {
                 Ok(()) | Err(_) => return,
             }
         }
-        tracing::warn!("the temporary folder {} could not be removed", self.0.display());
+        tracing::warn!("the temporary folder {} could not be removed", migration::printable::printable_path(&self.0));
     }
 }
 

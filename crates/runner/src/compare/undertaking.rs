@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use migration::compare::{Comparison, Conditions, Environment, Round, Setting};
 use migration::job::FlushPolicy;
+use migration::printable::printable_path;
 use serde::Serialize;
 
 use super::run_process::{self, NoResult};
@@ -90,7 +91,7 @@ impl Undertaking {
         interrupt: BorrowedFd<'_>,
         say: &mut dyn FnMut(&Standing),
     ) -> Result<(Comparison, Result<(), CompareError>), CompareError> {
-        let wrong = |cause: io::Error| CompareError::Folder { path: self.folder.display().to_string(), cause };
+        let wrong = |cause: io::Error| CompareError::Folder { path: printable_path(&self.folder), cause };
         let mut results = Results::create(&self.results_path()).map_err(wrong)?;
         let Undertaking { conditions, environment, settings, .. } = self;
         results.add(&Line::Comparison { conditions, environment, settings }).map_err(wrong)?;

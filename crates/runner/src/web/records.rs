@@ -122,6 +122,7 @@ mod tests {
             env: &|_| None,
             read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
             check_properties: &|_| Vec::new(),
+            contacts_brokers: true,
         };
         let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();
         let plan = jsonl::plan(&job.source, &job.shards, job.workers.flush, 1, None).unwrap();

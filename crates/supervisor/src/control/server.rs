@@ -15,6 +15,8 @@ use process::{Interest, LocalListener, LocalStream, own_user, poll};
 use super::session::Session;
 use super::wire::{Answer, Request, encode};
 use super::{SOCKET, may_steer};
+use migration::printable::printable_path;
+
 use crate::driver::{Driver, Hands};
 use crate::watch::Snapshot;
 
@@ -56,7 +58,8 @@ impl Door {
         let socket = ControlSocket::open(folder);
         if let Err(error) = &socket {
             let path = folder.join(SOCKET);
-            let why = format!("{} can't be opened: {error}; a state directory on a local disk can have one", path.display());
+            let why =
+                format!("{} can't be opened: {error}; a state directory on a local disk can have one", printable_path(&path));
             driver.log(2, &format!("this run can't be steered from outside but by signals: {why}"));
         }
         Door(socket.ok())

@@ -180,6 +180,11 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The job's folder is not where it was: nothing can be kept any more.
+    StateLost {
+        /// What was seen.
+        reason: String,
+    },
     /// SIGINT, SIGTERM or SIGHUP came.
     Signal {
         /// Its number.

@@ -67,7 +67,8 @@ pub(super) fn create(path: &Path, job: &NewJob<'_>) -> Result<(), StateError> {
         io_at(&stale, removed.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }))?;
     }
     io_at(&new, OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new))?;
-    let mut db = at(&new, Connection::open_with_flags(&new, OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut db = at(&new, Connection::open_with_flags(resolved(&new), flags))?;
     at(&new, fill(&mut db, job))?;
     at(&new, db.close().map_err(|(_, e)| e))?;
     io_at(&new, File::open(&new).and_then(|file| file.sync_all()))?;
@@ -112,14 +113,18 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
 
 /// Opens a file that is known to be ours and gives the plan's id.
 pub(super) fn open(path: &Path, read_only: bool) -> Result<(Connection, u128), StateError> {
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(StateError::Foreign { path: path.to_owned(), what: "it is a link, or no file at all".to_owned() });
+        }
         Ok(metadata) if metadata.len() == 0 => return Err(corrupt(path, "it is empty")),
         Ok(_) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(StateError::Missing { path: path.to_owned() }),
         Err(e) => return io_at(path, Err(e)),
     }
     let access = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
-    let db = match Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX) {
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let db = match Connection::open_with_flags(resolved(path), flags) {
         Ok(_) if read_only && !has_journal(path) => open_still(path),
         other => other,
     };
@@ -144,6 +149,16 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<(Connection, u128), S
     let id = at(path, db.query_row("SELECT plan_id FROM job", [], |row| row.get::<_, [u8; 16]>(0)).optional())?;
     let id = id.ok_or_else(|| corrupt(path, "it names no job"))?;
     Ok((db, u128::from_be_bytes(id)))
+}
+
+/// The path with the links of its folders resolved. SQLite is told to follow none, and would mean those too; the file's own name and
+/// those of its journals must not be links.
+fn resolved(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 /// Whether the file alone is not the whole state. Without a journal nobody writes, and whoever looks leaves nothing beside the file:

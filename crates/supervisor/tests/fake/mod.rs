@@ -15,7 +15,7 @@ use migration::{
 };
 use process::{Pid, Signal, own_memory, send_signal};
 use supervisor::{
-    NewJob, RunEnd, Setup, Snapshot, StateDir, Store, SupervisorGone, Watcher, WorkOrder, WorkerPort, load_report, run,
+    NewJob, Owners, RunEnd, Setup, Snapshot, StateDir, Store, SupervisorGone, Watcher, WorkOrder, WorkerPort, load_report, run,
     run_single,
 };
 
@@ -104,7 +104,7 @@ impl Job {
         run: impl FnOnce(Setup<'_>, &mut Screen) -> Result<RunEnd, supervisor::SupervisorError>,
     ) -> (RunEnd, Screen) {
         PACE_US.store(self.pace.as_micros() as u64, Ordering::Relaxed);
-        let state = StateDir::open(&self.path).expect("the folder is free");
+        let state = StateDir::open(&self.path, Owners::Trusted).expect("the folder is free");
         let path = StateDir::store_path(state.path());
         let mut store = if Store::exists(&path) {
             Store::open(&path).expect("sound")

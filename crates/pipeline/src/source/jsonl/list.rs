@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use glob::MatchOptions;
 
 use super::fail;
+use migration::printable::{printable, printable_path};
+
 use crate::SourceError;
 
 /// As a shell does: `*` neither crosses a folder nor finds hidden files.
@@ -35,7 +37,7 @@ pub(super) struct Link {
 impl std::fmt::Display for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Link { name, file, how } = self;
-        write!(f, "{} and {} are one file ({how}): its records are sent once", name.display(), file.display())
+        write!(f, "{} and {} are one file ({how}): its records are sent once", printable_path(name), printable_path(file))
     }
 }
 
@@ -76,9 +78,9 @@ pub(super) fn files(patterns: &[String]) -> Result<Listed, SourceError> {
 
 fn matches(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
     let found = glob::glob_with(pattern, OPTIONS)
-        .map_err(|e| SourceError(format!("`{pattern}` is not a file pattern: {e}")))?
+        .map_err(|e| SourceError(format!("`{}` is not a file pattern: {e}", printable(pattern))))?
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| fail(e.path(), format_args!("can't be searched for `{pattern}`: {}", e.error())))?;
+        .map_err(|e| fail(e.path(), format_args!("can't be searched for `{}`: {}", printable(pattern), e.error())))?;
     if !found.is_empty() {
         return Ok(found);
     }
@@ -88,7 +90,8 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
         return Ok(vec![literal]);
     }
     Err(SourceError(format!(
-        "no file matches `{pattern}`; check the source's paths (relative ones start at the config's folder)"
+        "no file matches `{}`; check the source's paths (relative ones start at the config's folder)",
+        printable(pattern)
     )))
 }
 
@@ -96,7 +99,7 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
 fn check(file: &Path, name: &Path) -> Result<Metadata, SourceError> {
     let meta = fs::metadata(file).map_err(|e| fail(name, format_args!("can't be read: {e}")))?;
     if meta.is_dir() {
-        let name = name.display();
+        let name = printable_path(name);
         return Err(SourceError(format!("{name}: is a folder; name the files in it, such as `{name}/*.jsonl`")));
     }
     if !meta.is_file() {

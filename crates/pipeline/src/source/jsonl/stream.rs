@@ -154,7 +154,7 @@ fn tell_padding(object: &SourceObject, format: Format, bytes: u64) {
     let zeros = show_things(bytes, "zero byte");
     tracing::warn!(
         "{}: {zeros} behind the {format} stream, or between its parts, were taken as padding",
-        object.path.display()
+        migration::printable::printable_path(&object.path)
     );
 }
 

@@ -12,7 +12,7 @@ use migration::report::Binding;
 use migration::{Failure, FailureKind, Finished, Plan, WorkerEvent};
 use process::monotonic_us;
 use supervisor::port::WorkerPort;
-use supervisor::{NewJob, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
+use supervisor::{NewJob, Owners, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
 
 use super::single::options;
 use super::threads::AT_A_TIME;
@@ -31,7 +31,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
     let state = |error: String| Failure::new(FailureKind::State, error);
     let meeting = Meeting { folder: spec.folder.join("meeting"), workers: spec.setting.workers };
     fs::create_dir(&meeting.folder).map_err(|error| state(format!("{}: {error}", meeting.folder.display())))?;
-    let dir = StateDir::open(&spec.folder.join("state")).map_err(|error| state(error.to_string()))?;
+    let dir = StateDir::open(&spec.folder.join("state"), Owners::Trusted).map_err(|error| state(error.to_string()))?;
     let path = StateDir::store_path(dir.path());
     let binding = Binding::default();
     let new = NewJob { name: &context.job.name, plan_id: 0, plan: &context.plan, binding: &binding };
