@@ -98,7 +98,7 @@ fn in_this_process(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port
 /// A message may quote what a broker said, whose length is not ours.
 fn short(failure: Failure) -> Failure {
     let message = failure.message.chars().take(2000).collect::<String>();
-    Failure::new(failure.kind, message)
+    Failure { message, ..failure }
 }
 
 /// For pauses only: nothing secret depends on it.

@@ -4,7 +4,8 @@ use kafka::Preflight;
 use migration::job::{Partitioner, RecordRules};
 use migration::report::Binding;
 use migration::units::show_count;
-use migration::{Exit, Job, Plan};
+use migration::{Exit, Job, Plan, SourceObject};
+use pipeline::SourceError;
 use pipeline::source::jsonl;
 use serde::Serialize;
 use supervisor::{JobState, StateDir, StateError, Store};
@@ -111,9 +112,21 @@ pub fn not_of_embedded(job: &Job, then: &Binding) -> CliError {
     )
 }
 
-/// Whether the files are those of the plan.
-pub fn check_source(job: &Job, plan: &Plan) -> Result<(), CliError> {
-    jsonl::unchanged(plan, &job.source, job.record_limit).map_err(|error| {
+/// Whether the files are those of the plan. Files that took the place of one of which nothing was sent, or only what they begin with,
+/// are given back: the plan is the same with them.
+pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObject)>, CliError> {
+    let replaced = match job.record_limit {
+        None => jsonl::replaced(&state.plan, job.workers.windows(), &|object| state.sent_of(object)),
+        Some(_) => Ok(Vec::new()),
+    };
+    let checked = replaced.and_then(|replaced| {
+        let mut plan = state.plan.clone();
+        for (object, facts) in &replaced {
+            plan.replace(*object, facts.clone()).map_err(SourceError)?;
+        }
+        jsonl::unchanged(&plan, &job.source, job.record_limit).map(|()| replaced)
+    });
+    checked.map_err(|error| {
         CliError::new(Exit::Source, error)
             .hint("put the files back as they were to continue, or start over with `shardlift run --restart` (which sends everything again)")
     })
@@ -202,7 +215,16 @@ mod tests {
         let binding = binding(job, then);
         let plan = Plan { max_line: job.source.max_line, ..Plan::default() };
         let plan_id = plan_id(job, &plan, &binding).expect("encodable");
-        JobState { name: job.name.clone(), created_ms: 0, plan_id, binding, plan, unsplit: None, shards: Vec::new() }
+        JobState {
+            name: job.name.clone(),
+            created_ms: 0,
+            plan_id,
+            binding,
+            plan,
+            unsplit: None,
+            shards: Vec::new(),
+            damages: Default::default(),
+        }
     }
 
     #[test]

@@ -113,12 +113,24 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What happened, for people: what failed, where, what was seen.
     pub message: String,
+    /// With [`FailureKind::Source`]: which part of the shard can't be read, if it is one. Everything before it is committed.
+    pub damage: Option<Damage>,
+}
+
+/// A segment of a shard whose object can't be read, or is not as planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// Index into the shard's list of segments.
+    pub segment: u32,
+    /// If the shard is committed up to a place in this segment: 128-bit hash of the object's bytes (decompressed) before that place,
+    /// as far as the object could be read again. Proves that another object begins with the same records.
+    pub hash: Option<[u8; 16]>,
 }
 
 impl Failure {
     /// A failure of `kind` with a message.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Failure { kind, message: message.into() }
+        Failure { kind, message: message.into(), damage: None }
     }
 }
 
@@ -131,7 +143,7 @@ pub enum FailureKind {
     Unreachable,
     /// Unreachable for longer than `give_up_after`: the job stops with 75.
     GaveUp,
-    /// The source can't be read or changed since the plan: the job stops with 7.
+    /// The source can't be read or changed since the plan: 7. With [`Failure::damage`] the rest of the job goes on, else it stops.
     Source,
     /// A retry can't help (authorisation, unknown topic, policy): the job stops with 5.
     Refused,

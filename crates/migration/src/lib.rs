@@ -23,7 +23,7 @@ pub mod units;
 
 pub use accept::Accept;
 pub use cause::{Cause, Causes};
-pub use event::{Chunk, Control, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};
+pub use event::{Chunk, Control, Damage, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};
 pub use exit::Exit;
 pub use histogram::Histogram;
 pub use job::Job;

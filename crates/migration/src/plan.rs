@@ -146,6 +146,29 @@ impl Plan {
         Ok(first..end)
     }
 
+    /// Puts another object in the place of one that is cut by a single segment from its start to its end.
+    pub fn replace(&mut self, index: u32, object: SourceObject) -> Result<(), String> {
+        let planned = self.objects.get_mut(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
+        let before = std::mem::replace(planned, object);
+        let mut segments = self.shards.iter().flat_map(|shard| &shard.segments).filter(|segment| segment.object == index);
+        let whole = segments.next().is_some_and(|s| s.start == 0 && (s.end == Segment::WHOLE || s.end == before.bytes));
+        if !whole || segments.next().is_some() {
+            self.objects[index as usize] = before;
+            return Err(format!("object {index} is not one segment"));
+        }
+        let bytes = self.objects[index as usize].bytes;
+        for shard in self.shards.iter_mut().filter(|shard| shard.segments.iter().any(|s| s.object == index)) {
+            for segment in shard.segments.iter_mut().filter(|s| s.object == index && s.end != Segment::WHOLE) {
+                segment.end = bytes;
+            }
+            let stored = (shard.bytes - before.bytes.min(shard.bytes)).saturating_add(bytes);
+            let part = stored as f64 / (shard.bytes as f64).max(1.0);
+            shard.records_estimate = ((shard.records_estimate as f64 * part).round() as u64).max(1);
+            shard.bytes = stored;
+        }
+        Ok(())
+    }
+
     fn check_cut(&self, shard: &Shard, cut: &Cut) -> Result<(), String> {
         let wrong = || format!("shard {} can't be cut at {cut:?}", shard.id);
         let segment = shard.segments.get(cut.segment as usize).ok_or_else(wrong)?;
@@ -219,6 +242,21 @@ mod tests {
         // A piece can be split again.
         assert_eq!(split.split(ShardId(1), &split.shards[1].start(), &[cut(0, 250)]), Ok(4..5));
         assert_eq!(split.shards[4].segments, [Segment { object: 0, start: 250, end: 300 }]);
+    }
+
+    #[test]
+    fn an_object_that_is_one_segment_can_be_replaced() {
+        let mut replaced = plan();
+        assert!(replaced.replace(0, object(5, Compression::None)).is_err(), "only a part of it is in the plan");
+        assert!(replaced.replace(3, object(5, Compression::None)).is_err());
+        assert_eq!(replaced, plan());
+        replaced.replace(1, object(90, Compression::Gzip)).unwrap();
+        replaced.replace(2, object(10, Compression::None)).unwrap();
+        let shard = &replaced.shards[0];
+        assert_eq!((shard.segments[1].end, shard.segments[2].end, shard.bytes), (Segment::WHOLE, 10, 200));
+        assert_eq!((replaced.objects[1].bytes, replaced.objects[2].bytes), (90, 10));
+        replaced.split(ShardId(0), &shard.start(), &[cut(2, 5)]).unwrap();
+        assert!(replaced.replace(2, object(5, Compression::None)).is_err(), "it is cut");
     }
 
     #[test]

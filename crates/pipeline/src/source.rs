@@ -47,6 +47,9 @@ pub trait ShardReader {
 
     /// Checks once more, at the end of the shard, that no object changed since the plan.
     fn unchanged(&mut self) -> Result<(), SourceError>;
+
+    /// The segment that is read, as an index into the shard's list; after an error the one that it is about.
+    fn segment(&self) -> u32;
 }
 
 /// A source that can't be read, or not as planned. The message says what failed, where, what was seen and what to do.

@@ -22,13 +22,14 @@ use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FlushPolicy};
 use migration::{
-    Control, Counts, Failure, FailureKind, Finished, Phase, Position, Progress, TopicSettings, WaitingFor, Work, WorkerEvent,
+    Control, Counts, Damage, Failure, FailureKind, Finished, Phase, Position, Progress, TopicSettings, WaitingFor, Work,
+    WorkerEvent,
 };
 
 use crate::dead_letter::DeadLetterFile;
 use crate::lanes::Lanes;
 use crate::mapping::Mapping;
-use crate::{BlockPool, Delivered, Lines, RecordPlace, ShardReader, Sink, SinkLimits};
+use crate::{BlockPool, Delivered, Lines, RecordPlace, ShardReader, Sink, SinkLimits, SourceError};
 use chunk::OpenChunk;
 use intake::Stop;
 use phase_clock::PhaseClock;
@@ -149,6 +150,8 @@ pub struct ShardWorker {
     committed_counts: Counts,
     committed_work: Work,
     at_end: bool,
+    /// The source can't be read further: said once everything that was taken is committed.
+    broken: Option<Failure>,
     /// `Some(complete)`: nothing more to do.
     ended: Option<bool>,
     events: VecDeque<WorkerEvent>,
@@ -195,6 +198,7 @@ impl ShardWorker {
             committed_counts: Counts::default(),
             committed_work: Work::default(),
             at_end: false,
+            broken: None,
             ended: None,
             events: VecDeque::new(),
             done: Vec::new(),
@@ -267,6 +271,11 @@ impl ShardWorker {
         Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
     }
 
+    /// Up to where the shard is committed.
+    pub fn committed(&self) -> Position {
+        self.committed
+    }
+
     /// Ends the client, after [`Step::Done`]. `peak_memory_bytes` is 0 and `cuts` are none: the caller knows them.
     pub fn finish(mut self) -> Result<Finished, Failure> {
         self.clock.switch(Phase::Other);
@@ -300,6 +309,9 @@ impl ShardWorker {
         }
         if self.closing.is_some() {
             return self.close(control, now);
+        }
+        if let Some(failure) = self.broken.take() {
+            return Err(failure);
         }
         self.throttle.set(control.rate, now);
         if let Some(since) = self.record_flush {
@@ -405,7 +417,11 @@ impl ShardWorker {
         self.clock.switch(Phase::Read);
         self.cursor = 0;
         self.lines.lines.clear();
-        if self.reader.next(&mut self.pool, &mut self.lines)? {
+        let more = match self.reader.next(&mut self.pool, &mut self.lines) {
+            Ok(more) => more,
+            Err(error) => return self.source_failed(error, control, now),
+        };
+        if more {
             if let Some(block) = self.lines.block.as_ref().filter(|block| block.segment != self.position.segment) {
                 self.position.segment = block.segment;
                 self.position.place = block.place;
@@ -417,9 +433,20 @@ impl ShardWorker {
         if !self.nothing_open() {
             return self.begin_close(control, now);
         }
-        self.reader.unchanged()?;
+        self.reader.unchanged().map_err(|error| damaged(error, self.reader.segment()))?;
         self.ended = Some(true);
         Ok(Step::Done)
+    }
+
+    /// What was taken before is as good as ever: it is committed first, so that no successor sends it again.
+    fn source_failed(&mut self, error: SourceError, control: &Control, now: Instant) -> Result<Step, Failure> {
+        let failure = damaged(error, self.reader.segment());
+        self.lines = Lines::default();
+        if self.nothing_open() {
+            return Err(failure);
+        }
+        self.broken = Some(failure);
+        self.begin_close(control, now)
     }
 
     /// Whether more records may be held. Small ones cost the client more than their bytes.
@@ -489,7 +516,7 @@ impl ShardWorker {
         }
         self.clock.switch(Phase::Commit);
         if self.at_end {
-            self.reader.unchanged()?;
+            self.reader.unchanged().map_err(|error| damaged(error, self.reader.segment()))?;
         }
         self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
         let rest = Work {
@@ -606,6 +633,11 @@ impl ShardWorker {
             }
         }
     }
+}
+
+/// The failure of a source at one of the shard's segments.
+fn damaged(error: SourceError, segment: u32) -> Failure {
+    Failure { damage: Some(Damage { segment, hash: None }), ..error.into() }
 }
 
 /// Sets a record aside.

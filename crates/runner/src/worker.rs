@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kafka::{Producer, ProducerOptions, partitioner};
-use migration::{Cut, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, TopicSettings, WorkerEvent, units};
+use migration::{Cut, Damage, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, TopicSettings, WorkerEvent, units};
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
-use pipeline::source::jsonl;
+use pipeline::source::jsonl::{self, Beginning};
 use pipeline::worker::toll::Toll;
 use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
 use pipeline::{ShardReader, Sink};
@@ -92,7 +92,10 @@ pub fn work(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn Worke
     let pieces = loop {
         let control = port.control()?;
         let now = Instant::now();
-        let step = worker.step(&control, now)?;
+        let step = match worker.step(&control, now) {
+            Err(failure) => return Err(with_hash(context, attempt, &worker.committed(), failure, port)?.into()),
+            Ok(step) => step,
+        };
         while let Some(event) = worker.next_event() {
             port.send(&event)?;
         }
@@ -125,6 +128,35 @@ pub fn work(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn Worke
     finished.peak_memory_bytes = peak_memory();
     send_log(context, port)?;
     Ok(finished)
+}
+
+/// Adds to the failure of a file of which records were sent what proves that another one begins with the same. Without it that file
+/// can't be replaced, but nothing else is lost.
+fn with_hash(
+    context: &WorkerContext,
+    attempt: &Attempt<'_>,
+    committed: &Position,
+    mut failure: Failure,
+    port: &mut dyn WorkerPort,
+) -> Result<Failure, Ended> {
+    let Some(damage) = failure.damage.as_mut().filter(|damage| damage.segment == committed.segment) else { return Ok(failure) };
+    let segment = attempt.plan.shards[attempt.shard.0 as usize].segments.get(damage.segment as usize);
+    let Some(object) = segment.filter(|segment| segment.start == 0).map(|segment| attempt.plan.object(segment)) else {
+        return Ok(failure);
+    };
+    let Ok(mut beginning) = Beginning::open(object, committed.place, context.job.workers.windows()) else { return Ok(failure) };
+    let mut heartbeat_due = Instant::now() + HEARTBEAT;
+    while let Ok(hash) = beginning.step() {
+        if hash.is_some() {
+            damage.hash = hash.map(u128::to_be_bytes);
+            break;
+        }
+        if Instant::now() >= heartbeat_due {
+            port.send(&WorkerEvent::Progress(migration::Progress { position: *committed, ..Default::default() }))?;
+            heartbeat_due = Instant::now() + HEARTBEAT;
+        }
+    }
+    Ok(failure)
 }
 
 /// Where the rest of the shard can be cut. What can't be read now is left to whoever reads it next: a split is no need.
@@ -163,7 +195,10 @@ pub(crate) struct Files {
 impl Files {
     pub(crate) fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
         let plan = attempt.plan;
-        let reader = jsonl::open(plan, attempt.shard, attempt.from, context.job.workers.windows()).map_err(Failure::from)?;
+        let reader = jsonl::open(plan, attempt.shard, attempt.from, context.job.workers.windows()).map_err(|error| {
+            let damage = Some(Damage { segment: attempt.from.segment, hash: None });
+            Failure { damage, ..error.into() }
+        })?;
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
         let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths, attempt.letters).map_err(|error| {

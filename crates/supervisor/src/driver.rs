@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::report::Sample;
 use migration::steer::{Pace, Steer, SteerEvent};
-use migration::{Cause, Causes, Control, Counts, Plan, Progress, Rate, ShardId, WorkerEvent};
+use migration::{Cause, Causes, Control, Counts, Cut, Plan, Progress, Rate, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
 use crate::machine::{
@@ -329,6 +329,10 @@ impl<'a> Driver<'a> {
 
     /// The plan after the cuts of an attempt, and the numbers of the new shards.
     fn split_plan(&mut self, end: &mut AttemptEnd) -> Option<(Plan, Range<u32>)> {
+        let apart = end.apart.and_then(|index| Some((index, self.plan.shards.get(end.attempt.shard.0 as usize)?)));
+        let before =
+            apart.and_then(|(index, shard)| Some(Cut { segment: index, place: shard.segments.get(index as usize)?.start }));
+        end.cuts.extend(before);
         if end.cuts.is_empty() {
             return None;
         }

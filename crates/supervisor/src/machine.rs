@@ -18,6 +18,8 @@ mod steering;
 mod tests;
 #[cfg(test)]
 mod throttled;
+#[cfg(test)]
+mod unreadable;
 mod values;
 #[cfg(test)]
 mod world;
@@ -89,8 +91,8 @@ struct Closing {
     after: After,
     /// A successor starts no sooner.
     not_before: Duration,
-    /// The rest of the shard was to be cut.
-    to_cut: bool,
+    /// The rest of the shard was to be cut, and why.
+    to_cut: Option<&'static str>,
 }
 
 /// The rules in motion.

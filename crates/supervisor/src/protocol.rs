@@ -18,7 +18,7 @@ use migration::{Chunk, Control, Counts, Failure, Finished, Position, Progress, W
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;
@@ -90,7 +90,9 @@ impl<Fd: AsFd> EventSender<Fd> {
     pub fn send(&mut self, event: &WorkerEvent) -> io::Result<()> {
         let payload = match event {
             WorkerEvent::Log { level, text } => encode(EVENT, &WorkerEvent::Log { level: *level, text: cut(text) }),
-            WorkerEvent::Failed(f) => encode(EVENT, &WorkerEvent::Failed(Failure::new(f.kind, cut(&f.message)))),
+            WorkerEvent::Failed(f) => {
+                encode(EVENT, &WorkerEvent::Failed(Failure { message: cut(&f.message), kind: f.kind, damage: f.damage }))
+            }
             other => encode(EVENT, other),
         }?;
         self.write(EVENT, &payload)

@@ -11,6 +11,7 @@
 
 mod error;
 mod load;
+mod replaced;
 mod report;
 mod samples;
 mod schema;
@@ -216,6 +217,9 @@ impl Store {
             ShardRow { status, position, deaths: end.deaths, ..shard }.write(&tx, plan_id)?;
             close_attempt(&tx, end, usage)?;
             splits::keep(&tx, plan_id, end, added)?;
+            if let Some(damage) = end.damage.filter(|damage| damage.segment == position.segment) {
+                replaced::keep_damage(&tx, plan_id, end.attempt, position.place, damage)?;
+            }
             samples::write(&tx, end.attempt, &usage.samples)?;
             touch(&tx, run)
         })();

@@ -145,9 +145,16 @@ fn open_job(
         for warning in state::check_binding(job, &state, found)? {
             tracing::warn!("{warning}");
         }
-        helper::ask("shardlift plan", Some(interrupt), || state::check_source(job, &state.plan))?;
-        let store = Store::open(&path).map_err(state::unusable)?;
-        return Ok((state.plan, store));
+        let replaced = helper::ask("shardlift plan", Some(interrupt), || state::check_source(job, &state))?;
+        let mut store = Store::open(&path).map_err(state::unusable)?;
+        if replaced.is_empty() {
+            return Ok((state.plan, store));
+        }
+        for (_, object) in &replaced {
+            tracing::info!("{} is another file now; what was not sent of it is read from this one", object.path.display());
+        }
+        let plan = store.replace_objects(&replaced).and_then(|()| store.load()).map_err(state::unusable)?.plan;
+        return Ok((plan, store));
     }
     let plan = helper::ask("shardlift plan", Some(interrupt), || state::make_plan(job))?;
     let binding = state::binding(job, found);

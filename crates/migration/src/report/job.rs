@@ -193,11 +193,13 @@ pub enum AttemptOutcome {
     Stopped,
     /// Its supervisor was killed.
     Orphaned,
+    /// A file of its shard can't be read, or changed: that file is set aside for this run. No death.
+    Unreadable,
 }
 
 impl AttemptOutcome {
     /// All, in the order of their numbers.
-    pub const ALL: [AttemptOutcome; 7] = [
+    pub const ALL: [AttemptOutcome; 8] = [
         AttemptOutcome::Running,
         AttemptOutcome::Finished,
         AttemptOutcome::Drained,
@@ -205,6 +207,7 @@ impl AttemptOutcome {
         AttemptOutcome::Unreachable,
         AttemptOutcome::Stopped,
         AttemptOutcome::Orphaned,
+        AttemptOutcome::Unreadable,
     ];
 
     /// Its name in the JSON and in the state.
@@ -217,6 +220,7 @@ impl AttemptOutcome {
             AttemptOutcome::Unreachable => "unreachable",
             AttemptOutcome::Stopped => "stopped",
             AttemptOutcome::Orphaned => "orphaned",
+            AttemptOutcome::Unreadable => "unreadable",
         }
     }
 }

@@ -15,17 +15,33 @@ pub struct MemoryReader {
     place: usize,
     max_line: usize,
     changed: bool,
+    /// Nothing of this segment can be read from this byte on.
+    damaged: Option<(usize, usize)>,
 }
 
 impl MemoryReader {
     /// A reader of `segments` that stands at a segment and a byte in it.
     pub fn new(segments: Rc<Vec<Vec<u8>>>, segment: u32, place: u64, max_line: usize) -> Self {
-        MemoryReader { segments, segment: segment as usize, place: place as usize, max_line, changed: false }
+        MemoryReader { segments, segment: segment as usize, place: place as usize, max_line, changed: false, damaged: None }
     }
 
     /// The same, of an object that is found to be changed at the end of the shard.
     pub fn changed(self) -> Self {
         MemoryReader { changed: true, ..self }
+    }
+
+    /// The same, of an object that can't be read from a byte of it on.
+    pub fn damaged(self, segment: u32, place: u64) -> Self {
+        MemoryReader { damaged: Some((segment as usize, place as usize)), ..self }
+    }
+
+    /// What can be read of the current segment, and whether that is all.
+    fn readable(&self) -> Option<(&[u8], bool)> {
+        let segment = self.segments.get(self.segment)?;
+        Some(match self.damaged {
+            Some((damaged, place)) if damaged == self.segment => (&segment[..place.min(segment.len())], false),
+            _ => (segment, true),
+        })
     }
 }
 
@@ -33,11 +49,18 @@ impl ShardReader for MemoryReader {
     fn next(&mut self, pool: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError> {
         *into = Lines { block: None, lines: std::mem::take(&mut into.lines) };
         into.lines.clear();
-        while self.segments.get(self.segment).is_some_and(|segment| self.place >= segment.len()) {
+        while self.readable().is_some_and(|(segment, whole)| self.place >= segment.len() && whole) {
             self.segment += 1;
             self.place = 0;
         }
-        let Some(segment) = self.segments.get(self.segment) else { return Ok(false) };
+        let segments = std::rc::Rc::clone(&self.segments);
+        let Some(segment) = segments.get(self.segment) else { return Ok(false) };
+        let readable = self.readable().map_or(0, |(readable, _)| readable.len());
+        let lines = memchr::memrchr(b'\n', &segment[..readable]).map_or(0, |last| last + 1);
+        if self.place >= lines {
+            return Err(SourceError(format!("memory: segment {} is damaged at byte {readable}", self.segment)));
+        }
+        let segment = &segment[..lines];
         let recycled = pool.take();
         let mut block = Block { bytes: recycled.bytes, segment: self.segment as u32, place: self.place as u64 };
         for line in segment[self.place..].split_inclusive(|&byte| byte == b'\n') {
@@ -66,5 +89,9 @@ impl ShardReader for MemoryReader {
 
     fn unchanged(&mut self) -> Result<(), SourceError> {
         if self.changed { Err(SourceError("memory: changed since the plan".to_owned())) } else { Ok(()) }
+    }
+
+    fn segment(&self) -> u32 {
+        self.segment as u32
     }
 }

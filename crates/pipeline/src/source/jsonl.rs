@@ -11,6 +11,7 @@
 mod list;
 mod object;
 mod open;
+mod replaced;
 mod sample;
 mod split;
 mod stream;
@@ -20,6 +21,7 @@ mod unpack;
 
 pub use object::{check_windows, unchanged};
 pub use open::open;
+pub use replaced::{Beginning, Sent, replaced};
 pub use split::{cuts, plan};
 
 use std::path::Path;

@@ -34,6 +34,8 @@ struct Rig {
     seed: u64,
     max_line: usize,
     changed: bool,
+    /// The segment and the byte in it from which on nothing can be read.
+    damaged: Option<(u32, u64)>,
     /// The attempt dies right before this step.
     kill_at: Option<u64>,
     folder: PathBuf,
@@ -97,6 +99,7 @@ impl Rig {
             seed: 1,
             max_line: 1 << 20,
             changed: false,
+            damaged: None,
             kill_at: None,
             folder,
             topic: None,
@@ -118,6 +121,9 @@ impl Rig {
         let mut reader = MemoryReader::new(Rc::clone(&self.segments), from.segment, from.place, self.max_line);
         if self.changed {
             reader = reader.changed();
+        }
+        if let Some((segment, place)) = self.damaged {
+            reader = reader.damaged(segment, place);
         }
         let objects: Vec<_> = (0..self.segments.len()).map(|index| PathBuf::from(format!("{index}.jsonl"))).collect();
         let letters = DeadLetterFile::open(&self.folder, ShardId(0), &objects, self.committed_letters).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::report::AttemptOutcome;
-use migration::{Cause, Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
+use migration::{Cause, Chunk, Control, Counts, Cut, Damage, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
 
 use super::values::Ending;
 
@@ -37,6 +37,8 @@ pub(super) enum Judgement {
     Unreachable(String),
     /// Killed because the job stops.
     Stopped(String),
+    /// This segment of its shard can't be read, or is not as planned.
+    Damaged(u32, String),
     /// Its failure stops the job, as this.
     StopsJob(Cause, String),
 }
@@ -48,6 +50,7 @@ impl Judgement {
             Judgement::Drained => AttemptOutcome::Drained,
             Judgement::Death(_) => AttemptOutcome::Died,
             Judgement::Unreachable(_) => AttemptOutcome::Unreachable,
+            Judgement::Damaged(..) => AttemptOutcome::Unreadable,
             Judgement::Stopped(_) | Judgement::StopsJob(..) => AttemptOutcome::Stopped,
         }
     }
@@ -58,6 +61,7 @@ impl Judgement {
             Judgement::Death(reason)
             | Judgement::Unreachable(reason)
             | Judgement::Stopped(reason)
+            | Judgement::Damaged(_, reason)
             | Judgement::StopsJob(_, reason) => reason.clone(),
         }
     }
@@ -262,6 +266,14 @@ impl Attempt {
         }
     }
 
+    /// What it says of a segment that can't be read.
+    pub(super) fn damage(&self) -> Option<Damage> {
+        match &self.verdict {
+            Some(Verdict::Failed(failure)) => failure.damage,
+            _ => None,
+        }
+    }
+
     /// Acknowledged but not recorded, as far as the last heartbeat told.
     pub(super) fn uncommitted(&self) -> u64 {
         self.progress.counts.acknowledged.saturating_sub(self.committed.acknowledged)
@@ -302,6 +314,9 @@ impl Attempt {
 
 fn judge_failed(failure: &Failure) -> Judgement {
     let reason = clean(&failure.message);
+    if let (FailureKind::Source, Some(damage)) = (failure.kind, failure.damage) {
+        return Judgement::Damaged(damage.segment, reason);
+    }
     match failure.kind.stops_job() {
         Some(cause) => Judgement::StopsJob(cause, reason),
         None if failure.kind == FailureKind::Unreachable => Judgement::Unreachable(reason),

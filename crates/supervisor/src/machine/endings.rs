@@ -10,6 +10,10 @@ use super::values::{Action, After, AttemptEnd, AttemptId, Split};
 use super::{Closing, MOST_FORK_FAILURES, Machine, SHORTAGE_IS_OVER, ShardState, UNREACHABLE_PAUSE, log};
 use crate::random::backoff;
 
+/// Why a shard is cut.
+const IDLE: &str = "workers had nothing to do";
+const UNREADABLE: &str = "a file of it can't be read";
+
 impl Machine {
     /// Once a worker has ended and the store has answered for its last chunk: judge it and close it.
     pub(super) fn finish_attempt(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
@@ -19,8 +23,10 @@ impl Machine {
         let Some(attempt) = self.attempts.remove(&id) else { return };
         let (after, pause) = self.consequence(id, &judgement, now, out);
         let cuts = if judgement == Judgement::Drained { attempt.cuts() } else { None };
-        let to_cut = cuts.is_some();
         let work = attempt.total_work();
+        let damage = if matches!(judgement, Judgement::Damaged(..)) { attempt.damage() } else { None };
+        let apart = damage.and_then(|damage| self.apart(id, damage.segment));
+        let to_cut = if apart.is_some() { Some(UNREADABLE) } else { cuts.is_some().then_some(IDLE) };
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
         out.push(Action::Close(Box::new(AttemptEnd {
             attempt: id,
@@ -32,8 +38,27 @@ impl Machine {
             work,
             peak_memory_bytes: attempt.peak_memory(),
             cuts: cuts.unwrap_or_default(),
+            apart,
+            damage,
         })));
         self.closing.insert(id, Closing { after, not_before: now + pause, to_cut });
+    }
+
+    /// Before which segment a shard is cut of which this one can't be read: what comes before it goes on by itself, then what comes
+    /// after it.
+    fn apart(&self, id: AttemptId, segment: u32) -> Option<u32> {
+        let shard = &self.shards[id.shard.0 as usize];
+        let apart = if segment > shard.position.segment { segment } else { segment.saturating_add(1) };
+        (apart > shard.position.segment && apart < shard.extent.segments && !shard.whole).then_some(apart)
+    }
+
+    /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment.
+    fn damaged(&mut self, id: AttemptId, segment: u32, reason: &str, out: &mut Vec<Action>) -> After {
+        if self.causes.add(Cause::Source, format!("shard {}: {reason}", id.shard)) {
+            log(out, 1, format!("shard {}: {reason}; what else there is goes on", id.shard), true);
+        }
+        let alone = segment <= self.shards[id.shard.0 as usize].position.segment;
+        if alone || self.apart(id, segment).is_none() { After::Quarantined } else { After::Waiting }
     }
 
     /// What a judgement means for the shard (with the pause before a successor) and for the job.
@@ -59,6 +84,7 @@ impl Machine {
             Judgement::StopsJob(Cause::TooManyBad, _) if self.totals.counts.dead_lettered > self.rules.max_bad_records => {
                 (After::Waiting, Duration::ZERO)
             }
+            Judgement::Damaged(segment, reason) => (self.damaged(id, *segment, reason, out), Duration::ZERO),
             Judgement::StopsJob(cause, reason) => {
                 self.stop(*cause, &format!("shard {}: {reason}", id.shard), now, out);
                 (After::Waiting, Duration::ZERO)
@@ -138,8 +164,8 @@ impl Machine {
                 }
             }
         }
-        if to_cut {
-            self.cut(id, split, out);
+        if let Some(why) = to_cut {
+            self.cut(id, split, why, out);
         }
     }
 
@@ -165,8 +191,10 @@ impl Machine {
             work: attempt.total_work(),
             peak_memory_bytes: 0,
             cuts: Vec::new(),
+            apart: None,
+            damage: None,
         })));
-        self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: false });
+        self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: None });
     }
 
     /// What runs goes on when the system has no room for more: the job has as many workers as there are, until somebody asks for

@@ -70,6 +70,9 @@ impl Oracle {
         if end.after == After::Quarantined {
             self.saw("5");
         }
+        if end.outcome == AttemptOutcome::Unreadable {
+            self.saw("7");
+        }
         let failed = self.failed.iter().find(|(id, _)| *id == end.attempt).map(|(_, kind)| *kind);
         if let Some(kind) = failed.filter(|_| end.outcome == AttemptOutcome::Stopped) {
             self.saw(match kind {

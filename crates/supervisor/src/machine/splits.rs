@@ -90,14 +90,14 @@ impl Machine {
 
     /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without pieces it can't
     /// be cut, and is not asked about again.
-    pub(super) fn cut(&mut self, id: AttemptId, split: Option<Split>, out: &mut Vec<Action>) {
+    pub(super) fn cut(&mut self, id: AttemptId, split: Option<Split>, why: &str, out: &mut Vec<Action>) {
         let shard = &mut self.shards[id.shard.0 as usize];
         let Some(Split { shard: extent, added }) = split else {
             shard.whole = true;
             return;
         };
         shard.extent = extent;
-        let text = format!("shard {} is split into {}: workers had nothing to do", id.shard, added.len() + 1);
+        let text = format!("shard {} is split into {}: {why}", id.shard, added.len() + 1);
         log(out, 3, text, true);
         for start in added {
             self.add_shard(&start);

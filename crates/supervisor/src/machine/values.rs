@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use migration::report::AttemptOutcome;
 use migration::steer::Steer;
-use migration::{Causes, Chunk, Compression, Control, Counts, Cut, Plan, Position, Rate, ShardId, Work, WorkerEvent};
+use migration::{Causes, Chunk, Compression, Control, Counts, Cut, Damage, Plan, Position, Rate, ShardId, Work, WorkerEvent};
 use serde::{Deserialize, Serialize};
 
 /// One attempt of one shard.
@@ -327,4 +327,8 @@ pub struct AttemptEnd {
     pub peak_memory_bytes: u64,
     /// Where what is left of the shard is to be cut.
     pub cuts: Vec<Cut>,
+    /// Before which segment the shard is to be cut as well, so that what can be read does not wait for what can't.
+    pub apart: Option<u32>,
+    /// What it said of a segment that can't be read.
+    pub damage: Option<Damage>,
 }

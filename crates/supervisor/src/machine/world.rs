@@ -394,7 +394,13 @@ impl World {
 
     fn fail(&mut self, id: AttemptId) {
         let kind = if self.below(2) == 0 { FailureKind::Retry } else { FailureKind::Unreachable };
-        self.say(id, WorkerEvent::Failed(Failure::new(kind, "no answer\u{7}")));
+        let mut failure = Failure::new(kind, "no answer\u{7}");
+        if self.below(1000) < self.stops {
+            // The segment that can't be read, or one that there is not.
+            let damage = migration::Damage { segment: self.below(3) as u32, hash: None };
+            failure = Failure { damage: Some(damage), ..Failure::new(FailureKind::Source, "a corrupt stream") };
+        }
+        self.say(id, WorkerEvent::Failed(failure));
         self.end_child(id, Ending::Code(1));
     }
 

@@ -30,7 +30,8 @@ pub enum StateError {
     },
     /// A checkpoint of another version of this program.
     #[error(
-        "{path} was written in version {found} of the state's format, this program knows {known}; use the program that wrote it"
+        "{path} was written in version {found} of the state's format, this program knows {known}: finish the job with the \
+         program that wrote it, or start over with --restart (which sends everything again)"
     )]
     Version {
         /// The file.

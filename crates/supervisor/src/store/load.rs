@@ -1,6 +1,6 @@
 //! Reading what a run starts from, and checking that it fits together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use migration::report::{Binding, ShardStatus};
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::error::{StateError, at, corrupt};
 use super::schema::{ShardRow, decode, job_checksum};
-use super::splits;
+use super::{replaced, splits};
 use crate::machine::{Extent, ShardStart};
 
 /// Everything a run starts from.
@@ -25,10 +25,13 @@ pub struct JobState {
     pub binding: Binding,
     /// Its plan as it stands now: the frozen one, with the shards that were split since.
     pub plan: Plan,
-    /// The plan as it was made, if shards were split since.
+    /// The plan as it was made, if shards were split or files replaced since.
     pub unsplit: Option<Box<Plan>>,
     /// One for each shard of the plan, in its order.
     pub shards: Vec<ShardCheckpoint>,
+    /// What is known of files that can't be read to their end: by shard and segment, up to which place records were sent, and the
+    /// hash of the bytes before it.
+    pub damages: BTreeMap<(u32, u32), (u64, u128)>,
 }
 
 /// How far a shard has come.
@@ -90,6 +93,7 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
     let tx = at(path, db.unchecked_transaction())?;
     let mut state = read_job(&tx, path, plan_id)?;
     splits::apply(&tx, path, &mut state)?;
+    state.damages = replaced::damages(&tx, path, plan_id)?;
     let last = at(path, last_attempts(&tx))?;
     for row in at(path, shard_rows(&tx, plan_id))? {
         let index = state.shards.len();
@@ -133,8 +137,16 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 end_offsets: end_offsets.clone(),
             };
             let (name, created_ms) = (row.get(0)?, row.get(1)?);
-            let state =
-                JobState { name, created_ms, plan_id, binding, plan: Plan::default(), unsplit: None, shards: Vec::new() };
+            let state = JobState {
+                name,
+                created_ms,
+                plan_id,
+                binding,
+                plan: Plan::default(),
+                unsplit: None,
+                shards: Vec::new(),
+                damages: BTreeMap::new(),
+            };
             Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, i64>(7)?))
         }),
     )?;

@@ -84,6 +84,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.execute_batch(LAYOUT)?;
     tx.execute_batch(super::samples::LAYOUT)?;
+    tx.execute_batch(super::replaced::LAYOUT)?;
     let (plan_id, plan, binding) = (job.plan_id.to_be_bytes(), encode(job.plan), job.binding);
     let checksum = job_checksum(&plan_id, job.name, &plan, &binding.end_offsets);
     tx.execute(

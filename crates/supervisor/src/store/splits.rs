@@ -6,12 +6,13 @@
 use std::path::Path;
 
 use migration::report::ShardStatus;
-use migration::{Counts, Cut, Shard, ShardId};
+use migration::{Counts, Cut, Plan, Shard, ShardId};
 use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{StateError, at, corrupt};
 use super::load::JobState;
+use super::replaced;
 use super::schema::{ShardRow, decode, encode};
 use crate::machine::AttemptEnd;
 
@@ -31,22 +32,31 @@ pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added:
     Ok(())
 }
 
-/// Applies all splits to the frozen plan of a state that is being read.
+/// Applies all splits, and the files that were replaced between them, to the frozen plan of a state that is being read.
 pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Result<(), StateError> {
     let rows = at(path, rows(db))?;
-    if rows.is_empty() {
+    let mut replaced = replaced::replacements(db, path, state.plan_id)?.into_iter().peekable();
+    if rows.is_empty() && replaced.peek().is_none() {
         return Ok(());
     }
     state.unsplit = Some(Box::new(state.plan.clone()));
+    let splits = rows.len() as i64;
+    let mut replace_before = |plan: &mut Plan, split: i64| {
+        while let Some((_, object, facts)) = replaced.next_if(|(splits, ..)| *splits <= split) {
+            plan.replace(object, facts).map_err(|wrong| corrupt(path, wrong))?;
+        }
+        Ok(())
+    };
     for (expected, (sequence, shard, cuts, sum)) in (0..).zip(rows) {
         if sequence != expected || sum != checksum(state.plan_id, sequence, shard, &cuts) {
             return Err(corrupt(path, format!("split {expected} of the plan fails its checksum")));
         }
+        replace_before(&mut state.plan, sequence)?;
         let cuts: Vec<Cut> = at(path, decode(&cuts))?;
         let start = state.plan.shards.get(shard.0 as usize).map(Shard::start).unwrap_or_default();
         state.plan.split(shard, &start, &cuts).map_err(|wrong| corrupt(path, wrong))?;
     }
-    Ok(())
+    replace_before(&mut state.plan, splits)
 }
 
 type Row = (i64, ShardId, Vec<u8>, i64);

@@ -96,6 +96,8 @@ fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd 
         work,
         peak_memory_bytes: 9,
         cuts: Vec::new(),
+        apart: None,
+        damage: None,
     }
 }
 
@@ -562,4 +564,77 @@ fn a_file_that_nobody_can_write_is_read_whatever_its_name() {
     assert!(shards > 0);
     drop(db);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing was made beside it");
+}
+
+/// Two shards: of two compressed files each.
+fn packed_plan() -> Plan {
+    let object = |number: u64| SourceObject {
+        path: format!("{number}.gz").into(),
+        bytes: 100,
+        modified_ns: 1,
+        fingerprint: u128::from(number),
+        compression: Compression::Gzip,
+    };
+    let shard = |id: u32| {
+        let segment = |object| Segment { object, start: 0, end: Segment::WHOLE };
+        Shard { id: ShardId(id), segments: vec![segment(2 * id), segment(2 * id + 1)], bytes: 200, records_estimate: 20 }
+    };
+    Plan { objects: (0..4).map(object).collect(), shards: vec![shard(0), shard(1)], ..Plan::default() }
+}
+
+#[test]
+fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() {
+    let folder = Folder::new("replaced");
+    let path = folder.file("state.sqlite");
+    let (frozen, binding) = (packed_plan(), Binding::default());
+    let mut store = Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding }).unwrap();
+    assert_eq!(store.load().unwrap().sent_of(0), Ok(None));
+    // Shard 0 is committed into its first file, which can't be read further; its second file is cut off, and shard 1 is done.
+    store.begin_run(1, &NONE).unwrap();
+    store.begin_attempt(id(0, 1)).unwrap();
+    let counts = Counts { read: 3, acknowledged: 3, ..Counts::default() };
+    let position = Position { segment: 0, place: 30, records: 3 };
+    let part = Chunk { number: 1, position, counts, ..Chunk::default() };
+    store.record_chunk(id(0, 1), &part, &usage()).unwrap();
+    assert!(store.load().unwrap().sent_of(0).is_err_and(|why| why.contains("byte 30")), "nothing is known of what was sent");
+    let mut plan = frozen.clone();
+    let cuts = vec![Cut { segment: 1, place: 0 }];
+    plan.split(ShardId(0), &position, &cuts).unwrap();
+    let damage = Some(migration::Damage { segment: 0, hash: Some(99_u128.to_be_bytes()) });
+    let failed = AttemptEnd { cuts, damage, ..end(id(0, 1), AttemptOutcome::Unreadable, After::Quarantined) };
+    store.end_attempt(&failed, &usage(), &plan.shards[2..]).unwrap();
+    store.begin_attempt(id(1, 1)).unwrap();
+    let all = Position { segment: 1, place: 50, records: 3 };
+    store.record_chunk(id(1, 1), &Chunk { number: 1, position: all, counts, ..Chunk::default() }, &usage()).unwrap();
+    store.end_attempt(&end(id(1, 1), AttemptOutcome::Finished, After::Done(all)), &usage(), &[]).unwrap();
+    let state = store.load().unwrap();
+    assert_eq!((state.sent_of(0), state.sent_of(1)), (Ok(Some((30, 99))), Ok(None)));
+    assert!(state.sent_of(2).is_err() && state.sent_of(3).is_err() && state.sent_of(4).is_err());
+
+    let whole = SourceObject { bytes: 150, fingerprint: 5, ..frozen.objects[0].clone() };
+    store.replace_objects(&[(0, whole.clone())]).unwrap();
+    let other = SourceObject { bytes: 70, fingerprint: 6, ..frozen.objects[1].clone() };
+    store.replace_objects(&[(1, other.clone()), (1, other.clone())]).unwrap();
+    let state = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!((&state.plan.objects[0], &state.plan.objects[1], state.frozen_plan()), (&whole, &other, &frozen));
+    assert_eq!(state.plan.shards.iter().map(|shard| shard.bytes).collect::<Vec<_>>(), [150, 200, 70]);
+    assert_eq!(state.shards[0].position, position);
+    drop(store);
+    for damage in ["UPDATE replaced SET object = 2", "UPDATE damages SET place = 20", "UPDATE replaced SET splits = 0"] {
+        let bad = folder.file("bad.sqlite");
+        copy(&path, &bad);
+        Connection::open(&bad).unwrap().execute_batch(damage).unwrap();
+        assert!(matches!(Store::open(&bad).and_then(|store| store.load()), Err(StateError::Corrupt { .. })), "{damage}");
+    }
+}
+
+#[test]
+fn a_state_of_an_older_layout_says_what_to_do() {
+    let folder = Folder::new("older");
+    let path = folder.file("state.sqlite");
+    drop(create(&path, 1));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    let said = Store::open(&path).unwrap_err().to_string();
+    assert!(said.contains("version 3") && said.contains("finish the job with the program that wrote it"), "{said}");
+    assert!(said.contains("or start over with --restart (which sends everything again)"), "{said}");
 }

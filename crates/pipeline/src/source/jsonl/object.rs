@@ -117,6 +117,11 @@ pub(super) fn unreadable(path: &Path, error: std::io::Error) -> SourceError {
     fail(path, format_args!("can't be read: {error}"))
 }
 
+/// The facts of a file as it is now.
+pub(super) fn facts(path: &Path) -> Result<SourceObject, SourceError> {
+    read_facts(path).map(|(_, object, _)| object)
+}
+
 /// The open file, its facts, and the bytes that the fingerprint covers.
 fn read_facts(path: &Path) -> Result<(File, SourceObject, Vec<u8>), SourceError> {
     let mut file = File::open(path).map_err(|e| unreadable(path, e))?;

@@ -120,10 +120,18 @@ impl ShardReader for Reader {
     }
 
     fn unchanged(&mut self) -> Result<(), SourceError> {
-        self.segments.iter().try_for_each(|(planned, _)| {
-            let meta = std::fs::metadata(&planned.path).map_err(|e| object::unreadable(&planned.path, e))?;
-            object::check(planned, &meta)
-        })
+        for (index, (planned, _)) in self.segments.iter().enumerate() {
+            let meta = std::fs::metadata(&planned.path).map_err(|e| object::unreadable(&planned.path, e));
+            if let Err(error) = meta.and_then(|meta| object::check(planned, &meta)) {
+                self.at = index;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn segment(&self) -> u32 {
+        self.at as u32
     }
 }
 

@@ -22,6 +22,10 @@ const SKIP_BYTES: usize = 256 << 10;
 const SKIP_STEP_BYTES: u64 = 16 << 20;
 const SKIP_PACKED_BYTES: u64 = 4 << 20;
 
+/// What to do about a file that can't be read to its end.
+const REPLACE: &str =
+    "put a whole copy of the file in its place and run again: what was sent of it stays sent, if the copy begins with that";
+
 /// One segment, open.
 pub(super) struct Stream {
     object: SourceObject,
@@ -145,6 +149,11 @@ impl Stream {
 
     /// Checks that the file is still what was opened.
     pub(super) fn close(self) -> Result<(), SourceError> {
+        self.is_unchanged()
+    }
+
+    /// The same, of a stream that stays open.
+    pub(super) fn is_unchanged(&self) -> Result<(), SourceError> {
         check(&self.object, &self.file.metadata().map_err(|e| unreadable(&self.object.path, e))?)
     }
 }
@@ -163,15 +172,14 @@ fn explain(object: &SourceObject, format: Format, windows: WindowLimit, place: u
     let path = &object.path;
     match trouble {
         Trouble::File(error) => unreadable(path, error),
-        Trouble::Corrupt(what) => fail(
-            path,
-            format_args!("corrupt or truncated {format} stream after decompressed byte {place}: {what}; replace the file"),
-        ),
+        Trouble::Corrupt(what) => {
+            fail(path, format_args!("corrupt or truncated {format} stream after decompressed byte {place}: {what}; {REPLACE}"))
+        }
         Trouble::Trailing(at) => fail(
             path,
             format_args!(
                 "{} from byte {at} of the file on are no {format} stream and no padding, and may be lost records; if they are not \
-                 wanted, cut them off (`head -c {at}`), else replace the file",
+                 wanted, cut them off (`head -c {at}`) and run again; else {REPLACE}",
                 show_things(object.bytes.saturating_sub(at), "byte")
             ),
         ),

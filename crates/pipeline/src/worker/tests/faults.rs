@@ -66,6 +66,29 @@ fn a_source_that_changed_is_never_committed_to_its_end() {
     assert_eq!(empty.run_through().end.unwrap_err().kind, FailureKind::Source);
 }
 
+/// What was taken before is committed, and a successor behind it sends nothing twice.
+#[test]
+fn a_damaged_file_costs_what_is_damaged_and_nothing_before_it() {
+    for (place, taken) in [(0, 300), (5, 300), (300, 330), (309, 330), (310, 331)] {
+        let mut rig = Rig::new(plain(300));
+        let more: String = plain(400).skip(300).map(|line| line + "\n").collect();
+        assert_eq!(more.find("{\"n\":330}"), Some(300));
+        rig.segments = Rc::new(vec![rig.segments[0].clone(), more.clone().into_bytes(), b"{\"n\":400}\n".to_vec()]);
+        rig.damaged = Some((1, place));
+        let attempt = rig.run_through();
+        let failure = attempt.end.unwrap_err();
+        assert_eq!((failure.kind, failure.damage.map(|damage| damage.segment)), (FailureKind::Source, Some(1)));
+        let last = attempt.chunks.last().expect("what was taken is committed").position;
+        assert_eq!((last.records, last.segment), (taken, u32::from(taken > 300)));
+        assert_eq!(rig.delivered().iter().map(Vec::len).sum::<usize>(), taken as usize);
+        // Mended, it goes on behind what was committed.
+        rig.damaged = None;
+        let position = attempt.chunks.last().map(|chunk| chunk.position).unwrap_or_default();
+        assert!(rig.run(position, &mut |_, _| ()).end.unwrap().complete);
+        assert_eq!(rig.delivered().iter().map(Vec::len).sum::<usize>(), 401);
+    }
+}
+
 #[test]
 fn dead_letters_that_cannot_be_written_stop_the_attempt() {
     let mut rig = Rig::new(["{\"k\":[],\"n\":0}".to_owned()]).keyed();

@@ -87,7 +87,7 @@ fn look(outcome: AttemptOutcome) -> (usize, &'static str) {
         AttemptOutcome::Drained => (1, "var(--soft)"),
         AttemptOutcome::Stopped => (6, "var(--soft)"),
         AttemptOutcome::Unreachable => (4, "var(--bad)"),
-        AttemptOutcome::Orphaned => (3, "var(--bad)"),
+        AttemptOutcome::Orphaned | AttemptOutcome::Unreadable => (3, "var(--bad)"),
         AttemptOutcome::Died => (5, "var(--bad)"),
     }
 }

@@ -1,0 +1,148 @@
+//! Source objects that can't be read to their end, and those that took the place of one: beside the frozen plan.
+//!
+//! A replacement is applied when the plan is read, in its place among the splits: a split cuts the objects of its time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use migration::{Damage, Plan, Segment, SourceObject};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::error::{StateError, at, corrupt};
+use super::load::JobState;
+use super::schema::{decode, encode, signed};
+use super::{Store, begin, commit};
+use crate::machine::AttemptId;
+use migration::report::ShardStatus;
+
+/// Part of the layout. `splits`: how many there were before.
+pub(super) const LAYOUT: &str = "
+CREATE TABLE damages (shard INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, hash BLOB NOT NULL,
+    checksum INTEGER NOT NULL, PRIMARY KEY (shard, segment)) STRICT;
+CREATE TABLE replaced (sequence INTEGER PRIMARY KEY, splits INTEGER NOT NULL, object INTEGER NOT NULL, facts BLOB NOT NULL,
+    checksum INTEGER NOT NULL) STRICT;
+";
+
+/// What is known of the bytes that were sent of objects: by shard and segment, the place up to where, and the hash of what is before it.
+pub(super) type Damages = BTreeMap<(u32, u32), (u64, u128)>;
+
+/// A replacement: after how many splits, of which object, by what.
+pub(super) type Replacement = (i64, u32, SourceObject);
+
+/// Keeps what an attempt found out about a segment that it could not read, whose shard is committed up to `place` in it.
+pub(super) fn keep_damage(
+    tx: &Transaction<'_>,
+    plan_id: u128,
+    attempt: AttemptId,
+    place: u64,
+    damage: Damage,
+) -> rusqlite::Result<()> {
+    let Some(hash) = damage.hash.map(u128::from_be_bytes) else { return Ok(()) };
+    let (shard, segment) = (attempt.shard.0, damage.segment);
+    let checksum = checksum(&(plan_id, shard, segment, place, hash));
+    tx.execute(
+        "INSERT OR REPLACE INTO damages VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![shard, segment, signed(place), hash.to_be_bytes(), checksum],
+    )
+    .map(drop)
+}
+
+pub(super) fn damages(db: &Connection, path: &Path, plan_id: u128) -> Result<Damages, StateError> {
+    let rows: Vec<(u32, u32, u64, [u8; 16], i64)> = at(
+        path,
+        db.prepare("SELECT shard, segment, place, hash, checksum FROM damages").and_then(|mut query| {
+            let rows = query
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, super::count(row, "place")?, row.get(3)?, row.get(4)?)))?;
+            rows.collect()
+        }),
+    )?;
+    let mut damages = Damages::new();
+    for (shard, segment, place, hash, sum) in rows {
+        let hash = u128::from_be_bytes(hash);
+        if sum != checksum(&(plan_id, shard, segment, place, hash)) {
+            return Err(corrupt(path, "what is known of a damaged file fails its checksum"));
+        }
+        damages.insert((shard, segment), (place, hash));
+    }
+    Ok(damages)
+}
+
+pub(super) fn replacements(db: &Connection, path: &Path, plan_id: u128) -> Result<Vec<Replacement>, StateError> {
+    let rows: Vec<(i64, i64, u32, Vec<u8>, i64)> = at(
+        path,
+        db.prepare("SELECT sequence, splits, object, facts, checksum FROM replaced ORDER BY sequence").and_then(|mut query| {
+            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+            rows.collect()
+        }),
+    )?;
+    let mut found = Vec::new();
+    for (expected, (sequence, splits, object, facts, sum)) in (0..).zip(rows) {
+        if sequence != expected || sum != checksum(&(plan_id, sequence, splits, object, &facts[..])) {
+            return Err(corrupt(path, format!("replaced file {expected} of the plan fails its checksum")));
+        }
+        found.push((splits, object, at(path, decode(&facts))?));
+    }
+    Ok(found)
+}
+
+fn checksum<T: serde::Serialize>(row: &T) -> i64 {
+    xxh3_64(&encode(row)).cast_signed()
+}
+
+impl Store {
+    /// Keeps which files took the place of which of the plan's objects, in one durable transaction. The plan that is read afterwards
+    /// has them; its id stays that of the plan as it was made.
+    pub fn replace_objects(&mut self, replaced: &[(u32, SourceObject)]) -> Result<(), StateError> {
+        let plan_id = self.plan_id;
+        let tx = begin(&mut self.db, &self.path)?;
+        let written = (|| {
+            let splits: i64 = tx.query_row("SELECT count(*) FROM splits", [], |row| row.get(0))?;
+            let last: Option<i64> =
+                tx.query_row("SELECT max(sequence) FROM replaced", [], |row| row.get(0)).optional()?.flatten();
+            for (sequence, (object, facts)) in (last.map_or(0, |last| last + 1)..).zip(replaced) {
+                let facts = encode(facts);
+                let sum = checksum(&(plan_id, sequence, splits, *object, &facts[..]));
+                tx.execute("INSERT INTO replaced VALUES (?1, ?2, ?3, ?4, ?5)", params![sequence, splits, object, facts, sum])?;
+            }
+            Ok(())
+        })();
+        at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+}
+
+impl JobState {
+    /// What was sent of an object of the plan, so that another file may take its place: `None` nothing; else up to which place, and the
+    /// hash of what is before it. An error says why no other file may.
+    pub fn sent_of(&self, object: u32) -> Result<Option<(u64, u128)>, String> {
+        let (shard, segment) = whole_segment(&self.plan, object)?;
+        let (checkpoint, index) = (&self.shards[shard], segment as u32);
+        let position = checkpoint.position;
+        if checkpoint.status == ShardStatus::Done || position.segment > index {
+            return Err("all of it was sent".to_owned());
+        }
+        if position.segment < index || position.place == 0 {
+            return Ok(None);
+        }
+        match self.damages.get(&(shard as u32, index)) {
+            Some((place, hash)) if *place == position.place => Ok(Some((*place, *hash))),
+            _ => Err(format!("the records before byte {} of it were sent", position.place)),
+        }
+    }
+}
+
+/// The only segment of an object: index of its shard, index in the shard.
+fn whole_segment(plan: &Plan, object: u32) -> Result<(usize, usize), String> {
+    let places = plan.shards.iter().enumerate().flat_map(|(shard, s)| {
+        s.segments.iter().enumerate().filter(|(_, segment)| segment.object == object).map(move |(index, _)| (shard, index))
+    });
+    let places: Vec<(usize, usize)> = places.take(2).collect();
+    let bytes = plan.objects.get(object as usize).map_or(0, |object| object.bytes);
+    let whole = |segment: &Segment| segment.start == 0 && (segment.end == Segment::WHOLE || segment.end == bytes);
+    match places[..] {
+        [(shard, index)] if whole(&plan.shards[shard].segments[index]) => Ok((shard, index)),
+        [] => Err("the plan has no records of it".to_owned()),
+        _ => Err("it is cut into several pieces".to_owned()),
+    }
+}
