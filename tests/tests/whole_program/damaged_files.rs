@@ -63,7 +63,7 @@ fn assert_damaged(report: &Value, name: &str) {
 }
 
 fn a_damaged_file_stops_no_other_and_can_be_replaced(clusters: &Clusters) {
-    let scene = Scene::new(clusters.one(), "damaged");
+    let scene = Scene::new(clusters.one(), "damaged-files");
     scene.configure(&[("workers.count", "1")]);
     let (whole, source) = files(&scene, 4);
     // The first is cut off behind the middle of its lines, the third has no start.
