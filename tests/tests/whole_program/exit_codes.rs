@@ -263,8 +263,8 @@ fn a_secret_is_shown_nowhere(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "secret");
     scene.configure(&[
         ("limits.rate_records", "10_000"),
-        ("kafka.properties.\"sasl.username\"", "\"somebody\""),
-        ("kafka.properties.\"sasl.password\"", "{ env = \"KAFKA_PASSWORD\" }"),
+        // Secrets that a plaintext connection does not use and that are no contradiction to it.
+        ("kafka.properties.\"ssl.keystore.password\"", "{ env = \"KAFKA_PASSWORD\" }"),
         ("kafka.properties.\"ssl.key.password\"", "{ file = \"password\" }"),
     ]);
     scene.program.write("password", format!("{SECRET}\n"));
