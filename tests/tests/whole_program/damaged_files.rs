@@ -97,7 +97,7 @@ fn a_file_that_begins_otherwise_takes_no_place(clusters: &Clusters) {
     let other = gzip(&lines(99, &mut Multiset::new()));
     scene.program.write("data/0.jsonl.gz", other);
     let refused = scene.run(&[]).expect_code(7);
-    assert!(refused.stdout.contains("does not begin with the"), "{refused:?}");
+    assert!(refused.stderr.contains("does not begin with the"), "{refused:?}");
     scene.program.write("data/0.jsonl.gz", &whole[0]);
     scene.run(&[]).expect_code(0);
     assert_eq!(scene.judge(&source).0, Difference::default());
