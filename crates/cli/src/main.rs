@@ -19,6 +19,7 @@ mod running;
 mod send;
 mod settings;
 mod state;
+mod topic_watch;
 mod ui;
 mod verify;
 mod words;

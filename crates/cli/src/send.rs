@@ -5,12 +5,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use migration::{Exit, Failure, Job, Plan, WorkerEvent};
 use process::RunningHelper;
 use runner::worker::{Attempt, Ended, WorkerContext, work};
-use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, WorkOrder, WorkerPort};
+use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
 
 use crate::display::{Display, Viewer};
 use crate::error::CliError;
 use crate::log;
 use crate::state;
+use crate::topic_watch::TopicWatch;
 use crate::ui::Ui;
 
 /// The exit codes of a worker besides 0; the supervisor acts on the `Failed` frame, the code is for `ps` and the log.
@@ -34,15 +35,23 @@ fn slots(job: &Job, single: bool) -> u32 {
     if single { 1 } else { state::slots(job) }
 }
 
-/// Sends everything that is left of the job. `single`: in this process, without a forked worker.
-pub fn send(
+/// The helper processes that serve while the workers send.
+pub struct Helpers<'a> {
+    /// The embedded broker, if it is used.
+    pub broker: Option<&'a RunningHelper>,
+    /// Watches the topic, if others may change it.
+    pub topic: Option<TopicWatch>,
+}
+
+/// Sends everything that is left of the job, and gives the helpers back. `single`: in this process, without a forked worker.
+pub fn send<'a>(
     context: &WorkerContext,
     dir: &StateDir,
     store: &mut Store,
-    broker: Option<&RunningHelper>,
+    helpers: Helpers<'a>,
     single: bool,
     ui: &Ui,
-) -> Result<RunEnd, CliError> {
+) -> Result<(RunEnd, Helpers<'a>), CliError> {
     let slots = slots(&context.job, single);
     let setup = Setup {
         plan: &context.plan,
@@ -54,18 +63,20 @@ pub fn send(
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         accept: &context.job.accept,
+        topic: context.bound.as_ref(),
         state: dir,
         store,
         seed: seed(),
     };
-    let mut watcher = Screen::new(context, broker, ui);
+    let mut watcher = Screen::new(context, helpers, ui);
     let end = if single {
         supervisor::run_single(setup, &mut |plan, order, port| in_this_process(context, plan, order, port), &mut watcher)
     } else {
         supervisor::run(setup, &mut |plan, order, port| in_a_fork(context, plan, order, port), &mut watcher)
     };
     watcher.display.end();
-    end.map_err(|error: SupervisorError| CliError::new(error.exit(), error))
+    let end = end.map_err(|error: SupervisorError| CliError::new(error.exit(), error))?;
+    Ok((end, watcher.helpers))
 }
 
 /// The body of a forked worker.
@@ -108,29 +119,38 @@ fn seed() -> u64 {
 }
 
 /// Carries the supervisor's snapshots to the display and its lines to the log.
-struct Screen {
+struct Screen<'a> {
     display: Display,
     viewer: Viewer,
-    broker: Option<i32>,
+    helpers: Helpers<'a>,
+    wishes: Vec<Wish>,
     color: bool,
     quiet: bool,
 }
 
-impl Screen {
-    fn new(context: &WorkerContext, broker: Option<&RunningHelper>, ui: &Ui) -> Self {
+impl<'a> Screen<'a> {
+    fn new(context: &WorkerContext, helpers: Helpers<'a>, ui: &Ui) -> Self {
         Screen {
             display: Display::new(ui),
             viewer: Viewer::new(&context.job.name),
-            broker: broker.map(|broker| broker.pid.as_raw()),
+            helpers,
+            wishes: Vec::new(),
             color: ui.color,
             quiet: ui.quiet,
         }
     }
 }
 
-impl Watcher for Screen {
+impl Watcher for Screen<'_> {
     fn tick(&mut self, snapshot: &Snapshot) {
         self.display.show(&self.viewer.view(snapshot));
+        if let Some(topic) = &mut self.helpers.topic {
+            self.wishes.extend(topic.news().into_iter().map(Wish::Topic));
+        }
+    }
+
+    fn wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.wishes)
     }
 
     fn log(&mut self, level: u8, text: &str) {
@@ -142,6 +162,13 @@ impl Watcher for Screen {
     }
 
     fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
-        (self.broker == Some(pid)).then(|| format!("the embedded broker died ({how}), and what it had received with it"))
+        if self.helpers.topic.as_mut().is_some_and(|topic| topic.has_ended(pid)) {
+            let text =
+                format!("the helper that watches the topic ended ({how}); the topic is looked at again before the run ends");
+            self.log(2, &text);
+            return None;
+        }
+        let broker = self.helpers.broker.map(|broker| broker.pid.as_raw());
+        (broker == Some(pid)).then(|| format!("the embedded broker died ({how}), and what it had received with it"))
     }
 }

@@ -1,10 +1,11 @@
 //! What a job's state belongs to: the plan, the source, the cluster and the topic, and whether they are still the same.
 
 use kafka::Preflight;
+use migration::bound_topic::went_back;
 use migration::job::{Partitioner, RecordRules};
 use migration::report::Binding;
 use migration::units::show_count;
-use migration::{Exit, Job, Plan, SourceObject};
+use migration::{Accept, BoundTopic, Consequence, Exit, Job, Plan, SeenTopic, SourceObject, TopicChange};
 use pipeline::SourceError;
 use pipeline::source::jsonl;
 use serde::Serialize;
@@ -132,8 +133,52 @@ pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObjec
     })
 }
 
-/// Whether cluster, topic and mapping are those that the state belongs to. Returns warnings.
-pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<Vec<String>, CliError> {
+/// The topic that a job belongs to. `found`: as it is now; a state that began while no broker told the id has it from there.
+pub fn bound_topic(job: &Job, binding: &Binding, found: &Preflight) -> BoundTopic {
+    let id = Some(binding.topic_id.clone()).filter(|id| !id.is_empty()).or_else(|| found.topic_id.clone());
+    BoundTopic {
+        name: binding.topic.clone(),
+        id,
+        partitions: u32::try_from(binding.end_offsets.len()).unwrap_or(u32::MAX),
+        keyed: job.record.key.is_some(),
+        added_accepted: job.accepts(Accept::Partitions),
+    }
+}
+
+/// What of the topic is compared: its id and its partitions.
+fn seen_topic(found: &Preflight) -> SeenTopic {
+    SeenTopic { id: found.topic_id.clone(), partitions: u32::try_from(found.partitions.len()).unwrap_or(u32::MAX) }
+}
+
+/// Where each partition of the topic ends at least: where it ends now.
+pub fn reached(found: &Preflight) -> Vec<i64> {
+    found.partitions.iter().map(|ends| ends.high).collect()
+}
+
+/// What an earlier run left, and how many records each partition acknowledged.
+pub fn load(store: &Store) -> Result<(JobState, Vec<u64>), StateError> {
+    Ok((store.load()?, supervisor::load_report(store, false)?.work.partitions))
+}
+
+/// Whether cluster, topic and mapping are those that the state belongs to, so that the job can be continued. Returns warnings.
+/// `sent`: how many records each partition acknowledged so far.
+pub fn check_binding(job: &Job, state: &JobState, found: &Preflight, sent: &[u64]) -> Result<Vec<String>, CliError> {
+    check_topic(job, state, found, sent, &bound_topic(job, &state.binding, found))
+}
+
+/// The same for a comparison, which sends nothing: partitions that were added are told, and are no obstacle.
+pub fn check_binding_to_read(job: &Job, state: &JobState, found: &Preflight, sent: &[u64]) -> Result<Vec<String>, CliError> {
+    let topic = BoundTopic { added_accepted: true, ..bound_topic(job, &state.binding, found) };
+    check_topic(job, state, found, sent, &topic)
+}
+
+fn check_topic(
+    job: &Job,
+    state: &JobState,
+    found: &Preflight,
+    sent: &[u64],
+    topic: &BoundTopic,
+) -> Result<Vec<String>, CliError> {
     let now = binding(job, found);
     let then = &state.binding;
     let other = |what: String| {
@@ -148,15 +193,24 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
     if now.topic != then.topic {
         return other(format!("another topic: {} then, {} now", then.topic, now.topic));
     }
-    // Brokers may be unable to tell the id for a while (no controller): then the offsets below have to do.
-    let known = !now.topic_id.is_empty() && !then.topic_id.is_empty();
-    if known && now.topic_id != then.topic_id {
-        return other(format!("a topic {} that was deleted since and made again", now.topic));
+    let mut warnings = Vec::new();
+    if let Some(change) = topic.compare(&seen_topic(found)) {
+        match topic.consequence(&change) {
+            Consequence::Warn => warnings.push(topic.tell(&change)),
+            Consequence::Stop => {
+                return Err(CliError::new(Exit::Preflight, topic.tell(&change)).hint(
+                    "to have every key where it belongs now, send to a new topic, or start over with `shardlift run --restart` (which \
+                     sends everything again, beside what is there)",
+                ));
+            }
+            Consequence::Gone => return gone(job, topic, &change),
+        }
     }
-    if now.end_offsets.len() < then.end_offsets.len()
-        || now.end_offsets.iter().zip(&then.end_offsets).any(|(now, then)| now < then)
+    // Where brokers don't tell the id (old ones; no controller for a while) the offsets have to do.
+    if (now.topic_id.is_empty() || then.topic_id.is_empty())
+        && let Some(change) = ends_before(&now.end_offsets, &then.end_offsets, sent)
     {
-        return other(format!("a topic {} that ended at higher offsets: it was made again since", now.topic));
+        return gone(job, topic, &change);
     }
     if job.source.max_line != state.plan.max_line {
         let (then, now) = (show_count(state.plan.max_line), show_count(job.source.max_line));
@@ -176,12 +230,24 @@ pub fn check_binding(job: &Job, state: &JobState, found: &Preflight) -> Result<V
         )
         .hint(UNDO));
     }
-    let added = now.end_offsets.len() - then.end_offsets.len();
-    let warning = format!(
-        "topic {} has {added} partitions more than when the job began: keys go to other partitions from now on",
-        now.topic
-    );
-    Ok(if added > 0 { vec![warning] } else { Vec::new() })
+    Ok(warnings)
+}
+
+/// What was sent so far went with the topic.
+fn gone(job: &Job, topic: &BoundTopic, change: &TopicChange) -> Result<Vec<String>, CliError> {
+    let message = format!("{}; the state of job {} belongs to the topic that was there before", topic.tell(change), job.name);
+    Err(CliError::new(Exit::Preflight, message).hint(
+        "forget the state with `shardlift run --restart` (which sends everything again), or give this job another job.name",
+    ))
+}
+
+/// Whether a partition ends before an offset that it must have: its end when the job began, and one more for each record that it
+/// acknowledged since. Offsets never go down: deleting records moves a partition's beginning only.
+fn ends_before(now: &[i64], then: &[i64], sent: &[u64]) -> Option<TopicChange> {
+    (0u32..).zip(then.iter().zip(now)).find_map(|(partition, (then, now))| {
+        let sent = sent.get(partition as usize).copied().unwrap_or(0);
+        went_back(partition, then.saturating_add_unsigned(sent), *now)
+    })
 }
 
 fn show(id: &str) -> &str {
@@ -231,22 +297,59 @@ mod tests {
     fn state_belongs_to_one_cluster_and_one_topic() {
         let job = job();
         let state = begun(&job, &found("c", Some("id"), &[5, 5]));
-        let exit = |now: &Preflight| check_binding(&job, &state, now).map_err(|error| error.exit);
+        let exit = |now: &Preflight| check_binding(&job, &state, now, &[]).map_err(|error| error.exit);
         assert_eq!(exit(&found("c", Some("id"), &[9, 5])), Ok(Vec::new()));
         assert_eq!(exit(&found("d", Some("id"), &[9, 5])), Err(Exit::Preflight), "another cluster");
         assert_eq!(exit(&found("c", Some("other"), &[9, 5])), Err(Exit::Preflight), "made again");
         assert_eq!(exit(&found("c", Some("id"), &[9])), Err(Exit::Preflight), "fewer partitions");
         assert_eq!(exit(&found("c", Some("id"), &[9, 5, 0])).map(|warnings| warnings.len()), Ok(1), "more partitions");
+        // The id is asked before the offsets: a topic made again that has grown since is another one all the same.
+        let error = check_binding(&job, &state, &found("c", Some("other"), &[900, 500]), &[1, 1]).unwrap_err();
+        assert!(error.message.contains("deleted and made again (its id was id, is other)"), "{}", error.message);
+    }
+
+    #[test]
+    fn keys_end_a_job_whose_topic_got_more_partitions() {
+        let mut job = job();
+        job.record.key = Some(migration::job::FieldPath(vec!["k".into()]));
+        let state = begun(&job, &found("c", Some("id"), &[5, 5]));
+        let more = found("c", Some("id"), &[9, 5, 0]);
+        let error = check_binding(&job, &state, &more, &[]).unwrap_err();
+        assert_eq!(error.exit, Exit::Preflight);
+        assert!(
+            error.message.contains("partitions 2 -> 3") && error.message.contains("--accept partitions"),
+            "{}",
+            error.message
+        );
+        // What reads only, tells it.
+        assert_eq!(check_binding_to_read(&job, &state, &more, &[]).map(|warnings| warnings.len()).ok(), Some(1));
+        job.accept.insert(Accept::Partitions);
+        assert_eq!(check_binding(&job, &state, &more, &[]).map(|warnings| warnings.len()).ok(), Some(1));
+        assert_eq!(bound_topic(&job, &state.binding, &more).partitions, 2, "a key's partition is that of the plan");
+        assert!(check_binding(&job, &state, &found("c", Some("id"), &[9]), &[]).is_err(), "fewer is another topic");
+    }
+
+    #[test]
+    fn without_ids_a_partition_must_hold_what_it_acknowledged() {
+        let job = job();
+        let state = begun(&job, &found("c", None, &[5, 5]));
+        let check =
+            |ends: &[i64], sent: &[u64]| check_binding(&job, &state, &found("c", None, ends), sent).map_err(|e| e.message);
+        assert_eq!(check(&[25, 5], &[20]), Ok(Vec::new()));
+        // Made again, and filled by others beyond where the job began.
+        let message = check(&[24, 5], &[20]).unwrap_err();
+        assert!(message.contains("partition 0 had reached offset 25, and ends at 24"), "{message}");
+        assert!(check(&[25, 4], &[]).is_err());
     }
 
     #[test]
     fn a_topic_id_that_brokers_can_not_tell_now_is_no_other_topic() {
         let job = job();
         let (with, without) = (found("c", Some("id"), &[5]), found("c", None, &[5]));
-        assert!(check_binding(&job, &begun(&job, &with), &without).is_ok());
-        assert!(check_binding(&job, &begun(&job, &without), &with).is_ok());
+        assert!(check_binding(&job, &begun(&job, &with), &without, &[]).is_ok());
+        assert!(check_binding(&job, &begun(&job, &without), &with, &[]).is_ok());
         let lower = found("c", None, &[4]);
-        assert!(check_binding(&job, &begun(&job, &with), &lower).is_err(), "the offsets still tell");
+        assert!(check_binding(&job, &begun(&job, &with), &lower, &[]).is_err(), "the offsets still tell");
     }
 
     #[test]
@@ -257,20 +360,20 @@ mod tests {
         other.workers.count = std::num::NonZeroU32::new(7);
         other.limits.rate_records = Some(1);
         other.kafka.brokers = migration::job::Brokers::Bootstrap(vec!["b:2".into()]);
-        assert!(check_binding(&other, &state, &now).is_ok());
+        assert!(check_binding(&other, &state, &now, &[]).is_ok());
         other.kafka.partitioner = Partitioner::Crc32;
-        assert_eq!(check_binding(&other, &state, &now).map_err(|error| error.exit), Err(Exit::Config));
+        assert_eq!(check_binding(&other, &state, &now, &[]).map_err(|error| error.exit), Err(Exit::Config));
         for max_line in [job.source.max_line / 2, job.source.max_line * 2] {
             let mut other = job.clone();
             other.source.max_line = max_line;
-            let error = check_binding(&other, &state, &now).expect_err("another limit");
+            let error = check_binding(&other, &state, &now, &[]).expect_err("another limit");
             assert_eq!(error.exit, Exit::Config);
             let expected = format!("source.jsonl.max_line is {} bytes, and was 4,194,304 when", show_count(max_line));
             assert!(error.message.starts_with(&expected), "{}", error.message);
         }
         let mut other = job.clone();
         other.record.headers.push(("source".into(), "x".into()));
-        assert_eq!(check_binding(&other, &state, &now).map_err(|error| error.exit), Err(Exit::Config));
+        assert_eq!(check_binding(&other, &state, &now, &[]).map_err(|error| error.exit), Err(Exit::Config));
     }
 
     #[test]

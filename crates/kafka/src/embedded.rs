@@ -89,6 +89,14 @@ impl EmbeddedBroker {
         self.cluster.clear_request_errors(api);
     }
 
+    /// Takes a partition's leader away, or gives it back.
+    pub fn set_leader(&self, topic: &str, partition: u32, has_one: bool) -> Result<(), EmbeddedError> {
+        let number = i32::try_from(partition).unwrap_or(i32::MAX);
+        self.cluster
+            .partition_leader(topic, number, has_one.then_some(BROKER))
+            .map_err(|e| EmbeddedError(format!("can't change the leader of partition {partition} of {topic:?}: {e}")))
+    }
+
     /// Answers every metadata request for a topic with an error.
     pub fn set_topic_error(&self, topic: &str, error: RDKafkaRespErr) -> Result<(), EmbeddedError> {
         self.cluster.topic_error(topic, error).map_err(|e| EmbeddedError(format!("can't set an error on {topic:?}: {e}")))

@@ -17,6 +17,7 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::time::Duration;
 
+use migration::SeenTopic;
 use pipeline::Group;
 use rdkafka::bindings as rd;
 
@@ -1057,35 +1058,68 @@ impl Drop for FetchQueue {
 /// The longest time that the admin API takes for a request.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
 
-/// Waits on a queue of its own for the answer to one request of the admin API.
+/// A request of the admin API that is on its way, and the queue of its own that its answer comes to.
+struct Request<'a> {
+    queue: NonNull<rd::rd_kafka_queue_t>,
+    timeout: Duration,
+    // Keeps the client alive as long as the queue.
+    _client: &'a Client,
+}
+
+impl<'a> Request<'a> {
+    /// Sends it.
+    fn send(
+        client: &'a Client,
+        operation: rd::rd_kafka_admin_op_t,
+        timeout: Duration,
+        ask: impl FnOnce(*const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
+    ) -> Request<'a> {
+        let mut error = ErrorText::new();
+        // SAFETY: the client is alive. The options are ours and freed once, after `ask` has returned; the queue is freed in `drop`.
+        let queue = unsafe {
+            let options = rd::rd_kafka_AdminOptions_new(client.rk.as_ptr(), operation);
+            let queue = rd::rd_kafka_queue_new(client.rk.as_ptr());
+            // More than the longest is refused, and would leave the default of a minute.
+            rd::rd_kafka_AdminOptions_set_request_timeout(
+                options,
+                millis(timeout.min(LONGEST_REQUEST)),
+                error.0.as_mut_ptr(),
+                error.0.len(),
+            );
+            ask(options, queue);
+            rd::rd_kafka_AdminOptions_destroy(options);
+            queue
+        };
+        let queue = NonNull::new(queue).expect("librdkafka aborts by itself when it is out of memory");
+        Request { queue, timeout, _client: client }
+    }
+
+    /// Waits for the answer.
+    fn answer(self) -> Result<Event, (Code, String)> {
+        let timed_out = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        let timeout = millis(self.timeout + Duration::from_secs(1));
+        // SAFETY: the queue is alive; the event is ours.
+        let event = unsafe { rd::rd_kafka_queue_poll(self.queue.as_ptr(), timeout) };
+        let event = Event(NonNull::new(event).ok_or((timed_out, "no answer".to_owned()))?);
+        if event.code().is_error() { Err((event.code(), event.error_text())) } else { Ok(event) }
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        // SAFETY: ours, freed once, before the client; the client keeps a reference of its own while the request is open.
+        unsafe { rd::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+    }
+}
+
+/// Sends one request of the admin API and waits for its answer.
 fn answer(
     client: &Client,
     operation: rd::rd_kafka_admin_op_t,
     timeout: Duration,
     ask: impl FnOnce(*const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
 ) -> Result<Event, (Code, String)> {
-    let timed_out = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
-    let mut error = ErrorText::new();
-    // SAFETY: the client is alive. Options and queue are ours, freed once, after `ask` has returned; the client keeps a
-    // reference of its own to the queue while the request is open. The event is ours.
-    let event = unsafe {
-        let options = rd::rd_kafka_AdminOptions_new(client.rk.as_ptr(), operation);
-        let queue = rd::rd_kafka_queue_new(client.rk.as_ptr());
-        // More than the longest is refused, and would leave the default of a minute.
-        rd::rd_kafka_AdminOptions_set_request_timeout(
-            options,
-            millis(timeout.min(LONGEST_REQUEST)),
-            error.0.as_mut_ptr(),
-            error.0.len(),
-        );
-        ask(options, queue);
-        let event = rd::rd_kafka_queue_poll(queue, millis(timeout + Duration::from_secs(1)));
-        rd::rd_kafka_AdminOptions_destroy(options);
-        rd::rd_kafka_queue_destroy(queue);
-        event
-    };
-    let event = Event(NonNull::new(event).ok_or((timed_out, "no answer".to_owned()))?);
-    if event.code().is_error() { Err((event.code(), event.error_text())) } else { Ok(event) }
+    Request::send(client, operation, timeout, ask).answer()
 }
 
 /// The verdict on the only topic of an answer.
@@ -1169,11 +1203,15 @@ pub(crate) fn delete_topic(client: &Client, topic: &str, timeout: Duration) -> R
     }
 }
 
-/// The id of a topic, as base64; `None` where brokers have no topic ids.
-pub(crate) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Result<Option<String>, (Code, String)> {
+/// A question for a topic's id that is on its way.
+pub(crate) struct TopicQuestion<'a>(Request<'a>);
+
+/// Asks for a topic's id and partitions, and does not wait for the answer. A controller must be known, or none comes.
+pub(crate) fn ask_topic<'a>(client: &'a Client, topic: &str, timeout: Duration) -> Result<TopicQuestion<'a>, (Code, String)> {
     let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
     let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
-    let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |options, queue| {
+    let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+    Ok(TopicQuestion(Request::send(client, operation, timeout, |options, queue| {
         let mut names = [name.as_ptr()];
         // SAFETY: the collection copies the names and is freed once; client, options and queue are alive.
         unsafe {
@@ -1181,26 +1219,35 @@ pub(crate) fn topic_id(client: &Client, topic: &str, timeout: Duration) -> Resul
             rd::rd_kafka_DescribeTopics(client.rk.as_ptr(), topics, options, queue);
             rd::rd_kafka_TopicCollection_destroy(topics);
         }
-    })?;
-    // SAFETY: the event answers the request above; everything read below belongs to it and is copied while it is alive.
-    unsafe {
-        let result = rd::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
-        let mut count = 0usize;
-        let topics =
-            if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DescribeTopics_result_topics(result, &mut count) };
-        if topics.is_null() || count == 0 {
-            return Ok(None);
+    })))
+}
+
+impl TopicQuestion<'_> {
+    /// Waits for the answer: the topic's id as base64 (`None` where brokers have no topic ids) and its partitions.
+    pub(crate) fn answer(self) -> Result<SeenTopic, (Code, String)> {
+        let event = self.0.answer()?;
+        // SAFETY: the event answers the request above; everything read below belongs to it and is copied while it is alive.
+        unsafe {
+            let result = rd::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
+            let mut count = 0usize;
+            let topics =
+                if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DescribeTopics_result_topics(result, &mut count) };
+            if topics.is_null() || count == 0 {
+                let bad = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__BAD_MSG);
+                return Err((bad, "the answer names no topic".to_owned()));
+            }
+            let error = rd::rd_kafka_TopicDescription_error(*topics);
+            if !error.is_null() && codes::rd_kafka_error_code(error) != 0 {
+                return Err((Code(codes::rd_kafka_error_code(error)), text(rd::rd_kafka_error_string(error))));
+            }
+            let mut partitions = 0usize;
+            rd::rd_kafka_TopicDescription_partitions(*topics, &mut partitions);
+            let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
+            let none = id.is_null()
+                || (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)) == (0, 0);
+            let id = (!none).then(|| text(rd::rd_kafka_Uuid_base64str(id))).filter(|id| !id.is_empty());
+            Ok(SeenTopic { id, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) })
         }
-        let error = rd::rd_kafka_TopicDescription_error(*topics);
-        if !error.is_null() && codes::rd_kafka_error_code(error) != 0 {
-            return Err((Code(codes::rd_kafka_error_code(error)), text(rd::rd_kafka_error_string(error))));
-        }
-        let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
-        if id.is_null() || (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)) == (0, 0)
-        {
-            return Ok(None);
-        }
-        Ok(Some(text(rd::rd_kafka_Uuid_base64str(id))).filter(|id| !id.is_empty()))
     }
 }
 

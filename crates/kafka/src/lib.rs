@@ -18,6 +18,8 @@ pub mod reader;
 mod rights;
 pub mod shared;
 pub mod stock;
+pub mod topic_probe;
+pub mod topic_watch;
 
 pub use admin::{NewTopic, create_topic, delete_topic};
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
@@ -31,3 +33,5 @@ pub use reader::TopicReader;
 pub use rights::{Right, missing_right};
 pub use shared::{Seat, SharedProducer};
 pub use stock::StockFlush;
+pub use topic_probe::{TopicLook, TopicProbe};
+pub use topic_watch::TopicWatch;

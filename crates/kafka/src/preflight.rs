@@ -4,8 +4,10 @@
 //! settings refuse, where does each partition begin and end. Not responsible for: what follows from the answers (exit codes, whether
 //! state belongs to this topic), or in which process it runs. It creates a client, hence threads.
 
+mod ends;
+
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use migration::config::is_this_machine;
 use migration::job::{Brokers, Property};
@@ -14,7 +16,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, topic_id, topic_operations, topic_settings};
+use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, ask_topic, topic_operations, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::producer::ProducerOptions;
@@ -22,7 +24,6 @@ use crate::rights::Right;
 
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
-
 /// What preflight found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preflight {
@@ -181,14 +182,7 @@ impl<'a> Asker<'a> {
                 without(&found.settings)
             ));
         }
-        for (partition, &(code, leader)) in metadata.partitions.iter().enumerate() {
-            let partition = partition as u32;
-            if leader < 0 {
-                let reason = Code(code);
-                found.warnings.push(format!("partition {partition} of topic {topic:?} has no leader now ({reason})"));
-            }
-            found.partitions.push(self.ends(partition)?);
-        }
+        found.partitions = self.ends(metadata.partitions)?;
         self.complaints.borrow_mut().hear_all(&self.client);
         Ok(found)
     }
@@ -196,8 +190,8 @@ impl<'a> Asker<'a> {
     /// Adds what only the admin API tells.
     fn describe(&self, found: &mut Preflight) {
         let topic = &self.job.kafka.topic;
-        match topic_id(&self.client, topic, self.timeout) {
-            Ok(id) => found.topic_id = id,
+        match ask_topic(&self.client, topic, self.timeout).and_then(|question| question.answer()) {
+            Ok(seen) => found.topic_id = seen.id,
             Err((_, text)) => found.warnings.push(format!(
                 "the brokers don't tell the id of topic {topic:?} ({text}): a recreated topic is recognised by its offsets only"
             )),
@@ -228,11 +222,15 @@ impl<'a> Asker<'a> {
     }
 
     fn metadata(&self) -> Result<TopicMetadata, PreflightProblem> {
+        self.metadata_within(self.timeout)
+    }
+
+    fn metadata_within(&self, timeout: Duration) -> Result<TopicMetadata, PreflightProblem> {
         let name = &self.job.kafka.topic;
         let topic = Topic::new(&self.client, name)
             .map_err(|e| PreflightProblem::new(PreflightProblemKind::BadConfig, format!("can't use topic {name:?}: {e}")))?;
         let mut complaints = self.complaints.borrow_mut();
-        let answer = until_answered(&self.client, self.timeout, Patience::UntilHopeless, &mut complaints, |timeout| {
+        let answer = until_answered(&self.client, timeout, Patience::UntilHopeless, &mut complaints, |timeout| {
             let found = self.client.metadata(Some(&topic), timeout)?;
             match Code(found.code) {
                 Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
@@ -300,29 +298,6 @@ impl<'a> Asker<'a> {
         }
     }
 
-    fn ends(&self, partition: u32) -> Result<PartitionEnds, PreflightProblem> {
-        let topic = &self.job.kafka.topic;
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.client.watermarks(topic, partition, left.max(Duration::from_millis(1))) {
-                Ok((low, high)) => return Ok(PartitionEnds { low, high }),
-                // The cluster has just said that the topic is there: of a new one a broker may hear later than the others.
-                Err(code) if verdict(code) == Verdict::Refused && (left.is_zero() || !is_unknown_topic(code)) => {
-                    let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
-                    return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));
-                }
-                Err(code) if left.is_zero() => {
-                    let message =
-                        format!("no offsets of partition {partition} of topic {topic:?} within {:?}: {code}", self.timeout);
-                    return Err(PreflightProblem::new(PreflightProblemKind::Unreachable, message));
-                }
-                // A new leader, a broker that restarts: ask again, not in a tight loop.
-                Err(_) => std::thread::sleep(Duration::from_millis(50).min(left)),
-            }
-        }
-    }
-
     fn brokers(&self) -> String {
         addresses(self.job)
     }
@@ -334,10 +309,6 @@ fn without(assumed: &TopicSettings) -> String {
         "batches are limited to {} bytes, and records that the topic refuses are found only when it refuses them, which is slower",
         assumed.max_message_bytes
     )
-}
-
-fn is_unknown_topic(code: Code) -> bool {
-    matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | E::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC))
 }
 
 /// Where a job's brokers are, for messages.

@@ -7,18 +7,23 @@
 
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::job::FlushPolicy;
 use migration::topic::header_bytes;
-use migration::{Failure, FailureKind, Job};
+use migration::{BoundTopic, Consequence, Failure, FailureKind, Job, SeenTopic, TopicChange};
 use pipeline::{Alone, Blame, Delivered, Group, Refusal, Sink, SinkLimits};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, Wakeup, keep_freed_memory, monotonic_micros};
+use crate::ffi::{
+    Client, Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, TopicMetadata, Wakeup, ask_topic, keep_freed_memory,
+    monotonic_micros,
+};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_id, client_properties, configure};
+use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
 
 /// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
 pub const BATCH_RECORDS: usize = 2_500;
@@ -52,6 +57,9 @@ pub struct ProducerOptions {
     pub max_message_bytes: u32,
     /// How long the first metadata may take.
     pub metadata_timeout: Duration,
+    /// The topic that a job belongs to: nothing is sent to another one of that name, and only to the partitions that it had when the
+    /// job began. `None`: whatever topic has the name now.
+    pub bound: Option<BoundTopic>,
 }
 
 /// What a record waits for in the client before it is sent.
@@ -95,6 +103,7 @@ impl ProducerOptions {
             in_flight_bytes: job.workers.in_flight,
             max_message_bytes,
             metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
+            bound: None,
         }
     }
 
@@ -207,6 +216,8 @@ impl Batch {
 pub struct Producer {
     sender: Sender,
     topic: String,
+    seen: SeenTopic,
+    probe: Option<Rc<TopicProbe>>,
     limits: SinkLimits,
     leaders: Vec<Option<i32>>,
     tallies: Vec<Tally>,
@@ -266,16 +277,18 @@ impl Producer {
             if complaints.unresolved {
                 client.abandon();
             }
-            no_metadata(&options.topic, code, &complaints, options.metadata_timeout)
+            no_metadata(options, code, &complaints)
         })?;
-        // The answer wakes the request for a producer id, but the connection that the client wants for it may have come up only
-        // because of this answer: the next answer finds it. Without it the first delivery waits for a timer of 500 ms.
-        let _ = client.metadata(Some(&topic), PROBE_TIMEOUT);
-        let partitions = metadata.partitions.len() as u32;
+        let probe = options.bound.as_ref().map(|bound| TopicProbe::new(&client, bound)).transpose();
+        let probe = probe.map_err(|e| refused(format!("can't use topic {:?}: {e}", options.topic)))?;
+        let seen = recognise(options, &client, &topic, &metadata, probe.as_ref())?;
+        let partitions = options.bound.as_ref().map_or(seen.partitions, |bound| bound.partitions);
         let sender = Sender::new(topic, partitions, &options.headers).map_err(|e| Failure::new(FailureKind::Refused, e))?;
         Ok(Producer {
             sender,
             topic: options.topic.clone(),
+            seen,
+            probe: probe.map(Rc::new),
             limits: options.limits(),
             leaders: metadata.partitions.iter().map(|&(_, leader)| (leader >= 0).then_some(leader)).collect(),
             tallies: (0..partitions).map(|_| Tally::default()).collect(),
@@ -285,6 +298,16 @@ impl Producer {
             failure: None,
             epochs: Epochs { renumbered: vec![false; partitions as usize], ..Epochs::default() },
         })
+    }
+
+    /// The topic as it was seen when the producer was made.
+    pub fn seen(&self) -> &SeenTopic {
+        &self.seen
+    }
+
+    /// For looking at the topic again, even after this producer has failed; there is one if a topic is bound.
+    pub fn probe(&self) -> Option<Rc<TopicProbe>> {
+        self.probe.clone()
     }
 
     /// A descriptor that becomes readable when there is something to serve; see [`Wakeup`] for the order of things.
@@ -423,13 +446,60 @@ fn touched(complete: &mut Vec<u32>, partition: u32) {
     }
 }
 
+/// What the topic is like now. A failure if it is not the one that the job belongs to, or if nobody tells.
+///
+/// The second metadata answer is needed in any case: the first wakes the request for a producer id, but the connection that the
+/// client wants for it may have come up only because of that answer; the next one finds it. Without it the first delivery waits for
+/// a timer of 500 ms. The topic's id is asked for at the same time, so that it costs no round trip of its own.
+fn recognise(
+    options: &ProducerOptions,
+    client: &Client,
+    topic: &Topic,
+    metadata: &TopicMetadata,
+    probe: Option<&TopicProbe>,
+) -> Result<SeenTopic, Failure> {
+    let timeout = options.metadata_timeout;
+    let bound = options.bound.as_ref();
+    let question = bound.filter(|bound| bound.id.is_some()).map(|bound| ask_topic(client, &bound.name, timeout));
+    let _ = client.metadata(Some(topic), PROBE_TIMEOUT);
+    let partitions = metadata.partitions.len() as u32;
+    let answer = question.map(|question| question.and_then(|question| question.answer()));
+    let (Some(bound), Some(probe)) = (bound, probe) else { return Ok(SeenTopic { id: None, partitions }) };
+    let seen = match answer {
+        None => Ok(SeenTopic { id: None, partitions }),
+        Some(answer) => answer,
+    };
+    let suspicious = match &seen {
+        Ok(seen) => bound.compare(seen).is_some_and(|change| bound.consequence(&change) == Consequence::Gone),
+        Err(_) => true,
+    };
+    if suspicious {
+        match probe.look(timeout) {
+            TopicLook::Changed(change) if bound.consequence(&change) == Consequence::Gone => return Err(gone(bound, &change)),
+            TopicLook::Same | TopicLook::Changed(_) => {}
+            TopicLook::Unanswered(text) => {
+                let what = format!("topic {:?}: the brokers don't tell which topic it is: {text}", bound.name);
+                return Err(Failure::new(FailureKind::Unreachable, what));
+            }
+        }
+    }
+    Ok(seen.unwrap_or_else(|_| SeenTopic { id: bound.id.clone(), partitions }))
+}
+
+/// The topic is not the one that the job belongs to.
+pub(crate) fn gone(bound: &BoundTopic, change: &TopicChange) -> Failure {
+    Failure::new(FailureKind::Topic, bound.tell(change))
+}
+
 /// Why no metadata came.
-fn no_metadata(topic: &str, code: Code, complaints: &Complaints, timeout: Duration) -> Failure {
-    let reason = complaints.reason(code);
-    match verdict(code) {
-        Verdict::Refused => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
+fn no_metadata(options: &ProducerOptions, code: Code, complaints: &Complaints) -> Failure {
+    let (topic, reason) = (&options.topic, complaints.reason(code));
+    match (verdict(code), &options.bound) {
+        // The job's own preflight has seen it.
+        (_, Some(bound)) if is_unknown_topic(code) => gone(bound, &TopicChange::Deleted),
+        (Verdict::Refused, _) => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
         _ => {
-            let ms = timeout.as_millis();
+            let ms = options.metadata_timeout.as_millis();
             Failure::new(FailureKind::Unreachable, format!("no metadata of topic {topic:?} within {ms} ms: {reason}"))
         }
     }

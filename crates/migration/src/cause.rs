@@ -70,6 +70,7 @@ impl FailureKind {
             FailureKind::Refused => Some(Cause::Failed),
             FailureKind::TooManyBad => Some(Cause::TooManyBad),
             FailureKind::State => Some(Cause::State),
+            FailureKind::Topic => Some(Cause::Preflight),
         }
     }
 }

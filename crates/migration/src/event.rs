@@ -3,16 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::units::{show_count, show_size};
-use crate::{Counts, Cut, Position, Work};
+use crate::{Counts, Cut, Position, SeenTopic, Work};
 
 /// Everything a worker can say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum WorkerEvent {
-    /// Source opened, producer created, topic metadata received: records can move.
-    Started {
-        /// How many partitions the topic has.
-        partitions: u32,
-    },
+    /// Source opened, producer created, topic metadata received: records can move. The topic is as this worker sees it.
+    Started(SeenTopic),
     /// A heartbeat with how far the attempt has come. Sent at least once a second.
     Progress(Progress),
     /// A chunk is closed: every record up to `position` was delivered or dead-lettered.
@@ -151,6 +148,8 @@ pub enum FailureKind {
     TooManyBad,
     /// The dead-letter file or another file of the state directory can't be written: the job stops with 74.
     State,
+    /// The topic is gone: deleted, or deleted and made again. The job stops at once, with 4.
+    Topic,
 }
 
 /// What a worker is told: the whole state each time, so that the newest frame replaces all before it.

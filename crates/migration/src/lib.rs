@@ -6,6 +6,7 @@
 //! here, so every rule in this crate is tested by calling a function.
 
 pub mod accept;
+pub mod bound_topic;
 pub mod cause;
 pub mod compare;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod topic;
 pub mod units;
 
 pub use accept::Accept;
+pub use bound_topic::{BoundTopic, Consequence, SeenTopic, TopicChange};
 pub use cause::{Cause, Causes};
 pub use event::{Chunk, Control, Damage, Failure, FailureKind, Finished, Progress, Rate, WaitingFor, WorkerEvent};
 pub use exit::Exit;

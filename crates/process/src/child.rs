@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -65,7 +66,42 @@ pub struct ChildEnds {
     pub control: OwnedFd,
 }
 
+/// What came from the parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It closed its end, or died: stop.
+    Closed,
+    /// At least one byte.
+    Something,
+    /// Nothing in time.
+    Nothing,
+}
+
 impl ChildEnds {
+    /// Waits up to `timeout` for a word of the parent, whose bytes mean nothing by themselves and are discarded.
+    pub fn wait_for_word(&self, timeout: Duration) -> Told {
+        use std::os::fd::AsFd as _;
+        let deadline = Instant::now() + timeout;
+        let mut discarded = [0; 512];
+        loop {
+            match nix::unistd::read(&self.control, &mut discarded) {
+                Ok(0) => return Told::Closed,
+                Ok(_) => return Told::Something,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Told::Nothing;
+                    }
+                    if poll(&[((), self.control.as_fd(), Interest::Read)], Some(left)).is_err() {
+                        return Told::Closed;
+                    }
+                }
+                Err(_) => return Told::Closed,
+            }
+        }
+    }
+
     /// Blocks until the parent closes its control end or dies. Whatever it sends before is discarded.
     pub fn wait_for_close(&self) {
         use std::os::fd::AsFd as _;

@@ -187,9 +187,31 @@ impl RunningHelper {
         })
     }
 
-    /// Becomes readable when the helper dies (or writes more than its first line, which nobody reads).
+    /// Becomes readable when the helper dies or writes more than its first line.
     pub fn events(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
+    }
+
+    /// Sends a word to the helper (which hears it with [`ChildEnds::wait_for_word`]). Never blocks: an error means that the helper is
+    /// gone, or that it left more than a pipe holds unread.
+    pub fn tell(&self, word: &[u8]) -> io::Result<()> {
+        let control = self.control.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        let written = nix::unistd::write(control, word)?;
+        if written == word.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Appends what the helper wrote after its first line; does not wait. False: it has closed its pipe, which only its end does.
+    pub fn hear(&self, into: &mut Vec<u8>) -> io::Result<bool> {
+        let mut block = [0; 4096];
+        loop {
+            match nix::unistd::read(&self.events, &mut block) {
+                Ok(0) => return Ok(false),
+                Ok(count) => into.extend_from_slice(&block[..count]),
+                Err(Errno::EAGAIN) => return Ok(true),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     /// Tells this handle about a child that [`reap_all`](crate::reap_all) found. True when it was this helper, which is then gone.

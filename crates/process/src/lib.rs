@@ -19,7 +19,9 @@ mod reap;
 mod signals;
 mod usage;
 
-pub use child::{Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED, die_with_parent};
+pub use child::{
+    Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED, Told, die_with_parent,
+};
 pub use fork::{ForkError, default_signals_for, fork_child, restore_default_signals, thread_count};
 pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};
 pub use helper::{HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use common::{assert_no_child, reap_count, run};
 use nix::unistd::getpid;
 use process::{
-    Caught, EXIT_PANICKED, ExitState, HelperError, HelperOptions, RunningHelper, Signal, SignalFd, run_helper, run_helper_with,
-    send_signal, start_helper, thread_count,
+    Caught, EXIT_PANICKED, ExitState, HelperError, HelperOptions, Interest, RunningHelper, Signal, SignalFd, Told, poll,
+    run_helper, run_helper_with, send_signal, start_helper, thread_count,
 };
 
 fn main() {
@@ -21,6 +21,7 @@ fn main() {
         ("a_signal_interrupts_it", a_signal_interrupts_it),
         ("other_children_are_left_alone", other_children_are_left_alone),
         ("a_serving_helper_stops_by_itself", a_serving_helper_stops_by_itself),
+        ("a_serving_helper_is_asked_and_answers", a_serving_helper_is_asked_and_answers),
         ("a_stubborn_helper_is_killed", a_stubborn_helper_is_killed),
         ("a_dropped_helper_is_stopped", a_dropped_helper_is_stopped),
         ("a_helper_that_is_never_ready_says_how_it_ended", a_helper_that_is_never_ready_says_how_it_ended),
@@ -131,6 +132,42 @@ fn a_serving_helper_stops_by_itself() {
     let reaped = helper.stop(Duration::from_secs(5)).unwrap().unwrap();
     assert_eq!(reaped.state, ExitState::Code(0));
     assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+/// Answers each word with a line, and says a line of its own when none came for a while.
+fn answers(ends: process::ChildEnds) -> u8 {
+    loop {
+        let line: &[u8] = match ends.wait_for_word(Duration::from_millis(300)) {
+            Told::Closed => return 0,
+            Told::Something => b"asked\n",
+            Told::Nothing => b"quiet\n",
+        };
+        nix::unistd::write(&ends.events, line).unwrap();
+    }
+}
+
+fn a_serving_helper_is_asked_and_answers() {
+    let helper = broker(answers);
+    let mut heard = Vec::new();
+    assert!(helper.hear(&mut heard).unwrap() && heard.is_empty(), "it does not wait");
+    let mut hear = |line: &[u8]| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !heard.ends_with(line) {
+            assert!(Instant::now() < deadline, "{heard:?}");
+            poll(&[((), helper.events(), Interest::Read)], Some(Duration::from_millis(50))).unwrap();
+            assert!(helper.hear(&mut heard).unwrap());
+        }
+        std::mem::take(&mut heard)
+    };
+    helper.tell(b"?").unwrap();
+    assert_eq!(hear(b"asked\n"), b"asked\n");
+    assert_eq!(hear(b"quiet\n"), b"quiet\n");
+    send_signal(helper.pid, Signal::SIGKILL).unwrap();
+    let gone = Instant::now() + Duration::from_secs(5);
+    while helper.hear(&mut heard).unwrap() {
+        assert!(Instant::now() < gone, "its end closes its pipe");
+    }
+    assert!(helper.tell(b"?").is_err(), "nobody reads");
 }
 
 fn a_stubborn_helper_is_killed() {

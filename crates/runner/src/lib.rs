@@ -9,6 +9,7 @@
 pub mod compare;
 mod heartbeat;
 pub mod results;
+mod topic_check;
 mod wakeup;
 pub mod web;
 pub mod worker;

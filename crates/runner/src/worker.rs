@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kafka::{Producer, ProducerOptions, partitioner};
-use migration::{Cut, Damage, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, TopicSettings, WorkerEvent, units};
+use migration::{
+    BoundTopic, Cut, Damage, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, TopicSettings, WorkerEvent, units,
+};
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::source::jsonl::{self, Beginning};
@@ -13,6 +15,8 @@ use pipeline::worker::toll::Toll;
 use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
 use pipeline::{ShardReader, Sink};
 use supervisor::port::{SupervisorGone, WorkerPort};
+
+use crate::topic_check::TopicCheck;
 
 /// A line that was logged inside a worker, and its level: 1 error, 2 warning, 3 info, 4 debug.
 pub type LogLine = (u8, String);
@@ -64,6 +68,8 @@ pub struct WorkerContext {
     pub dead_letters: PathBuf,
     /// What decides which records the topic takes, from preflight.
     pub topic: TopicSettings,
+    /// The topic that the job belongs to: no record goes to another one. `None`: whatever topic has the name.
+    pub bound: Option<BoundTopic>,
     /// Takes the lines that were logged in this process since the last call, to be sent to who prints.
     pub take_log: fn() -> Vec<LogLine>,
 }
@@ -87,10 +93,28 @@ pub struct Attempt<'a> {
 
 /// Runs one attempt to its end.
 pub fn work(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Finished, Ended> {
-    let mut worker = start(context, attempt, port)?;
+    let (worker, topic_check) = start(context, attempt, port)?;
+    send_shard(context, attempt, port, worker, topic_check.as_ref()).map_err(|ended| match (ended, &topic_check) {
+        (Ended::Failed(failure), Some(topic_check)) => Ended::Failed(topic_check.explain(failure)),
+        (ended, _) => ended,
+    })
+}
+
+fn send_shard(
+    context: &WorkerContext,
+    attempt: &Attempt<'_>,
+    port: &mut dyn WorkerPort,
+    mut worker: ShardWorker,
+    topic_check: Option<&TopicCheck>,
+) -> Result<Finished, Ended> {
     let mut heartbeat_due = attempt.started;
+    let mut paused = false;
     let pieces = loop {
         let control = port.control()?;
+        if std::mem::replace(&mut paused, control.paused) && !control.paused && !control.drain {
+            // A pause may have lasted for days.
+            topic_check.map_or(Ok(()), TopicCheck::require)?;
+        }
         let now = Instant::now();
         let step = match worker.step(&control, now) {
             Err(failure) => return Err(with_hash(context, attempt, &worker.committed(), failure, port)?.into()),
@@ -171,7 +195,11 @@ fn cuts(attempt: &Attempt<'_>, from: &Position, pieces: u32, port: &mut dyn Work
     }
 }
 
-fn start(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<ShardWorker, Ended> {
+fn start(
+    context: &WorkerContext,
+    attempt: &Attempt<'_>,
+    port: &mut dyn WorkerPort,
+) -> Result<(ShardWorker, Option<TopicCheck>), Ended> {
     let files = Files::open(context, attempt)?;
     if files.letters.missing() > 0 {
         let text = format!(
@@ -182,8 +210,14 @@ fn start(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPo
         port.send(&WorkerEvent::Log { level: 2, text })?;
     }
     let producer = connect(context, attempt, port)?;
-    port.send(&WorkerEvent::Started { partitions: producer.partitions() })?;
-    Ok(files.worker(context, attempt, Box::new(producer), None))
+    port.send(&WorkerEvent::Started(producer.seen().clone()))?;
+    let topic_check = producer.probe().map(|probe| TopicCheck::new(probe, answer_time(&context.job)));
+    Ok((files.worker(context, attempt, Box::new(producer), None), topic_check))
+}
+
+/// How long one question to the brokers may take: meanwhile the worker says nothing.
+fn answer_time(job: &Job) -> Duration {
+    METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after)
 }
 
 /// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
@@ -237,7 +271,8 @@ impl Files {
 fn connect(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Producer, Ended> {
     let job = &context.job;
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.topic.max_message_bytes);
-    options.metadata_timeout = METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after);
+    options.metadata_timeout = answer_time(job);
+    options.bound.clone_from(&context.bound);
     let mut waiting_since = Instant::now();
     loop {
         let failure = match Producer::create(&options) {

@@ -180,6 +180,7 @@ impl<'a> Driver<'a> {
             let input = match wish {
                 Wish::Steer(steer) => Input::Steer(steer),
                 Wish::Stop(reason) => Input::Stop { reason },
+                Wish::Topic(change) => Input::Topic(change),
             };
             self.give(input, hands);
         }
@@ -439,7 +440,7 @@ impl<'a> Driver<'a> {
                 &chunk.work
             }
             WorkerEvent::Finished(finished) => &finished.work,
-            WorkerEvent::Started { .. } | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => return,
+            WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => return,
         };
         if meter.first_delivery_us.is_none() {
             meter.first_delivery_us = work.deliveries.map(|(first, _)| first);
@@ -555,5 +556,6 @@ fn rules(setup: &Setup<'_>, slots: u32, shared: bool) -> Rules {
         max_bad_records: limits.max_bad_records,
         rate: Rate { records: rate(limits.rate_records), bytes: rate(limits.rate_bytes) },
         retry: shared,
+        topic: setup.topic.cloned(),
     }
 }

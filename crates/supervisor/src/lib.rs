@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use migration::job::{Limits, WorkerRules};
 use migration::report::{Binding, JobReport, ShardTotals, WorkerTotals};
-use migration::{Accept, Causes, Counts, Exit, Plan};
+use migration::{Accept, BoundTopic, Causes, Counts, Exit, Plan};
 
 pub use driver::TASKS_OF_A_WORKER;
 pub use local::run_single;
@@ -59,6 +59,8 @@ pub struct Setup<'a> {
     pub limits: &'a Limits,
     /// What is let pass although a check would refuse it; kept with the run.
     pub accept: &'a BTreeSet<Accept>,
+    /// The topic that the job belongs to; `None`: whatever topic the workers find.
+    pub topic: Option<&'a BoundTopic>,
     /// The job's folder, with both locks held.
     pub state: &'a StateDir,
     /// The job's checkpoint.

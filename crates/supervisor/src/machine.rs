@@ -18,6 +18,7 @@ mod steering;
 mod tests;
 #[cfg(test)]
 mod throttled;
+mod topic;
 #[cfg(test)]
 mod unreadable;
 mod values;
@@ -27,7 +28,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use migration::{Cause, Causes, Chunk, Control, Counts, Exit, Position, Progress, ShardId, WorkerEvent};
+use migration::{Cause, Causes, Chunk, Control, Counts, Exit, Position, Progress, ShardId, TopicChange, WorkerEvent};
 
 pub use self::values::{
     Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, Split, WorkOrder,
@@ -114,6 +115,8 @@ pub struct Machine {
     shortage: Option<(Duration, String)>,
     totals: Totals,
     sharing: Sharing,
+    /// How the topic changed, as far as the job goes on all the same: told once.
+    told: Option<TopicChange>,
     last_input: Duration,
     random: Random,
 }
@@ -174,6 +177,7 @@ impl Machine {
             shortage: None,
             totals,
             sharing: Sharing::default(),
+            told: None,
             last_input: Duration::ZERO,
             random: Random::new(seed),
             rules,
@@ -295,6 +299,7 @@ impl Machine {
             Input::StateLost { reason } => self.stop(Cause::State, &clean(&reason), now, out),
             Input::Signal { number } => self.signal(number, now, out),
             Input::Stop { reason } => self.stop(Cause::Stopped, &clean(&reason), now, out),
+            Input::Topic(change) => self.topic_changed(change, now, out),
             Input::Steer(steer) => self.steer(steer, out),
         }
     }
@@ -321,9 +326,12 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.heard = now;
         match event {
-            WorkerEvent::Started { .. } => {
+            WorkerEvent::Started(seen) => {
                 attempt.start(now);
                 self.fork_failures = 0;
+                if let Some(change) = self.rules.topic.as_ref().and_then(|topic| topic.compare(&seen)) {
+                    self.topic_changed(change, now, out);
+                }
             }
             WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now, self.paused),
             WorkerEvent::Committed(chunk) => {

@@ -226,7 +226,7 @@ fn cut(text: &str) -> String {
 
 fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
     match event {
-        WorkerEvent::Started { .. } | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => Ok(()),
+        WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => Ok(()),
         WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for: _ }) => {
             check_position(position)?;
             check_counts(counts)?;

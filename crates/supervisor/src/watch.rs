@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration::report::ShardTotals;
 use migration::steer::{Standing, Steer, SteerEvent};
 use migration::units::{show_count, show_size};
-use migration::{Counts, Histogram, Phase, Progress, Segment, Shard, WaitingFor};
+use migration::{Counts, Histogram, Phase, Progress, Segment, Shard, TopicChange, WaitingFor};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{AttemptId, AttemptView, Machine};
@@ -38,6 +38,8 @@ pub enum Wish {
     Steer(Steer),
     /// Stop the job for this reason; running it again continues.
     Stop(String),
+    /// The topic changed.
+    Topic(TopicChange),
 }
 
 /// How a run stands.

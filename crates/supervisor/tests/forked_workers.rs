@@ -319,7 +319,7 @@ fn a_stop_hides_no_limit() {
         let (end, screen) = job.run(&mut |_, order, port| {
             let mut all = fake::chunk(1, 0, 50);
             (all.counts.acknowledged, all.counts.dead_lettered) = (47, 3);
-            port.send(&WorkerEvent::Started { partitions: 2 }).expect("heard");
+            port.send(&WorkerEvent::Started(migration::SeenTopic { id: None, partitions: 2 })).expect("heard");
             let stop = |port: &mut dyn WorkerPort| {
                 send_signal(supervisor, Signal::SIGTERM).expect("sent");
                 while !port.control().expect("it lives").drain || fake::has_pending_signals(supervisor) {

@@ -29,6 +29,7 @@ mod steering_speed;
 mod story;
 mod supervisor_kills;
 mod terminal;
+mod topic_changes;
 mod verify;
 mod worker_kills;
 
@@ -55,6 +56,7 @@ const MODULES: &[Module] = &[
     Module { name: "story", tests: story::TESTS },
     Module { name: "supervisor_kills", tests: supervisor_kills::TESTS },
     Module { name: "terminal", tests: terminal::TESTS },
+    Module { name: "topic_changes", tests: topic_changes::TESTS },
     Module { name: "verify", tests: verify::TESTS },
     Module { name: "worker_kills", tests: worker_kills::TESTS },
 ];

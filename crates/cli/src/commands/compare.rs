@@ -57,7 +57,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         into: args.into_topic.as_deref(),
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
-    let found = preflight::preflight(&job, false, &[Right::Write], Some(&interrupt))?;
+    let found = preflight::preflight(&job, false, None, &[Right::Write], Some(&interrupt))?;
     let partitions = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
     let conditions = Conditions {
         rtt_us: embedded.then_some(args.rtt.as_micros() as u64),

@@ -4,11 +4,11 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kafka::{Preflight, Right};
+use kafka::{Preflight, Right, TopicLook};
 use migration::job::FlushPolicy;
-use migration::report::JobReport;
+use migration::report::{Binding, JobReport};
 use migration::units::show_size;
-use migration::{Accept, Cause, Causes, Exit, Job, Plan};
+use migration::{Accept, Cause, Causes, Consequence, Exit, Job, Plan, SourceObject};
 use process::RunningHelper;
 use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
@@ -18,6 +18,8 @@ use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::interrupt::{self, Interrupt};
 use crate::letters::{self, Letters};
+use crate::send::Helpers;
+use crate::topic_watch::TopicWatch;
 use crate::ui::Ui;
 use crate::verify::Verified;
 use crate::{embedded, helper, log, preflight, send, settings, state, verify, words};
@@ -33,10 +35,17 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let broker = embedded::start_if_wanted(&mut job)?;
     tracing::debug!("phase 1 of 5, preflight");
     let needs: &[Right] = if args.verify { &[Right::Write, Right::Read] } else { &[Right::Write] };
-    let found = preflight::preflight(&job, earlier.is_some(), needs, Some(&interrupt))?;
+    let bound = earlier.as_ref().map(|earlier| earlier.state.binding.topic.as_str());
+    let found = preflight::preflight(&job, earlier.is_some(), bound, needs, Some(&interrupt))?;
+    let embedded = broker.is_some();
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");
-    let (plan, mut store) = open_job(&job, &dir, earlier, &found, &interrupt)?;
+    let mut opened = open_job(&job, earlier, &found, &interrupt)?;
+    let topic = state::bound_topic(&job, &opened.binding, &found);
+    // The last helper before the state is open. The embedded broker's topic is the program's own.
+    let watch = if embedded { None } else { Some(TopicWatch::start(&job, &topic, &state::reached(&found))?) };
+    let mut store = opened.open(&job, &dir)?;
+    let plan = opened.plan;
     plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
     if let Some(warning) = small_batches(&job, &plan, found.partitions.len() as u64) {
         tracing::warn!("{warning}");
@@ -45,11 +54,22 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let context = WorkerContext {
         dead_letters: StateDir::dead_letters_path(dir.path()),
         topic: found.settings,
+        bound: Some(topic),
         take_log: log::take_lines,
         job,
         plan,
     };
-    let mut end = send::send(&context, &dir, &mut store, broker.as_ref(), args.single, ui)?;
+    let helpers = Helpers { broker: broker.as_ref(), topic: watch };
+    let (mut end, mut helpers) = send::send(&context, &dir, &mut store, helpers, args.single, ui)?;
+    if let Some(watch) = &mut helpers.topic
+        && end.exit() == Exit::Done
+    {
+        look_a_last_time(&mut end, watch, &context, &found, &interrupt);
+        if end.exit() != Exit::Done {
+            store.revise_end(end.exit().code(), &end.reasons()).map_err(state::unusable)?;
+        }
+    }
+    drop(helpers);
     let found = report_of(&store, &mut end, &context.job);
     // No connection is open across the fork of a helper.
     drop(store);
@@ -86,15 +106,15 @@ fn slow_reading(flush: FlushPolicy, records: u64) -> Option<String> {
 
 /// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan
 /// stands. A connection is never open across a fork: it is closed again here.
-fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<JobState>), CliError> {
+fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Earlier>), CliError> {
     let dir = StateDir::open(&job.state_path(), owners(job)).map_err(|error| CliError::new(error.exit(), error))?;
     let path = StateDir::store_path(dir.path());
     if !Store::exists(&path) {
         return Ok((dir, None));
     }
-    let state = Store::open(&path).and_then(|store| store.load()).map_err(state::unusable);
+    let state = Store::open(&path).and_then(|store| state::load(&store)).map_err(state::unusable);
     let embedded = job.kafka.brokers == migration::job::Brokers::Embedded;
-    if embedded && state.as_ref().is_ok_and(|state| state::is_of_embedded(&state.binding)) {
+    if embedded && state.as_ref().is_ok_and(|(state, _)| state::is_of_embedded(&state.binding)) {
         // The embedded broker of the earlier run is gone, and what was sent to it.
         return Ok((dir, None));
     }
@@ -102,11 +122,18 @@ fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Jo
         confirm(args, job, ui)?;
         return Ok((dir, None));
     }
-    let state = state?;
+    let (state, sent) = state?;
     if embedded {
         return Err(state::not_of_embedded(job, &state.binding));
     }
-    Ok((dir, Some(state)))
+    Ok((dir, Some(Earlier { state, sent })))
+}
+
+/// What an earlier run left.
+struct Earlier {
+    state: JobState,
+    /// How many records each partition acknowledged.
+    sent: Vec<u64>,
 }
 
 /// Whose folder may be used.
@@ -132,39 +159,85 @@ fn confirm(args: &RunArgs, job: &Job, ui: &Ui) -> Result<(), CliError> {
     if answer.trim() == job.name { Ok(()) } else { Err(refused("not confirmed; nothing was changed")) }
 }
 
-/// The plan and the open checkpoint: of the earlier run if it is still about the same things, else new ones.
-fn open_job(
-    job: &Job,
-    dir: &StateDir,
-    earlier: Option<JobState>,
-    found: &Preflight,
-    interrupt: &Interrupt,
-) -> Result<(Plan, Store), CliError> {
-    let path = StateDir::store_path(dir.path());
-    if let Some(state) = earlier {
-        for warning in state::check_binding(job, &state, found)? {
+/// A job that may begin: its plan and what it belongs to.
+struct Opened {
+    plan: Plan,
+    binding: Binding,
+    /// The plan's id if the state is new.
+    new: Option<u128>,
+    /// Files of the plan that are other ones now, of which nothing was sent.
+    replaced: Vec<(u32, SourceObject)>,
+}
+
+/// The plan and what it belongs to: of the earlier run if it is still about the same things, else new ones.
+fn open_job(job: &Job, earlier: Option<Earlier>, found: &Preflight, interrupt: &Interrupt) -> Result<Opened, CliError> {
+    if let Some(Earlier { state, sent }) = earlier {
+        for warning in state::check_binding(job, &state, found, &sent)? {
             tracing::warn!("{warning}");
         }
         let replaced = helper::ask("shardlift plan", Some(interrupt), || state::check_source(job, &state))?;
-        let mut store = Store::open(&path).map_err(state::unusable)?;
-        if replaced.is_empty() {
-            return Ok((state.plan, store));
-        }
-        for (_, object) in &replaced {
-            tracing::info!("{} is another file now; what was not sent of it is read from this one", object.path.display());
-        }
-        let plan = store.replace_objects(&replaced).and_then(|()| store.load()).map_err(state::unusable)?.plan;
-        return Ok((plan, store));
+        return Ok(Opened { plan: state.plan, binding: state.binding, new: None, replaced });
     }
     let plan = helper::ask("shardlift plan", Some(interrupt), || state::make_plan(job))?;
     let binding = state::binding(job, found);
-    let plan_id = state::plan_id(job, &plan, &binding)?;
-    // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
-    verify::forget(dir.path());
-    dir.clear().map_err(|error| CliError::new(error.exit(), error))?;
-    let new = NewJob { name: &job.name, plan_id, plan: &plan, binding: &binding };
-    let store = Store::create(&path, &new).map_err(state::unusable)?;
-    Ok((plan, store))
+    let new = Some(state::plan_id(job, &plan, &binding)?);
+    Ok(Opened { plan, binding, new, replaced: Vec::new() })
+}
+
+impl Opened {
+    /// Opens the checkpoint, a new one if the job begins.
+    fn open(&mut self, job: &Job, dir: &StateDir) -> Result<Store, CliError> {
+        let path = StateDir::store_path(dir.path());
+        let Some(plan_id) = self.new else {
+            let mut store = Store::open(&path).map_err(state::unusable)?;
+            if !self.replaced.is_empty() {
+                for (_, object) in &self.replaced {
+                    tracing::info!(
+                        "{} is another file now; what was not sent of it is read from this one",
+                        object.path.display()
+                    );
+                }
+                let plan = store.replace_objects(&self.replaced).and_then(|()| store.load()).map_err(state::unusable)?.plan;
+                self.plan = plan;
+            }
+            return Ok(store);
+        };
+        // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
+        verify::forget(dir.path());
+        dir.clear().map_err(|error| CliError::new(error.exit(), error))?;
+        let new = NewJob { name: &job.name, plan_id, plan: &self.plan, binding: &self.binding };
+        Store::create(&path, &new).map_err(state::unusable)
+    }
+}
+
+/// Every record was acknowledged: by the topic that is there now? What was sent just before a topic was deleted was acknowledged, too.
+fn look_a_last_time(
+    end: &mut RunEnd,
+    watch: &mut TopicWatch,
+    context: &WorkerContext,
+    found: &Preflight,
+    interrupt: &Interrupt,
+) {
+    let Some(topic) = &context.bound else { return };
+    let (cause, text) = match watch.last_look(&context.job, topic, &state::reached(found), interrupt) {
+        TopicLook::Same => return,
+        TopicLook::Changed(change) if topic.consequence(&change) == Consequence::Warn => {
+            if !watch.has_told(&change) {
+                tracing::warn!("{}", topic.tell(&change));
+            }
+            return;
+        }
+        TopicLook::Changed(change) => (Cause::Preflight, topic.tell(&change)),
+        TopicLook::Unanswered(text) => {
+            let name = &topic.name;
+            (
+                Cause::Stopped,
+                format!("every record was acknowledged, but whether topic {name} is still there can't be told: {text}"),
+            )
+        }
+    };
+    tracing::error!("{text}");
+    end.causes.add(cause, text);
 }
 
 /// The state's figures. What can't be read from the state any more (a full disk) is taken from the run, and is a cause.

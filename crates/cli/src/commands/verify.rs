@@ -24,7 +24,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
         )
         .hint("run it first with `shardlift run`"));
     }
-    let earlier = Store::read_only(&path).and_then(|store| store.load()).map_err(state::unusable)?;
+    let (earlier, sent) = Store::read_only(&path).and_then(|store| state::load(&store)).map_err(state::unusable)?;
     if job.kafka.brokers == Brokers::Embedded {
         if !state::is_of_embedded(&earlier.binding) {
             return Err(state::not_of_embedded(&job, &earlier.binding));
@@ -41,8 +41,8 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     if !earlier.is_done() {
         tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
     }
-    let found = preflight::preflight(&job, false, &[Right::Read], None)?;
-    for warning in state::check_binding(&job, &earlier, &found)? {
+    let found = preflight::preflight(&job, false, Some(&earlier.binding.topic), &[Right::Read], None)?;
+    for warning in state::check_binding_to_read(&job, &earlier, &found, &sent)? {
         tracing::warn!("{warning}");
     }
     let letters = Letters::of(&folder, &earlier);

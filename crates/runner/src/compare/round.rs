@@ -98,6 +98,7 @@ fn run(spec: &RoundSpec, log: Log) -> RoundResult {
 fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
     let setting = &spec.setting;
     let context = WorkerContext {
+        bound: None,
         job: spec.bench.job(setting),
         plan: deal(&spec.bench.plan, setting.workers, records_needed(setting, spec.duration, spec.records)),
         dead_letters: spec.folder.join("dead-letters"),

@@ -80,6 +80,10 @@ impl Machine {
                 self.give_up_in_time(id, reason, now, out);
                 (After::Waiting, pause)
             }
+            Judgement::StopsJob(Cause::Preflight, reason) => {
+                self.topic_is_gone(reason, now, out);
+                (After::Waiting, Duration::ZERO)
+            }
             // Its last chunk has told it already, unless that could not be committed.
             Judgement::StopsJob(Cause::TooManyBad, _) if self.totals.counts.dead_lettered > self.rules.max_bad_records => {
                 (After::Waiting, Duration::ZERO)

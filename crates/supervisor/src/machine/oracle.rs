@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use migration::report::AttemptOutcome;
-use migration::{FailureKind, WorkerEvent};
+use migration::{FailureKind, TopicChange, WorkerEvent};
 
 use super::values::{Action, After, AttemptEnd, AttemptId, Ended, Input};
 use super::{Machine, Stage};
@@ -46,6 +46,9 @@ impl Oracle {
             }
             Input::NotBegun { .. } | Input::StoreFailed { .. } => self.saw("74"),
             Input::Stop { .. } => self.saw("75"),
+            Input::Topic(TopicChange::Added { .. })
+                if machine.rules.topic.as_ref().is_none_or(|topic| !topic.keyed || topic.added_accepted) => {}
+            Input::Topic(_) => self.saw("4"),
             Input::Event { attempt, event: WorkerEvent::Failed(failure) } if self.said_last.insert(*attempt) => {
                 self.failed.push((*attempt, failure.kind));
             }
@@ -81,6 +84,7 @@ impl Oracle {
                 FailureKind::Refused => "5",
                 FailureKind::TooManyBad => "too many",
                 FailureKind::State => "74",
+                FailureKind::Topic => "4",
                 FailureKind::Retry | FailureKind::Unreachable => panic!("{kind:?} does not stop a job"),
             });
         }

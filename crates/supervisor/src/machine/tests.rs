@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration::steer::{Scale, Steer};
 use migration::{Counts, Cut, Exit, Failure, FailureKind, Rate, WorkerEvent};
 
-use super::world::{SECOND, World, at, chunk, fresh, rules, starts};
+use super::world::{self, SECOND, World, at, chunk, fresh, rules, starts};
 use super::{Action, After, AttemptId, Input, Machine};
 
 /// Whatever happens, in any order: one attempt per shard, no position goes back, counts never exceed, `Recorded` only after the store,
@@ -29,7 +29,7 @@ fn random_worlds_keep_the_rules() {
     println!("of {worlds} worlds: {seen:?}");
     if worlds >= 10_000 {
         let Seen { splits, lacks, late_stops, exits } = &seen;
-        assert!([*splits, *lacks, *late_stops].iter().all(|n| *n > 0) && exits.len() == 6, "each occurs: {seen:?}");
+        assert!([*splits, *lacks, *late_stops].iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
     }
 }
 
@@ -62,7 +62,8 @@ fn one_random_world(seed: u64) -> World {
     let short = seed % 4 == 1;
     let (shards, size) = if short { (1, 1 + (shape >> 32) % 5) } else { (1 + (shape >> 8) as usize % 6, (shape >> 32) % 40) };
     let limit = if short { (shape >> 24) % 2 } else { [u64::MAX, 0, 3, 10][(shape >> 24) as usize % 4] };
-    let rules = super::Rules { max_bad_records: limit, ..rules(1 + (shape >> 16) as u32 % 4) };
+    let topic = Some(world::topic(shape & 64 == 0));
+    let rules = super::Rules { max_bad_records: limit, topic, ..rules(1 + (shape >> 16) as u32 % 4) };
     let mut world = World::new(seed, shards, size, rules);
     if seed.is_multiple_of(2) {
         world.stride = 1;
@@ -518,7 +519,7 @@ fn a_job_that_begins_paused_has_its_workers_wait_before_the_first_record() {
     assert!(world.running().len() == 2 && world.running().iter().all(|(_, control)| control.paused));
     let id = world.only_child();
     assert!(world.machine.attempts().iter().all(|view| !view.started));
-    world.tell_event(id, WorkerEvent::Started { partitions: 4 });
+    world.tell_event(id, WorkerEvent::Started(migration::SeenTopic::default()));
     assert_eq!(world.machine.attempts().iter().filter(|view| view.started).count(), 1);
     world.kill_child(id);
     world.answer(true);
@@ -536,7 +537,7 @@ fn one_slow_shard(size: u64) -> (Machine, Vec<Action>) {
     let mut machine = Machine::new(rules(1), &starts(1, size), 1);
     machine.on(Input::Tick, Duration::ZERO);
     let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
-    machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, Duration::ZERO);
+    machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, Duration::ZERO);
     heartbeat(&mut machine, 0, 50, SECOND);
     heartbeat(&mut machine, 0, 100, 2 * SECOND);
     let actions = machine.on(Input::Steer(Steer::Scale(Scale::To(8))), 2 * SECOND);
@@ -582,7 +583,7 @@ fn what_a_split_shard_leaves_is_handed_out_at_once_and_a_shard_that_can_not_be_c
         assert_eq!(machine.totals().shards, 1 + u64::from(cut));
         if !cut {
             let attempt = AttemptId { number: 2, ..attempt };
-            machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, now);
+            machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, now);
             for second in 3..9 {
                 let counts = Counts { read: 50, bytes_read: 500, ..Counts::default() };
                 let progress = migration::Progress { position: at(150), counts, ..Default::default() };
@@ -601,7 +602,7 @@ fn no_shard_is_split_where_that_would_not_help() {
         let mut machine = Machine::new(rules(1), &starts(shards, 10_000), 1);
         machine.on(Input::Tick, Duration::ZERO);
         let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
-        machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, Duration::ZERO);
+        machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, Duration::ZERO);
         heartbeat(&mut machine, 0, 50, SECOND);
         heartbeat(&mut machine, 0, 100, 2 * SECOND);
         machine.on(Input::Steer(steer), 2 * SECOND);
@@ -692,7 +693,10 @@ fn no_more_can_be_forked(running: u32) -> (Machine, Vec<Action>) {
     let mut waiting: std::collections::VecDeque<Action> = machine.on(Input::Tick, Duration::ZERO).into();
     waiting.iter().for_each(|action| {
         let Action::Fork(order) = action else { panic!("{action:?}") };
-        machine.on(Input::Event { attempt: order.id(), event: WorkerEvent::Started { partitions: 1 } }, Duration::ZERO);
+        machine.on(
+            Input::Event { attempt: order.id(), event: WorkerEvent::Started(migration::SeenTopic::default()) },
+            Duration::ZERO,
+        );
     });
     waiting = machine.on(Input::Steer(Steer::Scale(Scale::To(40))), Duration::ZERO).into();
     let mut seen = Vec::new();
@@ -760,7 +764,7 @@ fn a_worker_that_was_not_asked_for_cuts_in_time_does_not_make_its_shard_whole() 
     machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
     machine.on(Input::Closed { attempt, split: None }, now);
     let attempt = AttemptId { number: 2, ..attempt };
-    machine.on(Input::Event { attempt, event: WorkerEvent::Started { partitions: 1 } }, now);
+    machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, now);
     let told = (3..9).flat_map(|second| {
         let read = 50 * (second - 2);
         let counts = Counts { read, bytes_read: 10 * read, ..Counts::default() };

@@ -100,7 +100,7 @@ impl Job {
             return said;
         }
         if !std::mem::replace(&mut w.started, true) {
-            said.push(WorkerEvent::Started { partitions: 1 });
+            said.push(WorkerEvent::Started(migration::SeenTopic::default()));
         }
         let rate = w.control.rate.records;
         w.tokens = (w.tokens + rate * STEP).min((rate * 0.1).max(1.0));

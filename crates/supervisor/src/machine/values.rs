@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use migration::report::AttemptOutcome;
 use migration::steer::Steer;
-use migration::{Causes, Chunk, Compression, Control, Counts, Cut, Damage, Plan, Position, Rate, ShardId, Work, WorkerEvent};
+use migration::{
+    BoundTopic, Causes, Chunk, Compression, Control, Counts, Cut, Damage, Plan, Position, Rate, ShardId, TopicChange, Work,
+    WorkerEvent,
+};
 use serde::{Deserialize, Serialize};
 
 /// One attempt of one shard.
@@ -54,6 +57,8 @@ pub struct Rules {
     pub rate: Rate,
     /// Whether an attempt that ended badly has a successor; without, its end stops the job (single-process mode).
     pub retry: bool,
+    /// The topic that the job belongs to: what a worker or a watching helper sees is compared with it.
+    pub topic: Option<BoundTopic>,
 }
 
 /// How large a shard is.
@@ -195,6 +200,8 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The topic that the job belongs to changed, as the helper that watches it saw.
+    Topic(TopicChange),
     /// A user turns a knob. What [`Machine::objection`](super::Machine::objection) has something against is left alone.
     Steer(Steer),
 }

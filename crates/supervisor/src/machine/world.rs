@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use migration::steer::{Scale, Steer};
 use migration::{
-    Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, Work, WorkerEvent,
+    BoundTopic, Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, TopicChange,
+    Work, WorkerEvent,
 };
 
 use super::oracle::Oracle;
@@ -31,7 +32,13 @@ pub(super) fn rules(slots: u32) -> Rules {
         max_bad_records: u64::MAX,
         rate: Rate::UNLIMITED,
         retry: true,
+        topic: None,
     }
+}
+
+/// A topic of three partitions, as good workers find it.
+pub(super) fn topic(keyed: bool) -> BoundTopic {
+    BoundTopic { name: "t".into(), id: None, partitions: 3, keyed, added_accepted: false }
 }
 
 pub(super) fn at(records: u64) -> Position {
@@ -340,7 +347,7 @@ impl World {
         }
         let event = if !child.started {
             child.started = true;
-            WorkerEvent::Started { partitions: 1 }
+            WorkerEvent::Started(migration::SeenTopic { id: None, partitions: 3 })
         } else if heartbeat || child.sent > child.control.recorded || child.control.paused {
             let read = child.taken - child.from;
             let counts = Counts { read, acknowledged: read, bytes_read: read * 10, ..Counts::default() };
@@ -406,14 +413,22 @@ impl World {
 
     /// Something stops the job.
     fn stop_somehow(&mut self, child: Option<AttemptId>) {
-        const KINDS: [FailureKind; 5] =
-            [FailureKind::GaveUp, FailureKind::Source, FailureKind::Refused, FailureKind::State, FailureKind::TooManyBad];
-        match (self.below(6), child) {
+        const KINDS: [FailureKind; 6] = [
+            FailureKind::GaveUp,
+            FailureKind::Source,
+            FailureKind::Refused,
+            FailureKind::State,
+            FailureKind::TooManyBad,
+            FailureKind::Topic,
+        ];
+        match (self.below(8), child) {
             (0..2, _) => self.give(Input::Signal { number: 15 }),
             (2, _) => self.give(Input::Stop { reason: "a helper is gone".into() }),
             (3, _) => self.answer(false),
+            (4, _) => self.give(Input::Topic(TopicChange::Added { was: 3, is: 4 })),
+            (5, _) if self.below(3) == 0 => self.give(Input::Topic(TopicChange::Deleted)),
             (_, Some(id)) => {
-                let kind = KINDS[self.below(5) as usize];
+                let kind = KINDS[self.below(6) as usize];
                 self.say(id, WorkerEvent::Failed(Failure::new(kind, format!("{kind:?}"))));
                 self.end_child(id, Ending::Code(1));
             }

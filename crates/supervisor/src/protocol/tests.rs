@@ -67,7 +67,8 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         (any::<u32>(), any::<Option<i32>>()).prop_map(|(partition, leader)| Some(WaitingFor::Partition { partition, leader })),
     ];
     prop_oneof![
-        any::<u32>().prop_map(|partitions| WorkerEvent::Started { partitions }),
+        (prop::option::of(".{0,40}"), any::<u32>())
+            .prop_map(|(id, partitions)| WorkerEvent::Started(migration::SeenTopic { id, partitions })),
         (position(), counts(), work(), 0u64..1 << 40, waiting).prop_map(
             |(position, counts, work, peak_memory_bytes, waiting_for)| {
                 WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for })
@@ -134,7 +135,7 @@ proptest! {
 
 #[test]
 fn the_first_frame_must_be_hello_of_this_version() {
-    let event = encode(EVENT, &WorkerEvent::Started { partitions: 1 }).unwrap();
+    let event = encode(EVENT, &WorkerEvent::Started(migration::SeenTopic::default())).unwrap();
     assert!(matches!(receive(false, &[(EVENT, event.clone())]), Err(ProtocolError::Kind { kind: EVENT, .. })));
     let other = encode(HELLO, &(VERSION + 1)).unwrap();
     assert!(matches!(receive(false, &[(HELLO, other)]), Err(ProtocolError::Version(v)) if v == VERSION + 1));

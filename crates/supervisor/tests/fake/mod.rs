@@ -123,6 +123,7 @@ impl Job {
             split: true,
             limits: &self.limits,
             accept: &BTreeSet::new(),
+            topic: None,
             state: &state,
             store: &mut store,
             seed: 7,
@@ -244,7 +245,7 @@ pub fn good(order: &WorkOrder, port: &mut dyn WorkerPort, size: u64) -> u8 {
 /// A good worker that sets some records of its shard's first chunk aside.
 pub fn with_dead_letters(order: &WorkOrder, port: &mut dyn WorkerPort, size: u64, dead: u64) -> u8 {
     let peak_memory_bytes = own_memory().map_or(0, |memory| memory.peak_bytes);
-    let begun = port.send(&WorkerEvent::Started { partitions: 2 });
+    let begun = port.send(&WorkerEvent::Started(migration::SeenTopic::default()));
     let position = Progress { position: order.from, peak_memory_bytes, ..Progress::default() };
     if begun.and_then(|()| port.send(&WorkerEvent::Progress(position))).is_err() {
         return 1;

@@ -46,6 +46,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         accept: &context.job.accept,
+        topic: None,
         state: &dir,
         store: &mut store,
         seed: monotonic_us(),
@@ -151,7 +152,7 @@ fn work(
         Attempt { plan: &context.plan, shard: order.shard, from: order.from, letters: 0, letters_left: u64::MAX, started };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);
     let mut seat = Seat::open(context, spec, &attempt, connect)?;
-    port.send(&WorkerEvent::Started { partitions: seat.partitions })?;
+    port.send(&WorkerEvent::Started(migration::SeenTopic { id: None, partitions: seat.partitions }))?;
     leave(&meeting.ready(worker), b"")?;
     let begin_us = loop {
         match fs::read_to_string(meeting.go()).ok().and_then(|text| text.parse::<u64>().ok()) {

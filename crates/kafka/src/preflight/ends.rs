@@ -1,0 +1,124 @@
+//! Where the partitions of a topic begin and end.
+//!
+//! Responsible for: one time limit over all partitions, however many of them have no leader, and naming those that are missing when
+//! it is over. Not responsible for: what is done with the offsets.
+
+use std::time::{Duration, Instant};
+
+use super::{Asker, PartitionEnds, PreflightProblem, PreflightProblemKind};
+use crate::classify::{Verdict, verdict};
+use crate::ffi::Code;
+use crate::topic_probe::is_unknown_topic;
+
+/// The first wait for a partition's leader to tell its offsets; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Between two questions for offsets that were not told.
+const REST: Duration = Duration::from_millis(50);
+
+impl Asker<'_> {
+    /// Where each partition begins and ends. One time holds for all of them together, and what is missing then is named.
+    /// `partitions`: error and leader of each.
+    pub(super) fn ends(&self, mut partitions: Vec<(i32, i32)>) -> Result<Vec<PartitionEnds>, PreflightProblem> {
+        let deadline = Instant::now() + self.timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut found = vec![None; partitions.len()];
+        let mut wait = FIRST_WAIT;
+        loop {
+            let missing = self.ask_leaders(&partitions, &mut found, left().min(wait))?;
+            if missing.is_empty() {
+                return Ok(found.into_iter().flatten().collect());
+            }
+            if left().is_zero() {
+                return Err(self.without_ends(&missing));
+            }
+            // A new leader, a broker that restarts: ask again, not in a tight loop.
+            std::thread::sleep(left().min(REST));
+            wait *= 2;
+            match self.metadata_within(left().min(wait).max(REST)) {
+                Ok(metadata) => partitions.iter_mut().zip(metadata.partitions).for_each(|(old, new)| *old = new),
+                // Some broker of a cluster that is in motion: it may answer the next time.
+                Err(problem) if problem.kind == PreflightProblemKind::Unreachable => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+    }
+
+    /// Asks the leaders of those partitions whose ends are not known; each may take `wait`, and one that does not answer is asked no
+    /// further question. Gives the partitions that are missing, and why.
+    fn ask_leaders(
+        &self,
+        partitions: &[(i32, i32)],
+        found: &mut [Option<PartitionEnds>],
+        wait: Duration,
+    ) -> Result<Vec<(u32, Missing)>, PreflightProblem> {
+        let topic = &self.job.kafka.topic;
+        let mut missing = Vec::new();
+        let mut silent: Vec<(i32, Code)> = Vec::new();
+        for (partition, (ends, &(_, leader))) in (0u32..).zip(found.iter_mut().zip(partitions)) {
+            if ends.is_some() {
+                continue;
+            }
+            if leader < 0 {
+                missing.push((partition, Missing::Leader));
+                continue;
+            }
+            if let Some((_, code)) = silent.iter().find(|(broker, _)| *broker == leader) {
+                missing.push((partition, Missing::Answer(leader, *code)));
+                continue;
+            }
+            match self.client.watermarks(topic, partition, wait.max(Duration::from_millis(1))) {
+                Ok((low, high)) => *ends = Some(PartitionEnds { low, high }),
+                // The cluster has just said that the topic is there: of a new one a broker may hear later than the others.
+                Err(code) if verdict(code) == Verdict::Refused && !is_unknown_topic(code) => {
+                    let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
+                    return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));
+                }
+                Err(code) => {
+                    silent.push((leader, code));
+                    missing.push((partition, Missing::Answer(leader, code)));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Partitions whose ends nobody told in time.
+    fn without_ends(&self, missing: &[(u32, Missing)]) -> PreflightProblem {
+        let (leaderless, others): (Vec<_>, Vec<_>) = missing.iter().partition(|(_, why)| matches!(why, Missing::Leader));
+        let mut reasons = Vec::new();
+        if !leaderless.is_empty() {
+            let (which, verb) = named(&leaderless);
+            reasons.push(format!("{which} {verb} no leader"));
+        }
+        if let Some((_, Missing::Answer(broker, code))) = others.first() {
+            let (which, verb) = named(&others);
+            reasons.push(format!("{which} {verb} a leader that does not tell them (broker {broker}: {code})"));
+        }
+        let message =
+            format!("no offsets of topic {:?} within {:?}: {}", self.job.kafka.topic, self.timeout, reasons.join("; "));
+        PreflightProblem::new(PreflightProblemKind::Unreachable, message)
+    }
+}
+
+/// Why a partition's ends are not known.
+#[derive(Clone, Copy, Debug)]
+enum Missing {
+    /// It has no leader.
+    Leader,
+    /// This broker, its leader, answered with an error or not at all.
+    Answer(i32, Code),
+}
+
+/// Names partitions, with the verb that follows.
+fn named(partitions: &[&(u32, Missing)]) -> (String, &'static str) {
+    const MOST: usize = 10;
+    let mut numbers: Vec<String> = partitions.iter().take(MOST).map(|(partition, _)| partition.to_string()).collect();
+    if partitions.len() > MOST {
+        numbers.push(format!("{} more", partitions.len() - MOST));
+    }
+    match numbers.as_slice() {
+        [only] => (format!("partition {only}"), "has"),
+        [before @ .., last] => (format!("partitions {} and {last}", before.join(", ")), "have"),
+        [] => (String::new(), "have"),
+    }
+}

@@ -1,0 +1,87 @@
+//! What preflight and a producer make of a topic that is not as it should be.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use kafka::{PreflightProblemKind, Producer, ProducerOptions, TopicLook, TopicWatch, preflight};
+use migration::{BoundTopic, Failure, FailureKind, TopicChange};
+use pipeline::Sink as _;
+
+fn bound(partitions: u32) -> BoundTopic {
+    BoundTopic { name: TOPIC.into(), partitions, keyed: true, ..BoundTopic::default() }
+}
+
+#[test]
+fn partitions_without_a_leader_share_one_time_limit_and_are_named() {
+    let broker = broker();
+    for partition in [3, 5, 7] {
+        broker.set_leader(TOPIC, partition, false).unwrap();
+    }
+    let started = Instant::now();
+    let problem = preflight(&job(&broker.bootstrap()), Duration::from_secs(2)).unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert_eq!(problem.kind, PreflightProblemKind::Unreachable);
+    assert!(problem.message.ends_with("within 2s: partitions 3, 5 and 7 have no leader"), "{}", problem.message);
+}
+
+#[test]
+fn a_leader_that_comes_back_in_time_is_enough() {
+    let broker = broker();
+    broker.set_leader(TOPIC, 3, false).unwrap();
+    let job = job(&broker.bootstrap());
+    let found = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| preflight(&job, Duration::from_secs(60)));
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(!asked.is_finished());
+        broker.set_leader(TOPIC, 3, true).unwrap();
+        asked.join().unwrap()
+    });
+    assert_eq!(found.unwrap().partitions.len(), 16);
+}
+
+fn create(bootstrap: &str, bound: BoundTopic) -> Result<Producer, Failure> {
+    let job = job(bootstrap);
+    let topic = bound.name.clone();
+    let metadata_timeout = Duration::from_secs(2);
+    Producer::create(&ProducerOptions { bound: Some(bound), topic, metadata_timeout, ..options(&job) })
+}
+
+#[test]
+fn a_producer_writes_to_the_partitions_that_its_topic_had_when_the_job_began() {
+    let broker = broker();
+    let producer = create(&broker.bootstrap(), bound(4)).unwrap();
+    assert_eq!((producer.partitions(), producer.seen().partitions), (4, 16));
+}
+
+#[test]
+fn a_producer_refuses_another_topic_of_its_name() {
+    let broker = broker();
+    let failure = create(&broker.bootstrap(), bound(20)).err().unwrap();
+    let message = "topic orders was deleted and made again (it had 20 partitions, has 16)";
+    assert_eq!(failure, Failure::new(FailureKind::Topic, message));
+    let failure = create(&broker.bootstrap(), BoundTopic { name: "gone".into(), ..bound(16) }).err().unwrap();
+    assert_eq!(failure, Failure::new(FailureKind::Topic, "topic gone was deleted"));
+}
+
+#[test]
+fn without_topic_ids_a_watch_sees_partitions_and_ends_that_went_back() {
+    let broker = broker();
+    let job = job(&broker.bootstrap());
+    let look = |bound: &BoundTopic, reached| TopicWatch::new(&job, bound, reached).unwrap().look(Duration::from_secs(20));
+    assert_eq!(look(&bound(16), vec![0; 16]), TopicLook::Same);
+    assert_eq!(look(&bound(14), vec![0; 14]), TopicLook::Changed(TopicChange::Added { was: 14, is: 16 }));
+    let mut producer = producer(&job);
+    producer.hand_over(2, numbered("x", 10)).unwrap();
+    wait(&mut producer, 1, Duration::from_secs(20)).unwrap();
+    let mut reached = vec![0; 16];
+    reached[2] = 10;
+    let mut watch = TopicWatch::new(&job, &bound(16), vec![0; 16]).unwrap();
+    assert_eq!(watch.look(Duration::from_secs(20)), TopicLook::Same);
+    assert_eq!(look(&bound(16), reached.clone()), TopicLook::Same);
+    // As if the topic had been made again since: it holds less than it did.
+    reached[2] = 11;
+    let went_back = TopicChange::WentBack { partition: 2, was: 11, is: 10 };
+    assert_eq!(look(&bound(16), reached), TopicLook::Changed(went_back));
+}
