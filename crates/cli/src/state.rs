@@ -7,7 +7,7 @@ use migration::report::Binding;
 use migration::units::show_count;
 use migration::{Accept, BoundTopic, Consequence, Exit, Job, Plan, SeenTopic, SourceObject, TopicChange};
 use pipeline::SourceError;
-use pipeline::source::jsonl;
+use pipeline::source::jsonl::{self, Changes};
 use serde::Serialize;
 use supervisor::{JobState, StateDir, StateError, Store};
 
@@ -120,16 +120,42 @@ pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObjec
         None => jsonl::replaced(&state.plan, job.workers.windows(), &|object| state.sent_of(object)),
         Some(_) => Ok(Vec::new()),
     };
-    let checked = replaced.and_then(|replaced| {
-        let mut plan = state.plan.clone();
+    let mut plan = state.plan.clone();
+    let replaced = replaced.and_then(|replaced| {
         for (object, facts) in &replaced {
             plan.replace(*object, facts.clone()).map_err(SourceError)?;
         }
-        jsonl::unchanged(&plan, &job.source, job.record_limit).map(|()| replaced)
+        Ok(replaced)
     });
-    checked.map_err(|error| {
-        CliError::new(Exit::Source, error)
-            .hint("put the files back as they were to continue, or start over with `shardlift run --restart` (which sends everything again)")
+    let replaced = replaced.map_err(|error| CliError::new(Exit::Source, error).hint(PUT_BACK))?;
+    check_files(job, &plan, state.is_done())?;
+    Ok(replaced)
+}
+
+/// What to do about planned files that are not as they were.
+const PUT_BACK: &str =
+    "put the files back as they were to continue, or start over with `shardlift run --restart` (which sends everything again)";
+
+/// Whether the files are those of the plan. `sent`: everything planned was sent.
+pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), CliError> {
+    let changes = source_changes(job, plan)?;
+    if changes.is_empty() { Ok(()) } else { Err(not_as_planned(&changes, sent)) }
+}
+
+/// How the files that the source means now differ from those of the plan.
+pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, CliError> {
+    jsonl::changes(plan, &job.source, job.record_limit).map_err(|error| {
+        CliError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
+    })
+}
+
+/// The files are not those of the plan.
+pub fn not_as_planned(changes: &Changes, sent: bool) -> CliError {
+    CliError::new(Exit::Source, changes.error(sent)).hint(if changes.only_new() {
+        "send new files with a job of their own (another job.name, and paths that mean only them), or move them to where no path means \
+         them"
+    } else {
+        PUT_BACK
     })
 }
 

@@ -21,6 +21,7 @@ use crate::error::CliError;
 use crate::helper;
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
+use crate::state;
 use crate::ui::{ProgressStyle, Ui};
 
 /// The result of the last comparison, in the job's folder: an embedded broker's topic can't be read again.
@@ -39,6 +40,8 @@ pub struct Verified {
     limit: Option<u64>,
     /// What the job was that was compared.
     plan_id: u128,
+    /// Files that the source has now and had not when it was planned: nothing of them was compared.
+    new_files: Vec<PathBuf>,
     /// Whether keys and values of examples are shown.
     #[serde(skip)]
     pub show_values: bool,
@@ -67,9 +70,20 @@ pub fn verify(
 ) -> Result<Verified, CliError> {
     let started = Instant::now();
     let style = ui.progress;
-    let (report, letters) = helper::ask("shardlift verif", interrupt, || compare(job, plan, letters, binding, style))?;
+    let ((report, letters), new_files) = helper::ask("shardlift verif", interrupt, || {
+        planned_files(job, plan)?;
+        let compared = compare(job, plan, letters, binding, style)?;
+        // Empty files are in no shard, and others may have come meanwhile.
+        Ok((compared, planned_files(job, plan)?))
+    })?;
     let elapsed_ms = started.elapsed().as_millis() as u64;
-    Ok(Verified { report, letters, elapsed_ms, limit: job.record_limit, plan_id, show_values: false })
+    Ok(Verified { report, letters, elapsed_ms, limit: job.record_limit, plan_id, new_files, show_values: false })
+}
+
+/// Refuses a source whose planned files changed. Files that are new hinder nothing: the planned ones can be compared.
+fn planned_files(job: &Job, plan: &Plan) -> Result<Vec<PathBuf>, CliError> {
+    let changes = state::source_changes(job, plan)?;
+    if changes.changed.is_empty() { Ok(changes.new) } else { Err(state::not_as_planned(&changes, false)) }
 }
 
 /// The helper's part.

@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     test!(Works, Kafka, a_run_that_verifies_exits_with_6),
     test!(Waits, Kafka, another_producers_open_transaction_is_waited_for),
     test!(Waits, Kafka, what_compaction_took_is_not_missing),
+    test!(Waits, Kafka, files_that_came_or_grew_in_mid_run_are_named),
 ];
 
 const LINES: u64 = 20_000;
@@ -208,5 +209,39 @@ fn a_run_that_verifies_exits_with_6(clusters: &Clusters) {
     assert_eq!(report["exit_code"], 6, "{report:#}");
     assert_eq!(report["verify"]["unexpected"], 1, "{report:#}");
     assert_eq!(report["records"]["acknowledged"], LINES);
+    scene.program.assert_nothing_left();
+}
+
+/// A file that no shard holds, new or empty when the job began, is no part of "every record".
+fn files_that_came_or_grew_in_mid_run_are_named(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let scene = Scene::new(kafka, "verified-files");
+    scene.configure(&[("limits.rate_records", "500")]);
+    scene.orders(15, 1000);
+    scene.program.write("data/empty.jsonl", "");
+    let run = scene.start(&[]);
+    let begun = |status: &Value| status.pointer("/records/acknowledged").and_then(Value::as_u64) > Some(0);
+    whole_program::waiting::wait_until("the job sends", PATIENCE, || scene.status().is_some_and(|status| begun(&status)));
+    scene.program.write("data/zz.jsonl", "{\"n\":1}\n");
+    let ended = run.finish(PATIENCE).expect_code(7);
+    let report = ended.json();
+    assert_eq!(report["records"]["acknowledged"], 1000, "{report:#}");
+    let said = "zz.jsonl: matches the source's paths now and did not when planned; all records of the plan's files were sent, and none of it";
+    assert!(report["reasons"].to_string().contains(said), "{report:#}");
+    // What was planned can be compared.
+    let verified = scene.program.run(&["verify", "-o", "json"], PATIENCE).expect_code(7).json();
+    assert_eq!((&verified["missing"], &verified["outcome"]), (&Value::from(0), &Value::from("different")), "{verified:#}");
+    assert!(verified["new_files"].to_string().contains("zz.jsonl"), "{verified:#}");
+    // The run that continues says the same.
+    let again = scene.run(&[]).expect_code(7);
+    assert!(again.stderr.contains(said), "{}", again.stderr);
+    std::fs::remove_file(scene.program.join("data/zz.jsonl")).expect("it is there");
+    scene.run(&["--verify"]).expect_code(0);
+
+    scene.program.write("data/empty.jsonl", "{\"n\":2}\n");
+    for command in ["run", "verify"] {
+        let refused = scene.program.run(&[command, "-o", "json"], PATIENCE).expect_code(7);
+        assert!(refused.stderr.contains("empty.jsonl: is longer than planned: 8 bytes instead of 0"), "{}", refused.stderr);
+    }
     scene.program.assert_nothing_left();
 }

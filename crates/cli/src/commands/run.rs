@@ -272,6 +272,14 @@ fn finish(
     }
     tracing::debug!(wanted, "phase 4 of 5, verify");
     let mut verified = None;
+    // A comparison looks at the files itself.
+    if complete && !wanted && may_verify(causes.exit()) {
+        let (job, plan) = (&context.job, &context.plan);
+        if let Err(error) = helper::ask("shardlift plan", Some(interrupt), || state::check_files(job, plan, true)) {
+            ui.complain(&error);
+            causes.add(Cause::of(error.exit).unwrap_or(Cause::Internal), error.message);
+        }
+    }
     if wanted {
         if broker.is_some()
             && let Some(warning) = slow_reading(context.job.workers.flush, found.counts.acknowledged)
@@ -287,7 +295,7 @@ fn finish(
             Ok(result) => {
                 verify::keep(dir.path(), &result);
                 if let Some(cause) = Cause::of(result.exit()) {
-                    causes.add(cause, "the topic differs from the source");
+                    causes.add(cause, result.reason());
                 }
                 verified = Some(result);
             }

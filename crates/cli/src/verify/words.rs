@@ -13,11 +13,34 @@ use super::{LetterCounts, Verified};
 
 /// How many partitions are named of those that lack offsets.
 const PARTITIONS_SHOWN: usize = 10;
+/// How many files are named that are new.
+const FILES_SHOWN: usize = 10;
 
 impl Verified {
     /// What it means for the exit code.
     pub fn exit(&self) -> Exit {
-        if self.is_clean() { Exit::Done } else { Exit::Difference }
+        match (self.is_clean(), self.new_files.is_empty()) {
+            (_, false) => Exit::Source,
+            (true, true) => Exit::Done,
+            (false, true) => Exit::Difference,
+        }
+    }
+
+    /// Why that is so, in a sentence for the report of a run.
+    pub fn reason(&self) -> String {
+        let Some(new) = self.more_files() else { return "the topic differs from the source".to_owned() };
+        if self.is_clean() { new } else { format!("{new}; and the topic differs from the planned files") }
+    }
+
+    /// Which files the source has now that were not compared.
+    fn more_files(&self) -> Option<String> {
+        let names =
+            self.new_files.iter().take(FILES_SHOWN).map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let more = match self.new_files.len().saturating_sub(FILES_SHOWN) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        (!self.new_files.is_empty()).then(|| format!("{names}{more}: not planned, not sent, not compared"))
     }
 
     /// Whether nothing speaks against it: neither the topic nor the number of dead letters.
@@ -28,7 +51,7 @@ impl Verified {
     /// The verdict in one word.
     fn outcome(&self) -> &'static str {
         match &self.report {
-            _ if !self.is_clean() => "different",
+            _ if !self.is_clean() || !self.new_files.is_empty() => "different",
             r if r.superseded > 0 => "compacted",
             _ => "same",
         }
@@ -59,6 +82,7 @@ impl Verified {
             "older": r.older(),
             "gone": r.gone().map(|(partition, offsets)| json!({ "partition": partition, "offsets": offsets })).collect::<Vec<_>>(),
             "examples": r.examples.iter().map(|example| self.example_object(example)).collect::<Vec<_>>(),
+            "new_files": self.new_files,
             "elapsed_ms": self.elapsed_ms,
         });
         match value {
@@ -87,6 +111,9 @@ impl Verified {
         let r = &self.report;
         let took = show_duration(Duration::from_millis(self.elapsed_ms));
         let mut out = format!("verified: {} ({took})\n", self.verdict());
+        if let Some(new) = self.more_files() {
+            let _ = writeln!(out, "  THE SOURCE HAS MORE NOW: {new}");
+        }
         let rows = [
             ("source records", r.source_records),
             ("dead letters", r.dead_lettered),
@@ -122,8 +149,9 @@ impl Verified {
             return "THE TOPIC DIFFERS FROM THE SOURCE".to_owned();
         }
         let records = match self.limit {
-            Some(limit) => format!("the source's first {}", show_things(limit, "record")),
-            None => "the source's records".to_owned(),
+            _ if !self.new_files.is_empty() => "the planned files' records".to_owned(),
+            Some(limit) if limit == r.source_records => format!("the source's first {}", show_things(limit, "record")),
+            _ => "the source's records".to_owned(),
         };
         let but = match r.dead_lettered {
             0 => String::new(),
@@ -247,7 +275,7 @@ mod tests {
 
     fn verified(report: VerifyReport) -> Verified {
         let letters = LetterCounts::default();
-        Verified { report, letters, elapsed_ms: 1200, limit: None, plan_id: 0, show_values: false }
+        Verified { report, letters, elapsed_ms: 1200, limit: None, plan_id: 0, new_files: Vec::new(), show_values: false }
     }
 
     fn range(start: i64, older: i64, gone: i64) -> PartitionRange {
@@ -323,6 +351,18 @@ mod tests {
             (&object["outcome"], &object["superseded"], &object["compacted"]),
             (&json!("compacted"), &json!(7), &json!(true))
         );
+    }
+
+    #[test]
+    fn a_source_that_has_more_files_is_not_the_same() {
+        let mut verified = verified(clean(vec![range(0, 0, 0)]));
+        verified.new_files = (0..12).map(|n| format!("/data/{n}.jsonl").into()).collect();
+        assert_eq!((verified.exit(), &verified.object()["outcome"]), (Exit::Source, &json!("different")));
+        assert!(verified.reason().contains("/data/9.jsonl, and 2 more: not planned, not sent, not compared"));
+        let text = verified.text();
+        assert!(text.starts_with("verified: the topic holds exactly the planned files' records"), "{text}");
+        assert!(text.contains("THE SOURCE HAS MORE NOW: /data/0.jsonl, "), "{text}");
+        assert_eq!(verified.object()["new_files"].as_array().map(Vec::len), Some(12));
     }
 
     #[test]

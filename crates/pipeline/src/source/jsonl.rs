@@ -8,6 +8,7 @@
 //! `\r`. A byte order mark is skipped at byte 0 of a file (of the decompressed stream), nowhere else. Files are read, never
 //! mapped: a file that shrinks is an error, not a signal.
 
+mod file_set;
 mod list;
 mod object;
 mod open;
@@ -19,7 +20,8 @@ mod stream;
 mod tests;
 mod unpack;
 
-pub use object::{check_windows, unchanged};
+pub use file_set::{Changes, changes, unchanged};
+pub use object::check_windows;
 pub use open::open;
 pub use replaced::{Beginning, Sent, replaced};
 pub use split::{cuts, plan};

@@ -3,13 +3,13 @@
 use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use migration::job::{JsonlSource, WindowLimit};
+use migration::job::WindowLimit;
 use migration::{Compression, Plan, SourceObject};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{changed, fail, list, sample, stream, unpack};
+use super::{changed, fail, sample, stream, unpack};
 use crate::SourceError;
 
 /// How much of a file's head and tail its fingerprint covers.
@@ -52,39 +52,17 @@ fn last_line<'a>(object: &SourceObject, head_and_tail: &'a [u8]) -> Option<&'a [
     (!gap).then(|| &head_and_tail[start..])
 }
 
-/// Compares the files that the source's patterns mean now with the plan's, by name, size, modification time and fingerprint.
-///
-/// `record_limit` is the job's: with one, files after those of the plan do not matter.
-pub fn unchanged(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> Result<(), SourceError> {
-    for object in &plan.objects {
-        let meta = std::fs::metadata(&object.path).map_err(|e| {
-            changed(&object.path, format_args!("was {} bytes long when planned and is gone: {e}", object.bytes))
-        })?;
-        check(object, &meta)?;
-        let (_, now, _) = read_facts(&object.path)?;
-        if now.fingerprint != object.fingerprint {
-            return Err(changed(&object.path, "has the planned size and time, but other bytes (first or last 64 KiB)"));
-        }
-    }
-    same_files(plan, &list::files(&source.paths)?.files, record_limit.is_some())
-}
-
-fn same_files(plan: &Plan, files: &[PathBuf], limited: bool) -> Result<(), SourceError> {
-    let planned = plan.objects.iter().map(|object| &object.path);
-    for (path, now) in planned.clone().zip(files) {
-        if path != now {
-            return Err(if planned.clone().any(|other| other == now) {
-                changed(path, "is no longer among the source's files at its place")
-            } else {
-                changed(now, "matches the source's paths now and did not when planned")
-            });
-        }
-    }
-    match (plan.objects.get(files.len()), files.get(plan.objects.len())) {
-        (Some(object), _) => Err(changed(&object.path, "no longer matches the source's paths")),
-        (None, Some(path)) if !limited => Err(changed(path, "matches the source's paths now and did not when planned")),
-        _ => Ok(()),
-    }
+/// How a planned file differs from what is there now, by size, modification time and fingerprint.
+pub(super) fn difference(planned: &SourceObject) -> Option<String> {
+    let meta = match std::fs::metadata(&planned.path) {
+        Ok(meta) => meta,
+        Err(error) => return Some(format!("was {} bytes long when planned and is gone: {error}", planned.bytes)),
+    };
+    facts_differ(planned, &meta).or_else(|| match read_facts(&planned.path) {
+        Ok((_, now, _)) if now.fingerprint == planned.fingerprint => None,
+        Ok(_) => Some("has the planned size and time, but other bytes (first or last 64 KiB)".to_owned()),
+        Err(error) => Some(format!("can't be compared: {error}")),
+    })
 }
 
 /// Refuses a plan with a zstd file whose first frame needs a larger window than a worker has room for.
@@ -102,15 +80,17 @@ pub fn check_windows(plan: &Plan, windows: WindowLimit) -> Result<(), SourceErro
 
 /// Compares what the file system says with the plan.
 pub(super) fn check(object: &SourceObject, meta: &Metadata) -> Result<(), SourceError> {
+    facts_differ(object, meta).map_or(Ok(()), |what| Err(changed(&object.path, what)))
+}
+
+fn facts_differ(object: &SourceObject, meta: &Metadata) -> Option<String> {
     let (now, planned) = (meta.len(), object.bytes);
     if now != planned {
         let how = if now < planned { "shorter" } else { "longer" };
-        return Err(changed(&object.path, format_args!("is {how} than planned: {now} bytes instead of {planned}")));
+        return Some(format!("is {how} than planned: {now} bytes instead of {planned}"));
     }
-    if modified_ns(meta) != object.modified_ns {
-        return Err(changed(&object.path, "was modified or replaced since the plan (its modification time differs)"));
-    }
-    Ok(())
+    let same = modified_ns(meta) == object.modified_ns;
+    (!same).then(|| "was modified or replaced since the plan (its modification time differs)".to_owned())
 }
 
 pub(super) fn unreadable(path: &Path, error: std::io::Error) -> SourceError {

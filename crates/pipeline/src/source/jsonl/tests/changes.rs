@@ -1,6 +1,6 @@
 //! A file that is not what was planned.
 
-use super::super::unchanged;
+use super::super::{changes, unchanged};
 use super::*;
 
 /// A file of 300 kB and its plan of several shards.
@@ -58,6 +58,49 @@ fn each_change_is_named_when_a_job_continues() {
     said(unchanged(&plan, &reordered, None), &path, "no longer among the source's files at its place");
     std::fs::remove_file(&path).unwrap();
     said(unchanged(&plan, &source, None), &path, "is gone");
+}
+
+#[test]
+fn an_empty_file_that_grows_is_a_change() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", "{}\n");
+    let empty = folder.write("b.jsonl", "");
+    let source = folder.source(&["*.jsonl"]);
+    let plan = planned(&source, 100_000, None);
+    assert!(plan.shards.iter().flat_map(|shard| &shard.segments).all(|segment| segment.object == 0), "it is in no shard");
+    unchanged(&plan, &source, None).unwrap();
+    std::fs::write(&empty, "{}\n{}\n").unwrap();
+    said(unchanged(&plan, &source, None), &empty, "is longer than planned: 6 bytes instead of 0");
+}
+
+#[test]
+fn all_changes_are_told_together() {
+    let (folder, path, source, plan) = setup();
+    assert!(changes(&plan, &source, None).unwrap().is_empty());
+    // Only new ones: nothing planned is touched.
+    for i in 0..12 {
+        folder.write(&format!("c{i:02}.jsonl"), "{}\n");
+    }
+    let found = changes(&plan, &source, None).unwrap();
+    assert!(found.only_new() && found.new.len() == 12);
+    let text = found.error(true).0;
+    assert!(text.contains("all records of the plan's files were sent, and none of them"), "{text}");
+    assert!(text.contains("c09.jsonl, and 2 more: match the source's paths now"), "{text}");
+    assert!(!text.contains("put the file back"), "{text}");
+    assert!(!found.error(false).0.contains("were sent"));
+    // With a limit what comes after the plan's files does not matter, what comes before does.
+    assert!(changes(&plan, &source, Some(20_001)).unwrap().is_empty());
+    let before = folder.write("a0.jsonl", "{}\n");
+    assert_eq!(changes(&plan, &source, Some(20_001)).unwrap().new, [std::fs::canonicalize(&before).unwrap()]);
+    // Gone and changed ones beside them.
+    edit(&path).set_len(7).unwrap();
+    std::fs::remove_file(folder.0.join("b.jsonl")).unwrap();
+    let found = changes(&plan, &source, None).unwrap();
+    let text = found.error(true).0;
+    assert!(!found.only_new() && found.changed.len() == 2);
+    for part in ["a.jsonl: is shorter than planned", "b.jsonl: was 3 bytes long when planned and is gone", "a0.jsonl, "] {
+        assert!(text.contains(part), "`{text}` lacks `{part}`");
+    }
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! How the files that the source means now differ from those of the plan.
+//!
+//! Empty files count: they are in no shard, and one that grows has records that nobody sends.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use migration::job::JsonlSource;
+use migration::{Plan, SourceObject};
+
+use super::{NOT_AS_PLANNED, fail, list, object};
+use crate::SourceError;
+
+/// How many files a message names.
+const NAMED: usize = 10;
+
+/// What is not as planned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Planned files that are gone or have other bytes, or that the patterns don't mean any more, each with what was seen.
+    pub changed: Vec<String>,
+    /// Files that the patterns mean now and did not when planned.
+    pub new: Vec<PathBuf>,
+}
+
+/// Compares the files that the source's patterns mean now with the plan's, by name, size, modification time and fingerprint. An
+/// error: the patterns can't be followed.
+///
+/// `record_limit` is the job's: with one, files after those of the plan do not matter.
+pub fn changes(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> Result<Changes, SourceError> {
+    let mut changed: Vec<String> =
+        plan.objects.iter().filter_map(|planned| object::difference(planned).map(|what| told(planned, what))).collect();
+    let listed = match list::files(&source.paths) {
+        Ok(listed) => listed.files,
+        // A pattern whose files are all gone: the files are named already.
+        Err(_) if !changed.is_empty() => return Ok(Changes { changed, new: Vec::new() }),
+        Err(error) => return Err(error),
+    };
+    let planned: HashSet<_> = plan.objects.iter().map(|object| &object.path).collect();
+    let now: HashSet<_> = listed.iter().collect();
+    let absent = plan.objects.iter().filter(|object| !now.contains(&object.path) && object.path.exists());
+    changed.extend(absent.map(|object| told(object, "no longer matches the source's paths")));
+    // With a limit the plan ends where the limit falls, whatever comes after.
+    let last = plan.objects.last().and_then(|object| listed.iter().position(|path| *path == object.path));
+    let counted = if record_limit.is_some() { last.map_or(0, |last| last + 1) } else { listed.len() };
+    let new: Vec<_> = listed[..counted].iter().filter(|path| !planned.contains(path)).cloned().collect();
+    if changed.is_empty() && new.is_empty() {
+        let moved = plan.objects.iter().zip(&listed).find(|(object, now)| object.path != **now);
+        changed.extend(moved.map(|(object, _)| told(object, "is no longer among the source's files at its place")));
+    }
+    Ok(Changes { changed, new })
+}
+
+/// The same; any difference is an error that names the files.
+pub fn unchanged(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> Result<(), SourceError> {
+    let changes = changes(plan, source, record_limit)?;
+    if changes.is_empty() { Ok(()) } else { Err(changes.error(false)) }
+}
+
+fn told(object: &SourceObject, what: impl std::fmt::Display) -> String {
+    fail(&object.path, what).0
+}
+
+impl Changes {
+    /// Whether the files are those of the plan.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.new.is_empty()
+    }
+
+    /// Whether all planned files are as they were, and others came.
+    pub fn only_new(&self) -> bool {
+        self.changed.is_empty() && !self.new.is_empty()
+    }
+
+    /// In words, with names. `sent`: everything planned was sent.
+    pub fn error(&self, sent: bool) -> SourceError {
+        let mut parts = Vec::new();
+        if !self.changed.is_empty() {
+            parts.push(format!("{}; {NOT_AS_PLANNED}", named(&self.changed)));
+        }
+        if !self.new.is_empty() {
+            let new: Vec<_> = self.new.iter().map(|path| path.display().to_string()).collect();
+            let (match_, them) = if new.len() == 1 { ("matches", "it") } else { ("match", "them") };
+            let what = format!("{match_} the source's paths now and did not when planned");
+            let rest = if sent {
+                format!("all records of the plan's files were sent, and none of {them}")
+            } else {
+                format!("a plan is frozen when its job first runs, so nothing of {them} is sent")
+            };
+            parts.push(format!("{}: {what}; {rest}", named(&new)));
+        }
+        SourceError(parts.join("\n"))
+    }
+}
+
+fn named(all: &[String]) -> String {
+    let mut text = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if all.len() > NAMED {
+        text += &format!(", and {} more", all.len() - NAMED);
+    }
+    text
+}
