@@ -171,6 +171,10 @@ fn with_hash(
     let Ok(mut beginning) = Beginning::open(object, committed.place, context.job.workers.windows()) else { return Ok(failure) };
     let mut heartbeat_due = Instant::now() + HEARTBEAT;
     while let Ok(hash) = beginning.step() {
+        // A stop is waited for no longer than a chunk: what can't be read is said without the proof.
+        if port.control()?.drain {
+            break;
+        }
         if hash.is_some() {
             damage.hash = hash.map(u128::to_be_bytes);
             break;

@@ -111,6 +111,8 @@ pub struct Machine {
     signals: u32,
     paused: bool,
     fork_failures: u32,
+    /// Ends of attempts in this run at a segment that can't be read.
+    unreadable: u32,
     /// No more workers can be started, why, and until when that is looked at.
     shortage: Option<(Duration, String)>,
     totals: Totals,
@@ -174,6 +176,7 @@ impl Machine {
             signals: 0,
             paused: rules.paused,
             fork_failures: 0,
+            unreadable: 0,
             shortage: None,
             totals,
             sharing: Sharing::default(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kafka::{Preflight, Right, TopicLook};
 use migration::job::FlushPolicy;
+use migration::printable::printable_path;
 use migration::report::{Binding, JobReport};
 use migration::units::show_size;
 use migration::{Accept, Cause, Causes, Consequence, Exit, Job, Plan, SourceObject};
@@ -64,7 +65,10 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     if let Some(watch) = &mut helpers.topic
         && end.exit() == Exit::Done
     {
+        // No connection is open across the fork of a helper.
+        drop(store);
         look_a_last_time(&mut end, watch, &context, &found, &interrupt);
+        store = Store::open(&StateDir::store_path(dir.path())).map_err(state::unusable)?;
         if end.exit() != Exit::Done {
             store.revise_end(end.exit().code(), &end.reasons()).map_err(state::unusable)?;
         }
@@ -192,9 +196,9 @@ impl Opened {
             let mut store = Store::open(&path).map_err(state::unusable)?;
             if !self.replaced.is_empty() {
                 for (_, object) in &self.replaced {
-                    tracing::info!(
-                        "{} is another file now; what was not sent of it is read from this one",
-                        object.path.display()
+                    tracing::warn!(
+                        "{} is another file now: nothing else of it was sent than this one has, too",
+                        printable_path(&object.path)
                     );
                 }
                 let plan = store.replace_objects(&self.replaced).and_then(|()| store.load()).map_err(state::unusable)?.plan;
@@ -287,9 +291,10 @@ fn finish(
             tracing::warn!("{warning}");
         }
         let kept = Store::read_only(&StateDir::store_path(dir.path())).and_then(|store| store.load());
-        let letters = kept.map(|state| Letters::of(dir.path(), &state)).map_err(state::unusable);
-        let compared = letters.and_then(|letters| {
-            verify::verify(&context.job, &context.plan, found.plan_id, &letters, &found.binding, Some(interrupt), ui)
+        // The plan as it stands now: shards may have been split in this run, and records are in order only within a shard.
+        let compared = kept.map_err(state::unusable).and_then(|state| {
+            let letters = Letters::of(dir.path(), &state);
+            verify::verify(&context.job, &state.plan, found.plan_id, &letters, &found.binding, Some(interrupt), ui)
         });
         match compared {
             Ok(result) => {

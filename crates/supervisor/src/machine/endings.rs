@@ -13,6 +13,9 @@ use crate::random::backoff;
 /// Why a shard is cut.
 const IDLE: &str = "workers had nothing to do";
 const UNREADABLE: &str = "a file of it can't be read";
+/// After so many ends of attempts at what can't be read the job stops: each cuts the plan once more, and a folder that is gone, with
+/// ten thousand files in it, would leave a shard for each.
+const MOST_UNREADABLE: u32 = 50;
 
 impl Machine {
     /// Once a worker has ended and the store has answered for its last chunk: judge it and close it.
@@ -49,16 +52,30 @@ impl Machine {
     fn apart(&self, id: AttemptId, segment: u32) -> Option<u32> {
         let shard = &self.shards[id.shard.0 as usize];
         let apart = if segment > shard.position.segment { segment } else { segment.saturating_add(1) };
-        (apart > shard.position.segment && apart < shard.extent.segments && !shard.whole).then_some(apart)
+        let bounded = self.unreadable <= MOST_UNREADABLE;
+        (apart > shard.position.segment && apart < shard.extent.segments && !shard.whole && bounded).then_some(apart)
     }
 
-    /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment.
-    fn damaged(&mut self, id: AttemptId, segment: u32, reason: &str, out: &mut Vec<Action>) -> After {
-        if self.causes.add(Cause::Source, format!("shard {}: {reason}", id.shard)) {
-            log(out, 1, format!("shard {}: {reason}; what else there is goes on", id.shard), true);
+    /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment. Until then the
+    /// segment is tried again by itself, and may be readable then.
+    fn damaged(&mut self, id: AttemptId, segment: u32, reason: &str, now: Duration, out: &mut Vec<Action>) -> After {
+        self.unreadable += 1;
+        if self.unreadable > MOST_UNREADABLE {
+            let text = format!(
+                "files can't be read {MOST_UNREADABLE} times and more, the last: {reason}; is their disk or folder gone?"
+            );
+            self.stop(Cause::Source, &text, now, out);
+            return After::Waiting;
         }
         let alone = segment <= self.shards[id.shard.0 as usize].position.segment;
-        if alone || self.apart(id, segment).is_none() { After::Quarantined } else { After::Waiting }
+        if !alone && self.apart(id, segment).is_some() {
+            log(out, 2, format!("shard {}: {reason}; it is tried again by itself", id.shard), false);
+            return After::Waiting;
+        }
+        if self.causes.add(Cause::Source, reason) {
+            log(out, 1, format!("shard {}: {reason}; what else there is goes on", id.shard), true);
+        }
+        After::Quarantined
     }
 
     /// What a judgement means for the shard (with the pause before a successor) and for the job.
@@ -88,7 +105,7 @@ impl Machine {
             Judgement::StopsJob(Cause::TooManyBad, _) if self.totals.counts.dead_lettered > self.rules.max_bad_records => {
                 (After::Waiting, Duration::ZERO)
             }
-            Judgement::Damaged(segment, reason) => (self.damaged(id, *segment, reason, out), Duration::ZERO),
+            Judgement::Damaged(segment, reason) => (self.damaged(id, *segment, reason, now, out), Duration::ZERO),
             Judgement::StopsJob(cause, reason) => {
                 self.stop(*cause, &format!("shard {}: {reason}", id.shard), now, out);
                 (After::Waiting, Duration::ZERO)

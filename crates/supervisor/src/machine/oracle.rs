@@ -21,6 +21,7 @@ pub(super) struct Oracle {
     failed: Vec<(AttemptId, FailureKind)>,
     said_last: BTreeSet<AttemptId>,
     dead_letters: u64,
+    unreadable: u32,
 }
 
 impl Oracle {
@@ -74,7 +75,11 @@ impl Oracle {
             self.saw("5");
         }
         if end.outcome == AttemptOutcome::Unreadable {
-            self.saw("7");
+            self.unreadable += 1;
+            // A file in the middle of a shard is tried again by itself, fifty times at most.
+            if end.after == After::Quarantined || self.unreadable > 50 {
+                self.saw("7");
+            }
         }
         let failed = self.failed.iter().find(|(id, _)| *id == end.attempt).map(|(_, kind)| *kind);
         if let Some(kind) = failed.filter(|_| end.outcome == AttemptOutcome::Stopped) {

@@ -68,7 +68,7 @@ fn a_file_in_the_middle_of_a_shard_is_set_aside_alone() {
     }
     let Some(Action::End(ended)) = last.last() else { panic!("{last:?}") };
     assert_eq!(ended.causes.exit(), Exit::Source);
-    assert_eq!(ended.causes.reasons()[0], "shard 00000: b.gz: truncated");
+    assert_eq!(ended.causes.reasons()[0], "b.gz: truncated");
     assert_eq!((machine.totals().done, machine.totals().quarantined), (2, 1));
 }
 
@@ -96,4 +96,26 @@ fn what_was_committed_of_a_file_stays_with_it() {
     machine.on(Input::Tick, Duration::ZERO);
     let end = fail(&mut machine, id(0, 1), 1);
     assert_eq!((end.after, end.apart), (After::Quarantined, Some(2)));
+}
+
+#[test]
+fn a_folder_that_is_gone_does_not_cut_the_plan_into_its_files() {
+    let mut machine = Machine::new(rules(1), &[shard(1000)], 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    let (mut segments, mut shards) = (1000, 1);
+    loop {
+        let attempt = id(shards - 1, 1);
+        let end = fail(&mut machine, attempt, 0);
+        segments -= 1;
+        if end.apart.is_none() {
+            assert_eq!((shards, end.after), (51, After::Waiting), "it stops after fifty files, and cuts no more");
+            let (_, last) = close(&mut machine, attempt, None);
+            let Some(Action::End(ended)) = last.last() else { panic!("{last:?}") };
+            assert_eq!(ended.causes.exit(), Exit::Source);
+            return;
+        }
+        let split = Split { shard: shard(1).extent, added: vec![shard(segments)] };
+        assert_eq!(close(&mut machine, attempt, Some(split)).0, [shards]);
+        shards += 1;
+    }
 }

@@ -1,9 +1,9 @@
 //! Reading what a run starts from, and checking that it fits together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use migration::report::{Binding, ShardStatus};
+use migration::report::{AttemptOutcome, Binding, ShardStatus};
 use migration::{Counts, Plan, Position, Segment, Shard, ShardId};
 use rusqlite::Connection;
 
@@ -32,6 +32,8 @@ pub struct JobState {
     /// What is known of files that can't be read to their end: by shard and segment, up to which place records were sent, and the
     /// hash of the bytes before it.
     pub damages: BTreeMap<(u32, u32), (u64, u128)>,
+    /// Shards with an attempt that may have sent records behind its last commit: it was killed, or is still said to run.
+    pub uncertain: BTreeSet<u32>,
 }
 
 /// How far a shard has come.
@@ -94,6 +96,7 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
     let mut state = read_job(&tx, path, plan_id)?;
     splits::apply(&tx, path, &mut state)?;
     state.damages = replaced::damages(&tx, path, plan_id)?;
+    state.uncertain = at(path, uncertain(&tx))?;
     let last = at(path, last_attempts(&tx))?;
     for row in at(path, shard_rows(&tx, plan_id))? {
         let index = state.shards.len();
@@ -146,6 +149,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 unsplit: None,
                 shards: Vec::new(),
                 damages: BTreeMap::new(),
+                uncertain: BTreeSet::new(),
             };
             Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, i64>(7)?))
         }),
@@ -166,6 +170,15 @@ pub(super) fn shard_rows(db: &Connection, plan_id: u128) -> rusqlite::Result<Vec
 fn last_attempts(db: &Connection) -> rusqlite::Result<HashMap<u32, u32>> {
     db.prepare("SELECT shard, max(number) FROM attempts GROUP BY shard")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Shards with an attempt that may have sent more than it committed. One that finished, drained or met a file that it can't read has
+/// committed all that it took before its end.
+fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
+    use AttemptOutcome::{Drained, Finished, Unreadable};
+    db.prepare("SELECT DISTINCT shard FROM attempts WHERE outcome NOT IN (?1, ?2, ?3) OR resent > 0")?
+        .query_map([Finished as i64, Drained as i64, Unreadable as i64], |row| row.get(0))?
         .collect()
 }
 

@@ -122,6 +122,9 @@ impl JobState {
         if checkpoint.status == ShardStatus::Done || position.segment > index {
             return Err("all of it was sent".to_owned());
         }
+        if self.may_have_sent_more(shard) {
+            return Err("an attempt that was killed may have sent more of it than was committed".to_owned());
+        }
         if position.segment < index || position.place == 0 {
             return Ok(None);
         }
@@ -129,6 +132,13 @@ impl JobState {
             Some((place, hash)) if *place == position.place => Ok(Some((*place, *hash))),
             _ => Err(format!("the records before byte {} of it were sent", position.place)),
         }
+    }
+
+    /// Whether records of a shard may have been sent behind its last commit. A shard that was split off another one may have been
+    /// begun under that one's number.
+    fn may_have_sent_more(&self, shard: usize) -> bool {
+        let split_off = shard >= self.frozen_plan().shards.len();
+        self.uncertain.iter().any(|other| split_off || *other as usize == shard)
     }
 }
 
