@@ -18,7 +18,7 @@ use whole_program::waiting::wait_until;
 pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, a_topic_made_again_in_a_pause_gets_no_record),
     test!(Waits, Kafka, "a_topic_made_again_in_a_pause_gets_no_record_of_a_single_process", |clusters| {
-        made_again_in_a_pause(clusters, "paused-single", &["--single"])
+        made_again_in_a_pause(clusters, "again-paused-single", &["--single"])
     }),
     test!(Waits, Kafka, a_topic_made_again_just_before_the_end_is_no_success),
     test!(Waits, Kafka, added_partitions_stop_a_job_with_keys),
@@ -77,7 +77,7 @@ fn assert_made_again(scene: &Scene, finished: Finished) {
 }
 
 fn a_topic_made_again_in_a_pause_gets_no_record(clusters: &Clusters) {
-    made_again_in_a_pause(clusters, "paused", &[]);
+    made_again_in_a_pause(clusters, "again-paused", &[]);
 }
 
 /// A worker that waits in a pause has a producer for which a topic of the same name is as good as the old one.
@@ -97,7 +97,7 @@ fn made_again_in_a_pause(clusters: &Clusters, topic: &str, words: &[&str]) {
 
 /// All records are acknowledged, some by a topic that is gone: nobody would have looked at it before the next 10 s were over.
 fn a_topic_made_again_just_before_the_end_is_no_success(clusters: &Clusters) {
-    let (scene, _) = scene(clusters, "end", false);
+    let (scene, _) = scene(clusters, "again-end", false);
     let running = scene.start(&["--set", "limits.rate_records=4_000"]);
     await_first_records(&scene);
     make_again(&scene);
@@ -128,7 +128,7 @@ fn assert_as_planned(scene: &Scene) {
 }
 
 fn added_partitions_stop_a_job_with_keys(clusters: &Clusters) {
-    let (scene, source) = scene(clusters, "more", true);
+    let (scene, source) = scene(clusters, "added-more", true);
     let running = scene.start(&["--set", "limits.rate_records=500"]);
     await_first_records(&scene);
     scene.kafka.add_partitions(&scene.topic, PARTITIONS.1);
@@ -155,7 +155,7 @@ fn added_partitions_stop_a_job_with_keys(clusters: &Clusters) {
 }
 
 fn added_partitions_are_told_where_no_key_is_concerned(clusters: &Clusters) {
-    let (scene, source) = scene(clusters, "keyless", false);
+    let (scene, source) = scene(clusters, "added-keyless", false);
     let running = scene.start(&["--set", "limits.rate_records=1000"]);
     await_first_records(&scene);
     scene.kafka.add_partitions(&scene.topic, PARTITIONS.1);
