@@ -109,7 +109,7 @@ fn the_last_shard_is_split(clusters: &Clusters) {
 
 /// One shard that lasts as long as a test wants.
 const ONE_SLOW_SHARD: [(&str, &str); 3] =
-    [("workers.count", "1"), ("shards.target_size", "\"1GiB\""), ("limits.rate_records", "400")];
+    [("workers.count", "1"), ("shards.target_size", "\"1GiB\""), ("limits.rate_records", "100")];
 
 fn acknowledged(scene: &Scene) -> u64 {
     scene.status().map_or(0, |status| status["records"]["acknowledged"].as_u64().expect("a number"))
