@@ -119,7 +119,7 @@ fn acknowledged(scene: &Scene) -> u64 {
 fn a_shard_is_split_for_more_workers(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "split-short");
     scene.configure(&[&ONE_SLOW_SHARD[..], &[("workers.chunk", "{ records = 100 }")]].concat());
-    let source = scene.orders(65, 4_000);
+    let source = scene.orders(65, 20_000);
     let running = scene.start(&[]);
     wait_until("it has recorded something", patience(), || acknowledged(&scene) > 0);
     scene.steer(&["scale", "8"]);
@@ -139,7 +139,7 @@ fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
     const WORKERS: u64 = 8;
     let scene = Scene::new(clusters.one(), "split-kill");
     scene.configure(&[&ONE_SLOW_SHARD[..], &[("workers.chunk", "{ records = 50 }"), ("workers.flush", "\"record\"")]].concat());
-    let source = scene.orders(64, 3_000);
+    let source = scene.orders(64, 8_000);
     let shards = || scene.status().map_or(0, |status| status["shards"]["total"].as_u64().expect("a number"));
     let running = scene.start(&[]);
     wait_until("one worker runs", patience(), || workers(&running) == 1);
