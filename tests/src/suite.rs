@@ -155,6 +155,10 @@ pub fn main(modules: &[Module]) -> ExitCode {
         chosen.iter().for_each(|chosen| println!("{}: test", chosen.name));
         return ExitCode::SUCCESS;
     }
+    if chosen.is_empty() && !wishes.parts.is_empty() {
+        eprintln!("no test's name has a part like {:?}; --list shows all", wishes.parts);
+        return ExitCode::FAILURE;
+    }
     let all: usize = modules.iter().map(|module| module.tests.len()).sum();
     println!("\nrunning {} tests", chosen.len());
     let outcomes = Outcomes::new(all - chosen.len());

@@ -55,11 +55,14 @@ fn credentials_do_not_travel_unencrypted(_: &Clusters) {
     assert!(!program.join(".shardlift").exists(), "nothing was begun");
     // What contacts no broker is not kept from it: the run that needs it was given the flag.
     refused(&program, &[&["status", "-b", FAR], &sasl[..]].concat(), 4, &["never run"]);
-    // On this machine nobody else reads it, and what is accepted passes: both find no broker.
+    // On this machine it is no network, and what is accepted passes: both find no broker.
     let give_up = ["--set", "kafka.give_up_after=1s"];
     refused(&program, &run("127.0.0.1:9", &give_up), 4, &["127.0.0.1:9"]);
-    let accepted = [&give_up[..], &["--accept", "plaintext-password", "-b", "localhost:9,127.0.0.1:9"]].concat();
-    refused(&program, &run("127.0.0.1:9", &accepted[..4]), 4, &["127.0.0.1:9"]);
+    // Not a loopback address, though what is sent there stays on this machine.
+    const ANY: &str = "0.0.0.0:9";
+    refused(&program, &run(ANY, &give_up), 3, &["K013", ANY]);
+    let accepted = [&give_up[..], &["--accept", "plaintext-password"]].concat();
+    refused(&program, &run(ANY, &accepted), 4, &[ANY]);
     // Credentials that no protocol uses.
     refused(&program, &["run", "-b", FAR, "-X", "sasl.username=u"], 3, &["K007", "sasl.password", "plaintext"]);
 }
