@@ -84,6 +84,13 @@ fn table(code: E) -> Verdict {
         | E::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS
         | E::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
         | E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS
+        // A broker in trouble: what it says of a record says nothing about the record or the worker.
+        | E::RD_KAFKA_RESP_ERR_UNKNOWN
+        | E::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR
+        | E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
+        | E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
+        | E::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
+        | E::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
         | E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND => Verdict::Unreachable,
 
         E::RD_KAFKA_RESP_ERR__BEGIN
@@ -136,10 +143,7 @@ fn table(code: E) -> Verdict {
         | E::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
         | E::RD_KAFKA_RESP_ERR__LOG_TRUNCATION
         | E::RD_KAFKA_RESP_ERR__END
-        | E::RD_KAFKA_RESP_ERR_UNKNOWN
         | E::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
-        | E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
-        | E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
         | E::RD_KAFKA_RESP_ERR_STALE_CTRL_EPOCH
         | E::RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE
         | E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR
@@ -164,7 +168,6 @@ fn table(code: E) -> Verdict {
         | E::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS
         | E::RD_KAFKA_RESP_ERR_TRANSACTION_COORDINATOR_FENCED
         | E::RD_KAFKA_RESP_ERR_OPERATION_NOT_ATTEMPTED
-        | E::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR
         | E::RD_KAFKA_RESP_ERR_LOG_DIR_NOT_FOUND
         | E::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID
         | E::RD_KAFKA_RESP_ERR_REASSIGNMENT_IN_PROGRESS
@@ -180,8 +183,6 @@ fn table(code: E) -> Verdict {
         | E::RD_KAFKA_RESP_ERR_INVALID_FETCH_SESSION_EPOCH
         | E::RD_KAFKA_RESP_ERR_LISTENER_NOT_FOUND
         | E::RD_KAFKA_RESP_ERR_TOPIC_DELETION_DISABLED
-        | E::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
-        | E::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
         | E::RD_KAFKA_RESP_ERR_STALE_BROKER_EPOCH
         | E::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
         | E::RD_KAFKA_RESP_ERR_MEMBER_ID_REQUIRED
@@ -244,5 +245,9 @@ mod tests {
         assert_eq!(of(E::RD_KAFKA_RESP_ERR__PURGE_QUEUE), Verdict::Retry);
         assert_eq!(of(E::RD_KAFKA_RESP_ERR__FENCED), Verdict::Retry);
         assert_eq!(of(E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN), Verdict::Unreachable);
+        // A few seconds of a broker's trouble are no deaths, of which five would quarantine the shard.
+        assert_eq!(of(E::RD_KAFKA_RESP_ERR_UNKNOWN), Verdict::Unreachable);
+        assert_eq!(of(E::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR), Verdict::Unreachable);
+        assert_eq!(of(E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION), Verdict::Unreachable);
     }
 }
