@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use migration::ShardId;
+use migration::printable::printable_path;
 use migration::report::JobReport;
 use migration::units::show_things;
 use pipeline::dead_letter;
@@ -31,7 +32,7 @@ impl Letters {
 pub fn uncommitted(found: &JobReport, folder: &Path) -> u64 {
     let committed: Vec<_> = found.shard_reports.iter().map(|shard| (shard.id, shard.letters)).collect();
     dead_letter::uncommitted(folder, &committed).unwrap_or_else(|error: io::Error| {
-        tracing::debug!("{}: {error}", folder.display());
+        tracing::debug!("{}: {error}", printable_path(folder));
         0
     })
 }
@@ -50,7 +51,7 @@ fn note(uncommitted: u64, folder: &Path) -> String {
     format!(
         "\n{letters} in {} {are} not committed: of a chunk that is open, or whose worker died; {they} not count, and the shard's next \
          attempt cuts that off\n",
-        folder.display()
+        printable_path(folder)
     )
 }
 
@@ -64,5 +65,6 @@ mod tests {
         assert_eq!(note(0, folder), "");
         assert!(note(1, folder).contains("1 letter in /jobs/j/dead-letters is not committed"), "{}", note(1, folder));
         assert!(note(383, folder).contains("383 letters in /jobs/j/dead-letters are not committed"));
+        assert!(note(1, Path::new("/jobs/\u{1b}[2J")).contains(r"in /jobs/\u{1b}[2J is not"), "it can't act on a terminal");
     }
 }

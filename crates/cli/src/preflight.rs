@@ -12,24 +12,51 @@ use crate::interrupt::Interrupt;
 /// How long a first run waits for a broker: a wrong address should not take minutes to notice.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Asks cluster and topic. A job that is continued waits for its brokers as long as its workers would, and can be run again later;
-/// a first run is refused sooner. `bound`: the topic that the job's state belongs to, if there is one. `needs` is what
-/// the job's principal must be allowed to do with the topic.
+/// What the brokers are asked for. It decides how long they may take, and what it means if they don't answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To begin: they probably have another address, so it is refused soon.
+    Begin,
+    /// To go on with a job: they are waited for as its workers would, and it can be run again later.
+    GoOn,
+    /// To compare a job's topic: that can be done again later, so there is no need to wait long.
+    Compare,
+}
+
+impl Purpose {
+    fn patience(self, job: &Job) -> Duration {
+        match self {
+            Purpose::GoOn => job.kafka.give_up_after,
+            Purpose::Begin | Purpose::Compare => FIRST_TIMEOUT.min(job.kafka.give_up_after),
+        }
+    }
+
+    /// How it ends if no broker answers, and what to do then.
+    fn unanswered(self) -> (Exit, &'static str) {
+        match self {
+            Purpose::Begin => (Exit::Preflight, "check kafka.brokers (or -b), the network, and security.protocol"),
+            Purpose::GoOn => (Exit::Stopped, "the state is as it was; run again when the brokers answer"),
+            Purpose::Compare => (Exit::Stopped, "nothing was judged; run `shardlift verify` again when the brokers answer"),
+        }
+    }
+}
+
+/// Asks cluster and topic. `bound`: the topic that the job's state belongs to, if there is one. `needs` is what the job's principal
+/// must be allowed to do with the topic.
 pub fn preflight(
     job: &Job,
-    continued: bool,
+    purpose: Purpose,
     bound: Option<&str>,
     needs: &[Right],
     interrupt: Option<&Interrupt>,
 ) -> Result<Preflight, CliError> {
-    let timeout = if continued { job.kafka.give_up_after } else { FIRST_TIMEOUT.min(job.kafka.give_up_after) };
     helper::ask("shardlift check", interrupt, || {
-        let found = kafka::preflight(job, timeout).map_err(|problem| match problem.kind {
+        let found = kafka::preflight(job, purpose.patience(job)).map_err(|problem| match problem.kind {
             PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => deleted(job),
-            _ => explain(problem, continued),
+            _ => explain(problem, purpose),
         })?;
         let missing = found.rights.as_ref().and_then(|rights| missing_right(job, rights, needs));
-        missing.map_or(Ok(found), |problem| Err(explain(problem, continued)))
+        missing.map_or(Ok(found), |problem| Err(explain(problem, purpose)))
     })
 }
 
@@ -53,20 +80,18 @@ pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape
                 PreflightProblemKind::Unreachable | PreflightProblemKind::BadConfig | PreflightProblemKind::NoTrust
             ) =>
         {
-            Err(explain(problem, false))
+            Err(explain(problem, Purpose::Begin))
         }
         // What else is wrong is about a topic that is not written to.
         Err(_) => Ok(None),
     })
 }
 
-fn explain(problem: PreflightProblem, begun: bool) -> CliError {
+fn explain(problem: PreflightProblem, purpose: Purpose) -> CliError {
     match problem.kind {
-        PreflightProblemKind::Unreachable if begun => {
-            CliError::new(Exit::Stopped, problem).hint("the state is as it was; run again when the brokers answer")
-        }
         PreflightProblemKind::Unreachable => {
-            CliError::new(Exit::Preflight, problem).hint("check kafka.brokers (or -b), the network, and security.protocol")
+            let (exit, hint) = purpose.unanswered();
+            CliError::new(exit, problem).hint(hint)
         }
         PreflightProblemKind::NoTopic => CliError::new(Exit::Preflight, problem)
             .hint("shardlift never creates a topic: create it with the partitions that you want"),
@@ -74,5 +99,16 @@ fn explain(problem: PreflightProblem, begun: bool) -> CliError {
         PreflightProblemKind::NotAuthorised | PreflightProblemKind::NoTrust | PreflightProblemKind::Other => {
             CliError::new(Exit::Preflight, problem)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_that_do_not_answer_are_final_for_a_first_run_only() {
+        let exits = [Purpose::Begin, Purpose::GoOn, Purpose::Compare].map(|purpose| purpose.unanswered().0);
+        assert_eq!(exits, [Exit::Preflight, Exit::Stopped, Exit::Stopped]);
     }
 }

@@ -144,8 +144,10 @@ impl ProducerOptions {
 
     /// Whether batches may be smaller than their records.
     fn compresses(&self) -> bool {
-        let is_codec = |name: &str| matches!(name, "compression.type" | "compression.codec");
-        self.properties.iter().any(|(name, value)| is_codec(name) && value != "none")
+        // The client takes the topic's properties with `topic.` in front too, and values in any case and with space before them.
+        let is_codec =
+            |name: &str| matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");
+        self.properties.iter().any(|(name, value)| is_codec(name) && !value.trim().eq_ignore_ascii_case("none"))
     }
 
     /// All properties in the order in which they are set.
@@ -644,6 +646,33 @@ mod tests {
         assert_eq!(blames(true, INVALID, &[INVALID]), [Unknown]);
         assert_eq!(blames(false, INVALID, &[OTHER]), [Unknown]);
         assert_eq!(blames(false, INVALID, &[OTHER, OTHER]), [Unknown, Unknown]);
+    }
+
+    #[test]
+    fn a_codec_is_known_as_the_client_reads_it() {
+        let options = |name: &str, value: &str| ProducerOptions {
+            properties: vec![(name.to_owned(), value.to_owned())],
+            client_id: String::new(),
+            topic: String::new(),
+            headers: Vec::new(),
+            gathering: Gathering::Nothing,
+            in_flight_bytes: 0,
+            max_message_bytes: 1 << 20,
+            metadata_timeout: Duration::ZERO,
+            bound: None,
+        };
+        for (name, value, compresses) in [
+            ("compression.type", "none", false),
+            ("compression.codec", " None", false),
+            ("compression.type", " LZ4", true),
+            ("topic.compression.codec", "zstd", true),
+            ("topic.compression.type", "none", false),
+            ("compression.level", "3", false),
+        ] {
+            let options = options(name, value);
+            assert_eq!(options.compresses(), compresses, "{name}={value:?}");
+            crate::options::configure(&options.properties).expect("the client takes it");
+        }
     }
 
     #[test]

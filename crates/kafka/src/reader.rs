@@ -72,6 +72,19 @@ enum Silence {
     OpenTransaction { partition: u32, since: i64, partitions: usize },
 }
 
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Silence::OpenTransaction { partition, since, partitions } = *self else {
+            return f.write_str("nothing is known about why");
+        };
+        write!(f, "another producer's transaction is open in partition {partition} since offset {since}")?;
+        if partitions > 1 {
+            write!(f, ", and in {} more partitions", partitions - 1)?;
+        }
+        f.write_str(": what it holds, and what stands after it, can't be read before it ends")
+    }
+}
+
 impl TopicReader {
     /// A reader of a job's topic from `starts`, an offset for each partition; partitions without one are read from their first
     /// offset. The job's brokers are addresses by now. Nothing is contacted before the first restart.
@@ -213,7 +226,7 @@ impl TopicReader {
         if fetcher.why.is_none() {
             fetcher.why = Some(self.why(&fetcher.client)?);
             if let Some(why @ Silence::OpenTransaction { .. }) = fetcher.why {
-                tracing::warn!("topic {:?}: {}; waiting up to {:?} for its end", self.topic, self.show(why), self.patience);
+                tracing::warn!("topic {:?}: {why}; waiting up to {:?} for its end", self.topic, self.patience);
             }
         }
         let limit = |why| if why == Silence::Unknown { STALLED } else { self.patience };
@@ -230,10 +243,7 @@ impl TopicReader {
         Err(match why {
             Silence::OpenTransaction { .. } => self.not_now(
                 &nothing,
-                format!(
-                    "{} (kafka-transactions.sh find-hanging names such producers, and can abort what they left)",
-                    self.show(why)
-                ),
+                format!("{why} (kafka-transactions.sh find-hanging names such producers, and can abort what they left)"),
             ),
             Silence::Unknown => {
                 let lagging = self.ranges.iter().position(|r| !r.is_read()).unwrap_or(0);
@@ -264,21 +274,6 @@ impl TopicReader {
             since,
             partitions,
         }))
-    }
-
-    fn show(&self, why: Silence) -> String {
-        match why {
-            Silence::Unknown => "nothing is known about why".to_owned(),
-            Silence::OpenTransaction { partition, since, partitions } => {
-                let more = match partitions {
-                    ..=1 => String::new(),
-                    n => format!(", and in {} more partitions", n - 1),
-                };
-                format!(
-                    "another producer's transaction is open in partition {partition} since offset {since}{more}: what it holds, and                      what stands after it, can't be read before it ends"
-                )
-            }
-        }
     }
 }
 
@@ -338,5 +333,20 @@ impl verify::TopicReader for TopicReader {
 
     fn is_compacted(&self) -> Option<bool> {
         self.compacted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_transaction_is_told_in_one_sentence() {
+        let told = |partitions| Silence::OpenTransaction { partition: 3, since: 70, partitions }.to_string();
+        assert!(told(1).starts_with(
+            "another producer's transaction is open in partition 3 since offset 70: what it holds, and what stands"
+        ));
+        assert!(told(3).contains("offset 70, and in 2 more partitions: what"), "{}", told(3));
+        assert!(!told(3).contains("  "), "{}", told(3));
     }
 }

@@ -5,6 +5,7 @@
 //! broker says).
 
 use migration::Job;
+use migration::job::Property;
 use rdkafka::bindings::rd_kafka_AclOperation_t as Operation;
 use serde::{Deserialize, Serialize};
 
@@ -50,23 +51,68 @@ pub fn missing_right(job: &Job, has: &[Right], needs: &[Right]) -> Option<Prefli
     }
     let topic = &job.kafka.topic;
     let brokers = addresses(job);
-    let user = job.kafka.properties.iter().find(|(name, _)| name == "sasl.username");
-    let principal = user.map_or_else(|| "User:NAME".to_owned(), |(_, value)| format!("User:{}", value.expose()));
+    let user = shown_user(job).unwrap_or("NAME");
     let operations: String = missing.iter().map(|name| format!(" --operation {name}")).collect();
     Some(PreflightProblem::new(
         PreflightProblemKind::NotAuthorised,
         format!(
             "the principal may not {} topic {topic:?}, though it may see it. Grant it with: kafka-acls.sh --bootstrap-server {} --add \
-             --allow-principal {principal}{operations} --topic {topic}",
+             --allow-principal User:{user}{operations} --topic {topic}",
             missing.join(" or "),
             brokers.split(',').next().unwrap_or_default()
         ),
     ))
 }
 
+/// Who the job is to the brokers, if its config says so openly: a name that was given as a secret is never shown, and only the
+/// mechanisms with a password send it.
+fn shown_user(job: &Job) -> Option<&str> {
+    let given = |names: [&str; 2]| job.kafka.properties.iter().rfind(|(name, _)| names.contains(&name.as_str()));
+    let (_, mechanism) = given(["sasl.mechanism", "sasl.mechanisms"])?;
+    let mechanism = mechanism.expose().trim().to_ascii_uppercase();
+    match given(["sasl.username"; 2])? {
+        (_, Property::Plain(user)) if mechanism == "PLAIN" || mechanism.starts_with("SCRAM-") => Some(user),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use migration::config::{Context, Typed};
+
     use super::*;
+
+    /// What is said to a job with these properties that may not write.
+    fn said(properties: &str) -> String {
+        let text = format!(
+            "job.name = 'j'\nsource.jsonl.paths = ['x']\nkafka.topic = 't'\nkafka.brokers = ['a:1']\n[kafka.properties]\n\
+             'security.protocol' = 'SASL_SSL'\n{properties}"
+        );
+        let context = Context {
+            config_dir: std::path::Path::new("/"),
+            env: &|_| Some("hidden".to_owned()),
+            read_secret_file: &|_| Ok("hidden".to_owned()),
+            check_properties: &|_| Vec::new(),
+            contacts_brokers: true,
+        };
+        let job = Typed::parse(&text, "test").expect("TOML").mean(&context).expect("valid");
+        missing_right(&job, &[], &[Right::Write]).expect("it is missing").to_string()
+    }
+
+    #[test]
+    fn only_a_name_that_is_no_secret_and_is_used_is_shown() {
+        for mechanism in ["PLAIN", "SCRAM-SHA-512", " scram-sha-256"] {
+            let given = |user: &str| said(&format!("'sasl.mechanism' = '{mechanism}'\n'sasl.username' = {user}"));
+            assert!(given("'ann'").contains(" User:ann "), "{}", given("'ann'"));
+            for secret in ["{ env = 'A' }", "{ file = 'a' }"] {
+                assert!(given(secret).contains(" User:NAME "), "{}", given(secret));
+            }
+        }
+        for other in ["'sasl.mechanisms' = 'OAUTHBEARER'", "'sasl.mechanism' = 'GSSAPI'", ""] {
+            let text = said(&format!("{other}\n'sasl.username' = 'ann'"));
+            assert!(text.contains(" User:NAME "), "{text}");
+        }
+    }
 
     #[test]
     fn rights_are_read_from_operations() {

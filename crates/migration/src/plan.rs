@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::Position;
+use crate::printable::printable_path;
 
 /// A shard's number: its index in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -146,7 +147,8 @@ impl Plan {
         Ok(first..end)
     }
 
-    /// Puts another object in the place of one that is cut by a single segment from its start to its end.
+    /// Puts another object in the place of one that is cut by a single segment from its start to its end. What was noted of that one
+    /// is not true of the other: its notes are dropped.
     pub fn replace(&mut self, index: u32, object: SourceObject) -> Result<(), String> {
         let planned = self.objects.get_mut(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
         let before = std::mem::replace(planned, object);
@@ -156,6 +158,8 @@ impl Plan {
             self.objects[index as usize] = before;
             return Err(format!("object {index} is not one segment"));
         }
+        let about = format!("{}: ", printable_path(&before.path));
+        self.notes.retain(|note| !note.starts_with(&about));
         let bytes = self.objects[index as usize].bytes;
         for shard in self.shards.iter_mut().filter(|shard| shard.segments.iter().any(|s| s.object == index)) {
             for segment in shard.segments.iter_mut().filter(|s| s.object == index && s.end != Segment::WHOLE) {
@@ -250,7 +254,11 @@ mod tests {
         assert!(replaced.replace(0, object(5, Compression::None)).is_err(), "only a part of it is in the plan");
         assert!(replaced.replace(3, object(5, Compression::None)).is_err());
         assert_eq!(replaced, plan());
+        replaced.objects[1].path = "y\n".into();
+        let (kept, dropped) = ("x: its last line is not whole".to_owned(), r"y\n: its last line is not whole".to_owned());
+        replaced.notes = vec![kept.clone(), dropped, "7 more".to_owned()];
         replaced.replace(1, object(90, Compression::Gzip)).unwrap();
+        assert_eq!(replaced.notes, [kept, "7 more".to_owned()]);
         replaced.replace(2, object(10, Compression::None)).unwrap();
         let shard = &replaced.shards[0];
         assert_eq!((shard.segments[1].end, shard.segments[2].end, shard.bytes), (Segment::WHOLE, 10, 200));

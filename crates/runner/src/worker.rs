@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kafka::{Producer, ProducerOptions, partitioner};
+use migration::printable::printable_path;
 use migration::{
     BoundTopic, Cut, Damage, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, TopicSettings, WorkerEvent, units,
 };
@@ -208,7 +209,7 @@ fn start(
     if files.letters.missing() > 0 {
         let text = format!(
             "{}: {} bytes of dead letters that an earlier attempt wrote are gone",
-            files.letters.path().display(),
+            printable_path(files.letters.path()),
             files.letters.missing()
         );
         port.send(&WorkerEvent::Log { level: 2, text })?;
@@ -240,7 +241,7 @@ impl Files {
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
         let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths, attempt.letters).map_err(|error| {
-            let folder = migration::printable::printable_path(&context.dead_letters);
+            let folder = printable_path(&context.dead_letters);
             Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
         })?;
         Ok(Files { reader, letters })

@@ -19,6 +19,7 @@ use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::output_file::OutputFile;
 use crate::own_topic::{OwnTopic, Wanted};
+use crate::preflight::Purpose;
 use crate::ui::Ui;
 use crate::{helper, log, preflight, settings};
 
@@ -57,7 +58,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         into: args.into_topic.as_deref(),
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
-    let found = preflight::preflight(&job, false, None, &[Right::Write], Some(&interrupt))?;
+    let found = preflight::preflight(&job, Purpose::Begin, None, &[Right::Write], Some(&interrupt))?;
     let partitions = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
     let conditions = Conditions {
         rtt_us: embedded.then_some(args.rtt.as_micros() as u64),

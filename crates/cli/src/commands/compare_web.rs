@@ -25,6 +25,7 @@ use crate::environment::environment;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::own_topic::{OwnTopic, Wanted};
+use crate::preflight::Purpose;
 use crate::ui::Ui;
 use crate::{helper, preflight, settings, state};
 
@@ -81,7 +82,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
         into: args.into_topic.as_deref(),
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
-    let found = preflight::preflight(&job, false, None, &[Right::Write], Some(&interrupt))?;
+    let found = preflight::preflight(&job, Purpose::Begin, None, &[Right::Write], Some(&interrupt))?;
     let producer = ProducerOptions::for_job(&job, "web", found.settings.max_message_bytes);
     helper::ask("shardlift plan", Some(&interrupt), || {
         let read = Records::read(&job, &plan, found.settings.max_message_bytes as usize);

@@ -19,6 +19,7 @@ use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::interrupt::{self, Interrupt};
 use crate::letters::{self, Letters};
+use crate::preflight::Purpose;
 use crate::send::Helpers;
 use crate::topic_watch::TopicWatch;
 use crate::ui::Ui;
@@ -36,8 +37,9 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let broker = embedded::start_if_wanted(&mut job)?;
     tracing::debug!("phase 1 of 5, preflight");
     let needs: &[Right] = if args.verify { &[Right::Write, Right::Read] } else { &[Right::Write] };
+    let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
     let bound = earlier.as_ref().map(|earlier| earlier.state.binding.topic.as_str());
-    let found = preflight::preflight(&job, earlier.is_some(), bound, needs, Some(&interrupt))?;
+    let found = preflight::preflight(&job, purpose, bound, needs, Some(&interrupt))?;
     let embedded = broker.is_some();
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");

@@ -9,6 +9,7 @@ use supervisor::{StateDir, Store};
 use crate::args::VerifyArgs;
 use crate::error::CliError;
 use crate::letters::Letters;
+use crate::preflight::Purpose;
 use crate::ui::Ui;
 use crate::{preflight, settings, state, verify};
 
@@ -41,7 +42,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     if !earlier.is_done() {
         tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
     }
-    let found = preflight::preflight(&job, false, Some(&earlier.binding.topic), &[Right::Read], None)?;
+    let found = preflight::preflight(&job, Purpose::Compare, Some(&earlier.binding.topic), &[Right::Read], None)?;
     for warning in state::check_binding_to_read(&job, &earlier, &found, &sent)? {
         tracing::warn!("{warning}");
     }

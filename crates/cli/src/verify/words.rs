@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use migration::Exit;
-use migration::printable::printable;
+use migration::printable::{printable, printable_path};
 use migration::units::{show_count, show_duration, show_things};
 use pipeline::verify::{VerifyExample, VerifyKind, VerifyReport};
 use serde_json::{Map, Value, json};
@@ -28,14 +28,19 @@ impl Verified {
 
     /// Why that is so, in a sentence for the report of a run.
     pub fn reason(&self) -> String {
-        let Some(new) = self.more_files() else { return "the topic differs from the source".to_owned() };
-        if self.is_clean() { new } else { format!("{new}; and the topic differs from the planned files") }
+        let new = self.more_files();
+        let differs = match (self.report.is_clean(), &new) {
+            (true, _) if self.is_clean() => return new.unwrap_or_default(),
+            (true, _) => "the dead letters differ from the state: it can't be told what the topic should hold",
+            (false, None) => "the topic differs from the source",
+            (false, Some(_)) => "the topic differs from the planned files",
+        };
+        new.map_or_else(|| differs.to_owned(), |new| format!("{new}; and {differs}"))
     }
 
     /// Which files the source has now that were not compared.
     fn more_files(&self) -> Option<String> {
-        let names =
-            self.new_files.iter().take(FILES_SHOWN).map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let names = self.new_files.iter().take(FILES_SHOWN).map(|path| printable_path(path)).collect::<Vec<_>>().join(", ");
         let more = match self.new_files.len().saturating_sub(FILES_SHOWN) {
             0 => String::new(),
             more => format!(", and {more} more"),
@@ -248,8 +253,8 @@ fn compaction(out: &mut String, r: &VerifyReport) {
     }
     match r.compacted {
         Some(true) if r.missing > 0 => out.push_str(
-            "  the topic is compacted, which does not explain what is missing: it has no newer record of the key, or one that was sent \
-             before\n",
+            "  the topic is compacted: of what is missing it has no newer record of the key, or one that was sent before. Compaction \
+             explains it only if a newer one was there and is gone too (a tombstone, or a topic that also deletes)\n",
         ),
         None if r.missing > 0 => {
             out.push_str("  the brokers don't tell whether the topic is compacted: if it is, that may be why records are missing\n");
@@ -333,6 +338,9 @@ mod tests {
         assert_eq!((differs.exit(), &differs.object()["outcome"]), (Exit::Difference, &json!("different")));
         assert!(differs.text().contains("the files have 5 dead letters, the state counts 3"), "{}", differs.text());
         assert!(!differs.text().contains("exactly"));
+        assert!(differs.reason().starts_with("the dead letters differ from the state"), "{}", differs.reason());
+        let both = Verified { report: VerifyReport { missing: 1, ..differs.report.clone() }, ..differs };
+        assert_eq!(both.reason(), "the topic differs from the source");
         let left = with(0, 0, 383);
         assert_eq!((left.exit(), &left.object()["dead_letters"]["uncommitted"]), (Exit::Done, &json!(383)));
         assert!(left.text().contains("383 dead letters of chunks that were never committed"), "{}", left.text());
@@ -363,6 +371,13 @@ mod tests {
         assert!(text.starts_with("verified: the topic holds exactly the planned files' records"), "{text}");
         assert!(text.contains("THE SOURCE HAS MORE NOW: /data/0.jsonl, "), "{text}");
         assert_eq!(verified.object()["new_files"].as_array().map(Vec::len), Some(12));
+    }
+
+    #[test]
+    fn what_a_compacted_topic_lacks_is_not_said_to_have_never_come() {
+        let text = verified(VerifyReport { missing: 1, compacted: Some(true), ..clean(vec![range(0, 0, 0)]) }).text();
+        assert!(text.contains("only if a newer one was there and is gone too (a tombstone, "), "{text}");
+        assert!(!text.contains("does not explain"), "{text}");
     }
 
     #[test]

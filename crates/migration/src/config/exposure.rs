@@ -59,7 +59,13 @@ fn unused(merged: &Merged, protocol: &str, given: Option<&Entry>, problems: &mut
 /// The protocol as the client reads it.
 fn protocol(given: &[(String, Property)]) -> String {
     let value = given.iter().find(|(name, _)| name == PROTOCOL).map(|(_, value)| value.expose());
-    value.unwrap_or(DEFAULT).to_ascii_lowercase()
+    as_read(value.unwrap_or_default())
+}
+
+/// A protocol as the client reads it: without white space around it, in any case; nothing is the default.
+pub(super) fn as_read(protocol: &str) -> String {
+    let protocol = protocol.trim();
+    if protocol.is_empty() { DEFAULT.to_owned() } else { protocol.to_ascii_lowercase() }
 }
 
 /// Whether a broker's address, with or without protocol and port, is surely this machine's. A name is looked up by nobody here:

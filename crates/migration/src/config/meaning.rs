@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Typed;
 use super::error::{Code, ConfigErrors, Problems};
-use super::exposure::credentials;
+use super::exposure::{as_read, credentials};
 use super::merge::Merged;
 use super::origin::{At, Origin};
 use super::properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
@@ -88,7 +88,7 @@ fn contradictions(merged: &Merged, problems: &mut Problems) {
 fn embedded_security(merged: &Merged, problems: &mut Problems) {
     let embedded = merged.brokers.value.is_none() && !merged.refused.contains("kafka.brokers");
     let secured = |entry: &&Entry| match &entry.value.value {
-        EntryValue::Plain(text) => entry.name.value == "security.protocol" && !text.eq_ignore_ascii_case("plaintext"),
+        EntryValue::Plain(text) => entry.name.value == "security.protocol" && as_read(text) != "plaintext",
         EntryValue::Env(_) | EntryValue::File(_) => false,
     };
     if let Some(entry) = merged.properties.iter().find(secured).filter(|_| embedded) {

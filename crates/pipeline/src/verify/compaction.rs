@@ -1,8 +1,9 @@
 //! What compaction may have taken.
 //!
-//! Compaction removes a record only when a newer one of the same key is in the same partition, and never the newest. So of each
-//! key and partition the newest readable record decides:
-//! - There is none: whatever the source has of the key is missing.
+//! Compaction removes a record only when a newer one of the same key is in the same partition, and of the newest only tombstones, when
+//! they are older than `delete.retention.ms`. So of each key and partition the newest readable record decides:
+//! - There is none: whatever the source has of the key is missing. A tombstone may have been there, or retention (`compact,delete`)
+//!   may have taken the newest: why the topic lacks it can't be told.
 //! - It is none of the source's (another producer's): it may have replaced every record of ours.
 //! - It is the source's: records of its own shard were sent in source order, so those that follow it there would be newer, and
 //!   one of them would be readable. They are missing. Nothing is known about the shard's earlier ones, nor about other shards'.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kafka::Producer;
+use migration::printable::printable_path;
 use migration::report::Binding;
 use migration::{Failure, FailureKind, Finished, Plan, WorkerEvent};
 use process::monotonic_us;
@@ -30,7 +31,7 @@ const LOOKS: Duration = Duration::from_millis(5);
 pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
     let state = |error: String| Failure::new(FailureKind::State, error);
     let meeting = Meeting { folder: spec.folder.join("meeting"), workers: spec.setting.workers };
-    fs::create_dir(&meeting.folder).map_err(|error| state(format!("{}: {error}", meeting.folder.display())))?;
+    fs::create_dir(&meeting.folder).map_err(|error| state(format!("{}: {error}", printable_path(&meeting.folder))))?;
     let dir = StateDir::open(&spec.folder.join("state"), Owners::Trusted).map_err(|error| state(error.to_string()))?;
     let path = StateDir::store_path(dir.path());
     let binding = Binding::default();
@@ -110,7 +111,7 @@ fn leave(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let new = path.with_extension("new");
     fs::write(&new, bytes)
         .and_then(|()| fs::rename(&new, path))
-        .map_err(|error| Failure::new(FailureKind::State, format!("{}: {error}", path.display())))
+        .map_err(|error| Failure::new(FailureKind::State, format!("{}: {error}", printable_path(path))))
 }
 
 /// The body of a worker process.
