@@ -31,7 +31,7 @@ impl Letters {
 /// How many letters stand in the files behind what is committed. What can't be read has none.
 pub fn uncommitted(found: &JobReport, folder: &Path) -> u64 {
     let committed: Vec<_> = found.shard_reports.iter().map(|shard| (shard.id, shard.letters)).collect();
-    dead_letter::uncommitted(folder, &committed).unwrap_or_else(|error: io::Error| {
+    dead_letter::uncommitted(folder, &committed, process::open_private_below).unwrap_or_else(|error: io::Error| {
         tracing::debug!("{}: {error}", printable_path(folder));
         0
     })

@@ -95,8 +95,8 @@ fn compare(
     style: ProgressStyle,
 ) -> Result<(VerifyReport, LetterCounts), CliError> {
     let read = || {
-        let (places, committed) = dead_letter::places(&letters.folder, &letters.committed)?;
-        Ok((places, committed, dead_letter::uncommitted(&letters.folder, &letters.committed)?))
+        let (places, committed) = dead_letter::places(&letters.folder, &letters.committed, process::open_private_below)?;
+        Ok((places, committed, dead_letter::uncommitted(&letters.folder, &letters.committed, process::open_private_below)?))
     };
     let (places, committed, uncommitted) = read().map_err(|error: std::io::Error| {
         CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&letters.folder)))

@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use migration::ShardId;
+use migration::printable::printable_path;
 use serde::{Deserialize, Serialize};
 
 use crate::{RecordPlace, dead_letter::base64::Base64};
@@ -19,6 +20,10 @@ mod base64;
 
 /// Written to the file when this many bytes are waiting.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// How a file of letters is opened; every one is opened with it. It refuses what leads elsewhere: a link in the place of the file or
+/// of its folder.
+pub type Opener = fn(&Path, &mut OpenOptions) -> io::Result<File>;
 
 /// One record that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +81,7 @@ pub struct DeadLetterFile {
 #[derive(Debug)]
 struct Out {
     path: PathBuf,
+    opener: Opener,
     file: Option<File>,
     buffer: Vec<u8>,
     /// How long the file is with what is in the buffer.
@@ -96,7 +102,7 @@ impl Write for Out {
     fn flush(&mut self) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(create(&self.path)?),
+            none => none.insert(create(&self.path, self.opener)?),
         };
         file.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -107,15 +113,14 @@ impl Write for Out {
 impl DeadLetterFile {
     /// The file of `shard` in `directory`. `objects` are the paths of the shard's segments, by segment index. What stands behind
     /// the first `committed` bytes is cut off: its chunk was never committed, so its records come again.
-    pub fn open(directory: &Path, shard: ShardId, objects: &[PathBuf], committed: u64) -> io::Result<Self> {
+    pub fn open(directory: &Path, shard: ShardId, objects: &[PathBuf], committed: u64, opener: Opener) -> io::Result<Self> {
         let path = path_of(directory, shard);
-        let length = match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => cut_back(&file, committed)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
+        let length = match open_there(&path, OpenOptions::new().read(true).write(true), opener)? {
+            Some(file) => cut_back(&file, committed)?,
+            None => 0,
         };
         let objects = objects.iter().map(|object| object.to_string_lossy().into_owned()).collect();
-        let out = Out { path, file: None, buffer: Vec::new(), length };
+        let out = Out { path, opener, file: None, buffer: Vec::new(), length };
         Ok(DeadLetterFile { objects, out, unsynced: false, missing: committed - length })
     }
 
@@ -168,10 +173,10 @@ impl DeadLetterFile {
 pub type CommittedLength = (ShardId, u64);
 
 /// The committed dead letters of some shards, in their order and then as written. Nothing is read of a shard without any.
-pub fn read_all(directory: &Path, committed: &[CommittedLength]) -> io::Result<Vec<DeadLetter>> {
+pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     for &(shard, length) in committed {
-        each_line(&path_of(directory, shard), length, &mut |line| {
+        each_line(&path_of(directory, shard), length, opener, &mut |line| {
             letters.push(parse(line)?);
             Ok(())
         })?;
@@ -181,10 +186,10 @@ pub fn read_all(directory: &Path, committed: &[CommittedLength]) -> io::Result<V
 
 /// Where the committed dead letters of some shards stand, whatever they hold (memory does not depend on their size), and how many
 /// there are.
-pub fn places(directory: &Path, committed: &[CommittedLength]) -> io::Result<(Places, u64)> {
+pub fn places(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<(Places, u64)> {
     let (mut places, mut count) = (Places::new(), 0);
     for &(shard, length) in committed {
-        each_line(&path_of(directory, shard), length, &mut |line| {
+        each_line(&path_of(directory, shard), length, opener, &mut |line| {
             let Placed { path, start } = serde_json::from_slice(line)?;
             match places.get_mut(&*path) {
                 Some(starts) => starts,
@@ -200,14 +205,11 @@ pub fn places(directory: &Path, committed: &[CommittedLength]) -> io::Result<(Pl
 
 /// How many letters stand in the files behind what is committed: of chunks that are open, or whose worker died. The next attempt
 /// cuts them off. A torn last one counts.
-pub fn uncommitted(directory: &Path, committed: &[CommittedLength]) -> io::Result<u64> {
+pub fn uncommitted(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<u64> {
     let mut count = 0;
     for &(shard, length) in committed {
-        let mut file = match File::open(path_of(directory, shard)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        let path = path_of(directory, shard);
+        let Some(mut file) = open_there(&path, OpenOptions::new().read(true), opener)? else { continue };
         file.seek(SeekFrom::Start(length))?;
         count += BufReader::with_capacity(BUFFER_BYTES, file).split(b'\n').count() as u64;
     }
@@ -219,12 +221,16 @@ fn path_of(directory: &Path, shard: ShardId) -> PathBuf {
 }
 
 /// Visits the whole lines within a file's first `length` bytes, without their ends. What is not there any more is left out.
-fn each_line(path: &Path, length: u64, visit: &mut dyn FnMut(&[u8]) -> serde_json::Result<()>) -> io::Result<()> {
-    let file = match File::open(path) {
-        _ if length == 0 => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
+fn each_line(
+    path: &Path,
+    length: u64,
+    opener: Opener,
+    visit: &mut dyn FnMut(&[u8]) -> serde_json::Result<()>,
+) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    let Some(file) = open_there(path, OpenOptions::new().read(true), opener)? else { return Ok(()) };
     let mut file = BufReader::with_capacity(BUFFER_BYTES, file.take(length));
     let mut line = Vec::new();
     for number in 1u64.. {
@@ -235,8 +241,7 @@ fn each_line(path: &Path, length: u64, visit: &mut dyn FnMut(&[u8]) -> serde_jso
         }
         if !line.is_empty() {
             visit(&line).map_err(|error| {
-                let message =
-                    format!("{}: line {number} is not a dead letter: {error}", migration::printable::printable_path(path));
+                let message = format!("{}: line {number} is not a dead letter: {error}", printable_path(path));
                 io::Error::new(io::ErrorKind::InvalidData, message)
             })?;
         }
@@ -259,10 +264,24 @@ fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
     })
 }
 
-fn create(path: &Path) -> io::Result<File> {
+/// Opens a file, if there is one. Errors name it.
+fn open_there(path: &Path, options: &mut OpenOptions, opener: Opener) -> io::Result<Option<File>> {
+    match opener(path, options) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(path, error)),
+    }
+}
+
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", printable_path(path)))
+}
+
+fn create(path: &Path, opener: Opener) -> io::Result<File> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut options = OpenOptions::new();
+    let file = opener(path, options.append(true).create(true).mode(0o600)).map_err(|error| named(path, error))?;
     // The names of file and folder must survive a crash as well as the contents.
     for folder in [Some(directory), directory.parent()].into_iter().flatten() {
         File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
@@ -324,12 +343,16 @@ mod tests {
         }
     }
 
+    fn plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+        options.open(path)
+    }
+
     fn place(segment: u32, start: u64, bytes: u64) -> RecordPlace {
         RecordPlace { segment, start, bytes }
     }
 
     fn file(folder: &Folder, committed: u64) -> DeadLetterFile {
-        DeadLetterFile::open(&folder.0, ShardId(7), &["a.jsonl".into(), "b.jsonl".into()], committed).unwrap()
+        DeadLetterFile::open(&folder.0, ShardId(7), &["a.jsonl".into(), "b.jsonl".into()], committed, plain).unwrap()
     }
 
     fn up_to(length: u64) -> [CommittedLength; 2] {
@@ -350,11 +373,11 @@ mod tests {
         assert_eq!((metadata.permissions().mode() & 0o777, metadata.len()), (0o600, letters.length()));
         assert!(letters.path().ends_with("00007.jsonl"));
         let all = up_to(letters.length());
-        let back = read_all(&folder.0, &all).unwrap();
+        let back = read_all(&folder.0, &all, plain).unwrap();
         assert_eq!(back.len(), 3);
         let at = |starts: &[u64]| starts.iter().copied().collect::<HashSet<_>>();
         let expected = Places::from([("a.jsonl".to_owned(), at(&[10])), ("b.jsonl".to_owned(), at(&[20, 30]))]);
-        assert_eq!(places(&folder.0, &all).unwrap(), (expected, 3));
+        assert_eq!(places(&folder.0, &all, plain).unwrap(), (expected, 3));
         assert_eq!((back[0].path.as_str(), back[0].start, back[0].bytes), ("a.jsonl", 10, 5));
         assert_eq!(back[0].record, b"{\"\n\\\"}");
         assert_eq!((back[1].path.as_str(), back[1].reason.as_str()), ("b.jsonl", "bad \"json\""));
@@ -371,7 +394,7 @@ mod tests {
         letters.append(place(0, 10, 5 << 20), "too large", &record).unwrap();
         assert!(letters.out.buffer.capacity() <= 4 * BUFFER_BYTES, "{}", letters.out.buffer.capacity());
         letters.sync().unwrap();
-        assert_eq!(read_all(&folder.0, &up_to(letters.length())).unwrap()[0].record, record);
+        assert_eq!(read_all(&folder.0, &up_to(letters.length()), plain).unwrap()[0].record, record);
     }
 
     #[test]
@@ -389,15 +412,15 @@ mod tests {
             let whole = std::fs::read(&path).unwrap();
             std::fs::write(&path, &whole[..whole.len() - torn]).unwrap();
             let reasons = |length| {
-                let letters = read_all(&folder.0, &up_to(length)).unwrap();
+                let letters = read_all(&folder.0, &up_to(length), plain).unwrap();
                 letters.iter().map(|letter| letter.reason.clone()).collect::<Vec<_>>()
             };
             assert_eq!(reasons(committed), ["first"]);
-            assert_eq!(places(&folder.0, &up_to(committed)).unwrap().0["a.jsonl"], HashSet::from([10]));
-            assert_eq!(uncommitted(&folder.0, &up_to(committed)).unwrap(), 2);
+            assert_eq!(places(&folder.0, &up_to(committed), plain).unwrap().0["a.jsonl"], HashSet::from([10]));
+            assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 2);
             let mut successor = file(&folder, committed);
             assert_eq!((successor.length(), successor.missing()), (committed, 0));
-            assert_eq!(uncommitted(&folder.0, &up_to(committed)).unwrap(), 0);
+            assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 0);
             successor.append(place(0, 20, 1), "again", b"y").unwrap();
             successor.append(place(0, 30, 1), "and again", b"z").unwrap();
             successor.sync().unwrap();
@@ -417,16 +440,19 @@ mod tests {
         let committed = letters.length();
         // Half of the second one.
         File::options().write(true).open(letters.path()).unwrap().set_len(committed - 5).unwrap();
-        assert_eq!(read_all(&folder.0, &up_to(committed)).unwrap().len(), 1);
+        assert_eq!(read_all(&folder.0, &up_to(committed), plain).unwrap().len(), 1);
         let mut successor = file(&folder, committed);
         assert_eq!((successor.length(), successor.missing()), (first, committed - first));
         successor.append(place(0, 30, 1), "third", b"z").unwrap();
         successor.sync().unwrap();
-        assert_eq!(read_all(&folder.0, &up_to(successor.length())).unwrap()[1].reason, "third");
+        assert_eq!(read_all(&folder.0, &up_to(successor.length()), plain).unwrap()[1].reason, "third");
         std::fs::remove_file(letters.path()).unwrap();
         let successor = file(&folder, committed);
         assert_eq!((successor.length(), successor.missing()), (0, committed));
-        assert_eq!((read_all(&folder.0, &up_to(committed)).unwrap().len(), uncommitted(&folder.0, &up_to(5)).unwrap()), (0, 0));
+        assert_eq!(
+            (read_all(&folder.0, &up_to(committed), plain).unwrap().len(), uncommitted(&folder.0, &up_to(5), plain).unwrap()),
+            (0, 0)
+        );
     }
 
     #[test]
@@ -444,10 +470,32 @@ mod tests {
         let folder = Folder::new("garbage");
         std::fs::create_dir_all(&folder.0).unwrap();
         std::fs::write(folder.0.join("00007.jsonl"), "nonsense\n").unwrap();
-        let error = read_all(&folder.0, &up_to(9)).unwrap_err().to_string();
+        let error = read_all(&folder.0, &up_to(9), plain).unwrap_err().to_string();
         assert!(error.contains("00007.jsonl: line 1"), "{error}");
-        assert_eq!(places(&folder.0, &up_to(9)).unwrap_err().to_string().split(':').nth(1), error.split(':').nth(1));
-        assert!(read_all(&folder.0.join("none"), &up_to(9)).unwrap().is_empty());
-        assert!(read_all(&folder.0, &up_to(0)).unwrap().is_empty(), "nothing of it is committed");
+        assert_eq!(places(&folder.0, &up_to(9), plain).unwrap_err().to_string().split(':').nth(1), error.split(':').nth(1));
+        assert!(read_all(&folder.0.join("none"), &up_to(9), plain).unwrap().is_empty());
+        assert!(read_all(&folder.0, &up_to(0), plain).unwrap().is_empty(), "nothing of it is committed");
+    }
+
+    #[test]
+    fn what_the_opener_refuses_is_neither_read_nor_cut_back_and_is_named() {
+        fn refuses(_: &Path, _: &mut OpenOptions) -> io::Result<File> {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it leads elsewhere"))
+        }
+        let folder = Folder::new("refused");
+        std::fs::create_dir_all(&folder.0).unwrap();
+        let path = folder.0.join("00007.jsonl");
+        std::fs::write(&path, "precious").unwrap();
+        let errors = [
+            DeadLetterFile::open(&folder.0, ShardId(7), &[], 0, refuses).unwrap_err(),
+            read_all(&folder.0, &up_to(3), refuses).unwrap_err(),
+            places(&folder.0, &up_to(3), refuses).unwrap_err(),
+            uncommitted(&folder.0, &[(ShardId(7), 0)], refuses).unwrap_err(),
+            create(&path, refuses).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.to_string().ends_with("00007.jsonl: it leads elsewhere"), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 }

@@ -34,7 +34,7 @@ pub use lock::{LockError, LockFile};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use poll::{Interest, Ready, poll};
-pub use private::{FileId, PrivateFolder, open_private};
+pub use private::{FileId, PrivateFolder, open_private, open_private_below};
 pub use reap::{ExitState, Reaped, reap_all};
 pub use signals::{Caught, SignalFd, hold_signals, is_ignored, kill_group, send_signal};
 pub use usage::{

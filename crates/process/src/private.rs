@@ -99,6 +99,16 @@ pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
     Ok(file)
 }
 
+/// The same below a folder that may not be a link either.
+pub fn open_private_below(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    if let Some(folder) = path.parent()
+        && fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_symlink())
+    {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its folder is a symbolic link, which is not followed"));
+    }
+    open_private(path, options)
+}
+
 fn explained(path: &Path, error: io::Error) -> io::Error {
     let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     if link { io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link, which is not followed") } else { error }
@@ -158,6 +168,23 @@ mod tests {
         std::os::unix::fs::symlink(&folder.0, &link).unwrap();
         assert!(PrivateFolder::open(&link).unwrap_err().to_string().contains("symbolic link"));
         assert_ne!(FileId::at(&link).unwrap(), opened.id().unwrap());
+    }
+
+    #[test]
+    fn a_file_below_a_linked_folder_is_refused() {
+        let folder = Folder::new("below");
+        let (theirs, link) = (folder.0.join("theirs"), folder.0.join("link"));
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("x"), "precious").unwrap();
+        std::os::unix::fs::symlink(&theirs, &link).unwrap();
+        let open = |path: &Path| open_private_below(path, File::options().read(true).write(true).create(true));
+        for name in ["x", "new"] {
+            assert!(open(&link.join(name)).unwrap_err().to_string().contains("symbolic link"), "{name}");
+        }
+        assert!(!theirs.join("new").exists());
+        assert!(open(&theirs.join("x")).is_ok());
+        std::os::unix::fs::symlink(theirs.join("x"), theirs.join("y")).unwrap();
+        assert!(open(&theirs.join("y")).unwrap_err().to_string().contains("symbolic link"));
     }
 
     #[test]

@@ -240,9 +240,11 @@ impl Files {
         })?;
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
-        let letters = DeadLetterFile::open(&context.dead_letters, attempt.shard, &paths, attempt.letters).map_err(|error| {
-            let folder = printable_path(&context.dead_letters);
-            Failure::new(FailureKind::State, format!("cannot write dead letters to {folder}: {error}"))
+        let folder = &context.dead_letters;
+        let letters = DeadLetterFile::open(folder, attempt.shard, &paths, attempt.letters, process::open_private_below);
+        let letters = letters.map_err(|error| {
+            let message = format!("cannot write dead letters to {}: {error}", printable_path(folder));
+            Failure::new(FailureKind::State, message)
         })?;
         Ok(Files { reader, letters })
     }

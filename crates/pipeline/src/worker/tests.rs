@@ -126,7 +126,10 @@ impl Rig {
             reader = reader.damaged(segment, place);
         }
         let objects: Vec<_> = (0..self.segments.len()).map(|index| PathBuf::from(format!("{index}.jsonl"))).collect();
-        let letters = DeadLetterFile::open(&self.folder, ShardId(0), &objects, self.committed_letters).unwrap();
+        let letters = DeadLetterFile::open(&self.folder, ShardId(0), &objects, self.committed_letters, |path, options| {
+            options.open(path)
+        })
+        .unwrap();
         let mapping = Mapping::new(&self.rules);
         ShardWorker::new(self.settings.clone(), Box::new(reader), mapping, Box::new(sink), letters, from, Instant::now())
     }
@@ -185,7 +188,8 @@ impl Rig {
     }
 
     fn letters(&self) -> Vec<DeadLetter> {
-        dead_letter::read_all(&self.folder, &[(ShardId(0), self.committed_letters)]).unwrap()
+        dead_letter::read_all(&self.folder, &[(ShardId(0), self.committed_letters)], |path, options| options.open(path))
+            .unwrap()
     }
 
     /// The numbers of the delivered records, by partition.

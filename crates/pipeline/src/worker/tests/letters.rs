@@ -177,6 +177,7 @@ fn letters_of_a_chunk_that_was_never_committed_are_forgotten() {
     }
     assert!(attempts > 2, "{attempts} attempts");
     assert_eq!(rig.letters().len(), 2_000);
-    let all = dead_letter::uncommitted(&rig.folder, &[(ShardId(0), rig.committed_letters)]).unwrap();
+    let all = dead_letter::uncommitted(&rig.folder, &[(ShardId(0), rig.committed_letters)], |path, options| options.open(path))
+        .unwrap();
     assert_eq!(all, 0);
 }
