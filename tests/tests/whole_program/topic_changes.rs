@@ -86,8 +86,15 @@ fn made_again_in_a_pause(clusters: &Clusters, topic: &str, words: &[&str]) {
     let running = scene.start(words);
     await_first_records(&scene);
     scene.steer(&["pause"]);
-    // What is in flight when the pause begins belongs to the old topic.
-    std::thread::sleep(Duration::from_millis(500));
+    // What is in flight when the pause begins belongs to the old topic: a busy machine takes its time with it.
+    let mut last = (None, Instant::now());
+    wait_until("nothing more is committed", Duration::from_secs(60), || {
+        let now = scene.status().map(|status| status["records"]["acknowledged"].clone());
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() >= Duration::from_secs(2)
+    });
     make_again(&scene);
     // In a long pause the watching helper has seen it before anybody continues.
     drop(scene.program.run(&["continue"], patience()));
