@@ -36,7 +36,7 @@ pub struct Verified {
     report: VerifyReport,
     letters: LetterCounts,
     elapsed_ms: u64,
-    /// The source is only so many of its first records.
+    /// With `--limit`: how many records from the source's beginning were compared.
     limit: Option<u64>,
     /// What the job was that was compared.
     plan_id: u128,

@@ -448,7 +448,7 @@ fn touched(complete: &mut Vec<u32>, partition: u32) {
     }
 }
 
-/// What the topic is like now. A failure if it is not the one that the job belongs to, or if nobody tells.
+/// What the topic is like now. A failure if it is not the one that the job belongs to, or if no broker tells.
 ///
 /// The second metadata answer is needed in any case: the first wakes the request for a producer id, but the connection that the
 /// client wants for it may have come up only because of that answer; the next one finds it. Without it the first delivery waits for

@@ -33,9 +33,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long a transaction of another producer may stay open before the comparison is given up, if `kafka.give_up_after` is not
 /// less: longer than Kafka's default for a producer that died in one (60 s, and up to 10 s until the brokers look).
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
-/// After so long without a record it is asked why.
+/// Time without a record after which the brokers are asked why.
 const SILENT: Duration = Duration::from_secs(1);
-/// All partitions together are asked for so long at most; those that are left are asked the next time.
+/// The longest time for asking all partitions together; those that are left are asked the next time.
 const LONGEST_ASKING: Duration = Duration::from_secs(5);
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER: Duration = Duration::from_millis(200);

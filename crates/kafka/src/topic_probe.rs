@@ -28,7 +28,7 @@ pub enum TopicLook {
     Unanswered(String),
 }
 
-/// Looks at a topic over a client that belongs to somebody else too.
+/// Looks at a topic over a client that it shares.
 pub struct TopicProbe {
     topic: Topic,
     client: Rc<Client>,

@@ -82,7 +82,7 @@ impl Asker<'_> {
         Ok(missing)
     }
 
-    /// Partitions whose ends nobody told in time.
+    /// Partitions whose ends no broker told in time.
     fn without_ends(&self, missing: &[(u32, Missing)]) -> PreflightProblem {
         let (leaderless, others): (Vec<_>, Vec<_>) = missing.iter().partition(|(_, why)| matches!(why, Missing::Leader));
         let mut reasons = Vec::new();
