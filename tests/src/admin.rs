@@ -86,7 +86,9 @@ impl Admin {
         let request = Request::new(20, 1).count(1).text(name).i32(TIMEOUT_MS);
         let errors = self.ask(&request).after_throttle().list(|topic| (topic.text(), topic.i16()));
         check(&format!("delete topic {name}"), errors[0].1, "");
-        self.await_brokers(&format!("topic {name} is gone"), |metadata| metadata.topics.iter().all(|topic| topic.1 != name));
+        self.await_brokers(&format!("topic {name} is gone"), |broker| {
+            Ok(self.metadata(broker)?.topics.iter().all(|topic| topic.1 != name))
+        });
     }
 
     /// The names of all topics, Kafka's own among them.
@@ -103,7 +105,7 @@ impl Admin {
         self.await_partitions(topic, partitions);
     }
 
-    /// Sets `key=value` configs of a topic.
+    /// Sets `key=value` configs of a topic and waits until all brokers know them.
     pub fn alter_topic(&self, topic: &str, configs: &[&str]) {
         const SET: i8 = 0;
         let pairs: Vec<(&str, &str)> = configs.iter().map(|config| pair(config)).collect();
@@ -111,6 +113,32 @@ impl Admin {
         let request = request.list(&pairs, |request, (key, value)| request.text(key).i8(SET).text(value)).i8(0);
         let errors = self.ask(&request).after_throttle().list(|topic| (topic.i16(), topic.text(), topic.i8(), topic.text()));
         check(&format!("alter topic {topic}"), errors[0].0, &errors[0].1);
+        self.await_brokers(&format!("{topic} has {configs:?}"), |broker| {
+            let known = self.topic_configs(broker, topic)?;
+            Ok(pairs.iter().all(|(key, value)| known.iter().any(|(name, now)| name == key && now == value)))
+        });
+    }
+
+    /// A topic's settings, as one broker knows them.
+    fn topic_configs(&self, broker: &str, topic: &str) -> std::io::Result<Vec<(String, String)>> {
+        const ALL: i32 = -1;
+        let request = Request::new(32, 1).count(1).i8(TOPIC).text(topic).i32(ALL).i8(0);
+        let mut answer = request.send(broker)?.after_throttle();
+        let mut found = answer.list(|topic| {
+            let (error, said) = (topic.i16(), topic.text());
+            check("describe a topic", error, &said);
+            topic.i8(); // that it is a topic
+            topic.text();
+            topic.list(|config| {
+                let (name, value) = (config.text(), config.text());
+                config.i8(); // whether it is fixed
+                config.i8(); // where it comes from
+                config.i8(); // whether it is a secret
+                config.list(|synonym| (synonym.text(), synonym.text(), synonym.i8()));
+                (name, value)
+            })
+        });
+        Ok(found.remove(0))
     }
 
     /// Deletes a partition's records before `offset`.
@@ -150,6 +178,8 @@ impl Admin {
         let request = request.i8(operation as i8).i8(permission);
         let errors = self.ask(&request).after_throttle().list(|rule| (rule.i16(), rule.text()));
         check(&format!("{rule:?} {operation:?} for topic {topic}"), errors[0].0, &errors[0].1);
+        let added = (operation as i8, permission);
+        self.await_brokers(&format!("{topic} has the rule"), |broker| Ok(self.rules(broker, topic)?.contains(&added)));
     }
 
     /// Takes all rules of a topic away.
@@ -160,6 +190,27 @@ impl Admin {
         answer.i32(); // one filter, one answer
         let (error, said) = (answer.i16(), answer.text());
         check(&format!("remove the rules of topic {topic}"), error, &said);
+        self.await_brokers(&format!("{topic} has no rule"), |broker| Ok(self.rules(broker, topic)?.is_empty()));
+    }
+
+    /// The rules of a topic, as one broker knows them: operation and permission of each.
+    fn rules(&self, broker: &str, topic: &str) -> std::io::Result<Vec<(i8, i8)>> {
+        const ANY: i8 = 1;
+        let request = Request::new(29, 1).i8(TOPIC).text(topic).i8(LITERAL).no_text().no_text().i8(ANY).i8(ANY);
+        let mut answer = request.send(broker)?.after_throttle();
+        let (error, said) = (answer.i16(), answer.text());
+        check("describe rules", error, &said);
+        let found = answer.list(|resource| {
+            resource.i8(); // that it is a topic
+            resource.text();
+            resource.i8(); // how it is named
+            resource.list(|rule| {
+                rule.text(); // who
+                rule.text(); // from where
+                (rule.i8(), rule.i8())
+            })
+        });
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Opens a transaction of another producer with values, without keys, in one partition.
@@ -228,19 +279,20 @@ impl Admin {
     }
 
     fn await_partitions(&self, topic: &str, partitions: i32) {
-        self.await_brokers(&format!("topic {topic} has {partitions} partitions with leaders"), |metadata| {
+        self.await_brokers(&format!("topic {topic} has {partitions} partitions with leaders"), |broker| {
+            let metadata = self.metadata(broker)?;
             let found = metadata.topics.iter().find(|(error, name, _)| *error == 0 && name == topic);
-            found.is_some_and(|(_, _, found)| {
+            Ok(found.is_some_and(|(_, _, found)| {
                 found.len() as i32 == partitions && found.iter().all(|partition| partition.leader >= 0)
-            })
+            }))
         });
     }
 
     /// Waits until all brokers that answer know something.
-    fn await_brokers(&self, what: &str, knows: impl Fn(&Metadata) -> bool) {
+    fn await_brokers(&self, what: &str, knows: impl Fn(&str) -> std::io::Result<bool>) {
         let start = Instant::now();
         for broker in &self.brokers {
-            while !self.metadata(broker).map_or(broker != &self.brokers[0], |metadata| knows(&metadata)) {
+            while !knows(broker).unwrap_or(broker != &self.brokers[0]) {
                 assert!(start.elapsed() < PATIENCE, "{broker} does not know within {PATIENCE:?} that {what}");
                 sleep(Duration::from_millis(10));
             }

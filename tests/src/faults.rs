@@ -143,3 +143,16 @@ pub fn assert_no_shard_was_repeated(report: &Value) {
         assert!(again.is_none(), "shard {} was started again after it had finished: {again:?}", attempt.shard);
     }
 }
+
+/// Panics if the report's "sent again at most" is not true: the topic holds that many duplicates.
+pub fn assert_told(report: &Value, duplicates: u64) {
+    let resent = report["records"]["resent"].as_u64().expect("a number");
+    assert!(duplicates <= resent, "{duplicates} duplicates, and the report says {resent} at most");
+    assert!(
+        duplicates == resent || report["records"]["resent_exact"] == false,
+        "{duplicates} duplicates, {resent} said to be exact"
+    );
+    let told = |attempt: &&Value| attempt["restart"] == true;
+    let restarts = report["attempts"].as_array().map_or(0, |all| all.iter().filter(told).count() as u64);
+    assert_eq!(report["workers"]["restarts"], restarts, "{report:#}");
+}

@@ -316,6 +316,7 @@ mod tests {
             unsplit: None,
             shards: Vec::new(),
             damages: Default::default(),
+            origins: Default::default(),
             uncertain: Default::default(),
         }
     }

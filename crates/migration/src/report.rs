@@ -7,7 +7,7 @@ use crate::Histogram;
 pub mod job;
 
 pub use job::{
-    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, RunReport, Sample, Samples, ShardReport, ShardStatus,
+    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,
     ShardTotals, WorkerTotals,
 };
 

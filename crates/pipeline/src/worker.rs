@@ -50,6 +50,9 @@ const NOTEWORTHY: Duration = Duration::from_millis(500);
 /// What a record counts for at least of what may be in flight: the client holds about 0.4 kB for each, whatever its size.
 const LEAST_RECORD_BYTES: u64 = 128;
 
+/// The most rows that one [`ShardWorker::step`] takes.
+pub const ROWS_A_STEP: u64 = 16_384;
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -269,6 +272,11 @@ impl ShardWorker {
         };
         work.add(&self.chunk.work(rest));
         Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
+    }
+
+    /// How many rows of the shard were taken, committed or not.
+    pub fn taken(&self) -> u64 {
+        self.position.records
     }
 
     /// Up to where the shard is committed.

@@ -13,9 +13,10 @@ use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::source::jsonl::{self, Beginning};
 use pipeline::worker::toll::Toll;
-use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
+use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
 use pipeline::{ShardReader, Sink};
 use supervisor::port::{SupervisorGone, WorkerPort};
+use supervisor::protocol::MOST_UNTOLD;
 
 use crate::topic_check::TopicCheck;
 
@@ -108,28 +109,49 @@ fn send_shard(
     mut worker: ShardWorker,
     topic_check: Option<&TopicCheck>,
 ) -> Result<Finished, Ended> {
-    let mut heartbeat_due = attempt.started;
+    let pieces = match send_rows(context, attempt, port, &mut worker, topic_check) {
+        Err(Ended::Failed(failure)) => {
+            let failure = with_hash(context, attempt, &worker.committed(), failure, port)?;
+            // The supervisor counts what may be sent again by it.
+            tell(&mut worker, Instant::now(), port)?;
+            return Err(failure.into());
+        }
+        other => other?,
+    };
+    let mut finished = worker.finish()?;
+    if !finished.complete && pieces > 1 {
+        finished.cuts = Some(cuts(attempt, &finished.position, pieces, port)?);
+    }
+    finished.peak_memory_bytes = peak_memory();
+    send_log(context, port)?;
+    Ok(finished)
+}
+
+/// Steps until the shard is done or drained; gives into how many pieces its rest is to be cut.
+fn send_rows(
+    context: &WorkerContext,
+    attempt: &Attempt<'_>,
+    port: &mut dyn WorkerPort,
+    worker: &mut ShardWorker,
+    topic_check: Option<&TopicCheck>,
+) -> Result<u32, Ended> {
+    let (mut heartbeat_due, mut told) = (attempt.started, attempt.from.records);
     let mut paused = false;
-    let pieces = loop {
+    loop {
         let control = port.control()?;
         if std::mem::replace(&mut paused, control.paused) && !control.paused && !control.drain {
             // A pause may have lasted for days.
             topic_check.map_or(Ok(()), TopicCheck::require)?;
         }
         let now = Instant::now();
-        let step = match worker.step(&control, now) {
-            Err(failure) => return Err(with_hash(context, attempt, &worker.committed(), failure, port)?.into()),
-            Ok(step) => step,
-        };
+        let step = worker.step(&control, now)?;
         while let Some(event) = worker.next_event() {
             port.send(&event)?;
         }
         send_log(context, port)?;
-        if now >= heartbeat_due {
-            let mut progress = worker.progress(now);
-            progress.peak_memory_bytes = peak_memory();
-            port.send(&WorkerEvent::Progress(progress))?;
-            heartbeat_due = now + HEARTBEAT;
+        if now >= heartbeat_due || worker.taken() - told > MOST_UNTOLD - ROWS_A_STEP {
+            tell(worker, now, port)?;
+            (heartbeat_due, told) = (now + HEARTBEAT, worker.taken());
         }
         match step {
             Step::Busy => {}
@@ -143,16 +165,15 @@ fn send_shard(
                     }
                 }
             }
-            Step::Done => break control.pieces,
+            Step::Done => return Ok(control.pieces),
         }
-    };
-    let mut finished = worker.finish()?;
-    if !finished.complete && pieces > 1 {
-        finished.cuts = Some(cuts(attempt, &finished.position, pieces, port)?);
     }
-    finished.peak_memory_bytes = peak_memory();
-    send_log(context, port)?;
-    Ok(finished)
+}
+
+/// A heartbeat.
+fn tell(worker: &mut ShardWorker, now: Instant, port: &mut dyn WorkerPort) -> Result<(), Ended> {
+    let progress = migration::Progress { peak_memory_bytes: peak_memory(), ..worker.progress(now) };
+    Ok(port.send(&WorkerEvent::Progress(progress))?)
 }
 
 /// Adds to the failure of a file of which records were sent what proves that another one begins with the same. Without it that file

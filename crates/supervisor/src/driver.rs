@@ -61,6 +61,8 @@ struct Meter {
     cpu_before_us: u64,
     /// Acknowledged so far, and of these committed.
     acknowledged: (u64, u64),
+    /// The largest that a heartbeat told.
+    peak_memory_bytes: u64,
 }
 
 impl Meter {
@@ -383,7 +385,7 @@ impl<'a> Driver<'a> {
 
     fn fork(&mut self, order: &WorkOrder, hands: &mut dyn Hands) -> Option<Input> {
         let attempt = order.id();
-        if let Err(e) = self.store.begin_attempt(attempt) {
+        if let Err(e) = self.store.begin_attempt(attempt, self.machine.orphan_may_send()) {
             return Some(Input::NotBegun { attempt, reason: e.to_string() });
         }
         let (forked_us, now) = (process::monotonic_us(), self.now());
@@ -398,6 +400,7 @@ impl<'a> Driver<'a> {
                     series: Series::new(series::interval(self.samples)),
                     cpu_before_us: cpu_of(pid).unwrap_or(0),
                     acknowledged: (0, 0),
+                    peak_memory_bytes: 0,
                     told: Told::default(),
                 };
                 self.meters.insert(attempt, meter);
@@ -418,6 +421,7 @@ impl<'a> Driver<'a> {
             elapsed_us: meter.lasts_us(),
             cpu_us: meter.cpu_us,
             first_delivery_us: meter.first_delivery_us.map(|at| at.saturating_sub(meter.forked_us)),
+            peak_memory_bytes: meter.peak_memory_bytes,
         }
     }
 
@@ -431,6 +435,7 @@ impl<'a> Driver<'a> {
             WorkerEvent::Progress(progress) => {
                 meter.speed.heartbeat(progress.counts, now);
                 meter.acknowledged.0 = meter.acknowledged.0.max(progress.counts.acknowledged);
+                meter.peak_memory_bytes = meter.peak_memory_bytes.max(progress.peak_memory_bytes);
                 meter.sample(progress);
                 &progress.work
             }
@@ -554,6 +559,7 @@ fn rules(setup: &Setup<'_>, slots: u32, shared: bool) -> Rules {
         give_up_after: setup.give_up_after,
         drain_timeout: workers.drain_timeout,
         max_bad_records: limits.max_bad_records,
+        chunk_records: workers.chunk.records,
         rate: Rate { records: rate(limits.rate_records), bytes: rate(limits.rate_bytes) },
         retry: shared,
         topic: setup.topic.cloned(),

@@ -228,6 +228,11 @@ impl Machine {
         self.shards[id.0 as usize].position
     }
 
+    /// What an attempt may send beyond what is on disk if its supervisor dies: the chunk that it is at, and one whose end is not read.
+    pub fn orphan_may_send(&self) -> u64 {
+        self.rules.chunk_records.saturating_mul(attempt::CHUNKS_AHEAD)
+    }
+
     /// Sums over all shards.
     pub fn totals(&self) -> Totals {
         self.totals
@@ -284,7 +289,12 @@ impl Machine {
                 self.stop(Cause::State, &reason, now, out);
             }
             Input::Event { attempt, event } => self.event(attempt, event, now, out),
-            Input::Broken { attempt, reason } => self.kill(attempt, Kill::Fault(clean(&reason)), out),
+            Input::Broken { attempt, reason } => {
+                if let Some(a) = self.attempts.get_mut(&attempt) {
+                    a.garbled = true;
+                }
+                self.kill(attempt, Kill::Fault(clean(&reason)), out);
+            }
             Input::Silent { attempt } => {
                 if let Some(a) = self.attempts.get_mut(&attempt) {
                     a.silent_until = Some(now + SILENCE);
@@ -338,6 +348,7 @@ impl Machine {
             }
             WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now, self.paused),
             WorkerEvent::Committed(chunk) => {
+                attempt.chunks_heard += 1;
                 let committed = &self.shards[id.shard.0 as usize].position;
                 match attempt.check_chunk(&chunk, committed) {
                     Ok(()) => {

@@ -30,6 +30,8 @@ const LARGEST: u64 = 1 << 48;
 const MOST_PARTITIONS: usize = 1 << 20;
 /// More pieces of a shard are never asked for.
 pub(crate) const MOST_PIECES: u32 = 1 << 10;
+/// A worker takes no more rows than this after each heartbeat, before it sends the next: what a killed one may have sent is known.
+pub const MOST_UNTOLD: u64 = 1 << 16;
 /// The longest text that goes up, in bytes.
 const LONGEST_TEXT: usize = 8 * 1024;
 

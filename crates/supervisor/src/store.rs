@@ -13,6 +13,7 @@ mod error;
 mod load;
 mod replaced;
 mod report;
+mod resent;
 mod samples;
 mod schema;
 mod splits;
@@ -67,6 +68,8 @@ pub struct AttemptUsage {
     pub cpu_us: u64,
     /// From the fork to the first delivery report, microseconds.
     pub first_delivery_us: Option<u64>,
+    /// Peak resident memory in bytes, as far as it told; 0 before it did.
+    pub peak_memory_bytes: u64,
     /// Its samples since the last time.
     pub samples: NewSamples,
 }
@@ -162,17 +165,26 @@ impl Store {
         Ok(number)
     }
 
-    /// Notes that an attempt begins. Its number is taken from now on, whatever happens.
-    pub fn begin_attempt(&mut self, attempt: AttemptId) -> Result<(), StateError> {
+    /// Notes that an attempt begins, and how many records it may send beyond what is on disk if its supervisor dies. Its number is
+    /// taken from now on, whatever happens.
+    pub fn begin_attempt(&mut self, attempt: AttemptId, may_send: u64) -> Result<(), StateError> {
         let run = self.run()?;
         let result = self.db.prepare_cached(
             "INSERT INTO attempts (shard, number, run, pid, started_ms, elapsed_us, outcome, reason, cpu_us, peak_memory_bytes, \
-             resent, figures) VALUES (?1, ?2, ?3, 0, ?4, 0, ?5, '', 0, 0, 0, ?6)",
+             resent, resent_exact, figures) VALUES (?1, ?2, ?3, 0, ?4, 0, ?5, '', 0, 0, ?7, 0, ?6)",
         );
         let figures = encode(&(Counts::default(), Work::default()));
         let result = result.and_then(|mut statement| {
             let outcome = AttemptOutcome::Running as i64;
-            statement.execute(params![attempt.shard.0, attempt.number, run.number, now_ms(), outcome, figures])
+            statement.execute(params![
+                attempt.shard.0,
+                attempt.number,
+                run.number,
+                now_ms(),
+                outcome,
+                figures,
+                signed(may_send)
+            ])
         });
         self::error::at(&self.path, result).map(drop)
     }
@@ -313,9 +325,18 @@ fn add_figures(tx: &Transaction<'_>, attempt: AttemptId, chunk: &Chunk, usage: &
     work.add(&chunk.work);
     let (elapsed, first_delivery) = (signed(usage.elapsed_us), usage.first_delivery_us.map(signed));
     tx.prepare_cached(
-        "UPDATE attempts SET figures = ?3, pid = ?4, elapsed_us = ?5, first_delivery_us = ?6 WHERE shard = ?1 AND number = ?2",
+        "UPDATE attempts SET figures = ?3, pid = ?4, elapsed_us = ?5, first_delivery_us = ?6, peak_memory_bytes = ?7 \
+         WHERE shard = ?1 AND number = ?2",
     )?
-    .execute(params![attempt.shard.0, attempt.number, encode(&(counts, work)), usage.pid, elapsed, first_delivery])
+    .execute(params![
+        attempt.shard.0,
+        attempt.number,
+        encode(&(counts, work)),
+        usage.pid,
+        elapsed,
+        first_delivery,
+        signed(usage.peak_memory_bytes),
+    ])
     .map(drop)
 }
 
@@ -330,7 +351,7 @@ fn close_attempt(tx: &Transaction<'_>, end: &AttemptEnd, usage: &AttemptUsage) -
     let (counts, _): (Counts, Work) = decode(&blob)?;
     tx.prepare_cached(
         "UPDATE attempts SET pid = ?3, elapsed_us = ?4, outcome = ?5, reason = ?6, cpu_us = ?7, peak_memory_bytes = ?8, \
-         first_delivery_us = ?9, resent = ?10, figures = ?11 WHERE shard = ?1 AND number = ?2",
+         first_delivery_us = ?9, resent = ?10, figures = ?11, resent_exact = ?12 WHERE shard = ?1 AND number = ?2",
     )?
     .execute(params![
         shard,
@@ -342,8 +363,9 @@ fn close_attempt(tx: &Transaction<'_>, end: &AttemptEnd, usage: &AttemptUsage) -
         signed(usage.cpu_us),
         signed(end.peak_memory_bytes),
         usage.first_delivery_us.map(signed),
-        signed(end.resent),
+        signed(end.resent.most),
         encode(&(counts, &end.work)),
+        end.resent.exact,
     ])
     .map(drop)
 }

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use fake::{Folder, Job, Screen, good, is_alive, no_child_is_left, records_of};
-use migration::report::{AttemptOutcome, Outcome, ShardStatus};
+use migration::report::{AttemptOutcome, Outcome, Resent, ShardStatus};
 use migration::{Exit, Failure, FailureKind, WorkerEvent};
 use process::{Pid, Signal, send_signal};
 use supervisor::{Owners, StateDir, StateDirError, WorkOrder, WorkerPort};
@@ -70,8 +70,8 @@ fn all_shards_are_done() {
     assert!(end.counts.balance() && end.shards.done == 6);
     let report = job.report();
     assert_eq!((report.outcome, report.workers.forked, report.workers.restarts), (Outcome::Done, 6, 0));
-    assert_eq!((report.counts, report.resent), (end.counts, 0));
-    assert!(report.elapsed_us > 0 && report.cpu_workers_us > 0 && report.peak_worker_memory_bytes > 0);
+    assert_eq!((report.counts, report.resent), (end.counts, Some(Resent::NONE)));
+    assert!(report.elapsed_us > 0 && report.cpu_workers_us > 0 && report.peak_worker_memory_bytes > Some(0));
     assert_eq!(report.work.partitions.iter().sum::<u64>(), 6 * 95);
     assert!(
         report.attempts.iter().all(|a| a.outcome == AttemptOutcome::Finished && a.pid > 0 && a.first_delivery_us.is_some())
@@ -240,7 +240,7 @@ fn a_signal_drains() {
     assert!(screen.last.is_some_and(|snapshot| snapshot.draining));
     let report = job.report();
     assert_eq!((report.outcome, report.exit), (Outcome::Stopped, Some(Exit::Stopped)));
-    assert!(report.attempts.iter().all(|a| a.outcome != AttemptOutcome::Died && a.resent == 0));
+    assert!(report.attempts.iter().all(|a| a.outcome != AttemptOutcome::Died && a.resent == Resent::NONE));
     assert!(report.counts.read > 0 && report.counts.read < 8000);
     job.signals.clear();
     job.slots = 5;

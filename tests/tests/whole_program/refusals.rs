@@ -90,6 +90,7 @@ fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
     assert_balances(&report);
     let difference = scene.judge_and_verify(&source);
     assert_eq!((difference.missing, difference.unexpected), (0, 0));
+    faults::assert_told(&report, difference.duplicates);
     println!("gone: 75, then done with {} duplicates (what was under way may have been written)", difference.duplicates);
 }
 

@@ -84,6 +84,7 @@ fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_l
     let difference = scene.judge_and_verify(&source);
     assert_eq!((difference.missing, difference.unexpected), (0, 0), "{difference:?}");
     assert!(difference.duplicates <= bound * kills(), "{difference:?} after {} kills", kills());
+    faults::assert_told(&report, difference.duplicates);
     println!(
         "{}: {} kills, {} shards done before the last, all processes gone after {} ms at most, 0 missing, {} duplicates \
          ({} a kill; the bound is {bound})",

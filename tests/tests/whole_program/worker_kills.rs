@@ -47,6 +47,7 @@ fn kill_and_judge(scene: &Scene, source: &Multiset, records: &[u64]) {
     let difference = scene.judge_and_verify(source);
     assert_eq!((difference.missing, difference.unexpected), (0, 0), "{difference:?}");
     assert!(difference.duplicates <= CHUNK * killed, "{difference:?} after {killed} kills");
+    faults::assert_told(&report, difference.duplicates);
     println!(
         "{}: {killed} kills in {:.0} s, 0 missing, {} duplicates ({} a kill; the bound is {CHUNK})",
         scene.topic,

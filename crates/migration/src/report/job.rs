@@ -64,9 +64,8 @@ pub struct JobReport {
     pub records_estimate: u64,
     /// Committed records; never more than the source has.
     pub counts: Counts,
-    /// Records that were acknowledged in an attempt that died before it committed them, as far as its last heartbeat told:
-    /// their successors send them again.
-    pub resent: u64,
+    /// Records that may be in the topic twice; `None` if the state that knows it can't be read.
+    pub resent: Option<Resent>,
     /// Names of the checks that any of its runs was told to let pass (`--accept`), whether one had something to refuse or not.
     pub accepted: Vec<String>,
     /// How many shards are where.
@@ -79,8 +78,8 @@ pub struct JobReport {
     pub cpu_supervisor_us: u64,
     /// CPU time of all workers that ended, microseconds (user and system).
     pub cpu_workers_us: u64,
-    /// The largest peak of resident memory of any worker, bytes.
-    pub peak_worker_memory_bytes: u64,
+    /// The largest peak of resident memory of any worker that is known, bytes.
+    pub peak_worker_memory_bytes: Option<u64>,
     /// Work of all attempts, whether it was committed or not.
     pub work: Work,
     /// Each shard, in plan order.
@@ -133,6 +132,38 @@ pub struct ShardTotals {
     pub quarantined: u64,
 }
 
+/// Records that may be in the topic twice: an attempt may have sent them beyond its last commit, so that its successor sends them again,
+/// or a batch of them was in flight when a broker refused another record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resent {
+    /// No more than this.
+    pub most: u64,
+    /// And no fewer.
+    pub exact: bool,
+}
+
+impl Resent {
+    /// Nothing is sent again.
+    pub const NONE: Resent = Resent { most: 0, exact: true };
+
+    /// No more than this; that there are none is exact.
+    pub const fn at_most(most: u64) -> Resent {
+        Resent { most, exact: most == 0 }
+    }
+
+    /// This and another.
+    #[must_use]
+    pub const fn plus(self, other: Resent) -> Resent {
+        Resent { most: self.most.saturating_add(other.most), exact: self.exact && other.exact }
+    }
+
+    /// The same, knowing from elsewhere that there are no more than `most`.
+    #[must_use]
+    pub const fn bounded(self, most: u64) -> Resent {
+        if most < self.most { Resent::at_most(most) } else { self }
+    }
+}
+
 /// How many workers there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerTotals {
@@ -140,7 +171,7 @@ pub struct WorkerTotals {
     pub count: u64,
     /// Attempts begun, over all runs.
     pub forked: u64,
-    /// Attempts that followed one that died or found no broker.
+    /// Attempts that followed one that died, found no broker or lost its supervisor.
     pub restarts: u64,
 }
 
@@ -244,16 +275,18 @@ pub struct AttemptReport {
     pub outcome: AttemptOutcome,
     /// Why, if it did not end well.
     pub reason: String,
-    /// CPU time, microseconds (user and system).
-    pub cpu_us: u64,
-    /// Peak resident memory, bytes.
-    pub peak_memory_bytes: u64,
+    /// CPU time, microseconds (user and system); `None` if it is not known: of a killed supervisor's workers only what was sampled is.
+    pub cpu_us: Option<u64>,
+    /// Peak resident memory, bytes, as far as it was heard of; `None` if it never was.
+    pub peak_memory_bytes: Option<u64>,
     /// From the fork to the first delivery report, microseconds.
     pub first_delivery_us: Option<u64>,
     /// What it committed.
     pub counts: Counts,
-    /// Acknowledged but not committed, as far as its last heartbeat told.
-    pub resent: u64,
+    /// What it may have sent beyond what it committed; none while it runs.
+    pub resent: Resent,
+    /// Whether it took the place of one that died, found no broker or lost its supervisor.
+    pub restart: bool,
     /// What it took.
     pub work: Work,
 }

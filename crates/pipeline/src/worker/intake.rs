@@ -7,8 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use migration::job::FlushPolicy;
 use migration::{Failure, TopicSettings};
 
-use super::ShardWorker;
 use super::throttle::Throttle;
+use super::{ROWS_A_STEP, ShardWorker};
 use crate::lanes::{Lanes, Push, Ready};
 use crate::mapping::{MapError, Mapping};
 use crate::source::is_blank;
@@ -80,7 +80,7 @@ impl ShardWorker {
         let full_at = position.place.saturating_add(chunk.bytes_left());
         let most = match settings.toll {
             Some(_) => 1,
-            None => usize::try_from(chunk.records_left()).unwrap_or(usize::MAX),
+            None => usize::try_from(chunk.records_left().min(ROWS_A_STEP)).unwrap_or(usize::MAX),
         };
         let offered = lines.lines[self.cursor..].iter().take(most);
         let letters_left = settings.letters_left.saturating_sub(set_aside);

@@ -1,7 +1,7 @@
 //! A made-up job for tests: two runs, two workers, a death.
 
 use migration::report::{
-    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, RunReport, Sample, Samples, ShardReport, ShardStatus,
+    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,
     ShardTotals, WorkerTotals,
 };
 use migration::steer::{Pace, SteerEvent};
@@ -57,14 +57,14 @@ pub(crate) fn report() -> JobReport {
         source_bytes: 1 << 30,
         records_estimate: 40_000,
         counts: Counts { read, acknowledged: read, ..Counts::default() },
-        resent: 120,
+        resent: Some(Resent::at_most(120)),
         accepted: vec!["partitions".into()],
         shards: ShardTotals { total: 4, done: 4, quarantined: 0 },
         workers: WorkerTotals { count: 2, forked: 6, restarts: 1 },
         elapsed_us: 20_000_000,
         cpu_supervisor_us: 100_000,
-        cpu_workers_us: attempts.iter().map(|attempt| attempt.cpu_us).sum(),
-        peak_worker_memory_bytes: 50 << 20,
+        cpu_workers_us: attempts.iter().filter_map(|attempt| attempt.cpu_us).sum(),
+        peak_worker_memory_bytes: Some(50 << 20),
         work,
         shard_reports: (0..4).map(shard).collect(),
         attempts,
@@ -94,11 +94,12 @@ fn attempt((shard, number, run, after, lasts, outcome): (u32, u32, u32, i64, u64
         elapsed_us: lasts * 1000,
         outcome,
         reason: if outcome == AttemptOutcome::Died { "killed by signal 9 (<not> asked for)".into() } else { String::new() },
-        cpu_us: lasts * 300,
-        peak_memory_bytes: 50 << 20,
+        cpu_us: Some(lasts * 300),
+        peak_memory_bytes: Some(50 << 20),
         first_delivery_us: Some(60_000),
         counts: Counts { read: lasts, acknowledged: lasts, ..Counts::default() },
-        resent: 0,
+        resent: if outcome == AttemptOutcome::Died { Resent::at_most(120) } else { Resent::NONE },
+        restart: (shard, number) == (1, 2),
         work,
     }
 }

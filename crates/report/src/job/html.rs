@@ -107,12 +107,14 @@ fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
         let cell = numbers.cell(path, |value| show_count(value.round() as u64));
         Element::new("tr").with(Element::new("th").set("scope", "row").text(name)).with(cell)
     };
+    let exact = report.resent.is_some_and(|resent| resent.exact);
+    let sent_again = if exact { "sent again" } else { "sent again, at most" };
     let rows = [
         row("read", "records.read"),
         row("= acknowledged", "records.acknowledged"),
         row("+ filtered (blank lines)", "records.filtered"),
         row("+ dead letters", "records.dead_lettered"),
-        row("sent again after a restart, at least", "records.resent"),
+        row(sent_again, "records.resent"),
     ];
     let verdict = if report.counts.balance() { "They balance." } else { "They DO NOT balance: please report this." };
     let table = Element::of_class("table", "small")

@@ -1,11 +1,12 @@
 //! The report as text.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use migration::printable::{printable, printable_path};
-use migration::report::{AttemptOutcome, AttemptReport, JobReport};
+use migration::report::{AttemptOutcome, AttemptReport, JobReport, Resent};
 use migration::units::{show_count, show_duration, show_size};
 use migration::{Phase, Phases};
 
@@ -68,9 +69,11 @@ fn balance(out: &mut String, report: &JobReport) {
         let note = if i == 3 { format!("  {verdict}") } else { note.clone() };
         let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(*count));
     }
-    // What a killed worker had delivered since its last word is known to nobody.
-    let at_least = if report.attempts.iter().any(troubled) { " at least" } else { "" };
-    let _ = writeln!(out, "  {:<16}{:>16}{at_least} (after a restart)\n", "sent again", show_count(report.resent));
+    if let Some(Resent { most, exact }) = report.resent {
+        let note = if exact { "" } else { " at most: may be in the topic twice" };
+        let _ = writeln!(out, "  {:<16}{:>16}{note}", "sent again", show_count(most));
+    }
+    out.push('\n');
 }
 
 fn figures(out: &mut String, report: &JobReport) {
@@ -110,7 +113,9 @@ fn figures(out: &mut String, report: &JobReport) {
             report.cpu_workers_us as f64 / 1e6
         ),
     );
-    row("peak memory", format!("{} (the largest worker)", show_size(report.peak_worker_memory_bytes)));
+    if let Some(bytes) = report.peak_worker_memory_bytes {
+        row("peak memory", format!("{} (the largest worker)", show_size(bytes)));
+    }
     if let Some(shard) = report.slowest_shard() {
         row("slowest shard", format!("{} with {}", shard.id, show_duration(Duration::from_micros(shard.elapsed_us))));
     }
@@ -151,14 +156,14 @@ fn attempts(out: &mut String, report: &JobReport) {
     for a in rows.iter().take(ATTEMPTS_SHOWN) {
         let _ = writeln!(
             out,
-            "  {:<8}{:>7}  {:<11}{:>9}  {:>12}  {:>5.2} s  {:>9}  {}",
+            "  {:<8}{:>7}  {:<11}{:>9}  {:>12}  {:>7}  {:>9}  {}",
             a.shard,
             a.number,
             a.outcome.name(),
             show_duration(Duration::from_micros(a.elapsed_us)),
             show_count(a.counts.acknowledged),
-            a.cpu_us as f64 / 1e6,
-            show_size(a.peak_memory_bytes),
+            a.cpu_us.map_or_else(String::new, |us| format!("{:.2} s", us as f64 / 1e6)),
+            a.peak_memory_bytes.map_or_else(String::new, show_size),
             shares(&a.work.phases)
         );
     }
@@ -185,16 +190,26 @@ fn troubled(a: &AttemptReport) -> bool {
     !matches!(a.outcome, AttemptOutcome::Finished | AttemptOutcome::Drained | AttemptOutcome::Running)
 }
 
+/// The restarts, each with the end that made it necessary; then the other attempts that ended before their time.
 fn troubles(out: &mut String, report: &JobReport) {
-    let rows: Vec<_> = report.attempts.iter().filter(|a| troubled(a) && !a.reason.is_empty()).collect();
+    let replaced: BTreeSet<_> = report.attempts.iter().filter(|a| a.restart).map(|a| (a.shard, a.number - 1)).collect();
+    let ended = |wanted: bool| -> Vec<&AttemptReport> {
+        report.attempts.iter().filter(|a| troubled(a) && replaced.contains(&(a.shard, a.number)) == wanted).collect()
+    };
+    list(out, "restarts, and why the attempt before ended", &ended(true));
+    list(out, "others that ended before their shard", &ended(false));
+}
+
+fn list(out: &mut String, title: &str, rows: &[&AttemptReport]) {
     if rows.is_empty() {
         return;
     }
-    out.push_str("\n  restarts and their reasons\n");
+    let _ = writeln!(out, "\n  {title}");
     for a in rows.iter().take(ATTEMPTS_SHOWN) {
-        let _ = writeln!(out, "  shard {} attempt {}: {}", a.shard, a.number, printable(&a.reason));
+        let reason = if a.reason.is_empty() { a.outcome.name() } else { a.reason.as_str() };
+        let _ = writeln!(out, "  shard {} attempt {}: {}", a.shard, a.number, printable(reason));
     }
     if rows.len() > ATTEMPTS_SHOWN {
-        let _ = writeln!(out, "  … and {} more", rows.len() - ATTEMPTS_SHOWN);
+        let _ = writeln!(out, "  … and {} more; -o json has them all", rows.len() - ATTEMPTS_SHOWN);
     }
 }

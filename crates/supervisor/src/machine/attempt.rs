@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use migration::report::AttemptOutcome;
+use migration::report::{AttemptOutcome, Resent};
 use migration::{Cause, Chunk, Control, Counts, Cut, Damage, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
 
 use super::values::Ending;
+use crate::protocol::MOST_UNTOLD;
 
 /// Log lines a worker may print in one second; the rest is counted and dropped.
 const LINES_PER_SECOND: u32 = 20;
+/// A worker sends no more chunks than this that are not on disk: the one that it is at, and the one before.
+pub(super) const CHUNKS_AHEAD: u64 = 2;
 /// The longest log line or reason, in characters.
 const LONGEST_LINE: usize = 2_000;
 
@@ -90,6 +93,10 @@ pub(super) struct Attempt {
     pub(super) raised: Duration,
     /// The newest chunk that is on disk.
     pub(super) recorded: u64,
+    /// The newest chunk that it sent, accepted or not.
+    pub(super) chunks_heard: u64,
+    /// What it said made no sense at some point, and nothing was read after it.
+    pub(super) garbled: bool,
     /// The chunk that the store has not answered for.
     pub(super) pending: Option<Chunk>,
     pub(super) progress: Progress,
@@ -131,6 +138,8 @@ impl Attempt {
             share: told.rate,
             raised: now,
             recorded: 0,
+            chunks_heard: 0,
+            garbled: false,
             pending: None,
             progress: Progress { position: from, ..Progress::default() },
             verdict: None,
@@ -274,9 +283,23 @@ impl Attempt {
         }
     }
 
-    /// Acknowledged but not recorded, as far as the last heartbeat told.
-    pub(super) fn uncommitted(&self) -> u64 {
-        self.progress.counts.acknowledged.saturating_sub(self.committed.acknowledged)
+    /// What it may have sent beyond what is recorded. A worker that fails tells all that it took before it says so; one that is killed
+    /// took little more than it told; and none is further than a chunk ahead of the store's answer for the chunk before.
+    pub(super) fn uncommitted(&self, chunk_records: u64) -> Resent {
+        if self.garbled {
+            return Resent::at_most(chunk_records.saturating_mul(CHUNKS_AHEAD));
+        }
+        if !self.started {
+            return Resent::NONE;
+        }
+        let told_all = matches!(self.verdict, Some(Verdict::Failed(_)));
+        let untold = if told_all { 0 } else { MOST_UNTOLD };
+        let open = |seen: u64, on_disk: u64| (seen + untold).saturating_sub(on_disk);
+        let sent = open(may_be_sent(&self.progress.counts), may_be_sent(&self.committed));
+        let acknowledged = open(self.progress.counts.acknowledged, self.committed.acknowledged);
+        let chunks = 1 + self.chunks_heard.saturating_sub(self.recorded);
+        let most = sent.min(chunk_records.saturating_mul(chunks));
+        Resent { most, exact: most == 0 || told_all && acknowledged == most }
     }
 
     /// All it took: exact when it finished, else what its last heartbeat told.
@@ -312,6 +335,11 @@ impl Attempt {
     }
 }
 
+/// Rows that went to the client, or are about to.
+fn may_be_sent(counts: &Counts) -> u64 {
+    counts.read.saturating_sub(counts.filtered).saturating_sub(counts.dead_lettered)
+}
+
 fn judge_failed(failure: &Failure) -> Judgement {
     let reason = clean(&failure.message);
     if let (FailureKind::Source, Some(damage)) = (failure.kind, failure.damage) {
@@ -343,4 +371,59 @@ pub(super) fn clean(text: &str) -> String {
         out.push('…');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use migration::FailureKind;
+
+    use super::*;
+
+    const CHUNK: u64 = 1_000_000;
+
+    /// A worker that took so many rows, of which some are acknowledged, and recorded one chunk of a hundred.
+    fn worker(read: u64, acknowledged: u64) -> Attempt {
+        let counts = |read, acknowledged| Counts { read, acknowledged, ..Counts::default() };
+        let mut attempt = Attempt::new(0, Control::default(), Position::default(), Duration::ZERO);
+        attempt.start(Duration::ZERO);
+        attempt.progress.counts = counts(read, acknowledged);
+        (attempt.committed, attempt.recorded, attempt.chunks_heard) = (counts(100, 100), 1, 1);
+        attempt
+    }
+
+    #[test]
+    fn what_a_killed_worker_may_have_sent_is_bounded() {
+        let most = |attempt: &Attempt, chunk: u64| attempt.uncommitted(chunk);
+        assert_eq!(most(&worker(150, 120), CHUNK), Resent::at_most(50 + MOST_UNTOLD), "by what it told");
+        assert_eq!(most(&worker(150, 120), 70), Resent::at_most(70), "by its chunk");
+        assert_eq!(
+            most(&worker(40, 40), CHUNK),
+            Resent::at_most(MOST_UNTOLD - 60),
+            "its last word is older than its last chunk"
+        );
+
+        let mut refused = worker(150, 120);
+        refused.progress.counts.dead_lettered = 10;
+        refused.progress.counts.filtered = 5;
+        assert_eq!(most(&refused, CHUNK), Resent::at_most(35 + MOST_UNTOLD), "what was not sent does not count");
+
+        let mut unrecorded = worker(150, 120);
+        unrecorded.chunks_heard = 2;
+        assert_eq!(most(&unrecorded, 70), Resent::at_most(140), "a chunk that the store refused, and the next");
+        unrecorded.garbled = true;
+        assert_eq!(most(&unrecorded, CHUNK), Resent::at_most(2 * CHUNK), "what it told was not read");
+    }
+
+    #[test]
+    fn a_worker_that_fails_tells_all_that_it_took() {
+        let failed = |read, acknowledged| {
+            let failure = Failure::new(FailureKind::GaveUp, "no answer");
+            Attempt { verdict: Some(Verdict::Failed(failure)), ..worker(read, acknowledged) }.uncommitted(CHUNK)
+        };
+        assert_eq!(failed(150, 120), Resent::at_most(50), "what is in flight may have been written");
+        assert_eq!(failed(150, 150), Resent { most: 50, exact: true });
+        assert_eq!(failed(100, 100), Resent::NONE);
+        let never = Attempt { started: false, ..worker(0, 0) };
+        assert_eq!(never.uncommitted(CHUNK), Resent::NONE, "it was not connected");
+    }
 }

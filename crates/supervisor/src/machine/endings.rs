@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::report::AttemptOutcome;
+use migration::report::{AttemptOutcome, Resent};
 use migration::{Cause, Position};
 
 use super::attempt::{Judgement, Kill, clean};
@@ -31,13 +31,14 @@ impl Machine {
         let apart = damage.and_then(|damage| self.apart(id, damage.segment));
         let to_cut = if apart.is_some() { Some(UNREADABLE) } else { cuts.is_some().then_some(IDLE) };
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
+        let uncommitted = if done { Resent::NONE } else { attempt.uncommitted(self.rules.chunk_records) };
         out.push(Action::Close(Box::new(AttemptEnd {
             attempt: id,
             outcome: judgement.outcome(),
             reason: judgement.reason(),
             after,
             deaths: self.shards[id.shard.0 as usize].deaths,
-            resent: if done { 0 } else { attempt.uncommitted() } + work.perhaps_doubled,
+            resent: uncommitted.plus(Resent::at_most(work.perhaps_doubled)),
             work,
             peak_memory_bytes: attempt.peak_memory(),
             cuts: cuts.unwrap_or_default(),
@@ -208,7 +209,7 @@ impl Machine {
             reason,
             after: After::Waiting,
             deaths: self.shards[id.shard.0 as usize].deaths,
-            resent: 0,
+            resent: Resent::NONE,
             work: attempt.total_work(),
             peak_memory_bytes: 0,
             cuts: Vec::new(),

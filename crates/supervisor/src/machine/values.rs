@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::report::AttemptOutcome;
+use migration::report::{AttemptOutcome, Resent};
 use migration::steer::Steer;
 use migration::{
     BoundTopic, Causes, Chunk, Compression, Control, Counts, Cut, Damage, Plan, Position, Rate, ShardId, TopicChange, Work,
@@ -53,6 +53,8 @@ pub struct Rules {
     pub drain_timeout: Duration,
     /// More dead letters than this (over all runs) stop the job.
     pub max_bad_records: u64,
+    /// The most rows of a chunk.
+    pub chunk_records: u64,
     /// For all workers together.
     pub rate: Rate,
     /// Whether an attempt that ended badly has a successor; without, its end stops the job (single-process mode).
@@ -326,8 +328,8 @@ pub struct AttemptEnd {
     pub after: After,
     /// The shard's deaths at its position, this one included.
     pub deaths: u32,
-    /// Acknowledged but not committed, as far as its last heartbeat told.
-    pub resent: u64,
+    /// What it may have sent beyond what it committed, and what may be there twice although nothing died.
+    pub resent: Resent,
     /// What it took, committed or not.
     pub work: Work,
     /// Peak resident memory in bytes, as far as it told.

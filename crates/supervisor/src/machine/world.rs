@@ -18,6 +18,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn rules(slots: u32) -> Rules {
     Rules {
+        chunk_records: 1_000,
         give_up_after: Duration::from_secs(900),
         slots,
         auto_slots: 2,

@@ -32,6 +32,8 @@ pub struct JobState {
     /// What is known of files that can't be read to their end: by shard and segment, up to which place records were sent, and the
     /// hash of the bytes before it.
     pub damages: BTreeMap<(u32, u32), (u64, u128)>,
+    /// The shard of the frozen plan that a piece of a split one goes back to; others are not in it.
+    pub origins: BTreeMap<u32, u32>,
     /// Shards with an attempt that may have sent records behind its last commit: it was killed, or is still said to run.
     pub uncertain: BTreeSet<u32>,
 }
@@ -149,6 +151,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 unsplit: None,
                 shards: Vec::new(),
                 damages: BTreeMap::new(),
+                origins: BTreeMap::new(),
                 uncertain: BTreeSet::new(),
             };
             Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, i64>(7)?))

@@ -1,9 +1,9 @@
 //! The report of a job, from its checkpoint alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use migration::report::{
-    AttemptOutcome, AttemptReport, JobReport, Outcome, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
+    AttemptOutcome, AttemptReport, JobReport, Outcome, Resent, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
 };
 use migration::steer::SteerEvent;
 use migration::{Counts, Exit, ShardId, Work};
@@ -11,19 +11,20 @@ use rusqlite::Connection;
 
 use super::error::{StateError, at};
 use super::schema::decode;
-use super::{Store, count, load};
+use super::{Store, count, load, resent};
 
 /// Everything a report says about a job. `running`: whether a supervisor holds the job's lock, which the checkpoint can't know.
 pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError> {
     let path = &store.path;
     let tx = at(path, store.db.unchecked_transaction())?;
-    let attempts = at(path, attempts(&tx))?;
+    let mut attempts = at(path, attempts(&tx))?;
     let runs = at(path, runs(&tx))?;
     let events = at(path, events(&tx))?;
     let steering = at(path, steering(&tx))?;
     // A transaction inside a transaction is none: end this snapshot's use of the connection before the next.
     at(path, tx.commit())?;
     let state = load::load(&store.db, path, store.plan_id)?;
+    resent::settle(&mut attempts, &state, running);
 
     let (exit, reasons) = last_exit(&runs, running);
     let shard_reports = shard_reports(&state, &attempts);
@@ -43,17 +44,17 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         source_bytes: state.plan.bytes(),
         records_estimate: state.plan.records_estimate(),
         counts: state.counts(),
-        resent: attempts.iter().map(|a| a.resent).sum(),
+        resent: Some(attempts.iter().fold(Resent::NONE, |sum, attempt| sum.plus(attempt.resent))),
         shards,
         workers: WorkerTotals {
             count: runs.last().map_or(0, |run| u64::from(run.slots)),
             forked: attempts.len() as u64,
-            restarts: restarts(&attempts),
+            restarts: attempts.iter().filter(|attempt| attempt.restart).count() as u64,
         },
         elapsed_us: runs.iter().map(|run| run.elapsed_us).sum(),
         cpu_supervisor_us: runs.iter().map(|run| run.cpu_supervisor_us).sum(),
-        cpu_workers_us: attempts.iter().map(|a| a.cpu_us).sum(),
-        peak_worker_memory_bytes: attempts.iter().map(|a| a.peak_memory_bytes).max().unwrap_or(0),
+        cpu_workers_us: attempts.iter().filter_map(|a| a.cpu_us).sum(),
+        peak_worker_memory_bytes: attempts.iter().filter_map(|a| a.peak_memory_bytes).max(),
         work,
         accepted: accepted(&runs),
         shard_reports,
@@ -92,15 +93,6 @@ fn exit_of(code: u8) -> Exit {
         None if code > 128 => Exit::Signal(code - 128),
         None => Exit::Internal,
     }
-}
-
-/// Attempts that followed one that died or found no broker.
-fn restarts(attempts: &[AttemptReport]) -> u64 {
-    let ended: HashMap<(ShardId, u32), AttemptOutcome> = attempts.iter().map(|a| ((a.shard, a.number), a.outcome)).collect();
-    let followed = |a: &&AttemptReport| {
-        matches!(ended.get(&(a.shard, a.number - 1)), Some(AttemptOutcome::Died | AttemptOutcome::Unreachable))
-    };
-    attempts.iter().filter(|a| a.number > 1).filter(followed).count() as u64
 }
 
 fn shard_reports(state: &super::JobState, attempts: &[AttemptReport]) -> Vec<ShardReport> {
@@ -144,15 +136,21 @@ fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
                 elapsed_us: count(row, "elapsed_us")?,
                 outcome: known.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, outcome))?,
                 reason: row.get("reason")?,
-                cpu_us: count(row, "cpu_us")?.max(count(row, "sampled_cpu_us")?),
-                peak_memory_bytes: count(row, "peak_memory_bytes")?,
+                cpu_us: if_known(count(row, "cpu_us")?.max(count(row, "sampled_cpu_us")?)),
+                peak_memory_bytes: if_known(count(row, "peak_memory_bytes")?),
                 first_delivery_us: row.get::<_, Option<i64>>("first_delivery_us")?.map(super::unsigned).transpose()?,
                 counts,
-                resent: count(row, "resent")?,
+                resent: Resent { most: count(row, "resent")?, exact: row.get("resent_exact")? },
+                restart: false,
                 work,
             })
         })?
         .collect()
+}
+
+/// No process takes nothing: 0 stands for what is not known.
+fn if_known(value: u64) -> Option<u64> {
+    (value > 0).then_some(value)
 }
 
 fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {

@@ -45,7 +45,7 @@ CREATE TABLE attempts (
     sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, number INTEGER NOT NULL, run INTEGER NOT NULL, pid INTEGER NOT NULL,
     started_ms INTEGER NOT NULL, elapsed_us INTEGER NOT NULL, outcome INTEGER NOT NULL, reason TEXT NOT NULL,
     cpu_us INTEGER NOT NULL, peak_memory_bytes INTEGER NOT NULL, first_delivery_us INTEGER, resent INTEGER NOT NULL,
-    figures BLOB NOT NULL, UNIQUE (shard, number)
+    resent_exact INTEGER NOT NULL, figures BLOB NOT NULL, UNIQUE (shard, number)
 ) STRICT;
 CREATE TABLE splits (
     sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, cuts BLOB NOT NULL, checksum INTEGER NOT NULL

@@ -54,7 +54,9 @@ pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Resul
         replace_before(&mut state.plan, sequence)?;
         let cuts: Vec<Cut> = at(path, decode(&cuts))?;
         let start = state.plan.shards.get(shard.0 as usize).map(Shard::start).unwrap_or_default();
-        state.plan.split(shard, &start, &cuts).map_err(|wrong| corrupt(path, wrong))?;
+        let added = state.plan.split(shard, &start, &cuts).map_err(|wrong| corrupt(path, wrong))?;
+        let origin = state.origins.get(&shard.0).copied().unwrap_or(shard.0);
+        state.origins.extend(added.map(|piece| (piece, origin)));
     }
     replace_before(&mut state.plan, splits)
 }

@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use migration::report::Sample;
-use migration::report::{AttemptOutcome, Outcome};
+use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
 use migration::{Compression, Cut, Exit, Phase, Phases, Segment, Shard, SourceObject};
 
 use super::*;
 use crate::random::Random;
 
+/// What an attempt may send beyond what is on disk.
+const MAY_SEND: u64 = 2_000;
 /// Nothing is let pass.
 const NONE: BTreeSet<Accept> = BTreeSet::new();
 
@@ -92,7 +94,7 @@ fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd 
         reason: "because".into(),
         after,
         deaths: 0,
-        resent: 4,
+        resent: Resent::at_most(4),
         work,
         peak_memory_bytes: 9,
         cuts: Vec::new(),
@@ -101,8 +103,44 @@ fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd 
     }
 }
 
+/// What a report says of an attempt, or half of it.
+pub(super) fn attempt_report(shard: u32, number: u32, acknowledged: u64) -> AttemptReport {
+    AttemptReport {
+        shard: ShardId(shard),
+        number,
+        run: 1,
+        pid: 1,
+        started_ms: 0,
+        elapsed_us: 1,
+        outcome: AttemptOutcome::Finished,
+        reason: String::new(),
+        cpu_us: None,
+        peak_memory_bytes: None,
+        first_delivery_us: None,
+        counts: Counts { read: acknowledged, acknowledged, ..Counts::default() },
+        resent: Resent::NONE,
+        restart: false,
+        work: Work::default(),
+    }
+}
+
+/// A job whose shards stand like this.
+pub(super) fn state_of(shards: &[ShardStatus]) -> JobState {
+    let folder = Folder::new(&format!("states-{:?}", std::thread::current().id()));
+    let mut state = create(&folder.file("state.sqlite"), shards.len() as u32).load().unwrap();
+    state.shards.iter_mut().zip(shards).for_each(|(shard, status)| shard.status = *status);
+    state
+}
+
 fn usage() -> AttemptUsage {
-    AttemptUsage { pid: 1234, elapsed_us: 50, cpu_us: 20, first_delivery_us: Some(30), ..AttemptUsage::default() }
+    AttemptUsage {
+        pid: 1234,
+        elapsed_us: 50,
+        cpu_us: 20,
+        first_delivery_us: Some(30),
+        peak_memory_bytes: 5,
+        ..AttemptUsage::default()
+    }
 }
 
 /// What would be there after a power cut now.
@@ -142,7 +180,7 @@ fn a_running_attempt_is_known_with_its_process_from_its_first_chunk_on() {
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 1);
     store.begin_run(1, &NONE).unwrap();
-    store.begin_attempt(id(0, 1)).unwrap();
+    store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     let so_far = AttemptUsage { pid: 77, elapsed_us: 5, cpu_us: 0, first_delivery_us: Some(3), ..AttemptUsage::default() };
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &so_far).unwrap();
     let report = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
@@ -157,7 +195,7 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 2);
     store.begin_run(1, &NONE).unwrap();
-    store.begin_attempt(id(0, 1)).unwrap();
+    store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     let sample = |second: u64| {
         let mut phases = Phases::default();
         phases.spend(Phase::Flush, second * 1_000_000);
@@ -169,7 +207,7 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     };
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &with(false, 0..5)).unwrap();
     store.record_chunk(id(0, 1), &chunk(0, 2, 10, 20), &with(true, 5..7)).unwrap();
-    store.begin_attempt(id(1, 1)).unwrap();
+    store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &with(false, 3..4), &[]).unwrap();
     assert_eq!(store.count_samples().unwrap(), 6);
     let samples = load_samples(&Store::read_only(&path).unwrap()).unwrap();
@@ -179,7 +217,7 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     let report = load_report(&Store::read_only(&path).unwrap(), false).unwrap();
     assert_eq!(
         (report.attempts[0].cpu_us, report.cpu_workers_us),
-        (66, 66 + 33),
+        (Some(66), 66 + 33),
         "nobody has waited for the first one's process"
     );
 }
@@ -190,7 +228,7 @@ fn the_journal_of_an_earlier_file_never_reaches_a_new_one() {
     let path = folder.file("state.sqlite");
     let mut old = create(&path, 3);
     old.begin_run(1, &NONE).unwrap();
-    old.begin_attempt(id(0, 1)).unwrap();
+    old.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     old.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &usage()).unwrap();
     copy(&path, &folder.file("copy"));
     drop(old);
@@ -205,7 +243,7 @@ fn whatever_was_recorded_survives_a_power_cut_at_any_moment() {
     let (path, after) = (folder.file("state.sqlite"), folder.file("after.sqlite"));
     let mut store = create(&path, 2);
     store.begin_run(2, &NONE).unwrap();
-    store.begin_attempt(id(0, 1)).unwrap();
+    store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     let mut random = Random::new(3);
     for n in 1..=60 {
         store.record_chunk(id(0, 1), &chunk(0, n, n - 1, n), &usage()).unwrap();
@@ -229,7 +267,7 @@ fn a_chunk_that_goes_back_or_does_not_balance_is_refused_and_changes_nothing() {
     let mut store = create(&path, 1);
     assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 1, 0, 5), &usage()), Err(StateError::NoRun { .. })));
     store.begin_run(1, &NONE).unwrap();
-    store.begin_attempt(id(0, 1)).unwrap();
+    store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 50), &usage()).unwrap();
     let before = store.load().unwrap();
     let unbalanced = Chunk { counts: Counts { read: 10, ..Counts::default() }, ..chunk(0, 2, 50, 60) };
@@ -251,7 +289,7 @@ fn the_length_of_the_dead_letters_is_committed_with_the_chunk() {
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 2);
     store.begin_run(1, &NONE).unwrap();
-    store.begin_attempt(id(1, 1)).unwrap();
+    store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     store.record_chunk(id(1, 1), &Chunk { letters: 123, ..chunk(1, 1, 0, 50) }, &usage()).unwrap();
     store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &usage(), &[]).unwrap();
     drop(store);
@@ -266,7 +304,7 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     let (path, before) = (folder.file("s.sqlite"), folder.file("before.sqlite"));
     let mut store = create(&path, 2);
     store.begin_run(2, &NONE).unwrap();
-    store.begin_attempt(id(1, 1)).unwrap();
+    store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     store.record_chunk(id(1, 1), &chunk(1, 1, 0, 20), &usage()).unwrap();
     copy(&path, &before);
     let mut now = plan(2);
@@ -286,7 +324,7 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     // A piece is worked on and split like any other shard.
     let mut store = Store::open(&path).unwrap();
     store.begin_run(2, &NONE).unwrap();
-    store.begin_attempt(id(3, 1)).unwrap();
+    store.begin_attempt(id(3, 1), MAY_SEND).unwrap();
     let from = now.shards[3].start();
     let cuts = vec![Cut { segment: 0, place: 1900 }];
     let added = now.split(ShardId(3), &from, &cuts).unwrap();
@@ -308,7 +346,7 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     let mut store = create(&path, 3);
     assert_eq!(store.begin_run(2, &NONE).unwrap(), 1);
     for (shard, number) in [(0, 1), (1, 1), (2, 1)] {
-        store.begin_attempt(id(shard, number)).unwrap();
+        store.begin_attempt(id(shard, number), MAY_SEND).unwrap();
         store.record_chunk(id(shard, number), &chunk(shard, 1, 0, 10), &usage()).unwrap();
     }
     let at = store.load().unwrap().shards[0].position;
@@ -319,24 +357,32 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     let running = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
     assert_eq!((running.outcome, running.exit), (Outcome::Running, None));
     assert_eq!((running.shards.total, running.shards.done, running.shards.quarantined), (3, 1, 1));
+    assert_eq!(
+        running.resent,
+        Some(Resent::at_most(4)),
+        "of the one that died; what a running one sends is not sent again yet"
+    );
     assert_eq!(running.work.flush.count(), 1, "of the one that still runs; the others' last word replaced theirs");
     // The supervisor is killed here.
     drop(store);
     let killed = load_report(&Store::read_only(&path).unwrap(), false).unwrap();
     assert_eq!((killed.outcome, killed.exit), (Outcome::Stopped, Some(Exit::Stopped)));
+    assert_eq!((killed.attempts[2].outcome, killed.resent), (AttemptOutcome::Orphaned, Some(Resent::at_most(4 + MAY_SEND))));
 
     let mut store = Store::open(&path).unwrap();
     let accept = BTreeSet::from([Accept::PlaintextPassword, Accept::Partitions]);
     assert_eq!(store.begin_run(4, &accept).unwrap(), 2);
     let state = store.load().unwrap();
     assert_eq!((state.shards[1].status, state.shards[1].deaths, state.shards[1].last_attempt), (ShardStatus::Waiting, 0, 1));
-    store.begin_attempt(id(1, 2)).unwrap();
+    store.begin_attempt(id(1, 2), MAY_SEND).unwrap();
     store.end_attempt(&end(id(1, 2), AttemptOutcome::Drained, After::Waiting), &usage(), &[]).unwrap();
     store.end_run(75, &["first".into(), "second".into()], 4, 1000).unwrap();
     let report = load_report(&store, false).unwrap();
     assert_eq!((report.exit, report.reasons.len()), (Some(Exit::Stopped), 2));
     assert_eq!((report.workers.count, report.workers.forked, report.workers.restarts), (4, 4, 1));
-    assert_eq!((report.counts.read, report.resent, report.cpu_workers_us, report.cpu_supervisor_us), (30, 12, 60, 1000));
+    assert_eq!((report.counts.read, report.cpu_workers_us, report.cpu_supervisor_us), (30, 60, 1000));
+    let known: Vec<_> = report.attempts.iter().map(|a| (a.resent.most, a.peak_memory_bytes)).collect();
+    assert_eq!(known, [(0, Some(9)), (4, Some(9)), (MAY_SEND, Some(5)), (4, Some(9))], "nothing came after the first");
     assert_eq!(report.accepted, ["partitions", "plaintext-password"]);
     assert_eq!((report.runs[0].accepted.len(), report.runs[1].accepted.len()), (0, 2));
     assert_eq!(report.attempts[2].outcome, AttemptOutcome::Orphaned);
@@ -350,7 +396,7 @@ fn readers_see_whole_states_and_never_stop_the_writer() {
     let path = folder.file("state.sqlite");
     let mut store = create(&path, 1);
     store.begin_run(1, &NONE).unwrap();
-    store.begin_attempt(id(0, 1)).unwrap();
+    store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     let reader = Store::read_only(&path).unwrap();
     let held = reader.db.unchecked_transaction().unwrap();
     let seen: i64 = held.query_row("SELECT records FROM shards", [], |row| row.get(0)).unwrap();
@@ -369,7 +415,7 @@ fn settled(path: &Path) -> JobState {
     let mut store = create(path, 20);
     store.begin_run(1, &NONE).unwrap();
     for shard in 0..15 {
-        store.begin_attempt(id(shard, 1)).unwrap();
+        store.begin_attempt(id(shard, 1), MAY_SEND).unwrap();
         store.record_chunk(id(shard, 1), &chunk(shard, 1, 0, 10 + u64::from(shard)), &usage()).unwrap();
     }
     drop(store);
@@ -440,7 +486,7 @@ fn an_old_copy_is_an_earlier_state() {
     copy(&path, &old);
     let mut store = Store::open(&path).unwrap();
     store.begin_run(1, &NONE).unwrap();
-    store.begin_attempt(id(0, 2)).unwrap();
+    store.begin_attempt(id(0, 2), MAY_SEND).unwrap();
     store.record_chunk(id(0, 2), &chunk(0, 1, 10, 90), &usage()).unwrap();
     assert_eq!(Store::open(&old).unwrap().load().unwrap(), before);
 }
@@ -524,7 +570,7 @@ fn a_full_disk_keeps_the_state_as_it_was() {
     let mut recorded = 0;
     let error = loop {
         store.db.execute("INSERT INTO events (time_ms, text) VALUES (0, ?1)", [" ".repeat(5000)]).unwrap_or(0);
-        let result = store.begin_attempt(id(0, recorded + 1)).and_then(|()| {
+        let result = store.begin_attempt(id(0, recorded + 1), MAY_SEND).and_then(|()| {
             let n = u64::from(recorded);
             let mut chunk = chunk(0, n + 1, n, n + 1);
             chunk.work.partitions = vec![u64::from(u32::MAX); 3000];
@@ -593,7 +639,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
         let path = folder.file("killed.sqlite");
         let mut killed = Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding }).unwrap();
         killed.begin_run(1, &NONE).unwrap();
-        killed.begin_attempt(id(0, 1)).unwrap();
+        killed.begin_attempt(id(0, 1), MAY_SEND).unwrap();
         if outcome != AttemptOutcome::Running {
             killed.end_attempt(&end(id(0, 1), outcome, After::Waiting), &usage(), &[]).unwrap();
         }
@@ -607,7 +653,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     }
     // Shard 0 is committed into its first file, which can't be read further; its second file is cut off, and shard 1 is done.
     store.begin_run(1, &NONE).unwrap();
-    store.begin_attempt(id(0, 1)).unwrap();
+    store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     let counts = Counts { read: 3, acknowledged: 3, ..Counts::default() };
     let position = Position { segment: 0, place: 30, records: 3 };
     let part = Chunk { number: 1, position, counts, ..Chunk::default() };
@@ -617,12 +663,13 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     let cuts = vec![Cut { segment: 1, place: 0 }];
     plan.split(ShardId(0), &position, &cuts).unwrap();
     let damage = Some(migration::Damage { segment: 0, hash: Some(99_u128.to_be_bytes()) });
-    let failed = AttemptEnd { cuts, damage, resent: 0, ..end(id(0, 1), AttemptOutcome::Unreadable, After::Quarantined) };
+    let failed =
+        AttemptEnd { cuts, damage, resent: Resent::NONE, ..end(id(0, 1), AttemptOutcome::Unreadable, After::Quarantined) };
     store.end_attempt(&failed, &usage(), &plan.shards[2..]).unwrap();
-    store.begin_attempt(id(1, 1)).unwrap();
+    store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     let all = Position { segment: 1, place: 50, records: 3 };
     store.record_chunk(id(1, 1), &Chunk { number: 1, position: all, counts, ..Chunk::default() }, &usage()).unwrap();
-    let finished = AttemptEnd { resent: 0, ..end(id(1, 1), AttemptOutcome::Finished, After::Done(all)) };
+    let finished = AttemptEnd { resent: Resent::NONE, ..end(id(1, 1), AttemptOutcome::Finished, After::Done(all)) };
     store.end_attempt(&finished, &usage(), &[]).unwrap();
     let state = store.load().unwrap();
     assert_eq!((state.sent_of(0), state.sent_of(1)), (Ok(Some((30, 99))), Ok(None)));

@@ -3,6 +3,7 @@
 use migration::Rate;
 
 use super::*;
+use crate::worker::ROWS_A_STEP;
 
 fn seconds(count: u64, rate: Rate) -> f64 {
     let mut rig = Rig::new((0..count).map(|n| format!("{{\"n\":{n:010}}}")));
@@ -47,4 +48,23 @@ fn a_drain_is_heard_while_the_rate_allows_nothing() {
     });
     assert!(!attempt.end.unwrap().complete && attempt.chunks.is_empty());
     assert!(attempt.elapsed < Duration::from_secs(5));
+}
+
+/// What the bound on a killed worker's duplicates stands on.
+#[test]
+fn a_step_takes_a_bounded_number_of_rows() {
+    for line in ["", "1"] {
+        let mut rig = Rig::new((0..100_000).map(|_| line.to_owned()));
+        rig.partitions = 64;
+        rig.settings.in_flight = 64 << 20;
+        let mut worker = rig.worker(Position::default());
+        let (start, mut most) = (Instant::now(), 0);
+        for step in 0..1_000 {
+            let before = worker.taken();
+            worker.step(&Control::default(), start + Duration::from_micros(step)).unwrap();
+            most = most.max(worker.taken() - before);
+        }
+        assert!((1..=ROWS_A_STEP).contains(&most), "{most} rows of {line:?}");
+        assert!(worker.taken() > 2 * ROWS_A_STEP, "{line:?}");
+    }
 }
