@@ -146,7 +146,7 @@ fn attempts(report: &JobReport, numbers: &Numbers<'_>) -> Option<Element> {
             .with(cell("peak_memory_bytes", &|bytes| show_size(bytes as u64)))
             .with(cell("start_latency_ms", &time))
             .with(Element::new("td").text(&attempt.run.to_string()))
-            .with(Element::new("td").text(&attempt.pid.to_string()))
+            .with(Element::new("td").text(&if attempt.pid > 0 { attempt.pid.to_string() } else { String::new() }))
             .with(Element::of_class("td", "wrap").text(&attempt.reason))
     };
     let shown = rows.iter().take(ATTEMPTS_SHOWN).map(row);

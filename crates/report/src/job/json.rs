@@ -82,9 +82,9 @@ fn attempt(a: &AttemptReport) -> Value {
         "shard": a.shard.0,
         "attempt": a.number,
         "run": a.run,
-        "pid": a.pid,
+        "pid": known(a.pid),
         "started_unix_ms": a.started_ms,
-        "elapsed_ms": ms(a.elapsed_us),
+        "elapsed_ms": known(a.elapsed_us).map(ms),
         "outcome": a.outcome.name(),
         "reason": if a.reason.is_empty() { Value::Null } else { a.reason.as_str().into() },
         "acknowledged": a.counts.acknowledged,
@@ -99,6 +99,11 @@ fn attempt(a: &AttemptReport) -> Value {
         "phases_ms": phases(&a.work.phases),
         "flush": flush(&a.work),
     })
+}
+
+/// Of an attempt that began and never committed anything neither process nor time is known, if its supervisor died.
+fn known<T: Default + PartialEq>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
 }
 
 fn phases(phases: &Phases) -> Value {

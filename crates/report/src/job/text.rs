@@ -160,7 +160,7 @@ fn attempts(out: &mut String, report: &JobReport) {
             a.shard,
             a.number,
             a.outcome.name(),
-            show_duration(Duration::from_micros(a.elapsed_us)),
+            if a.elapsed_us > 0 { show_duration(Duration::from_micros(a.elapsed_us)) } else { String::new() },
             show_count(a.counts.acknowledged),
             a.cpu_us.map_or_else(String::new, |us| format!("{:.2} s", us as f64 / 1e6)),
             a.peak_memory_bytes.map_or_else(String::new, show_size),
