@@ -70,7 +70,7 @@ pub struct Attempt {
     pub shard: u64,
     /// Its number within the shard.
     pub number: u64,
-    /// Its process.
+    /// Its process; 0 before its first commit.
     pub pid: u32,
     /// How it ended, or `running`.
     pub outcome: String,
@@ -85,7 +85,7 @@ pub fn attempts(report: &Value) -> Vec<Attempt> {
     let parse = |attempt: &Value| Attempt {
         shard: number(attempt, "shard"),
         number: number(attempt, "attempt"),
-        pid: u32::try_from(number(attempt, "pid")).expect("process ids are below 2^22"),
+        pid: u32::try_from(attempt["pid"].as_u64().unwrap_or(0)).expect("process ids are below 2^22"),
         outcome: attempt["outcome"].as_str().expect("an attempt has an outcome").to_owned(),
         committed: number(attempt, "acknowledged"),
     };
