@@ -3,11 +3,15 @@
 //! Responsible for: writing them so that a commit can rely on them, and telling those that are committed from those that a killed
 //! worker left behind: a commit keeps the file's length, the next attempt cuts the file back to it, and who reads before that looks
 //! no further. Not responsible for: deciding which record is bad.
+//!
+//! Each letter stays at the place where it was committed. Where letters were taken away (the file was moved or cut off), there is a hole
+//! from then on: NUL bytes, which no letter has and which take no room on disk. So what is behind the committed length is never read as
+//! committed, and the letters that are gone are missing in the count of those that are there.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use migration::ShardId;
@@ -104,7 +108,8 @@ impl Write for Out {
             Some(file) => file,
             none => none.insert(create(&self.path, self.opener)?),
         };
-        file.write_all(&self.buffer)?;
+        // A file that was moved away or cut off meanwhile gets a hole.
+        file.write_all_at(&self.buffer, self.length - self.buffer.len() as u64)?;
         self.buffer.clear();
         Ok(())
     }
@@ -115,16 +120,16 @@ impl DeadLetterFile {
     /// the first `committed` bytes is cut off: its chunk was never committed, so its records come again.
     pub fn open(directory: &Path, shard: ShardId, objects: &[PathBuf], committed: u64, opener: Opener) -> io::Result<Self> {
         let path = path_of(directory, shard);
-        let length = match open_there(&path, OpenOptions::new().read(true).write(true), opener)? {
+        let there = match open_there(&path, OpenOptions::new().read(true).write(true), opener)? {
             Some(file) => cut_back(&file, committed)?,
             None => 0,
         };
         let objects = objects.iter().map(|object| object.to_string_lossy().into_owned()).collect();
-        let out = Out { path, opener, file: None, buffer: Vec::new(), length };
-        Ok(DeadLetterFile { objects, out, unsynced: false, missing: committed - length })
+        let out = Out { path, opener, file: None, buffer: Vec::new(), length: committed };
+        Ok(DeadLetterFile { objects, out, unsynced: false, missing: committed - there })
     }
 
-    /// How long the file is, with what was appended since the last [`DeadLetterFile::sync`].
+    /// How long the file is, holes and what was appended since the last [`DeadLetterFile::sync`] included.
     pub fn length(&self) -> u64 {
         self.out.length
     }
@@ -172,7 +177,7 @@ impl DeadLetterFile {
 /// A shard and how long its file of dead letters is committed to be, bytes.
 pub type CommittedLength = (ShardId, u64);
 
-/// The committed dead letters of some shards, in their order and then as written. Nothing is read of a shard without any.
+/// The committed dead letters of some shards that are there, in their order and then as written. Nothing is read of a shard without any.
 pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     for &(shard, length) in committed {
@@ -185,7 +190,7 @@ pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener)
 }
 
 /// Where the committed dead letters of some shards stand, whatever they hold (memory does not depend on their size), and how many
-/// there are.
+/// are there: fewer than were committed if some were taken away.
 pub fn places(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<(Places, u64)> {
     let (mut places, mut count) = (Places::new(), 0);
     for &(shard, length) in committed {
@@ -204,10 +209,11 @@ pub fn places(directory: &Path, committed: &[CommittedLength], opener: Opener) -
 }
 
 /// How many letters stand in the files behind what is committed: of chunks that are open, or whose worker died. The next attempt
-/// cuts them off. A torn last one counts.
+/// cuts them off. A torn last one counts. Only files that are there are opened: most shards have none.
 pub fn uncommitted(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<u64> {
+    let there = shards_in(directory)?;
     let mut count = 0;
-    for &(shard, length) in committed {
+    for &(shard, length) in committed.iter().filter(|(shard, _)| there.contains(shard)) {
         let path = path_of(directory, shard);
         let Some(mut file) = open_there(&path, OpenOptions::new().read(true), opener)? else { continue };
         file.seek(SeekFrom::Start(length))?;
@@ -218,6 +224,22 @@ pub fn uncommitted(directory: &Path, committed: &[CommittedLength], opener: Open
 
 fn path_of(directory: &Path, shard: ShardId) -> PathBuf {
     directory.join(format!("{shard}.jsonl"))
+}
+
+/// The shards that have a file in the folder.
+fn shards_in(directory: &Path) -> io::Result<HashSet<ShardId>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) => return Err(named(directory, error)),
+    };
+    let mut shards = HashSet::new();
+    for entry in entries {
+        let name = entry.map_err(|error| named(directory, error))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+        shards.extend(number.map(ShardId));
+    }
+    Ok(shards)
 }
 
 /// Visits the whole lines within a file's first `length` bytes, without their ends. What is not there any more is left out.
@@ -234,9 +256,7 @@ fn each_line(
     let mut file = BufReader::with_capacity(BUFFER_BYTES, file.take(length));
     let mut line = Vec::new();
     for number in 1u64.. {
-        line.clear();
-        file.read_until(b'\n', &mut line)?;
-        if line.pop_if(|last| *last == b'\n').is_none() {
+        if !next_line(&mut file, &mut line)? {
             break;
         }
         if !line.is_empty() {
@@ -247,6 +267,34 @@ fn each_line(
         }
     }
     Ok(())
+}
+
+/// Reads a line without its end; false if there is none. Holes are passed over, and what stands before one in a line is torn.
+fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    loop {
+        let bytes = file.fill_buf()?;
+        let len = bytes.len();
+        if len == 0 {
+            return Ok(false);
+        }
+        let used = match memchr::memchr2(b'\n', 0, bytes) {
+            Some(at) if bytes[at] == 0 => {
+                line.clear();
+                at + bytes[at..].iter().take_while(|byte| **byte == 0).count()
+            }
+            Some(at) => {
+                line.extend_from_slice(&bytes[..at]);
+                file.consume(at + 1);
+                return Ok(true);
+            }
+            None => {
+                line.extend_from_slice(bytes);
+                len
+            }
+        };
+        file.consume(used);
+    }
 }
 
 fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
@@ -281,7 +329,8 @@ fn create(path: &Path, opener: Opener) -> io::Result<File> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut options = OpenOptions::new();
-    let file = opener(path, options.append(true).create(true).mode(0o600)).map_err(|error| named(path, error))?;
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let file = opener(path, options).map_err(|error| named(path, error))?;
     // The names of file and folder must survive a crash as well as the contents.
     for folder in [Some(directory), directory.parent()].into_iter().flatten() {
         File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
@@ -289,7 +338,7 @@ fn create(path: &Path, opener: Opener) -> io::Result<File> {
     Ok(file)
 }
 
-/// Cuts a file back to what is committed, and gives its length. If it is shorter than that, its last line may be torn.
+/// Cuts a file back to what is committed, and gives its length. If it is shorter than that, its last line may be torn: it goes.
 fn cut_back(file: &File, committed: u64) -> io::Result<u64> {
     let length = file.metadata()?.len();
     if length < committed {
@@ -429,8 +478,13 @@ mod tests {
         }
     }
 
+    fn reasons(folder: &Folder, length: u64) -> Vec<String> {
+        let letters = read_all(&folder.0, &up_to(length), plain).unwrap();
+        letters.into_iter().map(|letter| letter.reason).collect()
+    }
+
     #[test]
-    fn letters_that_somebody_took_away_are_told_and_the_file_goes_on() {
+    fn letters_that_somebody_took_away_are_told_and_the_others_stay_where_they_were_committed() {
         let folder = Folder::new("away");
         let mut letters = file(&folder, 0);
         letters.append(place(0, 10, 1), "first", b"x").unwrap();
@@ -442,17 +496,89 @@ mod tests {
         File::options().write(true).open(letters.path()).unwrap().set_len(committed - 5).unwrap();
         assert_eq!(read_all(&folder.0, &up_to(committed), plain).unwrap().len(), 1);
         let mut successor = file(&folder, committed);
-        assert_eq!((successor.length(), successor.missing()), (first, committed - first));
+        assert_eq!((successor.length(), successor.missing()), (committed, committed - first));
         successor.append(place(0, 30, 1), "third", b"z").unwrap();
         successor.sync().unwrap();
-        assert_eq!(read_all(&folder.0, &up_to(successor.length()), plain).unwrap()[1].reason, "third");
+        assert_eq!(reasons(&folder, successor.length()), ["first", "third"]);
+        assert_eq!(places(&folder.0, &up_to(successor.length()), plain).unwrap().1, 2, "of three");
         std::fs::remove_file(letters.path()).unwrap();
         let successor = file(&folder, committed);
-        assert_eq!((successor.length(), successor.missing()), (0, committed));
+        assert_eq!((successor.length(), successor.missing()), (committed, committed));
         assert_eq!(
             (read_all(&folder.0, &up_to(committed), plain).unwrap().len(), uncommitted(&folder.0, &up_to(5), plain).unwrap()),
             (0, 0)
         );
+    }
+
+    /// As many letters as were taken away, each as long, and none of them committed.
+    #[test]
+    fn letters_that_are_not_committed_never_take_the_place_of_those_that_were_taken_away() {
+        let folder = Folder::new("instead");
+        let mut letters = file(&folder, 0);
+        letters.append(place(0, 10, 1), "first", b"x").unwrap();
+        letters.sync().unwrap();
+        let committed = letters.length();
+        // Moved away between two attempts, before an attempt writes its first, and cut off while one writes.
+        for when in ["before", "open", "written"] {
+            if when == "before" {
+                std::fs::remove_file(letters.path()).unwrap();
+            }
+            let mut successor = file(&folder, committed);
+            if when == "open" {
+                std::fs::remove_file(letters.path()).unwrap();
+            }
+            successor.append(place(0, 20, 1), "other", b"y").unwrap();
+            successor.sync().unwrap();
+            if when == "written" {
+                File::options().write(true).open(letters.path()).unwrap().set_len(3).unwrap();
+                successor.append(place(0, 30, 1), "more", b"z").unwrap();
+                successor.sync().unwrap();
+            }
+            assert_eq!(reasons(&folder, committed), [""; 0], "{when}: it was written behind that");
+            assert_eq!(places(&folder.0, &up_to(committed), plain).unwrap(), (Places::new(), 0), "{when}");
+            let expected: &[&str] = if when == "written" { &["more"] } else { &["other"] };
+            assert_eq!(reasons(&folder, successor.length()), expected, "{when}: once that is committed");
+            // A successor forgets it.
+            assert_eq!(file(&folder, committed).length(), committed);
+            assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 0, "{when}");
+        }
+    }
+
+    #[test]
+    fn a_large_hole_takes_neither_memory_nor_disk() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = Folder::new("hole");
+        let mut letters = file(&folder, 1 << 30);
+        letters.append(place(0, 10, 1), "behind it", b"x").unwrap();
+        letters.sync().unwrap();
+        assert!(std::fs::metadata(letters.path()).unwrap().blocks() < 1_000);
+        assert_eq!(reasons(&folder, letters.length()), ["behind it"]);
+        let mut line = Vec::new();
+        let opened = plain(letters.path(), OpenOptions::new().read(true)).unwrap();
+        assert!(next_line(&mut BufReader::with_capacity(BUFFER_BYTES, opened), &mut line).unwrap());
+        assert!(line.capacity() < 4 * BUFFER_BYTES, "{}", line.capacity());
+    }
+
+    #[test]
+    fn only_files_that_are_there_are_opened() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static OPENED: AtomicU32 = AtomicU32::new(0);
+        fn counts(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+            OPENED.fetch_add(1, Ordering::Relaxed);
+            plain(path, options)
+        }
+        let folder = Folder::new("opened");
+        let mut letters = file(&folder, 0);
+        letters.append(place(0, 10, 1), "first", b"x").unwrap();
+        letters.sync().unwrap();
+        std::fs::write(folder.0.join("notes.txt"), "another's").unwrap();
+        let shards: Vec<CommittedLength> = (0..100_000).map(|shard| (ShardId(shard), 0)).collect();
+        assert_eq!(uncommitted(&folder.0, &shards, counts).unwrap(), 1);
+        assert_eq!(OPENED.load(Ordering::Relaxed), 1);
+        assert_eq!(places(&folder.0, &shards, counts).unwrap().1, 0);
+        assert!(read_all(&folder.0, &shards, counts).unwrap().is_empty());
+        assert_eq!(OPENED.load(Ordering::Relaxed), 1, "nothing of them is committed");
+        assert_eq!(uncommitted(&folder.0.join("none"), &shards, counts).unwrap(), 0);
     }
 
     #[test]
