@@ -30,20 +30,20 @@ pub struct Changes {
 pub fn changes(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> Result<Changes, SourceError> {
     let mut changed: Vec<String> =
         plan.objects.iter().filter_map(|planned| object::difference(planned).map(|what| told(planned, what))).collect();
-    let listed = match list::files(&source.paths) {
+    let planned: HashSet<_> = plan.objects.iter().map(|object| object.path.as_path()).collect();
+    let listed = match list::files(&source.paths, &|file| planned.contains(file)) {
         Ok(listed) => listed.files,
         // A pattern whose files are all gone: the files are named already.
         Err(_) if !changed.is_empty() => return Ok(Changes { changed, new: Vec::new() }),
         Err(error) => return Err(error),
     };
-    let planned: HashSet<_> = plan.objects.iter().map(|object| &object.path).collect();
     let now: HashSet<_> = listed.iter().collect();
     let absent = plan.objects.iter().filter(|object| !now.contains(&object.path) && object.path.exists());
     changed.extend(absent.map(|object| told(object, "no longer matches the source's paths")));
     // With a limit the plan ends where the limit falls, whatever comes after.
     let last = plan.objects.last().and_then(|object| listed.iter().position(|path| *path == object.path));
     let counted = if record_limit.is_some() { last.map_or(0, |last| last + 1) } else { listed.len() };
-    let new: Vec<_> = listed[..counted].iter().filter(|path| !planned.contains(path)).cloned().collect();
+    let new: Vec<_> = listed[..counted].iter().filter(|path| !planned.contains(path.as_path())).cloned().collect();
     if changed.is_empty() && new.is_empty() {
         let moved = plan.objects.iter().zip(&listed).find(|(object, now)| object.path != **now);
         changed.extend(moved.map(|(object, _)| told(object, "is no longer among the source's files at its place")));

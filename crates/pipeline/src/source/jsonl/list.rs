@@ -43,8 +43,9 @@ impl std::fmt::Display for Link {
 
 /// The files of all patterns, in the patterns' order and by name within one. A file is known by its canonical path, however the
 /// pattern spells it, and is there once, whichever patterns and links mean it. A pattern without a file, and a match that is no
-/// regular file, are errors.
-pub(super) fn files(patterns: &[String]) -> Result<Listed, SourceError> {
+/// regular file, are errors. Of several hard links of a file the first counts, unless the `planned` name is among them: a link that was
+/// made since is another name of that file, however it is called.
+pub(super) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Result<Listed, SourceError> {
     let mut listed = Listed::default();
     // What each file was matched as first.
     let mut named: HashMap<PathBuf, PathBuf> = HashMap::new();
@@ -63,10 +64,17 @@ pub(super) fn files(patterns: &[String]) -> Result<Listed, SourceError> {
             // A file with one name can't have another: some network file systems give several files one inode number.
             if meta.nlink() > 1 {
                 match hard_links.entry((meta.dev(), meta.ino())) {
-                    Entry::Occupied(first) => {
+                    Entry::Occupied(first) if !planned(&file) => {
                         listed.links.push(Link { name: file, file: first.get().clone(), how: "hard links" });
                         continue;
                     }
+                    Entry::Occupied(mut first) if !planned(first.get()) => {
+                        let other = first.insert(file.clone());
+                        listed.files.retain(|listed| *listed != other);
+                        listed.links.push(Link { name: other, file: file.clone(), how: "hard links" });
+                    }
+                    // Two names of the plan: they were two files then.
+                    Entry::Occupied(_) => {}
                     Entry::Vacant(none) => _ = none.insert(file.clone()),
                 }
             }

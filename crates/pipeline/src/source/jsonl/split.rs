@@ -35,7 +35,7 @@ pub fn plan(
     workers: u32,
     record_limit: Option<u64>,
 ) -> Result<Plan, SourceError> {
-    let list::Listed { files, links } = list::files(&source.paths)?;
+    let list::Listed { files, links } = list::files(&source.paths, &|_| false)?;
     let extents = match record_limit {
         Some(limit) => first_records(&files, limit, source.max_line)?,
         None => files.iter().map(|path| Ok(Extent::whole(object::look(path)?))).collect::<Result<_, SourceError>>()?,

@@ -60,6 +60,30 @@ fn each_change_is_named_when_a_job_continues() {
     said(unchanged(&plan, &source, None), &path, "is gone");
 }
 
+/// However it is called: the plan's name is the file's.
+#[test]
+fn a_new_hard_link_is_another_name_of_a_planned_file() {
+    let (folder, path, source, plan) = setup();
+    let [before, behind] = ["Z-first.jsonl", "z-last.jsonl"].map(|name| folder.0.join(name));
+    for link in [&before, &behind] {
+        std::fs::hard_link(&path, link).unwrap();
+        unchanged(&plan, &source, None).unwrap();
+    }
+    unchanged(&plan, &folder.source(&["z*.jsonl", "Z*.jsonl", "a.jsonl", "b.jsonl"]), None).unwrap();
+    // The planned name is gone, and the file is there under another one: that is a change.
+    std::fs::remove_file(&path).unwrap();
+    said(unchanged(&plan, &source, None), &path, "is gone");
+    assert_eq!(changes(&plan, &source, None).unwrap().new, [before.clone()]);
+    // Two files of the plan that are one now.
+    let (folder, path, source, plan) = setup();
+    let b = folder.0.join("b.jsonl");
+    std::fs::remove_file(&b).unwrap();
+    std::fs::hard_link(&path, &b).unwrap();
+    let changes = changes(&plan, &source, None).unwrap();
+    assert!(changes.new.is_empty() && changes.changed.len() == 1, "{changes:?}");
+    said(unchanged(&plan, &source, None), &b, "is longer than planned");
+}
+
 #[test]
 fn an_empty_file_that_grows_is_a_change() {
     let folder = Folder::new();
