@@ -6,8 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::time::Duration;
 
 use whole_program::admin::{Operation, Rule};
-use whole_program::program::{Finished, Program};
-use whole_program::scene::{PATIENCE, Scene, config};
+use whole_program::scene::{PATIENCE, Scene, folder, refused};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 use whole_program::waiting::wait_until;
@@ -25,26 +24,6 @@ pub const TESTS: &[Test] = &[
 
 /// An address that no machine has (TEST-NET-1): who contacts it ends with 4 after the first timeout.
 const FAR: &str = "192.0.2.1:9092";
-
-/// A folder with a small dataset and a job called `tried` for the embedded broker.
-fn folder(what: &str, keys: &[(&str, &str)]) -> Program {
-    let program = Program::new(what);
-    program.write("data/1.jsonl", "{\"k\":\"a\"}\n{\"k\":\"b\"}\n");
-    let text = config("tried", "", keys).replace("kafka.brokers = [\"\"]", "kafka.brokers = \"embedded\"");
-    program.write("orchestrator.toml", text);
-    program
-}
-
-/// Runs a command that must end with `code` and say all of `words`.
-fn refused(program: &Program, words: &[&str], code: i32, said: &[&str]) -> Finished {
-    let finished = program.run(words, PATIENCE);
-    assert_eq!(finished.code, code, "{words:?}: {finished:?}");
-    for part in said {
-        assert!(finished.stderr.contains(part), "{words:?} does not say {part:?}:\n{}", finished.stderr);
-    }
-    program.assert_nothing_left();
-    finished
-}
 
 fn credentials_do_not_travel_unencrypted(_: &Clusters) {
     let program = folder("plaintext", &[("kafka.properties.\"sasl.password\"", "\"pw\"")]);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use whole_program::multiset::Difference;
-use whole_program::program::{Finished, Program};
-use whole_program::scene::{PATIENCE, Scene, config};
+use whole_program::program::Program;
+use whole_program::scene::{PATIENCE, Scene, config, folder, refused};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 use whole_program::waiting::wait_until;
@@ -30,27 +30,6 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, a_damaged_checkpoint_exits_with_74),
     test!(Waits, Kafka, a_secret_is_shown_nowhere),
 ];
-
-/// A folder with a small dataset and a config with more keys, for the embedded broker.
-fn folder(what: &str, keys: &[(&str, &str)]) -> Program {
-    let program = Program::new(what);
-    program.write("data/1.jsonl", "{\"k\":\"a\"}\n{\"k\":\"b\"}\n");
-    let text = config("tried", "", keys).replace("kafka.brokers = [\"\"]", "kafka.brokers = \"embedded\"");
-    program.write("orchestrator.toml", text);
-    program
-}
-
-/// Runs a command that must end with `code`, print no result, and say all of `words`.
-fn refused(program: &Program, words: &[&str], code: i32, said: &[&str]) -> Finished {
-    let finished = program.run(words, PATIENCE);
-    assert_eq!(finished.code, code, "{words:?}: {finished:?}");
-    assert_eq!(finished.stdout, "", "{words:?} has no result");
-    for part in said {
-        assert!(finished.stderr.contains(part), "{words:?} does not say {part:?}:\n{}", finished.stderr);
-    }
-    program.assert_nothing_left();
-    finished
-}
 
 fn a_wrong_command_line_exits_with_2(_: &Clusters) {
     let program = folder("usage", &[]);
