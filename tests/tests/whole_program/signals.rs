@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, sigint_to_a_single_process_drains),
     test!(Waits, Kafka, ctrl_c_in_a_terminal_drains),
     test!(Outage, Kafka, a_second_signal_stops_at_once),
+    test!(Waits, Kafka, a_stop_while_the_limit_of_bad_records_is_passed_ends_with_the_limit),
 ];
 
 /// `drain_timeout` of the tests.
@@ -85,6 +86,39 @@ fn assert_stopped(scene: &Scene, finished: Finished) {
     assert_eq!(report["records"]["resent"], 0, "a drain loses no work: {report:#}");
     scene.program.assert_nothing_left();
     assert_eq!(scene.status().expect("there is a state")["outcome"], "stopped");
+}
+
+/// The supervisor stands still while its worker sets aside one record more than may be; when it goes on, both that and the signal wait
+/// for it.
+fn a_stop_while_the_limit_of_bad_records_is_passed_ends_with_the_limit(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "stop-and-limit");
+    scene.configure(&[
+        ("record.key", "\".k\""),
+        ("workers.count", "1"),
+        ("workers.chunk", "{ interval = \"60s\" }"),
+        ("limits.rate_records", "5_000"),
+    ]);
+    // The bad record comes after two seconds, and as many follow.
+    let line = |number: u64| if number == 10_000 { "{}\n".to_owned() } else { format!("{{\"k\":{number}}}\n") };
+    scene.program.write("data/events.jsonl", (0..20_000).map(line).collect::<String>());
+    let running = scene.start(&[]);
+    let worker = || running.children().into_iter().find(|child| child.name.contains("00000"));
+    wait_until("a worker runs", Duration::from_secs(30), || worker().is_some());
+    running.signal(Signal::SIGSTOP);
+    wait_until("the worker has ended", Duration::from_secs(30), || worker().is_none_or(|worker| worker.state == 'Z'));
+    running.signal(Signal::SIGTERM);
+    running.signal(Signal::SIGCONT);
+    let report = running.finish(DRAIN).expect_code(5).json();
+    assert_balances(&report);
+    assert_eq!(
+        (&report["outcome"], &report["records"]["dead_lettered"]),
+        (&Value::from("failed"), &Value::from(1)),
+        "{report:#}"
+    );
+    let reason = report["reasons"][0].as_str().expect("it says why");
+    assert!(reason.contains("limits.max_bad_records = 0"), "{report:#}");
+    assert_eq!(report["records"]["read"], 10_001, "what was taken before is committed: {report:#}");
+    scene.program.assert_nothing_left();
 }
 
 /// Runs the rest; the topic then has every record once.
