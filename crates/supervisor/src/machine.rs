@@ -8,6 +8,8 @@
 mod attempt;
 mod endings;
 #[cfg(test)]
+mod fake_plan;
+#[cfg(test)]
 mod oracle;
 mod shares;
 mod slots;
@@ -36,6 +38,7 @@ pub use self::values::{
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
 use self::shares::Sharing;
+use self::splits::Why;
 use self::stage::Stage;
 use crate::random::Random;
 
@@ -53,6 +56,8 @@ const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
 const MOST_FORK_FAILURES: u32 = 5;
 /// So long after that many forks failed the job counts its workers; meanwhile nothing is forked.
 const SHORTAGE_IS_OVER: Duration = Duration::from_secs(1);
+/// So many warnings about the source a run keeps in the job's history; the others are counted.
+const MOST_NOTICES: usize = 10;
 /// So many workers are started at once; the others as soon as the pipes of those that run were read.
 const MOST_FORKS_AT_ONCE: usize = 16;
 
@@ -70,8 +75,10 @@ enum ShardState {
 struct Shard {
     state: ShardState,
     extent: Extent,
-    /// It was to be cut, and can't be.
+    /// It was to be cut for idle slots, and can't be.
     whole: bool,
+    /// A segment of it was to be set apart from the others, and can't be.
+    inseparable: bool,
     position: Position,
     counts: Counts,
     /// How long its file of dead letters is, as far as it was committed.
@@ -93,7 +100,7 @@ struct Closing {
     /// A successor starts no sooner.
     not_before: Duration,
     /// The rest of the shard was to be cut, and why.
-    to_cut: Option<&'static str>,
+    to_cut: Option<Why>,
 }
 
 /// The rules in motion.
@@ -119,6 +126,9 @@ pub struct Machine {
     sharing: Sharing,
     /// How the topic changed, as far as the job goes on all the same: told once.
     told: Option<TopicChange>,
+    /// Warnings about the source that are kept in the history of this run, and how many others there were.
+    notices: BTreeSet<String>,
+    notices_left_out: u64,
     last_input: Duration,
     random: Random,
 }
@@ -181,6 +191,8 @@ impl Machine {
             totals,
             sharing: Sharing::default(),
             told: None,
+            notices: BTreeSet::new(),
+            notices_left_out: 0,
             last_input: Duration::ZERO,
             random: Random::new(seed),
             rules,
@@ -367,6 +379,11 @@ impl Machine {
                     });
                 }
             }
+            WorkerEvent::Notice(text) => {
+                if let Some(text) = attempt.line(&text, now) {
+                    self.notice(text, out);
+                }
+            }
             WorkerEvent::Failed(failure) => {
                 attempt.verdict.get_or_insert(Verdict::Failed(failure));
             }
@@ -374,6 +391,17 @@ impl Machine {
                 attempt.verdict.get_or_insert(Verdict::Finished(finished));
             }
         }
+    }
+
+    /// The first few are kept, each once: a million files may have the same fault.
+    fn notice(&mut self, text: String, out: &mut Vec<Action>) {
+        let known = self.notices.contains(&text);
+        if !known && self.notices.len() < MOST_NOTICES {
+            self.notices.insert(text.clone());
+            return out.push(Action::Notice(text));
+        }
+        self.notices_left_out += u64::from(!known);
+        log(out, 2, text, false);
     }
 
     fn recorded(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
@@ -475,6 +503,9 @@ impl Machine {
         let nothing_more = self.ready.is_empty() && self.delayed.is_empty();
         if left || idle && (self.stopping() || nothing_more) {
             self.stage = Stage::Over;
+            if self.notices_left_out > 0 {
+                out.push(Action::Notice(format!("{} more such warnings; the log had them", self.notices_left_out)));
+            }
             out.push(Action::End(self.ended()));
         }
     }

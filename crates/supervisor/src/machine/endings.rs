@@ -6,13 +6,11 @@ use migration::report::{AttemptOutcome, Resent};
 use migration::{Cause, Position};
 
 use super::attempt::{Judgement, Kill, clean};
+use super::splits::Why;
 use super::values::{Action, After, AttemptEnd, AttemptId, Split};
 use super::{Closing, MOST_FORK_FAILURES, Machine, SHORTAGE_IS_OVER, ShardState, UNREACHABLE_PAUSE, log};
 use crate::random::backoff;
 
-/// Why a shard is cut.
-const IDLE: &str = "workers had nothing to do";
-const UNREADABLE: &str = "a file of it can't be read";
 /// After so many ends of attempts at what can't be read the job stops: each cuts the plan once more, and a folder that is gone, with
 /// ten thousand files in it, would leave a shard for each.
 const MOST_UNREADABLE: u32 = 50;
@@ -29,7 +27,7 @@ impl Machine {
         let work = attempt.total_work();
         let damage = if matches!(judgement, Judgement::Damaged(..)) { attempt.damage() } else { None };
         let apart = damage.and_then(|damage| self.apart(id, damage.segment));
-        let to_cut = if apart.is_some() { Some(UNREADABLE) } else { cuts.is_some().then_some(IDLE) };
+        let to_cut = if apart.is_some() { Some(Why::Unreadable) } else { cuts.is_some().then_some(Why::Idle) };
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
         let uncommitted = if done { Resent::NONE } else { attempt.uncommitted(self.rules.chunk_records) };
         out.push(Action::Close(Box::new(AttemptEnd {
@@ -54,7 +52,7 @@ impl Machine {
         let shard = &self.shards[id.shard.0 as usize];
         let apart = if segment > shard.position.segment { segment } else { segment.saturating_add(1) };
         let bounded = self.unreadable <= MOST_UNREADABLE;
-        (apart > shard.position.segment && apart < shard.extent.segments && !shard.whole && bounded).then_some(apart)
+        (apart > shard.position.segment && apart < shard.extent.segments && !shard.inseparable && bounded).then_some(apart)
     }
 
     /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment. Until then the

@@ -22,10 +22,18 @@ pub(super) struct Oracle {
     said_last: BTreeSet<AttemptId>,
     dead_letters: u64,
     unreadable: u32,
+    /// Something ended the run before its time.
+    stopped: bool,
 }
 
 impl Oracle {
     fn saw(&mut self, cause: &str) {
+        self.stopped = true;
+        self.saw_at_the_end(cause);
+    }
+
+    /// A cause that ends no run.
+    fn saw_at_the_end(&mut self, cause: &str) {
         self.seen.insert(ORDER.iter().position(|known| *known == cause).expect("a documented cause"));
     }
 
@@ -72,13 +80,15 @@ impl Oracle {
 
     fn close(&mut self, end: &AttemptEnd) {
         if end.after == After::Quarantined {
-            self.saw("5");
+            self.saw_at_the_end("5");
         }
         if end.outcome == AttemptOutcome::Unreadable {
             self.unreadable += 1;
             // A file in the middle of a shard is tried again by itself, fifty times at most.
-            if end.after == After::Quarantined || self.unreadable > 50 {
+            if self.unreadable > 50 {
                 self.saw("7");
+            } else if end.after == After::Quarantined {
+                self.saw_at_the_end("7");
             }
         }
         let failed = self.failed.iter().find(|(id, _)| *id == end.attempt).map(|(_, kind)| *kind);
@@ -101,6 +111,11 @@ impl Oracle {
         if self.dead_letters > limit {
             self.saw("too many");
         }
+    }
+
+    /// Whether the run ended although something may have waited.
+    pub(super) fn stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Whether too many dead letters decide, and the job was told to stop as well.

@@ -21,6 +21,24 @@ const LIMITED: f64 = 0.8;
 /// So long after its start, or after it was allowed more, an attempt's speed says how long it will take.
 const SPEED_KNOWN: Duration = Duration::from_secs(2);
 
+/// Why a shard is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// For slots that nothing waits for.
+    Idle,
+    /// So that what can be read does not wait for what can't.
+    Unreadable,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Why::Idle => "workers had nothing to do",
+            Why::Unreadable => "a file of it can't be read",
+        })
+    }
+}
+
 /// A worker whose shard may be split.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
@@ -89,11 +107,14 @@ impl Machine {
     }
 
     /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without pieces it can't
-    /// be cut, and is not asked about again.
-    pub(super) fn cut(&mut self, id: AttemptId, split: Option<Split>, why: &str, out: &mut Vec<Action>) {
+    /// be cut, and is not asked about again; one that has no place to be cut at for others may still have segments to be set apart.
+    pub(super) fn cut(&mut self, id: AttemptId, split: Option<Split>, why: Why, out: &mut Vec<Action>) {
         let shard = &mut self.shards[id.shard.0 as usize];
         let Some(Split { shard: extent, added }) = split else {
-            shard.whole = true;
+            match why {
+                Why::Idle => shard.whole = true,
+                Why::Unreadable => shard.inseparable = true,
+            }
             return;
         };
         shard.extent = extent;
@@ -118,6 +139,7 @@ impl Shard {
             state: if start.done { ShardState::Done } else { ShardState::Waiting },
             extent: start.extent,
             whole: false,
+            inseparable: false,
             position: start.position,
             counts: start.counts,
             letters: start.letters,

@@ -5,12 +5,16 @@ use std::time::Duration;
 use migration::steer::{Scale, Steer};
 use migration::{Counts, Cut, Exit, Failure, FailureKind, Rate, WorkerEvent};
 
+use super::fake_plan::FakePlan;
 use super::world::{self, SECOND, World, at, chunk, fresh, rules, starts};
 use super::{Action, After, AttemptId, Input, Machine};
+use crate::random::Random;
 
 /// Whatever happens, in any order: one attempt per shard, no position goes back, counts never exceed, `Recorded` only after the store,
 /// a drain ends, the exit code is the documented one of all causes that applied, never 0 with one, and in a good world every shard
-/// ends done or quarantined. The world asserts; a failure names its seed.
+/// ends done or quarantined. Files of shards that can't be read any more, in the middle of a run or before it, cost nothing but
+/// themselves: a run that nothing stops counts each good record exactly once and ends with 7 exactly if there is such a file, and a later
+/// run sends what a whole copy in its place has more. Some runs are killed. The world asserts; a failure names its seed.
 ///
 /// `SHARDLIFT_TEST_WORLDS` says how many (2,000), `SHARDLIFT_TEST_SEED` the first one's seed instead of a new one each time.
 #[test]
@@ -28,8 +32,9 @@ fn random_worlds_keep_the_rules() {
     }
     println!("of {worlds} worlds: {seen:?}");
     if worlds >= 10_000 {
-        let Seen { splits, lacks, late_stops, exits } = &seen;
-        assert!([*splits, *lacks, *late_stops].iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
+        let Seen { splits, lacks, late_stops, aparts, mended, exits } = &seen;
+        let each = [*splits, *lacks, *late_stops, *aparts, *mended];
+        assert!(each.iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
     }
 }
 
@@ -42,6 +47,9 @@ struct Seen {
     lacks: u64,
     /// How often all was sent, and a limit decided although the job was told to stop.
     late_stops: u64,
+    /// How often a shard was cut beside a file that can't be read, and a file was replaced.
+    aparts: u64,
+    mended: u64,
     /// How often a run ended with each code.
     exits: std::collections::BTreeMap<u8, u64>,
 }
@@ -50,9 +58,10 @@ impl Seen {
     fn add(&mut self, world: &World) {
         self.splits += world.splits;
         self.lacks += world.scaled_for_lack;
-        let ended = world.ended.as_ref().expect("it ended");
-        self.late_stops += u64::from(world.limit_decided_over_stop());
-        *self.exits.entry(ended.causes.exit().code()).or_default() += 1;
+        self.late_stops += world.late_stops;
+        self.aparts += world.aparts;
+        self.mended += world.mended;
+        world.exits.iter().for_each(|exit| *self.exits.entry(*exit).or_default() += 1);
     }
 }
 
@@ -64,33 +73,67 @@ fn one_random_world(seed: u64) -> World {
     let limit = if short { (shape >> 24) % 2 } else { [u64::MAX, 0, 3, 10][(shape >> 24) as usize % 4] };
     let topic = Some(world::topic(shape & 64 == 0));
     let rules = super::Rules { max_bad_records: limit, topic, ..rules(1 + (shape >> 16) as u32 % 4) };
-    let mut world = World::new(seed, shards, size, rules);
+    let mut world = World::with_plan(seed, random_plan(shape, shards, size, short), size, rules);
     if seed.is_multiple_of(2) {
         world.stride = 1;
     }
-    if seed.is_multiple_of(5) {
-        world.forks_that_fail = world.below(100);
-    }
+    let forks_that_fail = if seed.is_multiple_of(5) { world.below(100) } else { 0 };
     if seed.is_multiple_of(3) {
         world.bad_records = world.below(20);
         world.stops = world.below(30);
     }
+    if shape & 128 == 0 {
+        world.damages = world.below(10);
+        let damaged = world.below(3);
+        (0..damaged).for_each(|_| world.damage());
+    }
     if short {
         (world.stride, world.bad_records, world.stops) = (size, 80, 60);
     }
+    for run in 0..1 + (shape >> 40) % 3 {
+        if run > 0 {
+            world.mend(2);
+            world.next_run();
+        }
+        world.forks_that_fail = forks_that_fail;
+        one_run(&mut world);
+    }
+    world.mend(1);
+    world.next_run();
+    world.be_good(2_000);
+    assert!(world.ended.is_some(), "what is mended comes to its end");
+    world
+}
+
+/// Shards of one to four files, some of which can't be cut.
+fn random_plan(shape: u64, shards: usize, size: u64, short: bool) -> FakePlan {
+    let mut random = Random::new(shape);
+    let mut plan = FakePlan::default();
+    for _ in 0..shards {
+        let files = if short { 1 } else { 1 + random.next() % 4 };
+        let sizes: Vec<u64> =
+            if files == 1 { vec![size] } else { (0..files).map(|_| random.next() % (1 + 2 * size / files)).collect() };
+        let plain = random.next();
+        plan.add_shard(&sizes, |file| short || plain & 1 << file == 0);
+    }
+    plan
+}
+
+/// One run, whose supervisor is killed in some.
+fn one_run(world: &mut World) {
     world.give(Input::Tick);
     let steps = world.below(300);
     for _ in 0..steps {
         world.happen();
     }
-    match world.below(4) {
-        0 if world.ended.is_none() => drain(&mut world),
-        1 => world.answer(false),
+    match world.below(8) {
+        0 | 1 if world.ended.is_none() => drain(world),
+        2 | 3 => world.answer(false),
+        4 if world.damages > 0 => return,
         _ => {}
     }
     world.be_good(2_000);
     assert!(world.ended.is_some(), "a good world comes to its end");
-    world
 }
 
 /// Even if nothing in the world answers any more.

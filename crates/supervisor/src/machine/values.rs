@@ -291,6 +291,8 @@ pub enum Action {
         /// Whether the line belongs into the job's history too.
         keep: bool,
     },
+    /// Print a warning about the source or about what was set aside. Belongs into the job's history, and into the report's list of such.
+    Notice(String),
     /// A user's wish changed this: "scaled 2 -> 8". Belongs into the job's history.
     Steered(String),
     /// The run is over; nothing follows.

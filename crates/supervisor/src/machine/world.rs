@@ -1,15 +1,17 @@
 //! A world of fake children and a fake store for the machine, driven by a seed: what the shell, the kernel and the disk are
 //! in earnest. It keeps its own account of everything and fails as soon as the machine breaks a rule.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use migration::report::AttemptOutcome;
 use migration::steer::{Scale, Steer};
 use migration::{
-    BoundTopic, Chunk, Control, Counts, Cut, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId, TopicChange,
-    Work, WorkerEvent,
+    BoundTopic, Chunk, Control, Counts, Cut, Damage, Exit, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId,
+    TopicChange, Work, WorkerEvent,
 };
 
+use super::fake_plan::{FakePlan, RECORD};
 use super::oracle::Oracle;
 use super::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder};
 use crate::random::Random;
@@ -43,7 +45,7 @@ pub(super) fn topic(keyed: bool) -> BoundTopic {
 }
 
 pub(super) fn at(records: u64) -> Position {
-    Position { segment: 0, place: records * 10, records }
+    Position { segment: 0, place: records * RECORD, records }
 }
 
 pub(super) fn fresh(count: usize) -> Vec<ShardStart> {
@@ -56,6 +58,12 @@ pub(super) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
     vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }; count]
 }
 
+/// A shard of a plan that nobody worked on yet.
+fn fresh_of(plan: &FakePlan, shard: usize) -> ShardStart {
+    let (extent, position) = (plan.extent(shard), plan.start(shard));
+    ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
+}
+
 pub(super) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     let counts = Counts { read: to - from, acknowledged: to - from, bytes_read: (to - from) * 10, ..Counts::default() };
     Chunk { number, position: at(to), counts, work: Work::default(), letters: to * 7 }
@@ -65,13 +73,16 @@ pub(super) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
 #[derive(Debug)]
 struct Child {
     from: u64,
-    taken: u64,
+    /// Up to where it took records.
+    position: Position,
     started: bool,
     sent: u64,
     control: Control,
     killed: bool,
     hung: bool,
     said_last: bool,
+    /// With which it ends then.
+    code: i32,
     /// It did or said what no good worker does.
     bad: bool,
 }
@@ -85,8 +96,8 @@ pub(super) struct World {
     pub(super) forks: u64,
     /// Whether the supervisor itself may stand still for a minute.
     pub(super) gaps: bool,
-    /// How many records each shard has.
-    sizes: Vec<u64>,
+    rules: Rules,
+    plan: FakePlan,
     /// Largest part of a shard in one chunk.
     pub(super) stride: u64,
     pub(super) splits: u64,
@@ -96,7 +107,22 @@ pub(super) struct World {
     pub(super) bad_records: u64,
     /// How many of a thousand things that happen stop the job.
     pub(super) stops: u64,
+    /// How many of a thousand things that happen make a file unreadable.
+    pub(super) damages: u64,
+    /// How often a file was set apart from those behind or before it, and how often one was replaced.
+    pub(super) aparts: u64,
+    pub(super) mended: u64,
+    /// With which code each of its runs ended.
+    pub(super) exits: Vec<u8>,
+    /// In how many runs all was sent, and a limit decided although the job was told to stop.
+    pub(super) late_stops: u64,
     oracle: Oracle,
+    /// Attempts that said what was not so.
+    liars: BTreeSet<AttemptId>,
+    /// Why shards were set aside in this run: a file that can't be read, or deaths.
+    aside: BTreeMap<usize, AttemptOutcome>,
+    /// Whether a worker of this run could not read what can be read.
+    hiccups: bool,
     max_bad_records: u64,
     failed_forks: Vec<AttemptId>,
     pub(super) scaled_for_lack: u64,
@@ -119,18 +145,36 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, shards: usize, size: u64, rules: Rules) -> Self {
-        let (asked, max_bad_records) = (rules.slots as usize, rules.max_bad_records);
+        let mut plan = FakePlan::default();
+        (0..shards).for_each(|_| plan.add_shard(&[size], |_| true));
+        Self::with_plan(seed, plan, size, rules)
+    }
+
+    /// A world with this plan, whose workers commit up to half of `size` records at once.
+    pub(super) fn with_plan(seed: u64, plan: FakePlan, size: u64, rules: Rules) -> Self {
+        let (asked, max_bad_records, shards) = (rules.slots as usize, rules.max_bad_records, plan.shards());
+        let disk: Vec<_> = (0..shards).map(|shard| (plan.start(shard), Counts::default(), None)).collect();
+        let fresh: Vec<_> = (0..shards).map(|shard| fresh_of(&plan, shard)).collect();
         World {
             bad_records: 0,
             stops: 0,
+            damages: 0,
+            aparts: 0,
+            mended: 0,
+            exits: Vec::new(),
+            late_stops: 0,
             oracle: Oracle::default(),
+            liars: BTreeSet::new(),
+            aside: BTreeMap::new(),
+            hiccups: false,
             max_bad_records,
-            machine: Machine::new(rules, &starts(shards, size), seed),
+            machine: Machine::new(rules.clone(), &fresh, seed),
+            rules,
+            plan,
             now: Duration::ZERO,
             ended: None,
             forks: 0,
             gaps: true,
-            sizes: vec![size; shards],
             stride: size.max(2) / 2,
             splits: 0,
             forks_that_fail: 0,
@@ -138,7 +182,7 @@ impl World {
             scaled_for_lack: 0,
             asked,
             children: BTreeMap::new(),
-            disk: vec![(at(0), Counts::default(), None); shards],
+            disk,
             recorded: BTreeMap::new(),
             letters: BTreeMap::new(),
             dead_letters: 0,
@@ -162,8 +206,49 @@ impl World {
         self.disk.iter().all(|(_, _, after)| matches!(after, Some(After::Done(_))))
     }
 
-    pub(super) fn limit_decided_over_stop(&self) -> bool {
-        self.all_done() && self.oracle.limit_met_stop()
+    /// The next run begins from what is on disk, however this one ended: what the store was asked and did not answer is lost, and
+    /// no worker is left.
+    pub(super) fn next_run(&mut self) {
+        self.children.clear();
+        self.requests.clear();
+        self.failed_forks.clear();
+        self.recorded.clear();
+        self.sent.clear();
+        self.aside.clear();
+        self.disk.iter_mut().filter(|(_, _, after)| *after == Some(After::Quarantined)).for_each(|(_, _, after)| *after = None);
+        let start = |(shard, (position, counts, after)): (usize, &(Position, Counts, Option<After>))| ShardStart {
+            position: *position,
+            counts: *counts,
+            done: after.is_some(),
+            last_attempt: self.last_number[shard],
+            letters: self.letters.get(&ShardId(shard as u32)).copied().unwrap_or(0),
+            ..fresh_of(&self.plan, shard)
+        };
+        let starts: Vec<ShardStart> = self.disk.iter().enumerate().map(start).collect();
+        self.machine = Machine::new(self.rules.clone(), &starts, self.random.next());
+        (self.now, self.ended, self.stopped, self.hiccups) = (Duration::ZERO, None, false, false);
+        self.asked = self.rules.slots as usize;
+        self.oracle = Oracle::default();
+        self.oracle.letters(self.dead_letters, self.max_bad_records);
+    }
+
+    /// Whole copies take the place of damaged files, of each with a chance of one to `of`.
+    pub(super) fn mend(&mut self, of: u64) {
+        let positions: Vec<_> =
+            self.disk.iter().map(|(position, _, after)| (*position, matches!(after, Some(After::Done(_))))).collect();
+        for file in 0..self.plan.files() {
+            let random = self.random.next();
+            if self.below(of) == 0 && self.plan.mend(file, &positions, random) {
+                self.mended += 1;
+            }
+        }
+    }
+
+    /// A file becomes unreadable, now and then for good.
+    pub(super) fn damage(&mut self) {
+        let (file, place) = (self.below(self.plan.files() as u64) as usize, self.random.next());
+        let for_good = self.below(8) == 0;
+        self.plan.damage(file, place, for_good);
     }
 
     pub(super) fn give(&mut self, input: Input) {
@@ -198,7 +283,7 @@ impl World {
                 assert!(!std::mem::replace(&mut child.killed, true), "killed twice");
             }
             Action::Record(..) | Action::Close(_) => self.requests.push_back(action),
-            Action::Log { text, .. } => assert!(!text.chars().any(char::is_control)),
+            Action::Log { text, .. } | Action::Notice(text) => assert!(!text.chars().any(char::is_control)),
             Action::Steered(text) => {
                 assert!(!text.chars().any(char::is_control));
                 if text.contains("no more workers can be started") {
@@ -210,9 +295,33 @@ impl World {
             Action::End(ended) => {
                 assert!(self.children.is_empty() || self.stopped, "workers are left: {:?}", self.children);
                 self.oracle.judge(&ended, self.all_done());
+                self.judge_records(ended.causes.exit());
+                self.exits.push(ended.causes.exit().code());
+                self.late_stops += u64::from(self.all_done() && self.oracle.limit_met_stop());
                 self.ended = Some(ended);
             }
         }
+    }
+
+    /// A run that nothing stopped has sent all that can be read, each record counted once, and ends with 7 exactly if there is what
+    /// can't.
+    fn judge_records(&self, exit: Exit) {
+        let is_done = |shard: usize| matches!(self.disk[shard].2, Some(After::Done(_)));
+        let all = 0..self.plan.shards();
+        assert!(all.clone().all(|shard| !is_done(shard) || self.plan.is_complete(shard)), "done means each record once");
+        if self.oracle.stopped() {
+            return;
+        }
+        for shard in all.clone().filter(|shard| !is_done(*shard)) {
+            assert_eq!(self.disk[shard].2, Some(After::Quarantined), "nothing waits at the end");
+            let good = self.hiccups || self.aside[&shard] != AttemptOutcome::Unreadable || self.plan.is_counted(shard);
+            let (told, disk) = (self.plan.tell(shard), self.disk[shard]);
+            assert!(good, "shard {shard} has good records that were not counted, {disk:?}:\n{told}");
+        }
+        let unreadable = all.clone().any(|shard| !is_done(shard) && self.plan.changed(shard).is_some());
+        let deaths = self.aside.values().any(|outcome| *outcome != AttemptOutcome::Unreadable);
+        assert!(!unreadable || deaths || exit == Exit::Source, "{exit:?} although files can't be read");
+        assert!(exit != Exit::Source || self.hiccups || unreadable, "7 although everything can be read");
     }
 
     fn fork(&mut self, order: WorkOrder, was_stopping: bool) {
@@ -240,13 +349,14 @@ impl World {
         self.forks += 1;
         let child = Child {
             from: order.from.records,
-            taken: order.from.records,
+            position: order.from,
             started: false,
             sent: 0,
             control: order.control,
             killed: false,
             hung: false,
             said_last: false,
+            code: 0,
             bad: false,
         };
         self.children.insert(order.id(), child);
@@ -258,14 +368,16 @@ impl World {
         match request {
             Action::Record(attempt, _) if !well => self.give(Input::StoreFailed { attempt, reason: "disk full".into() }),
             Action::Record(attempt, chunk) => {
-                let (position, counts, _) = &mut self.disk[attempt.shard.0 as usize];
+                let shard = attempt.shard.0 as usize;
+                let (position, counts, _) = &mut self.disk[shard];
                 assert!(chunk.position >= *position, "a position never goes back");
+                assert_eq!(self.plan.count(shard, position, &chunk.position), chunk.counts.read);
                 *position = chunk.position;
                 counts.add(&chunk.counts);
                 self.letters.insert(attempt.shard, chunk.letters);
                 self.dead_letters += chunk.counts.dead_lettered;
                 self.oracle.letters(chunk.counts.dead_lettered, self.max_bad_records);
-                assert!(counts.read <= self.sizes[attempt.shard.0 as usize] && counts.balance(), "counts never exceed");
+                assert!(counts.read <= self.plan.size(shard) && counts.balance(), "counts never exceed");
                 self.recorded.insert(attempt, chunk.number);
                 self.give(Input::Recorded { attempt });
             }
@@ -273,15 +385,20 @@ impl World {
                 self.give(Input::StoreFailed { attempt: end.attempt, reason: "disk full".into() });
             }
             Action::Close(end) => {
-                let (position, counts, after) = &mut self.disk[end.attempt.shard.0 as usize];
+                let shard = end.attempt.shard.0 as usize;
+                let (position, counts, after) = &mut self.disk[shard];
                 match end.after {
                     After::Done(place) => {
-                        let size = self.sizes[end.attempt.shard.0 as usize];
-                        assert_eq!((place, counts.read), (at(size), size), "done means all of it");
+                        let size = self.plan.size(shard);
+                        assert_eq!((place.records, counts.read), (size, size), "done means all of it");
+                        assert!(self.plan.positions(shard, size, position).contains(&place));
                         *position = place;
                         *after = Some(end.after);
                     }
-                    After::Quarantined => *after = Some(end.after),
+                    After::Quarantined => {
+                        *after = Some(end.after);
+                        self.aside.insert(shard, end.outcome);
+                    }
                     After::Waiting => {}
                 }
                 let split = self.split(&end);
@@ -293,26 +410,34 @@ impl World {
 
     /// What the plan makes of the cuts of an attempt.
     fn split(&mut self, end: &AttemptEnd) -> Option<Split> {
-        let first = end.cuts.first()?.place / 10;
         let shard = end.attempt.shard.0 as usize;
-        assert!(end.after == After::Waiting && first > self.disk[shard].0.records);
-        self.splits += 1;
-        let ends = end.cuts[1..].iter().map(|cut| cut.place / 10).chain([self.sizes[shard]]);
-        let sizes: Vec<u64> = end.cuts.iter().map(|cut| cut.place / 10).zip(ends).map(|(from, to)| to - from).collect();
-        self.sizes[shard] = first;
-        let added = sizes.iter().flat_map(|&size| starts(1, size)).collect();
-        for size in sizes {
-            self.sizes.push(size);
-            self.disk.push((at(0), Counts::default(), None));
+        let apart = end.apart.map(|segment| Cut { segment, place: self.plan.start_of(shard, segment) });
+        let cuts: Vec<Cut> = end.cuts.iter().copied().chain(apart).collect();
+        if cuts.is_empty() {
+            return None;
+        }
+        assert!(end.cuts.is_empty() || end.apart.is_none() && end.after == After::Waiting);
+        let before = self.plan.shards();
+        if !self.plan.cut(shard, &self.disk[shard].0, &cuts) {
+            assert!(apart.is_none() && self.liars.contains(&end.attempt), "{cuts:?} make no sense");
+            return None;
+        }
+        self.splits += u64::from(apart.is_none());
+        self.aparts += u64::from(apart.is_some());
+        let new = before..self.plan.shards();
+        let added = new.clone().map(|shard| fresh_of(&self.plan, shard)).collect();
+        for shard in new {
+            self.disk.push((self.plan.start(shard), Counts::default(), None));
             self.last_number.push(0);
         }
-        Some(Split { shard: starts(1, first)[0].extent, added })
+        Some(Split { shard: self.plan.extent(shard), added })
     }
 
     fn end_child(&mut self, attempt: AttemptId, ending: Ending) {
         let child = self.children.remove(&attempt);
-        if let Some(child) = child.filter(|child| child.said_last && !child.bad && !child.killed && ending == Ending::Code(0)) {
-            self.sent.insert(attempt.shard, child.taken);
+        let good = |child: &Child| child.said_last && !child.bad && !child.killed && ending == Ending::Code(child.code);
+        if let Some(child) = child.filter(good) {
+            self.sent.insert(attempt.shard, child.position.records);
         }
         self.give(Input::Ended { attempt, ending });
     }
@@ -332,11 +457,7 @@ impl World {
 
     /// What a good worker does next.
     pub(super) fn behave(&mut self, id: AttemptId) {
-        let size = self.sizes[id.shard.0 as usize];
-        let step = 1 + self.below(self.stride.max(1));
-        let (heartbeat, cut_short) = (self.below(3) == 0, self.below(4) == 0);
-        let bad = (0..step).filter(|_| self.random.next() % 100 < self.bad_records).count() as u64;
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(child) = self.children.get(&id) else { return };
         if child.killed {
             return self.end_child(id, Ending::Signal(9));
         }
@@ -344,34 +465,77 @@ impl World {
             return;
         }
         if child.said_last {
-            return self.end_child(id, Ending::Code(0));
+            let code = child.code;
+            return self.end_child(id, Ending::Code(code));
         }
-        let event = if !child.started {
-            child.started = true;
-            WorkerEvent::Started(migration::SeenTopic { id: None, partitions: 3 })
-        } else if heartbeat || child.sent > child.control.recorded || child.control.paused {
-            let read = child.taken - child.from;
-            let counts = Counts { read, acknowledged: read, bytes_read: read * 10, ..Counts::default() };
-            WorkerEvent::Progress(Progress { position: at(child.taken), counts, ..Progress::default() })
-        } else if child.taken < size && !child.control.drain {
-            let to = (child.taken + step).min(size);
-            child.sent += 1;
-            let mut chunk = chunk(child.sent, child.taken, to);
-            chunk.counts.dead_lettered = bad.min(to - child.taken);
-            chunk.counts.acknowledged -= chunk.counts.dead_lettered;
-            child.taken = to;
-            WorkerEvent::Committed(chunk)
-        } else {
-            child.said_last = true;
-            let (position, complete) = (at(child.taken), child.taken == size);
-            let pieces = u64::from(child.control.pieces).min(size - child.taken);
-            let wanted = if cut_short { 0 } else { pieces };
-            let cuts =
-                (1..wanted).map(|i| Cut { segment: 0, place: at(child.taken + (size - child.taken) * i / wanted).place });
-            let cuts = (!complete && child.control.pieces > 1).then(|| cuts.collect());
-            WorkerEvent::Finished(Finished { position, complete, cuts, work: Work::default(), peak_memory_bytes: 0 })
-        };
+        let event = self.next_event(id);
         self.say(id, event);
+    }
+
+    /// What a good worker says next that reads what it can.
+    fn next_event(&mut self, id: AttemptId) -> WorkerEvent {
+        let shard = id.shard.0 as usize;
+        let (heartbeat, hasty) = (self.below(3) == 0, self.below(2) == 0);
+        let child = &self.children[&id];
+        let (position, control) = (child.position, child.control);
+        let (reach, unreadable) = self.plan.readable(shard, &position);
+        let (unrecorded, more) = (child.sent > control.recorded, position.records < reach);
+        // It opens its file before it connects.
+        let at_once = hasty && !more && unreadable == Some(position.segment);
+        if !child.started && !at_once {
+            self.children.get_mut(&id).expect("a child").started = true;
+            return WorkerEvent::Started(migration::SeenTopic { id: None, partitions: 3 });
+        }
+        // Its last word need not wait until its last chunk is recorded.
+        if child.started && (heartbeat || control.paused || unrecorded && (more || !hasty)) {
+            let read = position.records - child.from;
+            let counts = Counts { read, acknowledged: read, bytes_read: read * RECORD, ..Counts::default() };
+            return WorkerEvent::Progress(Progress { position, counts, ..Progress::default() });
+        }
+        let next = hasty && unreadable == Some(position.segment + 1);
+        match unreadable.or_else(|| if more { None } else { self.plan.changed(shard) }) {
+            // The last block of a file is lost to the attempt when the next file can't be opened.
+            Some(segment) if !control.drain && (!more || next) => self.cant_read(id, segment),
+            _ if more && !control.drain => self.next_chunk(id, reach),
+            damaged => self.last_word(id, damaged.is_none()),
+        }
+    }
+
+    fn cant_read(&mut self, id: AttemptId, segment: u32) -> WorkerEvent {
+        let child = self.children.get_mut(&id).expect("a child");
+        (child.said_last, child.code) = (true, 1);
+        let damage = Some(Damage { segment, hash: None });
+        WorkerEvent::Failed(Failure { damage, ..Failure::new(FailureKind::Source, "a corrupt stream") })
+    }
+
+    /// Takes some records, `reach` of the shard at most, and commits them.
+    fn next_chunk(&mut self, id: AttemptId, reach: u64) -> WorkerEvent {
+        let shard = id.shard.0 as usize;
+        let (step, form) = (1 + self.below(self.stride.max(1)), self.random.next() as usize);
+        let bad = (0..step).filter(|_| self.random.next() % 100 < self.bad_records).count() as u64;
+        let child = self.children.get_mut(&id).expect("a child");
+        let from = child.position;
+        let to = (from.records + step).min(reach);
+        let forms = self.plan.positions(shard, to, &from);
+        child.position = forms[form % forms.len()];
+        child.sent += 1;
+        let mut chunk = Chunk { position: child.position, ..chunk(child.sent, from.records, to) };
+        chunk.counts.dead_lettered = bad.min(to - from.records);
+        chunk.counts.acknowledged -= chunk.counts.dead_lettered;
+        self.plan.send(shard, &from, &chunk.position);
+        WorkerEvent::Committed(chunk)
+    }
+
+    /// It drained, or its shard is at its end and everything of it is as planned.
+    fn last_word(&mut self, id: AttemptId, as_planned: bool) -> WorkerEvent {
+        let (shard, cut_short) = (id.shard.0 as usize, self.below(4) == 0);
+        let child = self.children.get_mut(&id).expect("a child");
+        child.said_last = true;
+        let (position, wanted) = (child.position, u64::from(child.control.pieces));
+        let complete = as_planned && position.records == self.plan.size(shard);
+        let cuts = || if cut_short { Vec::new() } else { self.plan.cuts(shard, &position, wanted) };
+        let cuts = (!complete && wanted > 1).then(cuts);
+        WorkerEvent::Finished(Finished { position, complete, cuts, work: Work::default(), peak_memory_bytes: 0 })
     }
 
     /// Something random happens, good or bad.
@@ -381,6 +545,9 @@ impl World {
         let child = self.any_child();
         if self.below(1000) < self.stops {
             return self.stop_somehow(child);
+        }
+        if self.below(1000) < self.damages {
+            return self.damage();
         }
         match (self.below(100), child) {
             (0..45, Some(id)) => self.behave(id),
@@ -404,9 +571,10 @@ impl World {
         let kind = if self.below(2) == 0 { FailureKind::Retry } else { FailureKind::Unreachable };
         let mut failure = Failure::new(kind, "no answer\u{7}");
         if self.below(1000) < self.stops {
-            // The segment that can't be read, or one that there is not.
-            let damage = migration::Damage { segment: self.below(3) as u32, hash: None };
+            // A segment that can be read again at once, or one that there is not.
+            let damage = Damage { segment: self.below(5) as u32, hash: None };
             failure = Failure { damage: Some(damage), ..Failure::new(FailureKind::Source, "a corrupt stream") };
+            self.hiccups = true;
         }
         self.say(id, WorkerEvent::Failed(failure));
         self.end_child(id, Ending::Code(1));
@@ -439,23 +607,31 @@ impl World {
 
     /// A worker says what can't be true.
     fn lie(&mut self, id: AttemptId) {
-        let taken = self.children[&id].taken;
-        self.children.get_mut(&id).expect("a child").bad = true;
+        let shard = id.shard.0 as usize;
+        let child = self.children.get_mut(&id).expect("a child");
+        child.bad = true;
+        let (position, sent) = (child.position, child.sent);
+        let (taken, size) = (position.records, self.plan.size(shard));
+        let last = Position { segment: self.plan.extent(shard).segments, place: 0, records: size + 1 };
+        self.liars.insert(id);
         let event = match self.below(5) {
-            0 => WorkerEvent::Committed(chunk(7, taken, taken + 1)),
-            1 => WorkerEvent::Committed(Chunk { counts: Counts::default(), ..chunk(1, 0, 5) }),
+            0 => WorkerEvent::Committed(chunk(sent + 7, taken, taken + 1)),
+            1 => {
+                let position = self.plan.positions(shard, size.min(5), &Position::default())[0];
+                WorkerEvent::Committed(Chunk { counts: Counts::default(), position, ..chunk(1, 0, 5) })
+            }
             2 => WorkerEvent::Committed(Chunk { position: Position::default(), ..chunk(1, 0, 1) }),
             3 => WorkerEvent::Finished(Finished {
-                position: at(self.sizes[id.shard.0 as usize] + 1),
+                position: last,
                 complete: true,
                 cuts: None,
                 work: Work::default(),
                 peak_memory_bytes: 0,
             }),
             _ => WorkerEvent::Finished(Finished {
-                position: at(taken),
+                position,
                 complete: false,
-                cuts: Some(vec![Cut { segment: 0, place: at(taken + 1).place }]),
+                cuts: Some(vec![Cut { segment: position.segment, place: position.place + RECORD }]),
                 work: Work::default(),
                 peak_memory_bytes: 0,
             }),
@@ -539,6 +715,10 @@ impl World {
     }
 
     pub(super) fn tell_event(&mut self, id: AttemptId, event: WorkerEvent) {
+        if let WorkerEvent::Committed(chunk) = &event {
+            let shard = id.shard.0 as usize;
+            self.plan.send(shard, &self.disk[shard].0, &chunk.position);
+        }
         self.say(id, event);
     }
 

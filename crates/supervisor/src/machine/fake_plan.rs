@@ -1,0 +1,269 @@
+//! The files of a world and its plan: what a source and `migration::Plan` are in earnest, simple enough to be plainly right. Each
+//! record is known by its file and its number there, so that it can be told what became of it.
+
+use migration::{Cut, Position};
+
+use super::Extent;
+
+/// Bytes of each record.
+pub(super) const RECORD: u64 = 10;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fate {
+    sent: u32,
+    /// By commits.
+    counted: u32,
+}
+
+#[derive(Clone, Debug)]
+struct File {
+    records: Vec<Fate>,
+    /// It can be cut anywhere.
+    plain: bool,
+    /// From this record on it can't be read.
+    damage: Option<u64>,
+    /// Nothing ever takes its place.
+    for_good: bool,
+}
+
+/// A segment: records of a file.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    file: usize,
+    from: u64,
+    to: u64,
+}
+
+/// Files, and the shards that are made of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FakePlan {
+    files: Vec<File>,
+    shards: Vec<Vec<Piece>>,
+}
+
+impl FakePlan {
+    /// Adds a shard of whole files of so many records.
+    pub(super) fn add_shard(&mut self, files: &[u64], plain: impl Fn(usize) -> bool) {
+        let first = self.files.len();
+        let records = |count: u64| vec![Fate::default(); count as usize];
+        let file = |(i, &count)| File { records: records(count), plain: plain(i), damage: None, for_good: false };
+        self.files.extend(files.iter().enumerate().map(file));
+        let pieces = files.iter().enumerate().map(|(i, &to)| Piece { file: first + i, from: 0, to });
+        self.shards.push(pieces.collect());
+    }
+
+    pub(super) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(super) fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// How many records a shard has.
+    pub(super) fn size(&self, shard: usize) -> u64 {
+        self.shards[shard].iter().map(|piece| piece.to - piece.from).sum()
+    }
+
+    pub(super) fn extent(&self, shard: usize) -> Extent {
+        let (pieces, size) = (&self.shards[shard], self.size(shard));
+        Extent {
+            bytes: size * RECORD,
+            records_estimate: size,
+            segments: pieces.len() as u32,
+            plain: pieces.iter().all(|piece| self.files[piece.file].plain),
+        }
+    }
+
+    pub(super) fn start(&self, shard: usize) -> Position {
+        Position { segment: 0, place: self.start_of(shard, 0), records: 0 }
+    }
+
+    /// Where a segment begins.
+    pub(super) fn start_of(&self, shard: usize, segment: u32) -> u64 {
+        self.shards[shard][segment as usize].from * RECORD
+    }
+
+    /// What a worker may say when it is `records` behind the shard's start and at or behind `from`: between two segments it is at the
+    /// end of the one or at the start of the other.
+    pub(super) fn positions(&self, shard: usize, records: u64, from: &Position) -> Vec<Position> {
+        let mut before = 0;
+        let mut found = Vec::new();
+        for (segment, piece) in (0..).zip(&self.shards[shard]) {
+            let len = piece.to - piece.from;
+            if (before..=before + len).contains(&records) {
+                found.push(Position { segment, place: (piece.from + records - before) * RECORD, records });
+            }
+            before += len;
+        }
+        found.retain(|position| (position.segment, position.place) >= (from.segment, from.place));
+        found
+    }
+
+    /// How many records of the shard can be read when a worker begins at `from`, those before it included, and which segment ends that.
+    pub(super) fn readable(&self, shard: usize, from: &Position) -> (u64, Option<u32>) {
+        let mut records = from.records;
+        for (segment, piece) in (0..).zip(&self.shards[shard]).skip(from.segment as usize) {
+            let begin = if segment == from.segment { from.place / RECORD } else { piece.from };
+            if let Some(damage) = self.damage_in(piece) {
+                return (records + damage.saturating_sub(begin), Some(segment));
+            }
+            records += piece.to - begin;
+        }
+        (records, None)
+    }
+
+    /// The first segment whose file is not as planned, as a worker sees that at the shard's end.
+    pub(super) fn changed(&self, shard: usize) -> Option<u32> {
+        (0..).zip(&self.shards[shard]).find(|(_, piece)| self.damage_in(piece).is_some()).map(|(segment, _)| segment)
+    }
+
+    fn damage_in(&self, piece: &Piece) -> Option<u64> {
+        self.files[piece.file].damage.filter(|damage| *damage < piece.to || *damage <= piece.from)
+    }
+
+    /// Where what is behind `from` can be cut into about so many pieces.
+    pub(super) fn cuts(&self, shard: usize, from: &Position, pieces: u64) -> Vec<Cut> {
+        let left = self.size(shard) - from.records;
+        let wanted = (1..pieces).filter_map(|i| self.cut_near(shard, from.records + left * i / pieces));
+        let mut cuts: Vec<Cut> = wanted.filter(|cut| (cut.segment, cut.place) > (from.segment, from.place)).collect();
+        cuts.dedup();
+        cuts
+    }
+
+    /// Where the shard can be cut at a record, or behind it.
+    pub(super) fn cut_near(&self, shard: usize, records: u64) -> Option<Cut> {
+        let mut before = 0;
+        for (segment, piece) in (0..).zip(&self.shards[shard]) {
+            let inside = records.saturating_sub(before);
+            let whole = inside == 0 || self.files[piece.file].plain && inside < piece.to - piece.from;
+            if whole {
+                return Some(Cut { segment, place: (piece.from + inside) * RECORD });
+            }
+            before += piece.to - piece.from;
+        }
+        None
+    }
+
+    /// Cuts a shard that is committed up to `from`; what each cut begins is a shard of its own behind all others. False: the cuts make
+    /// no sense, and nothing is cut.
+    pub(super) fn cut(&mut self, shard: usize, from: &Position, cuts: &[Cut]) -> bool {
+        let mut before = Cut { segment: from.segment, place: from.place };
+        for cut in cuts {
+            let Some(piece) = self.shards[shard].get(cut.segment as usize) else { return false };
+            let inside = (piece.from * RECORD..piece.to * RECORD).contains(&cut.place) && self.files[piece.file].plain;
+            if *cut <= before || !(cut.place == piece.from * RECORD || inside) {
+                return false;
+            }
+            before = *cut;
+        }
+        let mut left = self.shards[shard].clone();
+        let mut parts = Vec::new();
+        for cut in cuts.iter().rev() {
+            let mut right = left.split_off(cut.segment as usize);
+            if cut.place > right[0].from * RECORD {
+                left.push(Piece { to: cut.place / RECORD, ..right[0] });
+                right[0].from = cut.place / RECORD;
+            }
+            parts.push(right);
+        }
+        self.shards[shard] = left;
+        self.shards.extend(parts.into_iter().rev());
+        true
+    }
+
+    /// A worker sends what lies between two positions.
+    pub(super) fn send(&mut self, shard: usize, from: &Position, to: &Position) {
+        for (file, record) in self.between(shard, from, to) {
+            let File { records, damage, .. } = &mut self.files[file];
+            assert!(damage.is_none_or(|damage| record < damage), "record {record} of file {file} can't be read");
+            records[record as usize].sent += 1;
+        }
+    }
+
+    /// A commit counts what lies between two positions; how many records that is.
+    pub(super) fn count(&mut self, shard: usize, from: &Position, to: &Position) -> u64 {
+        let all = self.between(shard, from, to);
+        for &(file, record) in &all {
+            let fate = &mut self.files[file].records[record as usize];
+            fate.counted += 1;
+            assert!(
+                fate.sent > 0 && fate.counted == 1,
+                "record {record} of file {file} is counted once, when it was sent: {fate:?}"
+            );
+        }
+        all.len() as u64
+    }
+
+    fn between(&self, shard: usize, from: &Position, to: &Position) -> Vec<(usize, u64)> {
+        let segments = (0u32..).zip(&self.shards[shard]).filter(|(segment, _)| (from.segment..=to.segment).contains(segment));
+        let records = segments.flat_map(|(segment, piece)| {
+            let begin = if segment == from.segment { from.place / RECORD } else { piece.from };
+            let end = if segment == to.segment { to.place / RECORD } else { piece.to };
+            assert!(piece.from <= begin && end <= piece.to, "{from:?} and {to:?} lie in the shard");
+            (begin..end).map(|record| (piece.file, record))
+        });
+        records.collect()
+    }
+
+    /// Whether each record of a shard that can be read was counted.
+    pub(super) fn is_counted(&self, shard: usize) -> bool {
+        self.shards[shard].iter().all(|piece| {
+            let File { records, damage, .. } = &self.files[piece.file];
+            let end = damage.unwrap_or(piece.to).clamp(piece.from, piece.to);
+            records[piece.from as usize..end as usize].iter().all(|fate| fate.counted == 1)
+        })
+    }
+
+    /// The segments of a shard, each with how often its records were counted, for a message.
+    pub(super) fn tell(&self, shard: usize) -> String {
+        let piece = |piece: &Piece| {
+            let File { records, plain, damage, .. } = &self.files[piece.file];
+            let counted: String =
+                records[piece.from as usize..piece.to as usize].iter().map(|fate| fate.counted.to_string()).collect();
+            format!("{piece:?}, plain {plain}, damage {damage:?}, counted {counted}")
+        };
+        self.shards[shard].iter().map(piece).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether each record of a shard was counted.
+    pub(super) fn is_complete(&self, shard: usize) -> bool {
+        let counted = |piece: &Piece| {
+            self.files[piece.file].records[piece.from as usize..piece.to as usize].iter().all(|fate| fate.counted == 1)
+        };
+        self.shards[shard].iter().all(counted)
+    }
+
+    /// A file can't be read any more, from a place on that `random` chooses. For good: nothing ever takes its place.
+    pub(super) fn damage(&mut self, file: usize, random: u64, for_good: bool) {
+        let file = &mut self.files[file];
+        let place = random % (file.records.len() as u64).max(1);
+        file.damage = Some(file.damage.map_or(place, |damage| damage.min(place)));
+        file.for_good |= for_good;
+    }
+
+    /// A whole copy takes the place of a damaged file. Where `positions` say that it is one segment that is not at its end, it may be
+    /// shorter or longer than the plan's, if it begins with what was sent. Whether there was one that was replaced.
+    pub(super) fn mend(&mut self, file: usize, positions: &[(Position, bool)], random: u64) -> bool {
+        let damaged = self.files[file].damage.is_some() && !self.files[file].for_good;
+        if !damaged {
+            return false;
+        }
+        self.files[file].damage = None;
+        let pieces = self.shards.iter().enumerate().flat_map(|(shard, pieces)| {
+            pieces.iter().enumerate().filter(|(_, piece)| piece.file == file).map(move |(segment, _)| (shard, segment))
+        });
+        let pieces: Vec<(usize, usize)> = pieces.collect();
+        if let [(shard, segment)] = pieces[..]
+            && let (position, false) = positions[shard]
+            && position.segment as usize <= segment
+        {
+            let sent = if position.segment as usize == segment { position.place / RECORD } else { 0 };
+            let count = sent + random % 20;
+            self.files[file].records.resize(count as usize, Fate::default());
+            self.shards[shard][segment].to = count;
+        }
+        true
+    }
+}
