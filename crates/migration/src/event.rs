@@ -25,6 +25,8 @@ pub enum WorkerEvent {
     Failed(Failure),
     /// The attempt ended well; the process ends with code 0 right after.
     Finished(Finished),
+    /// What a user should know of the source or of what was set aside: a warning that belongs into the job's history, too.
+    Notice(String),
 }
 
 /// A heartbeat. All figures are the attempt's so far.

@@ -48,6 +48,11 @@ pub trait ShardReader {
     /// Checks once more, at the end of the shard, that no object changed since the plan.
     fn unchanged(&mut self) -> Result<(), SourceError>;
 
+    /// What was seen since the last call that a user should know, in words.
+    fn take_notices(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The segment that is read, as an index into the shard's list; after an error the one that it is about.
     fn segment(&self) -> u32;
 }

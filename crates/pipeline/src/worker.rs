@@ -250,7 +250,7 @@ impl ShardWorker {
         self.record_flush.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.flushed) || self.mark_holds()
     }
 
-    /// The next event, in order: [`WorkerEvent::Committed`] or [`WorkerEvent::Log`].
+    /// The next event, in order: [`WorkerEvent::Committed`], [`WorkerEvent::Log`] or [`WorkerEvent::Notice`].
     pub fn next_event(&mut self) -> Option<WorkerEvent> {
         self.events.pop_front()
     }
@@ -282,6 +282,11 @@ impl ShardWorker {
     /// Up to where the shard is committed.
     pub fn committed(&self) -> Position {
         self.committed
+    }
+
+    /// Closes the source, after an error, and gives back its memory: the window of a decompressor has up to 2 GiB.
+    pub fn close_source(&mut self) {
+        (self.reader, self.lines) = (Box::new(Closed), Lines::default());
     }
 
     /// Ends the client, after [`Step::Done`]. `peak_memory_bytes` is 0 and `cuts` are none: the caller knows them.
@@ -425,7 +430,9 @@ impl ShardWorker {
         self.clock.switch(Phase::Read);
         self.cursor = 0;
         self.lines.lines.clear();
-        let more = match self.reader.next(&mut self.pool, &mut self.lines) {
+        let read = self.reader.next(&mut self.pool, &mut self.lines);
+        self.events.extend(self.reader.take_notices().into_iter().map(WorkerEvent::Notice));
+        let more = match read {
             Ok(more) => more,
             Err(error) => return self.source_failed(error, control, now),
         };
@@ -441,6 +448,12 @@ impl ShardWorker {
         if !self.nothing_open() {
             return self.begin_close(control, now);
         }
+        self.end_of_shard()
+    }
+
+    /// Everything was read and committed: the shard is done, unless a file of it is not as planned. Each was as planned when its last byte
+    /// had been read, so what was sent is right whatever came after.
+    fn end_of_shard(&mut self) -> Result<Step, Failure> {
         self.reader.unchanged().map_err(|error| damaged(error, self.reader.segment()))?;
         self.ended = Some(true);
         Ok(Step::Done)
@@ -509,11 +522,14 @@ impl ShardWorker {
             self.commit(chunk, self.position)?;
         }
         self.closing = None;
-        if self.at_end {
-            self.ended = Some(true);
-            return Ok(Step::Done);
+        if !self.at_end {
+            return Ok(Step::Busy);
         }
-        Ok(Step::Busy)
+        // What was committed just now is told first.
+        self.end_of_shard().or_else(|failure| {
+            self.broken = Some(failure);
+            Ok(Step::Busy)
+        })
     }
 
     /// Says that everything up to `position` is delivered or set aside.
@@ -523,9 +539,6 @@ impl ShardWorker {
             return Err(Failure::new(FailureKind::Retry, message));
         }
         self.clock.switch(Phase::Commit);
-        if self.at_end {
-            self.reader.unchanged().map_err(|error| damaged(error, self.reader.segment()))?;
-        }
         self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
         let rest = Work {
             phases: self.clock.take(),
@@ -640,6 +653,24 @@ impl ShardWorker {
                 Some(WaitingFor::Partition { partition, leader: self.sink.leader(partition) })
             }
         }
+    }
+}
+
+/// A source that was closed.
+struct Closed;
+
+impl ShardReader for Closed {
+    fn next(&mut self, _: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError> {
+        *into = Lines::default();
+        Ok(false)
+    }
+
+    fn unchanged(&mut self) -> Result<(), SourceError> {
+        Err(SourceError("the source was closed".to_owned()))
+    }
+
+    fn segment(&self) -> u32 {
+        0
     }
 }
 

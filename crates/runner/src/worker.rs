@@ -111,6 +111,8 @@ fn send_shard(
 ) -> Result<Finished, Ended> {
     let pieces = match send_rows(context, attempt, port, &mut worker, topic_check) {
         Err(Ended::Failed(failure)) => {
+            // One window at a time: that is what `workers.memory_limit` has room for.
+            worker.close_source();
             let failure = with_hash(context, attempt, &worker.committed(), failure, port)?;
             // The supervisor counts what may be sent again by it.
             tell(&mut worker, Instant::now(), port)?;
@@ -229,11 +231,11 @@ fn start(
     let files = Files::open(context, attempt)?;
     if files.letters.missing() > 0 {
         let text = format!(
-            "{}: {} bytes of dead letters that an earlier attempt wrote are gone",
+            "{}: {} bytes of dead letters that were committed are gone: `verify` can't tell what the topic should hold without them",
             printable_path(files.letters.path()),
             files.letters.missing()
         );
-        port.send(&WorkerEvent::Log { level: 2, text })?;
+        port.send(&WorkerEvent::Notice(text))?;
     }
     let producer = connect(context, attempt, port)?;
     port.send(&WorkerEvent::Started(producer.seen().clone()))?;

@@ -295,6 +295,13 @@ impl<'a> Driver<'a> {
                 self.watcher.log(level, &text);
                 None
             }
+            Action::Notice(text) => {
+                if let Err(e) = self.store.notice(&text) {
+                    self.watcher.log(2, &format!("not kept in the job's history: {e}"));
+                }
+                self.watcher.log(2, &text);
+                None
+            }
             Action::Steered(text) => {
                 self.watcher.log(3, &text);
                 self.keep_turn(text);
@@ -445,7 +452,7 @@ impl<'a> Driver<'a> {
                 &chunk.work
             }
             WorkerEvent::Finished(finished) => &finished.work,
-            WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => return,
+            WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => return,
         };
         if meter.first_delivery_us.is_none() {
             meter.first_delivery_us = work.deliveries.map(|(first, _)| first);

@@ -118,6 +118,7 @@ impl RunEnd {
             attempts: Vec::new(),
             runs: Vec::new(),
             events: Vec::new(),
+            notices: Vec::new(),
             steering: Vec::new(),
         }
     }

@@ -92,6 +92,7 @@ impl<Fd: AsFd> EventSender<Fd> {
     pub fn send(&mut self, event: &WorkerEvent) -> io::Result<()> {
         let payload = match event {
             WorkerEvent::Log { level, text } => encode(EVENT, &WorkerEvent::Log { level: *level, text: cut(text) }),
+            WorkerEvent::Notice(text) => encode(EVENT, &WorkerEvent::Notice(cut(text))),
             WorkerEvent::Failed(f) => {
                 encode(EVENT, &WorkerEvent::Failed(Failure { message: cut(&f.message), kind: f.kind, damage: f.damage }))
             }
@@ -228,7 +229,7 @@ fn cut(text: &str) -> String {
 
 fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
     match event {
-        WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Failed(_) => Ok(()),
+        WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => Ok(()),
         WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for: _ }) => {
             check_position(position)?;
             check_counts(counts)?;

@@ -245,6 +245,13 @@ impl Store {
         self::error::at(&self.path, result).map(drop)
     }
 
+    /// The same for a warning about the source or about what was set aside, which the report has in a list of its own, too.
+    pub fn notice(&mut self, text: &str) -> Result<(), StateError> {
+        let values = params![now_ms(), text];
+        let result = self.db.execute("INSERT INTO events (time_ms, text, notice) VALUES (?1, ?2, 1)", values);
+        self::error::at(&self.path, result).map(drop)
+    }
+
     /// Adds a turn of the knobs to the job's history, and to the turn before it how fast the job went after that, in one
     /// transaction; gives what [`Store::note_pace`] calls it by. Of many the newest are kept.
     pub fn note_turn(&mut self, turn: &SteerEvent, last: Option<(i64, Pace)>) -> Result<i64, StateError> {

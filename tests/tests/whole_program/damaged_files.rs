@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use whole_program::dataset::Orders;
 use whole_program::multiset::{Difference, Multiset};
-use whole_program::scene::{Scene, Verdict, assert_balances};
+use whole_program::scene::{PATIENCE, Scene, Verdict, assert_balances};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 
@@ -14,6 +14,7 @@ use whole_program::test;
 pub const TESTS: &[Test] = &[
     test!(Works, Kafka, a_damaged_file_stops_no_other_and_can_be_replaced),
     test!(Works, Kafka, a_file_that_begins_otherwise_takes_no_place),
+    test!(Works, Kafka, a_window_that_fills_the_memory_can_be_replaced_too),
 ];
 
 /// Lines of each file.
@@ -55,6 +56,19 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     })
 }
 
+/// A zstd frame of blocks that are stored as they are, which says that it needs a window of 128 MiB.
+fn zstd(text: &[u8]) -> Vec<u8> {
+    const BLOCK: usize = 64 << 10;
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (27 - 10) << 3];
+    let blocks = text.len().div_ceil(BLOCK);
+    for (number, block) in text.chunks(BLOCK).enumerate() {
+        let head = (block.len() as u32) << 3 | u32::from(number + 1 == blocks);
+        frame.extend(&head.to_le_bytes()[..3]);
+        frame.extend(block);
+    }
+    frame
+}
+
 fn assert_damaged(report: &Value, name: &str) {
     assert_balances(report);
     let first = report["reasons"][0].as_str().expect("a reason");
@@ -82,8 +96,42 @@ fn a_damaged_file_stops_no_other_and_can_be_replaced(clusters: &Clusters) {
     let report = scene.run(&[]).expect_code(0).json();
     assert_balances(&report);
     assert_eq!(report["records"]["acknowledged"], source.len());
+    assert_replaced_is_told(&scene, &report, &["data/0.jsonl.gz", "data/2.jsonl.gz"]);
     assert_eq!(scene.judge(&source).0, Difference::default());
     assert_eq!(scene.verify().0, Verdict::SAME);
+    scene.program.assert_nothing_left();
+}
+
+/// Whoever looks at the job later learns of it.
+fn assert_replaced_is_told(scene: &Scene, report: &Value, names: &[&str]) {
+    let notices = report["notices"].as_array().expect("a list");
+    assert_eq!(notices.len(), names.len(), "{report:#}");
+    let text = scene.program.run(&["report"], PATIENCE).expect_code(0).stdout;
+    let page = scene.program.join("page.html");
+    scene.program.run(&["report", "--html", "page.html"], PATIENCE).expect_code(0);
+    let page = std::fs::read_to_string(page).expect("a page was written");
+    for (notice, name) in notices.iter().zip(names) {
+        let told = format!("{name} is another file now");
+        assert!(notice.as_str().is_some_and(|notice| notice.contains(&told)), "{notice}");
+        assert!(text.contains(&told) && page.contains(&told), "{text}");
+    }
+}
+
+/// The window of a zstd stream, for which the worker's memory has room once. The proof needs another, and the worker's own is in the way.
+fn a_window_that_fills_the_memory_can_be_replaced_too(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "window");
+    // 80 MiB beside a window of 128 MiB.
+    scene.configure(&[("workers.count", "1"), ("workers.in_flight", "\"4MiB\""), ("workers.memory_limit", "\"230MiB\"")]);
+    let mut source = Multiset::new();
+    let whole = zstd(&lines(60, &mut source));
+    scene.program.write("data/0.jsonl.zst", &whole[..whole.len() * 2 / 3]);
+    let report = scene.run(&[]).expect_code(7).json();
+    assert!(report["records"]["acknowledged"].as_u64() > Some(0), "{report:#}");
+    assert_damaged(&report, "0.jsonl.zst");
+    scene.program.write("data/0.jsonl.zst", &whole);
+    let report = scene.run(&[]).expect_code(0).json();
+    assert_eq!(report["records"]["acknowledged"], source.len());
+    assert_eq!(scene.judge(&source).0, Difference::default());
     scene.program.assert_nothing_left();
 }
 

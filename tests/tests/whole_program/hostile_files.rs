@@ -79,6 +79,17 @@ fn padding_and_a_line_cut_off_are_told(_: &Clusters) {
     }
     let report = run.json();
     assert_eq!(records(&report, "acknowledged"), 4);
+    // Once the log is gone, the job's history tells it, and in a process of its own or not.
+    let told = |report: &Value| {
+        let notices = report["notices"].as_array().expect("a list");
+        let has = |part: &str| notices.iter().any(|notice| notice.as_str().is_some_and(|text| text.contains(part)));
+        assert!(has("5,000 zero bytes") && has(cut_off) && notices.len() == 2, "{report:#}");
+    };
+    told(&report);
+    told(&program.run(&["report", "-o", "json"], PATIENCE).expect_code(0).json());
+    let text = program.run(&["status"], PATIENCE).expect_code(0).stdout;
+    assert!(text.contains("5,000 zero bytes") && text.contains(cut_off), "{text}");
+    told(&program.run(&["run", "-o", "json", "--single"], PATIENCE).expect_code(0).json());
     assert!(report["notes"][0].as_str().is_some_and(|note| note.contains(cut_off)), "{report:#}");
     let words = ["run", "-o", "json", "--set", "record.validate=whole", "--set", "limits.max_bad_records=2"];
     let report = program.run(&words, PATIENCE).expect_code(0).json();

@@ -197,14 +197,12 @@ impl Opened {
         let Some(plan_id) = self.new else {
             let mut store = Store::open(&path).map_err(state::unusable)?;
             if !self.replaced.is_empty() {
-                for (_, object) in &self.replaced {
-                    tracing::warn!(
-                        "{} is another file now: nothing else of it was sent than this one has, too",
-                        printable_path(&object.path)
-                    );
+                store.replace_objects(&self.replaced).map_err(state::unusable)?;
+                for notice in replaced_notices(&self.replaced) {
+                    tracing::warn!("{notice}");
+                    store.notice(&notice).map_err(state::unusable)?;
                 }
-                let plan = store.replace_objects(&self.replaced).and_then(|()| store.load()).map_err(state::unusable)?.plan;
-                self.plan = plan;
+                self.plan = store.load().map_err(state::unusable)?.plan;
             }
             return Ok(store);
         };
@@ -214,6 +212,19 @@ impl Opened {
         let new = NewJob { name: &job.name, plan_id, plan: &self.plan, binding: &self.binding };
         Store::create(&path, &new).map_err(state::unusable)
     }
+}
+
+/// Says which files took the place of others, the first ten by name: for the log, and for the job's history.
+fn replaced_notices(replaced: &[(u32, SourceObject)]) -> Vec<String> {
+    const NAMED: usize = 10;
+    let told = |(_, object): &(u32, SourceObject)| {
+        format!("{} is another file now: nothing else of it was sent than this one has, too", printable_path(&object.path))
+    };
+    let mut notices: Vec<String> = replaced.iter().take(NAMED).map(told).collect();
+    if replaced.len() > NAMED {
+        notices.push(format!("{} more files of the source are other ones now", replaced.len() - NAMED));
+    }
+    notices
 }
 
 /// Every record was acknowledged: by the topic that is there now? What was sent just before a topic was deleted was acknowledged, too.

@@ -90,6 +90,9 @@ pub struct JobReport {
     pub runs: Vec<RunReport>,
     /// What happened that was worth a line, oldest first: time (milliseconds since 1970) and text.
     pub events: Vec<(i64, String)>,
+    /// Of these what a user should know of the source and of what was set aside: files that took another one's place, padding, last
+    /// lines that were cut off, letters that are gone. Each text once.
+    pub notices: Vec<String>,
     /// Turns of the knobs while it ran, oldest first.
     pub steering: Vec<SteerEvent>,
 }

@@ -79,6 +79,7 @@ pub(super) fn read(
     for shard in &job.plan.shards {
         let mut reader = jsonl::open(job.plan, shard.id, shard.start(), job.windows)?;
         while reader.next(&mut pool, &mut lines)? {
+            reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
             let Some(block) = &lines.block else { continue };
             let path = job.plan.object(&shard.segments[block.segment as usize]).path.to_string_lossy();
             let aside = job.dead_letters.get(&*path);

@@ -53,6 +53,7 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
             "cpu_ms": ms(run.cpu_supervisor_us),
         })).collect::<Vec<_>>(),
         "events": report.events.iter().map(|(at, text)| json!({ "unix_ms": at, "text": text })).collect::<Vec<_>>(),
+        "notices": report.notices,
         "steering": report.steering.iter().map(turn).collect::<Vec<_>>(),
         "advice": advice(report),
     });

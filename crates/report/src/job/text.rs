@@ -18,6 +18,9 @@ const ATTEMPTS_SHOWN: usize = 12;
 /// Turns of the knobs shown, the last ones.
 const TURNS_SHOWN: usize = 20;
 
+/// Warnings about the source shown, the last ones.
+const NOTICES_SHOWN: usize = 12;
+
 /// Where to look for the records that were set aside, if there are any.
 pub fn dead_letters(report: &JobReport, folder: &Path) -> String {
     if report.counts.dead_lettered == 0 {
@@ -34,6 +37,7 @@ pub fn text(report: &JobReport) -> String {
     figures(&mut out, report);
     attempts(&mut out, report);
     troubles(&mut out, report);
+    notices(&mut out, report);
     steering(&mut out, report);
     if let Some(advice) = advice(report) {
         let _ = writeln!(out, "\n{advice}");
@@ -183,6 +187,21 @@ fn steering(out: &mut String, report: &JobReport) {
     }
     for turn in report.steering.iter().skip(more) {
         let _ = writeln!(out, "  {turn}");
+    }
+}
+
+/// The newest that there is room for.
+fn notices(out: &mut String, report: &JobReport) {
+    if report.notices.is_empty() {
+        return;
+    }
+    out.push_str("\n  seen in the source and the dead letters\n");
+    let more = report.notices.len().saturating_sub(NOTICES_SHOWN);
+    if more > 0 {
+        let _ = writeln!(out, "  {more} earlier; -o json has them all …");
+    }
+    for notice in report.notices.iter().skip(more) {
+        let _ = writeln!(out, "  {}", printable(notice));
     }
 }
 

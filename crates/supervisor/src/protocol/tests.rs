@@ -78,6 +78,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
             WorkerEvent::Committed(Chunk { number, position, counts, work, letters })
         }),
         (any::<u8>(), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
+        ".{0,80}".prop_map(WorkerEvent::Notice),
         ".{0,80}".prop_map(|text| WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, text))),
         (position(), any::<bool>(), cuts, work(), 0u64..1 << 40).prop_map(
             |(position, complete, cuts, work, peak_memory_bytes)| {

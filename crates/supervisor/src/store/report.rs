@@ -20,6 +20,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
     let mut attempts = at(path, attempts(&tx))?;
     let runs = at(path, runs(&tx))?;
     let events = at(path, events(&tx))?;
+    let notices = at(path, notices(&tx))?;
     let steering = at(path, steering(&tx))?;
     // A transaction inside a transaction is none: end this snapshot's use of the connection before the next.
     at(path, tx.commit())?;
@@ -61,6 +62,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         attempts,
         runs,
         events,
+        notices,
         steering,
         name: state.name,
         binding: state.binding,
@@ -174,6 +176,13 @@ fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {
 fn events(db: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
     db.prepare("SELECT time_ms, text FROM events ORDER BY sequence")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Each once, however many runs told it.
+fn notices(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    db.prepare("SELECT text FROM events WHERE notice = 1 GROUP BY text ORDER BY min(sequence)")?
+        .query_map([], |row| row.get(0))?
         .collect()
 }
 

@@ -54,6 +54,7 @@ pub(super) fn reader(
         filling: None,
         long: None,
         spare: None,
+        notices: Vec::new(),
         max_line: max_line.min(LONGEST_LINE),
         windows,
     };
@@ -77,6 +78,8 @@ struct Reader {
     long: Option<LongLine>,
     /// A block that found no use.
     spare: Option<Block>,
+    /// What a user should know, until it was taken.
+    notices: Vec<String>,
     max_line: u64,
     windows: WindowLimit,
 }
@@ -105,6 +108,7 @@ impl ShardReader for Reader {
             Some(long) => self.skip_line(long, &block, pool.block_bytes(), &mut into.lines)?,
             None => self.fill(&mut block, searched, pool.block_bytes(), &mut into.lines)?,
         };
+        self.notices.extend(self.stream.as_mut().and_then(Stream::take_notice));
         if over {
             self.next_segment()?;
         }
@@ -128,6 +132,10 @@ impl ShardReader for Reader {
             }
         }
         Ok(())
+    }
+
+    fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
     }
 
     fn segment(&self) -> u32 {
@@ -209,12 +217,12 @@ impl Reader {
         Ok(false)
     }
 
-    /// Warns of a last line of a file, from `rest` on, that was probably cut off.
-    fn tell_cut_off(&self, block: &Block, rest: usize) {
+    /// Notes a last line of a file, from `rest` on, that was probably cut off.
+    fn tell_cut_off(&mut self, block: &Block, rest: usize) {
         let (object, segment) = &self.segments[self.at];
         let last = segment.end == Segment::WHOLE || object.compression == Compression::None && segment.end == object.bytes;
-        if last && let Some(text) = super::cut_off(&object.path, &block.bytes[rest..]) {
-            tracing::warn!("{text}");
+        if last {
+            self.notices.extend(super::cut_off(&object.path, &block.bytes[rest..]));
         }
     }
 

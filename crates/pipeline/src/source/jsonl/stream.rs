@@ -36,6 +36,8 @@ pub(super) struct Stream {
     place: u64,
     end: u64,
     windows: WindowLimit,
+    /// What a user should be told of padding, until it was taken.
+    padding: Option<String>,
 }
 
 enum Input {
@@ -74,7 +76,7 @@ impl Stream {
                 Input::Packed { format, unpacker, to_skip: place, told: false }
             }
         };
-        Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, windows })
+        Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, windows, padding: None })
     }
 
     /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is done in
@@ -123,7 +125,7 @@ impl Stream {
                 let over = unpacked.map_err(|trouble| explain(&self.object, *format, self.windows, self.place, trouble))?
                     == Unpacked::End;
                 if over && unpacker.padding() > 0 && !std::mem::replace(told, true) {
-                    tell_padding(&self.object, *format, unpacker.padding());
+                    self.padding = Some(tell_padding(&self.object, *format, unpacker.padding()));
                 }
                 over
             }
@@ -133,6 +135,11 @@ impl Stream {
             return Err(changed(&self.object.path, format_args!("ends at byte {} instead of {}", self.place, self.end)));
         }
         Ok(over || self.place == self.end)
+    }
+
+    /// What a user should know of what was read, once.
+    pub(super) fn take_notice(&mut self) -> Option<String> {
+        self.padding.take()
     }
 
     /// Checks the last byte before the end of a segment that other segments follow: a line ends there, or the file is not the
@@ -159,12 +166,10 @@ impl Stream {
 }
 
 /// Zero bytes hold no record, and the format's tools pass over them too; still, they were not written by who made the file.
-fn tell_padding(object: &SourceObject, format: Format, bytes: u64) {
+fn tell_padding(object: &SourceObject, format: Format, bytes: u64) -> String {
     let zeros = show_things(bytes, "zero byte");
-    tracing::warn!(
-        "{}: {zeros} behind the {format} stream, or between its parts, were taken as padding",
-        migration::printable::printable_path(&object.path)
-    );
+    let path = migration::printable::printable_path(&object.path);
+    format!("{path}: {zeros} behind the {format} stream, or between its parts, were taken as padding")
 }
 
 /// What a user should know and do about a stream that can't be unpacked after `place`.

@@ -55,12 +55,18 @@ fn an_error_of_the_client_is_passed_on_as_it_is() {
 }
 
 #[test]
-fn a_source_that_changed_is_never_committed_to_its_end() {
+fn a_source_that_changed_behind_what_was_read_is_never_done_and_nothing_of_it_is_sent_twice() {
     let mut rig = Rig::new(plain(100));
     rig.changed = true;
     let attempt = rig.run_through();
     assert_eq!(attempt.end.unwrap_err().kind, FailureKind::Source);
-    assert!(attempt.chunks.is_empty());
+    let end = attempt.chunks.last().expect("what was read before is committed").position;
+    assert_eq!(end.records, 100);
+    // As long as it is not put back, and then.
+    assert_eq!(rig.run(end, &mut |_, _| ()).end.unwrap_err().kind, FailureKind::Source);
+    rig.changed = false;
+    assert!(rig.run(end, &mut |_, _| ()).end.unwrap().complete);
+    assert_eq!(rig.delivered().iter().map(Vec::len).sum::<usize>(), 100);
     let mut empty = Rig::new([]);
     empty.changed = true;
     assert_eq!(empty.run_through().end.unwrap_err().kind, FailureKind::Source);
