@@ -123,6 +123,14 @@ impl Plan {
     /// shard of its own behind all others. Gives the numbers of these. Nothing of the dataset is lost or in two shards. Cuts that
     /// make no sense change nothing.
     pub fn split(&mut self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Range<u32>, String> {
+        let pieces = self.pieces(id, from, cuts)?;
+        let first = self.shards.len() as u32;
+        self.put(pieces);
+        Ok(first..self.shards.len() as u32)
+    }
+
+    /// What [`Plan::split`] makes of a shard: itself as it will be, then its pieces, which get the next free numbers.
+    pub fn pieces(&self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Vec<Shard>, String> {
         let shard = self.shards.get(id.0 as usize).ok_or_else(|| format!("there is no shard {id}"))?;
         let mut before = Cut { segment: from.segment, place: from.place };
         for cut in cuts {
@@ -137,14 +145,17 @@ impl Plan {
         let begins = std::iter::once(None).chain(cuts.iter().map(Some));
         let ends = cuts.iter().map(Some).chain([None]);
         let ids = std::iter::once(id.0).chain(first..end);
-        let pieces: Vec<Shard> = ids.zip(begins.zip(ends)).map(|(id, (a, b))| self.piece(shard, ShardId(id), a, b)).collect();
+        Ok(ids.zip(begins.zip(ends)).map(|(id, (a, b))| self.piece(shard, ShardId(id), a, b)).collect())
+    }
+
+    /// Takes over what [`Plan::pieces`] gave.
+    pub fn put(&mut self, pieces: Vec<Shard>) {
         for piece in pieces {
             match self.shards.get_mut(piece.id.0 as usize) {
                 Some(shard) => *shard = piece,
                 None => self.shards.push(piece),
             }
         }
-        Ok(first..end)
     }
 
     /// Puts another object in the place of one that is cut by a single segment from its start to its end. What was noted of that one

@@ -5,13 +5,12 @@
 //! responsible for what is decided (the machine) or how a worker is reached ([`Hands`]).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::report::Sample;
 use migration::steer::{Pace, Steer, SteerEvent};
-use migration::{Cause, Causes, Control, Counts, Cut, Plan, Progress, Rate, ShardId, WorkerEvent};
+use migration::{Cause, Causes, Control, Cut, Plan, Progress, Rate, Shard, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
 use crate::machine::{
@@ -320,41 +319,36 @@ impl<'a> Driver<'a> {
         if let Err(e) = self.guard.check() {
             return Input::StoreFailed { attempt, reason: e.to_string() };
         }
-        let split = self.split_plan(&mut end);
-        let ended = match &split {
-            Some((plan, added)) => self.store.end_attempt(&end, usage, &plan.shards[added.start as usize..]),
-            None => self.store.end_attempt(&end, usage, &[]),
-        };
-        if let Err(e) = ended {
+        let pieces = self.pieces(&mut end);
+        if let Err(e) = self.store.end_attempt(&end, usage, pieces.get(1..).unwrap_or_default()) {
             return Input::StoreFailed { attempt, reason: e.to_string() };
         }
-        let split = split.map(|(plan, added)| {
-            let added = plan.shards[added.start as usize..].iter().map(|shard| ShardStart::fresh(&plan, shard)).collect();
-            let shard = Extent::of(&plan, &plan.shards[attempt.shard.0 as usize]);
-            self.plan = Rc::new(plan);
-            Split { shard, added }
+        let split = pieces.first().map(|shard| Split {
+            shard: Extent::of(&self.plan, shard),
+            added: pieces[1..].iter().map(|piece| ShardStart::fresh(&self.plan, piece)).collect(),
         });
+        if split.is_some() {
+            // While workers are processes nobody else holds the plan, so that it is not copied.
+            Rc::make_mut(&mut self.plan).put(pieces);
+        }
         Input::Closed { attempt, split }
     }
 
-    /// The plan after the cuts of an attempt, and the numbers of the new shards.
-    fn split_plan(&mut self, end: &mut AttemptEnd) -> Option<(Plan, Range<u32>)> {
+    /// What the cuts of an attempt make of its shard: the shard itself, then the new ones; nothing without cuts.
+    fn pieces(&mut self, end: &mut AttemptEnd) -> Vec<Shard> {
         let apart = end.apart.and_then(|index| Some((index, self.plan.shards.get(end.attempt.shard.0 as usize)?)));
         let before =
             apart.and_then(|(index, shard)| Some(Cut { segment: index, place: shard.segments.get(index as usize)?.start }));
         end.cuts.extend(before);
         if end.cuts.is_empty() {
-            return None;
+            return Vec::new();
         }
-        let mut plan = Plan::clone(&self.plan);
-        match plan.split(end.attempt.shard, &self.machine.position(end.attempt.shard), &end.cuts) {
-            Ok(added) => Some((plan, added)),
-            Err(wrong) => {
-                self.watcher.log(2, &format!("not split: {wrong}"));
-                end.cuts.clear();
-                None
-            }
-        }
+        let pieces = self.plan.pieces(end.attempt.shard, &self.machine.position(end.attempt.shard), &end.cuts);
+        pieces.unwrap_or_else(|wrong| {
+            self.watcher.log(2, &format!("not split: {wrong}"));
+            end.cuts.clear();
+            Vec::new()
+        })
     }
 
     /// Keeps a line in the job's history. That is for people: whatever must be on disk fails by itself.
@@ -476,27 +470,18 @@ impl<'a> Driver<'a> {
         self.plan.shards.get(shard.0 as usize).map_or(0, |shard| shard.records_estimate)
     }
 
+    /// How things stand. Made several times a second: it costs as much as there are workers, however many shards there are.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let views = self.machine.attempts();
-        let mut running = BTreeMap::new();
-        let mut counts = self.machine.totals().counts;
-        for view in &views {
-            let ahead = watch::in_progress(view);
-            counts.add(&ahead);
-            running.insert(view.attempt.shard, ahead);
-        }
-        let stored = self.plan.shards.iter().map(|shard| {
-            let (mut through, done) = self.machine.shard(shard.id);
-            through.add(running.get(&shard.id).unwrap_or(&Counts::default()));
-            watch::stored_bytes_done(shard, &through, done)
-        });
+        let (views, totals) = (self.machine.attempts(), self.machine.totals());
+        let mut counts = totals.counts;
+        views.iter().for_each(|view| counts.add(&view.ahead));
         Snapshot {
             elapsed: self.now(),
             counts,
-            committed: self.machine.totals().counts,
+            committed: totals.counts,
             shards: watch::shard_totals(&self.machine),
-            source_bytes: self.plan.bytes(),
-            source_bytes_done: stored.sum(),
+            source_bytes: totals.bytes,
+            source_bytes_done: self.machine.bytes_done(),
             slots: self.machine.slots(),
             standing: self.machine.standing(),
             draining: self.machine.stopping(),

@@ -16,6 +16,7 @@ mod slots;
 mod splits;
 mod stage;
 mod steering;
+mod sums;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use self::attempt::{Attempt, Kill, Verdict, clean};
 use self::shares::Sharing;
 use self::splits::Why;
 use self::stage::Stage;
+pub use self::sums::Totals;
 use crate::random::Random;
 
 /// A gap between two inputs above this, or above half of the heartbeat timeout, means that the supervisor itself stood still.
@@ -133,19 +135,6 @@ pub struct Machine {
     random: Random,
 }
 
-/// Sums over all shards.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Totals {
-    /// Committed, over all runs.
-    pub counts: Counts,
-    /// Shards of the plan.
-    pub shards: u64,
-    /// Shards at their end.
-    pub done: u64,
-    /// Shards given up for this run.
-    pub quarantined: u64,
-}
-
 /// A running attempt, for the display.
 #[derive(Debug)]
 pub struct AttemptView<'a> {
@@ -157,24 +146,17 @@ pub struct AttemptView<'a> {
     pub started: bool,
     /// Its last heartbeat.
     pub progress: &'a Progress,
-    /// What of it is on disk.
-    pub committed: Counts,
+    /// What it has in progress beyond what is on disk.
+    pub ahead: Counts,
 }
 
 impl Machine {
     /// A run over `shards` (index = shard's number) that has not begun; the first input sets it going.
     pub fn new(rules: Rules, shards: &[ShardStart], seed: u64) -> Self {
-        let mut totals = Totals { shards: shards.len() as u64, ..Totals::default() };
-        let mut ready = BTreeSet::new();
-        for (i, start) in (0..).zip(shards) {
-            totals.counts.add(&start.counts);
-            if start.done {
-                totals.done += 1;
-            } else {
-                ready.insert(ShardId(i));
-            }
-        }
-        let shards = shards.iter().map(Shard::new).collect();
+        let shards: Vec<Shard> = shards.iter().map(Shard::new).collect();
+        let waiting = (0..).zip(&shards).filter(|(_, shard)| shard.state == ShardState::Waiting);
+        let ready = waiting.map(|(i, _)| ShardId(i)).collect();
+        let totals = Totals::of(&shards);
         Machine {
             shards,
             ready,
@@ -229,12 +211,6 @@ impl Machine {
         stop.into_iter().chain(others.into_iter().flatten()).chain(workers).min()
     }
 
-    /// What a shard has committed, and whether it is at its end.
-    pub fn shard(&self, id: ShardId) -> (Counts, bool) {
-        let shard = &self.shards[id.0 as usize];
-        (shard.counts, shard.state == ShardState::Done)
-    }
-
     /// Up to where a shard is committed.
     pub fn position(&self, id: ShardId) -> Position {
         self.shards[id.0 as usize].position
@@ -243,11 +219,6 @@ impl Machine {
     /// What an attempt may send beyond what is on disk if its supervisor dies: the chunk that it is at, and one whose end is not read.
     pub fn orphan_may_send(&self) -> u64 {
         self.rules.chunk_records.saturating_mul(attempt::CHUNKS_AHEAD)
-    }
-
-    /// Sums over all shards.
-    pub fn totals(&self) -> Totals {
-        self.totals
     }
 
     /// How many workers may run at once.
@@ -270,7 +241,7 @@ impl Machine {
                 slot: a.slot,
                 started: a.started,
                 progress: &a.progress,
-                committed: a.committed,
+                ahead: a.ahead(),
             })
             .collect();
         views.sort_by_key(|view| view.slot);
@@ -412,7 +383,7 @@ impl Machine {
             (shard.deaths, shard.pauses, shard.unreachable_since) = (0, 0, None);
         }
         (shard.position, shard.letters) = (position, letters);
-        shard.counts.add(&counts);
+        self.change(id.shard, |shard| shard.counts.add(&counts));
         self.totals.counts.add(&counts);
         self.finish_attempt(id, now, out);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration::report::ShardTotals;
 use migration::steer::{Standing, Steer, SteerEvent};
 use migration::units::{show_count, show_size};
-use migration::{Counts, Histogram, Phase, Progress, Segment, Shard, TopicChange, WaitingFor};
+use migration::{Counts, Histogram, Phase, Progress, TopicChange, WaitingFor};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{AttemptId, AttemptView, Machine};
@@ -171,31 +171,6 @@ pub(crate) fn worker_line(worker: &WorkerView) -> String {
         worker.flush_share * 100.0,
         show_size(worker.progress.peak_memory_bytes),
     )
-}
-
-/// What an attempt has in progress beyond what is committed.
-pub(crate) fn in_progress(view: &AttemptView<'_>) -> Counts {
-    let (seen, on_disk) = (&view.progress.counts, &view.committed);
-    Counts {
-        read: seen.read.saturating_sub(on_disk.read),
-        acknowledged: seen.acknowledged.saturating_sub(on_disk.acknowledged),
-        filtered: seen.filtered.saturating_sub(on_disk.filtered),
-        dead_lettered: seen.dead_lettered.saturating_sub(on_disk.dead_lettered),
-        bytes_read: seen.bytes_read.saturating_sub(on_disk.bytes_read),
-        bytes_sent: seen.bytes_sent.saturating_sub(on_disk.bytes_sent),
-    }
-}
-
-/// How many stored bytes of a shard are through after `counts`.
-pub(crate) fn stored_bytes_done(shard: &Shard, counts: &Counts, done: bool) -> u64 {
-    if done {
-        return shard.bytes;
-    }
-    if shard.segments.iter().any(|segment| segment.end == Segment::WHOLE) {
-        let part = counts.read as f64 / shard.records_estimate.max(1) as f64;
-        return (shard.bytes as f64 * part.min(0.99)) as u64;
-    }
-    counts.bytes_read.min(shard.bytes)
 }
 
 pub(crate) fn shard_totals(machine: &Machine) -> ShardTotals {

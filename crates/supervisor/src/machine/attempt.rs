@@ -283,6 +283,19 @@ impl Attempt {
         }
     }
 
+    /// What it has in progress beyond what is committed, as far as its last heartbeat told.
+    pub(super) fn ahead(&self) -> Counts {
+        let (seen, on_disk) = (&self.progress.counts, &self.committed);
+        Counts {
+            read: seen.read.saturating_sub(on_disk.read),
+            acknowledged: seen.acknowledged.saturating_sub(on_disk.acknowledged),
+            filtered: seen.filtered.saturating_sub(on_disk.filtered),
+            dead_lettered: seen.dead_lettered.saturating_sub(on_disk.dead_lettered),
+            bytes_read: seen.bytes_read.saturating_sub(on_disk.bytes_read),
+            bytes_sent: seen.bytes_sent.saturating_sub(on_disk.bytes_sent),
+        }
+    }
+
     /// What it may have sent beyond what is recorded. A worker that fails tells all that it took before it says so; one that is killed
     /// took little more than it told; and none is further than a chunk ahead of the store's answer for the chunk before.
     pub(super) fn uncommitted(&self, chunk_records: u64) -> Resent {

@@ -164,19 +164,13 @@ impl Machine {
     /// The end of an attempt is on disk: only now is the shard done, quarantined or free for a successor.
     pub(super) fn closed(&mut self, id: AttemptId, split: Option<Split>, now: Duration, out: &mut Vec<Action>) {
         let Some(Closing { after, not_before, to_cut }) = self.closing.remove(&id) else { return };
-        let shard = &mut self.shards[id.shard.0 as usize];
         match after {
-            After::Done(position) => {
-                shard.position = position;
-                shard.state = ShardState::Done;
-                self.totals.done += 1;
-            }
-            After::Quarantined => {
-                shard.state = ShardState::Quarantined;
-                self.totals.quarantined += 1;
-            }
+            After::Done(position) => self.change(id.shard, |shard| {
+                (shard.position, shard.state) = (position, ShardState::Done);
+            }),
+            After::Quarantined => self.change(id.shard, |shard| shard.state = ShardState::Quarantined),
             After::Waiting => {
-                shard.state = ShardState::Waiting;
+                self.change(id.shard, |shard| shard.state = ShardState::Waiting);
                 if not_before > now {
                     self.delayed.insert((not_before, id.shard));
                 } else {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use migration::{Counts, Rate};
+use migration::Rate;
 
 use super::Machine;
 use super::attempt::Attempt;
@@ -89,16 +89,7 @@ impl Machine {
     /// What all attempts took tokens for in this run, as far as their heartbeats told: neither blank lines nor dead letters.
     fn taken(&self) -> Rate {
         let mut all = self.totals.counts;
-        for attempt in self.attempts.values() {
-            let (seen, on_disk) = (&attempt.progress.counts, &attempt.committed);
-            all.add(&Counts {
-                read: seen.read.saturating_sub(on_disk.read),
-                filtered: seen.filtered.saturating_sub(on_disk.filtered),
-                dead_lettered: seen.dead_lettered.saturating_sub(on_disk.dead_lettered),
-                bytes_read: seen.bytes_read.saturating_sub(on_disk.bytes_read),
-                ..Counts::default()
-            });
-        }
+        self.attempts.values().for_each(|attempt| all.add(&attempt.ahead()));
         // Tokens are for keys and values, known of what was sent; in between they grow like what was read.
         let done = self.totals.counts;
         let bytes_each = if done.bytes_read > 0 { done.bytes_sent as f64 / done.bytes_read as f64 } else { 1.0 };

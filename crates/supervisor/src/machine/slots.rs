@@ -53,10 +53,8 @@ impl Machine {
     /// How many bytes an attempt has before it, as read (decompressed), as far as its last heartbeat told.
     pub(super) fn bytes_left(&self, id: ShardId, attempt: &Attempt) -> f64 {
         let shard = &self.shards[id.0 as usize];
-        let seen = &attempt.progress.counts;
         let mut through = shard.counts;
-        through.read += seen.read.saturating_sub(attempt.committed.read);
-        through.bytes_read += seen.bytes_read.saturating_sub(attempt.committed.bytes_read);
+        through.add(&attempt.ahead());
         shard.extent.bytes_left(&through)
     }
 
@@ -88,9 +86,9 @@ impl Machine {
     fn fork(&mut self, id: ShardId, now: Duration, out: &mut Vec<Action>) {
         let taken: BTreeSet<u32> = self.attempts.values().map(|a| a.slot).collect();
         let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
-        let Shard { last_attempt, state, position, letters, .. } = &mut self.shards[id.0 as usize];
+        self.change(id, |shard| shard.state = ShardState::Taken);
+        let Shard { last_attempt, position, letters, .. } = &mut self.shards[id.0 as usize];
         *last_attempt += 1;
-        *state = ShardState::Taken;
         let (attempt, from, letters) = (AttemptId { shard: id, number: *last_attempt }, *position, *letters);
         let letters_left = self.rules.max_bad_records.saturating_sub(self.totals.counts.dead_lettered);
         self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));

@@ -109,15 +109,15 @@ impl Machine {
     /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without pieces it can't
     /// be cut, and is not asked about again; one that has no place to be cut at for others may still have segments to be set apart.
     pub(super) fn cut(&mut self, id: AttemptId, split: Option<Split>, why: Why, out: &mut Vec<Action>) {
-        let shard = &mut self.shards[id.shard.0 as usize];
         let Some(Split { shard: extent, added }) = split else {
+            let shard = &mut self.shards[id.shard.0 as usize];
             match why {
                 Why::Idle => shard.whole = true,
                 Why::Unreadable => shard.inseparable = true,
             }
             return;
         };
-        shard.extent = extent;
+        self.change(id.shard, |shard| shard.extent = extent);
         let text = format!("shard {} is split into {}: {why}", id.shard, added.len() + 1);
         log(out, 3, text, true);
         for start in added {
@@ -126,10 +126,11 @@ impl Machine {
     }
 
     fn add_shard(&mut self, start: &ShardStart) {
-        let id = migration::ShardId(self.shards.len() as u32);
-        self.totals.shards += 1;
+        let (id, shard) = (migration::ShardId(self.shards.len() as u32), Shard::new(start));
+        self.totals.put(&shard);
+        self.totals.counts.add(&start.counts);
         self.ready.insert(id);
-        self.shards.push(Shard::new(start));
+        self.shards.push(shard);
     }
 }
 

@@ -256,6 +256,8 @@ impl World {
         self.stopped |= was_stopping || matches!(input, Input::Signal { .. } | Input::StoreFailed { .. });
         self.oracle.input(&input, &self.machine);
         let actions = self.machine.on(input, self.now);
+        let sums = (self.machine.totals(), self.machine.bytes_done());
+        assert_eq!(sums, self.machine.recount(), "the sums are what a look at all shards gives");
         for action in actions {
             assert!(self.ended.is_none(), "nothing follows the end: {action:?}");
             self.apply(action, was_stopping);
