@@ -12,6 +12,7 @@ mod file_set;
 mod list;
 mod object;
 mod open;
+mod pattern;
 mod replaced;
 mod sample;
 mod split;

@@ -6,16 +6,11 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use glob::MatchOptions;
-
 use super::fail;
+use super::pattern::{self, Found, PatternError};
 use migration::printable::{printable, printable_path};
 
 use crate::SourceError;
-
-/// As a shell does: `*` neither crosses a folder nor finds hidden files.
-const OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 /// What the patterns mean.
 #[derive(Debug, Default)]
@@ -26,18 +21,19 @@ pub(super) struct Listed {
     pub(super) links: Vec<Link>,
 }
 
-/// Another name of a file that is listed already.
+/// Another name of a file that is listed already, or of a folder that was searched already.
 #[derive(Debug)]
 pub(super) struct Link {
     name: PathBuf,
     file: PathBuf,
+    what: &'static str,
     how: &'static str,
 }
 
 impl std::fmt::Display for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Link { name, file, how } = self;
-        write!(f, "{} and {} are one file ({how}): its records are sent once", printable_path(name), printable_path(file))
+        let Link { name, file, what, how } = self;
+        write!(f, "{} and {} are one {what} ({how}): its records are sent once", printable_path(name), printable_path(file))
     }
 }
 
@@ -51,11 +47,18 @@ pub(super) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
     let mut named: HashMap<PathBuf, PathBuf> = HashMap::new();
     let mut hard_links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     for pattern in patterns {
-        for name in matches(pattern)? {
+        let found = matches(pattern)?;
+        listed.links.extend(found.passed_over.into_iter().map(|(name, file)| Link {
+            name,
+            file,
+            what: "folder",
+            how: "a symbolic link",
+        }));
+        for name in found.names {
             let file = fs::canonicalize(&name).map_err(|e| fail(&name, format_args!("can't be found: {e}")))?;
             if let Some(first) = named.get(&file) {
                 if *first != name {
-                    listed.links.push(Link { name, file, how: "a symbolic link" });
+                    listed.links.push(Link { name, file, what: "file", how: "a symbolic link" });
                 }
                 continue;
             }
@@ -65,13 +68,14 @@ pub(super) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
             if meta.nlink() > 1 {
                 match hard_links.entry((meta.dev(), meta.ino())) {
                     Entry::Occupied(first) if !planned(&file) => {
-                        listed.links.push(Link { name: file, file: first.get().clone(), how: "hard links" });
+                        let first = first.get().clone();
+                        listed.links.push(Link { name: file, file: first, what: "file", how: "hard links" });
                         continue;
                     }
                     Entry::Occupied(mut first) if !planned(first.get()) => {
                         let other = first.insert(file.clone());
                         listed.files.retain(|listed| *listed != other);
-                        listed.links.push(Link { name: other, file: file.clone(), how: "hard links" });
+                        listed.links.push(Link { name: other, file: file.clone(), what: "file", how: "hard links" });
                     }
                     // Two names of the plan: they were two files then.
                     Entry::Occupied(_) => {}
@@ -84,18 +88,18 @@ pub(super) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
     Ok(listed)
 }
 
-fn matches(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
-    let found = glob::glob_with(pattern, OPTIONS)
-        .map_err(|e| SourceError(format!("`{}` is not a file pattern: {e}", printable(pattern))))?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| fail(e.path(), format_args!("can't be searched for `{}`: {}", printable(pattern), e.error())))?;
-    if !found.is_empty() {
+fn matches(pattern: &str) -> Result<Found, SourceError> {
+    let found = pattern::find(pattern).map_err(|error| match error {
+        PatternError::Wrong(e) => SourceError(format!("`{}` is not a file pattern: {e}", printable(pattern))),
+        PatternError::Folder(folder, e) => fail(&folder, format_args!("can't be searched for `{}`: {e}", printable(pattern))),
+    })?;
+    if !found.names.is_empty() {
         return Ok(found);
     }
     // A name may hold brackets.
     let literal = PathBuf::from(pattern);
     if literal.exists() {
-        return Ok(vec![literal]);
+        return Ok(Found { names: vec![literal], ..Found::default() });
     }
     Err(SourceError(format!(
         "no file matches `{}`; check the source's paths (relative ones start at the config's folder)",

@@ -285,3 +285,74 @@ fn pieces_of_a_rest_are_about_the_same_size_and_a_compressed_file_is_none() {
     let packed = planned(&folder.source(&["b.*"]), MIB, None);
     assert_eq!(cuts(&packed, ShardId(0), &packed.shards[0].start(), 4), Ok(vec![]));
 }
+
+#[test]
+fn a_search_through_links_that_lead_in_circles_ends() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new();
+    let at = |name: &str| folder.0.join(name);
+    std::fs::create_dir_all(at("data/sub")).unwrap();
+    folder.write("data/a.jsonl", "{}\n");
+    folder.write("data/sub/b.jsonl", "{}\n{}\n");
+    // Two circles, and twenty folders that each lead to the next by two names: a million ways to the last.
+    symlink(".", at("data/again")).unwrap();
+    symlink("..", at("data/sub/up")).unwrap();
+    for number in 0..20 {
+        std::fs::create_dir(at(&format!("chain{number}"))).unwrap();
+        for name in ["left", "right"] {
+            symlink(format!("../chain{}", number + 1), at(&format!("chain{number}/{name}"))).unwrap();
+        }
+    }
+    std::fs::create_dir(at("chain20")).unwrap();
+    folder.write("chain20/c.jsonl", "{}\n{}\n{}\n");
+    let (say, said) = std::sync::mpsc::channel();
+    let source = folder.source(&["data/**/*.jsonl", "chain0/**/*.jsonl"]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| say.send(planned(&source, MIB, None)));
+        let Ok(plan) = said.recv_timeout(std::time::Duration::from_secs(20)) else {
+            eprintln!("the search does not end");
+            std::process::abort();
+        };
+        assert_eq!(names(&plan), ["a.jsonl", "b.jsonl", "c.jsonl"]);
+        assert_eq!(read_all(&plan, MAX_LINE).unwrap().len(), 6);
+        let one = |name: &str, other: &str| {
+            let (name, other) = (at(name), at(other));
+            format!("{} and {} are one folder (a symbolic link): its records are sent once", name.display(), other.display())
+        };
+        assert_eq!(plan.notes[..2], [one("data/again", "data"), one("data/sub/up", "data")]);
+        assert!(plan.notes[3].starts_with("19 more names are links"), "{:?}", plan.notes);
+    });
+}
+
+#[test]
+fn names_are_found_in_the_order_of_folders() {
+    let folder = Folder::new();
+    for name in ["b/x.jsonl", "b.jsonl", "a/deep/er/x.jsonl", "a/y.jsonl", ".hidden/x.jsonl", "c.txt", "a/.z.jsonl"] {
+        let path = folder.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{{\"n\":\"{name}\"}}\n")).unwrap();
+    }
+    let found = |patterns: &[&str]| -> Vec<String> {
+        let plan = planned(&folder.source(patterns), MIB, None);
+        let relative =
+            |object: &migration::SourceObject| object.path.strip_prefix(&folder.0).unwrap().to_str().unwrap().to_owned();
+        plan.objects.iter().map(relative).collect()
+    };
+    assert_eq!(found(&["**/*.jsonl"]), ["a/deep/er/x.jsonl", "a/y.jsonl", "b/x.jsonl", "b.jsonl"]);
+    assert_eq!(found(&["**/**/x.jsonl"]), ["a/deep/er/x.jsonl", "b/x.jsonl"]);
+    assert_eq!(found(&["*/**/?.jsonl"]), ["a/deep/er/x.jsonl", "a/y.jsonl", "b/x.jsonl"]);
+    assert_eq!(found(&["**/deep/**/*.jsonl"]), ["a/deep/er/x.jsonl"]);
+    assert_eq!(found(&["*/x.jsonl", "[!a].jsonl"]), ["b/x.jsonl", "b.jsonl"]);
+    assert_eq!(found(&[".hidden/*", "a/.z*"]), [".hidden/x.jsonl", "a/.z.jsonl"]);
+}
+
+#[test]
+fn a_name_that_is_no_text_is_refused_where_it_is_meant_and_else_no_matter() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = Folder::new();
+    folder.write("a.jsonl", "{}\n");
+    std::fs::write(folder.0.join(std::ffi::OsStr::from_bytes(b"\xff.json")), "{}\n").unwrap();
+    assert_eq!(names(&planned(&folder.source(&["*.jsonl"]), MIB, None)), ["a.jsonl"]);
+    let refused = plan(&folder.source(&["**/*.json"]), &by_size(MIB), FlushPolicy::Chunk, 1, None).unwrap_err();
+    assert!(refused.to_string().contains("is not UTF-8"), "{refused}");
+}

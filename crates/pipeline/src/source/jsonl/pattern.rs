@@ -1,0 +1,162 @@
+//! What a pattern finds, in the order of names.
+//!
+//! Responsible for: `*`, `?` and `[…]` within a folder, `**` for any folders, and that a search ends whatever links there are: below
+//! `**` each folder is searched once, whatever names it has. Not responsible for: whether what was found can be read.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+
+/// As a shell does: `*` neither crosses a folder nor finds hidden files.
+const OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+/// What a pattern found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Under the names by which they were found.
+    pub(super) names: Vec<PathBuf>,
+    /// Folders that were not searched, each with the name under which it was searched before.
+    pub(super) passed_over: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Why nothing can be found.
+#[derive(Debug)]
+pub(super) enum PatternError {
+    /// It is no pattern.
+    Wrong(glob::PatternError),
+    /// This folder can't be searched.
+    Folder(PathBuf, io::Error),
+}
+
+/// Everything that a pattern means.
+pub(super) fn find(pattern: &str) -> Result<Found, PatternError> {
+    Pattern::new(pattern).map_err(PatternError::Wrong)?;
+    let parts = pattern.split('/').filter(|part| !part.is_empty());
+    let parts = parts.map(Part::new).collect::<Result<Vec<_>, _>>().map_err(PatternError::Wrong)?;
+    let mut search = Search::default();
+    let start = if pattern.starts_with('/') { "/" } else { "" };
+    search.find(Path::new(start), &parts)?;
+    if pattern.ends_with('/') {
+        search.found.names.retain(|name| name.is_dir());
+    }
+    Ok(search.found)
+}
+
+/// What stands between two slashes.
+#[derive(Debug)]
+enum Part {
+    /// `**`
+    Folders,
+    Name(String),
+    Names(Pattern),
+}
+
+impl Part {
+    fn new(text: &str) -> Result<Part, glob::PatternError> {
+        Ok(match text {
+            "**" => Part::Folders,
+            name if !name.contains(['*', '?', '[']) => Part::Name(name.to_owned()),
+            names => Part::Names(Pattern::new(names)?),
+        })
+    }
+
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Part::Folders => false,
+            Part::Name(own) => own == name,
+            Part::Names(pattern) => pattern.matches_with(name, OPTIONS),
+        }
+    }
+}
+
+/// Something in a folder.
+struct Entry {
+    path: PathBuf,
+    /// What of it is UTF-8, which is all of it where it can be sent.
+    name: String,
+    is_folder: bool,
+}
+
+#[derive(Default)]
+struct Search {
+    found: Found,
+    /// Folders that were searched for what follows a `**`, with how much of the pattern that is, and under which name.
+    searched: HashMap<(PathBuf, usize), PathBuf>,
+}
+
+impl Search {
+    /// Finds the rest of a pattern in a folder.
+    fn find(&mut self, folder: &Path, parts: &[Part]) -> Result<(), PatternError> {
+        match parts {
+            [] => self.found.names.push(folder.to_owned()),
+            [Part::Name(name), rest @ ..] => {
+                let path = folder.join(name);
+                if path.symlink_metadata().is_ok() {
+                    self.find(&path, rest)?;
+                }
+            }
+            [part @ Part::Names(_), rest @ ..] => {
+                for entry in entries(folder)? {
+                    if part.is(&entry.name) && (rest.is_empty() || entry.is_folder) {
+                        self.find(&entry.path, rest)?;
+                    }
+                }
+            }
+            [Part::Folders, Part::Folders, ..] => self.find(folder, &parts[1..])?,
+            [Part::Folders, rest @ ..] => self.find_below(folder, rest)?,
+        }
+        Ok(())
+    }
+
+    /// Finds the rest of a pattern in a folder and in all folders below it.
+    fn find_below(&mut self, folder: &Path, rest: &[Part]) -> Result<(), PatternError> {
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let own = fs::canonicalize(folder).map_err(|e| PatternError::Folder(folder.to_owned(), e))?;
+        if let Some(before) = self.searched.get(&(own.clone(), rest.len())) {
+            // Its files are found already.
+            self.found.passed_over.push((folder.to_owned(), before.clone()));
+            return Ok(());
+        }
+        self.searched.insert((own, rest.len()), folder.to_owned());
+        for entry in entries(folder)? {
+            match rest {
+                [] if entry.is_folder => self.found.names.push(entry.path.clone()),
+                [first, after @ ..] if first.is(&entry.name) && (after.is_empty() || entry.is_folder) => {
+                    self.find(&entry.path, after)?;
+                }
+                _ => {}
+            }
+            if entry.is_folder && !entry.name.starts_with('.') {
+                self.find_below(&entry.path, rest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is in a folder, by name; nothing if it is none.
+fn entries(folder: &Path) -> Result<Vec<Entry>, PatternError> {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if !here.is_dir() {
+        return Ok(Vec::new());
+    }
+    let failed = |e| PatternError::Folder(here.to_owned(), e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(here).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = folder.join(entry.file_name());
+        let is_folder = match entry.file_type() {
+            Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+            _ => path.is_dir(),
+        };
+        found.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), path, is_folder });
+    }
+    found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
+    Ok(found)
+}
