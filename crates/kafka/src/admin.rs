@@ -43,26 +43,25 @@ impl NewTopic {
 
 /// Creates `topic` on the brokers of a job, and waits until each partition has a leader. All of it may last `timeout`.
 pub fn create_topic(job: &Job, topic: &str, new: &NewTopic, timeout: Duration) -> Result<(), PreflightProblem> {
-    Admin::connect(job, timeout)?.run(|admin| {
-        ffi::create_topic(&admin.client, topic, new.partitions, new.replication, &new.settings(), admin.left())
-            .map_err(|(code, text)| admin.refused("created", topic, code, &text))?;
-        admin.wait_for_leaders(topic, new.partitions)
-    })
+    let admin = Admin::connect(job, timeout)?;
+    ffi::create_topic(&admin.client, topic, new.partitions, new.replication, &new.settings(), admin.left())
+        .map_err(|(code, text)| admin.refused("created", topic, code, &text))?;
+    admin.wait_for_leaders(topic, new.partitions)
 }
 
 /// Deletes `topic` from the brokers of a job. That it does not exist (any more) is no error.
 pub fn delete_topic(job: &Job, topic: &str, timeout: Duration) -> Result<(), PreflightProblem> {
-    Admin::connect(job, timeout)?.run(|admin| match ffi::delete_topic(&admin.client, topic, admin.left()) {
+    let admin = Admin::connect(job, timeout)?;
+    match ffi::delete_topic(&admin.client, topic, admin.left()) {
         Err((code, _)) if code.known() == Some(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(()),
         result => result.map_err(|(code, text)| admin.refused("deleted", topic, code, &text)),
-    })
+    }
 }
 
 struct Admin {
     client: Rc<Client>,
     brokers: String,
     deadline: Instant,
-    complaints: Complaints,
 }
 
 impl Admin {
@@ -72,12 +71,12 @@ impl Admin {
         let conf = configure(&client_properties(job, Role::Admin)).map_err(bad)?;
         let client = conf.into_client(Kind::Producer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
         let (brokers, deadline) = (addresses(job), Instant::now() + timeout);
-        let mut admin = Admin { client, brokers, deadline, complaints: Complaints::default() };
-        let Admin { client, complaints, .. } = &mut admin;
-        let answer = until_answered(client, timeout, Patience::UntilHopeless, complaints, |wait| client.metadata(None, wait));
-        if let Err(code) = answer {
-            let (brokers, reason) = (&admin.brokers, admin.complaints.reason(code));
-            let problem = match &admin.complaints.hopeless {
+        let mut complaints = Complaints::default();
+        let ask = |wait| client.metadata(None, wait);
+        let answer = until_answered(&client, timeout, Patience::UntilHopeless, &mut complaints, ask);
+        answer.map_err(|code| {
+            let reason = complaints.reason(code);
+            match &complaints.hopeless {
                 Some(_) => PreflightProblem::new(
                     Problem::NotAuthorised,
                     format!("the brokers at {brokers} refuse the connection: {reason}"),
@@ -86,19 +85,9 @@ impl Admin {
                     Problem::Unreachable,
                     format!("no broker answered at {brokers} within {timeout:?}: {reason}"),
                 ),
-            };
-            return admin.run(|_| Err(problem));
-        }
-        Ok(admin)
-    }
-
-    /// Does something with the client and lets the client go.
-    fn run<T>(self, act: impl FnOnce(&Admin) -> Result<T, PreflightProblem>) -> Result<T, PreflightProblem> {
-        let result = act(&self);
-        if self.complaints.unresolved {
-            self.client.abandon();
-        }
-        result
+            }
+        })?;
+        Ok(Admin { client, brokers, deadline })
     }
 
     fn left(&self) -> Duration {

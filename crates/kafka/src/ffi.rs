@@ -7,7 +7,7 @@
 //! Error codes travel as plain integers ([`Code`]): a broker may answer with a code that the generated Rust enum does not
 //! know, and reading such a value as that enum would be undefined behaviour.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,11 +15,14 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use migration::SeenTopic;
 use pipeline::Group;
 use rdkafka::bindings as rd;
+
+use crate::turns::Turns;
 
 /// Functions that return or take a code of the broker's, declared with the integer that the code is in C.
 mod codes {
@@ -281,7 +284,7 @@ impl Conf {
             rd::rd_kafka_queue_get_main(rk.as_ptr())
         };
         let main = NonNull::new(main).expect("every client has a main queue");
-        Ok(Rc::new(Client { rk, main, abandoned: Cell::new(false), wakeup: OnceCell::new() }))
+        Ok(Rc::new(Client { rk, main, wakeup: OnceCell::new() }))
     }
 }
 
@@ -298,7 +301,6 @@ impl Drop for Conf {
 pub(crate) struct Client {
     rk: NonNull<rd::rd_kafka_t>,
     main: NonNull<rd::rd_kafka_queue_t>,
-    abandoned: Cell<bool>,
     // Closed after the client is destroyed: fields are dropped after `Client::drop` has run.
     wakeup: OnceCell<Wakeup>,
 }
@@ -385,12 +387,6 @@ pub(crate) struct TopicMetadata {
 }
 
 impl Client {
-    /// From now on dropping the client leaves its threads and memory behind. For a process that is about to end and whose
-    /// client may sit in a name look-up that nobody can interrupt.
-    pub(crate) fn abandon(&self) {
-        self.abandoned.set(true);
-    }
-
     /// The descriptor that is signalled from now on when there is something to serve.
     pub(crate) fn wakeup(&self) -> io::Result<Wakeup> {
         if let Some(known) = self.wakeup.get() {
@@ -399,8 +395,8 @@ impl Client {
         let wakeup = Wakeup::new()?;
         let one = 1u64.to_ne_bytes();
         // SAFETY: the queue is alive. The client copies the payload and writes it, from its threads and holding the queue's
-        // lock, to a descriptor that this object keeps open until the client is destroyed, or until `drop` has told the client
-        // to forget it. Writing to a non-blocking eventfd never blocks.
+        // lock, to a descriptor that this object keeps open until `drop` has told the client to forget it. Writing to a
+        // non-blocking eventfd never blocks.
         unsafe {
             rd::rd_kafka_queue_io_event_enable(self.main.as_ptr(), wakeup.as_raw_fd(), one.as_ptr().cast(), one.len());
         }
@@ -507,19 +503,54 @@ impl Client {
 }
 
 impl Drop for Client {
+    /// When this returns the client's threads have ended, or end by themselves: one that looks up a name can't be interrupted, which
+    /// may last for many seconds.
     fn drop(&mut self) {
-        if self.abandoned.get() {
-            // SAFETY: the queue is alive, because the client is left behind. Its threads go on, and must not write to a
-            // descriptor that is about to be closed: the call waits for the queue's lock, which they hold while they write.
-            unsafe { rd::rd_kafka_queue_io_event_enable(self.main.as_ptr(), -1, ptr::null(), 0) };
-            return;
-        }
-        // SAFETY: this was the last holder, so no topic, queue or event of the client is left; each handle is freed once.
-        // `rd_kafka_destroy` returns after all of the client's threads have ended.
+        // SAFETY: the queue is alive and freed once. The client's threads may go on for a while, and must not write to a descriptor
+        // that is about to be closed: the first call waits for the queue's lock, which they hold while they write.
         unsafe {
+            rd::rd_kafka_queue_io_event_enable(self.main.as_ptr(), -1, ptr::null(), 0);
             rd::rd_kafka_queue_destroy(self.main.as_ptr());
-            rd::rd_kafka_destroy(self.rk.as_ptr());
         }
+        Handle(self.rk).destroy_within(DESTROY_PATIENCE);
+    }
+}
+
+/// How long the end of a client's threads is waited for.
+const DESTROY_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A client that nothing else holds any more.
+struct Handle(NonNull<rd::rd_kafka_t>);
+
+// SAFETY: a client may be used and destroyed by any thread, and this is its only holder.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    /// Destroys the client, and waits for it no longer than `patience`; then the rest happens by itself.
+    fn destroy_within(self, patience: Duration) {
+        const STACK: usize = 256 << 10;
+        let rk = self.0;
+        let (over, told) = mpsc::channel::<()>();
+        let destroy = move || {
+            self.destroy();
+            drop(over);
+        };
+        match std::thread::Builder::new().name("kafka end".into()).stack_size(STACK).spawn(destroy) {
+            Ok(thread) => {
+                if told.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected) {
+                    // It has nothing more to do.
+                    let _ = thread.join();
+                }
+            }
+            // No room for another thread, and the closure is gone without having run: it takes as long as it takes.
+            Err(_) => Handle(rk).destroy(),
+        }
+    }
+
+    fn destroy(self) {
+        // SAFETY: this is the last holder, so no topic, queue or event of the client is left, and it is freed once (dropping a
+        // handle frees nothing). The call returns after all of the client's threads have ended.
+        unsafe { rd::rd_kafka_destroy(self.0.as_ptr()) };
     }
 }
 
@@ -615,9 +646,6 @@ impl Topic {
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        if self.client.abandoned.get() {
-            return;
-        }
         // SAFETY: ours, freed once, before the client (which this object still holds).
         unsafe { rd::rd_kafka_topic_destroy(self.rkt.as_ptr()) };
     }
@@ -962,9 +990,9 @@ const QUEUE_FULL: Code = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QU
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // The client may read values until its threads have ended, which only destroying it guarantees: and somebody else could
-        // hold it, or it may be abandoned. So groups with reports missing are freed only when this sender's client is surely
-        // gone; the orderly way (`Producer::drop`) purges first, and then nothing is missing.
+        // The client may read values until its threads have ended, which may be later than its drop, and somebody else could hold
+        // it. So groups with reports missing are never freed; the orderly way (`Producer::drop`) purges first, and then nothing is
+        // missing.
         for slot in &mut self.in_flight {
             if slot.as_ref().is_some_and(|f| f.waiting > 0) {
                 std::mem::forget(slot.take());
@@ -980,7 +1008,7 @@ pub(crate) struct FetchQueue {
     queue: NonNull<rd::rd_kafka_queue_t>,
     scratch: Vec<*mut rd::rd_kafka_message_t>,
     // Freed after the queue.
-    client: Rc<Client>,
+    _client: Rc<Client>,
 }
 
 /// One message, or what happened instead.
@@ -1006,7 +1034,7 @@ impl FetchQueue {
         FetchQueue {
             queue: NonNull::new(queue).expect("librdkafka aborts by itself when it is out of memory"),
             scratch: vec![ptr::null_mut(); at_once],
-            client: Rc::clone(client),
+            _client: Rc::clone(client),
         }
     }
 
@@ -1045,9 +1073,6 @@ impl FetchQueue {
 
 impl Drop for FetchQueue {
     fn drop(&mut self) {
-        if self.client.abandoned.get() {
-            return;
-        }
         // SAFETY: ours, freed once, before the client.
         unsafe { rd::rd_kafka_queue_destroy(self.queue.as_ptr()) };
     }
@@ -1058,10 +1083,18 @@ impl Drop for FetchQueue {
 /// The longest time that the admin API takes for a request.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
 
+/// Between the end of a request's time and the client's word that it is over.
+const REQUEST_IS_OVER: Duration = Duration::from_secs(1);
+
+/// What the admin API takes for a time: more than the longest is refused, and would leave the default of a minute.
+fn request_millis(timeout: Duration) -> c_int {
+    millis(timeout.min(LONGEST_REQUEST))
+}
+
 /// A request of the admin API that is on its way, and the queue of its own that its answer comes to.
 struct Request<'a> {
     queue: NonNull<rd::rd_kafka_queue_t>,
-    timeout: Duration,
+    deadline: Option<Instant>,
     // Keeps the client alive as long as the queue.
     _client: &'a Client,
 }
@@ -1079,10 +1112,9 @@ impl<'a> Request<'a> {
         let queue = unsafe {
             let options = rd::rd_kafka_AdminOptions_new(client.rk.as_ptr(), operation);
             let queue = rd::rd_kafka_queue_new(client.rk.as_ptr());
-            // More than the longest is refused, and would leave the default of a minute.
             rd::rd_kafka_AdminOptions_set_request_timeout(
                 options,
-                millis(timeout.min(LONGEST_REQUEST)),
+                request_millis(timeout),
                 error.0.as_mut_ptr(),
                 error.0.len(),
             );
@@ -1091,17 +1123,25 @@ impl<'a> Request<'a> {
             queue
         };
         let queue = NonNull::new(queue).expect("librdkafka aborts by itself when it is out of memory");
-        Request { queue, timeout, _client: client }
+        // `None`: later than clocks go.
+        let deadline = Instant::now().checked_add(timeout.saturating_add(REQUEST_IS_OVER));
+        Request { queue, deadline, _client: client }
     }
 
     /// Waits for the answer.
-    fn answer(self) -> Result<Event, (Code, String)> {
+    fn answer(self, turns: &mut Turns<'_>) -> Result<Event, (Code, String)> {
         let timed_out = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
-        let timeout = millis(self.timeout + Duration::from_secs(1));
-        // SAFETY: the queue is alive; the event is ours.
-        let event = unsafe { rd::rd_kafka_queue_poll(self.queue.as_ptr(), timeout) };
-        let event = Event(NonNull::new(event).ok_or((timed_out, "no answer".to_owned()))?);
-        if event.code().is_error() { Err((event.code(), event.error_text())) } else { Ok(event) }
+        loop {
+            let left = self.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            // SAFETY: the queue is alive; the event is ours.
+            let event = unsafe { rd::rd_kafka_queue_poll(self.queue.as_ptr(), millis(turns.bound(left))) };
+            if let Some(event) = NonNull::new(event).map(Event) {
+                return if event.code().is_error() { Err((event.code(), event.error_text())) } else { Ok(event) };
+            }
+            if left.is_zero() || !turns.go_on() {
+                return Err((timed_out, "no answer".to_owned()));
+            }
+        }
     }
 }
 
@@ -1119,7 +1159,7 @@ fn answer(
     timeout: Duration,
     ask: impl FnOnce(*const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
 ) -> Result<Event, (Code, String)> {
-    Request::send(client, operation, timeout, ask).answer()
+    Request::send(client, operation, timeout, ask).answer(&mut Turns::one(&mut || true))
 }
 
 /// The verdict on the only topic of an answer.
@@ -1224,8 +1264,8 @@ pub(crate) fn ask_topic<'a>(client: &'a Client, topic: &str, timeout: Duration) 
 
 impl TopicQuestion<'_> {
     /// Waits for the answer: the topic's id as base64 (`None` where brokers have no topic ids) and its partitions.
-    pub(crate) fn answer(self) -> Result<SeenTopic, (Code, String)> {
-        let event = self.0.answer()?;
+    pub(crate) fn answer(self, turns: &mut Turns<'_>) -> Result<SeenTopic, (Code, String)> {
+        let event = self.0.answer(turns)?;
         // SAFETY: the event answers the request above; everything read below belongs to it and is copied while it is alive.
         unsafe {
             let result = rd::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
@@ -1289,11 +1329,19 @@ pub(crate) fn topic_operations(client: &Client, topic: &str, timeout: Duration) 
     }
 }
 
-/// The settings of a topic, as names and values.
-pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<(String, String)>, (Code, String)> {
+/// A question for a topic's settings that is on its way.
+pub(crate) struct SettingsQuestion<'a>(Request<'a>);
+
+/// Asks for the settings of a topic, and does not wait for the answer.
+pub(crate) fn ask_settings<'a>(
+    client: &'a Client,
+    topic: &str,
+    timeout: Duration,
+) -> Result<SettingsQuestion<'a>, (Code, String)> {
     let invalid = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG);
     let name = CString::new(topic).map_err(|_| (invalid, "NUL byte in the topic's name".to_owned()))?;
-    let event = answer(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout, |options, queue| {
+    let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+    Ok(SettingsQuestion(Request::send(client, operation, timeout, |options, queue| {
         // SAFETY: the request copies the resource, which is freed once; client, options and queue are alive.
         unsafe {
             let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
@@ -1301,8 +1349,25 @@ pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) ->
             rd::rd_kafka_DescribeConfigs(client.rk.as_ptr(), resources.as_mut_ptr(), 1, options, queue);
             rd::rd_kafka_ConfigResource_destroy(resources[0]);
         }
-    })?;
-    // SAFETY: the event answers the request above; everything read below belongs to it and is copied while it is alive.
+    })))
+}
+
+impl SettingsQuestion<'_> {
+    /// Waits for the answer: names and values.
+    pub(crate) fn answer(self, turns: &mut Turns<'_>) -> Result<Vec<(String, String)>, (Code, String)> {
+        let event = self.0.answer(turns)?;
+        settings_of(&event)
+    }
+}
+
+/// The settings of a topic, as names and values.
+pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<(String, String)>, (Code, String)> {
+    ask_settings(client, topic, timeout)?.answer(&mut Turns::one(&mut || true))
+}
+
+fn settings_of(event: &Event) -> Result<Vec<(String, String)>, (Code, String)> {
+    // SAFETY: the event is alive, and of another kind of answer the result is null; everything read below belongs to the event and
+    // is copied.
     unsafe {
         let result = rd::rd_kafka_event_DescribeConfigs_result(event.0.as_ptr());
         let mut count = 0usize;
@@ -1343,4 +1408,40 @@ pub(crate) fn monotonic_micros() -> u64 {
     // SAFETY: `Time` is Linux's 64-bit `struct timespec`, written by the call.
     unsafe { clock_gettime(CLOCK_MONOTONIC, &mut time) };
     time.seconds as u64 * 1_000_000 + time.nanos as u64 / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the admin API takes a time for a request.
+    fn takes(client: &Client, millis: c_int) -> bool {
+        let mut error = ErrorText::new();
+        // SAFETY: the client is alive, the options are ours and freed once, the buffer has the size given.
+        unsafe {
+            let options =
+                rd::rd_kafka_AdminOptions_new(client.rk.as_ptr(), rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+            let code = rd::rd_kafka_AdminOptions_set_request_timeout(options, millis, error.0.as_mut_ptr(), error.0.len());
+            rd::rd_kafka_AdminOptions_destroy(options);
+            code as i32 == 0
+        }
+    }
+
+    #[test]
+    fn a_request_may_take_as_long_as_the_client_allows_and_no_longer() {
+        let client = Conf::new().into_client(Kind::Producer).unwrap();
+        let hour = Duration::from_secs(3600);
+        for (timeout, expected) in [
+            (Duration::from_micros(1), 1),
+            (Duration::from_secs(900), 900_000),
+            (hour, 3_600_000),
+            (hour + Duration::from_millis(1), 3_600_000),
+            (24 * hour, 3_600_000),
+            (Duration::MAX, 3_600_000),
+        ] {
+            assert_eq!(request_millis(timeout), expected, "{timeout:?}");
+            assert!(takes(&client, request_millis(timeout)), "{timeout:?}");
+        }
+        assert!(!takes(&client, 3_600_001), "the client's own limit");
+    }
 }

@@ -20,6 +20,7 @@ pub mod shared;
 pub mod stock;
 pub mod topic_probe;
 pub mod topic_watch;
+pub mod turns;
 
 pub use admin::{NewTopic, create_topic, delete_topic};
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
@@ -28,10 +29,11 @@ pub use options::{Role, check_properties, client_properties};
 pub use preflight::{
     PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, TopicShape, preflight, topic_shape, wait_for_brokers,
 };
-pub use producer::{Gathering, Producer, ProducerOptions};
+pub use producer::{Connecting, Gathering, Producer, ProducerOptions};
 pub use reader::TopicReader;
 pub use rights::{Right, missing_right};
 pub use shared::{Seat, SharedProducer};
 pub use stock::StockFlush;
 pub use topic_probe::{TopicLook, TopicProbe};
 pub use topic_watch::TopicWatch;
+pub use turns::Turns;

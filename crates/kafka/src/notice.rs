@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, Notice};
+use crate::turns::Turns;
 
 /// How much attention a line deserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,6 @@ pub(crate) struct Complaints {
     pub(crate) connection: Option<(Code, String)>,
     /// The newest error that no waiting will cure (authentication, TLS).
     pub(crate) hopeless: Option<(Code, String)>,
-    /// A name could not be resolved: a look-up may be under way that nobody can interrupt.
-    pub(crate) unresolved: bool,
 }
 
 impl Complaints {
@@ -65,7 +64,6 @@ impl Complaints {
     pub(crate) fn hear(&mut self, notice: &Notice) {
         log(notice);
         let Notice::Error { code, text, .. } = notice else { return };
-        self.unresolved |= *code == RESOLVE;
         match verdict(*code) {
             // A broker that goes down in the middle of a TLS handshake is an error of TLS, too.
             Verdict::Refused if !text.contains("isconnected") => self.hopeless = Some((*code, text.clone())),
@@ -88,7 +86,6 @@ impl Complaints {
     }
 }
 
-const RESOLVE: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__RESOLVE);
 const ALL_BROKERS_DOWN: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
 
 /// The first wait for an answer; each further one is twice as long, so that slow answers are waited for too. In between,
@@ -110,20 +107,32 @@ pub(crate) fn until_answered<T>(
     timeout: Duration,
     patience: Patience,
     complaints: &mut Complaints,
+    ask: impl FnMut(Duration) -> Result<T, Code>,
+) -> Result<T, Code> {
+    until_answered_in(&mut Turns::one(&mut || true), client, timeout, patience, complaints, ask)
+}
+
+/// The same, in turns.
+pub(crate) fn until_answered_in<T>(
+    turns: &mut Turns<'_>,
+    client: &Client,
+    timeout: Duration,
+    patience: Patience,
+    complaints: &mut Complaints,
     mut ask: impl FnMut(Duration) -> Result<T, Code>,
 ) -> Result<T, Code> {
     let deadline = Instant::now() + timeout;
     let mut wait = FIRST_WAIT;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let error = match ask(left.min(wait).max(Duration::from_millis(1))) {
+        let error = match ask(turns.bound(left.min(wait)).max(Duration::from_millis(1))) {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         complaints.hear_all(client);
         let hopeless = complaints.hopeless.is_some() || verdict(error) == Verdict::Refused;
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || (hopeless && patience == Patience::UntilHopeless) {
+        if left.is_zero() || (hopeless && patience == Patience::UntilHopeless) || !turns.go_on() {
             return Err(error);
         }
         // An error may come back at once.

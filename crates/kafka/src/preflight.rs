@@ -21,6 +21,7 @@ use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::producer::ProducerOptions;
 use crate::rights::Right;
+use crate::turns::Turns;
 
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
@@ -89,11 +90,7 @@ impl PreflightProblem {
 pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightProblem> {
     try_settings(job)?;
     let asker = Asker::new(job, timeout)?;
-    let result = asker.ask();
-    if asker.complaints.borrow().unresolved {
-        asker.client.abandon();
-    }
-    result
+    asker.ask()
 }
 
 /// Makes each kind of client that the job will need from its settings, without an address: nothing is contacted. What a client
@@ -133,11 +130,7 @@ pub struct TopicShape {
 /// Asks for the shape of a job's topic only.
 pub fn topic_shape(job: &Job, timeout: Duration) -> Result<TopicShape, PreflightProblem> {
     let asker = Asker::new(job, timeout)?;
-    let found = asker.metadata();
-    if asker.complaints.borrow().unresolved {
-        asker.client.abandon();
-    }
-    found.map(|found| TopicShape { partitions: found.partitions.len() as u32, replication: found.replication })
+    asker.metadata().map(|found| TopicShape { partitions: found.partitions.len() as u32, replication: found.replication })
 }
 
 /// Waits until a broker answers; false if none did within `timeout`.
@@ -145,11 +138,7 @@ pub fn wait_for_brokers(job: &Job, timeout: Duration) -> bool {
     let Ok(asker) = Asker::new(job, timeout) else { return false };
     let mut complaints = asker.complaints.borrow_mut();
     let ask = |timeout| asker.client.metadata(None, timeout);
-    let answered = until_answered(&asker.client, timeout, Patience::UntilTimeout, &mut complaints, ask).is_ok();
-    if complaints.unresolved {
-        asker.client.abandon();
-    }
-    answered
+    until_answered(&asker.client, timeout, Patience::UntilTimeout, &mut complaints, ask).is_ok()
 }
 
 struct Asker<'a> {
@@ -190,7 +179,7 @@ impl<'a> Asker<'a> {
     /// Adds what only the admin API tells.
     fn describe(&self, found: &mut Preflight) {
         let topic = &self.job.kafka.topic;
-        match ask_topic(&self.client, topic, self.timeout).and_then(|question| question.answer()) {
+        match ask_topic(&self.client, topic, self.timeout).and_then(|question| question.answer(&mut Turns::one(&mut || true))) {
             Ok(seen) => found.topic_id = seen.id,
             Err((_, text)) => found.warnings.push(format!(
                 "the brokers don't tell the id of topic {topic:?} ({text}): a recreated topic is recognised by its offsets only"

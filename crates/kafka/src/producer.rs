@@ -12,18 +12,19 @@ use std::time::{Duration, Instant};
 
 use migration::job::FlushPolicy;
 use migration::topic::header_bytes;
-use migration::{BoundTopic, Consequence, Failure, FailureKind, Job, SeenTopic, TopicChange};
+use migration::{BoundTopic, Consequence, Failure, FailureKind, Job, SeenTopic, TopicChange, TopicSettings};
 use pipeline::{Alone, Blame, Delivered, Group, Refusal, Sink, SinkLimits};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{
-    Client, Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, TopicMetadata, Wakeup, ask_topic, keep_freed_memory,
-    monotonic_micros,
+    Client, Code, Kind, MOST_RECORDS, Notice, Sender, Served, Topic, TopicMetadata, Wakeup, ask_settings, ask_topic,
+    keep_freed_memory, monotonic_micros,
 };
-use crate::notice::{Complaints, Patience, until_answered};
+use crate::notice::{Complaints, Patience, until_answered_in};
 use crate::options::{Role, client_id, client_properties, configure};
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
+use crate::turns::Turns;
 
 /// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
 pub const BATCH_RECORDS: usize = 2_500;
@@ -219,6 +220,9 @@ pub struct Producer {
     sender: Sender,
     topic: String,
     seen: SeenTopic,
+    settings: Option<TopicSettings>,
+    /// How long "is any broker there?" may take.
+    probe_timeout: Duration,
     probe: Option<Rc<TopicProbe>>,
     limits: SinkLimits,
     leaders: Vec<Option<i32>>,
@@ -253,53 +257,90 @@ impl Epochs {
     }
 }
 
-impl Producer {
-    /// Creates the client, and waits for the topic's metadata. Only after the last fork of this process: the client's threads
-    /// would be missing in a child.
-    pub fn create(options: &ProducerOptions) -> Result<Producer, Failure> {
-        let refused = |what: String| Failure::new(FailureKind::Refused, what);
+/// A producer that waits for its brokers' first answer. One client serves however many waits: it goes on connecting between them,
+/// and one look-up of a name that lasts is one.
+pub struct Connecting {
+    options: ProducerOptions,
+    client: Rc<Client>,
+    complaints: Complaints,
+}
+
+impl Connecting {
+    /// Creates the client. Only after the last fork of this process: the client's threads would be missing in a child.
+    pub fn new(options: ProducerOptions) -> Result<Connecting, Failure> {
         keep_freed_memory();
         let conf = configure(&options.all_properties()).map_err(refused)?;
         let client = conf
             .into_client(Kind::Producer)
             // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
             .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
-        let topic = Topic::new(&client, &options.topic)
-            .map_err(|e| Failure::new(FailureKind::Refused, format!("can't use topic {:?}: {e}", options.topic)))?;
-        let mut complaints = Complaints::default();
-        let answer = until_answered(&client, options.metadata_timeout, Patience::UntilTimeout, &mut complaints, |timeout| {
+        Ok(Connecting { options, client, complaints: Complaints::default() })
+    }
+
+    /// Waits for the topic's metadata, each answer for `metadata_timeout` at most and in turns. When no broker answers it can be
+    /// asked again.
+    pub fn wait(&mut self, turns: &mut Turns<'_>) -> Result<Producer, Failure> {
+        let Connecting { options, client, complaints } = self;
+        let unusable = |e: Code| refused(format!("can't use topic {:?}: {e}", options.topic));
+        let topic = Topic::new(client, &options.topic).map_err(unusable)?;
+        let ask = |timeout| {
             let found = client.metadata(Some(&topic), timeout)?;
             match Code(found.code) {
                 Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
                 Code::NONE => Ok(found),
                 error => Err(error),
             }
-        });
-        let metadata = answer.map_err(|code| {
-            if complaints.unresolved {
-                client.abandon();
-            }
-            no_metadata(options, code, &complaints)
-        })?;
-        let probe = options.bound.as_ref().map(|bound| TopicProbe::new(&client, bound)).transpose();
-        let probe = probe.map_err(|e| refused(format!("can't use topic {:?}: {e}", options.topic)))?;
-        let seen = recognise(options, &client, &topic, &metadata, probe.as_ref())?;
+        };
+        let answer = until_answered_in(turns, client, options.metadata_timeout, Patience::UntilTimeout, complaints, ask);
+        let metadata = answer.map_err(|code| no_metadata(options, code, complaints))?;
+        let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
+        let found = recognise(options, client, &topic, &metadata, probe.as_ref(), turns)?;
+        self.producer(topic, &metadata, probe, found)
+    }
+
+    fn producer(
+        &mut self,
+        topic: Topic,
+        metadata: &TopicMetadata,
+        probe: Option<TopicProbe>,
+        (seen, settings): (SeenTopic, Option<TopicSettings>),
+    ) -> Result<Producer, Failure> {
+        let options = &self.options;
         let partitions = options.bound.as_ref().map_or(seen.partitions, |bound| bound.partitions);
-        let sender = Sender::new(topic, partitions, &options.headers).map_err(|e| Failure::new(FailureKind::Refused, e))?;
+        let sender = Sender::new(topic, partitions, &options.headers).map_err(refused)?;
         Ok(Producer {
             sender,
             topic: options.topic.clone(),
             seen,
+            settings,
+            probe_timeout: PROBE_TIMEOUT.min(options.metadata_timeout),
             probe: probe.map(Rc::new),
             limits: options.limits(),
             leaders: metadata.partitions.iter().map(|&(_, leader)| (leader >= 0).then_some(leader)).collect(),
             tallies: (0..partitions).map(|_| Tally::default()).collect(),
             ready: Vec::new(),
-            complaints,
+            complaints: std::mem::take(&mut self.complaints),
             deliveries: None,
             failure: None,
             epochs: Epochs { renumbered: vec![false; partitions as usize], ..Epochs::default() },
         })
+    }
+}
+
+fn refused(what: String) -> Failure {
+    Failure::new(FailureKind::Refused, what)
+}
+
+impl Producer {
+    /// Creates the client, and waits for the topic's metadata. Only after the last fork of this process: the client's threads
+    /// would be missing in a child.
+    pub fn create(options: &ProducerOptions) -> Result<Producer, Failure> {
+        Connecting::new(options.clone())?.wait(&mut Turns::one(&mut || true))
+    }
+
+    /// What the topic's settings were when the producer was made; `None`: not asked, or not told.
+    pub fn settings(&self) -> Option<TopicSettings> {
+        self.settings
     }
 
     /// The topic as it was seen when the producer was made.
@@ -432,7 +473,7 @@ impl Producer {
     }
 
     fn a_broker_answers(&self) -> bool {
-        self.sender.client().metadata(Some(self.sender.topic()), PROBE_TIMEOUT).is_ok()
+        self.sender.client().metadata(Some(self.sender.topic()), self.probe_timeout).is_ok()
     }
 
     /// What ended this producer, if something did.
@@ -452,21 +493,26 @@ fn touched(complete: &mut Vec<u32>, partition: u32) {
 ///
 /// The second metadata answer is needed in any case: the first wakes the request for a producer id, but the connection that the
 /// client wants for it may have come up only because of that answer; the next one finds it. Without it the first delivery waits for
-/// a timer of 500 ms. The topic's id is asked for at the same time, so that it costs no round trip of its own.
+/// a timer of 500 ms. The topic's id and settings are asked for at the same time, so that they cost no round trip of their own.
 fn recognise(
     options: &ProducerOptions,
     client: &Client,
     topic: &Topic,
     metadata: &TopicMetadata,
     probe: Option<&TopicProbe>,
-) -> Result<SeenTopic, Failure> {
+    turns: &mut Turns<'_>,
+) -> Result<(SeenTopic, Option<TopicSettings>), Failure> {
     let timeout = options.metadata_timeout;
     let bound = options.bound.as_ref();
-    let question = bound.filter(|bound| bound.id.is_some()).map(|bound| ask_topic(client, &bound.name, timeout));
-    let _ = client.metadata(Some(topic), PROBE_TIMEOUT);
+    // Brokers without topic ids may answer no admin request at all (the embedded one), or only after long.
+    let known = bound.filter(|bound| bound.id.is_some());
+    let settings = known.map(|bound| ask_settings(client, &bound.name, timeout));
+    let question = known.map(|bound| ask_topic(client, &bound.name, timeout));
+    let _ = client.metadata(Some(topic), turns.bound(PROBE_TIMEOUT.min(timeout)));
+    turns.go_on();
     let partitions = metadata.partitions.len() as u32;
-    let answer = question.map(|question| question.and_then(|question| question.answer()));
-    let (Some(bound), Some(probe)) = (bound, probe) else { return Ok(SeenTopic { id: None, partitions }) };
+    let answer = question.map(|question| question.and_then(|question| question.answer(turns)));
+    let (Some(bound), Some(probe)) = (bound, probe) else { return Ok((SeenTopic { id: None, partitions }, None)) };
     let seen = match answer {
         None => Ok(SeenTopic { id: None, partitions }),
         Some(answer) => answer,
@@ -476,7 +522,7 @@ fn recognise(
         Err(_) => true,
     };
     if suspicious {
-        match probe.look(timeout) {
+        match probe.look(timeout, turns) {
             TopicLook::Changed(change) if bound.consequence(&change) == Consequence::Gone => return Err(gone(bound, &change)),
             TopicLook::Same | TopicLook::Changed(_) => {}
             TopicLook::Unanswered(text) => {
@@ -485,7 +531,14 @@ fn recognise(
             }
         }
     }
-    Ok(seen.unwrap_or_else(|_| SeenTopic { id: bound.id.clone(), partitions }))
+    let settings = settings.and_then(|question| understood(question.and_then(|question| question.answer(turns)).ok()?));
+    Ok((seen.unwrap_or_else(|_| SeenTopic { id: bound.id.clone(), partitions }), settings))
+}
+
+/// Settings that are all understood; of others nothing is taken over, and what was known before goes on to hold.
+fn understood(settings: Vec<(String, String)>) -> Option<TopicSettings> {
+    let (settings, understood) = TopicSettings::read(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    understood.is_ok().then_some(settings)
 }
 
 /// The topic is not the one that the job belongs to.
@@ -601,8 +654,7 @@ impl Sink for Producer {
 }
 
 impl Drop for Producer {
-    /// What is in flight is given up at once; the client's threads have ended when this returns. Only if a name look-up may be
-    /// under way, which can last many seconds, the client is left behind: then the process is about to end anyway.
+    /// What is in flight is given up at once. The client's threads have ended when this returns, or end by themselves.
     fn drop(&mut self) {
         if self.sender.waiting() > 0 {
             self.sender.client().purge();
@@ -610,9 +662,6 @@ impl Drop for Producer {
             while self.sender.waiting() > 0 && Instant::now() < deadline {
                 self.sender.serve(Duration::from_millis(20), &mut |_| {});
             }
-        }
-        if self.complaints.unresolved {
-            self.sender.client().abandon();
         }
     }
 }

@@ -11,6 +11,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
 use crate::ffi::{Client, Code, Topic, ask_topic};
+use crate::turns::Turns;
 
 /// How often a change has to be seen in a row: a broker that has just come back may not have heard of the newest state yet.
 const LOOKS: u32 = 3;
@@ -46,23 +47,26 @@ impl TopicProbe {
         &self.bound
     }
 
-    /// Looks once, and again before it says that something changed. Each look may take `timeout`.
-    pub fn look(&self, timeout: Duration) -> TopicLook {
-        let mut look = self.look_once(timeout);
+    /// Looks once, and again before it says that something changed. Each look may take `timeout`. A wait that `turns` ends is no
+    /// answer.
+    pub fn look(&self, timeout: Duration, turns: &mut Turns<'_>) -> TopicLook {
+        let mut look = self.look_once(timeout, turns);
         for _ in 1..LOOKS {
             if !matches!(look, TopicLook::Changed(_)) {
                 break;
             }
-            std::thread::sleep(BETWEEN_LOOKS);
-            look = self.look_once(timeout);
+            if !turns.rest(BETWEEN_LOOKS) || !turns.go_on() {
+                return TopicLook::Unanswered("the look was not finished".to_owned());
+            }
+            look = self.look_once(timeout, turns);
         }
         look
     }
 
-    fn look_once(&self, timeout: Duration) -> TopicLook {
+    fn look_once(&self, timeout: Duration, turns: &mut Turns<'_>) -> TopicLook {
         // What admin requests are answered with is the same as in metadata, and the id. Without a known id there is nothing to
         // compare it with, and some brokers (the embedded one) answer no admin request.
-        let seen = if self.bound.id.is_some() { self.describe(timeout) } else { self.metadata(timeout) };
+        let seen = if self.bound.id.is_some() { self.describe(timeout, turns) } else { self.metadata(timeout, turns) };
         match seen {
             Ok(seen) => self.bound.compare(&seen).map_or(TopicLook::Same, TopicLook::Changed),
             Err((code, _)) if is_unknown_topic(code) => TopicLook::Changed(TopicChange::Deleted),
@@ -70,13 +74,13 @@ impl TopicProbe {
         }
     }
 
-    fn describe(&self, timeout: Duration) -> Result<SeenTopic, (Code, String)> {
-        ask_topic(&self.client, &self.bound.name, timeout)?.answer()
+    fn describe(&self, timeout: Duration, turns: &mut Turns<'_>) -> Result<SeenTopic, (Code, String)> {
+        ask_topic(&self.client, &self.bound.name, timeout)?.answer(turns)
     }
 
-    fn metadata(&self, timeout: Duration) -> Result<SeenTopic, (Code, String)> {
+    fn metadata(&self, timeout: Duration, turns: &Turns<'_>) -> Result<SeenTopic, (Code, String)> {
         let words = |code: Code| (code, code.to_string());
-        let found = self.client.metadata(Some(&self.topic), timeout).map_err(words)?;
+        let found = self.client.metadata(Some(&self.topic), turns.bound(timeout)).map_err(words)?;
         match Code(found.code) {
             Code::NONE if found.partitions.is_empty() => Err(words(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE))),
             Code::NONE => Ok(SeenTopic { id: None, partitions: found.partitions.len() as u32 }),

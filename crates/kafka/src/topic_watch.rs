@@ -12,6 +12,7 @@ use migration::{BoundTopic, Job, TopicChange};
 use crate::ffi::{Client, Kind};
 use crate::options::{Role, client_properties, configure};
 use crate::topic_probe::{TopicLook, TopicProbe};
+use crate::turns::Turns;
 
 /// A second look, after a partition seemed to end too early: a new leader may know its end a little later.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ impl TopicWatch {
     /// Looks at the topic; the brokers have `timeout` for it.
     pub fn look(&mut self, timeout: Duration) -> TopicLook {
         let deadline = Instant::now() + timeout;
-        let look = self.probe.look(timeout);
+        let look = self.probe.look(timeout, &mut Turns::one(&mut || true));
         // Its log lines are those that the workers' clients have too.
         while self.client.serve(Duration::ZERO).is_some() {}
         if look != TopicLook::Same || self.probe.bound().id.is_some() {

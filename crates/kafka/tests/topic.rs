@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use kafka::{PreflightProblemKind, Producer, ProducerOptions, TopicLook, TopicWatch, preflight};
+use kafka::{Connecting, PreflightProblemKind, Producer, ProducerOptions, TopicLook, TopicWatch, Turns, preflight};
 use migration::{BoundTopic, Failure, FailureKind, TopicChange};
 use pipeline::Sink as _;
 
@@ -84,4 +84,55 @@ fn without_topic_ids_a_watch_sees_partitions_and_ends_that_went_back() {
     reached[2] = 11;
     let went_back = TopicChange::WentBack { partition: 2, was: 11, is: 10 };
     assert_eq!(look(&bound(16), reached), TopicLook::Changed(went_back));
+}
+
+/// The longest time in which a producer that is being made says nothing, and how that ends.
+fn longest_silence(bootstrap: &str, bound: BoundTopic, step: Duration) -> (Duration, Failure) {
+    let job = job(bootstrap);
+    let options =
+        ProducerOptions { topic: bound.name.clone(), bound: Some(bound), metadata_timeout: 2 * SECOND, ..options(&job) };
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    let mut alive = || {
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        true
+    };
+    let mut connecting = Connecting::new(options).unwrap();
+    let failure = connecting.wait(&mut Turns::new(step, &mut alive)).err().expect("it was not told what it asked");
+    (longest.max(last.elapsed()), failure)
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_producer_that_gets_no_answer_says_often_that_it_is_alive() {
+    let (broker, step) = (broker(), Duration::from_millis(200));
+    // It accepts connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    // The embedded broker tells its topics, and answers no question for a topic's id.
+    let with_id = BoundTopic { id: Some("an id".to_owned()), ..bound(16) };
+    for (bootstrap, said) in [(address, "no metadata of topic"), (broker.bootstrap(), "don't tell which topic it is")] {
+        let (silence, failure) = longest_silence(&bootstrap, with_id.clone(), step);
+        assert_eq!(failure.kind, FailureKind::Unreachable, "{failure:?}");
+        assert!(failure.message.contains(said), "{}", failure.message);
+        assert!(silence < 3 * step, "silent for {silence:?}");
+    }
+}
+
+#[test]
+fn a_client_that_was_not_answered_can_be_asked_again() {
+    let broker = broker();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("{},{}", silent.local_addr().unwrap(), broker.bootstrap());
+    let job = job(&address);
+    let mut connecting =
+        Connecting::new(ProducerOptions { metadata_timeout: Duration::from_millis(1), ..options(&job) }).unwrap();
+    let first = connecting.wait(&mut Turns::new(SECOND, &mut || true)).err().expect("not in a millisecond");
+    assert_eq!(first.kind, FailureKind::Unreachable);
+    let deadline = Instant::now() + 30 * SECOND;
+    while let Err(failure) = connecting.wait(&mut Turns::new(SECOND, &mut || true)) {
+        assert_eq!(failure.kind, FailureKind::Unreachable);
+        assert!(Instant::now() < deadline, "{failure:?}");
+    }
 }

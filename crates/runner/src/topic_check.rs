@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use kafka::{TopicLook, TopicProbe};
+use kafka::{TopicLook, TopicProbe, Turns};
 use migration::{Consequence, Failure, FailureKind, TopicChange};
 
 /// How long a worker that has failed may look for the reason.
@@ -26,8 +26,8 @@ impl TopicCheck {
     }
 
     /// Before records go on: is it still the job's topic?
-    pub(crate) fn require(&self) -> Result<(), Failure> {
-        match self.probe.look(self.patience) {
+    pub(crate) fn require(&self, turns: &mut Turns<'_>) -> Result<(), Failure> {
+        match self.probe.look(self.patience, turns) {
             TopicLook::Changed(change) => self.gone(&change).map_or(Ok(()), Err),
             TopicLook::Same => Ok(()),
             TopicLook::Unanswered(text) => {
@@ -39,12 +39,12 @@ impl TopicCheck {
     }
 
     /// The reason behind a failure: a topic that is gone looks like a broker that does not answer, or like a record that is refused.
-    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+    pub(crate) fn explain(&self, failure: Failure, turns: &mut Turns<'_>) -> Failure {
         match failure.kind {
             FailureKind::Retry | FailureKind::Unreachable | FailureKind::GaveUp | FailureKind::Refused => {}
             FailureKind::Source | FailureKind::State | FailureKind::TooManyBad | FailureKind::Topic => return failure,
         }
-        match self.probe.look(self.patience.min(LAST_LOOK)) {
+        match self.probe.look(self.patience.min(LAST_LOOK), turns) {
             TopicLook::Changed(change) => self.gone(&change).unwrap_or(failure),
             TopicLook::Same | TopicLook::Unanswered(_) => failure,
         }

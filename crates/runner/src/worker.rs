@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kafka::{Producer, ProducerOptions, partitioner};
+use kafka::{Connecting, Producer, ProducerOptions, Turns, partitioner};
 use migration::printable::printable_path;
 use migration::{
-    BoundTopic, Cut, Damage, Failure, FailureKind, Finished, Job, Plan, Position, ShardId, TopicSettings, WorkerEvent, units,
+    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, Plan, Position, Progress, ShardId, TopicSettings,
+    WorkerEvent, units,
 };
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
@@ -29,8 +30,8 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 /// The longest wait in the client without a look at control pipe and heartbeat.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long one question for metadata may take before the worker says that it is alive and asks again.
-const METADATA_TURN: Duration = Duration::from_secs(5);
+/// How long the brokers have for one answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Why a worker stops before its shard is done.
 #[derive(Debug)]
@@ -96,26 +97,32 @@ pub struct Attempt<'a> {
 /// Runs one attempt to its end.
 pub fn work(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Finished, Ended> {
     let (worker, topic_check) = start(context, attempt, port)?;
-    send_shard(context, attempt, port, worker, topic_check.as_ref()).map_err(|ended| match (ended, &topic_check) {
-        (Ended::Failed(failure), Some(topic_check)) => Ended::Failed(topic_check.explain(failure)),
+    let mut told = Progress { position: attempt.from, ..Progress::default() };
+    send_shard(context, attempt, port, worker, topic_check.as_ref(), &mut told).map_err(|ended| match (ended, &topic_check) {
+        (Ended::Failed(failure), Some(topic_check)) => {
+            let mut alive = || port.send(&WorkerEvent::Progress(told.clone())).is_ok();
+            Ended::Failed(topic_check.explain(failure, &mut Turns::new(silence(&context.job), &mut alive)))
+        }
         (ended, _) => ended,
     })
 }
 
+/// `told`: the worker's last heartbeat.
 fn send_shard(
     context: &WorkerContext,
     attempt: &Attempt<'_>,
     port: &mut dyn WorkerPort,
     mut worker: ShardWorker,
     topic_check: Option<&TopicCheck>,
+    told: &mut Progress,
 ) -> Result<Finished, Ended> {
-    let pieces = match send_rows(context, attempt, port, &mut worker, topic_check) {
+    let pieces = match send_rows(context, attempt, port, &mut worker, topic_check, told) {
         Err(Ended::Failed(failure)) => {
             // One window at a time: that is what `workers.memory_limit` has room for.
             worker.close_source();
             let failure = with_hash(context, attempt, &worker.committed(), failure, port)?;
             // The supervisor counts what may be sent again by it.
-            tell(&mut worker, Instant::now(), port)?;
+            *told = tell(&mut worker, Instant::now(), port)?;
             return Err(failure.into());
         }
         other => other?,
@@ -136,14 +143,20 @@ fn send_rows(
     port: &mut dyn WorkerPort,
     worker: &mut ShardWorker,
     topic_check: Option<&TopicCheck>,
+    told: &mut Progress,
 ) -> Result<u32, Ended> {
-    let (mut heartbeat_due, mut told) = (attempt.started, attempt.from.records);
+    let (mut heartbeat_due, mut told_rows) = (attempt.started, attempt.from.records);
     let mut paused = false;
     loop {
         let control = port.control()?;
-        if std::mem::replace(&mut paused, control.paused) && !control.paused && !control.drain {
+        if std::mem::replace(&mut paused, control.paused)
+            && !control.paused
+            && !control.drain
+            && let Some(topic_check) = topic_check
+        {
             // A pause may have lasted for days.
-            topic_check.map_or(Ok(()), TopicCheck::require)?;
+            let mut alive = || port.send(&WorkerEvent::Progress(told.clone())).is_ok();
+            topic_check.require(&mut Turns::new(silence(&context.job), &mut alive))?;
         }
         let now = Instant::now();
         let step = worker.step(&control, now)?;
@@ -151,9 +164,9 @@ fn send_rows(
             port.send(&event)?;
         }
         send_log(context, port)?;
-        if now >= heartbeat_due || worker.taken() - told > MOST_UNTOLD - ROWS_A_STEP {
-            tell(worker, now, port)?;
-            (heartbeat_due, told) = (now + HEARTBEAT, worker.taken());
+        if now >= heartbeat_due || worker.taken() - told_rows > MOST_UNTOLD - ROWS_A_STEP {
+            *told = tell(worker, now, port)?;
+            (heartbeat_due, told_rows) = (now + HEARTBEAT, worker.taken());
         }
         match step {
             Step::Busy => {}
@@ -173,9 +186,10 @@ fn send_rows(
 }
 
 /// A heartbeat.
-fn tell(worker: &mut ShardWorker, now: Instant, port: &mut dyn WorkerPort) -> Result<(), Ended> {
-    let progress = migration::Progress { peak_memory_bytes: peak_memory(), ..worker.progress(now) };
-    Ok(port.send(&WorkerEvent::Progress(progress))?)
+fn tell(worker: &mut ShardWorker, now: Instant, port: &mut dyn WorkerPort) -> Result<Progress, Ended> {
+    let progress = Progress { peak_memory_bytes: peak_memory(), ..worker.progress(now) };
+    port.send(&WorkerEvent::Progress(progress.clone()))?;
+    Ok(progress)
 }
 
 /// Adds to the failure of a file of which records were sent what proves that another one begins with the same. Without it that file
@@ -237,15 +251,21 @@ fn start(
         );
         port.send(&WorkerEvent::Notice(text))?;
     }
-    let producer = connect(context, attempt, port)?;
+    let (producer, topic) = connect(context, attempt, port)?;
     port.send(&WorkerEvent::Started(producer.seen().clone()))?;
     let topic_check = producer.probe().map(|probe| TopicCheck::new(probe, answer_time(&context.job)));
-    Ok((files.worker(context, attempt, Box::new(producer), None), topic_check))
+    Ok((files.worker(context, attempt, Box::new(producer), topic, None), topic_check))
 }
 
-/// How long one question to the brokers may take: meanwhile the worker says nothing.
+/// How long the brokers have for one answer.
 fn answer_time(job: &Job) -> Duration {
-    METADATA_TURN.min(job.workers.heartbeat_timeout / 3).min(job.kafka.give_up_after)
+    ANSWER.min(job.kafka.give_up_after)
+}
+
+/// How long a worker may say nothing while it waits for brokers: one that takes all of it twice in a row is still far from being
+/// taken for dead.
+fn silence(job: &Job) -> Duration {
+    ANSWER.min(job.workers.heartbeat_timeout / 4)
 }
 
 /// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
@@ -277,6 +297,7 @@ impl Files {
         context: &WorkerContext,
         attempt: &Attempt<'_>,
         sink: Box<dyn Sink>,
+        topic: TopicSettings,
         toll: Option<Toll>,
     ) -> ShardWorker {
         let job = &context.job;
@@ -287,7 +308,7 @@ impl Files {
             partitioner: partitioner::choose(job.kafka.partitioner),
             give_up_after: job.kafka.give_up_after,
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
-            topic: context.topic,
+            topic,
             letters_left: attempt.letters_left,
             toll,
         };
@@ -296,22 +317,45 @@ impl Files {
     }
 }
 
+/// Creates the producer, and says what the topic's settings are now: an attempt decides by those of its start. Where they can't be
+/// read, those of preflight hold.
+fn connect(
+    context: &WorkerContext,
+    attempt: &Attempt<'_>,
+    port: &mut dyn WorkerPort,
+) -> Result<(Producer, TopicSettings), Ended> {
+    let producer = connect_with(context, attempt, port, context.topic.max_message_bytes)?;
+    let topic = producer.settings().unwrap_or(context.topic);
+    if topic.max_message_bytes == context.topic.max_message_bytes {
+        return Ok((producer, topic));
+    }
+    // How large a batch may be is a property of the client: one with another limit has to be made anew.
+    drop(producer);
+    Ok((connect_with(context, attempt, port, topic.max_message_bytes)?, topic))
+}
+
 /// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its supervisor;
 /// when none comes for `give_up_after`, the job gives up.
-fn connect(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Producer, Ended> {
+fn connect_with(
+    context: &WorkerContext,
+    attempt: &Attempt<'_>,
+    port: &mut dyn WorkerPort,
+    max_message_bytes: u32,
+) -> Result<Producer, Ended> {
     let job = &context.job;
-    let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.topic.max_message_bytes);
+    let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), max_message_bytes);
     options.metadata_timeout = answer_time(job);
     options.bound.clone_from(&context.bound);
+    let mut connecting = Connecting::new(options)?;
     let mut waiting_since = Instant::now();
     loop {
-        let failure = match Producer::create(&options) {
+        let mut alive = || say_alive(attempt, port).is_ok_and(|control| !control.drain);
+        let failure = match connecting.wait(&mut Turns::new(silence(job), &mut alive)) {
             Err(failure) if failure.kind == FailureKind::Unreachable => failure,
             result => return result.map_err(Ended::Failed),
         };
         send_log(context, port)?;
-        port.send(&WorkerEvent::Progress(migration::Progress { position: attempt.from, ..Default::default() }))?;
-        let control = port.control()?;
+        let control = say_alive(attempt, port)?;
         if control.drain {
             return Err(failure.into());
         }
@@ -325,6 +369,12 @@ fn connect(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn Worker
             return Err(Failure::new(FailureKind::GaveUp, message).into());
         }
     }
+}
+
+/// For an attempt that has sent nothing yet.
+fn say_alive(attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Control, Ended> {
+    port.send(&WorkerEvent::Progress(Progress { position: attempt.from, ..Progress::default() }))?;
+    Ok(port.control()?)
 }
 
 fn send_log(context: &WorkerContext, port: &mut dyn WorkerPort) -> Result<(), Ended> {

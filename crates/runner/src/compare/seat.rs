@@ -90,7 +90,7 @@ impl Seat {
         let meter = Rc::new(RefCell::new(Meter::default()));
         let mut sink = TimedSink::new(connect()?, Rc::clone(&meter));
         let (partitions, rtt_us) = (sink.partitions(), warm_up(context, attempt, &mut sink)?);
-        let worker = files.worker(context, attempt, Box::new(sink), toll(spec));
+        let worker = files.worker(context, attempt, Box::new(sink), context.topic, toll(spec));
         Ok(Seat {
             worker,
             meter,
