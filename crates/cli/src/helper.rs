@@ -2,14 +2,33 @@
 
 use std::io::Write;
 use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 
 use migration::Exit;
-use process::{HelperError, HelperOptions};
+use process::{HelperError, HelperOptions, Interest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
+
+/// How long threads of a Kafka client may take to end after the client: as long as resolvers usually ask for one name.
+const THREADS_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at how many threads there are.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Waits until this process may fork again after it had a Kafka client: a thread that looks up a name ends only with the look-up.
+/// False: it still has other threads after [`THREADS_PATIENCE`], or a signal came.
+pub fn wait_until_alone(interrupt: &Interrupt) -> bool {
+    let deadline = Instant::now() + THREADS_PATIENCE;
+    while process::thread_count().is_ok_and(|threads| threads > 1) {
+        let came = process::poll(&[((), interrupt.as_fd(), Interest::Read)], Some(LOOK_EVERY));
+        if Instant::now() >= deadline || came.is_ok_and(|came| !came.is_empty()) {
+            return false;
+        }
+    }
+    true
+}
 
 /// Runs `body` in a helper process and returns its answer. A signal that `interrupt` takes kills the helper and ends with 75;
 /// without one, signals do to this process what they do by default, and the helper dies with it.

@@ -64,6 +64,10 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     };
     let helpers = Helpers { broker: broker.as_ref(), topic: watch };
     let (mut end, mut helpers) = send::send(&context, &dir, &mut store, helpers, args.single, ui)?;
+    let alone = may_go_on(args, &mut end, &interrupt);
+    if !alone {
+        store.revise_end(end.exit().code(), &end.reasons()).map_err(state::unusable)?;
+    }
     if let Some(watch) = &mut helpers.topic
         && end.exit() == Exit::Done
     {
@@ -79,7 +83,21 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let found = report_of(&store, &mut end, &context.job);
     // No connection is open across the fork of a helper.
     drop(store);
-    finish(args, ui, &context, &dir, broker, (found, end.causes), &interrupt)
+    finish(args, ui, &context, &dir, broker, (found, end.causes, alone), &interrupt)
+}
+
+/// Whether what follows a complete job may fork. With `--single` the Kafka client was in this process, and one of its threads may
+/// still look up a name; then nothing that follows is judged.
+fn may_go_on(args: &RunArgs, end: &mut RunEnd, interrupt: &Interrupt) -> bool {
+    let complete = end.shards.done == end.shards.total;
+    if !args.single || !complete || matches!(end.exit(), Exit::Signal(_)) || helper::wait_until_alone(interrupt) {
+        return true;
+    }
+    let text = "every record was acknowledged, but neither topic nor files could be looked at again: the Kafka client still looks up \
+                a broker's name; run again, or without --single";
+    tracing::error!("{text}");
+    end.causes.add(Cause::Stopped, text);
+    false
 }
 
 /// With keys a worker's records in flight are spread over all partitions: too few for each make small batches, which cost the client
@@ -270,27 +288,29 @@ fn report_of(store: &Store, end: &mut RunEnd, job: &Job) -> JobReport {
 /// How long an embedded broker may take to end after a second signal.
 const BROKER_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Verifies if that was asked for, and reports: whatever happens from here on, the result of the run is printed.
+/// Verifies if that was asked for, and reports: whatever happens from here on, the result of the run is printed. `alone`: whether
+/// this process may fork.
 fn finish(
     args: &RunArgs,
     ui: &Ui,
     context: &WorkerContext,
     dir: &StateDir,
     broker: Option<RunningHelper>,
-    (mut found, mut causes): (JobReport, Causes),
+    (mut found, mut causes, alone): (JobReport, Causes, bool),
     interrupt: &Interrupt,
 ) -> Result<Exit, CliError> {
     let before = causes.clone();
     // What an embedded broker received can be compared only while it lives.
     let complete = found.shards.done == found.shards.total;
-    let wanted = complete && (args.verify || broker.is_some()) && may_verify(causes.exit());
-    if args.verify && !wanted {
+    let may_look = complete && alone && may_verify(causes.exit());
+    let wanted = may_look && (args.verify || broker.is_some());
+    if args.verify && !complete {
         tracing::warn!("not verified: the job is not complete");
     }
     tracing::debug!(wanted, "phase 4 of 5, verify");
     let mut verified = None;
     // A comparison looks at the files itself.
-    if complete && !wanted && may_verify(causes.exit()) {
+    if may_look && !wanted {
         let (job, plan) = (&context.job, &context.plan);
         if let Err(error) = helper::ask("shardlift plan", Some(interrupt), || state::check_files(job, plan, true)) {
             ui.complain(&error);
