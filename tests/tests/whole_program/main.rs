@@ -18,6 +18,7 @@ mod first_run;
 mod hostile_files;
 mod hostile_lines;
 mod html;
+mod names;
 mod outcomes;
 mod real_kafka;
 mod refusals;
@@ -45,6 +46,7 @@ const MODULES: &[Module] = &[
     Module { name: "hostile_files", tests: hostile_files::TESTS },
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
     Module { name: "html", tests: html::TESTS },
+    Module { name: "names", tests: names::TESTS },
     Module { name: "outcomes", tests: outcomes::TESTS },
     Module { name: "real_kafka", tests: real_kafka::TESTS },
     Module { name: "refusals", tests: refusals::TESTS },

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use whole_program::admin::{Operation, Rule};
 use whole_program::faults::{self, patience};
@@ -16,9 +17,11 @@ use whole_program::waiting::wait_until;
 pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, one_refused_record_costs_no_neighbour),
     test!(Outage, Kafka, a_broker_gone_for_good_ends_with_75),
+    test!(Outage, Kafka, brokers_that_fall_silent_are_no_death_of_a_worker),
     test!(Waits, Kafka, old_events_are_set_aside),
     test!(Waits, Kafka, a_topic_that_refuses_nearly_everything_ends_with_the_limit),
     test!(Waits, Kafka, a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names),
+    test!(Waits, Kafka, a_setting_that_is_relaxed_in_mid_run_holds_for_the_next_attempt),
     test!(Waits, Kafka, letters_of_a_killed_run_are_not_taken_for_records_set_aside),
     test!(Waits, Kafka, letters_that_were_moved_away_are_missed),
     test!(Outage, Kafka, cut_connections_double_nothing_where_the_settings_refuse),
@@ -95,6 +98,29 @@ fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
     assert_eq!((difference.missing, difference.unexpected), (0, 0));
     faults::assert_told(&report, difference.duplicates);
     println!("gone: 75, then done with {} duplicates (what was under way may have been written)", difference.duplicates);
+}
+
+/// Connections are accepted, and nothing is answered any more: to workers that send, to those that connect, and to those that ask why.
+fn brokers_that_fall_silent_are_no_death_of_a_worker(clusters: &Clusters) {
+    let kafka = clusters.outage();
+    let scene = Scene::new(&kafka, "mute");
+    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"8s\""), ("workers.heartbeat_timeout", "\"2s\"")]));
+    let source = scene.orders(25, LINES);
+    let running = scene.start(&[]);
+    await_first_records(&scene);
+    let broker = Pid::from_raw(kafka.pid(1).cast_signed());
+    kill(broker, Signal::SIGSTOP).expect("the broker runs");
+    scene.steer(&["scale", "8"]);
+    let finished = running.finish(patience());
+    kill(broker, Signal::SIGCONT).expect("the broker is stopped");
+    let finished = finished.expect_code(75);
+    assert!(!finished.stderr.contains("no heartbeat"), "{}", finished.stderr);
+    assert_stopped_undone(&finished.json());
+    scene.program.assert_nothing_left();
+    let report = scene.run(&NO_LIMIT).expect_code(0).json();
+    assert_balances(&report);
+    let difference = scene.judge_and_verify(&source);
+    assert_eq!((difference.missing, difference.unexpected), (0, 0));
 }
 
 fn await_first_records(scene: &Scene) {
@@ -229,6 +255,8 @@ fn one_round(clusters: &Clusters, round: usize, refuses: bool) -> Duration {
         ("workers.count", "1"),
         ("record.timestamp", "\".at\""),
         ("record.timestamp_unit", "\"ms\""),
+        // Another attempt would know the setting before it begins.
+        ("shards.target_size", "\"1GiB\""),
         ("limits.rate_records", "1_000"),
         ("limits.max_bad_records", "100_000"),
     ]);
@@ -252,6 +280,48 @@ fn one_round(clusters: &Clusters, round: usize, refuses: bool) -> Duration {
     assert!(if refuses { letters > RECORDS / 100 * 9 / 10 } else { letters == 0 }, "{letters} letters");
     scene.kafka.delete_topic(&scene.topic);
     took
+}
+
+/// What an attempt decides by the settings, it decides by those of its start: here the topic first refuses records without a key and
+/// large ones.
+fn a_setting_that_is_relaxed_in_mid_run_holds_for_the_next_attempt(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "relaxed", 4, &["cleanup.policy=compact", "max.message.bytes=50000"]);
+    scene.configure(&[
+        ("workers.count", "1"),
+        ("shards.target_size", "\"256KiB\""),
+        ("record.key", "\".k\""),
+        ("record.on_missing", "\"null\""),
+        ("limits.rate_records", "2_000"),
+        ("limits.max_bad_records", "100_000"),
+    ]);
+    const NUMBERS: u64 = 16_000;
+    let large = "x".repeat(100_000);
+    let line = |number: u64| match number % 200 {
+        50 => format!("{{\"n\":{number}}}\n"),
+        150 => format!("{{\"k\":\"{number}\",\"n\":{number},\"large\":\"{large}\"}}\n"),
+        _ => format!("{{\"k\":\"{number}\",\"n\":{number}}}\n"),
+    };
+    let path = scene.program.write("data/events.jsonl", (0..NUMBERS).map(line).collect::<String>());
+    let running = scene.start(&[]);
+    wait_until("records have been set aside", Duration::from_secs(60), || {
+        scene.status().is_some_and(|status| status["records"]["dead_lettered"].as_u64() > Some(1))
+    });
+    scene.kafka.alter_topic(&scene.topic, &["cleanup.policy=delete", "max.message.bytes=1000000"]);
+    let report = running.finish(patience()).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!(report["workers"]["restarts"], 0, "{report:#}");
+    let number = |letter: &Value| {
+        let record: Value = serde_json::from_str(letter["record"].as_str().expect("text")).expect("a line of ours");
+        record["n"].as_u64().expect("a number")
+    };
+    let letters: Vec<u64> = scene.dead_letters().iter().map(number).collect();
+    assert!(!letters.is_empty(), "before the change there were some");
+    let late = letters.iter().filter(|number| **number >= NUMBERS * 3 / 4).collect::<Vec<_>>();
+    assert!(late.is_empty(), "set aside by what held long before: {late:?}");
+    let missing = letters.len() as u64;
+    assert_eq!(scene.judge(&Multiset::of_lines(&[path])).0, Difference { missing, ..Difference::default() });
+    scene.verify().1.expect_code(0);
+    scene.program.assert_nothing_left();
 }
 
 /// A supervisor is killed when letters are on disk and none is committed; then the topic is mended.
