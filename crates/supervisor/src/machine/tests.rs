@@ -373,6 +373,37 @@ fn a_stop_after_the_last_shard_has_nothing_to_continue() {
 }
 
 #[test]
+fn the_first_ten_warnings_about_the_source_are_kept_each_once_and_the_others_counted() {
+    let mut machine = Machine::new(rules(1), &fresh(1), 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
+    let (mut kept, mut told) = (Vec::new(), 0);
+    let mut count = |actions: Vec<Action>| {
+        for action in actions {
+            match action {
+                Action::Notice(text) => kept.push(text),
+                Action::Log { level: 2, keep: false, .. } => told += 1,
+                _ => {}
+            }
+        }
+    };
+    // Two workers' words of the same file, a second apart from the next.
+    for file in 0..25 {
+        for _ in 0..2 {
+            let event = WorkerEvent::Notice(format!("{file}.gz:\u{7} padded"));
+            count(machine.on(Input::Event { attempt, event }, SECOND * file));
+        }
+    }
+    machine.on(Input::Event { attempt, event: finished(true, 0, None) }, SECOND * 25);
+    machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, SECOND * 25);
+    count(machine.on(Input::Closed { attempt, split: None }, SECOND * 25));
+    assert_eq!(told, 40, "all are printed");
+    assert_eq!(kept.len(), 11);
+    assert_eq!((kept[0].as_str(), kept[9].as_str()), ("0.gz:\\u{7} padded", "9.gz:\\u{7} padded"));
+    assert_eq!(kept[10], "30 more such warnings; the log had them");
+}
+
+#[test]
 fn too_many_dead_letters_over_all_runs_stop_the_job() {
     let mut starts = fresh(2);
     starts[0].counts = Counts { read: 3, dead_lettered: 3, ..Counts::default() };

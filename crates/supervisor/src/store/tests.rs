@@ -492,6 +492,22 @@ fn an_old_copy_is_an_earlier_state() {
 }
 
 #[test]
+fn notices_are_events_and_a_list_of_their_own_each_once() {
+    let folder = Folder::new("notices");
+    let mut store = create(&folder.file("state.sqlite"), 1);
+    store.notice("b.gz is another file now").unwrap();
+    store.begin_run(1, &BTreeSet::new()).unwrap();
+    store.note("a worker died").unwrap();
+    for _ in 0..2 {
+        store.notice("a.gz is padded").unwrap();
+    }
+    let report = load_report(&store, false).unwrap();
+    assert_eq!(report.notices, ["b.gz is another file now", "a.gz is padded"]);
+    let events: Vec<&str> = report.events.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(events, ["b.gz is another file now", "a worker died", "a.gz is padded", "a.gz is padded"]);
+}
+
+#[test]
 fn turns_of_the_knobs_are_kept_with_what_they_brought() {
     let folder = Folder::new("turns");
     let path = folder.file("state.sqlite");
