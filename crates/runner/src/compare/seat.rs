@@ -241,8 +241,10 @@ pub(crate) struct OwnPort {
 
 impl WorkerPort for OwnPort {
     fn send(&mut self, event: &WorkerEvent) -> std::io::Result<()> {
-        if let WorkerEvent::Committed(chunk) = event {
-            self.control.recorded = chunk.number;
+        match event {
+            WorkerEvent::Committed(chunk) => self.control.recorded = chunk.number,
+            WorkerEvent::Notice(text) => tracing::warn!("{text}"),
+            _ => {}
         }
         Ok(())
     }
