@@ -87,6 +87,14 @@ struct Child {
     bad: bool,
 }
 
+impl Child {
+    fn heartbeat(&self) -> WorkerEvent {
+        let read = self.position.records - self.from;
+        let counts = Counts { read, acknowledged: read, bytes_read: read * RECORD, ..Counts::default() };
+        WorkerEvent::Progress(Progress { position: self.position, counts, ..Progress::default() })
+    }
+}
+
 /// Everything outside the machine.
 #[derive(Debug)]
 pub(super) struct World {
@@ -117,6 +125,8 @@ pub(super) struct World {
     /// In how many runs all was sent, and a limit decided although the job was told to stop.
     pub(super) late_stops: u64,
     oracle: Oracle,
+    /// How many rows of their shards attempts had taken that ended.
+    taken: BTreeMap<AttemptId, u64>,
     /// Attempts that said what was not so.
     liars: BTreeSet<AttemptId>,
     /// Why shards were set aside in this run: a file that can't be read, or deaths.
@@ -152,6 +162,7 @@ impl World {
 
     /// A world with this plan, whose workers commit up to half of `size` records at once.
     pub(super) fn with_plan(seed: u64, plan: FakePlan, size: u64, rules: Rules) -> Self {
+        let rules = Rules { chunk_records: size, ..rules };
         let (asked, max_bad_records, shards) = (rules.slots as usize, rules.max_bad_records, plan.shards());
         let disk: Vec<_> = (0..shards).map(|shard| (plan.start(shard), Counts::default(), None)).collect();
         let fresh: Vec<_> = (0..shards).map(|shard| fresh_of(&plan, shard)).collect();
@@ -164,6 +175,7 @@ impl World {
             exits: Vec::new(),
             late_stops: 0,
             oracle: Oracle::default(),
+            taken: BTreeMap::new(),
             liars: BTreeSet::new(),
             aside: BTreeMap::new(),
             hiccups: false,
@@ -213,6 +225,7 @@ impl World {
         self.requests.clear();
         self.failed_forks.clear();
         self.recorded.clear();
+        self.taken.clear();
         self.sent.clear();
         self.aside.clear();
         self.disk.iter_mut().filter(|(_, _, after)| *after == Some(After::Quarantined)).for_each(|(_, _, after)| *after = None);
@@ -388,6 +401,8 @@ impl World {
             }
             Action::Close(end) => {
                 let shard = end.attempt.shard.0 as usize;
+                let open = self.taken.remove(&end.attempt).unwrap_or(0).saturating_sub(self.disk[shard].0.records);
+                assert!(open <= end.resent.most || self.liars.contains(&end.attempt), "{open} rows are sent again, {end:?}");
                 let (position, counts, after) = &mut self.disk[shard];
                 match end.after {
                     After::Done(place) => {
@@ -437,6 +452,7 @@ impl World {
 
     fn end_child(&mut self, attempt: AttemptId, ending: Ending) {
         let child = self.children.remove(&attempt);
+        self.taken.extend(child.iter().map(|child| (attempt, child.position.records)));
         let good = |child: &Child| child.said_last && !child.bad && !child.killed && ending == Ending::Code(child.code);
         if let Some(child) = child.filter(good) {
             self.sent.insert(attempt.shard, child.position.records);
@@ -490,9 +506,7 @@ impl World {
         }
         // Its last word need not wait until its last chunk is recorded.
         if child.started && (heartbeat || control.paused || unrecorded && (more || !hasty)) {
-            let read = position.records - child.from;
-            let counts = Counts { read, acknowledged: read, bytes_read: read * RECORD, ..Counts::default() };
-            return WorkerEvent::Progress(Progress { position, counts, ..Progress::default() });
+            return child.heartbeat();
         }
         let next = hasty && unreadable == Some(position.segment + 1);
         match unreadable.or_else(|| if more { None } else { self.plan.changed(shard) }) {
@@ -578,6 +592,13 @@ impl World {
             failure = Failure { damage: Some(damage), ..Failure::new(FailureKind::Source, "a corrupt stream") };
             self.hiccups = true;
         }
+        self.say_failed(id, failure);
+    }
+
+    /// A worker tells all that it took before it says that it can't go on.
+    fn say_failed(&mut self, id: AttemptId, failure: Failure) {
+        let heartbeat = self.children[&id].heartbeat();
+        self.say(id, heartbeat);
         self.say(id, WorkerEvent::Failed(failure));
         self.end_child(id, Ending::Code(1));
     }
@@ -600,8 +621,7 @@ impl World {
             (5, _) if self.below(3) == 0 => self.give(Input::Topic(TopicChange::Deleted)),
             (_, Some(id)) => {
                 let kind = KINDS[self.below(6) as usize];
-                self.say(id, WorkerEvent::Failed(Failure::new(kind, format!("{kind:?}"))));
-                self.end_child(id, Ending::Code(1));
+                self.say_failed(id, Failure::new(kind, format!("{kind:?}")));
             }
             _ => {}
         }
