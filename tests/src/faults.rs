@@ -51,6 +51,12 @@ pub fn lines() -> u64 {
     run_time().as_secs() * RATE
 }
 
+/// Lines of a dataset whose run is not over before the last kill, however slow the machine is that finds whom to kill. What is left
+/// after that is sent without a limit.
+pub fn lines_for_kills() -> u64 {
+    lines() + 20 * RATE
+}
+
 /// The config of a run with faults, with more keys.
 pub fn keys<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut keys = vec![
@@ -58,6 +64,18 @@ pub fn keys<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         ("workers.chunk", "{ records = 10_000, interval = \"60s\" }"),
         ("shards.target_size", "\"4MiB\""),
         ("limits.rate_records", "20_000"),
+    ];
+    keys.extend(more);
+    keys
+}
+
+/// The config of a run that is disturbed once in its middle and goes on without a limit: its first chunk ends soon, and what is left
+/// lasts longer than any machine needs to disturb it.
+pub fn slow_keys<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut keys = vec![
+        ("workers.chunk", "{ records = 1_000, interval = \"60s\" }"),
+        ("shards.target_size", "\"4MiB\""),
+        ("limits.rate_records", "4_000"),
     ];
     keys.extend(more);
     keys

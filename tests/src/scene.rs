@@ -15,6 +15,7 @@ use crate::kafka::Kafka;
 use crate::multiset::{Difference, Multiset};
 use crate::program::{Finished, Program, Running};
 use crate::topic::{self, Isolation};
+use crate::waiting::wait_until;
 
 /// Partitions of a test's topic, unless said.
 pub const PARTITIONS: u32 = 8;
@@ -95,6 +96,25 @@ impl<'a> Scene<'a> {
     /// Starts `shardlift run -o json` with these words.
     pub fn start(&self, words: &[&str]) -> Running {
         self.program.start(&[&["run", "-o", "json"], words].concat())
+    }
+
+    /// Waits until records have been committed.
+    pub fn await_records(&self) {
+        wait_until("records have been committed", PATIENCE, || self.acknowledged() > 0);
+    }
+
+    /// How many records are committed; 0 while there is no state yet.
+    pub fn acknowledged(&self) -> u64 {
+        self.status().and_then(|status| status["records"]["acknowledged"].as_u64()).unwrap_or(0)
+    }
+
+    /// Takes the limits of a running job away and waits for its end. A test that needs a run's middle gives the job a limit that no
+    /// machine is too slow for, and does not wait for the rest of it.
+    pub fn let_it_end(&self, mut running: Running) -> Finished {
+        wait_until("the limits are gone, or the run", PATIENCE, || {
+            !running.is_running() || self.program.run(&["throttle", "none", "--bytes", "none"], PATIENCE).code == 0
+        });
+        running.finish(PATIENCE)
     }
 
     /// `shardlift status -o json`; `None` while there is no state yet.

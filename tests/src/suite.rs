@@ -1,20 +1,25 @@
 //! Runs the whole-program tests in lanes with shared clusters, and prints what cargo's own harness would print.
 //!
 //! `cargo test`'s harness can't be used: its statics are never dropped, so that a shared Kafka would outlive it, and it knows no
-//! difference between tests that wait and tests that work. Responsible for: what a test is, which ones are run. Not for: the order
-//! (`lanes`), what is printed of each (`outcomes`).
+//! difference between tests that wait and tests that work. Responsible for: what a test is. Not for: which ones are run (`wishes`), in
+//! which order (`lanes`), what is printed of each (`outcomes`).
 
 mod lanes;
 mod outcomes;
+mod wishes;
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::LazyLock;
+
+use nix::sys::signal::Signal;
 
 use crate::browser;
 pub use crate::clusters::Clusters;
 use crate::kafka::missing_tools;
 use crate::program::binary;
 use outcomes::Outcomes;
+use wishes::{USAGE, Wishes};
 
 /// The tests of one subject.
 pub struct Module {
@@ -104,7 +109,7 @@ struct Chosen {
 }
 
 /// Which lanes are wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     /// All but the nightly one.
     Daily,
@@ -114,44 +119,38 @@ enum Wanted {
     All,
 }
 
-/// What the command line asks for: parts of names, and flags of cargo's own harness.
-struct Wishes {
-    parts: Vec<String>,
-    flags: Vec<String>,
+/// Starts this binary again if signals are ignored that the tests send: a shell has those of its background jobs ignore Ctrl-C, and
+/// what we start would inherit that. SIGHUP stays as it is: nohup is meant.
+fn heed_signals() {
+    const SENT: [Signal; 5] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGTTIN, Signal::SIGTTOU];
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a process has such a line");
+    let ignored = u64::from_str_radix(ignored.trim(), 16).expect("it is a number");
+    if SENT.iter().all(|signal| ignored & (1 << (*signal as i32 - 1)) == 0) {
+        return;
+    }
+    let own = std::env::current_exe().expect("the test knows its own path");
+    let defaults = SENT.map(|signal| format!("--default-signal={}", signal.as_str()));
+    let error = Command::new("env").args(defaults).arg(own).args(std::env::args_os().skip(1)).exec();
+    panic!("env can't be started: {error}");
 }
 
-impl Wishes {
-    fn of_arguments() -> Self {
-        let (flags, parts) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
-        Wishes { parts, flags }
-    }
-
-    fn has_flag(&self, name: &str) -> bool {
-        self.flags.iter().any(|flag| flag == name)
-    }
-
-    fn lanes(&self) -> Wanted {
-        match (self.has_flag("--ignored"), self.has_flag("--include-ignored")) {
-            (true, _) => Wanted::Nightly,
-            (false, true) => Wanted::All,
-            (false, false) => Wanted::Daily,
-        }
-    }
-
-    fn choose(&self, modules: &[Module]) -> Vec<Chosen> {
-        let tests = modules.iter().flat_map(|module| module.tests.iter().map(move |test| (module, test)));
-        let named = tests.map(|(module, test)| Chosen { name: format!("{}::{}", module.name, test.name), test });
-        let wanted = |chosen: &Chosen| self.parts.is_empty() || self.parts.iter().any(|part| chosen.name.contains(part));
-        named.filter(wanted).collect()
-    }
-}
-
-/// Runs the tests whose `module::name` contains one of the arguments that are no flags (all without one). With
-/// `SHARDLIFT_REQUIRE_KAFKA=1` a test that lacks something fails.
+/// Runs the tests that the command line asks for (see `--help`). With `SHARDLIFT_REQUIRE_KAFKA=1` a test that lacks something fails.
 pub fn main(modules: &[Module]) -> ExitCode {
-    let wishes = Wishes::of_arguments();
+    let wishes = match Wishes::parse(std::env::args().skip(1)) {
+        Ok(wishes) => wishes,
+        Err(error) => {
+            eprint!("error: {error}\n\n{USAGE}");
+            return ExitCode::from(101);
+        }
+    };
+    if wishes.help {
+        print!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    heed_signals();
     let chosen = wishes.choose(modules);
-    if wishes.has_flag("--list") {
+    if wishes.list {
         chosen.iter().for_each(|chosen| println!("{}: test", chosen.name));
         return ExitCode::SUCCESS;
     }
@@ -167,7 +166,7 @@ pub fn main(modules: &[Module]) -> ExitCode {
         binary(); // built now, not in the first test's time
     }
     let clusters = Clusters::default();
-    lanes::run(&ready, &clusters, &outcomes);
+    lanes::run(&ready, &clusters, &outcomes, wishes.one_at_a_time);
     drop(clusters);
     outcomes.summary()
 }

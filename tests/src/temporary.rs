@@ -10,10 +10,16 @@ impl TempDir {
     /// A fresh, empty one.
     pub fn new(what: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("shardlift-test-{}-{number}-{what}", std::process::id()));
-        std::fs::create_dir(&path).unwrap_or_else(|error| panic!("can't create {}: {error}", path.display()));
-        TempDir(path)
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("shardlift-test-{}-{number}-{what}", std::process::id()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return TempDir(path),
+                // Left by a killed run whose process had the same number.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("can't create {}: {error}", path.display()),
+            }
+        }
     }
 
     /// Where it is.

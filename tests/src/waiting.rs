@@ -22,6 +22,18 @@ pub fn wait_until(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) 
     }
 }
 
+/// Asks until the answer has stayed the same for a while; panics with `what` after `limit`.
+pub fn wait_until_still<T: PartialEq>(what: &str, still: Duration, limit: Duration, mut ask: impl FnMut() -> T) {
+    let mut last = (ask(), Instant::now());
+    wait_until(what, limit, || {
+        let now = ask();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() >= still
+    });
+}
+
 /// Waits for a child's end; `None` after `limit`, and the child still runs.
 pub fn wait_child(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;

@@ -1,4 +1,5 @@
-//! The fences between the crates: who may depend on what, and where `unsafe` may stand. See "Crates" in docs/architecture.md.
+//! The fences between the crates: who may depend on what, and where `unsafe` may stand. See "Crates" in docs/architecture.md. And
+//! one between the documents and the tests: what a table names as a test is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -196,6 +197,49 @@ fn has_unsafe(text: &str) -> bool {
     text.lines()
         .map(|line| line.split("//").next().unwrap_or_default())
         .any(|code| code.split(|c: char| !is_word(c)).any(|word| word == "unsafe"))
+}
+
+#[test]
+fn what_the_documents_name_as_tests_are_tests() {
+    let code: String = [root().join("crates"), root().join("tests")]
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .filter(|path| !path.ends_with("fences.rs"))
+        .map(|path| fs::read_to_string(path).expect("a source file can be read"))
+        .collect();
+    let mut unknown = Vec::new();
+    for (document, columns, tests) in [("verdicts.md", 5, 3), ("faults.md", 4, 0)] {
+        let text = fs::read_to_string(root().join("docs").join(document)).expect("it can be read");
+        let rows = table_rows(&text);
+        assert!(rows.len() > 20, "{document} has a table");
+        for row in rows {
+            assert_eq!(row.len(), columns, "{document}: a row has {columns} cells: {row:?}");
+            let names = row[tests].split('`').skip(1).step_by(2);
+            unknown.extend(names.filter(|name| !is_test(name, &code)).map(|name| format!("{document}: {name}")));
+        }
+    }
+    assert!(unknown.is_empty(), "no tests: {unknown:#?}");
+}
+
+/// The rows of all tables of a document, without heads, each as its cells.
+fn table_rows(text: &str) -> Vec<Vec<&str>> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_head = |place: usize| place + 1 < lines.len() && lines[place + 1].starts_with("|---");
+    let rows = lines.iter().enumerate().filter(|(place, line)| line.starts_with("| ") && !is_head(*place));
+    rows.map(|(_, line)| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+/// A test of the whole program by its whole name, another test by its function, a scenario by its words; or what tests are in: a
+/// module, a crate, a file.
+fn is_test(name: &str, code: &str) -> bool {
+    let whole_program = root().join("tests/tests/whole_program");
+    if let Some((module, test)) = name.split_once("::") {
+        let text = fs::read_to_string(whole_program.join(format!("{module}.rs"))).unwrap_or_default();
+        return text.contains(&format!(", {test})")) || text.contains(&format!("\"{test}\""));
+    }
+    let is_place = whole_program.join(format!("{name}.rs")).is_file() || root().join("crates").join(name).is_dir();
+    let is_file = name.ends_with(".txt") && code.contains(&format!("{name}\""));
+    is_place || is_file || code.contains(&format!("fn {name}(")) || code.contains(&format!("(\"{name}\","))
 }
 
 /// All Rust files below a folder.

@@ -248,15 +248,16 @@ fn one_record_at_a_time_takes_a_round_trip_and_not_a_tick() {
         })
         .collect();
     times.sort();
-    let median = times[20];
-    assert!(median >= Duration::from_millis(5) && median < Duration::from_millis(20), "{median:?}");
+    // What the client itself adds it adds to most of them; what a busy machine adds it adds to some.
+    let quarter = times[10];
+    assert!(times[0] >= Duration::from_millis(5) && quarter < Duration::from_millis(20), "{times:?}");
 }
 
 #[test]
 fn the_first_delivery_does_not_wait_for_the_clients_timer() {
     let broker = broker();
     let job = job(&broker.bootstrap());
-    let mut times: Vec<Duration> = (0..5)
+    let times: Vec<Duration> = (0..5)
         .map(|_| {
             let start = Instant::now();
             let mut producer = producer(&job);
@@ -267,8 +268,9 @@ fn the_first_delivery_does_not_wait_for_the_clients_timer() {
             elapsed
         })
         .collect();
-    times.sort();
-    assert!(times[2] < Duration::from_millis(300), "{times:?}");
+    // A timer would make each of them wait, a busy machine some.
+    let fastest = times.iter().min().expect("there are five");
+    assert!(*fastest < Duration::from_millis(300), "{times:?}");
 }
 
 #[test]

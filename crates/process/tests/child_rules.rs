@@ -109,10 +109,8 @@ fn a_sibling_hides_no_end_of_file() {
         .unwrap()
     };
     let (first, second) = (wait("first"), wait("second"));
-    let started = Instant::now();
     drop(first.control);
     assert_eq!(common::reap_count(1)[0].pid, first.pid);
-    assert!(started.elapsed() < Duration::from_secs(1));
     drop(second.control);
     assert_eq!(common::reap_count(1)[0].state, ExitState::Code(5));
 }
@@ -224,7 +222,7 @@ fn a_second_thread_refuses_the_fork() {
     assert!(matches!(refused, Err(ForkError::Threads(2))), "{refused:?}");
     drop(stop);
     assert!(thread.join().unwrap().is_err());
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + common::PATIENCE;
     while thread_count().unwrap() > 1 {
         assert!(Instant::now() < deadline);
     }

@@ -19,6 +19,10 @@ use supervisor::control::{Answer, Client, ControlError, Request};
 
 const SIZE: u64 = 1_000;
 const SOCKET: &str = "control.sock";
+/// For everything that should take a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The user writes it when all wishes were taken: no worker begins before.
+const ASKED: &str = "asked";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,7 +68,7 @@ fn ask(folder: &Path, steer: Steer) -> Standing {
 fn await_socket(folder: &Path) {
     let begin = Instant::now();
     while matches!(Client::connect(folder), Err(ControlError::NoSocket)) {
-        assert!(begin.elapsed() < Duration::from_secs(20), "no socket");
+        assert!(begin.elapsed() < PATIENCE, "no socket");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -77,8 +81,9 @@ fn be_a_user(folder: &Path) {
     assert!(!ask(folder, Steer::Continue).paused);
     let mut watcher = Client::connect(folder).expect("room for a watcher");
     watcher.send(&Request::Watch).expect("sent");
+    fs::write(folder.join(ASKED), "").expect("written");
     let mut seen = 0;
-    while let Ok(Answer::State(snapshot)) = watcher.receive(Duration::from_secs(5)) {
+    while let Ok(Answer::State(snapshot)) = watcher.receive(PATIENCE) {
         seen += 1;
         assert!(snapshot.steering.iter().any(|turn| turn.text == "scaled 6 -> 2"));
     }
@@ -90,7 +95,14 @@ fn wishes_are_taken_while_workers_work() {
     let folder = Folder::new("steered");
     let _user = other("be-a-user", &folder);
     let mut job = job(&folder);
-    let (end, screen) = job.run(&mut |_, order, port| good(order, port, SIZE));
+    let asked = folder.path().join(ASKED);
+    let (end, screen) = job.run(&mut |_, order, port| {
+        let begin = Instant::now();
+        while !asked.exists() && begin.elapsed() < PATIENCE && port.control().is_ok_and(|control| !control.drain) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        good(order, port, SIZE)
+    });
     assert_eq!((end.exit(), end.counts.read), (Exit::Done, 8 * SIZE));
     for text in ["scaled 4 -> 6", "paused", "scaled 6 -> 2", "continued"] {
         assert!(screen.lines.iter().any(|line| line == text), "{text}: {:?}", screen.lines);
@@ -100,7 +112,7 @@ fn wishes_are_taken_while_workers_work() {
     assert!(!folder.path().join(SOCKET).exists());
     let begin = Instant::now();
     while !folder.path().join("seen").exists() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "the watcher does not see the end");
+        assert!(begin.elapsed() < PATIENCE, "the watcher does not see the end");
         std::thread::sleep(Duration::from_millis(10));
     }
     let seen: u64 = fs::read_to_string(folder.path().join("seen")).expect("readable").parse().expect("a number");
@@ -149,7 +161,7 @@ fn assert_hostile(folder: &Folder, client: &Child, turns: usize, elapsed: Durati
         if let Some(reaped) = process::reap_all().into_iter().find(|reaped| reaped.pid.as_raw() as u32 == client.id()) {
             break reaped;
         }
-        assert!(begin.elapsed() < Duration::from_secs(10), "the hostile client goes on");
+        assert!(begin.elapsed() < PATIENCE, "the hostile client goes on");
         std::thread::sleep(Duration::from_millis(10));
     };
     assert_eq!(reaped.state, ExitState::Code(0), "the hostile client failed");
@@ -180,7 +192,7 @@ fn hostile_clients_change_nothing() {
     // Whoever can't be heard any more ends by itself.
     let begin = Instant::now();
     while !no_child_is_left() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "the hostile client goes on");
+        assert!(begin.elapsed() < PATIENCE, "the hostile client goes on");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(hostile < quiet * 3 + Duration::from_secs(2), "{quiet:?} without them, {hostile:?} with them");

@@ -15,7 +15,11 @@ const WAITING: usize = 4;
 const STACK: usize = 8 << 20;
 
 /// Runs all tests.
-pub(super) fn run(tests: &[Chosen], clusters: &Clusters, outcomes: &Outcomes) {
+pub(super) fn run(tests: &[Chosen], clusters: &Clusters, outcomes: &Outcomes, one_at_a_time: bool) {
+    if one_at_a_time {
+        tests.iter().for_each(|chosen| run_one(chosen, clusters, outcomes));
+        return;
+    }
     let lane = |wanted: &[Lane]| tests.iter().filter(|chosen| wanted.contains(&chosen.test.lane)).collect::<Vec<_>>();
     let together = [(lane(&[Lane::Outage]), 1), (lane(&[Lane::Works]), 1), (lane(&[Lane::Waits]), WAITING)];
     let places: Vec<AtomicUsize> = together.iter().map(|_| AtomicUsize::new(0)).collect();

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -184,7 +183,7 @@ fn what_an_interrupted_comparison_keeps(_: &Clusters) {
         kept_files(&program).iter().for_each(|file| fs::remove_file(file).expect("an earlier file of results"));
         let words = ["compare", "-o", "json", "--variants", "single,processes", "--workers", "3", "--seconds", "1"];
         let running = program.start(&[&words[..], &["--rounds", "50"]].concat());
-        wait_until("two runs have ended, a third goes on", Duration::from_secs(60), || {
+        wait_until("two runs have ended, a third goes on", PATIENCE, || {
             let files = kept_files(&program);
             files
                 .iter()
@@ -196,7 +195,7 @@ fn what_an_interrupted_comparison_keeps(_: &Clusters) {
         } else {
             running.signal(signal)
         }
-        let finished = running.finish(Duration::from_secs(10)).expect_code(75);
+        let finished = running.finish(PATIENCE).expect_code(75);
         let result = finished.json();
         assert_eq!(result["interrupted"], true);
         assert!(!rows(&result).is_empty() && number(&rows(&result)[0], "records_per_second") > 0.0, "{result:#}");
@@ -211,23 +210,28 @@ fn a_killed_comparison_leaves_no_process(_: &Clusters) {
     let program = folder("killed", 5_000);
     // The reference goes first.
     let running = program.start(&["compare", "--variants", "processes", "--workers", "3", "--seconds", "8", "--rounds", "9"]);
-    wait_until("workers are at work", Duration::from_secs(60), || {
+    wait_until("workers are at work", PATIENCE, || {
         running.processes().iter().filter(|process| process.name.starts_with("shard 0")).count() == 3
     });
     running.signal(Signal::SIGKILL);
-    running.finish(Duration::from_secs(5)).expect_code(137);
-    wait_until("every process is gone", Duration::from_secs(3), || program.processes().is_empty());
+    running.finish(PATIENCE).expect_code(137);
+    wait_until("every process is gone", PATIENCE, || program.processes().is_empty());
 }
 
 /// The others would wait for its figures until their process is killed, minutes later.
 fn a_killed_worker_ends_its_round(_: &Clusters) {
     let program = folder("worker-killed", 5_000);
-    let words = ["compare", "--variants", "processes", "--workers", "3", "--seconds", "2", "--rounds", "1"];
+    // The reference goes first.
+    let words = ["compare", "--variants", "processes", "--workers", "3", "--seconds", "6", "--rounds", "1"];
     let running = program.start(&words);
-    let workers = || running.processes().into_iter().filter(|process| process.name.starts_with("shard 0")).collect::<Vec<_>>();
-    wait_until("workers are at work", Duration::from_secs(60), || workers().len() == 3);
-    assert!(kill_process(workers()[0].pid));
-    let finished = running.finish(Duration::from_secs(30)).expect_code(5);
+    let mut workers = Vec::new();
+    wait_until("workers are at work", PATIENCE, || {
+        workers = running.processes();
+        workers.retain(|process| process.name.starts_with("shard 0"));
+        workers.len() == 3
+    });
+    assert!(kill_process(workers[0].pid));
+    let finished = running.finish(PATIENCE).expect_code(5);
     assert!(finished.stdout.contains("SIGKILL"), "the row says why it has no figure: {}", finished.stdout);
     program.assert_nothing_left();
 }
@@ -337,7 +341,7 @@ fn the_topic_of_a_comparison_goes_with_it(clusters: &Clusters) {
     wait_until("a run has ended", PATIENCE, || running.stderr().contains("run 2 of"));
     assert!(has_topic_of_a_comparison(&scene), "it is there while the comparison goes on");
     running.signal_group(Signal::SIGINT);
-    let result = running.finish(Duration::from_secs(20)).expect_code(75).json();
+    let result = running.finish(PATIENCE).expect_code(75).json();
     assert_eq!(result["interrupted"], true);
     await_no_topic_of_a_comparison(&scene);
     scene.program.assert_nothing_left();
@@ -345,7 +349,7 @@ fn the_topic_of_a_comparison_goes_with_it(clusters: &Clusters) {
 
 /// Brokers tell each other for a moment.
 fn await_no_topic_of_a_comparison(scene: &Scene) {
-    wait_until("the topic is gone", Duration::from_secs(10), || !has_topic_of_a_comparison(scene));
+    wait_until("the topic is gone", PATIENCE, || !has_topic_of_a_comparison(scene));
 }
 
 /// The tests that make some run one at a time.

@@ -25,7 +25,7 @@ pub const TESTS: &[Test] = &[
     test!(Works, Kafka, its_own_topic_is_gone_afterwards),
 ];
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Connections that ask for the produce route, by default.
 const CLIENTS: u64 = 8;
@@ -67,7 +67,7 @@ fn assert_all_delivered(object: &Value, clients: u64) {
 
 fn every_flush_is_served_and_has_its_figures(_: &Clusters) {
     let program = folder("web-shape");
-    let object = compare(&program, &["--seconds", "0.5", "--rounds", "1"]);
+    let object = compare(&program, &["--seconds", "1", "--rounds", "1"]);
     assert_eq!((&object["_command"], &object["interrupted"]), (&Value::from("compare web"), &Value::from(false)));
     assert_eq!(object["results"].as_array().map(Vec::len), Some(3), "{object:#}");
     assert_all_delivered(&object, CLIENTS);
@@ -127,7 +127,7 @@ fn an_interruption_keeps_what_there_is(_: &Clusters) {
 fn interrupt_after_a_run(program: &Program, running: Running) {
     wait_until("two runs have ended", PATIENCE, || running.stderr().matches("plain p50").count() >= 2);
     running.signal_group(Signal::SIGINT);
-    let object = running.finish(Duration::from_secs(10)).expect_code(75).json();
+    let object = running.finish(PATIENCE).expect_code(75).json();
     assert_eq!(object["interrupted"], true);
     assert!(object["rounds"].as_array().is_some_and(|rounds| rounds.len() >= 2), "{object:#}");
     assert!(object["results"].as_array().is_some_and(|results| !results.is_empty()), "{object:#}");
@@ -187,10 +187,10 @@ fn its_own_topic_is_gone_afterwards(clusters: &Clusters) {
     let program = folder("web-own-topic");
     let words = ["-b", kafka.bootstrap(), "--seconds", "0.5", "--flush", "wakeup"];
     assert_all_delivered(&compare(&program, &[&words[..], &["--rounds", "1"]].concat()), CLIENTS);
-    wait_until("the topic is deleted", Duration::from_secs(5), || topics(kafka) == 0);
+    wait_until("the topic is deleted", PATIENCE, || topics(kafka) == 0);
     let command = [&["compare", "web", "-o", "json"], &words[..], &["--rounds", "100"]].concat();
     let running = program.start(&command);
     wait_until("there is a topic", PATIENCE, || topics(kafka) == 1);
     interrupt_after_a_run(&program, running);
-    wait_until("the topic is deleted", Duration::from_secs(5), || topics(kafka) == 0);
+    wait_until("the topic is deleted", PATIENCE, || topics(kafka) == 0);
 }

@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     test!(Works, Kafka, no_topic_exits_with_4_and_the_command),
     test!(Waits, Kafka, a_changed_source_exits_with_7),
     test!(Waits, Kafka, a_source_that_changes_in_mid_run_exits_with_7),
-    test!(Waits, Kafka, a_second_supervisor_exits_with_75),
+    test!(Alone, Kafka, a_second_supervisor_exits_with_75),
     test!(Waits, Kafka, a_recreated_topic_exits_with_4),
     test!(Waits, Kafka, another_cluster_exits_with_4),
     test!(Waits, Kafka, another_mapping_is_refused),
@@ -105,12 +105,10 @@ fn no_topic_exits_with_4_and_the_command(clusters: &Clusters) {
 /// A job that was stopped in its middle.
 fn stopped<'a>(clusters: &'a Clusters, topic: &str) -> Scene<'a> {
     let scene = Scene::new(clusters.one(), topic);
-    scene.configure(&[("record.key", "\".customer_id\""), ("workers.count", "2"), ("limits.rate_records", "10_000")]);
+    scene.configure(&[("record.key", "\".customer_id\""), ("workers.count", "2"), ("limits.rate_records", "1_000")]);
     scene.orders(60, 60_000);
     let running = scene.start(&[]);
-    wait_until("records were sent", PATIENCE, || {
-        scene.status().is_some_and(|status| status["records"]["acknowledged"].as_u64() > Some(0))
-    });
+    scene.await_records();
     running.signal(Signal::SIGTERM);
     running.finish(PATIENCE).expect_code(75);
     scene
@@ -143,15 +141,13 @@ fn a_changed_source_exits_with_7(clusters: &Clusters) {
 /// Somebody appends to a file that is being read: what was planned is not what is there.
 fn a_source_that_changes_in_mid_run_exits_with_7(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "growing-source");
-    scene.configure(&[("limits.rate_records", "20_000"), ("workers.count", "2")]);
+    scene.configure(&[("limits.rate_records", "1_000"), ("workers.count", "2")]);
     scene.orders(63, 60_000);
     let running = scene.start(&[]);
-    wait_until("records were sent", PATIENCE, || {
-        scene.status().is_some_and(|status| status["records"]["acknowledged"].as_u64() > Some(0))
-    });
+    scene.await_records();
     let mut file = std::fs::File::options().append(true).open(scene.program.join("data/orders.jsonl")).expect("ours");
     file.write_all(b"{\"late\":true}\n").expect("the dataset can be written");
-    let report = running.finish(PATIENCE).expect_code(7).json();
+    let report = scene.let_it_end(running).expect_code(7).json();
     assert_eq!((&report["outcome"], &report["exit_code"]), (&"failed".into(), &7.into()));
     assert_ne!(report["shards"]["done"], report["shards"]["total"], "{report:#}");
     assert!(report["reasons"].to_string().contains("orders.jsonl"), "{}", report["reasons"]);
@@ -166,7 +162,7 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
 
 fn a_second_supervisor_exits_with_75(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "second-supervisor");
-    scene.configure(&[("limits.rate_records", "5_000"), ("workers.count", "2")]);
+    scene.configure(&[("limits.rate_records", "500"), ("workers.count", "2")]);
     scene.orders(61, 20_000);
     let first = scene.start(&[]);
     wait_until("the first is at work", PATIENCE, || scene.status().is_some());
@@ -174,7 +170,7 @@ fn a_second_supervisor_exits_with_75(clusters: &Clusters) {
     assert_eq!(second.code, 75, "{second:?}");
     assert!(second.elapsed <= Duration::from_secs(1), "{:?}", second.elapsed);
     assert!(second.stderr.contains(&first.pid().to_string()), "it names the process that holds the job: {}", second.stderr);
-    first.finish(PATIENCE).expect_code(0);
+    scene.let_it_end(first).expect_code(0);
     scene.program.assert_nothing_left();
 }
 
@@ -241,7 +237,7 @@ fn a_secret_is_shown_nowhere(clusters: &Clusters) {
     const SECRET: &str = "correct-horse-battery-staple";
     let scene = Scene::new(clusters.one(), "secret");
     scene.configure(&[
-        ("limits.rate_records", "10_000"),
+        ("limits.rate_records", "500"),
         // Secrets that a plaintext connection does not use and that are no contradiction to it.
         ("kafka.properties.\"ssl.keystore.password\"", "{ env = \"KAFKA_PASSWORD\" }"),
         ("kafka.properties.\"ssl.key.password\"", "{ file = \"password\" }"),
@@ -256,7 +252,7 @@ fn a_secret_is_shown_nowhere(clusters: &Clusters) {
         let arguments = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
         assert!(!contains(&arguments, SECRET), "{process:?} shows it in its arguments");
     }
-    let finished = running.finish(PATIENCE).expect_code(0);
+    let finished = scene.let_it_end(running).expect_code(0);
     assert!(!finished.stderr.contains(SECRET), "stderr shows it:\n{}", finished.stderr);
     assert!(!finished.stdout.contains(SECRET), "stdout shows it:\n{}", finished.stdout);
     for file in files(&scene.program.join(".shardlift")) {

@@ -84,8 +84,11 @@ fn a_limit_is_a_job_of_its_own(_: &Clusters) {
 
 fn a_stopped_embedded_run_starts_over(_: &Clusters) {
     let program = first_folder("stopped");
-    let running = program.start(&["run", "--set", "limits.rate_records=2000"]);
-    wait_until("there is a state", PATIENCE, || program.run(&["status", "-o", "json"], PATIENCE).code == 0);
+    let running = program.start(&["run", "--set", "limits.rate_records=500"]);
+    wait_until("records have been committed", PATIENCE, || {
+        let status = program.run(&["status", "-o", "json"], PATIENCE);
+        status.code == 0 && status.number("/records/acknowledged") > 0
+    });
     running.signal_group(nix::sys::signal::Signal::SIGINT);
     let stopped = running.finish(PATIENCE).expect_code(75);
     assert!((stopped.stdout + &stopped.stderr).contains("starts over"));
@@ -103,7 +106,7 @@ fn the_embedded_broker_serves_others(_: &Clusters) {
     assert!(address.split(':').nth(1).is_some_and(|port| port.parse::<u16>().is_ok()), "the address alone: {address:?}");
     assert!(std::net::TcpStream::connect(address).is_ok(), "somebody listens on {address}");
     broker.signal(nix::sys::signal::Signal::SIGTERM);
-    broker.finish(std::time::Duration::from_secs(5));
+    broker.finish(PATIENCE);
     program.assert_nothing_left();
 }
 

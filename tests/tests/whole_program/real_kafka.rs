@@ -23,6 +23,9 @@ pub const TESTS: &[Test] = &[
     test!(Outage, Kafka, a_dropped_cluster_leaves_nothing),
 ];
 
+/// For what takes a moment, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn thousand() -> Vec<(String, String)> {
     (0..1000).map(|n| (format!("key-{}", n % 37), format!("{{\"n\":{n},\"text\":\"\u{e9}\\t\"}}"))).collect()
 }
@@ -72,10 +75,13 @@ fn an_open_transaction_is_there_and_not_to_be_read(clusters: &Clusters) {
     assert_eq!(seen(Isolation::Uncommitted), 4);
     assert!(seen(Isolation::Committed) <= 1, "nothing behind its first record is read");
     open.commit();
-    wait_until("its records are read", Duration::from_secs(10), || seen(Isolation::Committed) == 4);
+    wait_until("its records are read", PATIENCE, || seen(Isolation::Committed) == 4);
     kafka.open_transaction("transaction", 1, &["gone"]).abort();
     assert_eq!((seen(Isolation::Committed), seen(Isolation::Uncommitted)), (4, 5));
-    assert_eq!(kafka.end_offsets("transaction").iter().sum::<u64>(), 4 + 1 + 2, "each end is a record of its own");
+    // The coordinator answers before it has written the end to the partition.
+    wait_until("each end is a record of its own", PATIENCE, || {
+        kafka.end_offsets("transaction").iter().sum::<u64>() == 4 + 1 + 2
+    });
 }
 
 fn rules_partitions_and_settings_take_effect(clusters: &Clusters) {
@@ -90,15 +96,18 @@ fn rules_partitions_and_settings_take_effect(clusters: &Clusters) {
     assert_eq!(kafka.end_offsets("altered"), [0, 0, 0]);
     let produce = ["-P", "-t", "altered", "-X", "message.timeout.ms=5000", "-p", "2", "-l", "/etc/hostname"];
     assert!(kcat(&produce).status.success());
+    // A broker takes over what the controller answered a little later.
+    let becomes = |what: &str, writable: bool| wait_until(what, PATIENCE, || kcat(&produce).status.success() == writable);
     kafka.alter_topic("altered", &["max.message.bytes=1"]);
-    assert!(!kcat(&produce).status.success(), "every record is too large");
+    becomes("every record is too large", false);
     kafka.alter_topic("altered", &["max.message.bytes=1000000"]);
+    becomes("none is too large", true);
     kafka.add_rule("altered", Rule::Allow, Operation::Describe);
-    assert!(!kcat(&produce).status.success(), "to write is not allowed");
+    becomes("to write is not allowed", false);
     kafka.add_rule("altered", Rule::Allow, Operation::Write);
-    assert!(kcat(&produce).status.success());
+    becomes("to write is allowed", true);
     kafka.remove_rules("altered");
-    assert_eq!(kafka.end_offsets("altered")[2], 2);
+    assert!(kafka.end_offsets("altered")[2] >= 3);
     kafka.delete_topic("altered");
     assert!(!kafka.has_topic("altered"));
 }
@@ -121,6 +130,6 @@ fn a_dropped_cluster_leaves_nothing(_: &Clusters) {
     let process = kafka.pid(1);
     let log = kafka.call(&["log", "1"]);
     drop(kafka);
-    wait_gone(process, Duration::from_secs(1));
+    wait_gone(process, PATIENCE);
     assert!(!std::path::Path::new(&log).exists());
 }

@@ -32,7 +32,7 @@ pub const TESTS: &[Test] = &[
 
 /// For the rest of a job, which nobody disturbs any more.
 const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
-/// About 10 s of work at the tests' rate.
+/// About 50 s of work at the rate of [`faults::slow_keys`].
 const LINES: u64 = 200_000;
 
 /// A compacted topic refuses the batch with a record without a key (INVALID_RECORD): that is known before it is asked.
@@ -80,10 +80,10 @@ fn assert_source_order(scene: &Scene) {
 fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
     let kafka = clusters.outage();
     let scene = Scene::new(&kafka, "gone");
-    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"10s\"")]));
+    scene.configure(&faults::slow_keys(&[("workers.count", "4"), ("kafka.give_up_after", "\"10s\"")]));
     let source = scene.orders(21, LINES);
     let running = scene.start(&[]);
-    await_first_records(&scene);
+    scene.await_records();
     scene.kafka.kill(1);
     let finished = running.finish(patience());
     scene.kafka.restart(1);
@@ -104,10 +104,14 @@ fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
 fn brokers_that_fall_silent_are_no_death_of_a_worker(clusters: &Clusters) {
     let kafka = clusters.outage();
     let scene = Scene::new(&kafka, "mute");
-    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"8s\""), ("workers.heartbeat_timeout", "\"2s\"")]));
+    scene.configure(&faults::slow_keys(&[
+        ("workers.count", "4"),
+        ("kafka.give_up_after", "\"8s\""),
+        ("workers.heartbeat_timeout", "\"2s\""),
+    ]));
     let source = scene.orders(25, LINES);
     let running = scene.start(&[]);
-    await_first_records(&scene);
+    scene.await_records();
     let broker = Pid::from_raw(kafka.pid(1).cast_signed());
     kill(broker, Signal::SIGSTOP).expect("the broker runs");
     scene.steer(&["scale", "8"]);
@@ -121,12 +125,6 @@ fn brokers_that_fall_silent_are_no_death_of_a_worker(clusters: &Clusters) {
     assert_balances(&report);
     let difference = scene.judge_and_verify(&source);
     assert_eq!((difference.missing, difference.unexpected), (0, 0));
-}
-
-fn await_first_records(scene: &Scene) {
-    wait_until("records have been committed", Duration::from_secs(60), || {
-        scene.status().is_some_and(|status| status["records"]["acknowledged"].as_u64() > Some(0))
-    });
 }
 
 fn assert_stopped_undone(report: &Value) {
@@ -199,7 +197,7 @@ fn a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names(clusters: &C
         ("workers.count", "1"),
         ("record.timestamp", "\".at\""),
         ("record.timestamp_unit", "\"ms\""),
-        ("limits.rate_records", "10_000"),
+        ("limits.rate_records", "1_000"),
         ("limits.max_bad_records", "100_000"),
     ]);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as u64;
@@ -209,9 +207,14 @@ fn a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names(clusters: &C
     };
     let path = scene.program.write("data/events.jsonl", (0..60_000).map(line).collect::<String>());
     let running = scene.start(&[]);
-    await_first_records(&scene);
+    scene.await_records();
     scene.kafka.alter_topic(&scene.topic, &["message.timestamp.before.max.ms=3600000"]);
-    let finished = running.finish(patience()).expect_code(0);
+    // A broker takes a setting over a little later than it answers.
+    wait_until("records are refused", patience(), || {
+        let status = scene.status().expect("there is a state");
+        status["records"]["dead_lettered"].as_u64() > Some(0)
+    });
+    let finished = scene.let_it_end(running).expect_code(0);
     assert!(finished.stderr.contains("the others are sent again"), "the broker refused some:\n{}", finished.stderr);
     assert!(!finished.stderr.contains("halves"), "and named them:\n{}", finished.stderr);
     let report = finished.json();
@@ -267,7 +270,7 @@ fn one_round(clusters: &Clusters, round: usize, refuses: bool) -> Duration {
     };
     scene.program.write("data/events.jsonl", (0..RECORDS).map(line).collect::<String>());
     let running = scene.start(&[]);
-    await_first_records(&scene);
+    scene.await_records();
     let harmless = "message.timestamp.after.max.ms=3600000";
     let setting = if refuses { "message.timestamp.before.max.ms=3600000" } else { harmless };
     scene.kafka.alter_topic(&scene.topic, &[setting]);
@@ -332,7 +335,7 @@ fn letters_of_a_killed_run_are_not_taken_for_records_set_aside(clusters: &Cluste
         ("workers.chunk", "{ interval = \"60s\" }"),
         ("record.timestamp", "\".at\""),
         ("record.timestamp_unit", "\"ms\""),
-        ("limits.rate_records", "100"),
+        ("limits.rate_records", "20"),
         ("limits.max_bad_records", "100_000"),
     ]);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as u64;
@@ -340,7 +343,7 @@ fn letters_of_a_killed_run_are_not_taken_for_records_set_aside(clusters: &Cluste
     let line = |number: u64| format!("{{\"at\":{},\"n\":{number}}}\n", if number < 5_000 { 1_000 + number } else { now });
     let path = scene.program.write("data/events.jsonl", (0..7_000).map(line).collect::<String>());
     let running = scene.start(&[]);
-    wait_until("letters are on disk", Duration::from_secs(60), || {
+    wait_until("letters are on disk", patience(), || {
         scene.status().is_some_and(|status| status["uncommitted_dead_letters"].as_u64() > Some(0))
     });
     assert!(faults::kill_process(running.pid()));
@@ -435,7 +438,7 @@ fn cut_connections_double_nothing_where_the_settings_refuse(clusters: &Clusters)
     };
     let path = scene.program.write("data/events.jsonl", (0..75_000).map(line).collect::<String>());
     let running = scene.start(&[]);
-    await_first_records(&scene);
+    scene.await_records();
     for _ in 0..30 {
         kafka.cut();
         std::thread::sleep(Duration::from_millis(80));
@@ -452,10 +455,10 @@ fn cut_connections_double_nothing_where_the_settings_refuse(clusters: &Clusters)
 
 fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "deleted-topic");
-    scene.configure(&faults::keys(&[("kafka.give_up_after", "\"10s\"")]));
+    scene.configure(&faults::slow_keys(&[("workers.count", "4"), ("kafka.give_up_after", "\"10s\"")]));
     scene.orders(23, LINES);
     let running = scene.start(&[]);
-    await_first_records(&scene);
+    scene.await_records();
     scene.kafka.delete_topic(&scene.topic);
     let deleted = Instant::now();
     let report = running.finish(patience()).expect_code(4).json();
@@ -471,10 +474,10 @@ fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
 fn a_right_withdrawn_in_mid_run_is_never_done(clusters: &Clusters) {
     let kafka = clusters.one();
     let scene = Scene::new(kafka, "forbidden");
-    scene.configure(&faults::keys(&[]));
+    scene.configure(&faults::slow_keys(&[("workers.count", "4")]));
     let source = scene.orders(24, LINES);
     let running = scene.start(&[]);
-    await_first_records(&scene);
+    scene.await_records();
     kafka.add_rule(&scene.topic, Rule::Deny, Operation::Write);
     let report = running.finish(patience()).expect_code(5).json();
     assert_stopped_undone(&report);

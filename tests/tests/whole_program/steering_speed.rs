@@ -147,7 +147,7 @@ fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
     let source = scene.orders(64, 20_000);
     let running = split_for_eight(&scene);
     running.signal(Signal::SIGKILL);
-    assert_eq!(running.finish(Duration::from_secs(5)).code, 137);
+    assert_eq!(running.finish(patience()).code, 137);
     wait_until("the workers are gone too", patience(), || scene.program.processes().is_empty());
     let left = scene.status().expect("there is a state");
     assert!(left["shards"]["total"].as_u64() >= Some(WORKERS), "{left:#}");
@@ -159,7 +159,8 @@ fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
     let difference = scene.judge_and_verify(&source);
     println!("split and killed: {} shards, {difference:?} of {}", report["shards"]["total"], source.len());
     assert_eq!((difference.missing, difference.unexpected), (0, 0));
-    assert!(difference.duplicates <= CHUNK * WORKERS, "{difference:?}");
+    // The open chunk, and one that was delivered and not yet recorded.
+    assert!(difference.duplicates <= 2 * CHUNK * WORKERS, "{difference:?}");
     scene.program.assert_nothing_left();
 }
 

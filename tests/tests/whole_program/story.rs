@@ -11,7 +11,7 @@ use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 use whole_program::waiting::wait_until;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
@@ -71,7 +71,7 @@ fn it_says_what_it_can_do(_: &Clusters) {
 /// What the table and the claims are made of. Each run checks by the topic that it sent what it says.
 fn every_figure_is_there(_: &Clusters) {
     let program = Program::new("story-shape");
-    let (runs, finished) = tell(&program, &["0.2", "heartbeat", "web"]);
+    let (runs, finished) = tell(&program, &["0.5", "heartbeat", "web"]);
     let web = |run: &&Value| run.get("plain_latency_p50_ms").is_some();
     assert_eq!((runs.len(), runs.iter().filter(web).count()), (7, 4), "the reference, two heartbeats, and the web: {runs:?}");
     for run in &runs {
@@ -124,7 +124,7 @@ fn nothing_is_left_after_an_interrupt(_: &Clusters) {
     let running = program.spawn(story(&program, &["--seconds", "30", "--raw", "raw.jsonl", "processes"]));
     wait_until("the first run goes on", PATIENCE, || running.stderr().contains("1 of 5: single"));
     running.signal_group(Signal::SIGINT);
-    let stopped = running.finish(Duration::from_secs(10)).expect_code(130);
+    let stopped = running.finish(PATIENCE).expect_code(130);
     assert!(!stopped.stderr.contains("Traceback"), "{}", stopped.stderr);
     program.assert_nothing_left();
 }
@@ -136,7 +136,7 @@ fn nothing_is_left_after_a_kill(_: &Clusters) {
         |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("web_clients.py"));
     wait_until("the server is asked", PATIENCE, || running.processes().iter().any(|process| asks(process.pid)));
     running.signal(Signal::SIGKILL);
-    running.finish(Duration::from_secs(10)).expect_code(137);
+    running.finish(PATIENCE).expect_code(137);
     program.assert_nothing_left();
 }
 

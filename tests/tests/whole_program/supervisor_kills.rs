@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use whole_program::faults::{
-    self, CHUNK, WORKERS, await_worth_killing, finished_shards, kills, lines, patience, worth_killing,
+    self, CHUNK, WORKERS, await_worth_killing, finished_shards, kills, lines_for_kills, patience, worth_killing,
 };
+use whole_program::program::Running;
 use whole_program::random::Random;
 use whole_program::scene::{Scene, assert_balances};
 use whole_program::suite::{Clusters, Test};
@@ -14,8 +15,11 @@ use whole_program::test;
 use whole_program::waiting::wait_until;
 
 /// The tests of this module.
-pub const TESTS: &[Test] =
-    &[test!(Waits, Kafka, a_killed_supervisor_loses_nothing), test!(Waits, Kafka, a_killed_single_process_loses_nothing)];
+pub const TESTS: &[Test] = &[
+    test!(Waits, Kafka, a_killed_supervisor_loses_nothing),
+    test!(Waits, Kafka, a_killed_single_process_loses_nothing),
+    test!(Alone, Kafka, a_second_after_its_kill_no_process_is_left),
+];
 
 fn a_killed_supervisor_loses_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "supervisor-kills");
@@ -33,10 +37,34 @@ fn a_killed_single_process_loses_nothing(clusters: &Clusters) {
     kill_and_judge(&scene, &["--single"], 2 * CHUNK, 1);
 }
 
+/// The promise of which the others only measure how it was kept.
+fn a_second_after_its_kill_no_process_is_left(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "supervisor-gone");
+    scene.configure(&faults::slow_keys(&[("workers.count", "4")]));
+    scene.orders(9, 100_000);
+    for _ in 0..3 {
+        let running = scene.start(&[]);
+        let committed = scene.acknowledged();
+        wait_until("it commits", patience(), || scene.acknowledged() > committed);
+        let took = kill_all(&scene, running);
+        assert!(took < Duration::from_secs(1), "all processes were gone after {took:?}");
+    }
+    scene.program.assert_nothing_left();
+}
+
+/// Kills the supervisor; how long it took until all of its processes were gone.
+fn kill_all(scene: &Scene, running: Running) -> Duration {
+    running.signal(Signal::SIGKILL);
+    let killed_at = Instant::now();
+    assert_eq!(running.finish(patience()).code, 137);
+    wait_until("all processes are gone", patience(), || scene.program.processes().is_empty());
+    killed_at.elapsed()
+}
+
 /// `bound` is for each kill.
 fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_last_kill: usize) {
     let mut random = Random::seeded(&scene.topic);
-    let source = scene.orders(5, lines());
+    let source = scene.orders(5, lines_for_kills());
     let records = scene.records_of_shards();
     let mut done = std::collections::BTreeMap::new();
     let mut slowest_end = Duration::ZERO;
@@ -49,7 +77,7 @@ fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_l
         });
         let enough = if kill == kills() { shards_before_the_last_kill } else { 0 };
         loop {
-            let worth = await_worth_killing(scene, &records, faults::run_time() * 2);
+            let worth = await_worth_killing(scene, &records, patience());
             assert!(!worth.is_empty() && running.is_running(), "the job ended before kill {kill}: {}", running.stderr());
             // Commits come every two seconds: anywhere between two of them.
             std::thread::sleep(Duration::from_millis(random.between(0, 2000)));
@@ -58,15 +86,7 @@ fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_l
                 break;
             }
         }
-        running.signal(Signal::SIGKILL);
-        let killed_at = Instant::now();
-        assert_eq!(running.finish(Duration::from_secs(5)).code, 137);
-        while !scene.program.processes().is_empty() {
-            let left = scene.program.processes();
-            assert!(killed_at.elapsed() < Duration::from_secs(1), "left 1 s after kill {kill}: {left:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        slowest_end = slowest_end.max(killed_at.elapsed());
+        slowest_end = slowest_end.max(kill_all(scene, running));
         let status = scene.status().expect("the state can be read");
         assert_ne!(status["outcome"], "running", "nobody runs after kill {kill}: {status:#}");
         for (shard, attempts) in &done {
@@ -75,7 +95,8 @@ fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_l
         done = finished_shards(&status);
     }
     assert!(done.len() >= shards_before_the_last_kill, "{done:?}");
-    let report = scene.start(words).finish(patience()).expect_code(0).json();
+    let rest = ["--set", "limits.rate_records=\"none\""];
+    let report = scene.run(&[words, &rest].concat()).expect_code(0).json();
     assert_balances(&report);
     assert_eq!(report["outcome"], "done");
     assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");

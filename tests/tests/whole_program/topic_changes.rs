@@ -12,7 +12,7 @@ use whole_program::program::Finished;
 use whole_program::scene::Scene;
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
-use whole_program::waiting::wait_until;
+use whole_program::waiting::wait_until_still;
 
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
@@ -32,14 +32,11 @@ const PARTITIONS: (u32, u32) = (3, 7);
 /// What was asked for: noticed at most so long after it happened.
 const NOTICED: Duration = Duration::from_secs(30);
 
-/// A scene whose job takes some seconds.
+/// A scene whose job lasts longer than any machine needs to change its topic.
 fn scene<'a>(clusters: &'a Clusters, topic: &str, keyed: bool) -> (Scene<'a>, Multiset) {
     let scene = Scene::with_topic(clusters.one(), topic, PARTITIONS.0, &[]);
-    let mut keys = vec![
-        ("workers.count", "2"),
-        ("workers.chunk", "{ records = 500, interval = \"1s\" }"),
-        ("limits.rate_records", "3_000"),
-    ];
+    let mut keys =
+        vec![("workers.count", "2"), ("workers.chunk", "{ records = 500, interval = \"1s\" }"), ("limits.rate_records", "300")];
     if keyed {
         keys.push(("record.key", "\".k\""));
     }
@@ -51,12 +48,6 @@ fn scene<'a>(clusters: &'a Clusters, topic: &str, keyed: bool) -> (Scene<'a>, Mu
 
 /// For the rest of a job, which is disturbed no more.
 const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
-
-fn await_first_records(scene: &Scene) {
-    wait_until("records have been committed", Duration::from_secs(60), || {
-        scene.status().is_some_and(|status| status["records"]["acknowledged"].as_u64() > Some(0))
-    });
-}
 
 fn make_again(scene: &Scene) {
     scene.kafka.delete_topic(&scene.topic);
@@ -71,6 +62,10 @@ fn assert_made_again(scene: &Scene, finished: Finished) {
     assert_ne!(report["outcome"], "done", "{report:#}");
     let status = scene.status().expect("there is a state");
     assert_eq!((&status["exit_code"], &status["reasons"]), (&4.into(), &report["reasons"]), "{status:#}");
+    assert_next_run_tells(scene);
+}
+
+fn assert_next_run_tells(scene: &Scene) {
     let next = scene.run(&NO_LIMIT).expect_code(4);
     assert!(next.stderr.contains("was deleted and made again"), "{next:?}");
     scene.program.assert_nothing_left();
@@ -84,17 +79,10 @@ fn a_topic_made_again_in_a_pause_gets_no_record(clusters: &Clusters) {
 fn made_again_in_a_pause(clusters: &Clusters, topic: &str, words: &[&str]) {
     let (scene, _) = scene(clusters, topic, true);
     let running = scene.start(words);
-    await_first_records(&scene);
+    scene.await_records();
     scene.steer(&["pause"]);
     // What is in flight when the pause begins belongs to the old topic: a busy machine takes its time with it.
-    let mut last = (None, Instant::now());
-    wait_until("nothing more is committed", Duration::from_secs(60), || {
-        let now = scene.status().map(|status| status["records"]["acknowledged"].clone());
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-        last.1.elapsed() >= Duration::from_secs(2)
-    });
+    wait_until_still("nothing more is committed", Duration::from_secs(2), patience(), || scene.acknowledged());
     make_again(&scene);
     // In a long pause the watching helper has seen it before anybody continues.
     drop(scene.program.run(&["continue"], patience()));
@@ -105,13 +93,18 @@ fn made_again_in_a_pause(clusters: &Clusters, topic: &str, words: &[&str]) {
 /// All records are acknowledged, some by a topic that is gone: nobody would have looked at it before the next 10 s were over.
 fn a_topic_made_again_just_before_the_end_is_no_success(clusters: &Clusters) {
     let (scene, _) = scene(clusters, "again-end", false);
-    let running = scene.start(&["--set", "limits.rate_records=4_000"]);
-    await_first_records(&scene);
+    let running = scene.start(&[]);
+    scene.await_records();
     make_again(&scene);
     let again = Instant::now();
-    let finished = running.finish(patience());
+    let finished = scene.let_it_end(running);
     assert!(again.elapsed() < NOTICED, "noticed after {:?}", again.elapsed());
-    assert_made_again(&scene, finished);
+    let report = finished.expect_code(4).json();
+    assert_ne!(report["outcome"], "done", "{report:#}");
+    // Who looked while there was no topic of the name has seen no more than that.
+    let said = report["reasons"].to_string();
+    assert!(said.contains(&format!("topic {} was deleted", scene.topic)), "{report:#}");
+    assert_next_run_tells(&scene);
 }
 
 fn partitions_of_keys(scene: &Scene) -> BTreeMap<Vec<u8>, Vec<u32>> {
@@ -136,8 +129,8 @@ fn assert_as_planned(scene: &Scene) {
 
 fn added_partitions_stop_a_job_with_keys(clusters: &Clusters) {
     let (scene, source) = scene(clusters, "added-more", true);
-    let running = scene.start(&["--set", "limits.rate_records=500"]);
-    await_first_records(&scene);
+    let running = scene.start(&[]);
+    scene.await_records();
     scene.kafka.add_partitions(&scene.topic, PARTITIONS.1);
     let added = Instant::now();
     let report = running.finish(patience()).expect_code(4).json();
@@ -163,10 +156,10 @@ fn added_partitions_stop_a_job_with_keys(clusters: &Clusters) {
 
 fn added_partitions_are_told_where_no_key_is_concerned(clusters: &Clusters) {
     let (scene, source) = scene(clusters, "added-keyless", false);
-    let running = scene.start(&["--set", "limits.rate_records=1000"]);
-    await_first_records(&scene);
+    let running = scene.start(&[]);
+    scene.await_records();
     scene.kafka.add_partitions(&scene.topic, PARTITIONS.1);
-    let finished = running.finish(patience()).expect_code(0);
+    let finished = scene.let_it_end(running).expect_code(0);
     let told = finished.stderr.matches("partitions 3 -> 7").count();
     assert_eq!(told, 1, "{}", finished.stderr);
     assert_eq!(scene.judge_and_verify(&source), Difference::default());

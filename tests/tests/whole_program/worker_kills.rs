@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use whole_program::faults::{self, CHUNK, attempts, await_worth_killing, kill_process, kills, lines, patience};
+use whole_program::faults::{self, CHUNK, attempts, await_worth_killing, kill_process, kills, lines_for_kills, patience};
 use whole_program::multiset::Multiset;
 use whole_program::program::Running;
 use whole_program::random::Random;
@@ -19,7 +19,7 @@ fn killed_workers_lose_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "worker-kills");
     // Without a key full groups leave before a chunk ends, so that a kill costs duplicates.
     scene.configure(&faults::keys(&[]));
-    let source = scene.orders(3, lines());
+    let source = scene.orders(3, lines_for_kills());
     let records = scene.records_of_shards();
     kill_and_judge(&scene, &source, &records);
 }
@@ -28,7 +28,7 @@ fn killed_workers_lose_nothing(clusters: &Clusters) {
 fn killed_workers_of_a_gzip_file_lose_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "worker-kills-gzip");
     scene.configure(&faults::keys(&[("record.key", "\".customer_id\"")]));
-    let source = scene.orders_gzip(4, lines());
+    let source = scene.orders_gzip(4, lines_for_kills());
     kill_and_judge(&scene, &source, &[source.len()]);
 }
 
@@ -36,7 +36,7 @@ fn kill_and_judge(scene: &Scene, source: &Multiset, records: &[u64]) {
     let mut random = Random::seeded(&scene.topic);
     let running = scene.start(&[]);
     let killed = kill_workers(scene, &running, records, &mut random);
-    let report = running.finish(patience()).expect_code(0).json();
+    let report = scene.let_it_end(running).expect_code(0).json();
     assert_balances(&report);
     assert_eq!(report["outcome"], "done");
     assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");
@@ -64,12 +64,12 @@ fn kill_workers(scene: &Scene, running: &Running, records: &[u64], random: &mut 
     while killed < kills() {
         let pause = faults::run_time().as_millis() as u64 * 3 / 4 / kills();
         std::thread::sleep(Duration::from_millis(random.between(pause / 4, pause)));
-        let worth = await_worth_killing(scene, records, faults::run_time());
+        let worth = await_worth_killing(scene, records, patience());
         assert!(!worth.is_empty(), "the run ended after {killed} kills: {}", running.stderr());
         let victim = random.pick(&worth).clone();
         kill_process(victim.pid);
         let mut outcome = String::new();
-        wait_until("the supervisor notices a death", Duration::from_secs(5), || {
+        wait_until("the supervisor notices a death", patience(), || {
             let all = attempts(&scene.status().expect("there is a state"));
             let same = |attempt: &&faults::Attempt| attempt.shard == victim.shard && attempt.number == victim.number;
             outcome = all.iter().find(same).expect("an attempt stays in the report").outcome.clone();

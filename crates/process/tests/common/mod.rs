@@ -10,12 +10,22 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use process::{Child, ChildEnds, ChildSettings, ExitState, Interest, Reaped, fork_child, poll, reap_all};
 
+/// What a busy machine may take for anything that should take a moment.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs the tests whose name contains the first argument that is no option. A failed one panics, and the kernel kills what it
-/// left behind.
+/// left behind. `--list` and `--help` run none.
 pub fn run(tests: &[(&str, fn())]) {
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let mut arguments = std::env::args().skip(1);
+    let (options, filters): (Vec<String>, Vec<String>) = arguments.by_ref().partition(|argument| argument.starts_with('-'));
+    let only_asks = options.iter().any(|option| matches!(option.as_str(), "--list" | "--help" | "-h"));
+    let filter = filters.first();
     for (name, test) in tests {
-        if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
+        if filter.is_none_or(|filter| name.contains(filter.as_str())) {
+            if only_asks {
+                println!("{name}: test");
+                continue;
+            }
             eprintln!("test {name} ...");
             test();
             assert_no_child(name);
@@ -61,8 +71,8 @@ pub fn read_to_end(child: &Child) -> String {
     let mut file = File::from(child.events.try_clone().unwrap());
     let mut bytes = Vec::new();
     loop {
-        let ready = poll(&[((), child.events.as_fd(), Interest::Read)], Some(Duration::from_secs(10))).unwrap();
-        assert!(!ready.is_empty(), "the child wrote nothing and closed nothing for 10 s");
+        let ready = poll(&[((), child.events.as_fd(), Interest::Read)], Some(PATIENCE)).unwrap();
+        assert!(!ready.is_empty(), "the child wrote nothing and closed nothing for {PATIENCE:?}");
         match file.read_to_end(&mut bytes) {
             Ok(_) => return String::from_utf8(bytes).unwrap(),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
@@ -70,7 +80,7 @@ pub fn read_to_end(child: &Child) -> String {
     }
 }
 
-/// Reaps until this child ended; at most 10 s.
+/// Reaps until this child ended.
 #[allow(dead_code, reason = "not every test binary reaps one")]
 pub fn reap_one(child: &Child) -> Reaped {
     let reaped = reap_count(1).remove(0);
@@ -78,13 +88,13 @@ pub fn reap_one(child: &Child) -> Reaped {
     reaped
 }
 
-/// Reaps until so many children ended; at most 10 s.
+/// Reaps until so many children ended.
 #[allow(dead_code, reason = "not every test binary reaps")]
 pub fn reap_count(count: usize) -> Vec<Reaped> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let mut reaped = Vec::new();
     while reaped.len() < count {
-        assert!(Instant::now() < deadline, "only {} of {count} children ended within 10 s", reaped.len());
+        assert!(Instant::now() < deadline, "only {} of {count} children ended within {PATIENCE:?}", reaped.len());
         reaped.extend(reap_all());
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -100,6 +110,8 @@ pub struct Folder(pub PathBuf);
 impl Folder {
     pub fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("process-test-{name}-{}", std::process::id()));
+        // Left by a killed run whose process had the same number.
+        drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir(&path).unwrap();
         Folder(path)
     }

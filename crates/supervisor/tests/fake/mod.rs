@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FlushPolicy, Limits, RestartRules, WorkerRules};
 use migration::report::{Binding, JobReport};
@@ -33,6 +33,8 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("supervisor-{name}-{}", std::process::id()));
+        // Left by a killed run whose process had the same number.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("writable");
         Folder(path)
     }
@@ -48,6 +50,30 @@ impl Drop for Folder {
     }
 }
 
+/// When a signal is sent to the supervisor: at an event, since no time is right on a slow machine and on a fast one.
+#[derive(Clone, Copy)]
+pub enum When {
+    /// At the first look.
+    AtOnce,
+    /// When so many workers have been started.
+    Workers(usize),
+    /// When so many records are committed.
+    Committed(u64),
+    /// When the run drains.
+    Drains,
+}
+
+impl When {
+    fn is_now(self, snapshot: &Snapshot) -> bool {
+        match self {
+            When::AtOnce => true,
+            When::Workers(count) => snapshot.workers.len() >= count,
+            When::Committed(records) => snapshot.committed.read >= records,
+            When::Drains => snapshot.draining,
+        }
+    }
+}
+
 /// A job of equal shards.
 pub struct Job {
     path: PathBuf,
@@ -56,8 +82,8 @@ pub struct Job {
     pub limits: Limits,
     pub slots: u32,
     pub pace: Duration,
-    /// Sent to this process when the run is so old.
-    pub signals: Vec<(Duration, Signal)>,
+    /// Sent to this process, one after the other.
+    pub signals: Vec<(When, Signal)>,
     /// A child that the job can't do without.
     pub needs: Option<Pid>,
 }
@@ -112,7 +138,7 @@ impl Job {
             let binding = Binding { end_offsets: vec![0, 7], ..Binding::default() };
             Store::create(&path, &NewJob { name: "fake", plan_id: 42, plan: &self.plan, binding: &binding }).expect("new")
         };
-        let mut screen = Screen { last: None, lines: Vec::new(), signals: self.signals.clone(), needs: self.needs };
+        let mut screen = Screen { signals: self.signals.clone(), needs: self.needs, ..Screen::default() };
         let setup = Setup {
             give_up_after: Duration::from_secs(900),
             plan: &self.plan,
@@ -159,23 +185,24 @@ fn plan(shards: u32, size: u64) -> Plan {
     Plan { objects: vec![object], shards: (0..shards).map(shard).collect(), ..Plan::default() }
 }
 
+#[derive(Default)]
 pub struct Screen {
     pub last: Option<Snapshot>,
     pub lines: Vec<String>,
-    signals: Vec<(Duration, Signal)>,
+    /// When the last signal was sent.
+    pub signalled: Option<Instant>,
+    signals: Vec<(When, Signal)>,
     needs: Option<Pid>,
 }
 
 impl Watcher for Screen {
     fn tick(&mut self, snapshot: &Snapshot) {
         assert!(snapshot.source_bytes_done <= snapshot.source_bytes);
-        self.signals.retain(|(at, signal)| {
-            let due = snapshot.elapsed >= *at;
-            if due {
-                send_signal(Pid::this(), *signal).expect("sent to itself");
-            }
-            !due
-        });
+        if self.signals.first().is_some_and(|(when, _)| when.is_now(snapshot)) {
+            let (_, signal) = self.signals.remove(0);
+            self.signalled = Some(Instant::now());
+            send_signal(Pid::this(), signal).expect("sent to itself");
+        }
         self.last = Some(snapshot.clone());
     }
 
@@ -261,6 +288,22 @@ pub fn finish_at(port: &mut dyn WorkerPort, records: u64) {
     let position = Position { segment: 0, place: records * RECORD, records };
     let last = Finished { position, complete: true, cuts: None, work: Work::default(), peak_memory_bytes: 0 };
     port.send(&WorkerEvent::Finished(last)).expect("heard");
+}
+
+/// Starts this program again if it was started with signals ignored, as a shell does with what it runs in the background: those stay
+/// ignored, and the scenarios send them.
+pub fn heed_signals() {
+    use std::os::unix::process::CommandExt as _;
+    let heard = [Signal::SIGINT, Signal::SIGTERM];
+    if heard.iter().any(|signal| process::is_ignored(*signal).expect("it can be asked")) {
+        let program = std::env::current_exe().expect("known");
+        let e = std::process::Command::new("env")
+            .args(["--default-signal=INT", "--default-signal=TERM"])
+            .arg(program)
+            .args(std::env::args_os().skip(1))
+            .exec();
+        panic!("no env: {e}");
+    }
 }
 
 /// Writes bytes into every pipe of this process that can be written to.
