@@ -162,7 +162,7 @@ impl World {
 
     /// A world with this plan, whose workers commit up to half of `size` records at once.
     pub(super) fn with_plan(seed: u64, plan: FakePlan, size: u64, rules: Rules) -> Self {
-        let rules = Rules { chunk_records: size, ..rules };
+        let rules = Rules { chunk_records: size.max(1), ..rules };
         let (asked, max_bad_records, shards) = (rules.slots as usize, rules.max_bad_records, plan.shards());
         let disk: Vec<_> = (0..shards).map(|shard| (plan.start(shard), Counts::default(), None)).collect();
         let fresh: Vec<_> = (0..shards).map(|shard| fresh_of(&plan, shard)).collect();
@@ -487,6 +487,9 @@ impl World {
             return self.end_child(id, Ending::Code(code));
         }
         let event = self.next_event(id);
+        if matches!(event, WorkerEvent::Failed(_)) {
+            self.say_all_taken(id);
+        }
         self.say(id, event);
     }
 
@@ -596,9 +599,13 @@ impl World {
     }
 
     /// A worker tells all that it took before it says that it can't go on.
-    fn say_failed(&mut self, id: AttemptId, failure: Failure) {
+    fn say_all_taken(&mut self, id: AttemptId) {
         let heartbeat = self.children[&id].heartbeat();
         self.say(id, heartbeat);
+    }
+
+    fn say_failed(&mut self, id: AttemptId, failure: Failure) {
+        self.say_all_taken(id);
         self.say(id, WorkerEvent::Failed(failure));
         self.end_child(id, Ending::Code(1));
     }
