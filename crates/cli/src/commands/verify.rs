@@ -61,7 +61,8 @@ fn embedded_is_gone(folder: &std::path::Path, plan_id: u128) -> CliError {
             Exit::Preflight,
             format!("{gone}; before it ended, the run itself compared them:\n{}", verified.text()),
         ),
-        None => CliError::new(Exit::Preflight, format!("{gone}; it was stopped before it could compare them")),
+        // A comparison that broke leaves no result either, nor does one that was not kept.
+        None => CliError::new(Exit::Preflight, format!("{gone}; the run kept no comparison of them")),
     }
     .hint("run it again, or use real brokers with -b")
 }

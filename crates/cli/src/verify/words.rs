@@ -13,6 +13,8 @@ use super::{LetterCounts, Verified};
 
 /// How many partitions are named of those that lack offsets.
 const PARTITIONS_SHOWN: usize = 10;
+/// What "the same record" means: whoever moved records to other partitions, or wrote them without headers, is not found out.
+const COMPARED: &str = "  compared: key and value of each record; not its partition, its headers and its time\n";
 /// How many files are named that are new.
 const FILES_SHOWN: usize = 10;
 
@@ -132,6 +134,7 @@ impl Verified {
         for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || *name != "superseded") {
             let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
         }
+        out.push_str(COMPARED);
         letters(&mut out, self.letters);
         range(&mut out, r);
         gone(&mut out, r);
@@ -310,6 +313,12 @@ mod tests {
         assert!(first_line(&limited).contains("exactly the source's first 100 records"));
         let different = VerifyReport { missing: 1, ..fresh };
         assert!(said(different).contains("DIFFERS"));
+    }
+
+    #[test]
+    fn what_is_not_compared_is_told() {
+        let text = verified(clean(vec![range(0, 0, 0)])).text();
+        assert!(text.contains("compared: key and value of each record; not its partition"), "{text}");
     }
 
     #[test]
