@@ -197,7 +197,8 @@ fn a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names(clusters: &C
         ("workers.count", "1"),
         ("record.timestamp", "\".at\""),
         ("record.timestamp_unit", "\"ms\""),
-        ("limits.rate_records", "1_000"),
+        // A batch of one record that is refused names none: at less than this there are such.
+        ("limits.rate_records", "10_000"),
         ("limits.max_bad_records", "100_000"),
     ]);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as u64;
@@ -205,7 +206,7 @@ fn a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names(clusters: &C
         let at = if number % 100 == 50 { now - 86_400_000 } else { now - number };
         format!("{{\"at\":{at},\"n\":{number}}}\n")
     };
-    let path = scene.program.write("data/events.jsonl", (0..60_000).map(line).collect::<String>());
+    let path = scene.program.write("data/events.jsonl", (0..150_000).map(line).collect::<String>());
     let running = scene.start(&[]);
     scene.await_records();
     scene.kafka.alter_topic(&scene.topic, &["message.timestamp.before.max.ms=3600000"]);
@@ -221,7 +222,7 @@ fn a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names(clusters: &C
     assert_balances(&report);
     assert_eq!(report["workers"]["restarts"], 0);
     let letters = scene.dead_letters();
-    assert!(!letters.is_empty() && letters.len() < 600, "{} letters", letters.len());
+    assert!(!letters.is_empty() && letters.len() < 1_500, "{} letters", letters.len());
     for letter in &letters {
         let record: Value = serde_json::from_str(letter["record"].as_str().expect("text")).expect("a line of ours");
         assert_eq!(record["n"].as_u64().expect("a number") % 100, 50, "{letter}");
@@ -383,7 +384,8 @@ fn letters_that_were_moved_away_are_missed(clusters: &Clusters) {
     let is_bad = |number: u64| (200..300).contains(&number) || (4_200..4_300).contains(&number);
     let line = |number: u64| format!("{{\"{}\":\"{number:05}\"}}\n", if is_bad(number) { "n" } else { "k" });
     let source = Multiset::of_lines(&[scene.program.write("data/events.jsonl", (0..8_000).map(line).collect::<String>())]);
-    let running = scene.start(&[]);
+    // Slow enough that a busy machine stops it before the later ones.
+    let running = scene.start(&["--set", "limits.rate_records=300"]);
     wait_until("the first letters are committed", patience(), || {
         scene.status().is_some_and(|status| status["records"]["dead_lettered"] == 100)
     });

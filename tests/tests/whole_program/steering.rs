@@ -216,8 +216,7 @@ fn a_long_pause_is_quiet_and_harmless(clusters: &Clusters) {
     scene.configure(&[
         ("workers.count", "4"),
         ("workers.heartbeat_timeout", &heartbeat),
-        // A shard for each: none ends before the pause, and a limit splits none.
-        ("shards.target_size", "\"1GiB\""),
+        // By itself a plan has a shard for each worker: none ends before the pause.
         ("limits.rate_records", "5_000"),
     ]);
     let source = scene.orders(53, RATE * 10);
