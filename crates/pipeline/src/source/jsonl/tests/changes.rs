@@ -73,7 +73,7 @@ fn a_new_hard_link_is_another_name_of_a_planned_file() {
     // The planned name is gone, and the file is there under another one: that is a change.
     std::fs::remove_file(&path).unwrap();
     said(unchanged(&plan, &source, None), &path, "is gone");
-    assert_eq!(changes(&plan, &source, None).unwrap().new, [before.clone()]);
+    assert_eq!(changes(&plan, &source, None).unwrap().new, std::slice::from_ref(&before));
     // Two files of the plan that are one now.
     let (folder, path, source, plan) = setup();
     let b = folder.0.join("b.jsonl");
