@@ -518,8 +518,9 @@ impl ShardWorker {
             return Ok(self.wait_for(WaitReason::Recorded, Phase::Commit, now + LONGEST_REST, now));
         }
         if !self.chunk.is_empty() {
+            self.before_commit(self.chunk.number, self.chunk.counts)?;
             let chunk = self.chunk.end();
-            self.commit(chunk, self.position)?;
+            self.commit(chunk, self.position);
         }
         self.closing = None;
         if !self.at_end {
@@ -532,14 +533,18 @@ impl ShardWorker {
         })
     }
 
-    /// Says that everything up to `position` is delivered or set aside.
-    fn commit(&mut self, chunk: OpenChunk, position: Position) -> Result<(), Failure> {
-        if !chunk.counts.balance() {
-            let message = format!("chunk {}: a record is unaccounted for: {:?}", chunk.number, chunk.counts);
+    /// What has to hold of a chunk that is to be committed. What fails here leaves it open: what was sent of it counts as that.
+    fn before_commit(&mut self, number: u64, counts: Counts) -> Result<(), Failure> {
+        if !counts.balance() {
+            let message = format!("chunk {number}: a record is unaccounted for: {counts:?}");
             return Err(Failure::new(FailureKind::Retry, message));
         }
         self.clock.switch(Phase::Commit);
-        self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
+        self.letters.sync().map_err(|error| not_written(&self.letters, &error))
+    }
+
+    /// Says that everything up to `position` is delivered or set aside.
+    fn commit(&mut self, chunk: OpenChunk, position: Position) {
         let rest = Work {
             phases: self.clock.take(),
             deliveries: self.sink.deliveries(),
@@ -551,7 +556,6 @@ impl ShardWorker {
         self.committed_counts.add(&chunk.counts);
         self.committed_work.add(&chunk.work);
         self.events.push_back(WorkerEvent::Committed(chunk));
-        Ok(())
     }
 
     /// Polls the client and accounts for the groups that are complete.

@@ -86,33 +86,32 @@ impl ShardWorker {
         let letters_left = settings.letters_left.saturating_sub(set_aside);
 
         let (mut taken, mut blank, mut bad) = (0u64, 0u64, 0u64);
-        let (mut place, mut stop) = (position.place, Stop::Block);
+        let (mut place, mut stop, mut failed) = (position.place, Stop::Block, None);
         for line in offered {
-            let fate = intake.offer(block, line);
-            if let Fate::NotTaken(reason) = fate {
-                stop = reason;
-                break;
+            let mut last = false;
+            match intake.offer(block, line) {
+                Fate::NotTaken(reason) => {
+                    stop = reason;
+                    break;
+                }
+                Fate::Sent if each_record => (stop, last) = (Stop::Record, true),
+                Fate::Sent => {}
+                Fate::Blank => blank += 1,
+                Fate::Bad(reason) => {
+                    let start = block.place + u64::from(line.start);
+                    let place = RecordPlace { segment: block.segment, start, bytes: line.whole };
+                    if let Err(failure) = super::set_aside(letters, place, &reason, text(block, line)) {
+                        // What was taken before it was taken all the same.
+                        failed = Some(failure);
+                        break;
+                    }
+                    bad += 1;
+                    last = bad > letters_left;
+                }
             }
             taken += 1;
             place = line.end_place;
-            match fate {
-                Fate::Sent if each_record => {
-                    stop = Stop::Record;
-                    break;
-                }
-                Fate::Blank => blank += 1,
-                Fate::Bad(reason) => {
-                    bad += 1;
-                    let start = block.place + u64::from(line.start);
-                    let place = RecordPlace { segment: block.segment, start, bytes: line.whole };
-                    super::set_aside(letters, place, &reason, text(block, line))?;
-                    if bad > letters_left {
-                        break;
-                    }
-                }
-                Fate::Sent | Fate::NotTaken(_) => {}
-            }
-            if place >= full_at {
+            if last || place >= full_at {
                 break;
             }
         }
@@ -125,7 +124,7 @@ impl ShardWorker {
         if taken > 0 {
             self.gate.passed();
         }
-        Ok(stop)
+        failed.map_or(Ok(stop), Err)
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
-use migration::{Chunk, Control, Failure, FailureKind, Finished, Position, ShardId, TopicSettings, WorkerEvent};
+use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, ShardId, TopicSettings, WorkerEvent};
 
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
@@ -51,6 +51,18 @@ struct Attempt {
     end: Result<Finished, Failure>,
     /// Simulated time it took.
     elapsed: Duration,
+    /// What it says that it took, once it failed.
+    taken: Counts,
+}
+
+impl Attempt {
+    /// It can't go on. What it says that it took holds all that it delivered, `delivered` records.
+    fn fail(&mut self, failure: Failure, worker: &mut ShardWorker, delivered: usize, now: Instant) {
+        self.end = Err(failure);
+        self.taken = worker.progress(now).counts;
+        let sent = self.taken.read - self.taken.filtered - self.taken.dead_lettered;
+        assert!(delivered as u64 <= sent, "{delivered} delivered, {:?} said to be taken", self.taken);
+    }
 }
 
 /// Tells an attempt what to do, before each step.
@@ -138,7 +150,14 @@ impl Rig {
     fn run(&mut self, from: Position, script: Script<'_>) -> Attempt {
         let mut worker = self.worker(from);
         let start = Instant::now();
-        let mut attempt = Attempt { chunks: Vec::new(), log: Vec::new(), end: Ok(finished(from)), elapsed: Duration::ZERO };
+        let before = self.stored();
+        let mut attempt = Attempt {
+            chunks: Vec::new(),
+            log: Vec::new(),
+            end: Ok(finished(from)),
+            elapsed: Duration::ZERO,
+            taken: Counts::default(),
+        };
         let mut control = Control::default();
         let (mut waits, mut judge) = (None, CommitJudge::new(self, from));
         for step in 0.. {
@@ -163,7 +182,7 @@ impl Rig {
                     waits = Some(reason);
                     let served = if reason == WaitReason::Reports { Duration::from_millis(1) } else { Duration::ZERO };
                     if let Err(failure) = worker.wait(served) {
-                        attempt.end = Err(failure);
+                        attempt.fail(failure, &mut worker, self.stored() - before, now);
                         return attempt;
                     }
                     let rest = until.saturating_duration_since(now).max(Duration::from_micros(1));
@@ -174,7 +193,7 @@ impl Rig {
                     return attempt;
                 }
                 Err(failure) => {
-                    attempt.end = Err(failure);
+                    attempt.fail(failure, &mut worker, self.stored() - before, now);
                     return attempt;
                 }
             }
@@ -190,6 +209,11 @@ impl Rig {
     fn letters(&self) -> Vec<DeadLetter> {
         dead_letter::read_all(&self.folder, &[(ShardId(0), self.committed_letters)], |path, options| options.open(path))
             .unwrap()
+    }
+
+    /// How many records the topic holds.
+    fn stored(&self) -> usize {
+        self.topic.as_ref().map_or(0, |topic| topic.borrow().partitions.iter().map(Vec::len).sum())
     }
 
     /// The numbers of the delivered records, by partition.

@@ -46,11 +46,13 @@ impl ShardWorker {
     /// Commits the marked chunk, if there is one, if every record before the mark has its report, and if the chunk before it is
     /// recorded.
     pub(super) fn commit_mark(&mut self, control: &Control) -> Result<(), Failure> {
-        let ready = |mark: &mut Mark| self.lanes.before_mark() == 0 && control.recorded + 1 >= mark.chunk.number;
-        match self.mark.take_if(ready) {
-            Some(Mark { chunk, position }) => self.commit(chunk, position),
-            None => Ok(()),
+        let ready = |mark: &&Mark| self.lanes.before_mark() == 0 && control.recorded + 1 >= mark.chunk.number;
+        let Some(Mark { chunk, .. }) = self.mark.as_ref().filter(ready) else { return Ok(()) };
+        self.before_commit(chunk.number, chunk.counts)?;
+        if let Some(Mark { chunk, position }) = self.mark.take() {
+            self.commit(chunk, position);
         }
+        Ok(())
     }
 
     /// Whether the open chunk's end is to be a mark rather than a barrier.

@@ -108,6 +108,21 @@ fn dead_letters_that_cannot_be_written_stop_the_attempt() {
     assert!(attempt.chunks.is_empty());
 }
 
+/// At the chunk's end, or in the middle of a block when there are more letters than a buffer holds.
+#[test]
+fn what_was_sent_is_told_when_dead_letters_cannot_be_written() {
+    for bad in [1, 20_000] {
+        let lines = |count: u64, key: &'static str| (0..count).map(move |n| format!("{{\"k\":{key},\"n\":{n}}}"));
+        let mut rig = Rig::new(lines(6_000, "1").chain(lines(bad, "[]"))).keyed();
+        let folder = rig.folder.clone();
+        let attempt = rig.run(Position::default(), &mut |_, _| std::fs::write(&folder, "").unwrap());
+        std::fs::remove_file(&folder).unwrap();
+        assert_eq!(attempt.end.unwrap_err().kind, FailureKind::State);
+        let Counts { read, dead_lettered, .. } = attempt.taken;
+        assert!(rig.stored() > 0 && read - dead_lettered == 6_000 && read <= 6_000 + bad, "{:?}", attempt.taken);
+    }
+}
+
 #[test]
 fn silence_ends_the_attempt_only_after_give_up_after() {
     let mut rig = Rig::new(plain(10));
