@@ -39,6 +39,8 @@ use self::schema::{ShardRow, decode, encode, signed, unsigned};
 use crate::machine::{After, AttemptEnd, AttemptId};
 use crate::series::NewSamples;
 
+/// Why an attempt or a run has no end, though no supervisor is at work.
+const UNENDED: &str = "its end is not in the state: the supervisor was killed, or could not write there";
 /// So many turns of the knobs are kept, the newest.
 const MOST_TURNS: i64 = 1_000;
 /// So many lines of history are kept when turns are added.
@@ -140,8 +142,8 @@ impl Store {
         let tx = begin(&mut self.db, &self.path)?;
         let number = (|| -> rusqlite::Result<u32> {
             tx.execute(
-                "UPDATE attempts SET outcome = ?1, reason = 'its supervisor was killed' WHERE outcome = ?2",
-                params![AttemptOutcome::Orphaned as i64, AttemptOutcome::Running as i64],
+                "UPDATE attempts SET outcome = ?1, reason = ?3 WHERE outcome = ?2",
+                params![AttemptOutcome::Orphaned as i64, AttemptOutcome::Running as i64, UNENDED],
             )?;
             let stuck: Vec<u32> = tx
                 .prepare("SELECT id FROM shards WHERE status = ?1 OR deaths > 0")?

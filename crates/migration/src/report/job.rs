@@ -50,7 +50,8 @@ pub struct JobReport {
     pub name: String,
     /// How it stands.
     pub outcome: Outcome,
-    /// How the last run ended; `None` while a run is under way. A run that was killed counts as [`Exit::Stopped`].
+    /// How the last run ended; `None` while a run is under way, before the first, and if its end is not in the state: then its
+    /// supervisor was killed, or could not write there.
     pub exit: Option<Exit>,
     /// Why it ended so, one sentence for each reason.
     pub reasons: Vec<String>,

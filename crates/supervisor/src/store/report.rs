@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::error::{StateError, at};
 use super::schema::decode;
-use super::{Store, count, load, resent};
+use super::{Store, UNENDED, count, load, resent};
 
 /// Everything a report says about a job. `running`: whether a supervisor holds the job's lock, which the checkpoint can't know.
 pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError> {
@@ -38,7 +38,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
     let mut work = Work::default();
     attempts.iter().for_each(|attempt| work.add(&attempt.work));
     Ok(JobReport {
-        outcome: exit.map_or(Outcome::Running, Outcome::from),
+        outcome: exit.map_or(if running { Outcome::Running } else { Outcome::Stopped }, Outcome::from),
         exit,
         reasons,
         plan_id: state.plan_id,
@@ -82,8 +82,8 @@ fn names(text: &str) -> Vec<String> {
 fn last_exit(runs: &[RunReport], running: bool) -> (Option<Exit>, Vec<String>) {
     match runs.last() {
         _ if running => (None, Vec::new()),
-        None => (Some(Exit::Stopped), vec!["no run has begun".to_owned()]),
-        Some(RunReport { exit_code: None, .. }) => (Some(Exit::Stopped), vec!["the supervisor was killed".to_owned()]),
+        None => (None, vec!["no run has begun".to_owned()]),
+        Some(RunReport { exit_code: None, .. }) => (None, vec![format!("the last run: {UNENDED}")]),
         Some(RunReport { exit_code: Some(code), reasons, .. }) => (Some(exit_of(*code)), reasons.clone()),
     }
 }

@@ -6,14 +6,14 @@ use std::collections::{BTreeSet, HashMap};
 use migration::ShardId;
 use migration::report::{AttemptOutcome, AttemptReport, Resent, ShardStatus};
 
-use super::JobState;
+use super::{JobState, UNENDED};
 
 /// Looks at the attempts (in the order in which they began) once more. `running`: whether a supervisor is at work.
 pub(super) fn settle(attempts: &mut [AttemptReport], state: &JobState, running: bool) {
     for attempt in attempts.iter_mut() {
         if attempt.outcome == AttemptOutcome::Running && !running {
             attempt.outcome = AttemptOutcome::Orphaned;
-            "its supervisor was killed".clone_into(&mut attempt.reason);
+            UNENDED.clone_into(&mut attempt.reason);
         }
         let doubled = Resent::at_most(attempt.work.perhaps_doubled);
         match attempt.outcome {
@@ -139,6 +139,6 @@ mod tests {
         let mut attempts = history(&begun);
         settle(&mut attempts, &state_of(&[ShardStatus::Waiting]), false);
         assert_eq!((attempts[0].outcome, attempts[0].resent.most), (AttemptOutcome::Orphaned, 2_000));
-        assert_eq!(attempts[0].reason, "its supervisor was killed");
+        assert_eq!(attempts[0].reason, UNENDED);
     }
 }
