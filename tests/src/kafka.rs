@@ -188,9 +188,15 @@ impl Kafka {
 
     /// Produces records with kcat: key and value; the key must not contain a tab, neither a line end.
     pub fn produce(&self, topic: &str, records: &[(&str, &str)]) {
+        self.produce_as(topic, &[], records);
+    }
+
+    /// The same with more words for kcat: `-p PARTITION`, `-H NAME=VALUE`.
+    pub fn produce_as(&self, topic: &str, words: &[&str], records: &[(&str, &str)]) {
         use std::io::Write;
         let mut kcat = Command::new("kcat")
             .args(["-P", "-b", &self.bootstrap, "-t", topic, "-K", "\t", "-X", "partitioner=murmur2_random"])
+            .args(words)
             .stdin(Stdio::piped())
             .spawn()
             .expect("kcat can be started");

@@ -40,15 +40,17 @@ pub struct Verdict {
     pub missing: u64,
     /// Surplus copies.
     pub duplicates: u64,
-    /// One missing and one unexpected of the same key and partition.
+    /// One missing and one unexpected of the same key and partition, or without a key of the same value.
     pub altered: u64,
+    /// In another partition than their key chooses.
+    pub misplaced: u64,
     /// In the topic, not in the source.
     pub unexpected: u64,
 }
 
 impl Verdict {
     /// No difference.
-    pub const SAME: Verdict = Verdict { missing: 0, duplicates: 0, altered: 0, unexpected: 0 };
+    pub const SAME: Verdict = Verdict { missing: 0, duplicates: 0, altered: 0, misplaced: 0, unexpected: 0 };
 }
 
 impl<'a> Scene<'a> {
@@ -159,6 +161,7 @@ impl<'a> Scene<'a> {
             missing: number("missing"),
             duplicates: number("duplicates"),
             altered: number("altered"),
+            misplaced: number("misplaced"),
             unexpected: number("unexpected"),
         };
         let expected = if verdict == Verdict::SAME { 0 } else { 6 };

@@ -20,13 +20,14 @@ use std::time::{Duration, Instant};
 
 use migration::SeenTopic;
 use pipeline::Group;
+use pipeline::verify::encode_header;
 use rdkafka::bindings as rd;
 
 use crate::turns::Turns;
 
 /// Functions that return or take a code of the broker's, declared with the integer that the code is in C.
 mod codes {
-    use super::{c_char, c_int, rd};
+    use super::{c_char, c_int, c_void, rd};
 
     unsafe extern "C" {
         pub fn rd_kafka_err2name(code: c_int) -> *const c_char;
@@ -51,6 +52,17 @@ mod codes {
             only: *mut rd::rd_kafka_topic_t,
             metadata: *mut *const rd::rd_kafka_metadata,
             timeout_ms: c_int,
+        ) -> c_int;
+        pub fn rd_kafka_message_headers(
+            message: *const rd::rd_kafka_message_t,
+            headers: *mut *mut rd::rd_kafka_headers_t,
+        ) -> c_int;
+        pub fn rd_kafka_header_get_all(
+            headers: *const rd::rd_kafka_headers_t,
+            index: usize,
+            name: *mut *const c_char,
+            value: *mut *const c_void,
+            size: *mut usize,
         ) -> c_int;
     }
 }
@@ -1007,6 +1019,8 @@ impl Drop for Sender {
 pub(crate) struct FetchQueue {
     queue: NonNull<rd::rd_kafka_queue_t>,
     scratch: Vec<*mut rd::rd_kafka_message_t>,
+    /// Of the message that is visited, if they are wanted.
+    headers: Option<Vec<u8>>,
     // Freed after the queue.
     _client: Rc<Client>,
 }
@@ -1024,16 +1038,21 @@ pub(crate) struct Fetched<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// Null is empty.
     pub(crate) value: &'a [u8],
+    /// See `TopicRecord`; empty if they are not wanted.
+    pub(crate) headers: &'a [u8],
+    /// See `TopicRecord`.
+    pub(crate) time: Option<i64>,
 }
 
 impl FetchQueue {
-    /// A queue that gives up to `at_once` messages in one call.
-    pub(crate) fn new(client: &Rc<Client>, at_once: usize) -> FetchQueue {
+    /// A queue that gives up to `at_once` messages in one call, with their headers if they are wanted.
+    pub(crate) fn new(client: &Rc<Client>, at_once: usize, headers: bool) -> FetchQueue {
         // SAFETY: the client is alive; the queue is ours and freed in `drop`, before the client.
         let queue = unsafe { rd::rd_kafka_queue_new(client.rk.as_ptr()) };
         FetchQueue {
             queue: NonNull::new(queue).expect("librdkafka aborts by itself when it is out of memory"),
             scratch: vec![ptr::null_mut(); at_once],
+            headers: headers.then(Vec::new),
             _client: Rc::clone(client),
         }
     }
@@ -1057,18 +1076,72 @@ impl FetchQueue {
                 let bytes = |from: *mut c_void, len: usize| {
                     (!from.is_null()).then(|| std::slice::from_raw_parts(from.cast_const().cast::<u8>(), len))
                 };
+                if let Some(headers) = &mut self.headers {
+                    encode_headers(message, headers);
+                }
                 visit(Fetched {
                     partition: (*message).partition as u32,
                     offset: (*message).offset,
                     code: Code((&raw const (*message).err).cast::<i32>().read()),
                     key: bytes((*message).key, (*message).key_len),
                     value: bytes((*message).payload, (*message).len).unwrap_or_default(),
+                    headers: self.headers.as_deref().unwrap_or_default(),
+                    time: producers_time(message),
                 });
                 rd::rd_kafka_message_destroy(message);
             }
         }
         count
     }
+}
+
+/// A message has no headers.
+const NO_SUCH: Code = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT);
+
+/// Replaces `into` by the headers of a message.
+///
+/// # Safety
+///
+/// The message came from a fetch and is not destroyed.
+unsafe fn encode_headers(message: *const rd::rd_kafka_message_t, into: &mut Vec<u8>) {
+    into.clear();
+    let mut headers = ptr::null_mut();
+    // SAFETY: the message is alive by this function's contract. The headers stay its own and live as long as it does.
+    let code = Code(unsafe { codes::rd_kafka_message_headers(message, &mut headers) });
+    if code == NO_SUCH {
+        return;
+    }
+    if code.is_error() {
+        // What can't be parsed is no header that any job sets: those have values.
+        encode_header(into, b"", None);
+        return;
+    }
+    let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+    for index in 0.. {
+        // SAFETY: the headers are alive with the message; the three places are written only if there is a header of this index.
+        let code = Code(unsafe { codes::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size) });
+        if code.is_error() {
+            break;
+        }
+        // SAFETY: the name ends with a NUL byte, a value that is not null has `size` bytes, and both live as long as the message.
+        unsafe {
+            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
+            encode_header(into, CStr::from_ptr(name).to_bytes(), value);
+        }
+    }
+}
+
+/// The time that its producer gave a message; `None`: the brokers wrote their own over it.
+///
+/// # Safety
+///
+/// The message came from a fetch and is not destroyed.
+unsafe fn producers_time(message: *const rd::rd_kafka_message_t) -> Option<i64> {
+    use rd::rd_kafka_timestamp_type_t as T;
+    let mut kind = T::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: the message is alive by this function's contract, and the kind has one of the three values that the client has.
+    let time = unsafe { rd::rd_kafka_message_timestamp(message, &mut kind) };
+    (kind != T::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME).then_some(time)
 }
 
 impl Drop for FetchQueue {

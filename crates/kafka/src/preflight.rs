@@ -193,6 +193,13 @@ impl<'a> Asker<'a> {
         }
         match topic_settings(&self.client, topic, self.timeout) {
             Ok(settings) => {
+                let replaces = |(name, value): &(String, String)| name == "message.timestamp.type" && value == "LogAppendTime";
+                if self.job.record.timestamp.is_some() && settings.iter().any(replaces) {
+                    found.warnings.push(format!(
+                        "topic {topic:?} replaces the records' timestamps by the time of their arrival \
+                         (message.timestamp.type=LogAppendTime): those of record.timestamp are lost"
+                    ));
+                }
                 let (settings, understood) =
                     TopicSettings::read(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
                 found.settings = settings;

@@ -49,6 +49,8 @@ pub struct TopicReader {
     starts: Vec<i64>,
     ranges: Vec<Range>,
     compacted: Option<bool>,
+    /// Whether headers are compared.
+    headers: bool,
     /// How long an open transaction may last.
     patience: Duration,
     fetcher: Option<Fetcher>,
@@ -98,6 +100,7 @@ impl TopicReader {
             starts,
             ranges: Vec::new(),
             compacted: None,
+            headers: !job.record.headers.is_empty(),
             patience: job.kafka.give_up_after.min(OPEN_TRANSACTION),
             fetcher: None,
         }
@@ -293,7 +296,7 @@ impl verify::TopicReader for TopicReader {
         }
         let client = self.client()?;
         let topic = Topic::new(&client, &self.topic).map_err(|code| self.failed("can't be used", code))?;
-        let queue = FetchQueue::new(&client, AT_ONCE);
+        let queue = FetchQueue::new(&client, AT_ONCE, self.headers);
         for partition in 0..self.ranges.len() {
             let range = &mut self.ranges[partition];
             range.rewind();

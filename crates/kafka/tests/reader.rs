@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::*;
 use kafka::{PreflightProblemKind, TopicReader, preflight, wait_for_brokers};
-use pipeline::Sink;
-use pipeline::verify::TopicReader as _;
+use migration::Job;
+use pipeline::group::Key;
+use pipeline::verify::{TopicReader as _, encode_header};
+use pipeline::{Block, Group, Sink};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -32,6 +35,32 @@ fn the_range_is_from_the_given_starts_to_the_ends_at_the_first_restart() {
     assert_eq!(first[&0][0].1, "a-1500");
     assert_eq!(gone(&reader), []);
     assert_eq!(read(&job)[&0].len(), 2_010);
+}
+
+#[test]
+fn headers_and_times_are_read_as_they_were_sent() {
+    let broker = broker();
+    let mut job = job(&broker.bootstrap());
+    job.record.headers = vec![("origin".into(), "orders".into()), ("empty".into(), String::new())];
+    let mut sent = Group::default();
+    let block = Rc::new(Block { bytes: b"{}".to_vec(), ..Block::default() });
+    sent.push(&block, 0, 2, Key::Null, Some(1_700_000_000_123));
+    let mut producer = producer(&job);
+    producer.hand_over(0, sent).unwrap();
+    wait(&mut producer, 1, LONG).unwrap();
+    let mut expected = Vec::new();
+    encode_header(&mut expected, b"origin", Some(b"orders"));
+    encode_header(&mut expected, b"empty", Some(b""));
+    let read = |job: &Job| {
+        let mut found = Vec::new();
+        let mut reader = TopicReader::new(job, Vec::new());
+        reader.restart().unwrap();
+        while reader.next(&mut |record| found.push((record.headers.to_vec(), record.time))).unwrap() {}
+        found
+    };
+    assert_eq!(read(&job), [(expected, Some(1_700_000_000_123))]);
+    job.record.headers.clear();
+    assert_eq!(read(&job), [(Vec::new(), Some(1_700_000_000_123))], "headers that are not compared are not looked at");
 }
 
 #[test]

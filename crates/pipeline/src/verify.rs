@@ -3,7 +3,11 @@
 //! Responsible for: reading both sides again and saying what differs. Not responsible for: how a topic is read
 //! ([`TopicReader`]), or how a difference is shown (values of records are raw here; the caller masks them).
 //!
-//! First both sides are reduced to a count and a sum of 128-bit hashes over key and value. Only if these differ, the records
+//! What is compared of a record: key and value; its headers and its time, where the job sets them; and whether it stands in the
+//! partition that its key chooses. Times that the brokers wrote over the job's (`LogAppendTime`) are not compared, and the report
+//! says how many there are.
+//!
+//! First both sides are reduced to a count and a sum of 128-bit hashes over what is compared. Only if these differ, the records
 //! are matched one by one, in slices of the hash space that fit in memory ([`VerifyLimits`]), each with a reading of both
 //! sides. Records with one key are in one slice, so that altered ones are paired there; a key too frequent for one slice is
 //! split once more by record. Limits: matching takes equal 128-bit hashes for equal records, pairing equal 64-bit hashes for
@@ -38,6 +42,18 @@ pub struct TopicRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; a null value is an empty one here.
     pub value: &'a [u8],
+    /// Its headers, in their order, each added by [`encode_header`]; empty unless the job sets headers.
+    pub headers: &'a [u8],
+    /// The time that its producer gave it, milliseconds since 1970; `None`: the brokers wrote their own over it.
+    pub time: Option<i64>,
+}
+
+/// Adds a header of a record to those before it, so that equal bytes are equal headers. A null value is no empty one.
+pub fn encode_header(headers: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
+    headers.extend_from_slice(&(name.len() as u64).to_le_bytes());
+    headers.extend_from_slice(&value.map_or(u64::MAX, |value| value.len() as u64).to_le_bytes());
+    headers.extend_from_slice(name);
+    headers.extend_from_slice(value.unwrap_or_default());
 }
 
 /// What is read of one partition.
@@ -99,10 +115,18 @@ pub struct Verification<'a> {
     pub dead_letters: &'a Places,
     /// Which of so many partitions a key chooses; `None`: any.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
-    /// How many partitions the topic has.
+    /// How many partitions the topic had when the job began: keys choose among them.
     pub partitions: u32,
     /// Memory and number of examples.
     pub limits: VerifyLimits,
+}
+
+impl Verification<'_> {
+    /// Whether a record stands in another partition than its key chooses. Keys that choose none may be anywhere.
+    fn misplaces(&self, record: &TopicRecord<'_>) -> bool {
+        let chosen = record.key.and_then(|key| (self.partitioner)(key, self.partitions));
+        chosen.is_some_and(|partition| partition != record.partition)
+    }
 }
 
 /// How much a comparison may hold and name.
@@ -151,13 +175,18 @@ pub struct VerifyReport {
     pub missing: u64,
     /// Surplus copies of expected records.
     pub duplicates: u64,
-    /// Pairs of a missing and an unexpected record with the same key and partition, counted only here.
+    /// Pairs of a missing and an unexpected record with the same key and partition, or without a key with the same value, counted
+    /// only here: the value is another, or headers or time are.
     pub altered: u64,
+    /// Records of the source, surplus copies included, that stand in another partition than their key chooses.
+    pub misplaced: u64,
     /// In the topic and not in the source.
     pub unexpected: u64,
     /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same key and
     /// partition, so that nothing tells whether they arrived.
     pub superseded: u64,
+    /// What was compared besides key and value.
+    pub compared: Compared,
     /// Whether the topic is compacted; `None`: the brokers did not tell.
     pub compacted: Option<bool>,
     /// What was read, by partition.
@@ -166,10 +195,23 @@ pub struct VerifyReport {
     pub examples: Vec<VerifyExample>,
 }
 
+/// What was compared of each record besides key and value: what the job sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The partition of records with a key.
+    pub partitions: bool,
+    /// Headers.
+    pub headers: bool,
+    /// Whether the job sets timestamps. They were compared if `replaced_times` is 0.
+    pub times: bool,
+    /// Records whose times are the brokers' own: with one of them, no times are compared.
+    pub replaced_times: u64,
+}
+
 impl VerifyReport {
     /// Whether nothing in the topic contradicts the source. It holds exactly what the source says if nothing is superseded.
     pub fn is_clean(&self) -> bool {
-        (self.missing, self.duplicates, self.altered, self.unexpected) == (0, 0, 0, 0)
+        (self.missing, self.duplicates, self.altered, self.misplaced, self.unexpected) == (0, 0, 0, 0, 0)
     }
 
     /// Offsets before the job's start that can be read and were not judged: at most so many records.
@@ -194,8 +236,10 @@ pub enum VerifyKind {
     Missing,
     /// A surplus copy.
     Duplicate,
-    /// Another value under the same key and partition.
+    /// Another value, or other headers or another time, under the same key and partition.
     Altered,
+    /// In another partition than its key chooses.
+    Misplaced,
     /// Not in the source.
     Unexpected,
 }
@@ -237,6 +281,7 @@ pub fn verify(
     let mut sizes = slices::Sizes::default();
     let counts = source::read(
         job,
+        true,
         &mut |records| progress(VerifyProgress { slice: 0, slices: 0, topic: false, records, of: None }),
         &mut |line| {
             match line {
@@ -256,20 +301,65 @@ pub fn verify(
     )?;
     report.source_records = counts.records;
     report.dead_lettered = counts.dead_lettered;
-
-    let mut found = hash::Sum::default();
-    let mut hasher = hash::Hasher::default();
-    topic.restart()?;
-    while topic.next(&mut |record| found.add(&hasher.hash(record.key, record.value)))? {
-        let of = Some(counts.records - counts.dead_lettered);
-        progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: found.records, of });
-    }
-    report.topic_records = found.records;
+    let seen = see_topic(job, topic, progress, counts.records - counts.dead_lettered)?;
+    report.topic_records = seen.sum.records;
     report.compacted = topic.is_compacted();
-    if found != expected {
-        differences::find(job, &sizes, topic, progress, &mut report)?;
+    let times = job.rules.timestamp.is_some();
+    report.compared = Compared {
+        partitions: job.rules.key.is_some(),
+        headers: !job.rules.headers.is_empty(),
+        times,
+        replaced_times: if times { seen.replaced_times } else { 0 },
+    };
+    let times = report.compared.replaced_times == 0;
+    if seen.sum.equals(&expected, times) {
+        report.misplaced = seen.misplaced;
+        report.examples.extend(seen.examples);
+    } else {
+        differences::find(job, times, &sizes, topic, progress, &mut report)?;
     }
     report.partitions = topic.ranges();
     report.examples.sort();
     Ok(report)
+}
+
+/// What the first reading of the topic shows.
+#[derive(Default)]
+struct Seen {
+    sum: hash::Sum,
+    /// Records whose times are the brokers' own.
+    replaced_times: u64,
+    /// Records, whatever they are, in another partition than their key chooses.
+    misplaced: u64,
+    /// Some of them.
+    examples: Vec<VerifyExample>,
+}
+
+fn see_topic(
+    job: &Verification<'_>,
+    topic: &mut dyn TopicReader,
+    progress: &mut dyn FnMut(VerifyProgress),
+    of: u64,
+) -> Result<Seen, VerifyError> {
+    let mut seen = Seen::default();
+    let mut hasher = hash::Hasher::new(job.rules, true);
+    topic.restart()?;
+    while topic.next(&mut |record| {
+        seen.sum.add(&hasher.found(&record));
+        seen.replaced_times += u64::from(record.time.is_none());
+        if job.misplaces(&record) {
+            seen.misplaced += 1;
+            if seen.examples.len() < job.limits.examples {
+                seen.examples.push(topic_example(VerifyKind::Misplaced, &record));
+            }
+        }
+    })? {
+        progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: seen.sum.records, of: Some(of) });
+    }
+    Ok(seen)
+}
+
+fn topic_example(kind: VerifyKind, record: &TopicRecord<'_>) -> VerifyExample {
+    let (partition, offset) = (Some(record.partition), Some(record.offset));
+    VerifyExample { kind, path: None, start: None, partition, offset, key: record.key.map(head), value: head(record.value) }
 }

@@ -8,6 +8,7 @@ use whole_program::program::Finished;
 use whole_program::scene::{PATIENCE, Scene, Verdict};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
+use whole_program::topic::TopicRecord;
 use whole_program::waiting::wait_until;
 
 /// The tests of this module.
@@ -15,6 +16,8 @@ pub const TESTS: &[Test] = &[
     test!(Works, Kafka, each_difference_is_named),
     test!(Works, Kafka, without_keys_altered_is_missing_and_unexpected),
     test!(Works, Kafka, what_was_there_before_the_job_is_not_judged),
+    test!(Works, Kafka, headers_times_and_partitions_are_compared),
+    test!(Works, Kafka, times_that_the_brokers_replace_are_not_compared),
     test!(Works, Kafka, a_run_that_verifies_exits_with_6),
     test!(Waits, Kafka, another_producers_open_transaction_is_waited_for),
     test!(Waits, Kafka, what_compaction_took_is_not_missing),
@@ -50,12 +53,12 @@ fn each_difference_is_named(clusters: &Clusters) {
     let oldest = records.iter().find(|record| record.partition == 0 && record.offset == 0).expect("the topic has it");
     kafka.delete_records(&scene.topic, 0, 1);
     kafka.produce(&scene.topic, &[(&text(oldest.key.as_deref()), "{\"altered\":true}")]);
-    let examples = expect(&scene, Verdict { duplicates: 1, altered: 1, unexpected: 1, missing: 0 });
+    let examples = expect(&scene, Verdict { duplicates: 1, altered: 1, unexpected: 1, ..Verdict::SAME });
     assert!(examples.contains("altered"), "{examples}");
 
     // Deleted records.
     kafka.delete_records(&scene.topic, 1, 10);
-    let examples = expect(&scene, Verdict { duplicates: 1, altered: 1, unexpected: 1, missing: 10 });
+    let examples = expect(&scene, Verdict { duplicates: 1, altered: 1, unexpected: 1, missing: 10, ..Verdict::SAME });
     assert!(examples.contains("missing") && examples.contains("orders.jsonl"), "{examples}");
     let (_, verified) = scene.verify();
     assert!(verified.json()["gone"].to_string().contains("10"), "{}", verified.stdout);
@@ -94,6 +97,88 @@ fn without_keys_altered_is_missing_and_unexpected(clusters: &Clusters) {
     let (seen, finished) = scene.verify();
     assert_eq!(seen, Verdict { missing: 1, unexpected: 1, ..Verdict::SAME }, "{}", finished.stdout);
     scene.judge_and_verify(&source);
+    scene.program.assert_nothing_left();
+}
+
+/// The job's own headers, as kcat writes them.
+const HEADERS: [&str; 4] = ["-H", "origin=orders", "-H", "empty="];
+
+/// The oldest record of a partition goes, and another producer writes it again: to `partition`, as `words` say.
+fn forge(scene: &Scene, oldest_of: u32, partition: u32, words: &[&str]) {
+    let of = |partition| move |record: &&TopicRecord| record.partition == partition;
+    let records = scene.kafka.records(&scene.topic);
+    let oldest = records.iter().filter(of(oldest_of)).min_by_key(|record| record.offset).expect("the topic has it");
+    scene.kafka.delete_records(&scene.topic, oldest_of, oldest.offset + 1);
+    let to = ["-p", &partition.to_string()];
+    let record = (text(oldest.key.as_deref()), text(oldest.value.as_deref()));
+    scene.kafka.produce_as(&scene.topic, &[&to, words].concat(), &[(&record.0, &record.1)]);
+}
+
+/// Same key, same value, and still not what the job sends.
+fn headers_times_and_partitions_are_compared(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let scene = Scene::new(kafka, "verified-details");
+    let keys = [("record.key", "\".customer_id\""), ("record.headers", "{ origin = \"orders\", empty = \"\" }")];
+    scene.configure(&keys);
+    scene.orders(16, LINES);
+    let verified = scene.run(&["--verify"]).expect_code(0).json();
+    assert_eq!(verified["verify"]["outcome"], "same", "{verified:#}");
+    let compared = |partitions, headers, timestamps| serde_json::json!({ "partitions": partitions, "headers": headers, "timestamps": timestamps });
+    assert_eq!(verified["verify"]["compared"], compared(true, true, false));
+
+    // As the job writes it, but for the time, which this job leaves to the client.
+    forge(&scene, 0, 0, &HEADERS);
+    assert_eq!(scene.verify().0, Verdict::SAME);
+    // Without headers, with another value, with one more, and in another order.
+    let wrong: [&[&str]; 4] = [
+        &[],
+        &["-H", "origin=others", "-H", "empty="],
+        &[&HEADERS[..], &["-H", "more=1"]].concat(),
+        &["-H", "empty=", "-H", "origin=orders"],
+    ];
+    for (altered, headers) in (1..).zip(wrong) {
+        forge(&scene, 1, 1, headers);
+        let examples = expect(&scene, Verdict { altered, ..Verdict::SAME });
+        assert!(examples.contains("\"altered\"") && examples.contains("orders.jsonl"), "{examples}");
+    }
+    // In another partition.
+    forge(&scene, 2, 3, &HEADERS);
+    let examples = expect(&scene, Verdict { altered: 4, misplaced: 1, ..Verdict::SAME });
+    assert!(examples.contains("\"misplaced\""), "{examples}");
+
+    // A job with times as well.
+    let scene = Scene::new(kafka, "verified-times");
+    scene.configure(&[&keys[..], &[("record.timestamp", "\".created_at\"")]].concat());
+    scene.orders(17, LINES);
+    let verified = scene.run(&["--verify"]).expect_code(0).json();
+    assert_eq!(verified["verify"]["compared"], compared(true, true, true));
+    let text = scene.program.run(&["verify"], PATIENCE).expect_code(0).stdout;
+    assert!(text.contains("compared: key, value, headers, timestamp, partition of each record"), "{text}");
+    // kcat gives it the present.
+    forge(&scene, 0, 0, &HEADERS);
+    expect(&scene, Verdict { altered: 1, ..Verdict::SAME });
+    forge(&scene, 0, 1, &HEADERS);
+    // What differs in time and partition is no longer a record of the source.
+    expect(&scene, Verdict { altered: 1, missing: 1, unexpected: 1, ..Verdict::SAME });
+    scene.program.assert_nothing_left();
+}
+
+/// The topic's own setting says that the job's times are lost: that is told before anything is sent, and after.
+fn times_that_the_brokers_replace_are_not_compared(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let scene = Scene::with_topic(kafka, "verified-append", 8, &["message.timestamp.type=LogAppendTime"]);
+    scene.configure(&[("record.key", "\".customer_id\""), ("record.timestamp", "\".created_at\"")]);
+    scene.orders(18, LINES);
+    let run = scene.run(&[]).expect_code(0);
+    assert_eq!(run.stderr.matches("message.timestamp.type=LogAppendTime").count(), 1, "{}", run.stderr);
+    let (verdict, finished) = scene.verify();
+    assert_eq!(verdict, Verdict::SAME, "{}", finished.stdout);
+    assert_eq!(finished.number("/replaced_timestamps"), LINES);
+    assert_eq!(finished.json()["compared"]["timestamps"], false, "{}", finished.stdout);
+    let text = scene.program.run(&["verify"], PATIENCE).expect_code(0).stdout;
+    assert!(text.contains("timestamps NOT compared: the brokers wrote their own over those of 20,000 records"), "{text}");
+    forge(&scene, 2, 3, &[]);
+    expect(&scene, Verdict { misplaced: 1, ..Verdict::SAME });
     scene.program.assert_nothing_left();
 }
 

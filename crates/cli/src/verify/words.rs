@@ -6,15 +6,13 @@ use std::time::Duration;
 use migration::Exit;
 use migration::printable::{printable, printable_path};
 use migration::units::{show_count, show_duration, show_things};
-use pipeline::verify::{VerifyExample, VerifyKind, VerifyReport};
+use pipeline::verify::{Compared, VerifyExample, VerifyKind, VerifyReport};
 use serde_json::{Map, Value, json};
 
 use super::{LetterCounts, Verified};
 
 /// How many partitions are named of those that lack offsets.
 const PARTITIONS_SHOWN: usize = 10;
-/// What "the same record" means: whoever moved records to other partitions, or wrote them without headers, is not found out.
-const COMPARED: &str = "  compared: key and value of each record; not its partition, its headers and its time\n";
 /// How many files are named that are new.
 const FILES_SHOWN: usize = 10;
 
@@ -82,7 +80,14 @@ impl Verified {
             "superseded": r.superseded,
             "duplicates": r.duplicates,
             "altered": r.altered,
+            "misplaced": r.misplaced,
             "unexpected": r.unexpected,
+            "compared": {
+                "partitions": r.compared.partitions,
+                "headers": r.compared.headers,
+                "timestamps": r.compared.times && r.compared.replaced_times == 0,
+            },
+            "replaced_timestamps": r.compared.replaced_times,
             "compacted": r.compacted,
             "starts": r.partitions.iter().map(|range| range.start).collect::<Vec<_>>(),
             "ends": r.partitions.iter().map(|range| range.end).collect::<Vec<_>>(),
@@ -129,12 +134,13 @@ impl Verified {
             ("superseded", r.superseded),
             ("duplicates", r.duplicates),
             ("altered", r.altered),
+            ("misplaced", r.misplaced),
             ("unexpected", r.unexpected),
         ];
         for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || *name != "superseded") {
             let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
         }
-        out.push_str(COMPARED);
+        compared(&mut out, &r.compared);
         letters(&mut out, self.letters);
         range(&mut out, r);
         gone(&mut out, r);
@@ -194,6 +200,27 @@ impl Verified {
             let _ = write!(text, " key {key:?} value {:?}", String::from_utf8_lossy(&example.value));
         }
         text
+    }
+}
+
+/// What "the same record" means: what the job does not set may be anything.
+fn compared(out: &mut String, compared: &Compared) {
+    let parts = [
+        (compared.headers, "headers"),
+        (compared.times && compared.replaced_times == 0, "timestamp"),
+        (compared.partitions, "partition"),
+    ];
+    let named = |wanted: bool| parts.iter().filter(|part| part.0 == wanted).map(|part| part.1).collect::<Vec<_>>();
+    let and = ["key", "value"].into_iter().chain(named(true)).collect::<Vec<_>>().join(", ");
+    let _ = write!(out, "  compared: {and}");
+    let left = named(false).join(", ");
+    let _ = if left.is_empty() { writeln!(out, " of each record") } else { writeln!(out, " of each record; not its {left}") };
+    if compared.replaced_times > 0 {
+        let records = show_things(compared.replaced_times, "record");
+        let _ = writeln!(
+            out,
+            "  timestamps NOT compared: the brokers wrote their own over those of {records} (message.timestamp.type=LogAppendTime)"
+        );
     }
 }
 
@@ -271,6 +298,7 @@ fn kind(kind: VerifyKind) -> &'static str {
         VerifyKind::Missing => "missing",
         VerifyKind::Duplicate => "duplicate",
         VerifyKind::Altered => "altered",
+        VerifyKind::Misplaced => "misplaced",
         VerifyKind::Unexpected => "unexpected",
     }
 }
@@ -316,9 +344,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_compared_is_told() {
-        let text = verified(clean(vec![range(0, 0, 0)])).text();
-        assert!(text.contains("compared: key and value of each record; not its partition"), "{text}");
+    fn what_is_compared_and_what_is_not_is_told() {
+        let with = |compared| verified(VerifyReport { compared, ..clean(vec![range(0, 0, 0)]) });
+        let nothing = with(Compared::default()).text();
+        assert!(
+            nothing.contains("  compared: key, value of each record; not its headers, timestamp, partition\n"),
+            "{nothing}"
+        );
+        let all = Compared { partitions: true, headers: true, times: true, replaced_times: 0 };
+        let text = with(all).text();
+        assert!(text.contains("  compared: key, value, headers, timestamp, partition of each record\n"), "{text}");
+        assert_eq!(with(all).object()["compared"], json!({ "partitions": true, "headers": true, "timestamps": true }));
+        let replaced = with(Compared { replaced_times: 2_000, ..all });
+        let text = replaced.text();
+        assert!(text.contains("  compared: key, value, headers, partition of each record; not its timestamp\n"), "{text}");
+        assert!(text.contains("timestamps NOT compared: the brokers wrote their own over those of 2,000 records"), "{text}");
+        let object = replaced.object();
+        assert_eq!((&object["compared"]["timestamps"], &object["replaced_timestamps"]), (&json!(false), &json!(2000)));
+    }
+
+    #[test]
+    fn misplaced_records_are_a_difference() {
+        let moved = verified(VerifyReport { misplaced: 3, ..clean(vec![range(0, 0, 0)]) });
+        assert_eq!((moved.exit(), moved.outcome(), &moved.object()["misplaced"]), (Exit::Difference, "different", &json!(3)));
+        assert!(first_line(&moved).contains("DIFFERS"), "{}", moved.text());
     }
 
     #[test]

@@ -103,8 +103,8 @@ impl Outcome {
                 self.advanced = true;
                 // An offset beyond the end proves that the range is read: whatever was between is not a committed record.
                 if fetched.offset < range.end {
-                    let Fetched { partition, offset, key, value, .. } = fetched;
-                    visit(TopicRecord { partition, offset, key, value });
+                    let Fetched { partition, offset, key, value, headers, time, .. } = fetched;
+                    visit(TopicRecord { partition, offset, key, value, headers, time });
                 }
             }
             // Nothing committed below this offset is left to read. Below the range's end: the log was cut off, or a transaction
@@ -139,7 +139,7 @@ mod tests {
     const END: Code = Code::of(E::RD_KAFKA_RESP_ERR__PARTITION_EOF);
 
     fn fetched(partition: u32, offset: i64, code: Code) -> Fetched<'static> {
-        Fetched { partition, offset, code, key: None, value: b"x" }
+        Fetched { partition, offset, code, key: None, value: b"x", headers: b"", time: None }
     }
 
     /// Takes all of one fetch; the offsets that were visited.

@@ -2,7 +2,7 @@
 //!
 //! For each part of a slice the source's records go into a table; a record of the topic takes one away. What is left is
 //! missing, what finds nothing left is a surplus copy, what finds no entry is unexpected. When all parts of a slice are
-//! matched, missing and unexpected records of one key and partition are paired. Examples that only this pairing tells apart
+//! matched, missing and unexpected records of one key and partition (without a key: of one value) are paired. Examples that only this pairing tells apart
 //! are named by reading both sides once more, until enough are known. In a compacted topic, what compaction explains is taken from
 //! the missing ones before they are paired.
 
@@ -14,12 +14,13 @@ use super::hash::{self, RecordHash};
 use super::slices::{Sizes, Slice};
 use super::source::{self, SourceLine, SourceRecord};
 use super::{
-    TopicReader, TopicRecord, Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport, head,
+    TopicReader, TopicRecord, Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport, topic_example,
 };
 
-/// Completes `report`, whose refused lines are counted already.
+/// Completes `report`, whose refused lines are counted already. `times`: whether times are compared if the job sets them.
 pub(super) fn find(
     job: &Verification<'_>,
+    times: bool,
     sizes: &Sizes,
     topic: &mut dyn TopicReader,
     progress: &mut dyn FnMut(VerifyProgress),
@@ -31,6 +32,8 @@ pub(super) fn find(
     let mut todo = sizes.slices(records);
     let mut search = Search {
         job,
+        times,
+        details: hash::Hasher::new(job.rules, times).has_details(),
         topic,
         progress,
         slice: 0,
@@ -55,7 +58,8 @@ pub(super) fn find(
             }
         }
     }
-    if sum.topic_records != report.topic_records || sum == (Tally { topic_records: sum.topic_records, ..Tally::default() }) {
+    let nothing = Tally { topic_records: sum.topic_records, misplaced: sum.misplaced, ..Tally::default() };
+    if sum.topic_records != report.topic_records || sum == nothing {
         let (then, now) = (report.topic_records, sum.topic_records);
         let what = format!("the topic changed while it was compared: {then} records at first, {now} later; verify again");
         return Err(VerifyError::NotNow(what));
@@ -64,6 +68,7 @@ pub(super) fn find(
     report.superseded = sum.superseded;
     report.duplicates = sum.duplicates;
     report.altered = sum.altered;
+    report.misplaced = sum.misplaced;
     report.unexpected = sum.unexpected;
     Ok(())
 }
@@ -75,6 +80,7 @@ struct Tally {
     superseded: u64,
     duplicates: u64,
     altered: u64,
+    misplaced: u64,
     unexpected: u64,
 }
 
@@ -85,6 +91,7 @@ impl Tally {
         self.superseded += other.superseded;
         self.duplicates += other.duplicates;
         self.altered += other.altered;
+        self.misplaced += other.misplaced;
         self.unexpected += other.unexpected;
     }
 }
@@ -137,12 +144,16 @@ impl Hasher for Mixed {
 #[derive(Default)]
 struct Found {
     duplicates: Vec<VerifyExample>,
+    misplaced: Vec<VerifyExample>,
     /// Altered records as the topic has them, with their group; the source's side is added when it is met.
     altered: Vec<(u64, VerifyExample)>,
 }
 
 struct Search<'a, 'b> {
     job: &'a Verification<'b>,
+    times: bool,
+    /// Whether more than key and value is compared: else records without a key can't be altered.
+    details: bool,
     topic: &'a mut dyn TopicReader,
     progress: &'a mut dyn FnMut(VerifyProgress),
     slice: u32,
@@ -197,9 +208,9 @@ impl Search<'_, '_> {
 
     /// How many of the missing records compaction may have taken; the others are left to be paired.
     fn explain(&mut self, slice: &Slice) -> Result<u64, VerifyError> {
-        let Search { job, groups, newest: Some(newest), .. } = self else { return Ok(0) };
+        let Search { job, times, groups, newest: Some(newest), .. } = self else { return Ok(0) };
         // All parts of a slice in one reading: the order of a key's records counts.
-        read_source(job, &mut *self.progress, self.slice, self.slices, slice, None, &mut |record| {
+        read_source(job, *times, &mut *self.progress, (self.slice, self.slices), slice, None, &mut |record| {
             newest.follow(job, record.key, &record.hash, record.order);
             true
         })?;
@@ -212,15 +223,16 @@ impl Search<'_, '_> {
 
     /// Puts the source's records of one part into the table.
     fn load(&mut self, slice: &Slice, part: u64) -> Result<(), VerifyError> {
-        let Search { job, table, newest, .. } = self;
+        let Search { job, times, details, table, newest, .. } = self;
         let (partitioner, partitions) = (job.partitioner, job.partitions);
         table.clear();
-        read_source(job, &mut *self.progress, self.slice, self.slices, slice, Some(part), &mut |record| {
+        read_source(job, *times, &mut *self.progress, (self.slice, self.slices), slice, Some(part), &mut |record| {
             table
                 .entry(record.hash.halves())
                 .or_insert_with(|| {
                     let group = match newest {
                         Some(newest) => newest.expect(job, record.key, &record.hash),
+                        None if record.key.is_none() && *details => record.hash.group_without_key(),
                         None => {
                             let partition = record.key.and_then(|key| partitioner(key, partitions));
                             partition.and_then(|p| record.hash.group(p)).unwrap_or(0)
@@ -241,34 +253,49 @@ impl Search<'_, '_> {
         limit: usize,
         mut tally: Option<&mut Tally>,
     ) -> Result<bool, VerifyError> {
-        let Search { job, table, groups, newest, found, .. } = self;
-        read_topic(self.topic, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record, hash| {
-            let entry = table.get_mut(&hash.halves());
-            let Some(tally) = &mut tally else {
-                entry.into_iter().for_each(|entry| entry.left = entry.left.saturating_sub(1));
-                return true;
-            };
-            tally.topic_records += 1;
-            if let Some(newest) = newest {
-                newest.see(job, &record, &hash, slice.parts == 1);
-            }
-            match entry {
-                Some(entry) if entry.left > 0 => entry.left -= 1,
-                Some(_) => {
-                    tally.duplicates += 1;
-                    if found.duplicates.len() < job.limits.examples {
-                        found.duplicates.push(topic_example(VerifyKind::Duplicate, &record));
+        let Search { job, times, details, table, groups, newest, found, .. } = self;
+        let mut hasher = hash::Hasher::new(job.rules, *times);
+        read_topic(
+            self.topic,
+            &mut hasher,
+            &mut *self.progress,
+            (self.slice, self.slices),
+            slice,
+            part,
+            &mut |record, hash| {
+                let entry = table.get_mut(&hash.halves());
+                let Some(tally) = &mut tally else {
+                    entry.into_iter().for_each(|entry| entry.left = entry.left.saturating_sub(1));
+                    return true;
+                };
+                tally.topic_records += 1;
+                if let Some(newest) = newest {
+                    newest.see(job, &record, &hash, slice.parts == 1);
+                }
+                if entry.is_some() && job.misplaces(&record) {
+                    tally.misplaced += 1;
+                    if found.misplaced.len() < job.limits.examples {
+                        found.misplaced.push(topic_example(VerifyKind::Misplaced, &record));
                     }
                 }
-                None => {
-                    tally.unexpected += 1;
-                    if let Some(group) = hash.group(record.partition) {
-                        groups.entry(group).or_default().topic += 1;
+                match entry {
+                    Some(entry) if entry.left > 0 => entry.left -= 1,
+                    Some(_) => {
+                        tally.duplicates += 1;
+                        if found.duplicates.len() < job.limits.examples {
+                            found.duplicates.push(topic_example(VerifyKind::Duplicate, &record));
+                        }
+                    }
+                    None => {
+                        tally.unexpected += 1;
+                        if let Some(group) = group_of(&record, &hash, *details) {
+                            groups.entry(group).or_default().topic += 1;
+                        }
                     }
                 }
-            }
-            groups.len() <= limit
-        })?;
+                groups.len() <= limit
+            },
+        )?;
         Ok(groups.len() <= limit)
     }
 
@@ -279,6 +306,8 @@ impl Search<'_, '_> {
             |report: &VerifyReport, kind| examples - report.examples.iter().filter(|e| e.kind == kind).count().min(examples);
         let duplicates = room(report, VerifyKind::Duplicate);
         report.examples.extend(self.found.duplicates.drain(..).take(duplicates));
+        let misplaced = room(report, VerifyKind::Misplaced);
+        report.examples.extend(self.found.misplaced.drain(..).take(misplaced));
         let altered = room(report, VerifyKind::Altered).min(usize::try_from(tally.altered).unwrap_or(usize::MAX));
         let mut unexpected = room(report, VerifyKind::Unexpected).min(usize::try_from(tally.unexpected).unwrap_or(usize::MAX));
         let mut missing = room(report, VerifyKind::Missing).min(usize::try_from(tally.missing).unwrap_or(usize::MAX));
@@ -316,28 +345,37 @@ impl Search<'_, '_> {
         unexpected: usize,
         report: &mut VerifyReport,
     ) -> Result<usize, VerifyError> {
-        let Search { table, groups, found, .. } = self;
+        let Search { job, times, details, table, groups, found, .. } = self;
+        let mut hasher = hash::Hasher::new(job.rules, *times);
         let mut named = 0;
-        read_topic(self.topic, &mut *self.progress, self.slice, self.slices, slice, part, &mut |record, hash| {
-            if table.contains_key(&hash.halves()) {
-                return true;
-            }
-            let id = hash.group(record.partition).unwrap_or(0);
-            match groups.get_mut(&id).filter(|group| group.topic > 0) {
-                Some(group) => {
-                    group.topic -= 1;
-                    if found.altered.len() < altered {
-                        found.altered.push((id, topic_example(VerifyKind::Altered, &record)));
+        read_topic(
+            self.topic,
+            &mut hasher,
+            &mut *self.progress,
+            (self.slice, self.slices),
+            slice,
+            part,
+            &mut |record, hash| {
+                if table.contains_key(&hash.halves()) {
+                    return true;
+                }
+                let id = group_of(&record, &hash, *details).unwrap_or(0);
+                match groups.get_mut(&id).filter(|group| group.topic > 0) {
+                    Some(group) => {
+                        group.topic -= 1;
+                        if found.altered.len() < altered {
+                            found.altered.push((id, topic_example(VerifyKind::Altered, &record)));
+                        }
                     }
+                    None if named < unexpected => {
+                        named += 1;
+                        report.examples.push(topic_example(VerifyKind::Unexpected, &record));
+                    }
+                    None => {}
                 }
-                None if named < unexpected => {
-                    named += 1;
-                    report.examples.push(topic_example(VerifyKind::Unexpected, &record));
-                }
-                None => {}
-            }
-            found.altered.len() < altered || named < unexpected
-        })?;
+                found.altered.len() < altered || named < unexpected
+            },
+        )?;
         Ok(named)
     }
 
@@ -349,9 +387,9 @@ impl Search<'_, '_> {
         missing: usize,
         report: &mut VerifyReport,
     ) -> Result<usize, VerifyError> {
-        let Search { job, table, groups, newest, found, .. } = self;
+        let Search { job, times, table, groups, newest, found, .. } = self;
         let mut named = 0;
-        read_source(job, &mut *self.progress, self.slice, self.slices, slice, Some(part), &mut |record| {
+        read_source(job, *times, &mut *self.progress, (self.slice, self.slices), slice, Some(part), &mut |record| {
             let Some(entry) = table.get_mut(&record.hash.halves()).filter(|entry| entry.left > 0) else { return true };
             if newest.as_ref().is_some_and(|newest| !newest.contradicts(entry.group, record.order)) {
                 return true;
@@ -378,22 +416,22 @@ impl Search<'_, '_> {
     }
 }
 
-fn topic_example(kind: VerifyKind, record: &TopicRecord<'_>) -> VerifyExample {
-    let (partition, offset) = (Some(record.partition), Some(record.offset));
-    VerifyExample { kind, path: None, start: None, partition, offset, key: record.key.map(head), value: head(record.value) }
+/// What a record of the topic is paired by. Without a key: its value, if `details` can be what is altered.
+fn group_of(record: &TopicRecord<'_>, hash: &RecordHash, details: bool) -> Option<u64> {
+    hash.group(record.partition).or_else(|| details.then(|| hash.group_without_key()))
 }
 
 fn read_source(
     job: &Verification<'_>,
+    times: bool,
     progress: &mut dyn FnMut(VerifyProgress),
-    number: u32,
-    slices: u32,
+    (number, slices): (u32, u32),
     slice: &Slice,
     part: Option<u64>,
     visit: &mut dyn FnMut(SourceRecord<'_>) -> bool,
 ) -> Result<(), VerifyError> {
     let mut report = |records| progress(VerifyProgress { slice: number, slices, topic: false, records, of: None });
-    source::read(job, &mut report, &mut |line| match line {
+    source::read(job, times, &mut report, &mut |line| match line {
         SourceLine::Record(record) if part.map_or(slice.contains(&record.hash), |part| slice.holds(&record.hash, part)) => {
             visit(record)
         }
@@ -404,20 +442,19 @@ fn read_source(
 
 fn read_topic(
     topic: &mut dyn TopicReader,
+    hasher: &mut hash::Hasher,
     progress: &mut dyn FnMut(VerifyProgress),
-    number: u32,
-    slices: u32,
+    (number, slices): (u32, u32),
     slice: &Slice,
     part: u64,
     visit: &mut dyn FnMut(TopicRecord<'_>, RecordHash) -> bool,
 ) -> Result<(), VerifyError> {
-    let mut hasher = hash::Hasher::default();
     let (mut records, mut wanted) = (0, true);
     topic.restart()?;
     while wanted
         && topic.next(&mut |record| {
             records += 1;
-            let hash = hasher.hash(record.key, record.value);
+            let hash = hasher.found(&record);
             if wanted && slice.holds(&hash, part) {
                 wanted = visit(record, hash);
             }

@@ -1,20 +1,27 @@
 //! Hashes of records, and their sum.
 
+use migration::job::RecordRules;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
+
+use super::{TopicRecord, encode_header};
 
 /// What a record is matched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHash {
-    /// Of key and value.
+    /// Of all that is compared.
     pub(super) record: u128,
+    /// The same without its time.
+    pub(super) timeless: u128,
+    /// Of key and value alone, the upper half.
+    content: u64,
     /// Of the key; `None` for a null key.
     pub(super) key: Option<u64>,
 }
 
 impl RecordHash {
-    /// What slices are cut by: equal keys have it equal, and without a key equal records.
+    /// What slices are cut by: equal keys have it equal, and without a key equal values.
     pub(super) fn slice(&self) -> u64 {
-        self.key.unwrap_or((self.record >> 64) as u64)
+        self.key.unwrap_or(self.content)
     }
 
     /// Both halves, as a table holds them.
@@ -26,36 +33,92 @@ impl RecordHash {
     pub(super) fn group(&self, partition: u32) -> Option<u64> {
         self.key.map(|key| xxh3_64_with_seed(&key.to_le_bytes(), u64::from(partition)).max(1))
     }
+
+    /// The same for a record without a key, which has no partition of its own: its value.
+    pub(super) fn group_without_key(&self) -> u64 {
+        xxh3_64_with_seed(&self.content.to_le_bytes(), u64::MAX).max(1)
+    }
 }
 
-/// Hashes records; keeps some memory between them.
-#[derive(Default)]
+/// Hashes records as far as the job's rules say what they should be; keeps some memory between them.
 pub(super) struct Hasher {
+    /// Of the headers that each record of the source has; `None`: they are not compared.
+    headers: Option<u128>,
+    times: bool,
     joined: Vec<u8>,
 }
 
 impl Hasher {
+    /// `times`: whether times are compared where the rules name a field for them.
+    pub(super) fn new(rules: &RecordRules, times: bool) -> Hasher {
+        let mut joined = Vec::new();
+        for (name, value) in &rules.headers {
+            encode_header(&mut joined, name.as_bytes(), Some(value.as_bytes()));
+        }
+        let headers = (!rules.headers.is_empty()).then(|| xxh3_128(&joined));
+        Hasher { headers, times: times && rules.timestamp.is_some(), joined }
+    }
+
+    /// Whether more than key and value counts.
+    pub(super) fn has_details(&self) -> bool {
+        self.times || self.headers.is_some()
+    }
+
+    /// A record as the source says that it should be.
+    pub(super) fn expected(&mut self, key: Option<&[u8]>, value: &[u8], time: Option<i64>) -> RecordHash {
+        self.hash(key, value, self.headers, time)
+    }
+
+    /// A record as it stands in the topic.
+    pub(super) fn found(&mut self, record: &TopicRecord<'_>) -> RecordHash {
+        let headers = self.headers.map(|_| xxh3_128(record.headers));
+        self.hash(record.key, record.value, headers, record.time)
+    }
+
     /// A null key, an empty one, and any way to share bytes between key and value have different hashes.
-    pub(super) fn hash(&mut self, key: Option<&[u8]>, value: &[u8]) -> RecordHash {
+    fn hash(&mut self, key: Option<&[u8]>, value: &[u8], headers: Option<u128>, time: Option<i64>) -> RecordHash {
         self.joined.clear();
         let length = key.map_or(u64::MAX, |key| key.len() as u64);
         self.joined.extend_from_slice(&length.to_le_bytes());
         self.joined.extend_from_slice(key.unwrap_or_default());
         self.joined.extend_from_slice(value);
-        RecordHash { record: xxh3_128(&self.joined), key: key.map(xxh3_64) }
+        let content = xxh3_128(&self.joined);
+        let timeless = headers.map_or(content, |headers| with(content, headers));
+        let record = match time {
+            // 65 bits: no time is as good as another.
+            Some(time) if self.times => with(timeless, (time as u64).into()),
+            None if self.times => with(timeless, u128::MAX),
+            _ => timeless,
+        };
+        RecordHash { record, timeless, content: (content >> 64) as u64, key: key.map(xxh3_64) }
     }
 }
 
+fn with(hash: u128, more: u128) -> u128 {
+    let mut both = [0; 32];
+    both[..16].copy_from_slice(&hash.to_le_bytes());
+    both[16..].copy_from_slice(&more.to_le_bytes());
+    xxh3_128(&both)
+}
+
 /// A multiset of records in constant memory. The sum, unlike an exclusive or, sees pairs of copies.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Sum {
     pub(super) records: u64,
     sum: u128,
+    timeless: u128,
 }
 
 impl Sum {
     pub(super) fn add(&mut self, hash: &RecordHash) {
         self.records += 1;
         self.sum = self.sum.wrapping_add(hash.record);
+        self.timeless = self.timeless.wrapping_add(hash.timeless);
+    }
+
+    /// Whether both have the same records, their times included or not.
+    pub(super) fn equals(&self, other: &Sum, times: bool) -> bool {
+        let same = if times { self.sum == other.sum } else { self.timeless == other.timeless };
+        self.records == other.records && same
     }
 }

@@ -66,13 +66,15 @@ pub(super) struct SourceCounts {
 
 /// Hands every line that is neither blank nor a dead letter to `visit`, in the plan's order, until it returns false.
 /// `progress` hears the number of lines after each block.
+/// `times`: see [`Hasher::new`].
 pub(super) fn read(
     job: &Verification<'_>,
+    times: bool,
     progress: &mut dyn FnMut(u64),
     visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
 ) -> Result<SourceCounts, SourceError> {
     let mut mapping = Mapping::new(job.rules);
-    let mut hasher = Hasher::default();
+    let mut hasher = Hasher::new(job.rules, times);
     let mut counts = SourceCounts::default();
     let mut pool = BlockPool::new(POOL_BYTES);
     let mut lines = Lines::default();
@@ -119,7 +121,7 @@ fn visit_line(
     match mapping.map(place.value) {
         Ok(mapped) if !line.too_long() => {
             let key = mapped.key.bytes(place.value);
-            let hash = hasher.hash(key, place.value);
+            let hash = hasher.expected(key, place.value, mapped.timestamp);
             visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
         }
         _ => visit(SourceLine::Refused(place)),

@@ -42,6 +42,10 @@ struct Topic {
     /// From this restart on it has one record less.
     shrinks: Option<usize>,
     compacted: Option<bool>,
+    /// Headers and time of records that have others than the first has.
+    details: HashMap<usize, (Vec<u8>, Option<i64>)>,
+    headers: Vec<u8>,
+    time: Option<i64>,
 }
 
 impl Topic {
@@ -65,7 +69,9 @@ impl TopicReader for Topic {
         self.step = (self.step + 1) % 5;
         let end = (self.at + self.step).min(self.records.len());
         for (offset, (partition, (key, value))) in self.records.iter().enumerate().take(end).skip(self.at) {
-            visit(TopicRecord { partition: *partition, offset: offset as i64, key: key.as_deref(), value });
+            let (headers, time) =
+                self.details.get(&offset).map_or((&self.headers, self.time), |(headers, time)| (headers, *time));
+            visit(TopicRecord { partition: *partition, offset: offset as i64, key: key.as_deref(), value, headers, time });
         }
         self.at = end;
         Ok(end < self.records.len())
@@ -168,14 +174,24 @@ fn the_same_records_in_any_order_are_clean() {
     let mut source = Source::new(&[lines.clone(), vec![String::new(), "not JSON".to_owned()]].concat());
     let place = lines.iter().map(|l| l.len() as u64 + 1).sum::<u64>() + 1;
     source.dead.entry(source.path()).or_default().insert(place);
-    let mut records: Vec<_> = (0..50).map(|i| (1, record(["a", "b", "", "-"][i % 4], i as u32 / 8))).collect();
+    // Records without a key, or with one that chooses no partition, may be anywhere.
+    let place = |key, i| if key == "a" || key == "b" { at(key) } else { i % PARTITIONS };
+    let mut records: Vec<_> =
+        (0..50).map(|i| (["a", "b", "", "-"][i % 4], i as u32)).map(|(key, i)| (place(key, i), record(key, i / 8))).collect();
     records.reverse();
     let mut topic = Topic::new(records);
     let report = source.verify(&mut topic, VerifyLimits::default()).unwrap();
     assert_eq!((report.older(), report.gone().collect::<Vec<_>>()), (5, vec![(2, 7)]));
     let partitions = RANGES.to_vec();
-    let expected =
-        VerifyReport { source_records: 51, dead_lettered: 1, topic_records: 50, partitions, ..VerifyReport::default() };
+    let compared = Compared { partitions: true, ..Compared::default() };
+    let expected = VerifyReport {
+        source_records: 51,
+        dead_lettered: 1,
+        topic_records: 50,
+        compared,
+        partitions,
+        ..VerifyReport::default()
+    };
     assert_eq!((report, topic.restarts), (expected, 1));
 }
 
@@ -187,7 +203,7 @@ fn each_difference_is_named() {
     let topic = || {
         Topic::new(vec![
             (at("a"), record("a", 1)),
-            (9, record("a", 1)),
+            (at("a"), record("a", 1)),
             unexpected.clone(),
             changed.clone(),
             (1, record("-", 4)),
@@ -202,7 +218,7 @@ fn each_difference_is_named() {
             (VerifyKind::Missing, Some(32), None),
             (VerifyKind::Missing, Some(56), None),
             (VerifyKind::Missing, Some(64), None),
-            (VerifyKind::Duplicate, None, Some((9, 1))),
+            (VerifyKind::Duplicate, None, Some((at("a"), 1))),
             (VerifyKind::Altered, Some(16), Some((at("b"), 3))),
             (VerifyKind::Unexpected, None, Some((0, 2))),
         ];
@@ -211,6 +227,113 @@ fn each_difference_is_named() {
         assert_eq!(report.examples[4].key.as_deref(), Some(&b"b"[..]));
         assert_eq!(report.examples[2].value.len(), EXAMPLE_BYTES);
         assert!(report.examples.iter().all(|e| e.start.is_none() || e.path.as_ref() == Some(&source.path())));
+    }
+}
+
+/// A source whose job sets headers, times, or both; and its topic.
+fn detailed(headers: bool, times: bool, key: &str) -> (Source, Topic) {
+    let mut source =
+        Source::new(&(1..5).map(|v| format!("{},\"t\":7}}", line(key, v).trim_end_matches('}'))).collect::<Vec<_>>());
+    let records = std::fs::read_to_string(source.path()).unwrap();
+    let key = (key != "-").then(|| key.as_bytes().to_vec());
+    let partition = key.as_ref().and_then(|key| partition(key, PARTITIONS)).unwrap_or(0);
+    let mut topic = Topic::new(records.lines().map(|line| (partition, (key.clone(), line.as_bytes().to_vec()))).collect());
+    if headers {
+        source.rules.headers = vec![("origin".into(), "orders".into()), ("empty".into(), String::new())];
+        encode_header(&mut topic.headers, b"origin", Some(b"orders"));
+        encode_header(&mut topic.headers, b"empty", Some(b""));
+    }
+    topic.time = Some(99);
+    if times {
+        (source.rules.timestamp, source.rules.timestamp_unit) =
+            (Some(FieldPath(vec!["t".into()])), TimestampUnit::Milliseconds);
+        topic.time = Some(7);
+    }
+    (source, topic)
+}
+
+fn header(name: &str, value: Option<&str>) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    encode_header(&mut encoded, name.as_bytes(), value.map(str::as_bytes));
+    encoded
+}
+
+#[test]
+fn other_headers_and_other_times_are_altered_records() {
+    let right = [header("origin", Some("orders")), header("empty", Some(""))];
+    let wrong_headers = [
+        Vec::new(),
+        right[0].clone(),
+        [right[1].clone(), right[0].clone()].concat(),
+        [right[0].clone(), header("empty", None)].concat(),
+        [right.concat(), right[1].clone()].concat(),
+        [header("origino", Some("rders")), right[1].clone()].concat(),
+    ];
+    for (headers, times, key) in
+        [(true, false, "a"), (false, true, "a"), (true, true, "b"), (true, true, "-"), (false, false, "a")]
+    {
+        let (source, topic) = detailed(headers, times, key);
+        let clean =
+            source.verify(&mut Topic { records: topic.records.clone(), details: HashMap::new(), ..topic }, tiny(9)).unwrap();
+        assert!(clean.is_clean(), "{clean:?}");
+        assert_eq!(clean.compared, Compared { partitions: true, headers, times, replaced_times: 0 });
+        let wrong_times = [Some(8), Some(-1)].map(|time| (right.concat(), time));
+        let wrong =
+            wrong_headers.iter().map(|wrong| (true, (wrong.clone(), Some(7)))).chain(wrong_times.map(|wrong| (false, wrong)));
+        for (of_headers, wrong) in wrong {
+            let (source, topic) = detailed(headers, times, key);
+            let mut topic = Topic { details: HashMap::from([(2, wrong)]), ..topic };
+            for limits in [VerifyLimits::default(), tiny(9)] {
+                let report = source.verify(&mut topic, limits).unwrap();
+                let altered = u64::from(if of_headers { headers } else { times });
+                let counts = (report.missing, report.duplicates, report.altered, report.misplaced, report.unexpected);
+                // A time of the right one's for a job without times counts for nothing.
+                assert_eq!(counts, (0, 0, altered, 0, 0), "{headers} {times} {key} {of_headers}");
+                let named: Vec<_> = report.examples.iter().map(|e| (e.kind, e.start.is_some(), e.offset)).collect();
+                assert_eq!(named, vec![(VerifyKind::Altered, true, Some(2)); altered as usize]);
+                assert_eq!(report.is_clean(), altered == 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn times_that_the_brokers_wrote_are_told_and_not_compared() {
+    let (source, topic) = detailed(true, true, "a");
+    let headers = topic.headers.clone();
+    let mut topic = Topic { details: HashMap::from([(1, (headers.clone(), None)), (3, (headers, Some(8)))]), ..topic };
+    let report = source.verify(&mut topic, tiny(9)).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.compared.replaced_times, 1);
+    // Everything else is, in all passes.
+    topic.details.insert(0, (Vec::new(), Some(7)));
+    let report = source.verify(&mut topic, tiny(9)).unwrap();
+    assert_eq!((report.altered, report.missing, report.unexpected), (1, 0, 0));
+    // A job that sets no times has none to compare.
+    let (source, topic) = detailed(true, false, "a");
+    let report = source.verify(&mut Topic { time: None, ..topic }, tiny(9)).unwrap();
+    assert!(report.is_clean() && report.compared.replaced_times == 0, "{report:?}");
+}
+
+#[test]
+fn a_record_in_another_partition_than_its_key_chooses_is_misplaced() {
+    let source = Source::new(&[line("a", 1), line("b", 2), line("", 3), line("-", 4)]);
+    let elsewhere = |key: &str| (at(key) + 1) % PARTITIONS;
+    let all = vec![(elsewhere("a"), record("a", 1)), (at("b"), record("b", 2)), (2, record("", 3)), (2, record("-", 4))];
+    let counts = |report: &VerifyReport| {
+        (report.missing, report.duplicates, report.altered, report.misplaced, report.unexpected, report.is_clean())
+    };
+    for limits in [VerifyLimits::default(), tiny(9)] {
+        let mut topic = Topic::new(all.clone());
+        let report = source.verify(&mut topic, limits).unwrap();
+        assert_eq!((counts(&report), topic.restarts), ((0, 0, 0, 1, 0, false), 1), "one reading tells it");
+        let named: Vec<_> = report.examples.iter().map(|e| (e.kind, e.partition.zip(e.offset))).collect();
+        assert_eq!(named, [(VerifyKind::Misplaced, Some((elsewhere("a"), 0)))]);
+        // A surplus copy that is misplaced is both; what the source does not have is unexpected wherever it is.
+        let foreign = (elsewhere("b"), (Some(b"b".to_vec()), b"foreign".to_vec()));
+        let more = [all.clone(), vec![(elsewhere("b"), record("b", 2)), foreign]].concat();
+        let report = source.verify(&mut Topic::new(more), limits).unwrap();
+        assert_eq!(counts(&report), (0, 1, 0, 2, 1, false));
     }
 }
 
@@ -241,9 +364,9 @@ fn a_changed_source_is_an_error() {
 #[test]
 fn slices_cover_everything_once_and_fit() {
     let mut sizes = slices::Sizes::default();
-    let mut hasher = hash::Hasher::default();
+    let mut hasher = hash::Hasher::new(&Source::new(&[]).rules, true);
     let hot = std::iter::repeat_n(Some(&b"hot"[..]), 500).chain(std::iter::repeat_n(None, 500));
-    let hashes: Vec<_> = hot.enumerate().map(|(i, key)| hasher.hash(key, &i.to_le_bytes())).collect();
+    let hashes: Vec<_> = hot.enumerate().map(|(i, key)| hasher.expected(key, &i.to_le_bytes(), None)).collect();
     hashes.iter().for_each(|hash| sizes.add(hash));
     for limit in [1, 7, 100, 499, 5000] {
         let slices = sizes.slices(limit);
@@ -277,16 +400,21 @@ enum Fate {
     Lost,
     Copied(u32),
     Changed,
+    /// In another partition than its key chooses, if it chooses one.
+    Moved,
     /// Set aside: not in the topic, or against the rules there.
     Dead(bool),
 }
 
-fn oracle(expected: &[Record], topic: &[(u32, Record)]) -> (u64, u64, u64, u64) {
+/// Missing, duplicate, altered, misplaced and unexpected records.
+fn oracle(expected: &[Record], topic: &[(u32, Record)]) -> (u64, u64, u64, u64, u64) {
     let mut left: HashMap<&Record, u64> = HashMap::new();
     expected.iter().for_each(|record| *left.entry(record).or_default() += 1);
-    let (mut duplicates, mut unexpected) = (0, 0);
+    let (mut duplicates, mut misplaced, mut unexpected) = (0, 0, 0);
     let mut pairs: HashMap<(&[u8], u32), (u64, u64)> = HashMap::new();
     for (partition, record) in topic {
+        let chosen = record.0.as_ref().and_then(|key| self::partition(key, PARTITIONS));
+        misplaced += u64::from(left.contains_key(record) && chosen.is_some_and(|chosen| chosen != *partition));
         match left.get_mut(record) {
             Some(0) => duplicates += 1,
             Some(n) => *n -= 1,
@@ -304,14 +432,20 @@ fn oracle(expected: &[Record], topic: &[(u32, Record)]) -> (u64, u64, u64, u64) 
         }
     }
     let altered = pairs.values().map(|(a, b)| a.min(b)).sum::<u64>();
-    (left.values().sum::<u64>() - altered, duplicates, altered, unexpected - altered)
+    (left.values().sum::<u64>() - altered, duplicates, altered, misplaced, unexpected - altered)
 }
 
 /// Every example is true, none is there twice, and there are as many as asked for.
 fn check_examples(report: &VerifyReport, topic: &[(u32, Record)], examples: usize) {
     let mut seen = HashSet::new();
     for example in &report.examples {
-        assert!(seen.insert((example.path.clone(), example.start, example.partition, example.offset)));
+        assert!(seen.insert((
+            example.kind == VerifyKind::Misplaced,
+            example.path.clone(),
+            example.start,
+            example.partition,
+            example.offset
+        )));
         if let Some(offset) = example.offset {
             let (partition, (key, value)) = &topic[offset as usize];
             assert_eq!((example.partition, &example.key, &example.value), (Some(*partition), key, value));
@@ -320,7 +454,7 @@ fn check_examples(report: &VerifyReport, topic: &[(u32, Record)], examples: usiz
         let expected = match example.kind {
             VerifyKind::Missing => (true, false),
             VerifyKind::Altered => (true, true),
-            VerifyKind::Duplicate | VerifyKind::Unexpected => (false, true),
+            VerifyKind::Duplicate | VerifyKind::Misplaced | VerifyKind::Unexpected => (false, true),
         };
         assert_eq!(sides, expected, "{example:?}");
     }
@@ -329,6 +463,7 @@ fn check_examples(report: &VerifyReport, topic: &[(u32, Record)], examples: usiz
     assert_eq!(named(VerifyKind::Missing), wanted(report.missing));
     assert_eq!(named(VerifyKind::Duplicate), wanted(report.duplicates));
     assert_eq!(named(VerifyKind::Altered), wanted(report.altered));
+    assert_eq!(named(VerifyKind::Misplaced), wanted(report.misplaced));
     assert_eq!(named(VerifyKind::Unexpected), wanted(report.unexpected));
 }
 
@@ -346,6 +481,7 @@ proptest! {
                     1 => Just(Fate::Lost),
                     1 => (1u32..4).prop_map(Fate::Copied),
                     2 => Just(Fate::Changed),
+                    1 => Just(Fate::Moved),
                     1 => any::<bool>().prop_map(Fate::Dead),
                 ],
             ),
@@ -368,6 +504,7 @@ proptest! {
                 Fate::Lost => {}
                 Fate::Copied(copies) => topic.extend((0..=*copies).map(|_| (partition, record.clone()))),
                 Fate::Changed => topic.push((partition, (record.0.clone(), format!("changed {value}").into_bytes()))),
+                Fate::Moved => topic.push(((partition + 1) % PARTITIONS, record.clone())),
                 Fate::Dead(sent) => {
                     source.dead.entry(source.path()).or_default().insert(place);
                     topic.extend(sent.then(|| (partition, record.clone())));
@@ -387,7 +524,7 @@ proptest! {
         prop_assert_eq!(report.source_records, lines.len() as u64);
         prop_assert_eq!(report.dead_lettered, (lines.len() - expected.len()) as u64);
         prop_assert_eq!(report.topic_records, topic.len() as u64);
-        let counts = (report.missing, report.duplicates, report.altered, report.unexpected);
+        let counts = (report.missing, report.duplicates, report.altered, report.misplaced, report.unexpected);
         prop_assert_eq!(counts, oracle(&expected, &topic));
         check_examples(&report, &topic, examples);
     }

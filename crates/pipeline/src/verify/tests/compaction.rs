@@ -73,6 +73,19 @@ fn another_producers_record_explains_what_is_older_and_is_unexpected() {
 }
 
 #[test]
+fn headers_and_times_are_compared_beside_what_compaction_took() {
+    let (source, topic) = detailed(true, true, "a");
+    // The newest of four; then with another header, which may have replaced it, too.
+    let newest = topic.records[3..].to_vec();
+    let mut topic = Topic { records: newest, compacted: Some(true), ..topic };
+    let report = source.verify(&mut topic, tiny(5)).unwrap();
+    assert_eq!((report.missing, report.superseded, report.altered, report.unexpected), (0, 3, 0, 0));
+    topic.details.insert(0, (header("origin", Some("forged")), Some(7)));
+    let report = source.verify(&mut topic, tiny(5)).unwrap();
+    assert_eq!((report.missing, report.superseded, report.altered, report.unexpected), (0, 4, 0, 1));
+}
+
+#[test]
 fn a_key_without_a_partition_of_its_own_is_explained_by_any() {
     let source = Source::new(&[line("", 1), line("", 2)]);
     assert_eq!(judge(&source, vec![(2, record("", 1))]), (0, 1));
