@@ -88,7 +88,10 @@ fn a_crash_is_replaced() {
     let folder = Folder::new("crash");
     let mut job = Job::new(&folder, 4, 50);
     let (end, _) = job.run(&mut |_, order, port| match (order.shard.0, order.attempt) {
-        (0, 1) => panic!("a bug in the {}", "mapping"),
+        (0, 1) => {
+            port.send(&WorkerEvent::Started(migration::SeenTopic::default())).expect("heard");
+            panic!("a bug in the {}", "mapping")
+        }
         (1, 1) => std::process::abort(),
         (2, 1) => {
             good_until(order, port, 20);
@@ -105,6 +108,8 @@ fn a_crash_is_replaced() {
     assert!(reason(0).contains("panicked at") && reason(0).ends_with("a bug in the mapping"), "{}", reason(0));
     assert!(reason(1).contains("SIGABRT") && reason(2).contains("SIGKILL"));
     assert_eq!(died.iter().find(|a| a.shard.0 == 2).map(|a| a.counts.read), Some(20));
+    // A panic tells nothing of what was sent before it.
+    assert_eq!(died.iter().find(|a| a.shard.0 == 0).map(|a| a.resent), Some(Resent::at_most(fake::CHUNK)));
 }
 
 /// Commits `count` records and leaves it at that.

@@ -296,8 +296,8 @@ impl Attempt {
         }
     }
 
-    /// What it may have sent beyond what is recorded. A worker that fails tells all that it took before it says so; one that is killed
-    /// took little more than it told; and none is further than a chunk ahead of the store's answer for the chunk before.
+    /// What it may have sent beyond what is recorded. A worker that fails tells all that it took before it says so; one that is killed or
+    /// panics took little more than it told; and none is further than a chunk ahead of the store's answer for the chunk before.
     pub(super) fn uncommitted(&self, chunk_records: u64) -> Resent {
         if self.garbled {
             return Resent::at_most(chunk_records.saturating_mul(CHUNKS_AHEAD));
@@ -305,7 +305,7 @@ impl Attempt {
         if !self.started {
             return Resent::NONE;
         }
-        let told_all = matches!(self.verdict, Some(Verdict::Failed(_)));
+        let told_all = matches!(self.verdict, Some(Verdict::Failed(_))) && self.ended.is_some_and(in_order);
         let untold = if told_all { 0 } else { MOST_UNTOLD };
         let open = |seen: u64, on_disk: u64| (seen + untold).saturating_sub(on_disk);
         let sent = open(may_be_sent(&self.progress.counts), may_be_sent(&self.committed));
@@ -346,6 +346,11 @@ impl Attempt {
         let note = if dropped > 0 { format!(" ({dropped} lines before it dropped)") } else { String::new() };
         Some(clean(text) + &note)
     }
+}
+
+/// Whether a process ended by itself. One that panics says first that it failed, and nothing else.
+fn in_order(ending: Ending) -> bool {
+    matches!(ending, Ending::Code(code) if code != i32::from(process::EXIT_PANICKED))
 }
 
 /// Rows that went to the client, or are about to.
@@ -431,12 +436,22 @@ mod tests {
     fn a_worker_that_fails_tells_all_that_it_took() {
         let failed = |read, acknowledged| {
             let failure = Failure::new(FailureKind::GaveUp, "no answer");
-            Attempt { verdict: Some(Verdict::Failed(failure)), ..worker(read, acknowledged) }.uncommitted(CHUNK)
+            let ended = Some(Ending::Code(1));
+            Attempt { verdict: Some(Verdict::Failed(failure)), ended, ..worker(read, acknowledged) }.uncommitted(CHUNK)
         };
         assert_eq!(failed(150, 120), Resent::at_most(50), "what is in flight may have been written");
         assert_eq!(failed(150, 150), Resent { most: 50, exact: true });
         assert_eq!(failed(100, 100), Resent::NONE);
         let never = Attempt { started: false, ..worker(0, 0) };
         assert_eq!(never.uncommitted(CHUNK), Resent::NONE, "it was not connected");
+    }
+
+    #[test]
+    fn a_worker_that_panics_says_that_it_failed_and_not_what_it_took() {
+        let panicked = || Some(Verdict::Failed(Failure::new(FailureKind::Retry, "the worker panicked")));
+        for ending in [Ending::Code(i32::from(process::EXIT_PANICKED)), Ending::Signal(6)] {
+            let attempt = Attempt { verdict: panicked(), ended: Some(ending), ..worker(150, 150) };
+            assert_eq!(attempt.uncommitted(CHUNK), Resent::at_most(50 + MOST_UNTOLD), "{ending}");
+        }
     }
 }

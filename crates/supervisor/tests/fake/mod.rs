@@ -22,7 +22,7 @@ use supervisor::{
 /// Bytes of a fake record.
 const RECORD: u64 = 10;
 /// Records of a fake chunk.
-const CHUNK: u64 = 10;
+pub const CHUNK: u64 = 10;
 
 /// How long a fake chunk takes; forked workers inherit it.
 static PACE_US: AtomicU64 = AtomicU64::new(0);
