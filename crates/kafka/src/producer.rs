@@ -238,22 +238,32 @@ pub struct Producer {
 ///
 /// When a broker refuses a batch for good, the client begins a new producer epoch and numbers anew what is not acknowledged. A
 /// batch that was written and whose answer got lost is then sent again under numbers that the broker can't recognise. So what is
-/// in flight when a refusal comes is counted when it is acknowledged, if a connection ever broke.
+/// in flight when a refusal comes is counted, if a connection ever broke, until it is known that a record of it is not in the topic.
 #[derive(Debug, Default)]
 struct Epochs {
     /// By partition: its group was in flight when a batch was refused.
     renumbered: Vec<bool>,
     /// A connection broke. The client does not tell of each one, so one is enough.
     broke: bool,
-    perhaps_doubled: u64,
+    /// Of what has its reports.
+    settled: u64,
 }
 
 impl Epochs {
     fn settled(&mut self, partition: u32, acknowledged: usize) {
         let renumbered = std::mem::take(&mut self.renumbered[partition as usize]);
         if renumbered && self.broke {
-            self.perhaps_doubled += acknowledged as u64;
+            self.settled += acknowledged as u64;
         }
+    }
+
+    /// `in_flight`: how many records a partition's group has that may still be acknowledged. An attempt may end before they are.
+    fn perhaps_doubled(&self, in_flight: impl Fn(u32) -> usize) -> u64 {
+        if !self.broke {
+            return self.settled;
+        }
+        let renumbered = (0..).zip(&self.renumbered).filter(|(_, renumbered)| **renumbered);
+        self.settled + renumbered.map(|(partition, _)| in_flight(partition) as u64).sum::<u64>()
     }
 }
 
@@ -291,8 +301,9 @@ impl Connecting {
                 error => Err(error),
             }
         };
+        let since = Instant::now();
         let answer = until_answered_in(turns, client, options.metadata_timeout, Patience::UntilTimeout, complaints, ask);
-        let metadata = answer.map_err(|code| no_metadata(options, code, complaints))?;
+        let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
         let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
         let found = recognise(options, client, &topic, &metadata, probe.as_ref(), turns)?;
         self.producer(topic, &metadata, probe, found)
@@ -546,15 +557,15 @@ pub(crate) fn gone(bound: &BoundTopic, change: &TopicChange) -> Failure {
     Failure::new(FailureKind::Topic, bound.tell(change))
 }
 
-/// Why no metadata came.
-fn no_metadata(options: &ProducerOptions, code: Code, complaints: &Complaints) -> Failure {
+/// Why no metadata came. A wait may end before its time.
+fn no_metadata(options: &ProducerOptions, code: Code, complaints: &Complaints, waited: Duration) -> Failure {
     let (topic, reason) = (&options.topic, complaints.reason(code));
     match (verdict(code), &options.bound) {
         // The job's own preflight has seen it.
         (_, Some(bound)) if is_unknown_topic(code) => gone(bound, &TopicChange::Deleted),
         (Verdict::Refused, _) => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
         _ => {
-            let ms = options.metadata_timeout.as_millis();
+            let ms = options.metadata_timeout.min(waited).as_millis();
             Failure::new(FailureKind::Unreachable, format!("no metadata of topic {topic:?} within {ms} ms: {reason}"))
         }
     }
@@ -640,7 +651,9 @@ impl Sink for Producer {
     }
 
     fn perhaps_doubled(&self) -> u64 {
-        self.epochs.perhaps_doubled
+        let in_flight =
+            |partition: u32| self.sender.waiting_in(partition..partition + 1) + self.tallies[partition as usize].acknowledged;
+        self.epochs.perhaps_doubled(in_flight)
     }
 
     fn finish(self: Box<Self>) -> Result<(), Failure> {
@@ -726,16 +739,23 @@ mod tests {
 
     #[test]
     fn what_was_in_flight_at_a_refusal_counts_only_if_a_connection_broke() {
+        let none = |_: u32| 0;
         let mut epochs = Epochs { renumbered: vec![false; 2], ..Epochs::default() };
         epochs.renumbered[1] = true;
+        assert_eq!(epochs.perhaps_doubled(|_| 20), 0);
         epochs.settled(0, 10);
         epochs.settled(1, 20);
-        assert_eq!(epochs.perhaps_doubled, 0);
+        assert_eq!(epochs.perhaps_doubled(none), 0);
         epochs.broke = true;
         epochs.settled(1, 30);
-        assert_eq!(epochs.perhaps_doubled, 0, "a group after the refusal");
+        assert_eq!(epochs.perhaps_doubled(none), 0, "a group after the refusal");
         epochs.renumbered[1] = true;
+        assert_eq!(
+            epochs.perhaps_doubled(|partition| 50 + partition as usize),
+            51,
+            "an attempt may end before they have their reports"
+        );
         epochs.settled(1, 40);
-        assert_eq!(epochs.perhaps_doubled, 40);
+        assert_eq!(epochs.perhaps_doubled(|_| 50), 40, "the others are not in the topic");
     }
 }

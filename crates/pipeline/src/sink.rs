@@ -106,8 +106,8 @@ pub trait Sink {
     /// First and last served report that acknowledged a record, microseconds of the monotonic clock.
     fn deliveries(&self) -> Option<(u64, u64)>;
 
-    /// How many acknowledged records may be in the topic twice although nothing died: the client had to begin a new producer epoch
-    /// while they were in flight on connections that broke.
+    /// How many records may be in the topic twice although nothing died: the client had to begin a new producer epoch while they were in
+    /// flight on connections that broke. Some may be in flight still: it becomes less where these are not acknowledged.
     fn perhaps_doubled(&self) -> u64 {
         0
     }

@@ -302,7 +302,7 @@ impl ShardWorker {
 
     /// What the sink says of it since the last commit.
     fn perhaps_doubled(&self) -> u64 {
-        self.sink.perhaps_doubled() - self.committed_work.perhaps_doubled
+        self.sink.perhaps_doubled().saturating_sub(self.committed_work.perhaps_doubled)
     }
 
     /// Records set aside by this attempt, committed or not.

@@ -370,7 +370,7 @@ fn close_attempt(tx: &Transaction<'_>, end: &AttemptEnd, usage: &AttemptUsage) -
         end.outcome as i64,
         end.reason,
         signed(usage.cpu_us),
-        signed(end.peak_memory_bytes),
+        signed(end.peak_memory_bytes.max(usage.peak_memory_bytes)),
         usage.first_delivery_us.map(signed),
         signed(end.resent.most),
         encode(&(counts, &end.work)),
