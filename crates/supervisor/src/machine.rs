@@ -350,11 +350,7 @@ impl Machine {
                     });
                 }
             }
-            WorkerEvent::Notice(text) => {
-                if let Some(text) = attempt.line(&text, now) {
-                    self.notice(text, out);
-                }
-            }
+            WorkerEvent::Notice(text) => self.notice(id, &text, now, out),
             WorkerEvent::Failed(failure) => {
                 attempt.verdict.get_or_insert(Verdict::Failed(failure));
             }
@@ -364,15 +360,18 @@ impl Machine {
         }
     }
 
-    /// The first few are kept, each once: a million files may have the same fault.
-    fn notice(&mut self, text: String, out: &mut Vec<Action>) {
-        let known = self.notices.contains(&text);
+    /// The first few are kept, each once, however much the worker logs: a million files may have the same fault.
+    fn notice(&mut self, id: AttemptId, text: &str, now: Duration, out: &mut Vec<Action>) {
+        let kept = clean(text);
+        let known = self.notices.contains(&kept);
         if !known && self.notices.len() < MOST_NOTICES {
-            self.notices.insert(text.clone());
-            return out.push(Action::Notice(text));
+            self.notices.insert(kept.clone());
+            return out.push(Action::Notice(kept));
         }
         self.notices_left_out += u64::from(!known);
-        log(out, 2, text, false);
+        if let Some(line) = self.attempts.get_mut(&id).and_then(|attempt| attempt.line(text, now)) {
+            log(out, 2, line, false);
+        }
     }
 
     fn recorded(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
@@ -475,7 +474,7 @@ impl Machine {
         if left || idle && (self.stopping() || nothing_more) {
             self.stage = Stage::Over;
             if self.notices_left_out > 0 {
-                out.push(Action::Notice(format!("{} more such warnings; the log had them", self.notices_left_out)));
+                out.push(Action::Notice(format!("{} more such warnings; see the log", self.notices_left_out)));
             }
             out.push(Action::End(self.ended()));
         }

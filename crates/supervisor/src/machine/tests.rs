@@ -400,7 +400,24 @@ fn the_first_ten_warnings_about_the_source_are_kept_each_once_and_the_others_cou
     assert_eq!(told, 40, "all are printed");
     assert_eq!(kept.len(), 11);
     assert_eq!((kept[0].as_str(), kept[9].as_str()), ("0.gz:\\u{7} padded", "9.gz:\\u{7} padded"));
-    assert_eq!(kept[10], "30 more such warnings; the log had them");
+    assert_eq!(kept[10], "30 more such warnings; see the log");
+}
+
+#[test]
+fn warnings_about_the_source_are_counted_however_much_a_worker_logs() {
+    let mut machine = Machine::new(rules(1), &fresh(1), 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
+    let mut say = |event| machine.on(Input::Event { attempt, event }, SECOND);
+    // More than is printed in a second.
+    (0..100).for_each(|line| drop(say(WorkerEvent::Log { level: 2, text: format!("line {line}") })));
+    let kept = |actions: Vec<Action>| actions.into_iter().filter(|action| matches!(action, Action::Notice(_))).count();
+    let first: usize = (0..200).map(|file| kept(say(WorkerEvent::Notice(format!("{file}.gz: padded"))))).sum();
+    assert_eq!(first, 10);
+    say(finished(true, 0, None));
+    machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, SECOND);
+    let last = machine.on(Input::Closed { attempt, split: None }, SECOND);
+    assert!(last.contains(&Action::Notice("190 more such warnings; see the log".to_owned())), "{last:?}");
 }
 
 #[test]
