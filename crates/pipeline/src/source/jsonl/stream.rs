@@ -23,8 +23,8 @@ const SKIP_STEP_BYTES: u64 = 16 << 20;
 const SKIP_PACKED_BYTES: u64 = 4 << 20;
 
 /// What to do about a file that can't be read to its end.
-const REPLACE: &str =
-    "put a whole copy of the file in its place and run again: what was sent of it stays sent, if the copy begins with that";
+const REPLACE: &str = "put a whole copy of the file in its place and run again (on real brokers what was sent of it stays sent, if the copy begins with \
+     that)";
 
 /// One segment, open.
 pub(super) struct Stream {
@@ -115,8 +115,14 @@ impl Stream {
         let before = into.len();
         let over = match &mut self.input {
             Input::Plain(file) => {
-                let got = file.take(wanted as u64).read_to_end(into).map_err(|e| unreadable(&self.object.path, e))?;
-                got < wanted
+                let read = file.take(wanted as u64).read_to_end(into);
+                let got = into.len() - before;
+                match read {
+                    Ok(_) => got < wanted,
+                    // What came before the place that can't be read; the next reading says the error.
+                    Err(_) if got > 0 => false,
+                    Err(error) => return Err(unreadable(&self.object.path, error)),
+                }
             }
             Input::Packed { format, unpacker, told, .. } => {
                 into.resize(before + wanted, 0);
@@ -177,8 +183,11 @@ fn explain(object: &SourceObject, format: Format, windows: WindowLimit, place: u
     let path = &object.path;
     match trouble {
         Trouble::File(error) => unreadable(path, error),
+        Trouble::CutOff => {
+            fail(path, format_args!("truncated {format} stream: it is cut off after decompressed byte {place}; {REPLACE}"))
+        }
         Trouble::Corrupt(what) => {
-            fail(path, format_args!("corrupt or truncated {format} stream after decompressed byte {place}: {what}; {REPLACE}"))
+            fail(path, format_args!("corrupt {format} stream after decompressed byte {place}: {what}; {REPLACE}"))
         }
         Trouble::Trailing(at) => fail(
             path,

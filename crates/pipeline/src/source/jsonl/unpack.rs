@@ -6,6 +6,10 @@
 //! A step takes at most [`STEP_BYTES`] of the stream, so that a million empty members, a frame that is skipped and a long header cost
 //! many short steps instead of one long one. Zero bytes behind a member or frame are padding, as tar and tapes leave it; anything
 //! else there that is no member or frame is an error: it may have been data.
+//!
+//! What was unpacked before an error is given first, and the error by the next step: all of it where the stream is cut off. Where
+//! a member or frame is damaged, what came out of it in the same step is left out, because a wrong bit may be noticed late; of the
+//! parts before it every checksum held.
 
 mod gzip;
 mod input;
@@ -37,7 +41,9 @@ pub(super) enum Unpacked {
 pub(super) enum Trouble {
     /// The file can't be read.
     File(io::Error),
-    /// It ends in the middle of a member or frame, or a checksum or code is wrong.
+    /// It ends in the middle of a member or frame.
+    CutOff,
+    /// A checksum or code is wrong.
     Corrupt(String),
     /// What stands at this byte of the file is neither padding nor another member or frame.
     Trailing(u64),
@@ -57,13 +63,15 @@ fn corrupt<T>(what: impl Into<String>) -> Result<T, Trouble> {
 
 /// What a file says that ends in the middle.
 fn cut_off<T>() -> Result<T, Trouble> {
-    corrupt("it is cut off")
+    Err(Trouble::CutOff)
 }
 
 /// Where a stream stands between two steps of a codec.
 enum Went {
     /// The output is full, or nothing more can be taken for now.
     On,
+    /// A member or frame is over, and it is sound as far as can be told.
+    Whole,
     /// The stream is over.
     Over,
 }
@@ -72,6 +80,8 @@ enum Went {
 pub(super) struct Unpacker<R> {
     input: Input<R>,
     codec: Codec,
+    /// What went wrong behind the bytes that the last step gave.
+    trouble: Option<Trouble>,
 }
 
 enum Codec {
@@ -113,22 +123,35 @@ impl<R: Read> Unpacker<R> {
             Format::Gzip => Codec::Gzip(Gzip::default()),
             Format::Zstd => Codec::Zstd(Box::new(Zstd::new(largest_window)?)),
         };
-        Ok(Unpacker { input: Input::new(from), codec })
+        Ok(Unpacker { input: Input::new(from), codec, trouble: None })
     }
 
-    /// Unpacks the next bytes into `out`, which is not empty. After the end it says the end again.
+    /// Unpacks the next bytes into `out`, which is not empty. After the end it says the end again; after an error it is of no
+    /// use.
     pub(super) fn step(&mut self, out: &mut [u8]) -> Result<Unpacked, Trouble> {
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
         let until = self.input.taken() + STEP_BYTES;
-        let mut filled = 0;
+        let (mut filled, mut whole) = (0, 0);
         while filled < out.len() && self.input.taken() < until {
             let went = match &mut self.codec {
-                Codec::Gzip(gzip) => gzip.go_on(&mut self.input, out, &mut filled)?,
-                Codec::Zstd(zstd) => zstd.go_on(&mut self.input, out, &mut filled)?,
+                Codec::Gzip(gzip) => gzip.go_on(&mut self.input, out, &mut filled),
+                Codec::Zstd(zstd) => zstd.go_on(&mut self.input, out, &mut filled),
             };
             match went {
-                Went::On => {}
-                Went::Over if filled > 0 => break,
-                Went::Over => return Ok(Unpacked::End),
+                Ok(Went::On) => {}
+                Ok(Went::Whole) => whole = filled,
+                Ok(Went::Over) if filled > 0 => break,
+                Ok(Went::Over) => return Ok(Unpacked::End),
+                Err(trouble) => {
+                    let sound = if matches!(trouble, Trouble::Corrupt(_)) { whole } else { filled };
+                    if sound == 0 {
+                        return Err(trouble);
+                    }
+                    self.trouble = Some(trouble);
+                    return Ok(Unpacked::Bytes(sound));
+                }
             }
         }
         Ok(Unpacked::Bytes(filled))

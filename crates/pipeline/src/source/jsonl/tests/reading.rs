@@ -105,7 +105,7 @@ fn a_truncated_or_corrupt_stream_is_an_error() {
             if len == first {
                 assert_eq!(strip(&lines.unwrap()), naive(parts[0], MAX_LINE));
             } else {
-                said(lines, &path, "corrupt or truncated");
+                said(lines, &path, "truncated");
             }
         }
         let mut broken = packed.clone();
@@ -118,6 +118,69 @@ fn a_truncated_or_corrupt_stream_is_an_error() {
         folder.write("a.gz", [&packed[..], &[0; 5000]].concat());
         let padded = read_all(&planned(&folder.source(&["a.gz"]), 1000, None), MAX_LINE);
         assert_eq!(strip(&padded.unwrap()), naive(&text, MAX_LINE));
+    }
+}
+
+/// What the format's own library makes of a stream until it is cut off.
+fn reference(packed: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut from: Box<dyn std::io::Read> = match packed {
+        [0x1f, ..] => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+        _ => Box::new(::zstd::stream::read::Decoder::new(packed).unwrap()),
+    };
+    let (mut all, mut piece) = (Vec::new(), [0; 1000]);
+    while let Ok(n @ 1..) = from.read(&mut piece) {
+        all.extend_from_slice(&piece[..n]);
+    }
+    all
+}
+
+/// Each row of a shard until its end or its error.
+fn until_error(plan: &Plan, pool: usize) -> (Vec<(Vec<u8>, u64)>, Option<String>) {
+    let mut rows = Vec::new();
+    let mut reader = match open(plan, ShardId(0), Position::default()) {
+        Ok(reader) => reader,
+        Err(error) => return (rows, Some(error.0)),
+    };
+    let (mut pool, mut lines) = (BlockPool::new(pool), Lines::default());
+    loop {
+        match reader.next(&mut pool, &mut lines) {
+            Ok(true) => {}
+            Ok(false) => return (rows, None),
+            Err(error) => return (rows, Some(error.0)),
+        }
+        let Some(block) = &lines.block else { continue };
+        rows.extend(
+            lines.lines.iter().map(|line| (block.bytes[line.start as usize..][..line.len as usize].to_vec(), line.end_place)),
+        );
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_off_gives_its_whole_lines_and_says_the_true_place() {
+    let text: Vec<u8> = (0..30_000u64).flat_map(|n| format!("{{\"n\":{}}}\n", n * n % 7919).into_bytes()).collect();
+    let parts = [&text[..100_000], &text[100_000..]];
+    let folder = Folder::new();
+    for packed in [gzip(parts), gzip([&text[..]]), zstd(parts), zstd([&text[..]])] {
+        let mut some = 0;
+        for len in (4..40).chain((40..packed.len()).step_by(packed.len() / 150)).chain(packed.len() - 12..packed.len()) {
+            let path = folder.write("a", &packed[..len]);
+            let plan = planned(&folder.source(&["a"]), u64::MAX, None);
+            let unpacked = reference(&packed[..len]);
+            // The rest of a line is no record.
+            let whole = memchr::memrchr(b'\n', &unpacked).map_or(0, |end| end + 1);
+            let expected: Vec<_> = naive(&unpacked[..whole], MAX_LINE).into_iter().map(|(line, _, end)| (line, end)).collect();
+            for pool in [0, 64 << 20] {
+                let (rows, error) = until_error(&plan, pool);
+                let error = error.expect("it is cut off");
+                assert_eq!(rows.len(), expected.len(), "{len} of {}", packed.len());
+                assert!(rows == expected, "{len} of {}", packed.len());
+                let place = format!("cut off after decompressed byte {};", unpacked.len());
+                assert!(error.contains(&place) && error.contains(path.to_str().unwrap()), "{error} instead of {place}");
+            }
+            some += usize::from(!expected.is_empty());
+        }
+        assert!(some > 10, "{some} had rows");
     }
 }
 

@@ -84,7 +84,7 @@ impl Gzip {
                 self.part = Part::Body;
             }
             Part::Body => self.body(input, out, filled)?,
-            Part::Trailer => self.trailer(input)?,
+            Part::Trailer => return self.trailer(input),
         }
         Ok(Went::On)
     }
@@ -173,7 +173,7 @@ impl Gzip {
         Ok(())
     }
 
-    fn trailer<R: Read>(&mut self, input: &mut Input<R>) -> Result<(), Trouble> {
+    fn trailer<R: Read>(&mut self, input: &mut Input<R>) -> Result<Went, Trouble> {
         let Some(&[a, b, c, d, e, f, g, h]) = input.view(8)?.first_chunk::<8>() else { return cut_off() };
         if u32::from_le_bytes([a, b, c, d]) != self.content.sum() {
             return corrupt("a member's checksum is wrong");
@@ -184,6 +184,6 @@ impl Gzip {
         input.take(8);
         self.any = true;
         self.part = Part::Head;
-        Ok(())
+        Ok(Went::Whole)
     }
 }

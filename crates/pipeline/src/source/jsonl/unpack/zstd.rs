@@ -45,7 +45,7 @@ impl Zstd {
     pub(super) fn go_on<R: Read>(&mut self, input: &mut Input<R>, out: &mut [u8], filled: &mut usize) -> Result<Went, Trouble> {
         match self.part {
             Part::Head => return self.head(input),
-            Part::Skipped(0) => self.frame_ended(),
+            Part::Skipped(0) => return Ok(self.frame_ended()),
             Part::Skipped(left) => {
                 let n = input.view(1)?.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 if n == 0 {
@@ -54,14 +54,15 @@ impl Zstd {
                 input.take(n);
                 self.part = Part::Skipped(left - n as u64);
             }
-            Part::Frame(window) => self.frame(window, input, out, filled)?,
+            Part::Frame(window) => return self.frame(window, input, out, filled),
         }
         Ok(Went::On)
     }
 
-    fn frame_ended(&mut self) {
+    fn frame_ended(&mut self) -> Went {
         self.part = Part::Head;
         self.any = true;
+        Went::Whole
     }
 
     fn head<R: Read>(&mut self, input: &mut Input<R>) -> Result<Went, Trouble> {
@@ -90,7 +91,13 @@ impl Zstd {
         Ok(Went::On)
     }
 
-    fn frame<R: Read>(&mut self, window: u64, input: &mut Input<R>, out: &mut [u8], filled: &mut usize) -> Result<(), Trouble> {
+    fn frame<R: Read>(
+        &mut self,
+        window: u64,
+        input: &mut Input<R>,
+        out: &mut [u8],
+        filled: &mut usize,
+    ) -> Result<Went, Trouble> {
         let view = input.view(1)?;
         let (mut from, mut to) = (InBuffer::around(view), OutBuffer::around(&mut out[*filled..]));
         let left = match self.decoder.run(&mut from, &mut to) {
@@ -104,11 +111,12 @@ impl Zstd {
         input.take(packed);
         *filled += unpacked;
         if left == 0 {
-            self.frame_ended();
-        } else if packed == 0 && unpacked == 0 {
+            return Ok(self.frame_ended());
+        }
+        if packed == 0 && unpacked == 0 {
             return if ended { cut_off() } else { corrupt("it makes no progress") };
         }
-        Ok(())
+        Ok(Went::On)
     }
 }
 
