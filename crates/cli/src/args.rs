@@ -18,8 +18,11 @@ pub use self::steer::{ScaleArgs, ThrottleArgs};
 /// Moves a large dataset into Apache Kafka with many single-threaded worker processes, and proves that every record arrived.
 #[derive(Debug, Parser)]
 #[command(name = "shardlift", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done · 2 command line · 3 config · 4 preflight · 5 some records or shards failed · \
-    6 verify found a difference · 7 source changed or unreadable · 74 state directory · 75 stopped, run again to continue")]
+#[command(
+    after_help = "Exit codes: 0 done · 1 a bug · 2 command line · 3 config · 4 preflight · 5 some records or shards failed · \
+    6 verify found a difference · 7 source changed or unreadable · 74 state directory or dead letters · \
+    75 stopped, run again to continue · 130, 143 ended at once by a second signal, run again to continue"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

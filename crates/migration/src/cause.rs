@@ -84,9 +84,9 @@ const MOST_REASONS: usize = 20;
 pub struct Causes(Vec<(Cause, String)>);
 
 impl Causes {
-    /// Adds one; true if its sentence is new and kept.
+    /// Adds one; true if its sentence is new and kept. Each is one line.
     pub fn add(&mut self, cause: Cause, reason: impl Into<String>) -> bool {
-        let reason = reason.into();
+        let reason = one_line(&reason.into());
         let known = self.0.iter().any(|(_, known)| *known == reason);
         let of_it = self.0.iter().filter(|(known, _)| *known == cause).count();
         // The same sentence may stand for a worse cause now.
@@ -121,9 +121,22 @@ impl Causes {
     }
 }
 
+/// A text of several lines as one, its lines joined with `; `.
+pub fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let mut causes = Causes::default();
+        assert!(causes.add(Cause::Source, "a.jsonl is gone\n\n  b.jsonl is new\r\n"));
+        assert!(!causes.add(Cause::Source, "a.jsonl is gone; b.jsonl is new"), "the same");
+        assert_eq!(causes.reasons(), ["a.jsonl is gone; b.jsonl is new"]);
+    }
 
     const ORDER: [Cause; 9] = [
         Cause::Signal(2),

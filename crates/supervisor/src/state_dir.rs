@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use migration::Exit;
 use migration::printable::{printable, printable_path};
+use migration::units::show_utc;
 use process::{FileId, LockError, LockFile, PrivateFolder};
 
 const SUPERVISOR_LOCK: &str = "supervisor.lock";
@@ -204,6 +205,6 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn holder_text() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    format!("host {}, process {}, started at {since} (Unix time)", process::host_name(), std::process::id())
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0));
+    format!("host {}, process {}, started at {}", process::host_name(), std::process::id(), show_utc(since))
 }

@@ -89,7 +89,7 @@ impl Changes {
             };
             parts.push(format!("{}: {what}; {rest}", named(&new)));
         }
-        SourceError(parts.join("\n"))
+        SourceError(parts.join("; "))
     }
 }
 

@@ -125,6 +125,7 @@ fn all_changes_are_told_together() {
     for part in ["a.jsonl: is shorter than planned", "b.jsonl: was 3 bytes long when planned and is gone", "a0.jsonl, "] {
         assert!(text.contains(part), "`{text}` lacks `{part}`");
     }
+    assert_eq!(text.lines().count(), 1, "a reason is one line: {text}");
 }
 
 #[test]
