@@ -7,11 +7,14 @@
 //! Each letter stays at the place where it was committed. Where letters were taken away (the file was moved or cut off), there is a hole
 //! from then on: NUL bytes, which no letter has and which take no room on disk. So what is behind the committed length is never read as
 //! committed, and the letters that are gone are missing in the count of those that are there.
+//!
+//! A file that was removed or replaced while it is open would take letters that are never found: a commit fails then. What goes after
+//! that is found by [`gone`].
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use migration::ShardId;
@@ -160,7 +163,8 @@ impl DeadLetterFile {
         self.out.write_all(b"\n")
     }
 
-    /// Makes everything appended so far survive a crash of the machine.
+    /// Makes everything appended so far survive a crash of the machine. An error if the file has lost its name meanwhile: nothing
+    /// that was appended could be found there.
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.unsynced {
             return Ok(());
@@ -168,14 +172,69 @@ impl DeadLetterFile {
         self.out.flush()?;
         if let Some(file) = &self.out.file {
             file.sync_data()?;
+            require_name(&self.out.path, file)?;
         }
         self.unsynced = false;
         Ok(())
     }
 }
 
+/// An error unless the open file is the one of this name.
+fn require_name(path: &Path, file: &File) -> io::Result<()> {
+    let same = match std::fs::symlink_metadata(path) {
+        Ok(named) => {
+            let open = file.metadata()?;
+            (named.dev(), named.ino()) == (open.dev(), open.ino())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    let what = "the file was removed or replaced while it was written; what it got since the last commit is set aside again by the next \
+                run";
+    if same { Ok(()) } else { Err(io::Error::other(what)) }
+}
+
 /// A shard and how long its file of dead letters is committed to be, bytes.
 pub type CommittedLength = (ShardId, u64);
+
+/// A shard's committed dead letters that are not in its file any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Whose.
+    pub shard: ShardId,
+    /// How many.
+    pub letters: u64,
+    /// The file lacks so many bytes at its end; 0: it has a hole, or other bytes there.
+    pub bytes: u64,
+}
+
+/// Which committed letters are gone: of each shard its file's committed length and how many letters that is. The folder is listed
+/// once; then each file is read, but not what its letters say.
+pub fn gone(directory: &Path, committed: &[(CommittedLength, u64)], opener: Opener) -> io::Result<Vec<Gone>> {
+    let expected = || committed.iter().filter(|(_, letters)| *letters > 0);
+    if expected().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let there = shards_in(directory)?;
+    let mut all = Vec::new();
+    for &((shard, length), letters) in expected() {
+        let (mut found, mut bytes) = (0, length);
+        if there.contains(&shard) {
+            let path = path_of(directory, shard);
+            each_line(&path, length, opener, &mut |_| {
+                found += 1;
+                Ok(())
+            })?;
+            let file = open_there(&path, OpenOptions::new().read(true), opener)?;
+            let now = file.map_or(Ok(0), |file| file.metadata().map(|facts| facts.len()))?;
+            bytes = length.saturating_sub(now);
+        }
+        if found < letters {
+            all.push(Gone { shard, letters: letters - found, bytes });
+        }
+    }
+    Ok(all)
+}
 
 /// The committed dead letters of some shards that are there, in their order and then as written. Nothing is read of a shard without any.
 pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<Vec<DeadLetter>> {
@@ -542,6 +601,78 @@ mod tests {
             assert_eq!(file(&folder, committed).length(), committed);
             assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 0, "{when}");
         }
+    }
+
+    #[test]
+    fn letters_in_a_file_that_lost_its_name_are_not_committed() {
+        for how in ["file", "folder", "replaced", "moved", "link"] {
+            let folder = Folder::new(how);
+            let mut letters = file(&folder, 0);
+            letters.append(place(0, 10, 1), "first", b"x").unwrap();
+            letters.sync().unwrap();
+            let committed = letters.length();
+            match how {
+                "file" => std::fs::remove_file(letters.path()).unwrap(),
+                "folder" => std::fs::remove_dir_all(&folder.0).unwrap(),
+                "replaced" => {
+                    let copy = folder.0.join("copy");
+                    std::fs::copy(letters.path(), &copy).unwrap();
+                    std::fs::rename(copy, letters.path()).unwrap();
+                }
+                _ => std::fs::rename(letters.path(), folder.0.join("elsewhere")).unwrap(),
+            }
+            if how == "link" {
+                std::os::unix::fs::symlink(folder.0.join("elsewhere"), letters.path()).unwrap();
+            }
+            letters.sync().expect("nothing was written since");
+            letters.append(place(0, 20, 1), "second", b"y").unwrap();
+            let error = letters.sync().unwrap_err().to_string();
+            assert!(error.contains("removed or replaced while it was written"), "{how}: {error}");
+            assert!(letters.sync().is_err(), "{how}: it stays so");
+            if how != "link" {
+                let left = u64::from(how == "replaced");
+                let found = gone(&folder.0, &[(up_to(committed)[1], 1)], plain).unwrap();
+                assert_eq!(found.iter().map(|gone| gone.letters).sum::<u64>(), 1 - left, "{how}");
+                std::fs::create_dir_all(&folder.0).unwrap();
+                assert_eq!(file(&folder, committed).missing(), (1 - left) * committed, "{how}");
+            }
+        }
+    }
+
+    #[test]
+    fn letters_that_are_gone_are_counted_for_each_shard() {
+        let folder = Folder::new("gone");
+        let mut letters = file(&folder, 0);
+        let mut lengths = Vec::new();
+        for start in 0..10 {
+            letters.append(place(0, start, 1), "bad", b"some\nbytes\0").unwrap();
+            letters.sync().unwrap();
+            lengths.push(letters.length());
+        }
+        let (path, all) = (letters.path().to_owned(), lengths[9]);
+        let expected = [(up_to(all)[1], 10), ((ShardId(99), 0), 0)];
+        let found = || gone(&folder.0, &expected, plain).unwrap();
+        assert_eq!(found(), [], "all are there");
+        letters.append(place(0, 99, 1), "not committed", b"x").unwrap();
+        letters.out.flush().unwrap();
+        assert_eq!(gone(&folder.0, &[(up_to(lengths[3])[1], 4)], plain).unwrap(), []);
+        let cut = |length| File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let shard = up_to(0)[1].0;
+        // Whatever the place, letters that are torn are gone, too.
+        for length in (0..=all).rev() {
+            cut(length);
+            let left = lengths.iter().filter(|end| **end <= length).count() as u64;
+            let bytes = all - length;
+            let expected = if left < 10 { vec![Gone { shard, letters: 10 - left, bytes }] } else { Vec::new() };
+            assert_eq!(found(), expected, "{length}");
+        }
+        // A hole, as a successor leaves it.
+        cut(all);
+        assert_eq!(found(), [Gone { shard, letters: 10, bytes: 0 }]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(found(), [Gone { shard, letters: 10, bytes: all }]);
+        std::fs::remove_dir_all(&folder.0).unwrap();
+        assert_eq!(found(), [Gone { shard, letters: 10, bytes: all }]);
     }
 
     #[test]

@@ -690,7 +690,14 @@ fn set_aside(letters: &mut DeadLetterFile, place: RecordPlace, reason: &str, rec
 
 fn not_written(letters: &DeadLetterFile, error: &std::io::Error) -> Failure {
     let path = migration::printable::printable_path(letters.path());
-    Failure::new(FailureKind::State, format!("{path}: dead letters can't be written: {error}; make room, then run again"))
+    Failure::new(FailureKind::State, format!("{path}: dead letters can't be written: {error}{}", what_to_do(error)))
+}
+
+fn what_to_do(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "; make room, then run again",
+        _ => "; put that right, then run again",
+    }
 }
 
 fn micros_since(since: Instant) -> u64 {

@@ -247,7 +247,18 @@ impl Store {
         self::error::at(&self.path, result).map(drop)
     }
 
-    /// The same for a warning about the source or about what was set aside, which the report has in a list of its own, too.
+    /// Adds to the job's history that a run was refused before it began. The same text stands there once, with the last time.
+    pub fn note_refusal(&mut self, text: &str) -> Result<(), StateError> {
+        let tx = begin(&mut self.db, &self.path)?;
+        let written = (|| {
+            tx.execute("DELETE FROM events WHERE text = ?1 AND notice = 0", [text])?;
+            tx.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text])
+        })();
+        self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
+    /// Adds a warning about the source or about what was set aside, which the report has in a list of its own, too.
     pub fn notice(&mut self, text: &str) -> Result<(), StateError> {
         let values = params![now_ms(), text];
         let result = self.db.execute("INSERT INTO events (time_ms, text, notice) VALUES (?1, ?2, 1)", values);

@@ -129,13 +129,30 @@ fn a_changed_source_exits_with_7(clusters: &Clusters) {
     std::fs::write(&path, &good).expect("the dataset can be written");
     set_time();
     let other = scene.program.write("data/another.jsonl", "{}\n");
-    refused(&scene.program, &["run"], 7, &["another.jsonl"]);
+    for _ in 0..2 {
+        refused(&scene.program, &["run"], 7, &["another.jsonl"]);
+    }
     std::fs::remove_file(other).expect("ours");
+    assert_refusals_are_told(&scene);
     // As it was: it goes on.
     scene.run(&["--set", "limits.rate_records=\"none\""]).expect_code(0);
     let source = whole_program::multiset::Multiset::of_lines(&[path]);
     assert_eq!(scene.judge_and_verify(&source), Difference::default());
     scene.program.assert_nothing_left();
+}
+
+/// A run that was refused is none of the job's runs, and who looks at the job later learns of it all the same: each reason once.
+fn assert_refusals_are_told(scene: &Scene) {
+    let status = scene.status().expect("it has a state");
+    assert_eq!((&status["exit_code"], status["runs"].as_array().map(Vec::len)), (&75.into(), Some(1)), "{status:#}");
+    let events = status["events"].to_string();
+    assert_eq!(events.matches("not begun (exit 7): ").count(), 4, "{events}");
+    assert_eq!(events.matches("another.jsonl").count(), 1, "{events}");
+    let text = scene.program.run(&["status"], PATIENCE).expect_code(0).stdout;
+    assert!(text.lines().next().is_some_and(|first| first.contains("(exit 75)")), "{text}");
+    let last: Vec<_> = text.lines().filter(|line| line.contains(" UTC: not begun (exit 7): ")).collect();
+    assert_eq!(last.len(), 3, "{text}");
+    assert!(last[2].contains("another.jsonl"), "{text}");
 }
 
 /// Somebody appends to a file that is being read: what was planned is not what is there.

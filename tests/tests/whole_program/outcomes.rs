@@ -28,6 +28,9 @@ pub const TESTS: &[Test] = &[
     test!(Works, Nothing, a_low_limit_of_descriptors_is_raised),
     test!(Alone, Nothing, too_few_descriptors_are_refused_at_once),
     test!(Works, Nothing, the_report_says_where_dead_letters_are),
+    test!(Waits, Nothing, letters_whose_folder_is_removed_in_mid_run_are_no_success),
+    test!(Waits, Nothing, letters_of_shards_that_are_done_are_missed_at_the_end),
+    test!(Works, Nothing, the_help_names_every_exit_code),
     test!(Works, Kafka, the_embedded_broker_never_replaces_real_state),
 ];
 
@@ -79,6 +82,76 @@ fn assert_result(finished: &Finished, outcome: &str, exit_code: u64) {
         json["verify"].is_null() && json["reasons"][0].as_str().is_some_and(|text| text.contains("not verified")),
         "{json:#}"
     );
+}
+
+/// A job of some seconds with bad records, cut into shards of this size.
+fn with_bad_records(what: &str, shard: &str, bad: impl Fn(u64) -> bool) -> Program {
+    let program = Program::new(what);
+    for (file, records) in [("data/0.jsonl", 0..200), ("data/1.jsonl", 200..8_000)] {
+        let line = |n| if bad(n) { format!("{{\"n\":{n}}}\n") } else { format!("{{\"k\":\"{}\",\"n\":{n}}}\n", n % 50) };
+        program.write(file, records.map(line).collect::<String>());
+    }
+    program.write(
+        "orchestrator.toml",
+        format!(
+            "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"data/*.jsonl\"]\n[record]\nkey = \".k\"\n[kafka]\nbrokers = \
+             \"embedded\"\ntopic = \"t\"\n[workers]\ncount = 1\n[shards]\ntarget_size = \"{shard}\"\n[limits]\nrate_records = 1_000\n\
+             max_bad_records = 1_000_000\n"
+        ),
+    );
+    program
+}
+
+fn throttled_no_more(program: &Program, running: Running) -> Finished {
+    program.run(&["throttle", "none"], LIMIT);
+    running.finish(LIMIT)
+}
+
+/// Letters that go to a file without a name are in no file, and their records in no topic.
+fn letters_whose_folder_is_removed_in_mid_run_are_no_success(_: &Clusters) {
+    let program = with_bad_records("letters-folder", "1MB", |n| n % 20 == 7);
+    let running = program.start(&["run", "-o", "json"]);
+    wait_until("letters are committed", LIMIT, || status(&program)["records"]["dead_lettered"].as_u64() > Some(50));
+    std::fs::remove_dir_all(program.join(".shardlift/j/dead-letters")).expect("it is there");
+    let report = throttled_no_more(&program, running).expect_code(74).json();
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("dead letters can't be written") && reasons.contains("removed or replaced"), "{report:#}");
+    let told = status(&program);
+    assert!(told["missing_dead_letters"].as_u64() > Some(50), "{told:#}");
+    program.assert_nothing_left();
+    // The embedded broker's job starts over.
+    program.run(&["run", "--set", "limits.rate_records=\"none\""], LIMIT).expect_code(0);
+    assert_eq!(status(&program)["missing_dead_letters"], 0);
+}
+
+/// No letter is written any more when they go: the end has to look.
+fn letters_of_shards_that_are_done_are_missed_at_the_end(_: &Clusters) {
+    let program = with_bad_records("letters-done", "1kB", |n| n < 100);
+    let running = program.start(&["run", "-o", "json"]);
+    wait_until("the first shard is on its way", LIMIT, || status(&program)["records"]["acknowledged"].as_u64() > Some(1_000));
+    std::fs::remove_dir_all(program.join(".shardlift/j/dead-letters")).expect("it is there");
+    let finished = throttled_no_more(&program, running).expect_code(74);
+    let report = finished.json();
+    assert_eq!(
+        (&report["records"]["acknowledged"], &report["records"]["dead_lettered"]),
+        (&7_900.into(), &100.into()),
+        "{report:#}"
+    );
+    let first = report["reasons"][0].as_str().expect("a reason");
+    assert!(first.contains("100 dead letters that were committed are gone from ") && first.contains(".jsonl ("), "{first}");
+    assert!(finished.stderr.contains("put them back"), "{}", finished.stderr);
+    let told = program.run(&["status"], LIMIT).expect_code(0).stdout;
+    assert!(told.contains("(exit 74)") && told.contains("100 dead letters that were committed are gone"), "{told}");
+    program.assert_nothing_left();
+}
+
+/// So that no batch engine meets one that `--help` does not explain.
+fn the_help_names_every_exit_code(_: &Clusters) {
+    let help = Program::new("help").run(&["--help"], LIMIT).expect_code(0).stdout;
+    let codes = help.split_once("Exit codes:").expect("the help has them").1.replace(['\n', ',', '·'], " ");
+    for code in ["0", "1", "2", "3", "4", "5", "6", "7", "74", "75", "130", "143"] {
+        assert!(codes.split_whitespace().any(|word| word == code), "{code} is not in {help}");
+    }
 }
 
 fn a_signal_ends_the_comparison_after_a_run(_: &Clusters) {

@@ -1,5 +1,6 @@
 //! Messages that fail for good (row 6): they never count as sent and their shard is never done, whatever a flush would say.
 
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
@@ -407,8 +408,12 @@ fn letters_that_were_moved_away_are_missed(clusters: &Clusters) {
     let verdict = scene.verify().1.expect_code(6).json();
     assert_eq!(verdict["dead_letters"]["committed"], 0, "{verdict:#}");
     assert_eq!(verdict["dead_letters"]["counted"], 100, "{verdict:#}");
-    let report = scene.run(&NO_LIMIT).expect_code(0).json();
+    let report = scene.run(&NO_LIMIT).expect_code(74).json();
     assert_eq!(report["records"]["dead_lettered"], 200);
+    assert!(
+        report["reasons"][0].as_str().is_some_and(|reason| reason.contains("100 dead letters that were committed are gone")),
+        "{report:#}"
+    );
     let notices = report["notices"].to_string();
     assert!(notices.contains("bytes of dead letters that were committed are gone"), "{notices}");
     let finished = scene.verify().1.expect_code(6);
@@ -421,6 +426,18 @@ fn letters_that_were_moved_away_are_missed(clusters: &Clusters) {
     );
     let difference = scene.judge(&source).0;
     assert_eq!((difference.missing, difference.unexpected), (200, 0));
+    // A run of a job that is done looks again: at letters that are back at their place, and at a folder that is gone.
+    scene.run(&[]).expect_code(74);
+    let back = std::fs::read(scene.program.join("elsewhere")).expect("ours");
+    let letters = scene.program.join(".shardlift/moved/dead-letters/00000.jsonl");
+    std::fs::File::options().write(true).open(letters).and_then(|file| file.write_all_at(&back, 0)).expect("ours");
+    scene.run(&[]).expect_code(0);
+    // The killed supervisor's records are there twice.
+    let verdict = scene.verify().1.expect_code(6).json();
+    assert_eq!((&verdict["dead_letters"]["committed"], &verdict["missing"]), (&200.into(), &0.into()), "{verdict:#}");
+    std::fs::remove_dir_all(scene.program.join(".shardlift/moved/dead-letters")).expect("it is there");
+    let again = scene.run(&[]).expect_code(74);
+    assert!(again.json()["reasons"].to_string().contains("200 dead letters"), "{again:?}");
     scene.program.assert_nothing_left();
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kafka::{Preflight, Right, TopicLook};
+use migration::cause::one_line;
 use migration::job::FlushPolicy;
 use migration::printable::printable_path;
 use migration::report::{Binding, JobReport};
 use migration::units::show_size;
-use migration::{Accept, Cause, Causes, Consequence, Exit, Job, Plan, SourceObject};
+use migration::{Accept, BoundTopic, Cause, Causes, Consequence, Exit, Job, Plan, SourceObject};
 use process::RunningHelper;
 use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
@@ -37,18 +38,13 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     let broker = embedded::start_if_wanted(&mut job)?;
     tracing::debug!("phase 1 of 5, preflight");
     let needs: &[Right] = if args.verify { &[Right::Write, Right::Read] } else { &[Right::Write] };
-    let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
-    let bound = earlier.as_ref().map(|earlier| earlier.state.binding.topic.as_str());
-    let found = preflight::preflight(&job, purpose, bound, needs, Some(&interrupt))?;
-    let embedded = broker.is_some();
-    found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    tracing::debug!("phase 2 of 5, plan");
-    let mut opened = open_job(&job, earlier, &found, &interrupt)?;
-    let topic = state::bound_topic(&job, &opened.binding, &found);
-    // The last helper before the state is open. The embedded broker's topic is the program's own.
-    let watch = if embedded { None } else { Some(TopicWatch::start(&job, &topic, &state::reached(&found))?) };
-    let mut store = opened.open(&job, &dir)?;
-    let plan = opened.plan;
+    let goes_on = earlier.is_some();
+    let begun = begin(&job, earlier, needs, &dir, broker.is_some(), &interrupt);
+    let Begun { found, topic, watch, plan, mut store } = begun.inspect_err(|error| {
+        if goes_on {
+            note_refusal(&dir, error);
+        }
+    })?;
     plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
     if let Some(warning) = small_batches(&job, &plan, found.partitions.len() as u64) {
         tracing::warn!("{warning}");
@@ -84,6 +80,47 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
     // No connection is open across the fork of a helper.
     drop(store);
     finish(args, ui, &context, &dir, broker, (found, end.causes, alone), &interrupt)
+}
+
+/// A run that may send.
+struct Begun {
+    found: Preflight,
+    topic: BoundTopic,
+    watch: Option<TopicWatch>,
+    plan: Plan,
+    store: Store,
+}
+
+/// Looks at brokers, topic and source, and opens the state: all that can refuse the run before it begins.
+fn begin(
+    job: &Job,
+    earlier: Option<Earlier>,
+    needs: &[Right],
+    dir: &StateDir,
+    embedded: bool,
+    interrupt: &Interrupt,
+) -> Result<Begun, CliError> {
+    let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
+    let bound = earlier.as_ref().map(|earlier| earlier.state.binding.topic.as_str());
+    let found = preflight::preflight(job, purpose, bound, needs, Some(interrupt))?;
+    found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    tracing::debug!("phase 2 of 5, plan");
+    let mut opened = open_job(job, earlier, &found, interrupt)?;
+    let topic = state::bound_topic(job, &opened.binding, &found);
+    // The last helper before the state is open. The embedded broker's topic is the program's own.
+    let watch = if embedded { None } else { Some(TopicWatch::start(job, &topic, &state::reached(&found))?) };
+    let store = opened.open(job, dir)?;
+    Ok(Begun { found, topic, watch, plan: opened.plan, store })
+}
+
+/// A run that was refused before it began is none of the job's runs: its history tells of it, so that a later look at the job shows
+/// that it was wanted.
+fn note_refusal(dir: &StateDir, error: &CliError) {
+    let text = format!("not begun (exit {}): {}", error.exit.code(), one_line(&error.message));
+    let noted = Store::open(&StateDir::store_path(dir.path())).and_then(|mut store| store.note_refusal(&text));
+    if let Err(error) = noted {
+        tracing::debug!("the job's history does not tell of this: {error}");
+    }
 }
 
 /// Whether what follows a complete job may fork. With `--single` the Kafka client was in this process, and one of its threads may
@@ -148,7 +185,9 @@ fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Ea
     }
     let (state, sent) = state?;
     if embedded {
-        return Err(state::not_of_embedded(job, &state.binding));
+        let error = state::not_of_embedded(job, &state.binding);
+        note_refusal(&dir, &error);
+        return Err(error);
     }
     Ok((dir, Some(Earlier { state, sent })))
 }
@@ -309,6 +348,13 @@ fn finish(
     }
     tracing::debug!(wanted, "phase 4 of 5, verify");
     let mut verified = None;
+    if may_look && found.counts.dead_lettered > 0 {
+        let folder = &context.dead_letters;
+        if let Err(error) = helper::ask("shardlift plan", Some(interrupt), || letters::require(&found, folder)) {
+            ui.complain(&error);
+            causes.add(Cause::of(error.exit).unwrap_or(Cause::Internal), error.message);
+        }
+    }
     // A comparison looks at the files itself.
     if may_look && !wanted {
         let (job, plan) = (&context.job, &context.plan);

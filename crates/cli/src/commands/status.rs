@@ -63,6 +63,8 @@ pub fn text(found: &JobReport, holder: Option<&str>, standing: Option<&Standing>
 pub fn object(found: &JobReport, standing: Option<&Standing>, dead_letters: &Path) -> Map<String, Value> {
     let mut map = report::job::object(found);
     map.insert("uncommitted_dead_letters".into(), letters::uncommitted(found, dead_letters).into());
+    let missing: u64 = letters::missing(found, dead_letters).iter().map(|gone| gone.letters).sum();
+    map.insert("missing_dead_letters".into(), missing.into());
     map.insert("standing".into(), standing.map_or(Value::Null, |standing| running::standing_object(standing).into()));
     let shards = found.shard_reports.iter().map(|shard| {
         json!({

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration::printable::{printable, printable_path};
 use migration::report::{AttemptOutcome, AttemptReport, JobReport, Resent};
-use migration::units::{show_count, show_duration, show_size};
+use migration::units::{show_count, show_duration, show_size, show_utc};
 use migration::{Phase, Phases};
 
 use super::advice::advice;
@@ -20,6 +20,9 @@ const TURNS_SHOWN: usize = 20;
 
 /// Warnings about the source shown, the last ones.
 const NOTICES_SHOWN: usize = 12;
+
+/// Runs that were refused shown, the last ones.
+const REFUSALS_SHOWN: usize = 3;
 
 /// Where to look for the records that were set aside, if there are any.
 pub fn dead_letters(report: &JobReport, folder: &Path) -> String {
@@ -57,7 +60,18 @@ fn headline(out: &mut String, report: &JobReport) {
     if let Some(accepted) = super::accepted(report) {
         let _ = writeln!(out, "  {accepted}");
     }
+    refusals(out, report);
     out.push('\n');
+}
+
+/// Runs that were refused since the last one began: the headline tells of that one.
+fn refusals(out: &mut String, report: &JobReport) {
+    let since = report.runs.last().map_or(i64::MIN, |run| run.started_ms);
+    let refused: Vec<_> =
+        report.events.iter().filter(|(at, text)| *at >= since && text.starts_with("not begun (exit ")).collect();
+    for (at, text) in refused.iter().skip(refused.len().saturating_sub(REFUSALS_SHOWN)) {
+        let _ = writeln!(out, "  then, {}: {}", show_utc(at.unsigned_abs()), printable(text));
+    }
 }
 
 fn balance(out: &mut String, report: &JobReport) {

@@ -181,3 +181,28 @@ fn letters_of_a_chunk_that_was_never_committed_are_forgotten() {
         .unwrap();
     assert_eq!(all, 0);
 }
+
+#[test]
+fn letters_in_a_folder_that_was_removed_are_not_committed() {
+    let mut rig = some_without_key(20_000);
+    rig.settings.chunk.records = 500;
+    let folder = rig.folder.clone();
+    let mut removed_at = None;
+    let attempt = rig.run(Position::default(), &mut |_, told| {
+        if told.chunks == 10 && removed_at.is_none() {
+            std::fs::remove_dir_all(&folder).unwrap();
+            removed_at = Some(told.chunks);
+        }
+    });
+    let failure = attempt.end.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::State);
+    assert!(failure.message.contains("removed or replaced while it was written"), "{failure}");
+    assert_eq!(attempt.chunks.len(), 10, "the next chunk has letters");
+    // Run again: what was not committed is set aside again, and only what was committed is gone.
+    let from = attempt.chunks[9].position;
+    assert!(rig.run(from, &mut |_, _| ()).end.unwrap().complete);
+    assert_eq!(rig.letters().len() as u64, 2_000 - sum(&attempt.chunks).dead_lettered);
+    let all = [((ShardId(0), rig.committed_letters), 2_000)];
+    let gone = dead_letter::gone(&rig.folder, &all, |path, options| options.open(path)).unwrap();
+    assert_eq!(gone[0].letters, sum(&attempt.chunks).dead_lettered);
+}
