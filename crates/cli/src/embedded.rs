@@ -5,11 +5,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use kafka::embedded::{EmbeddedBroker, EmbeddedOptions};
+use migration::Job;
 use migration::job::Brokers;
-use migration::{Exit, Job};
 use process::{HelperOptions, RunningHelper};
 
 use crate::error::CliError;
+use crate::helper;
 
 /// Partitions of an embedded topic.
 pub const PARTITIONS: u32 = 16;
@@ -27,8 +28,8 @@ pub fn start_if_wanted(job: &mut Job) -> Result<Option<RunningHelper>, CliError>
 
 /// Starts the embedded broker in a helper process.
 pub fn start(options: &EmbeddedOptions) -> Result<RunningHelper, CliError> {
-    let helper = HelperOptions { timeout: Some(Duration::from_secs(30)), ..HelperOptions::named("shardlift brok") };
-    process::start_helper(&helper, |ends| match EmbeddedBroker::start(options) {
+    let broker = HelperOptions { timeout: Some(Duration::from_secs(30)), ..HelperOptions::named("shardlift brok") };
+    process::start_helper(&broker, |ends| match EmbeddedBroker::start(options) {
         Ok(broker) => {
             let mut events = match ends.events.try_clone() {
                 Ok(fd) => File::from(fd),
@@ -45,7 +46,7 @@ pub fn start(options: &EmbeddedOptions) -> Result<RunningHelper, CliError> {
             1
         }
     })
-    .map_err(|error| CliError::new(Exit::Internal, format!("the embedded broker did not start: {error}")))
+    .map_err(|error| helper::not_started("the embedded broker did not start", error))
 }
 
 /// Where it listens.

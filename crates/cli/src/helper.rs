@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use migration::Exit;
-use process::{HelperError, HelperOptions, Interest};
+use process::{ExitState, HelperError, HelperOptions, Interest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,6 +30,26 @@ pub fn wait_until_alone(interrupt: &Interrupt) -> bool {
     true
 }
 
+/// A helper ended before it gave its answer: killed from outside, or by a fault of its own.
+fn no_answer(name: &str, status: ExitState) -> CliError {
+    if !status.is_killed() {
+        return CliError::new(Exit::Internal, format!("the helper process {name} ended badly: {status}"));
+    }
+    CliError::new(Exit::Stopped, format!("the helper process {name} was {status} from outside before it had an answer: nothing was judged"))
+        .hint(
+            "run the same command again; if memory ran out (the kernel then kills with SIGKILL, and its log says so), give the machine or \
+             the container more",
+        )
+}
+
+/// A helper that serves did not begin; `what` says so.
+pub fn not_started(what: &str, error: HelperError) -> CliError {
+    match error {
+        HelperError::NotReady { name, status, .. } if status.is_killed() => no_answer(&name, status),
+        error => CliError::new(Exit::Internal, format!("{what}: {error}")),
+    }
+}
+
 /// Runs `body` in a helper process and returns its answer. A signal that `interrupt` takes kills the helper and ends with 75;
 /// without one, signals do to this process what they do by default, and the helper dies with it.
 pub fn ask<T: Serialize + DeserializeOwned>(
@@ -50,8 +70,31 @@ pub fn ask<T: Serialize + DeserializeOwned>(
         error => CliError::new(Exit::Internal, error),
     })?;
     if !output.status.is_success() {
-        return Err(CliError::new(Exit::Internal, format!("the helper process {name} ended badly: {}", output.status)));
+        return Err(no_answer(name, output.status));
     }
     postcard::from_bytes::<Result<T, CliError>>(&output.bytes)
         .map_err(|error| CliError::new(Exit::Internal, format!("the helper process {name} gave no readable answer: {error}")))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_that_was_killed_from_outside_has_judged_nothing() {
+        let ended = |status| no_answer("shardlift verif", status);
+        let by = |number| ExitState::Signal { number, core: false };
+        for (number, name) in [(9, "SIGKILL"), (15, "SIGTERM")] {
+            let error = ended(by(number));
+            assert_eq!(error.exit, Exit::Stopped);
+            assert!(error.message.contains(name) && error.message.contains("nothing was judged"), "{error}");
+            let not_ready = HelperError::NotReady { name: "n".into(), status: by(number), bytes: Vec::new() };
+            assert_eq!(not_started("it can't be watched", not_ready).exit, Exit::Stopped);
+            assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("memory")), "{error}");
+        }
+        // SIGABRT, SIGSEGV, SIGBUS, a real-time signal; a panic.
+        for status in [by(6), by(11), by(7), by(40), ExitState::Code(101), ExitState::Code(1)] {
+            assert_eq!(ended(status).exit, Exit::Internal, "{status}");
+        }
+    }
 }

@@ -144,7 +144,7 @@ pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), CliError> {
 
 /// How the files that the source means now differ from those of the plan.
 pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, CliError> {
-    jsonl::changes(plan, &job.source, job.record_limit).map_err(|error| {
+    jsonl::changes(plan, &job.source).map_err(|error| {
         CliError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
     })
 }

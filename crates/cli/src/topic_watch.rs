@@ -48,7 +48,7 @@ impl TopicWatch {
     pub fn start(job: &Job, bound: &BoundTopic, reached: &[i64]) -> Result<TopicWatch, CliError> {
         let options = HelperOptions { timeout: Some(LAST_ANSWER), ..HelperOptions::named("shardlift topic") };
         let helper = process::start_helper(&options, |ends| watch(&ends, job, bound, reached))
-            .map_err(|error| CliError::new(Exit::Internal, format!("the topic can't be watched: {error}")))?;
+            .map_err(|error| helper::not_started("the topic can't be watched", error))?;
         Ok(TopicWatch { helper: Some(helper), heard: Vec::new(), told: None })
     }
 

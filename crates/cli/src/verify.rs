@@ -36,7 +36,7 @@ pub struct Verified {
     report: VerifyReport,
     letters: LetterCounts,
     elapsed_ms: u64,
-    /// With `--limit`: how many records from the source's beginning were compared.
+    /// With a `--limit` that was reached: how many records from the source's beginning were compared.
     limit: Option<u64>,
     /// What the job was that was compared.
     plan_id: u128,
@@ -77,7 +77,8 @@ pub fn verify(
         Ok((compared, planned_files(job, plan)?))
     })?;
     let elapsed_ms = started.elapsed().as_millis() as u64;
-    Ok(Verified { report, letters, elapsed_ms, limit: job.record_limit, plan_id, new_files, show_values: false })
+    let limit = job.record_limit.filter(|_| plan.limit_reached);
+    Ok(Verified { report, letters, elapsed_ms, limit, plan_id, new_files, show_values: false })
 }
 
 /// Refuses a source whose planned files changed. Files that are new hinder nothing: the planned ones can be compared.

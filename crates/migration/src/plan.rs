@@ -101,6 +101,8 @@ pub struct Plan {
     pub max_line: u64,
     /// What planning saw that a user should know, in words.
     pub notes: Vec<String>,
+    /// Whether a limit on the number of records (`--limit`) was reached: the plan may end before the dataset does.
+    pub limit_reached: bool,
 }
 
 impl Plan {

@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, another_producers_open_transaction_is_waited_for),
     test!(Waits, Kafka, what_compaction_took_is_not_missing),
     test!(Waits, Kafka, files_that_came_or_grew_in_mid_run_are_named),
+    test!(Works, Kafka, a_limit_counts_where_it_was_reached_only),
 ];
 
 const LINES: u64 = 20_000;
@@ -332,4 +333,25 @@ fn files_that_came_or_grew_in_mid_run_are_named(clusters: &Clusters) {
         assert!(refused.stderr.contains("empty.jsonl: is longer than planned: 8 bytes instead of 0"), "{}", refused.stderr);
     }
     scene.program.assert_nothing_left();
+}
+
+/// With `--limit` above the source's size the job is about the whole source.
+fn a_limit_counts_where_it_was_reached_only(clusters: &Clusters) {
+    let kafka = clusters.one();
+    for (name, limit, reached) in [("verified-above", "1001", false), ("verified-limit", "1000", true)] {
+        let scene = Scene::new(kafka, name);
+        scene.configure(&[]);
+        scene.orders(19, 1000);
+        scene.run(&["--limit", limit]).expect_code(0);
+        let verify = |code| scene.program.run(&["verify", "--limit", limit], PATIENCE).expect_code(code).stdout;
+        let said = if reached { "exactly the source's first 1,000 records" } else { "exactly the source's records (" };
+        let text = verify(0);
+        assert!(text.contains(said), "{text}");
+        scene.program.write("data/zz.jsonl", "{\"n\":1}\n");
+        let code = if reached { 0 } else { 7 };
+        let text = verify(code);
+        assert_eq!(text.contains("zz.jsonl: not planned, not sent, not compared"), !reached, "{text}");
+        scene.run(&["--limit", limit]).expect_code(code);
+        scene.program.assert_nothing_left();
+    }
 }

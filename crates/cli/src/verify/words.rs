@@ -164,8 +164,8 @@ impl Verified {
         }
         let records = match self.limit {
             _ if !self.new_files.is_empty() => "the planned files' records".to_owned(),
-            Some(limit) if limit == r.source_records => format!("the source's first {}", show_things(limit, "record")),
-            _ => "the source's records".to_owned(),
+            Some(limit) => format!("the source's first {}", show_things(limit, "record")),
+            None => "the source's records".to_owned(),
         };
         let but = match r.dead_lettered {
             0 => String::new(),

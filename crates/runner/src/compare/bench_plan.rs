@@ -22,7 +22,7 @@ pub(crate) fn deal(source: &Plan, workers: u32, records: u64) -> Plan {
         }
     };
     let shards = (0..workers).map(shard).collect();
-    Plan { objects: source.objects.clone(), shards, max_line: source.max_line, notes: Vec::new() }
+    Plan { objects: source.objects.clone(), shards, max_line: source.max_line, notes: Vec::new(), ..Plan::default() }
 }
 
 fn repeats(segments: usize, estimate: u64, records: u64) -> usize {

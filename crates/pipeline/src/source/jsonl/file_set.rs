@@ -26,8 +26,8 @@ pub struct Changes {
 /// Compares the files that the source's patterns mean now with the plan's, by name, size, modification time and fingerprint. An
 /// error: the patterns can't be followed.
 ///
-/// `record_limit` is the job's: with one, files after those of the plan do not matter.
-pub fn changes(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> Result<Changes, SourceError> {
+/// Where the plan ends with a limit that was reached, files after its own do not matter.
+pub fn changes(plan: &Plan, source: &JsonlSource) -> Result<Changes, SourceError> {
     let mut changed: Vec<String> =
         plan.objects.iter().filter_map(|planned| object::difference(planned).map(|what| told(planned, what))).collect();
     let planned: HashSet<_> = plan.objects.iter().map(|object| object.path.as_path()).collect();
@@ -40,9 +40,9 @@ pub fn changes(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> 
     let now: HashSet<_> = listed.iter().collect();
     let absent = plan.objects.iter().filter(|object| !now.contains(&object.path) && object.path.exists());
     changed.extend(absent.map(|object| told(object, "no longer matches the source's paths")));
-    // With a limit the plan ends where the limit falls, whatever comes after.
+    // A limit that was not reached left nothing out: the dataset was planned as it was, and is more than that now.
     let last = plan.objects.last().and_then(|object| listed.iter().position(|path| *path == object.path));
-    let counted = if record_limit.is_some() { last.map_or(0, |last| last + 1) } else { listed.len() };
+    let counted = if plan.limit_reached { last.map_or(0, |last| last + 1) } else { listed.len() };
     let new: Vec<_> = listed[..counted].iter().filter(|path| !planned.contains(path.as_path())).cloned().collect();
     if changed.is_empty() && new.is_empty() {
         let moved = plan.objects.iter().zip(&listed).find(|(object, now)| object.path != **now);
@@ -52,8 +52,8 @@ pub fn changes(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> 
 }
 
 /// The same; any difference is an error that names the files.
-pub fn unchanged(plan: &Plan, source: &JsonlSource, record_limit: Option<u64>) -> Result<(), SourceError> {
-    let changes = changes(plan, source, record_limit)?;
+pub fn unchanged(plan: &Plan, source: &JsonlSource) -> Result<(), SourceError> {
+    let changes = changes(plan, source)?;
     if changes.is_empty() { Ok(()) } else { Err(changes.error(false)) }
 }
 

@@ -36,9 +36,9 @@ pub fn plan(
     record_limit: Option<u64>,
 ) -> Result<Plan, SourceError> {
     let list::Listed { files, links } = list::files(&source.paths, &|_| false)?;
-    let extents = match record_limit {
+    let (extents, limit_reached) = match record_limit {
         Some(limit) => first_records(&files, limit, source.max_line)?,
-        None => files.iter().map(|path| Ok(Extent::whole(object::look(path)?))).collect::<Result<_, SourceError>>()?,
+        None => (files.iter().map(|path| Ok(Extent::whole(object::look(path)?))).collect::<Result<_, SourceError>>()?, false),
     };
     let total = extents.iter().map(|extent| extent.bytes).sum();
     let target = rules.target_size.unwrap_or_else(|| auto_size(total, workers, flush)).max(1);
@@ -53,7 +53,7 @@ pub fn plan(
         told(links.iter().map(list::Link::to_string), "names are links to files of the source: each file is sent once");
     notes.extend(told(extents.iter().filter_map(|extent| extent.cut_off.clone()), "files end in a line that is not whole"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
-    Ok(Plan { objects, shards, max_line: source.max_line, notes })
+    Ok(Plan { objects, shards, max_line: source.max_line, notes, limit_reached })
 }
 
 /// So many notes of a kind are told one by one.
@@ -245,8 +245,8 @@ fn next_line(file: &mut File, path: &Path, from: u64, within: u64) -> Result<Opt
     }
 }
 
-/// The prefix of the dataset that holds the first `limit` non-blank lines; files after it are not looked at.
-fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<Vec<Extent>, SourceError> {
+/// The prefix of the dataset that holds the first `limit` non-blank lines, and whether it has so many; files after it are not looked at.
+fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<(Vec<Extent>, bool), SourceError> {
     let mut extents = Vec::new();
     let mut left = limit;
     for path in files {
@@ -266,7 +266,7 @@ fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<Vec<Ext
         left -= records;
         extents.push(extent);
     }
-    Ok(extents)
+    Ok((extents, left == 0))
 }
 
 /// Counts the non-blank lines of a file up to `limit`; with the place after the last one when the limit is reached.

@@ -20,17 +20,17 @@ fn edit(path: &Path) -> std::fs::File {
 #[test]
 fn each_change_is_named_when_a_job_continues() {
     let (folder, path, source, plan) = setup();
-    unchanged(&plan, &source, None).unwrap();
+    unchanged(&plan, &source).unwrap();
     let modified = edit(&path).metadata().unwrap().modified().unwrap();
     let original = std::fs::read(&path).unwrap();
 
     edit(&path).set_len(original.len() as u64 - 1).unwrap();
-    said(unchanged(&plan, &source, None), &path, "is shorter than planned: 279999 bytes instead of 280000");
+    said(unchanged(&plan, &source), &path, "is shorter than planned: 279999 bytes instead of 280000");
     std::fs::write(&path, [&original[..], b"x"].concat()).unwrap();
-    said(unchanged(&plan, &source, None), &path, "is longer than planned");
+    said(unchanged(&plan, &source), &path, "is longer than planned");
     std::fs::write(&path, &original).unwrap();
     edit(&path).set_modified(modified + std::time::Duration::from_nanos(1)).unwrap();
-    said(unchanged(&plan, &source, None), &path, "modification time differs");
+    said(unchanged(&plan, &source), &path, "modification time differs");
 
     // Replaced with the same size and time, once at each end.
     for at in [0, original.len() - 2] {
@@ -38,26 +38,26 @@ fn each_change_is_named_when_a_job_continues() {
         other[at] = b'!';
         std::fs::write(&path, other).unwrap();
         edit(&path).set_modified(modified).unwrap();
-        said(unchanged(&plan, &source, None), &path, "other bytes");
+        said(unchanged(&plan, &source), &path, "other bytes");
     }
     std::fs::write(&path, &original).unwrap();
     edit(&path).set_modified(modified).unwrap();
-    unchanged(&plan, &source, None).unwrap();
+    unchanged(&plan, &source).unwrap();
 
     let new = folder.write("aa.jsonl", "{}\n");
-    said(unchanged(&plan, &source, None), &new, "did not when planned");
+    said(unchanged(&plan, &source), &new, "did not when planned");
     std::fs::remove_file(&new).unwrap();
     let last = folder.write("z.jsonl", "{}\n");
-    said(unchanged(&plan, &source, None), &last, "did not when planned");
-    unchanged(&plan, &source, Some(20_001)).unwrap();
+    said(unchanged(&plan, &source), &last, "did not when planned");
+    unchanged(&Plan { limit_reached: true, ..plan.clone() }, &source).unwrap();
     std::fs::remove_file(&last).unwrap();
 
     let narrower = folder.source(&["a.jsonl"]);
-    said(unchanged(&plan, &narrower, None), &folder.0.join("b.jsonl"), "no longer matches");
+    said(unchanged(&plan, &narrower), &folder.0.join("b.jsonl"), "no longer matches");
     let reordered = folder.source(&["b.jsonl", "a.jsonl"]);
-    said(unchanged(&plan, &reordered, None), &path, "no longer among the source's files at its place");
+    said(unchanged(&plan, &reordered), &path, "no longer among the source's files at its place");
     std::fs::remove_file(&path).unwrap();
-    said(unchanged(&plan, &source, None), &path, "is gone");
+    said(unchanged(&plan, &source), &path, "is gone");
 }
 
 /// However it is called: the plan's name is the file's.
@@ -67,21 +67,21 @@ fn a_new_hard_link_is_another_name_of_a_planned_file() {
     let [before, behind] = ["Z-first.jsonl", "z-last.jsonl"].map(|name| folder.0.join(name));
     for link in [&before, &behind] {
         std::fs::hard_link(&path, link).unwrap();
-        unchanged(&plan, &source, None).unwrap();
+        unchanged(&plan, &source).unwrap();
     }
-    unchanged(&plan, &folder.source(&["z*.jsonl", "Z*.jsonl", "a.jsonl", "b.jsonl"]), None).unwrap();
+    unchanged(&plan, &folder.source(&["z*.jsonl", "Z*.jsonl", "a.jsonl", "b.jsonl"])).unwrap();
     // The planned name is gone, and the file is there under another one: that is a change.
     std::fs::remove_file(&path).unwrap();
-    said(unchanged(&plan, &source, None), &path, "is gone");
-    assert_eq!(changes(&plan, &source, None).unwrap().new, std::slice::from_ref(&before));
+    said(unchanged(&plan, &source), &path, "is gone");
+    assert_eq!(changes(&plan, &source).unwrap().new, std::slice::from_ref(&before));
     // Two files of the plan that are one now.
     let (folder, path, source, plan) = setup();
     let b = folder.0.join("b.jsonl");
     std::fs::remove_file(&b).unwrap();
     std::fs::hard_link(&path, &b).unwrap();
-    let changes = changes(&plan, &source, None).unwrap();
+    let changes = changes(&plan, &source).unwrap();
     assert!(changes.new.is_empty() && changes.changed.len() == 1, "{changes:?}");
-    said(unchanged(&plan, &source, None), &b, "is longer than planned");
+    said(unchanged(&plan, &source), &b, "is longer than planned");
 }
 
 #[test]
@@ -92,34 +92,35 @@ fn an_empty_file_that_grows_is_a_change() {
     let source = folder.source(&["*.jsonl"]);
     let plan = planned(&source, 100_000, None);
     assert!(plan.shards.iter().flat_map(|shard| &shard.segments).all(|segment| segment.object == 0), "it is in no shard");
-    unchanged(&plan, &source, None).unwrap();
+    unchanged(&plan, &source).unwrap();
     std::fs::write(&empty, "{}\n{}\n").unwrap();
-    said(unchanged(&plan, &source, None), &empty, "is longer than planned: 6 bytes instead of 0");
+    said(unchanged(&plan, &source), &empty, "is longer than planned: 6 bytes instead of 0");
 }
 
 #[test]
 fn all_changes_are_told_together() {
     let (folder, path, source, plan) = setup();
-    assert!(changes(&plan, &source, None).unwrap().is_empty());
+    assert!(changes(&plan, &source).unwrap().is_empty());
     // Only new ones: nothing planned is touched.
     for i in 0..12 {
         folder.write(&format!("c{i:02}.jsonl"), "{}\n");
     }
-    let found = changes(&plan, &source, None).unwrap();
+    let found = changes(&plan, &source).unwrap();
     assert!(found.only_new() && found.new.len() == 12);
     let text = found.error(true).0;
     assert!(text.contains("all records of the plan's files were sent, and none of them"), "{text}");
     assert!(text.contains("c09.jsonl, and 2 more: match the source's paths now"), "{text}");
     assert!(!text.contains("put the file back"), "{text}");
     assert!(!found.error(false).0.contains("were sent"));
-    // With a limit what comes after the plan's files does not matter, what comes before does.
-    assert!(changes(&plan, &source, Some(20_001)).unwrap().is_empty());
+    // With a limit that was reached what comes after the plan's files does not matter, what comes before does.
+    let limited = Plan { limit_reached: true, ..plan.clone() };
+    assert!(changes(&limited, &source).unwrap().is_empty());
     let before = folder.write("a0.jsonl", "{}\n");
-    assert_eq!(changes(&plan, &source, Some(20_001)).unwrap().new, [std::fs::canonicalize(&before).unwrap()]);
+    assert_eq!(changes(&limited, &source).unwrap().new, [std::fs::canonicalize(&before).unwrap()]);
     // Gone and changed ones beside them.
     edit(&path).set_len(7).unwrap();
     std::fs::remove_file(folder.0.join("b.jsonl")).unwrap();
-    let found = changes(&plan, &source, None).unwrap();
+    let found = changes(&plan, &source).unwrap();
     let text = found.error(true).0;
     assert!(!found.only_new() && found.changed.len() == 2);
     for part in ["a.jsonl: is shorter than planned", "b.jsonl: was 3 bytes long when planned and is gone", "a0.jsonl, "] {

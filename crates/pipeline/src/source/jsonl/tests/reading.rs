@@ -309,6 +309,6 @@ proptest! {
         let mut lines = strip(&read_all(&plan, MAX_LINE).unwrap());
         lines.retain(|(line, ..)| !crate::source::is_blank(line));
         prop_assert_eq!(lines, expected);
-        super::super::unchanged(&plan, &source, Some(limit)).unwrap();
+        super::super::unchanged(&plan, &source).unwrap();
     }
 }
