@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use migration::ShardId;
 use migration::printable::printable_path;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{RecordPlace, dead_letter::base64::Base64};
 
@@ -62,15 +63,18 @@ struct Written<'a> {
     record_base64: Option<Base64>,
 }
 
-/// Where records stand that were set aside: for each source object the places of their first bytes.
-pub type Places = HashMap<String, HashSet<u64>>;
+/// Where records stand that were set aside: for each source object the places of their first bytes, and what was kept of each.
+pub type Places = HashMap<String, HashMap<u64, Held>>;
 
-/// What [`places`] reads of a line.
-#[derive(Deserialize)]
-struct Placed<'a> {
-    #[serde(borrow)]
-    path: std::borrow::Cow<'a, str>,
-    start: u64,
+/// What a letter holds of its record, as a hash: its length in the source, and the bytes that were kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held(u64);
+
+impl Held {
+    /// Of a record of `bytes` bytes, of which `record` was kept.
+    pub fn of(bytes: u64, record: &[u8]) -> Held {
+        Held(xxh3_64_with_seed(record, bytes))
+    }
 }
 
 /// One shard's file of dead letters, written by the attempt that works on the shard. It is made when the first is written.
@@ -248,18 +252,20 @@ pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener)
     Ok(letters)
 }
 
-/// Where the committed dead letters of some shards stand, whatever they hold (memory does not depend on their size), and how many
-/// are there: fewer than were committed if some were taken away.
+/// Where the committed dead letters of some shards stand and a hash of what they hold (memory does not depend on their size, but for
+/// one at a time), and how many are there: fewer than were committed if some were taken away.
 pub fn places(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<(Places, u64)> {
     let (mut places, mut count) = (Places::new(), 0);
     for &(shard, length) in committed {
         each_line(&path_of(directory, shard), length, opener, &mut |line| {
-            let Placed { path, start } = serde_json::from_slice(line)?;
+            let Written { path, start, bytes, record, record_base64, .. } = serde_json::from_slice(line)?;
+            let coded = record_base64.map_or(Vec::new(), |coded| coded.0);
+            let held = Held::of(bytes, record.as_deref().map_or(&coded, str::as_bytes));
             match places.get_mut(&*path) {
                 Some(starts) => starts,
                 None => places.entry(path.into_owned()).or_default(),
             }
-            .insert(start);
+            .insert(start, held);
             count += 1;
             Ok(())
         })?;
@@ -483,8 +489,13 @@ mod tests {
         let all = up_to(letters.length());
         let back = read_all(&folder.0, &all, plain).unwrap();
         assert_eq!(back.len(), 3);
-        let at = |starts: &[u64]| starts.iter().copied().collect::<HashSet<_>>();
-        let expected = Places::from([("a.jsonl".to_owned(), at(&[10])), ("b.jsonl".to_owned(), at(&[20, 30]))]);
+        let at = |letters: &[(u64, u64, &[u8])]| {
+            letters.iter().map(|(start, bytes, record)| (*start, Held::of(*bytes, record))).collect::<HashMap<_, _>>()
+        };
+        let expected = Places::from([
+            ("a.jsonl".to_owned(), at(&[(10, 5, b"{\"\n\\\"}")])),
+            ("b.jsonl".to_owned(), at(&[(20, 3, &[0xff, 0, b'x']), (30, 900, b"")])),
+        ]);
         assert_eq!(places(&folder.0, &all, plain).unwrap(), (expected, 3));
         assert_eq!((back[0].path.as_str(), back[0].start, back[0].bytes), ("a.jsonl", 10, 5));
         assert_eq!(back[0].record, b"{\"\n\\\"}");
@@ -524,7 +535,7 @@ mod tests {
                 letters.iter().map(|letter| letter.reason.clone()).collect::<Vec<_>>()
             };
             assert_eq!(reasons(committed), ["first"]);
-            assert_eq!(places(&folder.0, &up_to(committed), plain).unwrap().0["a.jsonl"], HashSet::from([10]));
+            assert_eq!(places(&folder.0, &up_to(committed), plain).unwrap().0["a.jsonl"].keys().collect::<Vec<_>>(), [&10]);
             assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 2);
             let mut successor = file(&folder, committed);
             assert_eq!((successor.length(), successor.missing()), (committed, 0));

@@ -111,7 +111,7 @@ pub struct Verification<'a> {
     pub rules: &'a RecordRules,
     /// What a compressed file may need of memory.
     pub windows: WindowLimit,
-    /// Where records stand that were set aside: they are not expected in the topic.
+    /// Where records stand that were set aside, and what was kept of them: they are not expected in the topic.
     pub dead_letters: &'a Places,
     /// Which of so many partitions a key chooses; `None`: any.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
@@ -169,6 +169,8 @@ pub struct VerifyReport {
     pub source_records: u64,
     /// How many of them are dead letters and not expected in the topic.
     pub dead_lettered: u64,
+    /// How many of these letters hold another length or other bytes than the source has at their place. The topic may be right.
+    pub altered_letters: u64,
     /// Records of the topic since the job began.
     pub topic_records: u64,
     /// Expected and not there; a line that can't become a record and is no dead letter is missing too.
@@ -242,6 +244,8 @@ pub enum VerifyKind {
     Misplaced,
     /// Not in the source.
     Unexpected,
+    /// A dead letter that does not hold what the source has at its place.
+    Letter,
 }
 
 /// One difference.
@@ -249,17 +253,17 @@ pub enum VerifyKind {
 pub struct VerifyExample {
     /// What is wrong.
     pub kind: VerifyKind,
-    /// Where in the source: the file. Missing and altered records have it.
+    /// Where in the source: the file. Missing and altered records have it, and dead letters.
     pub path: Option<String>,
     /// Where in the file: the first byte.
     pub start: Option<u64>,
-    /// Where in the topic: the partition. All but missing records have it.
+    /// Where in the topic: the partition. All but missing records and dead letters have it.
     pub partition: Option<u32>,
     /// Where in the partition.
     pub offset: Option<i64>,
     /// The first 256 bytes of the key.
     pub key: Option<Vec<u8>>,
-    /// The first 256 bytes of the value; an altered record's as it is in the topic.
+    /// The first 256 bytes of the value; an altered record's as it is in the topic, a dead letter's as the source has it.
     pub value: Vec<u8>,
 }
 
@@ -279,6 +283,7 @@ pub fn verify(
     let mut report = VerifyReport::default();
     let mut expected = hash::Sum::default();
     let mut sizes = slices::Sizes::default();
+    let mut letters = 0;
     let counts = source::read(
         job,
         true,
@@ -295,12 +300,19 @@ pub fn verify(
                         report.examples.push(place.example(VerifyKind::Missing));
                     }
                 }
+                SourceLine::AlteredLetter(place) => {
+                    letters += 1;
+                    if letters <= job.limits.examples {
+                        report.examples.push(place.example(VerifyKind::Letter));
+                    }
+                }
             }
             true
         },
     )?;
     report.source_records = counts.records;
     report.dead_lettered = counts.dead_lettered;
+    report.altered_letters = counts.altered_letters;
     let seen = see_topic(job, topic, progress, counts.records - counts.dead_lettered)?;
     report.topic_records = seen.sum.records;
     report.compacted = topic.is_compacted();

@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, another_producers_open_transaction_is_waited_for),
     test!(Waits, Kafka, what_compaction_took_is_not_missing),
     test!(Waits, Kafka, files_that_came_or_grew_in_mid_run_are_named),
+    test!(Works, Kafka, dead_letters_that_were_changed_are_named),
     test!(Works, Kafka, a_limit_counts_where_it_was_reached_only),
 ];
 
@@ -354,4 +355,29 @@ fn a_limit_counts_where_it_was_reached_only(clusters: &Clusters) {
         scene.run(&["--limit", limit]).expect_code(code);
         scene.program.assert_nothing_left();
     }
+}
+
+/// A letter that somebody edited is no longer what was set aside.
+fn dead_letters_that_were_changed_are_named(clusters: &Clusters) {
+    let scene = Scene::new(clusters.one(), "verified-letters");
+    scene.configure(&[("record.key", "\".k\""), ("limits.max_bad_records", "10"), ("source.jsonl.max_line", "70_000")]);
+    let bad = [&b"{\"n\":\"first\"}\n"[..], b"\xff no text\n", &[b'x'; 80_000], b"\n"].concat();
+    scene.program.write("data/events.jsonl", [&b"{\"k\":1}\r\n"[..], &bad, b"{\"k\":2}\n"].concat());
+    scene.run(&["--verify"]).expect_code(0);
+    let file = scene.program.join(".shardlift/verified-letters/dead-letters/00000.jsonl");
+    let right = std::fs::read_to_string(&file).expect("there are letters");
+    for (from, to) in [("first", "First"), ("\"bytes\":80000", "\"bytes\":80001"), ("xxx\"}", "xxy\"}"), ("/yBu", "/yBv")] {
+        assert!(right.contains(from), "{right}");
+        std::fs::write(&file, right.replacen(from, to, 1)).expect("ours");
+        let verdict = scene.program.run(&["verify", "-o", "json"], PATIENCE).expect_code(6).json();
+        assert_eq!(
+            (&verdict["dead_letters"]["altered"], &verdict["missing"]),
+            (&Value::from(1), &Value::from(0)),
+            "{verdict:#}"
+        );
+        assert!(verdict["examples"].to_string().contains("\"kind\":\"letter\""), "{verdict:#}");
+    }
+    std::fs::write(&file, right).expect("ours");
+    assert_eq!(scene.verify().0, Verdict::SAME);
+    scene.program.assert_nothing_left();
 }

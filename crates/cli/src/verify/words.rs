@@ -31,6 +31,7 @@ impl Verified {
         let new = self.more_files();
         let differs = match (self.report.is_clean(), &new) {
             (true, _) if self.is_clean() => return new.unwrap_or_default(),
+            (true, _) if self.report.altered_letters > 0 => "dead letters do not hold the source's records",
             (true, _) => "the dead letters differ from the state: it can't be told what the topic should hold",
             (false, None) => "the topic differs from the source",
             (false, Some(_)) => "the topic differs from the planned files",
@@ -50,7 +51,7 @@ impl Verified {
 
     /// Whether nothing speaks against it: neither the topic nor the number of dead letters.
     fn is_clean(&self) -> bool {
-        self.report.is_clean() && self.letters.committed == self.letters.counted
+        self.report.is_clean() && self.letters.committed == self.letters.counted && self.report.altered_letters == 0
     }
 
     /// The verdict in one word.
@@ -74,6 +75,7 @@ impl Verified {
                 "committed": self.letters.committed,
                 "counted": self.letters.counted,
                 "uncommitted": self.letters.uncommitted,
+                "altered": r.altered_letters,
             },
             "topic_records": r.topic_records,
             "missing": r.missing,
@@ -142,6 +144,10 @@ impl Verified {
         }
         compared(&mut out, &r.compared);
         letters(&mut out, self.letters);
+        if r.altered_letters > 0 {
+            let letters = show_things(r.altered_letters, "dead letter");
+            let _ = writeln!(out, "  {letters} with another length or other bytes than the source has there");
+        }
         range(&mut out, r);
         gone(&mut out, r);
         compaction(&mut out, r);
@@ -156,6 +162,9 @@ impl Verified {
 
     fn verdict(&self) -> String {
         let r = &self.report;
+        if r.is_clean() && r.altered_letters > 0 {
+            return "DEAD LETTERS DIFFER FROM THE SOURCE, whatever the topic holds".to_owned();
+        }
         if r.is_clean() && !self.is_clean() {
             return "THE DEAD LETTERS DIFFER FROM THE STATE, so that it can't be told what the topic should hold".to_owned();
         }
@@ -300,6 +309,7 @@ fn kind(kind: VerifyKind) -> &'static str {
         VerifyKind::Altered => "altered",
         VerifyKind::Misplaced => "misplaced",
         VerifyKind::Unexpected => "unexpected",
+        VerifyKind::Letter => "letter",
     }
 }
 
@@ -361,6 +371,18 @@ mod tests {
         assert!(text.contains("timestamps NOT compared: the brokers wrote their own over those of 2,000 records"), "{text}");
         let object = replaced.object();
         assert_eq!((&object["compared"]["timestamps"], &object["replaced_timestamps"]), (&json!(false), &json!(2000)));
+    }
+
+    #[test]
+    fn dead_letters_that_are_not_what_the_source_has_are_a_difference() {
+        let report = VerifyReport { dead_lettered: 3, altered_letters: 2, ..clean(vec![range(0, 0, 0)]) };
+        let letters = LetterCounts { committed: 3, counted: 3, uncommitted: 0 };
+        let altered = Verified { letters, ..verified(report) };
+        assert_eq!((altered.exit(), altered.outcome()), (Exit::Difference, "different"));
+        assert_eq!(altered.reason(), "dead letters do not hold the source's records");
+        assert!(first_line(&altered).contains("DEAD LETTERS DIFFER FROM THE SOURCE"), "{}", altered.text());
+        assert!(altered.text().contains("2 dead letters with another length"), "{}", altered.text());
+        assert_eq!(altered.object()["dead_letters"]["altered"], 2);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use migration::ShardId;
 
 use super::hash::{Hasher, RecordHash};
 use super::{Verification, VerifyExample, VerifyKind, head};
+use crate::dead_letter::Held;
 use crate::mapping::Mapping;
 use crate::source::{is_blank, jsonl};
 use crate::{BlockPool, Line, Lines, SourceError};
@@ -13,11 +14,13 @@ use crate::{BlockPool, Line, Lines, SourceError};
 /// What reading may hold at a time, besides one line of `max_line`.
 const POOL_BYTES: usize = 4 << 20;
 
-/// A line that is neither blank nor a dead letter.
+/// A line that is neither blank nor a dead letter as it should be.
 pub(super) enum SourceLine<'a> {
     Record(SourceRecord<'a>),
     /// It can't become a record.
     Refused(SourcePlace<'a>),
+    /// A dead letter that does not hold it.
+    AlteredLetter(SourcePlace<'a>),
 }
 
 /// A record that the topic should have.
@@ -62,9 +65,11 @@ pub(super) struct SourceCounts {
     /// Non-blank lines.
     pub(super) records: u64,
     pub(super) dead_lettered: u64,
+    /// Of these: the letter does not hold what the source has there.
+    pub(super) altered_letters: u64,
 }
 
-/// Hands every line that is neither blank nor a dead letter to `visit`, in the plan's order, until it returns false.
+/// Hands every line that is neither blank nor a dead letter as it should be to `visit`, in the plan's order, until it returns false.
 /// `progress` hears the number of lines after each block.
 /// `times`: see [`Hasher::new`].
 pub(super) fn read(
@@ -92,11 +97,17 @@ pub(super) fn read(
                 }
                 counts.records += 1;
                 let start = block.place + u64::from(line.start);
-                if aside.is_some_and(|starts| starts.contains(&start)) {
+                let place = SourcePlace { path: &path, start, value };
+                if let Some(held) = aside.and_then(|starts| starts.get(&start)) {
                     counts.dead_lettered += 1;
+                    if *held != Held::of(line.whole, value) {
+                        counts.altered_letters += 1;
+                        if !visit(SourceLine::AlteredLetter(place)) {
+                            return Ok(counts);
+                        }
+                    }
                     continue;
                 }
-                let place = SourcePlace { path: &path, start, value };
                 let number = NonZeroU64::MIN.saturating_add(counts.records);
                 let order = SourceOrder { shard: shard.id, number };
                 if !visit_line(line, place, order, &mut mapping, &mut hasher, visit) {

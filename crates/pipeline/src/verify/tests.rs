@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::compaction as compaction_of_topics;
 use super::*;
+use crate::dead_letter::Held;
 use crate::source::jsonl;
 
 mod compaction;
@@ -173,7 +174,7 @@ fn the_same_records_in_any_order_are_clean() {
     let lines: Vec<_> = (0..50).map(|i| line(["a", "b", "", "-"][i % 4], i as u32 / 8)).collect();
     let mut source = Source::new(&[lines.clone(), vec![String::new(), "not JSON".to_owned()]].concat());
     let place = lines.iter().map(|l| l.len() as u64 + 1).sum::<u64>() + 1;
-    source.dead.entry(source.path()).or_default().insert(place);
+    source.dead.entry(source.path()).or_default().insert(place, Held::of(8, b"not JSON"));
     // Records without a key, or with one that chooses no partition, may be anywhere.
     let place = |key, i| if key == "a" || key == "b" { at(key) } else { i % PARTITIONS };
     let mut records: Vec<_> =
@@ -338,6 +339,27 @@ fn a_record_in_another_partition_than_its_key_chooses_is_misplaced() {
 }
 
 #[test]
+fn a_letter_that_does_not_hold_its_record_is_told() {
+    let lines = ["one", "two", "three"].map(str::to_owned);
+    let mut source = Source::new(&[&lines[..], &["x".repeat(1001)]].concat());
+    let right =
+        [(0, Held::of(3, b"one")), (4, Held::of(3, b"two")), (8, Held::of(5, b"three")), (14, Held::of(1001, &[b'x'; 1000]))];
+    let wrong =
+        [(4, Held::of(3, b"twO")), (8, Held::of(6, b"three")), (14, Held::of(1002, &[b'x'; 1000])), (14, Held::of(1001, b""))];
+    source.dead.insert(source.path(), right.into());
+    let report = source.verify(&mut Topic::default(), tiny(9)).unwrap();
+    assert_eq!((report.dead_lettered, report.altered_letters, report.examples), (4, 0, Vec::new()));
+    for (start, held) in wrong {
+        source.dead.insert(source.path(), right.into());
+        source.dead.get_mut(&source.path()).unwrap().insert(start, held);
+        let report = source.verify(&mut Topic::default(), tiny(9)).unwrap();
+        assert_eq!((report.dead_lettered, report.altered_letters, report.missing), (4, 1, 0));
+        let named: Vec<_> = report.examples.iter().map(|e| (e.kind, e.start)).collect();
+        assert_eq!(named, [(VerifyKind::Letter, Some(start))]);
+    }
+}
+
+#[test]
 fn null_and_empty_keys_differ() {
     let source = Source::new(&[line("", 1)]);
     let report = source.verify(&mut Topic::new(vec![(0, (None, record("", 1).1))]), tiny(1)).unwrap();
@@ -452,7 +474,7 @@ fn check_examples(report: &VerifyReport, topic: &[(u32, Record)], examples: usiz
         }
         let sides = (example.start.is_some(), example.offset.is_some());
         let expected = match example.kind {
-            VerifyKind::Missing => (true, false),
+            VerifyKind::Missing | VerifyKind::Letter => (true, false),
             VerifyKind::Altered => (true, true),
             VerifyKind::Duplicate | VerifyKind::Misplaced | VerifyKind::Unexpected => (false, true),
         };
@@ -506,7 +528,8 @@ proptest! {
                 Fate::Changed => topic.push((partition, (record.0.clone(), format!("changed {value}").into_bytes()))),
                 Fate::Moved => topic.push(((partition + 1) % PARTITIONS, record.clone())),
                 Fate::Dead(sent) => {
-                    source.dead.entry(source.path()).or_default().insert(place);
+                    let held = Held::of(line.len() as u64, line.as_bytes());
+                    source.dead.entry(source.path()).or_default().insert(place, held);
                     topic.extend(sent.then(|| (partition, record.clone())));
                 }
             }
