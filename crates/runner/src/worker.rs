@@ -159,11 +159,12 @@ fn send_rows(
             topic_check.require(&mut Turns::new(silence(&context.job), &mut alive))?;
         }
         let now = Instant::now();
-        let step = worker.step(&control, now)?;
+        let came = worker.step(&control, now);
         while let Some(event) = worker.next_event() {
             port.send(&event)?;
         }
         send_log(context, port)?;
+        let step = came?;
         if now >= heartbeat_due || worker.taken() - told_rows > MOST_UNTOLD - ROWS_A_STEP {
             *told = tell(worker, now, port)?;
             (heartbeat_due, told_rows) = (now + HEARTBEAT, worker.taken());

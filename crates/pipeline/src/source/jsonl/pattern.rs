@@ -119,8 +119,10 @@ impl Search {
         }
         let own = fs::canonicalize(folder).map_err(|e| PatternError::Folder(folder.to_owned(), e))?;
         if let Some(before) = self.searched.get(&(own.clone(), rest.len())) {
-            // Its files are found already.
-            self.found.passed_over.push((folder.to_owned(), before.clone()));
+            // Its files are found already, by another name or (with `**` twice) by this one.
+            if before != folder {
+                self.found.passed_over.push((folder.to_owned(), before.clone()));
+            }
             return Ok(());
         }
         self.searched.insert((own, rest.len()), folder.to_owned());

@@ -332,6 +332,14 @@ fn a_search_through_links_that_lead_in_circles_ends() {
 }
 
 #[test]
+fn a_folder_that_is_found_twice_by_its_own_name_is_no_link() {
+    let folder = Folder::new();
+    folder.write("data/deep/deep/a.jsonl", "{}\n");
+    let plan = planned(&folder.source(&["data/**/deep/**/*.jsonl"]), MIB, None);
+    assert_eq!((names(&plan), plan.notes.len()), (vec!["a.jsonl"], 0), "{:?}", plan.notes);
+}
+
+#[test]
 fn names_are_found_in_the_order_of_folders() {
     let folder = Folder::new();
     for name in ["b/x.jsonl", "b.jsonl", "a/deep/er/x.jsonl", "a/y.jsonl", ".hidden/x.jsonl", "c.txt", "a/.z.jsonl"] {
