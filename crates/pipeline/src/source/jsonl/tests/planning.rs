@@ -334,6 +334,7 @@ fn a_search_through_links_that_lead_in_circles_ends() {
 #[test]
 fn a_folder_that_is_found_twice_by_its_own_name_is_no_link() {
     let folder = Folder::new();
+    std::fs::create_dir_all(folder.0.join("data/deep/deep")).unwrap();
     folder.write("data/deep/deep/a.jsonl", "{}\n");
     let plan = planned(&folder.source(&["data/**/deep/**/*.jsonl"]), MIB, None);
     assert_eq!((names(&plan), plan.notes.len()), (vec!["a.jsonl"], 0), "{:?}", plan.notes);
