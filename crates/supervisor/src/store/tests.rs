@@ -509,6 +509,25 @@ fn notices_are_events_and_a_list_of_their_own_each_once() {
     assert_eq!(events, ["b.gz is another file now", "a worker died", "a.gz is padded", "a.gz is padded"]);
 }
 
+/// A scheduler may try every minute.
+#[test]
+fn a_refusal_is_an_event_once_with_its_last_time_and_no_run() {
+    let folder = Folder::new("refusals");
+    let mut store = create(&folder.file("state.sqlite"), 1);
+    store.begin_run(1, &BTreeSet::new()).unwrap();
+    store.end_run(0, &[], 1, 0).unwrap();
+    for _ in 0..100 {
+        store.note_refusal("not begun (exit 7): a.jsonl is gone").unwrap();
+        store.note_refusal("not begun (exit 4): no broker").unwrap();
+    }
+    store.note_refusal("not begun (exit 7): a.jsonl is gone").unwrap();
+    let report = load_report(&store, false).unwrap();
+    let events: Vec<&str> = report.events.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(events, ["not begun (exit 4): no broker", "not begun (exit 7): a.jsonl is gone"]);
+    assert_eq!((report.runs.len(), report.exit, report.notices.len()), (1, Some(migration::Exit::Done), 0));
+    assert!(report.events[0].0 >= report.runs[0].started_ms);
+}
+
 #[test]
 fn turns_of_the_knobs_are_kept_with_what_they_brought() {
     let folder = Folder::new("turns");
