@@ -51,7 +51,7 @@ pub enum Command {
     Continue(JobArgs),
     /// Limit a running job to so many records or bytes a second, all workers together
     Throttle(ThrottleArgs),
-    /// Compare the topic with the source: missing, duplicate, altered, unexpected records
+    /// Compare the topic with the source: missing, duplicate, altered, misplaced, unexpected records
     Verify(VerifyArgs),
     /// What a job did, from its state: text, JSON, or a page with pictures
     Report(ReportArgs),
