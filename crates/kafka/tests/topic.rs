@@ -131,6 +131,7 @@ fn a_wait_that_is_ended_does_not_say_that_it_took_all_its_time() {
 }
 
 /// Takes connections on to a broker.
+#[expect(clippy::disallowed_methods, reason = "this is the tests' process; the supervisor is another one")]
 fn forward(door: std::net::TcpListener, broker: String) {
     let copy = |mut from: TcpStream, mut to: TcpStream| std::thread::spawn(move || std::io::copy(&mut from, &mut to));
     std::thread::spawn(move || {
