@@ -1002,7 +1002,7 @@ const QUEUE_FULL: Code = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QU
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // The client may read values until its threads have ended, which may be later than its drop, and somebody else could hold
+        // The client may read values until its threads have ended, which may be later than its drop, and another holder could have
         // it. So groups with reports missing are never freed; the orderly way (`Producer::drop`) purges first, and then nothing is
         // missing.
         for slot in &mut self.in_flight {

@@ -18,7 +18,7 @@ impl<'a> Turns<'a> {
         Turns { longest: longest.max(Duration::from_millis(1)), between }
     }
 
-    /// A wait of which nobody is told.
+    /// A wait that is told to none.
     pub fn one(between: &'a mut dyn FnMut() -> bool) -> Self {
         Turns::new(Duration::MAX, between)
     }
@@ -33,7 +33,7 @@ impl<'a> Turns<'a> {
         (self.between)()
     }
 
-    /// Does nothing for so long; false: not to go on.
+    /// Does nothing for this time; false: not to go on.
     pub(crate) fn rest(&mut self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         loop {

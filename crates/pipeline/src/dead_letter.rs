@@ -208,7 +208,7 @@ pub struct Gone {
     pub shard: ShardId,
     /// How many.
     pub letters: u64,
-    /// The file lacks so many bytes at its end; 0: it has a hole, or other bytes there.
+    /// How many bytes the file lacks at its end; 0: it has a hole, or other bytes there.
     pub bytes: u64,
 }
 

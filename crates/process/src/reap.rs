@@ -30,7 +30,7 @@ impl ExitState {
         self == ExitState::Code(0)
     }
 
-    /// True when somebody else may have ended it, by SIGKILL (as the kernel does when memory runs out) or SIGTERM: that says nothing
+    /// True when another process may have ended it, by SIGKILL (as the kernel does when memory runs out) or SIGTERM: that says nothing
     /// about what it did.
     pub fn is_killed(self) -> bool {
         matches!(self, ExitState::Signal { number, .. } if number == libc::SIGKILL || number == libc::SIGTERM)

@@ -328,7 +328,7 @@ impl<'a> Driver<'a> {
             added: pieces[1..].iter().map(|piece| ShardStart::fresh(&self.plan, piece)).collect(),
         });
         if split.is_some() {
-            // While workers are processes nobody else holds the plan, so that it is not copied.
+            // While workers are processes, this is the only holder of the plan, and it is not copied.
             Rc::make_mut(&mut self.plan).put(pieces);
         }
         Input::Closed { attempt, split }

@@ -1,4 +1,4 @@
-//! Brokers' names whose look-up lasts: nobody can interrupt one, and a thread of the client that waits for it outlives the client.
+//! Brokers' names whose look-up lasts: it can't be interrupted, and a thread of the client that waits for it outlives the client.
 //!
 //! The resolver is a function of the C library; here another one stands before it that takes its time for some names.
 
@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, a_look_up_that_does_not_end_is_no_death_of_a_worker),
 ];
 
-/// Names in `.slow` are looked up for so many seconds, and are not found.
+/// Names in `.slow` are looked up for this number of seconds, and are not found.
 const SLOW_RESOLVER: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>

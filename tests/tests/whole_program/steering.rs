@@ -98,7 +98,7 @@ fn around_pause(scene: &Scene, paused: &Answer, going_on: &Answer) -> (i64, i64)
     (last, first)
 }
 
-/// Looks at the workers for a while: never more than so many, and so many at some moment of each `within`.
+/// Looks at the workers for a while: never more than this number, and this number at some moment of each `within`.
 fn stay_at_most(running: &Running, asked: u64, time: Duration, within: Duration) {
     let start = Instant::now();
     let mut seen = Instant::now();
@@ -188,7 +188,7 @@ fn turn(scene: &Scene, random: &mut Random, commands: u64) -> u64 {
     commands
 }
 
-/// Kills so many workers, spread over the time of the commands; a fast machine's may be over before the last kill.
+/// Kills this number of workers, spread over the time of the commands; a fast machine's may be over before the last kill.
 fn kill_some(running: &Running, random: &mut Random, kills: u64) -> u64 {
     let apart = commands() * BETWEEN_MS / 4 / (kills + 1);
     let start = Instant::now();

@@ -357,7 +357,7 @@ fn a_limit_counts_where_it_was_reached_only(clusters: &Clusters) {
     }
 }
 
-/// A letter that somebody edited is no longer what was set aside.
+/// A letter that was edited is no longer what was set aside.
 fn dead_letters_that_were_changed_are_named(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "verified-letters");
     scene.configure(&[("record.key", "\".k\""), ("limits.max_bad_records", "10"), ("source.jsonl.max_line", "70_000")]);

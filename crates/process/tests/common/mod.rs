@@ -88,7 +88,7 @@ pub fn reap_one(child: &Child) -> Reaped {
     reaped
 }
 
-/// Reaps until so many children ended.
+/// Reaps until this number of children ended.
 #[allow(dead_code, reason = "not every test binary reaps")]
 pub fn reap_count(count: usize) -> Vec<Reaped> {
     let deadline = Instant::now() + PATIENCE;

@@ -399,7 +399,7 @@ mod tests {
 
     const CHUNK: u64 = 1_000_000;
 
-    /// A worker that took so many rows, of which some are acknowledged, and recorded one chunk of a hundred.
+    /// A worker that took this number of rows, some of which are acknowledged, and recorded one chunk of a hundred.
     fn worker(read: u64, acknowledged: u64) -> Attempt {
         let counts = |read, acknowledged| Counts { read, acknowledged, ..Counts::default() };
         let mut attempt = Attempt::new(0, Control::default(), Position::default(), Duration::ZERO);

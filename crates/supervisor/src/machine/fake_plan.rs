@@ -43,7 +43,7 @@ pub(super) struct FakePlan {
 }
 
 impl FakePlan {
-    /// Adds a shard of whole files of so many records.
+    /// Adds a shard of whole files, each of this number of records.
     pub(super) fn add_shard(&mut self, files: &[u64], plain: impl Fn(usize) -> bool) {
         let first = self.files.len();
         let records = |count: u64| vec![Fate::default(); count as usize];
@@ -123,7 +123,7 @@ impl FakePlan {
         self.files[piece.file].damage.filter(|damage| *damage < piece.to || *damage <= piece.from)
     }
 
-    /// Where what is behind `from` can be cut into about so many pieces.
+    /// Where what is behind `from` can be cut into about this number of pieces.
     pub(super) fn cuts(&self, shard: usize, from: &Position, pieces: u64) -> Vec<Cut> {
         let left = self.size(shard) - from.records;
         let wanted = (1..pieces).filter_map(|i| self.cut_near(shard, from.records + left * i / pieces));

@@ -1,6 +1,6 @@
 //! Sums over all shards, counted as shards change.
 //!
-//! A job has up to some hundred thousand shards, and how it stands is shown several times a second: nobody looks at all shards for
+//! A job has up to some hundred thousand shards, and how it stands is shown several times a second: no part looks at all shards for
 //! that. Responsible for sums that are what a recount would give. Not responsible for what changes a shard.
 
 use migration::{Counts, ShardId};

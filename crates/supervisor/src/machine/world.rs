@@ -58,7 +58,7 @@ pub(super) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
     vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }; count]
 }
 
-/// A shard of a plan that nobody worked on yet.
+/// A shard of a plan before its first attempt.
 fn fresh_of(plan: &FakePlan, shard: usize) -> ShardStart {
     let (extent, position) = (plan.extent(shard), plan.start(shard));
     ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }

@@ -55,9 +55,9 @@ impl Drop for Folder {
 pub enum When {
     /// At the first look.
     AtOnce,
-    /// When so many workers have been started.
+    /// When this number of workers has been started.
     Workers(usize),
-    /// When so many records are committed.
+    /// When this number of records is committed.
     Committed(u64),
     /// When the run drains.
     Drains,

@@ -245,7 +245,7 @@ fn next_line(file: &mut File, path: &Path, from: u64, within: u64) -> Result<Opt
     }
 }
 
-/// The prefix of the dataset that holds the first `limit` non-blank lines, and whether it has so many; files after it are not looked at.
+/// The prefix of the dataset that holds the first `limit` non-blank lines, and whether it has that many; files after it are not looked at.
 fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<(Vec<Extent>, bool), SourceError> {
     let mut extents = Vec::new();
     let mut left = limit;
