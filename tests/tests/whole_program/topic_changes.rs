@@ -29,7 +29,7 @@ pub const TESTS: &[Test] = &[
 const LINES: usize = 12_000;
 /// Partitions when the job begins, and after some were added.
 const PARTITIONS: (u32, u32) = (3, 7);
-/// What was asked for: noticed at most so long after it happened.
+/// The longest time from a change of the topic to its notice.
 const NOTICED: Duration = Duration::from_secs(30);
 
 /// A scene whose job lasts longer than any machine needs to change its topic.
@@ -90,7 +90,7 @@ fn made_again_in_a_pause(clusters: &Clusters, topic: &str, words: &[&str]) {
     assert_eq!(scene.kafka.records(&scene.topic).len(), 0, "not one record went to the new topic");
 }
 
-/// All records are acknowledged, some by a topic that is gone: nobody would have looked at it before the next 10 s were over.
+/// All records are acknowledged, some by a topic that is gone: the next look at it would have come 10 s later.
 fn a_topic_made_again_just_before_the_end_is_no_success(clusters: &Clusters) {
     let (scene, _) = scene(clusters, "again-end", false);
     let running = scene.start(&[]);

@@ -11,7 +11,7 @@ use super::values::{Action, After, AttemptEnd, AttemptId, Split};
 use super::{Closing, MOST_FORK_FAILURES, Machine, SHORTAGE_IS_OVER, ShardState, UNREACHABLE_PAUSE, log};
 use crate::random::backoff;
 
-/// After so many ends of attempts at what can't be read the job stops: each cuts the plan once more, and a folder that is gone, with
+/// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is gone, with
 /// ten thousand files in it, would leave a shard for each.
 const MOST_UNREADABLE: u32 = 50;
 

@@ -1,6 +1,6 @@
 //! How the files that the source means now differ from those of the plan.
 //!
-//! Empty files count: they are in no shard, and one that grows has records that nobody sends.
+//! Empty files count: they are in no shard, and one that grows has records that no worker sends.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
