@@ -6,15 +6,16 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use migration::Level;
 use migration::printable::printable_lines;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// A line and its level: 1 error, 2 warning, 3 info, 4 debug.
-pub type LogLine = (u8, String);
+/// A line and its level.
+pub type LogLine = (Level, String);
 
 /// Prints a line somewhere else than straight to stderr (above the progress bars).
 type Printer = Box<dyn Fn(&str) + Send>;
@@ -57,7 +58,7 @@ pub fn take_lines() -> Vec<LogLine> {
 }
 
 /// Prints one line as the log has it, above the bars if there are any.
-pub fn print(level: u8, text: &str, color: bool) {
+pub fn print(level: Level, text: &str, color: bool) {
     let line = render(level, text, color);
     let printer = PRINTER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     match printer.as_ref() {
@@ -67,12 +68,13 @@ pub fn print(level: u8, text: &str, color: bool) {
     }
 }
 
-fn render(level: u8, text: &str, color: bool) -> String {
-    let (name, paint) = match level {
-        1 => ("error", "\x1b[31m"),
-        2 => ("warning", "\x1b[33m"),
-        3 => ("info", "\x1b[36m"),
-        _ => ("debug", "\x1b[2m"),
+fn render(level: Level, text: &str, color: bool) -> String {
+    let name = level.name();
+    let paint = match level {
+        Level::Error => "\x1b[31m",
+        Level::Warning => "\x1b[33m",
+        Level::Info => "\x1b[36m",
+        Level::Debug | Level::Trace => "\x1b[2m",
     };
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) % 86_400;
     let time = format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -87,10 +89,11 @@ struct Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = match *event.metadata().level() {
-            Level::ERROR => 1,
-            Level::WARN => 2,
-            Level::INFO => 3,
-            _ => 4,
+            tracing::Level::ERROR => Level::Error,
+            tracing::Level::WARN => Level::Warning,
+            tracing::Level::INFO => Level::Info,
+            tracing::Level::DEBUG => Level::Debug,
+            tracing::Level::TRACE => Level::Trace,
         };
         let mut text = Text::default();
         event.record(&mut text);
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn escapes_never_reach_the_terminal() {
-        assert!(render(2, "a\x1b[31mb\u{9b}", false).ends_with("Z warning a\\u{1b}[31mb\\u{9b}"));
-        assert!(render(2, "x", false).ends_with("Z warning x"));
+        assert!(render(Level::Warning, "a\x1b[31mb\u{9b}", false).ends_with("Z warning a\\u{1b}[31mb\\u{9b}"));
+        assert!(render(Level::Warning, "x", false).ends_with("Z warning x"));
     }
 }

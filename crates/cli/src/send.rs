@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use migration::{Exit, Failure, Job, Plan, WorkerEvent};
+use migration::{Exit, Failure, Job, Level, Plan, WorkerEvent};
 use process::RunningHelper;
 use runner::worker::{Attempt, Ended, WorkerContext, work};
 use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
@@ -153,8 +153,8 @@ impl Watcher for Screen<'_> {
         std::mem::take(&mut self.wishes)
     }
 
-    fn log(&mut self, level: u8, text: &str) {
-        if level == 1 || !self.quiet && level < 4 {
+    fn log(&mut self, level: Level, text: &str) {
+        if level == Level::Error || !self.quiet && level < Level::Debug {
             log::print(level, text, self.color);
         } else {
             tracing::debug!("{text}");
@@ -165,7 +165,7 @@ impl Watcher for Screen<'_> {
         if self.helpers.topic.as_mut().is_some_and(|topic| topic.has_ended(pid)) {
             let text =
                 format!("the helper that watches the topic ended ({how}); the topic is looked at again before the run ends");
-            self.log(2, &text);
+            self.log(Level::Warning, &text);
             return None;
         }
         let broker = self.helpers.broker.map(|broker| broker.pid.as_raw());

@@ -5,19 +5,11 @@
 
 use std::time::{Duration, Instant};
 
+use migration::Level;
+
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, Notice};
 use crate::turns::Turns;
-
-/// How much attention a line deserves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
 
 /// The level of a log line.
 pub(crate) fn level(syslog: i32, facility: &str, text: &str) -> Level {
@@ -27,7 +19,7 @@ pub(crate) fn level(syslog: i32, facility: &str, text: &str) -> Level {
         // A young or busy cluster; the client tries again by itself.
         _ if text.contains("retrying") || text.contains("in progress") => Level::Debug,
         ..=2 => Level::Error,
-        3 | 4 => Level::Warn,
+        3 | 4 => Level::Warning,
         5 => Level::Info,
         6 => Level::Debug,
         _ => Level::Trace,
@@ -39,7 +31,7 @@ pub(crate) fn log(notice: &Notice) {
     match notice {
         Notice::Log { level: syslog, facility, text } => match level(*syslog, facility, text) {
             Level::Error => tracing::error!(facility, "{text}"),
-            Level::Warn => tracing::warn!(facility, "{text}"),
+            Level::Warning => tracing::warn!(facility, "{text}"),
             Level::Info => tracing::info!(facility, "{text}"),
             Level::Debug => tracing::debug!(facility, "{text}"),
             Level::Trace => tracing::trace!(facility, "{text}"),
@@ -147,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_a_warning_and_a_young_cluster_nothing() {
-        assert_eq!(level(3, "FAIL", "Connect to ipv4#127.0.0.1:9092 failed: Connection refused"), Level::Warn);
+        assert_eq!(level(3, "FAIL", "Connect to ipv4#127.0.0.1:9092 failed: Connection refused"), Level::Warning);
         assert_eq!(level(4, "GETPID", "Failed to acquire PID: Coordinator load in progress: retrying"), Level::Debug);
         assert_eq!(level(4, "CONFWARN", "Configuration property x is a consumer property"), Level::Debug);
         assert_eq!(level(0, "FATAL", "broken"), Level::Error);

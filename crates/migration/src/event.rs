@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::units::{show_count, show_size};
-use crate::{Counts, Cut, Position, SeenTopic, Work};
+use crate::{Counts, Cut, Level, Position, SeenTopic, Work};
 
 /// Everything a worker can say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,8 +16,8 @@ pub enum WorkerEvent {
     Committed(Chunk),
     /// A line for the log.
     Log {
-        /// 1 error, 2 warning, 3 info, 4 debug.
-        level: u8,
+        /// Its level.
+        level: Level,
         /// What to print.
         text: String,
     },

@@ -14,6 +14,7 @@ pub mod event;
 pub mod exit;
 pub mod histogram;
 pub mod job;
+pub mod level;
 pub mod plan;
 pub mod position;
 pub mod printable;
@@ -29,6 +30,7 @@ pub use event::{Chunk, Control, Damage, Failure, FailureKind, Finished, Progress
 pub use exit::Exit;
 pub use histogram::Histogram;
 pub use job::Job;
+pub use level::Level;
 pub use plan::{Compression, Cut, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
 pub use report::{Counts, Phase, Phases, Work};

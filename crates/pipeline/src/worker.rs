@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FlushPolicy};
 use migration::{
-    Control, Counts, Damage, Failure, FailureKind, Finished, Phase, Position, Progress, TopicSettings, WaitingFor, Work,
+    Control, Counts, Damage, Failure, FailureKind, Finished, Level, Phase, Position, Progress, TopicSettings, WaitingFor, Work,
     WorkerEvent,
 };
 
@@ -587,7 +587,10 @@ impl ShardWorker {
             searching |= settled.halved.is_some();
             if *logged < chunk.number {
                 *logged = chunk.number;
-                events.push_back(WorkerEvent::Log { level: 2, text: format!("partition {partition} refused {what}") });
+                events.push_back(WorkerEvent::Log {
+                    level: Level::Warning,
+                    text: format!("partition {partition} refused {what}"),
+                });
             }
         }
         if searching && self.too_many_bad() {

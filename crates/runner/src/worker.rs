@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use kafka::{Connecting, Producer, ProducerOptions, Turns, partitioner};
 use migration::printable::printable_path;
 use migration::{
-    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, Plan, Position, Progress, ShardId, TopicSettings,
-    WorkerEvent, units,
+    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, Level, Plan, Position, Progress, ShardId,
+    TopicSettings, WorkerEvent, units,
 };
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
@@ -21,8 +21,8 @@ use supervisor::protocol::MOST_UNTOLD;
 
 use crate::topic_check::TopicCheck;
 
-/// A line that was logged inside a worker, and its level: 1 error, 2 warning, 3 info, 4 debug.
-pub type LogLine = (u8, String);
+/// A line that was logged inside a worker, and its level.
+pub type LogLine = (Level, String);
 
 /// How often a worker says how far it is. Far below any heartbeat timeout that makes sense.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -232,7 +232,7 @@ fn cuts(attempt: &Attempt<'_>, from: &Position, pieces: u32, port: &mut dyn Work
         Ok(cuts) => Ok(cuts),
         Err(error) => {
             let text = format!("it is not split: {}", Failure::from(error).message);
-            port.send(&WorkerEvent::Log { level: 2, text })?;
+            port.send(&WorkerEvent::Log { level: Level::Warning, text })?;
             Ok(Vec::new())
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::report::Sample;
 use migration::steer::{Pace, Steer, SteerEvent};
-use migration::{Cause, Causes, Control, Cut, Plan, Progress, Rate, Shard, ShardId, WorkerEvent};
+use migration::{Cause, Causes, Control, Cut, Level, Plan, Progress, Rate, Shard, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
 use crate::machine::{
@@ -223,20 +223,20 @@ impl<'a> Driver<'a> {
     /// Takes a signal that steers; what can't be done is said in the log, because nobody else would hear it.
     pub(crate) fn steer_by_signal(&mut self, name: &str, steer: Steer, hands: &mut dyn Hands) {
         if let Answer::Refused(objection) = self.obey(Request::Steer(steer), hands) {
-            self.watcher.log(2, &format!("{name}: {objection}"));
+            self.watcher.log(Level::Warning, &format!("{name}: {objection}"));
         }
     }
 
     /// Prints the state of each worker to the log.
     pub(crate) fn log_workers(&mut self) {
         let snapshot = self.snapshot();
-        self.watcher.log(3, &snapshot.standing.to_string());
+        self.watcher.log(Level::Info, &snapshot.standing.to_string());
         for worker in &snapshot.workers {
-            self.watcher.log(3, &watch::worker_line(worker));
+            self.watcher.log(Level::Info, &watch::worker_line(worker));
         }
     }
 
-    pub(crate) fn log(&mut self, level: u8, text: &str) {
+    pub(crate) fn log(&mut self, level: Level, text: &str) {
         self.watcher.log(level, text);
     }
 
@@ -296,13 +296,13 @@ impl<'a> Driver<'a> {
             }
             Action::Notice(text) => {
                 if let Err(e) = self.store.notice(&text) {
-                    self.watcher.log(2, &format!("not kept in the job's history: {e}"));
+                    self.watcher.log(Level::Warning, &format!("not kept in the job's history: {e}"));
                 }
-                self.watcher.log(2, &text);
+                self.watcher.log(Level::Warning, &text);
                 None
             }
             Action::Steered(text) => {
-                self.watcher.log(3, &text);
+                self.watcher.log(Level::Info, &text);
                 self.keep_turn(text);
                 None
             }
@@ -345,7 +345,7 @@ impl<'a> Driver<'a> {
         }
         let pieces = self.plan.pieces(end.attempt.shard, &self.machine.position(end.attempt.shard), &end.cuts);
         pieces.unwrap_or_else(|wrong| {
-            self.watcher.log(2, &format!("not split: {wrong}"));
+            self.watcher.log(Level::Warning, &format!("not split: {wrong}"));
             end.cuts.clear();
             Vec::new()
         })
@@ -354,7 +354,7 @@ impl<'a> Driver<'a> {
     /// Keeps a line in the job's history. That is for people: whatever must be on disk fails by itself.
     fn keep(&mut self, text: &str) {
         if let Err(e) = self.store.note(text) {
-            self.watcher.log(2, &format!("not kept in the job's history: {e}"));
+            self.watcher.log(Level::Warning, &format!("not kept in the job's history: {e}"));
         }
     }
 
@@ -365,7 +365,7 @@ impl<'a> Driver<'a> {
         let event = SteerEvent { unix_ms: unix_ms(), text, before: self.paces.before(now), after: None };
         match self.store.note_turn(&event, last) {
             Ok(key) => self.paces.turned(key, event, now),
-            Err(e) => self.watcher.log(2, &format!("not kept in the job's history: {e}")),
+            Err(e) => self.watcher.log(Level::Warning, &format!("not kept in the job's history: {e}")),
         }
     }
 
@@ -373,7 +373,7 @@ impl<'a> Driver<'a> {
         if let Some((key, pace)) = after
             && let Err(e) = self.store.note_pace(key, &pace)
         {
-            self.watcher.log(2, &format!("not kept in the job's history: {e}"));
+            self.watcher.log(Level::Warning, &format!("not kept in the job's history: {e}"));
         }
     }
 

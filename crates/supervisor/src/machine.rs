@@ -31,7 +31,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use migration::{Cause, Causes, Chunk, Control, Counts, Exit, Position, Progress, ShardId, TopicChange, WorkerEvent};
+use migration::{Cause, Causes, Chunk, Control, Counts, Exit, Level, Position, Progress, ShardId, TopicChange, WorkerEvent};
 
 pub use self::values::{
     Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, Split, WorkOrder,
@@ -343,11 +343,7 @@ impl Machine {
             }
             WorkerEvent::Log { level, text } => {
                 if let Some(text) = attempt.line(&text, now) {
-                    out.push(Action::Log {
-                        level: level.clamp(1, 4),
-                        text: format!("shard {}: {text}", id.shard),
-                        keep: false,
-                    });
+                    out.push(Action::Log { level, text: format!("shard {}: {text}", id.shard), keep: false });
                 }
             }
             WorkerEvent::Notice(text) => self.notice(id, &text, now, out),
@@ -370,7 +366,7 @@ impl Machine {
         }
         self.notices_left_out += u64::from(!known);
         if let Some(line) = self.attempts.get_mut(&id).and_then(|attempt| attempt.line(text, now)) {
-            log(out, 2, line, false);
+            log(out, Level::Warning, line, false);
         }
     }
 
@@ -400,7 +396,12 @@ impl Machine {
     /// Begins to drain, unless that was begun before.
     fn stop(&mut self, cause: Cause, reason: &str, now: Duration, out: &mut Vec<Action>) {
         if self.causes.add(cause, reason) {
-            log(out, if cause == Cause::Stopped { 2 } else { 1 }, format!("{reason}; the job stops"), true);
+            log(
+                out,
+                if cause == Cause::Stopped { Level::Warning } else { Level::Error },
+                format!("{reason}; the job stops"),
+                true,
+            );
         }
         if self.stage == Stage::Working {
             let reserve = (self.rules.drain_timeout / 10).min(LEAVE);
@@ -426,7 +427,7 @@ impl Machine {
         if matches!(self.stage, Stage::Draining { kill_at } if now >= kill_at) {
             let reason = "it did not drain within workers.drain_timeout";
             if !self.attempts.is_empty() {
-                log(out, 2, format!("{} workers killed: {reason}", self.attempts.len()), true);
+                log(out, Level::Warning, format!("{} workers killed: {reason}", self.attempts.len()), true);
             }
             self.kill_all(reason, now, out);
         }
@@ -495,6 +496,6 @@ impl Machine {
     }
 }
 
-fn log(out: &mut Vec<Action>, level: u8, text: String, keep: bool) {
+fn log(out: &mut Vec<Action>, level: Level, text: String, keep: bool) {
     out.push(Action::Log { level, text, keep });
 }

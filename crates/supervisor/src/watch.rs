@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration::report::ShardTotals;
 use migration::steer::{Standing, Steer, SteerEvent};
 use migration::units::{show_count, show_size};
-use migration::{Counts, Histogram, Phase, Progress, TopicChange, WaitingFor};
+use migration::{Counts, Histogram, Level, Phase, Progress, TopicChange, WaitingFor};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{AttemptId, AttemptView, Machine};
@@ -15,8 +15,8 @@ pub trait Watcher {
     /// How things stand; about five times a second and once at the end.
     fn tick(&mut self, snapshot: &Snapshot);
 
-    /// A line to print: 1 error, 2 warning, 3 info, 4 debug. Without control characters.
-    fn log(&mut self, level: u8, text: &str);
+    /// A line to print. Without control characters.
+    fn log(&mut self, level: Level, text: &str);
 
     /// What the watcher wants of the job; asked for after each tick.
     fn wishes(&mut self) -> Vec<Wish> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fake::{Folder, Job, Screen, When, good, is_alive, no_child_is_left, records_of};
 use migration::report::{AttemptOutcome, Outcome, Resent, ShardStatus};
-use migration::{Exit, Failure, FailureKind, WorkerEvent};
+use migration::{Exit, Failure, FailureKind, Level, WorkerEvent};
 use process::{Pid, Signal, send_signal};
 use supervisor::{Owners, StateDir, StateDirError, WorkOrder, WorkerPort};
 
@@ -186,7 +186,7 @@ fn a_flood_is_survived() {
     let before = process::own_memory().expect("readable").resident_bytes;
     let (end, screen) = job.run(&mut |_, order, port| {
         if order.shard.0 == 0 {
-            let line = WorkerEvent::Log { level: 2, text: "\u{1b}[31m".repeat(1000) };
+            let line = WorkerEvent::Log { level: Level::Warning, text: "\u{1b}[31m".repeat(1000) };
             (0..5_000).for_each(|_| port.send(&line).expect("taken"));
         }
         good(order, port, 50)
@@ -400,7 +400,7 @@ fn a_limit_is_kept() {
         while begin.elapsed() < Duration::from_secs(2) {
             let share = port.control().expect("the supervisor lives").rate.records;
             if share == 250.0 {
-                port.send(&WorkerEvent::Log { level: 3, text: "a quarter".to_owned() }).expect("heard");
+                port.send(&WorkerEvent::Log { level: Level::Info, text: "a quarter".to_owned() }).expect("heard");
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));

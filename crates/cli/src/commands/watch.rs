@@ -3,8 +3,8 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use migration::Exit;
 use migration::steer::SteerEvent;
+use migration::{Exit, Level};
 use process::{Interest, poll};
 use supervisor::Snapshot;
 use supervisor::control::{Answer, Client, ControlError, Request};
@@ -97,7 +97,7 @@ impl Show {
         // The same turn is told again when the pace after it is known.
         let is_new = |turn: &&SteerEvent| !told.iter().any(|t| (t.unix_ms, &t.text) == (turn.unix_ms, &turn.text));
         for turn in snapshot.steering.iter().filter(is_new).filter(|_| !self.quiet) {
-            log::print(3, &turn.text, self.color);
+            log::print(Level::Info, &turn.text, self.color);
         }
         self.display.show(&self.viewer.view(snapshot));
     }

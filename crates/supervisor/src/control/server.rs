@@ -15,6 +15,7 @@ use process::{Interest, LocalListener, LocalStream, own_user, poll};
 use super::session::Session;
 use super::wire::{Answer, Request, encode};
 use super::{SOCKET, may_steer};
+use migration::Level;
 use migration::printable::printable_path;
 
 use crate::driver::{Driver, Hands};
@@ -60,7 +61,7 @@ impl Door {
             let path = folder.join(SOCKET);
             let why =
                 format!("{} can't be opened: {error}; a state directory on a local disk can have one", printable_path(&path));
-            driver.log(2, &format!("this run can't be steered from outside but by signals: {why}"));
+            driver.log(Level::Warning, &format!("this run can't be steered from outside but by signals: {why}"));
         }
         Door(socket.ok())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::report::{AttemptOutcome, Resent};
-use migration::{Cause, Position};
+use migration::{Cause, Level, Position};
 
 use super::attempt::{Judgement, Kill, clean};
 use super::splits::Why;
@@ -68,11 +68,11 @@ impl Machine {
         }
         let alone = segment <= self.shards[id.shard.0 as usize].position.segment;
         if !alone && self.apart(id, segment).is_some() {
-            log(out, 2, format!("shard {}: {reason}; it is tried again by itself", id.shard), false);
+            log(out, Level::Warning, format!("shard {}: {reason}; it is tried again by itself", id.shard), false);
             return After::Waiting;
         }
         if self.causes.add(Cause::Source, reason) {
-            log(out, 1, format!("shard {}: {reason}; what else there is goes on", id.shard), true);
+            log(out, Level::Error, format!("shard {}: {reason}; what else there is goes on", id.shard), true);
         }
         After::Quarantined
     }
@@ -91,7 +91,7 @@ impl Machine {
             Judgement::Death(reason) => self.death(id, reason, now, out),
             Judgement::Unreachable(reason) => {
                 let pause = self.pause(id, UNREACHABLE_PAUSE.min(self.rules.backoff_max));
-                log(out, 2, format!("{id}: no broker answers: {reason}; a successor waits for an answer"), false);
+                log(out, Level::Warning, format!("{id}: no broker answers: {reason}; a successor waits for an answer"), false);
                 self.stop_unless_retried(id, reason, now, out);
                 self.give_up_in_time(id, reason, now, out);
                 (After::Waiting, pause)
@@ -136,7 +136,7 @@ impl Machine {
         if deaths >= most {
             let place = format!("segment {segment}, place {place}, record {records}");
             let text = format!("shard {} is quarantined after {deaths} deaths at {place}; the last: {reason}", id.shard);
-            log(out, 1, text, true);
+            log(out, Level::Error, text, true);
             return (After::Quarantined, Duration::ZERO);
         }
         let pause = self.random.jitter(backoff(deaths, min, max));
@@ -144,7 +144,7 @@ impl Machine {
             "{id} died ({deaths} of {most} at this position): {reason}; its successor starts in {} ms",
             pause.as_millis()
         );
-        log(out, 2, text, true);
+        log(out, Level::Warning, text, true);
         (After::Waiting, pause)
     }
 
@@ -187,7 +187,7 @@ impl Machine {
         let Some(attempt) = self.attempts.remove(&id) else { return };
         self.fork_failures += 1;
         let reason = clean(reason);
-        log(out, 1, format!("{id} could not be started: {reason}"), true);
+        log(out, Level::Error, format!("{id} could not be started: {reason}"), true);
         let many = self.fork_failures >= MOST_FORK_FAILURES;
         if many && self.attempts.is_empty() || !self.rules.retry {
             self.stop(Cause::Stopped, &format!("no worker can be started: {reason}"), now, out);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use migration::report::AttemptOutcome;
-use migration::{FailureKind, TopicChange, WorkerEvent};
+use migration::{FailureKind, Level, TopicChange, WorkerEvent};
 
 use super::values::{Action, After, AttemptEnd, AttemptId, Ended, Input};
 use super::{Machine, Stage};
@@ -73,7 +73,7 @@ impl Oracle {
         match action {
             Action::Close(end) => self.close(end),
             // Brokers that are gone for too long, forks that fail.
-            Action::Log { level: 2, text, .. } if text.ends_with("the job stops") => self.saw("75"),
+            Action::Log { level: Level::Warning, text, .. } if text.ends_with("the job stops") => self.saw("75"),
             _ => {}
         }
     }

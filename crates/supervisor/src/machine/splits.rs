@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use migration::Level;
+
 use super::attempt::Attempt;
 use super::values::{Action, AttemptId, ShardStart, Split};
 use super::{Machine, Shard, ShardState, Stage, log};
@@ -119,7 +121,7 @@ impl Machine {
         };
         self.change(id.shard, |shard| shard.extent = extent);
         let text = format!("shard {} is split into {}: {why}", id.shard, added.len() + 1);
-        log(out, 3, text, true);
+        log(out, Level::Info, text, true);
         for start in added {
             self.add_shard(&start);
         }

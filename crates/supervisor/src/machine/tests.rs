@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::steer::{Scale, Steer};
-use migration::{Counts, Cut, Exit, Failure, FailureKind, Rate, WorkerEvent};
+use migration::{Counts, Cut, Exit, Failure, FailureKind, Level, Rate, WorkerEvent};
 
 use super::fake_plan::FakePlan;
 use super::world::{self, SECOND, World, at, chunk, fresh, rules, starts};
@@ -382,7 +382,7 @@ fn the_first_ten_warnings_about_the_source_are_kept_each_once_and_the_others_cou
         for action in actions {
             match action {
                 Action::Notice(text) => kept.push(text),
-                Action::Log { level: 2, keep: false, .. } => told += 1,
+                Action::Log { level: Level::Warning, keep: false, .. } => told += 1,
                 _ => {}
             }
         }
@@ -410,7 +410,7 @@ fn warnings_about_the_source_are_counted_however_much_a_worker_logs() {
     let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
     let mut say = |event| machine.on(Input::Event { attempt, event }, SECOND);
     // More than is printed in a second.
-    (0..100).for_each(|line| drop(say(WorkerEvent::Log { level: 2, text: format!("line {line}") })));
+    (0..100).for_each(|line| drop(say(WorkerEvent::Log { level: Level::Warning, text: format!("line {line}") })));
     let kept = |actions: Vec<Action>| actions.into_iter().filter(|action| matches!(action, Action::Notice(_))).count();
     let first: usize = (0..200).map(|file| kept(say(WorkerEvent::Notice(format!("{file}.gz: padded"))))).sum();
     assert_eq!(first, 10);
@@ -708,7 +708,7 @@ fn a_flood_of_lines_is_cut_and_what_it_says_is_harmless() {
     machine.on(Input::Tick, Duration::ZERO);
     let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
     let mut say = |now| {
-        let event = WorkerEvent::Log { level: 1, text: format!("\u{1b}]0;x\u{7}{}", "y".repeat(100_000)) };
+        let event = WorkerEvent::Log { level: Level::Error, text: format!("\u{1b}]0;x\u{7}{}", "y".repeat(100_000)) };
         machine.on(Input::Event { attempt, event }, now)
     };
     let lines: Vec<Action> = (0..1000).flat_map(|_| say(SECOND)).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::{Cause, Consequence, TopicChange};
+use migration::{Cause, Consequence, Level, TopicChange};
 
 use super::attempt::clean;
 use super::stage::Stage;
@@ -17,7 +17,7 @@ impl Machine {
         match topic.consequence(&change) {
             Consequence::Warn if self.told.as_ref() == Some(&change) => {}
             Consequence::Warn => {
-                log(out, 2, text, true);
+                log(out, Level::Warning, text, true);
                 self.told = Some(change);
             }
             Consequence::Stop => self.stop(Cause::Preflight, &text, now, out),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use migration::report::{AttemptOutcome, Resent};
 use migration::steer::Steer;
 use migration::{
-    BoundTopic, Causes, Chunk, Compression, Control, Counts, Cut, Damage, Plan, Position, Rate, ShardId, TopicChange, Work,
-    WorkerEvent,
+    BoundTopic, Causes, Chunk, Compression, Control, Counts, Cut, Damage, Level, Plan, Position, Rate, ShardId, TopicChange,
+    Work, WorkerEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -285,7 +285,7 @@ pub enum Action {
     /// Print a line.
     Log {
         /// 1 error, 2 warning, 3 info, 4 debug.
-        level: u8,
+        level: Level,
         /// Without control characters.
         text: String,
         /// Whether the line belongs into the job's history too.

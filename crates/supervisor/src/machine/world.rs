@@ -7,8 +7,8 @@ use std::time::Duration;
 use migration::report::AttemptOutcome;
 use migration::steer::{Scale, Steer};
 use migration::{
-    BoundTopic, Chunk, Control, Counts, Cut, Damage, Exit, Failure, FailureKind, Finished, Position, Progress, Rate, ShardId,
-    TopicChange, Work, WorkerEvent,
+    BoundTopic, Chunk, Control, Counts, Cut, Damage, Exit, Failure, FailureKind, Finished, Level, Position, Progress, Rate,
+    ShardId, TopicChange, Work, WorkerEvent,
 };
 
 use super::fake_plan::{FakePlan, RECORD};
@@ -581,7 +581,7 @@ impl World {
             (84, Some(id)) => self.give(Input::Silent { attempt: id }),
             (85, _) if self.gaps => self.now += Duration::from_secs(61),
             (86..89, _) => self.turn_a_knob(),
-            (89, Some(id)) => self.say(id, WorkerEvent::Log { level: 9, text: "\u{1b}[2Jhello\n".into() }),
+            (89, Some(id)) => self.say(id, WorkerEvent::Log { level: Level::Trace, text: "\u{1b}[2Jhello\n".into() }),
             _ => self.give(Input::Tick),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{PipeReader, PipeWriter, Write as _, pipe};
 
-use migration::{FailureKind, Histogram, Phase, Phases, Rate, WaitingFor};
+use migration::{FailureKind, Histogram, Level, Phase, Phases, Rate, WaitingFor};
 use proptest::prelude::*;
 
 use super::*;
@@ -77,7 +77,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         (0u64..1 << 40, position(), counts(), work(), 0u64..1 << 40).prop_map(|(number, position, counts, work, letters)| {
             WorkerEvent::Committed(Chunk { number, position, counts, work, letters })
         }),
-        (any::<u8>(), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
+        (proptest::sample::select(&Level::ALL[..]), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
         ".{0,80}".prop_map(WorkerEvent::Notice),
         ".{0,80}".prop_map(|text| WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, text))),
         (position(), any::<bool>(), cuts, work(), 0u64..1 << 40).prop_map(
@@ -167,7 +167,7 @@ fn figures_that_would_overflow_a_sum_are_refused() {
 fn long_texts_are_cut_at_a_character() {
     let (reader, writer) = ends();
     let mut sender = EventSender::greet(&writer).unwrap();
-    sender.send(&WorkerEvent::Log { level: 1, text: "ä".repeat(1 << 20) }).unwrap();
+    sender.send(&WorkerEvent::Log { level: Level::Error, text: "ä".repeat(1 << 20) }).unwrap();
     let mut receiver = EventReceiver::default();
     receiver.fill(&reader).unwrap();
     let Some(WorkerEvent::Log { text, .. }) = receiver.next_event().unwrap() else { panic!("no line") };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use migration::job::{ChunkLimits, FlushPolicy, Limits, RestartRules, WorkerRules};
 use migration::report::{Binding, JobReport};
 use migration::{
-    Chunk, Compression, Counts, Finished, Phase, Plan, Position, Progress, Segment, Shard, ShardId, SourceObject, Work,
+    Chunk, Compression, Counts, Finished, Level, Phase, Plan, Position, Progress, Segment, Shard, ShardId, SourceObject, Work,
     WorkerEvent,
 };
 use process::{Pid, Signal, own_memory, send_signal};
@@ -206,7 +206,7 @@ impl Watcher for Screen {
         self.last = Some(snapshot.clone());
     }
 
-    fn log(&mut self, _: u8, text: &str) {
+    fn log(&mut self, _: Level, text: &str) {
         self.lines.push(text.to_owned());
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kafka::Producer;
 use migration::printable::printable_path;
 use migration::report::Binding;
-use migration::{Failure, FailureKind, Finished, Plan, WorkerEvent};
+use migration::{Failure, FailureKind, Finished, Level, Plan, WorkerEvent};
 use process::monotonic_us;
 use supervisor::port::WorkerPort;
 use supervisor::{NewJob, Owners, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
@@ -251,10 +251,10 @@ impl Watcher for Overseer<'_> {
         }
     }
 
-    fn log(&mut self, level: u8, text: &str) {
+    fn log(&mut self, level: Level, text: &str) {
         // That the job is stopped in the end is what this run wants. Any other error, such as a worker that was killed, ends it: the
         // figures of the others would wait for those of one that is gone.
-        if level == 1 && !self.over {
+        if level == Level::Error && !self.over {
             tracing::error!("{text}");
             self.failure.get_or_insert_with(|| text.to_owned());
             self.stop("a worker ended before the clock did");
