@@ -2,7 +2,7 @@
 
 use kafka::Preflight;
 use migration::bound_topic::went_back;
-use migration::job::{Partitioner, RecordRules};
+use migration::job::{FileRules, Partitioner, RecordRules, SourceRules};
 use migration::report::Binding;
 use migration::units::show_count;
 use migration::{Accept, BoundTopic, Consequence, Exit, Job, Plan, SeenTopic, SourceObject, TopicChange};
@@ -26,9 +26,18 @@ pub fn processors() -> u32 {
     u32::try_from(process::processors()).unwrap_or(u32::MAX).max(1)
 }
 
+/// The files of JSON lines.
+pub fn files(job: &Job) -> Result<&FileRules, CliError> {
+    match &job.source {
+        SourceRules::Jsonl(source) => Ok(&source.files),
+        SourceRules::Csv(_) => Err(CliError::new(Exit::Config, "`source.csv` is not in this version")
+            .hint("use [source.jsonl], or a program that turns the rows into JSON lines")),
+    }
+}
+
 /// Cuts the source as a first run would.
 pub fn make_plan(job: &Job) -> Result<Plan, CliError> {
-    let plan = jsonl::plan(&job.source, &job.shards, job.workers.flush, slots(job), job.record_limit);
+    let plan = jsonl::plan(files(job)?, &job.shards, job.workers.flush, slots(job), job.record_limit);
     let checked = plan.and_then(|plan| jsonl::check_windows(&plan, job.workers.windows()).map(|()| plan));
     checked.map_err(|error| CliError::new(Exit::Source, error))
 }
@@ -57,7 +66,7 @@ pub fn binding(job: &Job, found: &Preflight) -> Binding {
         cluster_id: found.cluster_id.clone().unwrap_or_default(),
         topic_id: found.topic_id.clone().unwrap_or_default(),
         topic: job.kafka.topic.clone(),
-        source: job.source.paths.join(", "),
+        source: job.source.files().paths.join(", "),
         end_offsets: found.partitions.iter().map(|ends| ends.high).collect(),
     }
 }
@@ -144,7 +153,7 @@ pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), CliError> {
 
 /// How the files that the source means now differ from those of the plan.
 pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, CliError> {
-    jsonl::changes(plan, &job.source).map_err(|error| {
+    jsonl::changes(plan, files(job)?).map_err(|error| {
         CliError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
     })
 }
@@ -238,8 +247,8 @@ fn check_topic(
     {
         return gone(job, topic, &change);
     }
-    if job.source.max_line != state.plan.max_line {
-        let (then, now) = (show_count(state.plan.max_line), show_count(job.source.max_line));
+    if job.source.files().max_line != state.plan.max_line {
+        let (then, now) = (show_count(state.plan.max_line), show_count(job.source.files().max_line));
         return Err(CliError::new(
             Exit::Config,
             format!(
@@ -305,7 +314,7 @@ mod tests {
     /// The state of a job that began with what `then` says.
     fn begun(job: &Job, then: &Preflight) -> JobState {
         let binding = binding(job, then);
-        let plan = Plan { max_line: job.source.max_line, ..Plan::default() };
+        let plan = Plan { max_line: job.source.files().max_line, ..Plan::default() };
         let plan_id = plan_id(job, &plan, &binding).expect("encodable");
         JobState {
             name: job.name.clone(),
@@ -391,9 +400,10 @@ mod tests {
         assert!(check_binding(&other, &state, &now, &[]).is_ok());
         other.kafka.partitioner = Partitioner::Crc32;
         assert_eq!(check_binding(&other, &state, &now, &[]).map_err(|error| error.exit), Err(Exit::Config));
-        for max_line in [job.source.max_line / 2, job.source.max_line * 2] {
+        for max_line in [job.source.files().max_line / 2, job.source.files().max_line * 2] {
             let mut other = job.clone();
-            other.source.max_line = max_line;
+            let SourceRules::Jsonl(source) = &mut other.source else { panic!("the test's job has JSON lines") };
+            source.files.max_line = max_line;
             let error = check_binding(&other, &state, &now, &[]).expect_err("another limit");
             assert_eq!(error.exit, Exit::Config);
             let expected = format!("source.jsonl.max_line is {} bytes, and was 4,194,304 when", show_count(max_line));

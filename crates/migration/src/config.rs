@@ -21,7 +21,7 @@
 //!         contacts_brokers: true,
 //!     })
 //!     .expect("the config is valid");
-//! assert_eq!(job.source.paths, ["/jobs/data/*.jsonl"]);
+//! assert_eq!(job.source.files().paths, ["/jobs/data/*.jsonl"]);
 //! assert_eq!(job.workers.count.map(u32::from), Some(4));
 //! ```
 

@@ -17,7 +17,7 @@ pub struct Job {
     /// Where checkpoint, locks and dead letters of all jobs live; this job's are in `state_dir/name`.
     pub state_dir: PathBuf,
     /// Where records come from.
-    pub source: JsonlSource,
+    pub source: SourceRules,
     /// How the dataset is cut.
     pub shards: ShardRules,
     /// Record to message.
@@ -46,13 +46,95 @@ impl Job {
     }
 }
 
+/// Where records come from: exactly one table below `[source]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceRules {
+    /// `[source.jsonl]`
+    Jsonl(JsonlSource),
+    /// `[source.csv]`
+    Csv(CsvSource),
+}
+
+impl SourceRules {
+    /// The name of its table: `source.jsonl`.
+    pub fn table(&self) -> &'static str {
+        match self {
+            SourceRules::Jsonl(_) => "source.jsonl",
+            SourceRules::Csv(_) => "source.csv",
+        }
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &FileRules {
+        match self {
+            SourceRules::Jsonl(source) => &source.files,
+            SourceRules::Csv(source) => &source.files,
+        }
+    }
+}
+
+/// What all sources that are files have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRules {
+    /// File patterns, already joined to the config's folder.
+    pub paths: Vec<String>,
+    /// The longest line or row, without its end, that is a record.
+    pub max_line: u64,
+}
+
 /// JSON lines in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonlSource {
-    /// File patterns, already joined to the config's folder.
-    pub paths: Vec<String>,
-    /// The longest line, without its end, that is a record.
-    pub max_line: u64,
+    /// Which files.
+    pub files: FileRules,
+}
+
+/// Rows of CSV in files, each of which becomes a JSON object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvSource {
+    /// Which files.
+    pub files: FileRules,
+    /// How a row is told and made.
+    pub format: CsvFormat,
+}
+
+/// How rows of CSV are told apart and what becomes of their fields. Part of the plan's identity, hence serialisable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CsvFormat {
+    /// The ASCII character between two fields.
+    pub delimiter: u8,
+    /// The ASCII character around a field that holds others; twice within such a field: itself.
+    pub quote: u8,
+    /// Where the names of the columns are.
+    pub header: CsvHeader,
+    /// Whether a field in quotes may hold line ends.
+    pub multiline: bool,
+    /// A field that equals this text, without quotes, becomes `null`.
+    pub null: String,
+    /// Columns that become something else than strings, in the config's order.
+    pub types: Vec<(String, CsvType)>,
+}
+
+/// Where the names of CSV's columns are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CsvHeader {
+    /// In each file's first row.
+    FirstRow,
+    /// Here; each file's first row is a record.
+    Names(Vec<String>),
+}
+
+/// What a field of CSV becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CsvType {
+    /// A JSON number with the field's own digits.
+    Number,
+    /// `true` or `false`.
+    Bool,
+    /// The field's text is JSON.
+    Json,
+    /// A string.
+    String,
 }
 
 /// How the dataset is cut.

@@ -47,7 +47,7 @@ fn job(text: &str) -> Job {
 fn the_active_lines_are_the_first_runs_job() {
     let job = job(ANNOTATED);
     assert_eq!(job.name, "first-run");
-    assert_eq!(job.source.paths, ["/jobs/data/orders-*.jsonl"]);
+    assert_eq!(job.source.files().paths, ["/jobs/data/orders-*.jsonl"]);
     assert_eq!(job.record.key.map(|key| key.to_string()).as_deref(), Some(".customer_id"));
     assert_eq!((job.kafka.brokers, job.kafka.topic.as_str()), (Brokers::Embedded, "orders"));
 }
@@ -129,7 +129,7 @@ proptest! {
         let text = annotated(&values);
         let read = job(&text);
         prop_assert_eq!(&read.name, &values.job_name);
-        prop_assert_eq!(&read.source.paths, &values.paths);
+        prop_assert_eq!(&read.source.files().paths, &values.paths);
         prop_assert_eq!(read.record.key.as_ref().map(ToString::to_string), values.key);
         prop_assert_eq!(&read.kafka.topic, &values.topic);
         let brokers = if values.brokers.is_empty() { Brokers::Embedded } else { Brokers::Bootstrap(values.brokers) };

@@ -13,12 +13,17 @@ use migration::job::*;
 
 const MIB: u64 = 1 << 20;
 
+fn jsonl(paths: &[&str], max_line: u64) -> SourceRules {
+    let paths = paths.iter().map(|&path| path.into()).collect();
+    SourceRules::Jsonl(JsonlSource { files: FileRules { paths, max_line } })
+}
+
 /// The smallest config's job, as the product describes the defaults.
 fn defaults() -> Job {
     Job {
         name: "j".into(),
         state_dir: "/jobs/.shardlift".into(),
-        source: JsonlSource { paths: vec!["/jobs/a.jsonl".into()], max_line: 4 * MIB },
+        source: jsonl(&["/jobs/a.jsonl"], 4 * MIB),
         shards: ShardRules { target_size: None, order: ShardOrder::Source },
         record: RecordRules {
             key: None,
@@ -109,7 +114,7 @@ fn every_key_means_what_it_says() {
     let expected = Job {
         name: "orders-backfill".into(),
         state_dir: "/var/state".into(),
-        source: JsonlSource { paths: vec!["/data/*.jsonl".into(), "/jobs/b.jsonl".into()], max_line: MIB },
+        source: jsonl(&["/data/*.jsonl", "/jobs/b.jsonl"], MIB),
         shards: ShardRules { target_size: Some(64 * MIB), order: ShardOrder::LargestFirst },
         record: RecordRules {
             key: Some(FieldPath(vec!["customer".into(), "id".into()])),
@@ -264,7 +269,7 @@ fn relative_paths_start_at_the_configs_folder() {
             contacts_brokers: true,
         };
         let job = Typed::parse(SMALLEST, "f").unwrap().mean(&context).unwrap();
-        (job.source.paths[0].clone(), job.state_dir)
+        (job.source.files().paths[0].clone(), job.state_dir)
     };
     assert_eq!(paths(""), ("a.jsonl".into(), PathBuf::from(".shardlift")));
     assert_eq!(paths("."), ("a.jsonl".into(), PathBuf::from(".shardlift")));

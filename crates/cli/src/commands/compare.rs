@@ -21,7 +21,7 @@ use crate::output_file::OutputFile;
 use crate::own_topic::{OwnTopic, Wanted};
 use crate::preflight::Purpose;
 use crate::ui::Ui;
-use crate::{helper, log, preflight, settings};
+use crate::{helper, log, preflight, settings, state};
 
 /// Descriptors of a green thread: its producer's sockets, pipes and eventfd.
 const DESCRIPTORS_OF_A_WORKER: u64 = 16;
@@ -41,13 +41,14 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         Brokers::Bootstrap(brokers) => brokers.join(","),
     };
     let folder = job.state_dir.join("compare");
+    let source = state::files(&job)?;
     let plan = helper::ask("shardlift plan", Some(&interrupt), || {
-        jsonl::plan(&job.source, &job.shards, FlushPolicy::Record, most_workers(&rows), job.record_limit)
+        jsonl::plan(source, &job.shards, FlushPolicy::Record, most_workers(&rows), job.record_limit)
             .map_err(|error| CliError::new(Exit::Source, error))
     })?;
     files.are_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     if plan.records_estimate() == 0 {
-        let paths = job.source.paths.join(", ");
+        let paths = job.source.files().paths.join(", ");
         return Err(CliError::new(Exit::Source, format!("there is no record in {paths}: nothing to compare with")));
     }
     let wanted = Wanted {
@@ -78,7 +79,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         rounds: args.rounds,
         properties_instead: properties_instead(&job, &rows, found.settings.max_message_bytes, partitions),
         properties: shown_properties(&job, &rows, found.settings.max_message_bytes),
-        source: job.source.paths.clone(),
+        source: job.source.files().paths.clone(),
         source_repeated: false,
     };
     let undertaking = Undertaking {

@@ -98,7 +98,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
         seconds: args.seconds,
         rounds: args.rounds,
         shared_producer: args.shared_producer,
-        source: job.source.paths.clone(),
+        source: job.source.files().paths.clone(),
         properties: properties_for_speed(&job, &producer),
     };
     let (clients, others) = (args.clients, args.others);

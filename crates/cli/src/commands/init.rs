@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated};
-use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
 use migration::printable::{printable, printable_path};
 use migration::units::{show_count, show_size, show_things};
 use migration::{Exit, Plan};
@@ -57,7 +57,7 @@ fn check(text: &str) -> Result<(), CliError> {
 }
 
 fn plan_sample(patterns: &[String]) -> Result<Plan, CliError> {
-    let source = JsonlSource { paths: patterns.to_vec(), max_line: MAX_LINE };
+    let source = FileRules { paths: patterns.to_vec(), max_line: MAX_LINE };
     let rules = ShardRules { target_size: None, order: ShardOrder::Source };
     jsonl::plan(&source, &rules, FlushPolicy::Chunk, 1, Some(SAMPLE)).map_err(|e| CliError::new(Exit::Source, e))
 }

@@ -15,8 +15,8 @@ use super::typed::tick;
 use super::value::{Entry, EntryValue};
 use crate::Accept;
 use crate::job::{
-    Brokers, ChunkLimits, FieldPath, FlushPolicy, Job, JsonlSource, KafkaRules, Limits, OnMissing, Partitioner, Property,
-    RecordRules, RestartRules, ShardOrder, ShardRules, TimestampUnit, Validate, WorkerRules,
+    Brokers, ChunkLimits, FieldPath, FileRules, FlushPolicy, Job, JsonlSource, KafkaRules, Limits, OnMissing, Partitioner,
+    Property, RecordRules, RestartRules, ShardOrder, ShardRules, SourceRules, TimestampUnit, Validate, WorkerRules,
 };
 
 /// What librdkafka thinks of properties, given as names and values.
@@ -161,10 +161,12 @@ fn job(merged: Merged, properties: Vec<(String, Property)>, config_dir: &Path) -
     Job {
         name: merged.name.expect(required).value,
         state_dir: joined(config_dir, &merged.state_dir.value),
-        source: JsonlSource {
-            paths: merged.paths.expect(required).value.iter().map(|pattern| pattern_in(config_dir, pattern)).collect(),
-            max_line: merged.max_line.value,
-        },
+        source: SourceRules::Jsonl(JsonlSource {
+            files: FileRules {
+                paths: merged.paths.expect(required).value.iter().map(|pattern| pattern_in(config_dir, pattern)).collect(),
+                max_line: merged.max_line.value,
+            },
+        }),
         shards: ShardRules {
             target_size: merged.target_size.value,
             order: if merged.order.value == "source" { ShardOrder::Source } else { ShardOrder::LargestFirst },

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use migration::Plan;
 use migration::job::{
-    FieldPath, FlushPolicy, JsonlSource, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate,
+    FieldPath, FileRules, FlushPolicy, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate,
 };
 use proptest::prelude::*;
 
@@ -102,7 +102,7 @@ impl Source {
         std::fs::create_dir(&folder).unwrap();
         let file = folder.join("a.jsonl");
         std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-        let source = JsonlSource { paths: vec![file.to_str().unwrap().to_owned()], max_line: 1000 };
+        let source = FileRules { paths: vec![file.to_str().unwrap().to_owned()], max_line: 1000 };
         let sizes = ShardRules { target_size: Some(300), order: ShardOrder::LargestFirst };
         let plan = jsonl::plan(&source, &sizes, FlushPolicy::Chunk, 1, None).unwrap();
         let rules = RecordRules {

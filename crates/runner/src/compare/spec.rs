@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use migration::compare::{Round, Setting};
 use migration::job::{
-    Brokers, ChunkLimits, JsonlSource, KafkaRules, Limits, Partitioner, Property, RecordRules, RestartRules, Secret,
-    ShardOrder, ShardRules, WorkerRules,
+    Brokers, ChunkLimits, FileRules, JsonlSource, KafkaRules, Limits, Partitioner, Property, RecordRules, RestartRules, Secret,
+    ShardOrder, ShardRules, SourceRules, WorkerRules,
 };
 use migration::{Job, Plan};
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,7 @@ impl Bench {
         Job {
             name: self.name.clone(),
             state_dir: PathBuf::new(),
-            source: JsonlSource { paths: Vec::new(), max_line: self.plan.max_line },
+            source: SourceRules::Jsonl(JsonlSource { files: FileRules { paths: Vec::new(), max_line: self.plan.max_line } }),
             shards: ShardRules { target_size: None, order: ShardOrder::Source },
             record: self.record.clone(),
             kafka: KafkaRules {

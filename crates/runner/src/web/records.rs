@@ -125,12 +125,12 @@ mod tests {
             contacts_brokers: true,
         };
         let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();
-        let plan = jsonl::plan(&job.source, &job.shards, job.workers.flush, 1, None).unwrap();
+        let plan = jsonl::plan(job.source.files(), &job.shards, job.workers.flush, 1, None).unwrap();
         (job, plan)
     }
 
     fn forget(job: &Job) {
-        job.source.paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        job.source.files().paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     }
 
     #[test]

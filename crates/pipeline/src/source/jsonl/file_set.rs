@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use migration::job::JsonlSource;
+use migration::job::FileRules;
 use migration::{Plan, SourceObject};
 
 use super::{NOT_AS_PLANNED, fail, list, object};
@@ -27,7 +27,7 @@ pub struct Changes {
 /// error: the patterns can't be followed.
 ///
 /// Where the plan ends with a limit that was reached, files after its own do not matter.
-pub fn changes(plan: &Plan, source: &JsonlSource) -> Result<Changes, SourceError> {
+pub fn changes(plan: &Plan, source: &FileRules) -> Result<Changes, SourceError> {
     let mut changed: Vec<String> =
         plan.objects.iter().filter_map(|planned| object::difference(planned).map(|what| told(planned, what))).collect();
     let planned: HashSet<_> = plan.objects.iter().map(|object| object.path.as_path()).collect();
@@ -52,7 +52,7 @@ pub fn changes(plan: &Plan, source: &JsonlSource) -> Result<Changes, SourceError
 }
 
 /// The same; any difference is an error that names the files.
-pub fn unchanged(plan: &Plan, source: &JsonlSource) -> Result<(), SourceError> {
+pub fn unchanged(plan: &Plan, source: &FileRules) -> Result<(), SourceError> {
     let changes = changes(plan, source)?;
     if changes.is_empty() { Ok(()) } else { Err(changes.error(false)) }
 }

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
 use migration::{Compression, Cut, Plan, Position, Segment, Shard, ShardId, SourceObject};
 
 use super::object::{self, Seen, read_at};
@@ -29,7 +29,7 @@ const COUNT_BYTES: usize = 4 << 20;
 /// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves only the
 /// first so many non-blank lines in source order, for which all of them are read once.
 pub fn plan(
-    source: &JsonlSource,
+    source: &FileRules,
     rules: &ShardRules,
     flush: FlushPolicy,
     workers: u32,

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use migration::job::{FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
 use migration::{Plan, Position, ShardId};
 
 use super::{cuts, plan};
@@ -34,9 +34,9 @@ impl Folder {
         path
     }
 
-    fn source(&self, patterns: &[&str]) -> JsonlSource {
+    fn source(&self, patterns: &[&str]) -> FileRules {
         let paths = patterns.iter().map(|p| self.0.join(p).to_str().unwrap().to_owned()).collect();
-        JsonlSource { paths, max_line: MAX_LINE }
+        FileRules { paths, max_line: MAX_LINE }
     }
 }
 
@@ -50,7 +50,7 @@ fn by_size(target_size: u64) -> ShardRules {
     ShardRules { target_size: Some(target_size), order: ShardOrder::Source }
 }
 
-fn planned(source: &JsonlSource, target: u64, limit: Option<u64>) -> Plan {
+fn planned(source: &FileRules, target: u64, limit: Option<u64>) -> Plan {
     plan(source, &by_size(target), FlushPolicy::Chunk, 1, limit).unwrap()
 }
 

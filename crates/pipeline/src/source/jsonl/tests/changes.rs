@@ -4,7 +4,7 @@ use super::super::{changes, unchanged};
 use super::*;
 
 /// A file of 300 kB and its plan of several shards.
-fn setup() -> (Folder, PathBuf, JsonlSource, Plan) {
+fn setup() -> (Folder, PathBuf, FileRules, Plan) {
     let folder = Folder::new();
     let path = folder.write("a.jsonl", b"{\"n\":1234567}\n".repeat(20_000));
     folder.write("b.jsonl", "{}\n");

@@ -137,7 +137,7 @@ fn patterns_that_mean_no_file_are_errors() {
     said(error(&["none.jsonl"]), &folder.0.join("none.jsonl"), "no file matches");
     said(error(&["*.jsonl"]), &folder.0.join("sub.jsonl"), "is a folder");
     said(error(&["a**b/x"]), &folder.0.join("a**b/x"), "is not a file pattern");
-    let device = JsonlSource { paths: vec!["/dev/null".to_owned()], max_line: 1 };
+    let device = FileRules { paths: vec!["/dev/null".to_owned()], max_line: 1 };
     said(plan(&device, &by_size(1), FlushPolicy::Chunk, 1, None), Path::new("/dev/null"), "not a regular file");
 }
 
