@@ -1,9 +1,9 @@
-//! `unsafe` stands in two files of the whole workspace: the fork wrapper and the FFI of the Kafka client.
+//! `unsafe` stands in two places of the whole workspace: the fork wrapper and the folder with the FFI of the Kafka client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ALLOWED: [&str; 2] = ["process/src/fork.rs", "kafka/src/ffi.rs"];
+const ALLOWED: [&str; 2] = ["process/src/fork.rs", "kafka/src/ffi"];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -26,7 +26,7 @@ fn lines_with_unsafe(text: &str) -> Vec<usize> {
 }
 
 #[test]
-fn unsafe_code_stands_in_two_files_only() {
+fn unsafe_code_stands_in_two_places_only() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     for entry in fs::read_dir(crates).unwrap() {
@@ -41,7 +41,7 @@ fn unsafe_code_stands_in_two_files_only() {
     }
     assert!(files.iter().any(|file| file.ends_with(ALLOWED[0])), "the scan must see the sources");
     let allowed = |file: &Path| {
-        ALLOWED.iter().any(|name| file == crates.join(name)) || file == crates.join("process/tests/unsafe_fence.rs")
+        ALLOWED.iter().any(|name| file.starts_with(crates.join(name))) || file == crates.join("process/tests/unsafe_fence.rs")
     };
     let mut found = String::new();
     for file in files.iter().filter(|file| !allowed(file)) {

@@ -1,0 +1,67 @@
+//! The settings of a topic.
+//!
+//! Wraps: `DescribeConfigs`. Safety rules kept here: the request copies the resource, which is freed once; names and values are copied
+//! while the answer is alive.
+
+use std::time::Duration;
+
+use rdkafka::bindings as rd;
+
+use super::{Request, named, only_one};
+use crate::ffi::client::Client;
+use crate::ffi::code::{Code, Failed, codes};
+use crate::ffi::event::Event;
+use crate::ffi::text::text;
+use crate::turns::Turns;
+
+/// A question for a topic's settings that is on its way.
+pub(crate) struct SettingsQuestion<'a>(Request<'a>);
+
+/// Asks for the settings of a topic, and does not wait for the answer.
+pub(crate) fn ask_settings<'a>(client: &'a Client, topic: &str, timeout: Duration) -> Result<SettingsQuestion<'a>, Failed> {
+    let name = named(topic)?;
+    let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+    Ok(SettingsQuestion(Request::send(client, operation, timeout, |options, queue| {
+        // SAFETY: the request copies the resource, which is freed once; client, options and queue are alive.
+        unsafe {
+            let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+            let mut resources = [rd::rd_kafka_ConfigResource_new(kind, name.as_ptr())];
+            rd::rd_kafka_DescribeConfigs(client.rk.as_ptr(), resources.as_mut_ptr(), 1, options, queue);
+            rd::rd_kafka_ConfigResource_destroy(resources[0]);
+        }
+    })))
+}
+
+impl SettingsQuestion<'_> {
+    /// Waits for the answer: names and values.
+    pub(crate) fn answer(self, turns: &mut Turns<'_>) -> Result<Vec<(String, String)>, Failed> {
+        settings_of(&self.0.answer(turns)?)
+    }
+}
+
+/// The settings of a topic, as names and values.
+pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<(String, String)>, Failed> {
+    ask_settings(client, topic, timeout)?.answer(&mut Turns::one(&mut || true))
+}
+
+fn settings_of(event: &Event) -> Result<Vec<(String, String)>, Failed> {
+    // SAFETY: both functions are those of this request.
+    let resource =
+        unsafe { only_one(event, rd::rd_kafka_event_DescribeConfigs_result, rd::rd_kafka_DescribeConfigs_result_resources) };
+    let Some(resource) = resource else { return Ok(Vec::new()) };
+    // SAFETY: the resource is alive while it is borrowed, and owns `count` entries with their strings, which are copied.
+    unsafe {
+        let code = Code(codes::rd_kafka_ConfigResource_error(resource));
+        if code.is_error() {
+            return Err((code, text(rd::rd_kafka_ConfigResource_error_string(resource))));
+        }
+        let mut count = 0usize;
+        let entries = rd::rd_kafka_ConfigResource_configs(resource, &mut count);
+        Ok((0..count)
+            .map(|i| {
+                let entry = *entries.add(i);
+                (text(rd::rd_kafka_ConfigEntry_name(entry)), text(rd::rd_kafka_ConfigEntry_value(entry)))
+            })
+            .collect())
+    }
+}
