@@ -2,12 +2,12 @@
 
 use kafka::Preflight;
 use migration::bound_topic::went_back;
-use migration::job::{FileRules, Partitioner, RecordRules, SourceRules};
+use migration::job::{Partitioner, RecordRules};
 use migration::report::Binding;
 use migration::units::show_count;
 use migration::{Accept, BoundTopic, Consequence, Exit, Job, Plan, SeenTopic, SourceObject, TopicChange};
-use pipeline::SourceError;
-use pipeline::source::jsonl::{self, Changes};
+use pipeline::source::{Changes, PlanRules};
+use pipeline::{Source, SourceError};
 use serde::Serialize;
 use supervisor::{JobState, StateDir, StateError, Store};
 
@@ -26,19 +26,19 @@ pub fn processors() -> u32 {
     u32::try_from(process::processors()).unwrap_or(u32::MAX).max(1)
 }
 
-/// The files of JSON lines.
-pub fn files(job: &Job) -> Result<&FileRules, CliError> {
-    match &job.source {
-        SourceRules::Jsonl(source) => Ok(&source.files),
-        SourceRules::Csv(_) => Err(CliError::new(Exit::Config, "`source.csv` is not in this version")
-            .hint("use [source.jsonl], or a program that turns the rows into JSON lines")),
-    }
+/// The dataset that a job names.
+pub fn source_of(job: &Job) -> Result<Box<dyn Source>, CliError> {
+    let wrong = |error| CliError::new(Exit::Config, error);
+    sources::source_of(job)
+        .map_err(|error| wrong(error).hint("use [source.jsonl], or a program that turns the rows into JSON lines"))
 }
 
 /// Cuts the source as a first run would.
 pub fn make_plan(job: &Job) -> Result<Plan, CliError> {
-    let plan = jsonl::plan(files(job)?, &job.shards, job.workers.flush, slots(job), job.record_limit);
-    let checked = plan.and_then(|plan| jsonl::check_windows(&plan, job.workers.windows()).map(|()| plan));
+    let source = source_of(job)?;
+    let rules =
+        PlanRules { shards: &job.shards, flush: job.workers.flush, workers: slots(job), record_limit: job.record_limit };
+    let checked = source.plan(&rules).and_then(|plan| source.check(&plan).map(|()| plan));
     checked.map_err(|error| CliError::new(Exit::Source, error))
 }
 
@@ -126,7 +126,7 @@ pub fn not_of_embedded(job: &Job, then: &Binding) -> CliError {
 /// are given back: the plan is the same with them.
 pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObject)>, CliError> {
     let replaced = match job.record_limit {
-        None => jsonl::replaced(&state.plan, job.workers.windows(), &|object| state.sent_of(object)),
+        None => source_of(job)?.replaced(&state.plan, &|object| state.sent_of(object)),
         Some(_) => Ok(Vec::new()),
     };
     let mut plan = state.plan.clone();
@@ -153,7 +153,7 @@ pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), CliError> {
 
 /// How the files that the source means now differ from those of the plan.
 pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, CliError> {
-    jsonl::changes(plan, files(job)?).map_err(|error| {
+    source_of(job)?.changes(plan).map_err(|error| {
         CliError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
     })
 }
@@ -291,6 +291,8 @@ fn show(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use migration::job::SourceRules;
+
     use super::*;
 
     fn job() -> Job {

@@ -103,10 +103,11 @@ fn compare(
         CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&letters.folder)))
     })?;
     let counts = LetterCounts { committed, counted: letters.counted, uncommitted };
+    let source = state::source_of(job)?;
     let verification = Verification {
+        source: source.as_ref(),
         plan,
         rules: &job.record,
-        windows: job.workers.windows(),
         dead_letters: &places,
         partitioner: partitioner::choose(job.kafka.partitioner),
         partitions: binding.end_offsets.len() as u32,

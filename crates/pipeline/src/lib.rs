@@ -21,4 +21,4 @@ pub mod worker;
 pub use block::{Block, BlockPool};
 pub use group::{Group, Message, RecordPlace};
 pub use sink::{Alone, Blame, Delivered, Refusal, Sink, SinkLimits};
-pub use source::{Line, Lines, ShardReader, SourceError};
+pub use source::{Line, Lines, ShardReader, Source, SourceError};

@@ -166,7 +166,7 @@ fn utf8(line: &[u8]) -> Result<(), Bad> {
 }
 
 /// What is wrong with a line that is not one JSON value, and at which byte of it; `None`: it is one.
-pub(crate) fn not_whole(line: &[u8]) -> Option<(&'static str, usize)> {
+pub fn not_whole(line: &[u8]) -> Option<(&'static str, usize)> {
     Finder::new(Vec::new()).scan(line, true).and_then(|()| utf8(line)).err().map(|bad| (bad.what, bad.at))
 }
 

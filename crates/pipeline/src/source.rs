@@ -1,12 +1,77 @@
-//! The narrow waist towards datasets: a source cuts itself into shards and reads one of them.
+//! The narrow waist towards datasets: a source cuts itself into shards and reads one of them from any position.
+//!
+//! Responsible for: what a source must be able to do, and what its reader hands over. Not responsible for: any format, and what becomes
+//! of a row. A new kind of dataset implements [`Source`] and [`ShardReader`]; nothing else in the program knows of kinds.
 
+use std::fmt::Debug;
 use std::rc::Rc;
 
-use migration::{Failure, FailureKind};
+use migration::job::{FlushPolicy, ShardRules};
+use migration::{Cut, Failure, FailureKind, Plan, Position, ShardId, SourceObject};
 
 use crate::{Block, BlockPool};
 
-pub mod jsonl;
+mod changes;
+
+pub use changes::Changes;
+
+/// What to do about an object that is not as planned.
+pub const NOT_AS_PLANNED: &str =
+    "a plan is frozen when its job first runs: put the file back as it was, or start over with --restart";
+
+/// How a dataset is to be cut.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanRules<'a> {
+    /// Size and order of the shards.
+    pub shards: &'a ShardRules,
+    /// When workers wait for delivery reports: an automatic size depends on it.
+    pub flush: FlushPolicy,
+    /// How many workers there will be at least; bounds an automatic size, no more: the plan does not depend on it once it is made.
+    pub workers: u32,
+    /// Only the first so many rows in source order that are not blank; for this all of them are read once.
+    pub record_limit: Option<u64>,
+}
+
+/// A dataset.
+pub trait Source: Debug + Send + Sync {
+    /// Cuts it into shards. Ids follow the order in which shards are handed out.
+    fn plan(&self, rules: &PlanRules<'_>) -> Result<Plan, SourceError>;
+
+    /// Refuses a plan that a worker can't read: with what memory it has, for example.
+    fn check(&self, plan: &Plan) -> Result<(), SourceError>;
+
+    /// Opens a shard at a position that [`Line::end_place`] of one of its lines gave, or at its start.
+    fn open(&self, plan: &Plan, shard: ShardId, from: &Position) -> Result<Box<dyn ShardReader>, SourceError>;
+
+    /// Compares what the source means now with the plan. An error: that can't be known.
+    ///
+    /// Where the plan ends with a limit that was reached, what comes after it does not matter.
+    fn changes(&self, plan: &Plan) -> Result<Changes, SourceError>;
+
+    /// Where the rest of a shard, from a position of it on, can be cut into so many pieces of about the same size. Fewer where that
+    /// can't be done with little reading.
+    fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError>;
+
+    /// The objects that took the place of the plan's: of which nothing was sent, or which begin with what was sent. `sent` says why an
+    /// object (an index into [`Plan::objects`]) can't have another in its place, if so. One that is gone is none of these.
+    fn replaced(
+        &self,
+        plan: &Plan,
+        sent: &dyn Fn(u32) -> Result<Sent, String>,
+    ) -> Result<Vec<(u32, SourceObject)>, SourceError>;
+
+    /// Hashes what an object, which must be as `object` says, holds before a place.
+    fn beginning(&self, object: &SourceObject, place: u64) -> Result<Box<dyn Beginning>, SourceError>;
+}
+
+/// What was sent of an object: `None` nothing; else up to which place, and the hash of what comes before it.
+pub type Sent = Option<(u64, u128)>;
+
+/// Hashes what an object holds before a place, in steps between which the caller can live.
+pub trait Beginning {
+    /// Reads on; the hash when the place is reached and the object is still the one that was opened.
+    fn step(&mut self) -> Result<Option<u128>, SourceError>;
+}
 
 /// Lines of one block.
 #[derive(Debug, Default)]

@@ -24,11 +24,11 @@ mod source;
 mod tests;
 
 use migration::Plan;
-use migration::job::{RecordRules, WindowLimit};
+use migration::job::RecordRules;
 use serde::{Deserialize, Serialize};
 
-use crate::SourceError;
 use crate::dead_letter::Places;
+use crate::{Source, SourceError};
 use source::SourceLine;
 
 /// A record as it stands in the topic.
@@ -105,12 +105,12 @@ pub enum VerifyError {
 /// What is compared.
 #[derive(Clone, Copy)]
 pub struct Verification<'a> {
+    /// Where the records come from.
+    pub source: &'a dyn Source,
     /// The source, as it was planned: with what the longest line is that is a record.
     pub plan: &'a Plan,
     /// How a line becomes a record.
     pub rules: &'a RecordRules,
-    /// What a compressed file may need of memory.
-    pub windows: WindowLimit,
     /// Where records stand that were set aside, and what was kept of them: they are not expected in the topic.
     pub dead_letters: &'a Places,
     /// Which of so many partitions a key chooses; `None`: any.

@@ -12,10 +12,9 @@ use migration::{
 };
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
-use pipeline::source::jsonl::{self, Beginning};
 use pipeline::worker::toll::Toll;
 use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
-use pipeline::{ShardReader, Sink};
+use pipeline::{ShardReader, Sink, Source};
 use supervisor::port::{SupervisorGone, WorkerPort};
 use supervisor::protocol::MOST_UNTOLD;
 
@@ -65,6 +64,8 @@ impl From<Failure> for Ended {
 pub struct WorkerContext {
     /// The job, with the brokers resolved.
     pub job: Job,
+    /// Where its records come from.
+    pub source: Box<dyn Source>,
     /// Its plan when this run began.
     pub plan: Plan,
     /// The job's dead-letter folder.
@@ -129,7 +130,7 @@ fn send_shard(
     };
     let mut finished = worker.finish()?;
     if !finished.complete && pieces > 1 {
-        finished.cuts = Some(cuts(attempt, &finished.position, pieces, port)?);
+        finished.cuts = Some(cuts(context, attempt, &finished.position, pieces, port)?);
     }
     finished.peak_memory_bytes = peak_memory();
     send_log(context, port)?;
@@ -207,7 +208,7 @@ fn with_hash(
     let Some(object) = segment.filter(|segment| segment.start == 0).map(|segment| attempt.plan.object(segment)) else {
         return Ok(failure);
     };
-    let Ok(mut beginning) = Beginning::open(object, committed.place, context.job.workers.windows()) else { return Ok(failure) };
+    let Ok(mut beginning) = context.source.beginning(object, committed.place) else { return Ok(failure) };
     let mut heartbeat_due = Instant::now() + HEARTBEAT;
     while let Ok(hash) = beginning.step() {
         // A stop is waited for no longer than a chunk: what can't be read is said without the proof.
@@ -227,8 +228,14 @@ fn with_hash(
 }
 
 /// Where the rest of the shard can be cut. What can't be read now is left to whoever reads it next: a split is no need.
-fn cuts(attempt: &Attempt<'_>, from: &Position, pieces: u32, port: &mut dyn WorkerPort) -> Result<Vec<Cut>, Ended> {
-    match jsonl::cuts(attempt.plan, attempt.shard, from, pieces) {
+fn cuts(
+    context: &WorkerContext,
+    attempt: &Attempt<'_>,
+    from: &Position,
+    pieces: u32,
+    port: &mut dyn WorkerPort,
+) -> Result<Vec<Cut>, Ended> {
+    match context.source.cuts(attempt.plan, attempt.shard, from, pieces) {
         Ok(cuts) => Ok(cuts),
         Err(error) => {
             let text = format!("it is not split: {}", Failure::from(error).message);
@@ -278,7 +285,7 @@ pub(crate) struct Files {
 impl Files {
     pub(crate) fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
         let plan = attempt.plan;
-        let reader = jsonl::open(plan, attempt.shard, attempt.from, context.job.workers.windows()).map_err(|error| {
+        let reader = context.source.open(plan, attempt.shard, &attempt.from).map_err(|error| {
             let damage = Some(Damage { segment: attempt.from.segment, hash: None });
             Failure { damage, ..error.into() }
         })?;

@@ -10,7 +10,7 @@ use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
 use migration::printable::printable_path;
 use migration::units::{show_duration, show_things};
 use migration::{Exit, Job};
-use pipeline::source::jsonl;
+use pipeline::source::PlanRules;
 use runner::compare::{Bench, CompareError, Log, Standing, Undertaking, estimate};
 
 use crate::args::{Choice, VariantsArgs};
@@ -41,10 +41,15 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
         Brokers::Bootstrap(brokers) => brokers.join(","),
     };
     let folder = job.state_dir.join("compare");
-    let source = state::files(&job)?;
+    let source = state::source_of(&job)?;
     let plan = helper::ask("shardlift plan", Some(&interrupt), || {
-        jsonl::plan(source, &job.shards, FlushPolicy::Record, most_workers(&rows), job.record_limit)
-            .map_err(|error| CliError::new(Exit::Source, error))
+        let rules = PlanRules {
+            shards: &job.shards,
+            flush: FlushPolicy::Record,
+            workers: most_workers(&rows),
+            record_limit: job.record_limit,
+        };
+        source.plan(&rules).map_err(|error| CliError::new(Exit::Source, error))
     })?;
     files.are_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     if plan.records_estimate() == 0 {

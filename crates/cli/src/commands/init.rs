@@ -10,9 +10,10 @@ use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit
 use migration::printable::{printable, printable_path};
 use migration::units::{show_count, show_size, show_things};
 use migration::{Exit, Plan};
-use pipeline::source::jsonl;
-use pipeline::{BlockPool, Lines};
+use pipeline::source::PlanRules;
+use pipeline::{BlockPool, Lines, Source};
 use serde_json::{Map, Value, json};
+use sources::jsonl::JsonlFiles;
 
 use crate::args::InitArgs;
 use crate::error::CliError;
@@ -25,8 +26,9 @@ const MAX_LINE: u64 = 4 << 20;
 
 /// Writes the config and says what was seen.
 pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, CliError> {
-    let plan = plan_sample(&args.from)?;
-    let sample = Sample::read(&plan)?;
+    let source = JsonlFiles::new(FileRules { paths: args.from.clone(), max_line: MAX_LINE }, WindowLimit::default());
+    let plan = plan_sample(&source)?;
+    let sample = Sample::read(&source, &plan)?;
     let topic = args.topic.clone().unwrap_or_else(|| guess_topic(&plan));
     let name = format!("{topic}-backfill");
     let values = AnnotatedValues {
@@ -56,10 +58,10 @@ fn check(text: &str) -> Result<(), CliError> {
     Typed::parse(text, "the config that would be written").and_then(|typed| typed.mean(&context)).map(drop).map_err(wrong)
 }
 
-fn plan_sample(patterns: &[String]) -> Result<Plan, CliError> {
-    let source = FileRules { paths: patterns.to_vec(), max_line: MAX_LINE };
-    let rules = ShardRules { target_size: None, order: ShardOrder::Source };
-    jsonl::plan(&source, &rules, FlushPolicy::Chunk, 1, Some(SAMPLE)).map_err(|e| CliError::new(Exit::Source, e))
+fn plan_sample(source: &dyn Source) -> Result<Plan, CliError> {
+    let shards = ShardRules { target_size: None, order: ShardOrder::Source };
+    let rules = PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: Some(SAMPLE) };
+    source.plan(&rules).map_err(|e| CliError::new(Exit::Source, e))
 }
 
 /// What the first records look like.
@@ -79,14 +81,14 @@ struct Field {
 }
 
 impl Sample {
-    fn read(plan: &Plan) -> Result<Self, CliError> {
+    fn read(source: &dyn Source, plan: &Plan) -> Result<Self, CliError> {
         let mut sample = Sample::default();
         let mut pool = BlockPool::new(4 << 20);
         let mut lines = Lines::default();
         for shard in &plan.shards {
-            let source = |e| CliError::new(Exit::Source, e);
-            let mut reader = jsonl::open(plan, shard.id, shard.start(), WindowLimit::default()).map_err(source)?;
-            while reader.next(&mut pool, &mut lines).map_err(source)? {
+            let wrong = |e| CliError::new(Exit::Source, e);
+            let mut reader = source.open(plan, shard.id, &shard.start()).map_err(wrong)?;
+            while reader.next(&mut pool, &mut lines).map_err(wrong)? {
                 let Some(block) = &lines.block else { continue };
                 for line in lines.lines.iter().filter(|line| line.len > 0) {
                     sample.add(&block.bytes[line.start as usize..][..line.len as usize]);

@@ -55,6 +55,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
         topic: found.settings,
         bound: Some(topic),
         take_log: log::take_lines,
+        source: state::source_of(&job)?,
         job,
         plan,
     };

@@ -11,6 +11,8 @@ const KEPT: usize = 64 << 10;
 #[derive(Debug)]
 pub struct MemoryReader {
     segments: Rc<Vec<Vec<u8>>>,
+    /// Where each segment begins; at its first byte if it is not here.
+    starts: Vec<usize>,
     segment: usize,
     place: usize,
     max_line: usize,
@@ -22,7 +24,13 @@ pub struct MemoryReader {
 impl MemoryReader {
     /// A reader of `segments` that stands at a segment and a byte in it.
     pub fn new(segments: Rc<Vec<Vec<u8>>>, segment: u32, place: u64, max_line: usize) -> Self {
-        MemoryReader { segments, segment: segment as usize, place: place as usize, max_line, changed: false, damaged: None }
+        let (segment, place) = (segment as usize, place as usize);
+        MemoryReader { segments, starts: Vec::new(), segment, place, max_line, changed: false, damaged: None }
+    }
+
+    /// The same, of segments that don't begin at their first bytes.
+    pub fn starting_at(self, starts: Vec<usize>) -> Self {
+        MemoryReader { starts, ..self }
     }
 
     /// The same, of an object that is found to be changed at the end of the shard.
@@ -51,7 +59,7 @@ impl ShardReader for MemoryReader {
         into.lines.clear();
         while self.readable().is_some_and(|(segment, whole)| self.place >= segment.len() && whole) {
             self.segment += 1;
-            self.place = 0;
+            self.place = self.starts.get(self.segment).copied().unwrap_or(0);
         }
         let segments = std::rc::Rc::clone(&self.segments);
         let Some(segment) = segments.get(self.segment) else { return Ok(false) };
@@ -70,7 +78,7 @@ impl ShardReader for MemoryReader {
             if (full || too_long) && !into.lines.is_empty() {
                 break;
             }
-            let kept = if too_long { &text[..text.len().min(KEPT)] } else { text };
+            let kept = if too_long { &text[..text.len().min(KEPT).min(self.max_line)] } else { text };
             self.place += line.len();
             into.lines.push(Line {
                 start: block.bytes.len() as u32,

@@ -8,7 +8,7 @@ use super::hash::{Hasher, RecordHash};
 use super::{Verification, VerifyExample, VerifyKind, head};
 use crate::dead_letter::Held;
 use crate::mapping::Mapping;
-use crate::source::{is_blank, jsonl};
+use crate::source::is_blank;
 use crate::{BlockPool, Line, Lines, SourceError};
 
 /// What reading may hold at a time, besides one line of `max_line`.
@@ -84,7 +84,7 @@ pub(super) fn read(
     let mut pool = BlockPool::new(POOL_BYTES);
     let mut lines = Lines::default();
     for shard in &job.plan.shards {
-        let mut reader = jsonl::open(job.plan, shard.id, shard.start(), job.windows)?;
+        let mut reader = job.source.open(job.plan, shard.id, &shard.start())?;
         while reader.next(&mut pool, &mut lines)? {
             reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
             let Some(block) = &lines.block else { continue };

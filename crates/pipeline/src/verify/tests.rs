@@ -1,19 +1,16 @@
 //! A topic in memory against files, compared with a naive oracle, in slices of any size.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use migration::Plan;
-use migration::job::{
-    FieldPath, FileRules, FlushPolicy, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate,
-};
+use migration::job::{FieldPath, FlushPolicy, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate};
 use proptest::prelude::*;
 
 use super::compaction as compaction_of_topics;
 use super::*;
 use crate::dead_letter::Held;
-use crate::source::jsonl;
+use crate::doubles::MemorySource;
+use crate::source::PlanRules;
 
 mod compaction;
 
@@ -87,24 +84,20 @@ impl TopicReader for Topic {
     }
 }
 
-struct Source {
-    folder: PathBuf,
+struct Dataset {
+    source: MemorySource,
     plan: Plan,
     rules: RecordRules,
     dead: Places,
 }
 
-impl Source {
-    fn new(lines: &[String]) -> Source {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("shardlift-verify-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir(&folder).unwrap();
-        let file = folder.join("a.jsonl");
-        std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-        let source = FileRules { paths: vec![file.to_str().unwrap().to_owned()], max_line: 1000 };
+impl Dataset {
+    fn new(lines: &[String]) -> Dataset {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let source = MemorySource::new(vec![text.into_bytes()], 1000);
         let sizes = ShardRules { target_size: Some(300), order: ShardOrder::LargestFirst };
-        let plan = jsonl::plan(&source, &sizes, FlushPolicy::Chunk, 1, None).unwrap();
+        let rules = PlanRules { shards: &sizes, flush: FlushPolicy::Chunk, workers: 1, record_limit: None };
+        let plan = source.plan(&rules).unwrap();
         let rules = RecordRules {
             key: Some(FieldPath(vec!["k".to_owned()])),
             on_missing: OnMissing::Null,
@@ -113,18 +106,18 @@ impl Source {
             timestamp_unit: TimestampUnit::Rfc3339,
             headers: Vec::new(),
         };
-        Source { folder, plan, rules, dead: Places::new() }
+        Dataset { source, plan, rules, dead: Places::new() }
     }
 
     fn path(&self) -> String {
-        self.folder.join("a.jsonl").to_str().unwrap().to_owned()
+        MemorySource::name(0).to_str().unwrap().to_owned()
     }
 
     fn verify(&self, topic: &mut Topic, limits: VerifyLimits) -> Result<VerifyReport, VerifyError> {
         let job = Verification {
+            source: &self.source,
             plan: &self.plan,
             rules: &self.rules,
-            windows: Default::default(),
             dead_letters: &self.dead,
             partitioner: partition,
             partitions: PARTITIONS,
@@ -147,12 +140,6 @@ impl Source {
     }
 }
 
-impl Drop for Source {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 fn line(key: &str, value: u32) -> String {
     if key == "-" { format!("{{\"v\":{value}}}") } else { format!("{{\"k\":\"{key}\",\"v\":{value}}}") }
 }
@@ -172,7 +159,7 @@ fn tiny(examples: usize) -> VerifyLimits {
 #[test]
 fn the_same_records_in_any_order_are_clean() {
     let lines: Vec<_> = (0..50).map(|i| line(["a", "b", "", "-"][i % 4], i as u32 / 8)).collect();
-    let mut source = Source::new(&[lines.clone(), vec![String::new(), "not JSON".to_owned()]].concat());
+    let mut source = Dataset::new(&[lines.clone(), vec![String::new(), "not JSON".to_owned()]].concat());
     let place = lines.iter().map(|l| l.len() as u64 + 1).sum::<u64>() + 1;
     source.dead.entry(source.path()).or_default().insert(place, Held::of(8, b"not JSON"));
     // Records without a key, or with one that chooses no partition, may be anywhere.
@@ -198,7 +185,8 @@ fn the_same_records_in_any_order_are_clean() {
 
 #[test]
 fn each_difference_is_named() {
-    let source = Source::new(&[line("a", 1), line("b", 2), line("c", 3), line("-", 4), "no JSON".to_owned(), "x".repeat(1001)]);
+    let source =
+        Dataset::new(&[line("a", 1), line("b", 2), line("c", 3), line("-", 4), "no JSON".to_owned(), "x".repeat(1001)]);
     let unexpected = (0, (None, b"other".to_vec()));
     let changed = (at("b"), (Some(b"b".to_vec()), b"changed".to_vec()));
     let topic = || {
@@ -232,10 +220,10 @@ fn each_difference_is_named() {
 }
 
 /// A source whose job sets headers, times, or both; and its topic.
-fn detailed(headers: bool, times: bool, key: &str) -> (Source, Topic) {
+fn detailed(headers: bool, times: bool, key: &str) -> (Dataset, Topic) {
     let mut source =
-        Source::new(&(1..5).map(|v| format!("{},\"t\":7}}", line(key, v).trim_end_matches('}'))).collect::<Vec<_>>());
-    let records = std::fs::read_to_string(source.path()).unwrap();
+        Dataset::new(&(1..5).map(|v| format!("{},\"t\":7}}", line(key, v).trim_end_matches('}'))).collect::<Vec<_>>());
+    let records = String::from_utf8(source.source.bytes(0).to_vec()).unwrap();
     let key = (key != "-").then(|| key.as_bytes().to_vec());
     let partition = key.as_ref().and_then(|key| partition(key, PARTITIONS)).unwrap_or(0);
     let mut topic = Topic::new(records.lines().map(|line| (partition, (key.clone(), line.as_bytes().to_vec()))).collect());
@@ -318,7 +306,7 @@ fn times_that_the_brokers_wrote_are_told_and_not_compared() {
 
 #[test]
 fn a_record_in_another_partition_than_its_key_chooses_is_misplaced() {
-    let source = Source::new(&[line("a", 1), line("b", 2), line("", 3), line("-", 4)]);
+    let source = Dataset::new(&[line("a", 1), line("b", 2), line("", 3), line("-", 4)]);
     let elsewhere = |key: &str| (at(key) + 1) % PARTITIONS;
     let all = vec![(elsewhere("a"), record("a", 1)), (at("b"), record("b", 2)), (2, record("", 3)), (2, record("-", 4))];
     let counts = |report: &VerifyReport| {
@@ -341,7 +329,7 @@ fn a_record_in_another_partition_than_its_key_chooses_is_misplaced() {
 #[test]
 fn a_letter_that_does_not_hold_its_record_is_told() {
     let lines = ["one", "two", "three"].map(str::to_owned);
-    let mut source = Source::new(&[&lines[..], &["x".repeat(1001)]].concat());
+    let mut source = Dataset::new(&[&lines[..], &["x".repeat(1001)]].concat());
     let right =
         [(0, Held::of(3, b"one")), (4, Held::of(3, b"two")), (8, Held::of(5, b"three")), (14, Held::of(1001, &[b'x'; 1000]))];
     let wrong =
@@ -361,14 +349,14 @@ fn a_letter_that_does_not_hold_its_record_is_told() {
 
 #[test]
 fn null_and_empty_keys_differ() {
-    let source = Source::new(&[line("", 1)]);
+    let source = Dataset::new(&[line("", 1)]);
     let report = source.verify(&mut Topic::new(vec![(0, (None, record("", 1).1))]), tiny(1)).unwrap();
     assert_eq!((report.missing, report.unexpected, report.altered), (1, 1, 0));
 }
 
 #[test]
 fn a_topic_that_changes_between_passes_is_an_error() {
-    let source = Source::new(&[line("a", 1)]);
+    let source = Dataset::new(&[line("a", 1)]);
     let records = vec![(0, record("a", 1)), (0, record("a", 1))];
     let mut topic = Topic { shrinks: Some(2), ..Topic::new(records) };
     let error = source.verify(&mut topic, tiny(1)).unwrap_err();
@@ -378,15 +366,15 @@ fn a_topic_that_changes_between_passes_is_an_error() {
 
 #[test]
 fn a_changed_source_is_an_error() {
-    let source = Source::new(&[line("a", 1)]);
-    std::fs::write(source.path(), "{}\n").unwrap();
+    let mut source = Dataset::new(&[line("a", 1)]);
+    source.source = source.source.clone().changed();
     assert!(matches!(source.verify(&mut Topic::default(), tiny(1)), Err(VerifyError::Source(_))));
 }
 
 #[test]
 fn slices_cover_everything_once_and_fit() {
     let mut sizes = slices::Sizes::default();
-    let mut hasher = hash::Hasher::new(&Source::new(&[]).rules, true);
+    let mut hasher = hash::Hasher::new(&Dataset::new(&[]).rules, true);
     let hot = std::iter::repeat_n(Some(&b"hot"[..]), 500).chain(std::iter::repeat_n(None, 500));
     let hashes: Vec<_> = hot.enumerate().map(|(i, key)| hasher.expected(key, &i.to_le_bytes(), None)).collect();
     hashes.iter().for_each(|hash| sizes.add(hash));
@@ -516,7 +504,7 @@ proptest! {
         turn: prop::sample::Index,
     ) {
         let lines: Vec<_> = fates.iter().map(|(key, value, _)| line(key, *value)).collect();
-        let mut source = Source::new(&lines);
+        let mut source = Dataset::new(&lines);
         let (mut expected, mut topic, mut place) = (Vec::new(), Vec::new(), 0);
         for (line, (key, value, fate)) in lines.iter().zip(&fates) {
             let record = record(key, *value);

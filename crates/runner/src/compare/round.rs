@@ -97,9 +97,11 @@ fn run(spec: &RoundSpec, log: Log) -> RoundResult {
 
 fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
     let setting = &spec.setting;
+    let job = spec.bench.job(setting);
     let context = WorkerContext {
         bound: None,
-        job: spec.bench.job(setting),
+        source: sources::source_of(&job)?,
+        job,
         plan: deal(&spec.bench.plan, setting.workers, records_needed(setting, spec.duration, spec.records)),
         dead_letters: spec.folder.join("dead-letters"),
         topic: TopicSettings { max_message_bytes: spec.bench.max_message_bytes, ..TopicSettings::default() },

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use kafka::partitioner;
 use migration::{Failure, FailureKind, Job, Plan};
 use pipeline::mapping::Mapping;
-use pipeline::source::{Lines, is_blank, jsonl};
-use pipeline::{Block, BlockPool, Group};
+use pipeline::source::is_blank;
+use pipeline::{Block, BlockPool, Group, Lines};
 
 /// The most records that are kept.
 const MOST: usize = 1_000;
@@ -30,7 +30,7 @@ impl Records {
     pub fn read(job: &Job, plan: &Plan, record_bytes: usize) -> Result<Records, Failure> {
         let nothing = |what: &str| Failure::new(FailureKind::Source, format!("the source has no record to send: {what}"));
         let shard = plan.shards.first().ok_or_else(|| nothing("it is empty"))?;
-        let mut reader = jsonl::open(plan, shard.id, shard.start(), job.workers.windows())?;
+        let mut reader = sources::source_of(job)?.open(plan, shard.id, &shard.start())?;
         let headers: usize = job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut chooser = Chooser {
             mapping: Mapping::new(&job.record),
@@ -106,6 +106,7 @@ mod tests {
     use std::path::Path;
 
     use migration::config::{Context, Typed};
+    use pipeline::source::PlanRules;
 
     use super::*;
 
@@ -125,7 +126,8 @@ mod tests {
             contacts_brokers: true,
         };
         let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();
-        let plan = jsonl::plan(job.source.files(), &job.shards, job.workers.flush, 1, None).unwrap();
+        let rules = PlanRules { shards: &job.shards, flush: job.workers.flush, workers: 1, record_limit: None };
+        let plan = sources::source_of(&job).unwrap().plan(&rules).unwrap();
         (job, plan)
     }
 

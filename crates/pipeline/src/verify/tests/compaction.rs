@@ -13,7 +13,7 @@ fn sent(key: &str, values: &[u32]) -> Vec<(u32, Record)> {
 }
 
 /// Missing and superseded.
-fn judge(source: &Source, topic: Vec<(u32, Record)>) -> (u64, u64) {
+fn judge(source: &Dataset, topic: Vec<(u32, Record)>) -> (u64, u64) {
     let mut seen = Vec::new();
     for limits in [VerifyLimits::default(), tiny(10)] {
         let report = source.verify(&mut compacted(topic.clone()), limits).unwrap();
@@ -28,7 +28,7 @@ fn judge(source: &Source, topic: Vec<(u32, Record)>) -> (u64, u64) {
 
 #[test]
 fn older_records_of_a_key_are_not_missing() {
-    let source = Source::new(&[line("a", 1), line("b", 1), line("a", 2), line("a", 3)]);
+    let source = Dataset::new(&[line("a", 1), line("b", 1), line("a", 2), line("a", 3)]);
     let topic = [sent("a", &[3]), sent("b", &[1])].concat();
     assert_eq!(judge(&source, topic.clone()), (0, 2));
     let report = source.verify(&mut compacted(topic.clone()), VerifyLimits::default()).unwrap();
@@ -42,27 +42,27 @@ fn older_records_of_a_key_are_not_missing() {
 
 #[test]
 fn the_newest_of_a_key_is_missing() {
-    let source = Source::new(&[line("a", 1), line("a", 2), line("b", 1), line("a", 3)]);
+    let source = Dataset::new(&[line("a", 1), line("a", 2), line("b", 1), line("a", 3)]);
     // 3 would have come after 2, and be there.
     assert_eq!(judge(&source, [sent("a", &[2]), sent("b", &[1])].concat()), (1, 1));
     assert_eq!(judge(&source, [sent("a", &[1]), sent("b", &[1])].concat()), (2, 0));
     // Nothing newer is there at all.
     assert_eq!(judge(&source, sent("b", &[1])), (3, 0));
     // A record without a key is never taken.
-    let source = Source::new(&[line("-", 1), line("-", 2)]);
+    let source = Dataset::new(&[line("-", 1), line("-", 2)]);
     assert_eq!(judge(&source, sent("-", &[2])), (1, 0));
 }
 
 #[test]
 fn the_missing_ones_are_named() {
-    let source = Source::new(&[line("a", 1), line("a", 2), line("a", 3)]);
+    let source = Dataset::new(&[line("a", 1), line("a", 2), line("a", 3)]);
     let report = source.verify(&mut compacted(sent("a", &[2])), tiny(5)).unwrap();
     assert_eq!(report.examples.iter().map(|e| (e.kind, e.start)).collect::<Vec<_>>(), [(VerifyKind::Missing, Some(32))]);
 }
 
 #[test]
 fn another_producers_record_explains_what_is_older_and_is_unexpected() {
-    let source = Source::new(&[line("a", 1), line("a", 2)]);
+    let source = Dataset::new(&[line("a", 1), line("a", 2)]);
     let topic = vec![(at("a"), (Some(b"a".to_vec()), b"foreign".to_vec()))];
     let report = source.verify(&mut compacted(topic), tiny(5)).unwrap();
     assert_eq!((report.missing, report.superseded, report.altered, report.unexpected), (0, 2, 0, 1));
@@ -87,7 +87,7 @@ fn headers_and_times_are_compared_beside_what_compaction_took() {
 
 #[test]
 fn a_key_without_a_partition_of_its_own_is_explained_by_any() {
-    let source = Source::new(&[line("", 1), line("", 2)]);
+    let source = Dataset::new(&[line("", 1), line("", 2)]);
     assert_eq!(judge(&source, vec![(2, record("", 1))]), (0, 1));
 }
 
@@ -104,7 +104,7 @@ fn clean(mut topic: Vec<(u32, Record)>, mut takes: impl FnMut() -> bool) -> Vec<
 }
 
 /// The lines of each shard, by the plan.
-fn shards(source: &Source, lines: &[(&str, u32)]) -> Vec<Vec<(u32, Record)>> {
+fn shards(source: &Dataset, lines: &[(&str, u32)]) -> Vec<Vec<(u32, Record)>> {
     let mut places = HashMap::new();
     let mut place = 0;
     for (key, value) in lines {
@@ -131,7 +131,7 @@ proptest! {
         takes in 0u32..5,
         records in prop::sample::select(vec![4usize, 12, 1000]),
     ) {
-        let source = Source::new(&lines.iter().map(|(key, value)| line(key, *value)).collect::<Vec<_>>());
+        let source = Dataset::new(&lines.iter().map(|(key, value)| line(key, *value)).collect::<Vec<_>>());
         let mut turns = turns.into_iter().cycle();
         let mut waiting: Vec<VecDeque<_>> = shards(&source, &lines).into_iter().map(Into::into).collect();
         let (mut topic, mut lost, mut losses) = (Vec::new(), 0u64, losses.into_iter().cycle());

@@ -10,25 +10,25 @@ use migration::{Compression, Plan, SourceObject};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{changed, fail, sample, stream, unpack};
-use crate::SourceError;
+use pipeline::SourceError;
 
 /// How much of a file's head and tail its fingerprint covers.
-pub(super) const SAMPLE_BYTES: u64 = 64 << 10;
+pub(crate) const SAMPLE_BYTES: u64 = 64 << 10;
 
 /// The longest header of a zstd frame.
 const HEAD_BYTES: u64 = 18;
 
 /// A file as planning sees it.
-pub(super) struct Seen {
-    pub(super) object: SourceObject,
+pub(crate) struct Seen {
+    pub(crate) object: SourceObject,
     /// Lines per stored byte, judged by a few samples; all of a small file.
-    pub(super) density: f64,
+    pub(crate) density: f64,
     /// What is wrong with its last line, if it was probably cut off and could be seen.
-    pub(super) cut_off: Option<String>,
+    pub(crate) cut_off: Option<String>,
 }
 
 /// Looks at a file: its facts, and a guess at how many lines it has.
-pub(super) fn look(path: &Path) -> Result<Seen, SourceError> {
+pub(crate) fn look(path: &Path) -> Result<Seen, SourceError> {
     let (mut file, object, head_and_tail) = read_facts(path)?;
     if let Some(format) = foreign(&head_and_tail) {
         return Err(fail(
@@ -37,7 +37,7 @@ pub(super) fn look(path: &Path) -> Result<Seen, SourceError> {
         ));
     }
     let density = sample::density(&mut file, &object, &head_and_tail).map_err(|e| unreadable(path, e))?;
-    let cut_off = last_line(&object, &head_and_tail).and_then(|line| super::cut_off(path, line));
+    let cut_off = last_line(&object, &head_and_tail).and_then(|line| crate::jsonl::cut_off(path, line));
     Ok(Seen { object, density, cut_off })
 }
 
@@ -53,7 +53,7 @@ fn last_line<'a>(object: &SourceObject, head_and_tail: &'a [u8]) -> Option<&'a [
 }
 
 /// How a planned file differs from what is there now, by size, modification time and fingerprint.
-pub(super) fn difference(planned: &SourceObject) -> Option<String> {
+pub(crate) fn difference(planned: &SourceObject) -> Option<String> {
     let meta = match std::fs::metadata(&planned.path) {
         Ok(meta) => meta,
         Err(error) => return Some(format!("was {} bytes long when planned and is gone: {error}", planned.bytes)),
@@ -66,7 +66,7 @@ pub(super) fn difference(planned: &SourceObject) -> Option<String> {
 }
 
 /// Refuses a plan with a zstd file whose first frame needs a larger window than a worker has room for.
-pub fn check_windows(plan: &Plan, windows: WindowLimit) -> Result<(), SourceError> {
+pub(crate) fn check_windows(plan: &Plan, windows: WindowLimit) -> Result<(), SourceError> {
     for object in plan.objects.iter().filter(|object| object.compression == Compression::Zstd) {
         let mut head = Vec::new();
         let read = File::open(&object.path).and_then(|mut file| read_at(&mut file, 0, HEAD_BYTES, &mut head));
@@ -79,7 +79,7 @@ pub fn check_windows(plan: &Plan, windows: WindowLimit) -> Result<(), SourceErro
 }
 
 /// Compares what the file system says with the plan.
-pub(super) fn check(object: &SourceObject, meta: &Metadata) -> Result<(), SourceError> {
+pub(crate) fn check(object: &SourceObject, meta: &Metadata) -> Result<(), SourceError> {
     facts_differ(object, meta).map_or(Ok(()), |what| Err(changed(&object.path, what)))
 }
 
@@ -93,12 +93,12 @@ fn facts_differ(object: &SourceObject, meta: &Metadata) -> Option<String> {
     (!same).then(|| "was modified or replaced since the plan (its modification time differs)".to_owned())
 }
 
-pub(super) fn unreadable(path: &Path, error: std::io::Error) -> SourceError {
+pub(crate) fn unreadable(path: &Path, error: std::io::Error) -> SourceError {
     fail(path, format_args!("can't be read: {error}"))
 }
 
 /// The facts of a file as it is now.
-pub(super) fn facts(path: &Path) -> Result<SourceObject, SourceError> {
+pub(crate) fn facts(path: &Path) -> Result<SourceObject, SourceError> {
     read_facts(path).map(|(_, object, _)| object)
 }
 
@@ -122,7 +122,7 @@ fn read_facts(path: &Path) -> Result<(File, SourceObject, Vec<u8>), SourceError>
 }
 
 /// Appends up to `len` bytes from `start`; fewer at the file's end.
-pub(super) fn read_at(file: &mut File, start: u64, len: u64, into: &mut Vec<u8>) -> std::io::Result<()> {
+pub(crate) fn read_at(file: &mut File, start: u64, len: u64, into: &mut Vec<u8>) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(start))?;
     file.take(len).read_to_end(into).map(drop)
 }

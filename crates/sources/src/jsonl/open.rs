@@ -3,9 +3,8 @@
 use migration::job::WindowLimit;
 use migration::{Compression, Plan, Position, Segment, ShardId, SourceObject};
 
-use super::stream::Stream;
-use super::{fail, object};
-use crate::{Block, BlockPool, Line, Lines, ShardReader, SourceError};
+use crate::files::{self, Stream, fail};
+use pipeline::{Block, BlockPool, Line, Lines, ShardReader, SourceError};
 
 /// How much of a line over `max_line` is kept, if `max_line` is not less.
 const KEPT_BYTES: u64 = 64 << 10;
@@ -17,7 +16,12 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Opens a shard at a position that [`Line::end_place`] of one of its lines gave, or at its start. Lines that are longer than the
 /// plan's `max_line`, or than 2 GiB, are no records. `windows` is what a compressed file may need of memory.
-pub fn open(plan: &Plan, shard: ShardId, from: Position, windows: WindowLimit) -> Result<Box<dyn ShardReader>, SourceError> {
+pub(super) fn open(
+    plan: &Plan,
+    shard: ShardId,
+    from: Position,
+    windows: WindowLimit,
+) -> Result<Box<dyn ShardReader>, SourceError> {
     let shard = plan
         .shards
         .get(shard.0 as usize)
@@ -125,8 +129,8 @@ impl ShardReader for Reader {
 
     fn unchanged(&mut self) -> Result<(), SourceError> {
         for (index, (planned, _)) in self.segments.iter().enumerate() {
-            let meta = std::fs::metadata(&planned.path).map_err(|e| object::unreadable(&planned.path, e));
-            if let Err(error) = meta.and_then(|meta| object::check(planned, &meta)) {
+            let meta = std::fs::metadata(&planned.path).map_err(|e| files::unreadable(&planned.path, e));
+            if let Err(error) = meta.and_then(|meta| files::check(planned, &meta)) {
                 self.at = index;
                 return Err(error);
             }

@@ -301,14 +301,14 @@ proptest! {
                 _ => zstd([&bytes[..]]),
             };
             folder.write(&format!("{number}.jsonl"), stored);
-            expected.extend(naive(bytes, MAX_LINE).into_iter().filter(|(line, ..)| !crate::source::is_blank(line)));
+            expected.extend(naive(bytes, MAX_LINE).into_iter().filter(|(line, ..)| !pipeline::source::is_blank(line)));
         }
         expected.truncate(limit as usize);
         let source = folder.source(&["*.jsonl"]);
         let plan = planned(&source, target, Some(limit));
         let mut lines = strip(&read_all(&plan, MAX_LINE).unwrap());
-        lines.retain(|(line, ..)| !crate::source::is_blank(line));
+        lines.retain(|(line, ..)| !pipeline::source::is_blank(line));
         prop_assert_eq!(lines, expected);
-        super::super::unchanged(&plan, &source).unwrap();
+        unchanged(&plan, &source).unwrap();
     }
 }

@@ -10,20 +10,20 @@ use super::fail;
 use super::pattern::{self, Found, PatternError};
 use migration::printable::{printable, printable_path};
 
-use crate::SourceError;
+use pipeline::SourceError;
 
 /// What the patterns mean.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// The files, by their canonical paths.
-    pub(super) files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Other names of these files, which add nothing.
-    pub(super) links: Vec<Link>,
+    pub(crate) links: Vec<Link>,
 }
 
 /// Another name of a file that is listed already, or of a folder that was searched already.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     name: PathBuf,
     file: PathBuf,
     what: &'static str,
@@ -41,7 +41,7 @@ impl std::fmt::Display for Link {
 /// pattern spells it, and is there once, whichever patterns and links mean it. A pattern without a file, and a match that is no
 /// regular file, are errors. Of several hard links of a file the first counts, unless the `planned` name is among them: a link that was
 /// made since is another name of that file, however it is called.
-pub(super) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Result<Listed, SourceError> {
+pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Result<Listed, SourceError> {
     let mut listed = Listed::default();
     // What each file was matched as first.
     let mut named: HashMap<PathBuf, PathBuf> = HashMap::new();

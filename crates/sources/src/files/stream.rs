@@ -14,7 +14,7 @@ use migration::{Compression, Segment, SourceObject};
 use super::object::{check, unreadable};
 use super::unpack::{Format, Trouble, Unpacked, Unpacker};
 use super::{changed, fail};
-use crate::SourceError;
+use pipeline::SourceError;
 
 /// How much is unpacked and thrown away at once when a compressed segment is continued.
 const SKIP_BYTES: usize = 256 << 10;
@@ -27,7 +27,7 @@ const REPLACE: &str = "put a whole copy of the file in its place and run again (
      that)";
 
 /// One segment, open.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     object: SourceObject,
     /// To ask for size and time again.
     file: File,
@@ -54,7 +54,7 @@ enum Input {
 
 impl Stream {
     /// Opens `segment` at `place`, which must be where a line starts.
-    pub(super) fn open(
+    pub(crate) fn open(
         object: &SourceObject,
         segment: &Segment,
         place: u64,
@@ -81,7 +81,7 @@ impl Stream {
 
     /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is done in
     /// steps between which the caller can live.
-    pub(super) fn skip(&mut self) -> Result<bool, SourceError> {
+    pub(crate) fn skip(&mut self) -> Result<bool, SourceError> {
         let Input::Packed { format, unpacker, to_skip, .. } = &mut self.input else { return Ok(true) };
         if *to_skip == 0 {
             return Ok(true);
@@ -106,7 +106,7 @@ impl Stream {
 
     /// Appends up to `wanted` bytes to `into`: of a compressed stream what one short step gives, which may be nothing. True: the
     /// segment is at its end.
-    pub(super) fn read(&mut self, wanted: usize, into: &mut Vec<u8>) -> Result<bool, SourceError> {
+    pub(crate) fn read(&mut self, wanted: usize, into: &mut Vec<u8>) -> Result<bool, SourceError> {
         let left = usize::try_from(self.end - self.place).unwrap_or(usize::MAX);
         let wanted = wanted.min(left);
         if wanted == 0 {
@@ -144,13 +144,13 @@ impl Stream {
     }
 
     /// What a user should know of what was read, once.
-    pub(super) fn take_notice(&mut self) -> Option<String> {
+    pub(crate) fn take_notice(&mut self) -> Option<String> {
         self.padding.take()
     }
 
     /// Checks the last byte before the end of a segment that other segments follow: a line ends there, or the file is not the
     /// one that was cut and half a line would pass for a record.
-    pub(super) fn check_end(&self, last: Option<u8>) -> Result<(), SourceError> {
+    pub(crate) fn check_end(&self, last: Option<u8>) -> Result<(), SourceError> {
         let cut = self.object.compression == Compression::None && self.end < self.object.bytes;
         match last {
             Some(byte) if cut && byte != b'\n' => {
@@ -161,12 +161,12 @@ impl Stream {
     }
 
     /// Checks that the file is still what was opened.
-    pub(super) fn close(self) -> Result<(), SourceError> {
+    pub(crate) fn close(self) -> Result<(), SourceError> {
         self.is_unchanged()
     }
 
     /// The same, of a stream that stays open.
-    pub(super) fn is_unchanged(&self) -> Result<(), SourceError> {
+    pub(crate) fn is_unchanged(&self) -> Result<(), SourceError> {
         check(&self.object, &self.file.metadata().map_err(|e| unreadable(&self.object.path, e))?)
     }
 }
@@ -202,7 +202,7 @@ fn explain(object: &SourceObject, format: Format, windows: WindowLimit, place: u
 }
 
 /// What a window needs that is refused.
-pub(super) fn no_room(window: u64, windows: WindowLimit) -> String {
+pub(crate) fn no_room(window: u64, windows: WindowLimit) -> String {
     let needed = windows.memory_for(window).div_ceil(1 << 20);
     format!(
         "a zstd frame needs a window of {}, for which a worker's memory has no room: set workers.memory_limit to \"{needed}MiB\" or more",

@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{FileRules, FlushPolicy, ShardOrder, WindowLimit};
 use migration::{Compression, Cut, Plan, Position, Segment, Shard, ShardId, SourceObject};
 
-use super::object::{self, Seen, read_at};
-use super::{list, open};
-use crate::{BlockPool, Lines, SourceError, source::is_blank};
+use super::open;
+use crate::files::{self, Link, Listed, Seen, read_at};
+use pipeline::source::{PlanRules, is_blank};
+use pipeline::{BlockPool, Lines, SourceError};
 
 /// Bounds of an automatic shard size.
 const LARGEST: u64 = 256 << 20;
@@ -28,17 +29,12 @@ const COUNT_BYTES: usize = 4 << 20;
 ///
 /// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves only the
 /// first so many non-blank lines in source order, for which all of them are read once.
-pub fn plan(
-    source: &FileRules,
-    rules: &ShardRules,
-    flush: FlushPolicy,
-    workers: u32,
-    record_limit: Option<u64>,
-) -> Result<Plan, SourceError> {
-    let list::Listed { files, links } = list::files(&source.paths, &|_| false)?;
+pub(super) fn plan(source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
+    let PlanRules { shards: rules, flush, workers, record_limit } = *rules;
+    let Listed { files, links } = files::files(&source.paths, &|_| false)?;
     let (extents, limit_reached) = match record_limit {
         Some(limit) => first_records(&files, limit, source.max_line)?,
-        None => (files.iter().map(|path| Ok(Extent::whole(object::look(path)?))).collect::<Result<_, SourceError>>()?, false),
+        None => (files.iter().map(|path| Ok(Extent::whole(files::look(path)?))).collect::<Result<_, SourceError>>()?, false),
     };
     let total = extents.iter().map(|extent| extent.bytes).sum();
     let target = rules.target_size.unwrap_or_else(|| auto_size(total, workers, flush)).max(1);
@@ -49,8 +45,7 @@ pub fn plan(
     for (id, shard) in (0..).zip(&mut shards) {
         shard.id = ShardId(id);
     }
-    let mut notes =
-        told(links.iter().map(list::Link::to_string), "names are links to files of the source: each file is sent once");
+    let mut notes = told(links.iter().map(Link::to_string), "names are links to files of the source: each file is sent once");
     notes.extend(told(extents.iter().filter_map(|extent| extent.cut_off.clone()), "files end in a line that is not whole"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
     Ok(Plan { objects, shards, max_line: source.max_line, notes, limit_reached })
@@ -155,7 +150,7 @@ impl Packed {
 /// Where the pieces of a plain file start: 0, then places where a line starts, as evenly as lines allow.
 fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
     let path = &extent.object.path;
-    let mut file = File::open(path).map_err(|e| object::unreadable(path, e))?;
+    let mut file = File::open(path).map_err(|e| files::unreadable(path, e))?;
     let pieces = extent.bytes.div_ceil(target);
     let mut starts = vec![0];
     let mut reached = 0;
@@ -179,7 +174,7 @@ const SEARCH_BYTES: u64 = 4 << 20;
 
 /// Where the rest of a shard, from a position of it on, can be cut into so many pieces of about the same size, as stored: at line
 /// starts of plain files, else between segments. Fewer where lines are longer than 4 MiB or a compressed file can't be cut.
-pub fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
+pub(super) fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
     let Some(shard) = plan.shards.get(shard.0 as usize) else { return Ok(Vec::new()) };
     let rest: Vec<(u32, &Segment, u64, u64)> = (0..)
         .zip(&shard.segments)
@@ -214,7 +209,7 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
         }
         let object = plan.object(segment);
         if inside > 0 && inside < bytes && object.compression == Compression::None {
-            let mut file = File::open(&object.path).map_err(|e| object::unreadable(&object.path, e))?;
+            let mut file = File::open(&object.path).map_err(|e| files::unreadable(&object.path, e))?;
             if let Some(place) =
                 next_line(&mut file, &object.path, start + inside, SEARCH_BYTES)?.filter(|place| *place < segment.end)
             {
@@ -233,7 +228,7 @@ fn next_line(file: &mut File, path: &Path, from: u64, within: u64) -> Result<Opt
     let mut piece = Vec::new();
     loop {
         piece.clear();
-        read_at(file, at, step, &mut piece).map_err(|e| object::unreadable(path, e))?;
+        read_at(file, at, step, &mut piece).map_err(|e| files::unreadable(path, e))?;
         if let Some(newline) = memchr::memchr(b'\n', &piece) {
             return Ok(Some(at + newline as u64 + 1));
         }
@@ -253,7 +248,7 @@ fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<(Vec<Ex
         if left == 0 {
             break;
         }
-        let mut extent = Extent::whole(object::look(path)?);
+        let mut extent = Extent::whole(files::look(path)?);
         let (records, end) = count(&extent, left, max_line)?;
         if let Some(end) = end {
             extent.end = end;

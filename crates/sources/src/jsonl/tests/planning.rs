@@ -34,7 +34,7 @@ fn a_file_is_the_same_however_it_is_spelled() {
         let first = planned(&folder.source(&[spelling]), 3000, None);
         assert_eq!(first.objects[0].path, file, "{spelling}");
         for other in spellings {
-            super::super::unchanged(&first, &folder.source(&[other])).unwrap();
+            unchanged(&first, &folder.source(&[other])).unwrap();
         }
     }
     // Another file below the same link is another file.
@@ -44,7 +44,7 @@ fn a_file_is_the_same_however_it_is_spelled() {
     std::fs::remove_file(folder.0.join("linked")).unwrap();
     std::os::unix::fs::symlink("new", folder.0.join("linked")).unwrap();
     let now = folder.source(&["linked/a.jsonl"]);
-    said(super::super::unchanged(&planned, &now), &other, "did not when planned");
+    said(unchanged(&planned, &now), &other, "did not when planned");
 }
 
 #[test]
@@ -250,8 +250,8 @@ fn a_limit_reads_no_further_than_it_must() {
     // A limit above the source's size leaves nothing out, so that a new file is one of the dataset's.
     let (exact, above) = (planned(&source, MIB, Some(6)), planned(&source, MIB, Some(7)));
     let new = folder.write("d.jsonl", "7\n");
-    super::super::unchanged(&exact, &source).unwrap();
-    said(super::super::unchanged(&above, &source), &new, "did not when planned");
+    unchanged(&exact, &source).unwrap();
+    said(unchanged(&above, &source), &new, "did not when planned");
 }
 
 #[test]

@@ -7,28 +7,30 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::stream::Stream;
 use super::{changed, object};
-use crate::SourceError;
+use pipeline::SourceError;
+use pipeline::source::{Beginning, Sent};
 
 /// How much is read in one step.
 const STEP_BYTES: usize = 256 << 10;
 
 /// Hashes an object's bytes (decompressed) before a place, in steps between which the caller can live.
-pub struct Beginning {
+pub(crate) struct FileBeginning {
     stream: Stream,
     hash: Xxh3,
     bytes: Vec<u8>,
 }
 
-impl Beginning {
+impl FileBeginning {
     /// Opens an object, which must be as `object` says.
-    pub fn open(object: &SourceObject, place: u64, windows: WindowLimit) -> Result<Beginning, SourceError> {
+    pub(crate) fn open(object: &SourceObject, place: u64, windows: WindowLimit) -> Result<FileBeginning, SourceError> {
         let segment = Segment { object: 0, start: 0, end: place };
         let stream = Stream::open(object, &segment, 0, windows)?;
-        Ok(Beginning { stream, hash: Xxh3::new(), bytes: Vec::with_capacity(STEP_BYTES) })
+        Ok(FileBeginning { stream, hash: Xxh3::new(), bytes: Vec::with_capacity(STEP_BYTES) })
     }
+}
 
-    /// Reads on; the hash when the place is reached and the object is still the one that was opened.
-    pub fn step(&mut self) -> Result<Option<u128>, SourceError> {
+impl Beginning for FileBeginning {
+    fn step(&mut self) -> Result<Option<u128>, SourceError> {
         self.bytes.clear();
         let over = self.stream.read(STEP_BYTES, &mut self.bytes)?;
         self.hash.update(&self.bytes);
@@ -40,12 +42,9 @@ impl Beginning {
     }
 }
 
-/// What was sent of an object: `None` nothing; else up to which place, and the hash of what comes before it.
-pub type Sent = Option<(u64, u128)>;
-
 /// The files that took the place of the plan's: of which nothing was sent, or which begin with what was sent. `sent` says why an object
 /// (an index into [`Plan::objects`]) can't have another file in its place, if so. A file that is gone is none of these.
-pub fn replaced(
+pub(crate) fn replaced(
     plan: &Plan,
     windows: WindowLimit,
     sent: &dyn Fn(u32) -> Result<Sent, String>,
@@ -71,7 +70,7 @@ pub fn replaced(
 }
 
 fn begins_with(object: &SourceObject, place: u64, expected: u128, windows: WindowLimit) -> Result<bool, SourceError> {
-    let mut beginning = Beginning::open(object, place, windows)?;
+    let mut beginning = FileBeginning::open(object, place, windows)?;
     loop {
         if let Some(hash) = beginning.step()? {
             return Ok(hash == expected);

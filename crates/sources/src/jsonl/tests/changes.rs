@@ -1,6 +1,5 @@
 //! A file that is not what was planned.
 
-use super::super::{changes, unchanged};
 use super::*;
 
 /// A file of 300 kB and its plan of several shards.

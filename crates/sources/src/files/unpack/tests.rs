@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 
-use super::super::tests::{Folder, gzip, zstd};
 use super::*;
+use crate::jsonl::tests::{Folder, gzip, zstd};
 
 const ANY_WINDOW: u64 = 2 << 30;
 

@@ -9,18 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
-use migration::{Plan, Position, ShardId};
+use migration::{Cut, Plan, Position, ShardId};
+use pipeline::source::{Changes, PlanRules};
+use pipeline::{BlockPool, Lines, ShardReader, Source, SourceError};
 
-use super::{cuts, plan};
-use crate::{BlockPool, Lines, ShardReader, SourceError};
+use super::JsonlFiles;
 
 const MAX_LINE: u64 = 4 << 20;
 
 /// A folder that goes when the test ends.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("shardlift-jsonl-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -28,7 +29,7 @@ impl Folder {
         Folder(path.canonicalize().unwrap())
     }
 
-    pub(super) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, bytes).unwrap();
         path
@@ -48,6 +49,34 @@ impl Drop for Folder {
 
 fn by_size(target_size: u64) -> ShardRules {
     ShardRules { target_size: Some(target_size), order: ShardOrder::Source }
+}
+
+fn source(files: &FileRules) -> JsonlFiles {
+    JsonlFiles::new(files.clone(), WindowLimit::default())
+}
+
+fn plan(
+    files: &FileRules,
+    shards: &ShardRules,
+    flush: FlushPolicy,
+    workers: u32,
+    record_limit: Option<u64>,
+) -> Result<Plan, SourceError> {
+    source(files).plan(&PlanRules { shards, flush, workers, record_limit })
+}
+
+fn changes(plan: &Plan, files: &FileRules) -> Result<Changes, SourceError> {
+    source(files).changes(plan)
+}
+
+/// Any change is an error that names the files.
+fn unchanged(plan: &Plan, files: &FileRules) -> Result<(), SourceError> {
+    let changes = changes(plan, files)?;
+    if changes.is_empty() { Ok(()) } else { Err(changes.error(false)) }
+}
+
+fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
+    source(&FileRules { paths: Vec::new(), max_line: plan.max_line }).cuts(plan, shard, from, pieces)
 }
 
 fn planned(source: &FileRules, target: u64, limit: Option<u64>) -> Plan {
@@ -72,12 +101,12 @@ fn read(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Ve
 
 /// Opens a shard of a plan with another `max_line`.
 fn open_with(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Box<dyn ShardReader>, SourceError> {
-    super::open(&Plan { max_line, ..plan.clone() }, shard, from, WindowLimit::default())
+    super::open::open(&Plan { max_line, ..plan.clone() }, shard, from, WindowLimit::default())
 }
 
 /// Opens a shard as it was planned.
 fn open(plan: &Plan, shard: ShardId, from: Position) -> Result<Box<dyn ShardReader>, SourceError> {
-    super::open(plan, shard, from, WindowLimit::default())
+    super::open::open(plan, shard, from, WindowLimit::default())
 }
 
 fn drain(reader: &mut dyn ShardReader, from: Position) -> Result<Vec<Read>, SourceError> {
@@ -135,7 +164,7 @@ fn kept(lines: &[Read]) -> Vec<Vec<u8>> {
 }
 
 /// One gzip member for each piece.
-pub(super) fn gzip<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+pub(crate) fn gzip<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut packed = Vec::new();
     for piece in pieces {
         let mut encoder = flate2::write::GzEncoder::new(&mut packed, flate2::Compression::fast());
@@ -146,7 +175,7 @@ pub(super) fn gzip<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
 }
 
 /// One zstd frame for each piece.
-pub(super) fn zstd<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+pub(crate) fn zstd<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     pieces.into_iter().flat_map(|piece| ::zstd::encode_all(piece, 1).unwrap()).collect()
 }
 

@@ -1,0 +1,109 @@
+//! A dataset that is in memory.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use migration::job::ShardOrder;
+use migration::{Compression, Cut, Plan, Position, Segment, Shard, ShardId, SourceObject};
+
+use super::MemoryReader;
+use crate::source::{Beginning, Changes, PlanRules, Sent};
+use crate::{ShardReader, Source, SourceError};
+
+/// Byte strings of lines, one object each, named `0.jsonl`, `1.jsonl` and so on. It is cut at line starts. It knows no limit on the
+/// number of records, and nothing can take an object's place.
+#[derive(Clone, Debug)]
+pub struct MemorySource {
+    objects: Vec<Vec<u8>>,
+    max_line: u64,
+    changed: bool,
+}
+
+impl MemorySource {
+    /// A dataset of some objects. Lines longer than `max_line` are no records.
+    pub fn new(objects: Vec<Vec<u8>>, max_line: u64) -> Self {
+        MemorySource { objects, max_line, changed: false }
+    }
+
+    /// The same, found to be changed at the end of each shard.
+    pub fn changed(self) -> Self {
+        MemorySource { changed: true, ..self }
+    }
+
+    /// The name of an object.
+    pub fn name(object: usize) -> PathBuf {
+        PathBuf::from(format!("{object}.jsonl"))
+    }
+
+    /// What an object holds.
+    pub fn bytes(&self, object: usize) -> &[u8] {
+        &self.objects[object]
+    }
+
+    fn shards_of(&self, object: usize, target: u64) -> impl Iterator<Item = Shard> {
+        let bytes = &self.objects[object];
+        let mut ends = Vec::new();
+        let (mut start, mut end) = (0, 0);
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            end += line.len() as u64;
+            if end - start >= target || end == bytes.len() as u64 {
+                ends.push((start, end));
+                start = end;
+            }
+        }
+        ends.into_iter().map(move |(start, end)| Shard {
+            id: ShardId(0),
+            segments: vec![Segment { object: object as u32, start, end }],
+            bytes: end - start,
+            records_estimate: 1,
+        })
+    }
+}
+
+impl Source for MemorySource {
+    fn plan(&self, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
+        let target = rules.shards.target_size.unwrap_or(u64::MAX);
+        let mut shards: Vec<Shard> = (0..self.objects.len()).flat_map(|object| self.shards_of(object, target)).collect();
+        if rules.shards.order == ShardOrder::LargestFirst {
+            shards.sort_by_key(|shard| std::cmp::Reverse(shard.bytes));
+        }
+        (0..).zip(&mut shards).for_each(|(id, shard)| shard.id = ShardId(id));
+        let objects = self.objects.iter().enumerate().map(|(index, bytes)| SourceObject {
+            path: MemorySource::name(index),
+            bytes: bytes.len() as u64,
+            modified_ns: 0,
+            fingerprint: 0,
+            compression: Compression::None,
+        });
+        Ok(Plan { objects: objects.collect(), shards, max_line: self.max_line, ..Plan::default() })
+    }
+
+    fn check(&self, _: &Plan) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn open(&self, plan: &Plan, shard: ShardId, from: &Position) -> Result<Box<dyn ShardReader>, SourceError> {
+        let segments = &plan.shards[shard.0 as usize].segments;
+        let bytes = segments.iter().map(|segment| self.objects[segment.object as usize][..segment.end as usize].to_vec());
+        let starts = segments.iter().map(|segment| segment.start as usize).collect();
+        let reader = MemoryReader::new(Rc::new(bytes.collect()), from.segment, from.place, plan.max_line as usize);
+        let reader = reader.starting_at(starts);
+        Ok(Box::new(if self.changed { reader.changed() } else { reader }))
+    }
+
+    fn changes(&self, _: &Plan) -> Result<Changes, SourceError> {
+        Ok(Changes::default())
+    }
+
+    fn cuts(&self, _: &Plan, _: ShardId, _: &Position, _: u32) -> Result<Vec<Cut>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn replaced(&self, _: &Plan, _: &dyn Fn(u32) -> Result<Sent, String>) -> Result<Vec<(u32, SourceObject)>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn beginning(&self, _: &SourceObject, _: u64) -> Result<Box<dyn Beginning>, SourceError> {
+        Err(SourceError("memory: nothing can take an object's place".to_owned()))
+    }
+}
