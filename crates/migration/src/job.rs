@@ -352,8 +352,6 @@ pub enum FlushPolicy {
     Record,
     /// At each chunk's end.
     Chunk,
-    /// Never while there is something to take: the position follows what is acknowledged without a gap.
-    Window,
 }
 
 /// The records between two commits.

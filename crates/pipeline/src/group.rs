@@ -121,8 +121,6 @@ pub struct Group {
     entries: Vec<Entry>,
     bytes: usize,
     timestamps: bool,
-    /// How many marks had been set when its records were taken (see [`crate::lanes`]).
-    marks: u64,
 }
 
 impl Group {
@@ -204,16 +202,6 @@ impl Group {
         self.bytes
     }
 
-    /// How many marks had been set when its records were taken.
-    pub(crate) fn marks(&self) -> u64 {
-        self.marks
-    }
-
-    /// Notes how many marks have been set.
-    pub(crate) fn set_marks(&mut self, marks: u64) {
-        self.marks = marks;
-    }
-
     /// Bytes of memory that its copies take.
     #[inline]
     pub(crate) fn copies_memory(&self) -> usize {
@@ -286,10 +274,10 @@ impl Group {
         })
     }
 
-    /// A new group of the records at `indexes`, in that order, on the same side of a mark.
+    /// A new group of the records at `indexes`, in that order.
     pub fn select(&self, indexes: impl IntoIterator<Item = usize, IntoIter: Clone>) -> Group {
         let indexes = indexes.into_iter();
-        let mut part = Group { marks: self.marks, ..Group::default() };
+        let mut part = Group::default();
         part.copies.reserve_exact(indexes.clone().map(|index| self.entries[index].copied_bytes(self)).sum());
         indexes.for_each(|index| part.push_of(self, index));
         part

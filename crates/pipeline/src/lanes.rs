@@ -1,8 +1,7 @@
 //! Lanes: the worker's own batching above the client, one lane for each partition of the topic.
 //!
 //! Responsible for: which records travel together, that a partition has at most one group in flight, that a lane's records go
-//! out in source order even when some are refused, that every record handed over comes back, and on which side of a mark a
-//! record is. Not responsible for: when
+//! out in source order even when some are refused, and that every record handed over comes back. Not responsible for: when
 //! records are taken or a chunk is closed ([`crate::worker`]), or how a group is sent ([`Sink`]).
 //!
 //! Why: a client that has a batch ready while another of the same partition is in flight busy-loops until the answer comes. So
@@ -53,8 +52,6 @@ pub struct Settled {
     pub bytes: u64,
     /// Records set aside.
     pub dead_lettered: u64,
-    /// Whether they were taken before the last mark.
-    pub before_mark: bool,
     /// The broker's words, if it refused a batch without saying because of which record: it is sent again in halves.
     pub halved: Option<String>,
     /// The broker's words for the first of the records that it named; their neighbours are sent again.
@@ -70,7 +67,7 @@ struct Lane {
     flying: usize,
     /// The oldest of them.
     oldest: Option<(u32, u64)>,
-    /// Parts of a refused group and what was filling at a mark: older than everything in `filling`, in source order.
+    /// Parts of a refused group: older than everything in `filling`, in source order.
     again: VecDeque<Group>,
     spare: Option<Group>,
 }
@@ -124,10 +121,6 @@ pub struct Lanes {
     flushing: bool,
     /// Memory of the spare groups.
     spare_memory: usize,
-    /// How many marks were set.
-    marks: u64,
-    /// Records filling, in flight or to be sent again that were taken before the last mark.
-    before_mark: usize,
 }
 
 impl Lanes {
@@ -147,8 +140,6 @@ impl Lanes {
             held: Load::default(),
             flushing: false,
             spare_memory: 0,
-            marks: 0,
-            before_mark: 0,
         }
     }
 
@@ -297,34 +288,6 @@ impl Lanes {
         self.flushing = false;
     }
 
-    /// Sets a mark: no group will hold records from both sides of it. Idle lanes hand over what they have; a lane in flight puts
-    /// it next in its row. There may be no record from before an earlier mark.
-    pub fn mark(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
-        self.before_mark = self.records();
-        self.hand_over_open(sink)?;
-        if !self.open.is_empty()
-            && let Some(index) = self.turn(|_| true)
-        {
-            let group = self.cut_open(index);
-            self.lanes[index].again.push_back(group);
-        }
-        for index in 0..self.lanes.len() {
-            if self.lanes[index].flying == 0 {
-                self.hand_over_lane(index, sink)?;
-            } else if !self.lanes[index].filling.is_empty() {
-                let group = self.cut_filling(index);
-                self.lanes[index].again.push_back(group);
-            }
-        }
-        self.marks += 1;
-        Ok(())
-    }
-
-    /// How many records from before the last mark are filling, in flight or to be sent again.
-    pub fn before_mark(&self) -> usize {
-        self.before_mark
-    }
-
     /// Accounts for a delivered group, sets aside (through `dead`) what was refused for good, and hands over what its lane has
     /// to send next. A report that is missing or came twice is a failure.
     pub fn delivered(
@@ -389,10 +352,6 @@ impl Lanes {
             self.held.add(&part);
             lane.again.push_front(part);
         }
-        if group.marks() < self.marks {
-            settled.before_mark = true;
-            self.before_mark -= handed - again;
-        }
         self.recycle(index, group);
         self.go_on(index, sink)?;
         Ok(settled)
@@ -430,17 +389,13 @@ impl Lanes {
         }
         let lane = &mut self.lanes[index];
         lane.full = false;
-        let mut group = std::mem::take(&mut lane.filling);
-        group.set_marks(self.marks);
-        group
+        std::mem::take(&mut lane.filling)
     }
 
     /// Takes the records that may go to any partition, to be sent to this one.
     fn cut_open(&mut self, index: usize) -> Group {
         let spare = self.spare(index);
-        let mut group = std::mem::replace(&mut self.open, spare);
-        group.set_marks(self.marks);
-        group
+        std::mem::replace(&mut self.open, spare)
     }
 
     /// Memory for a copy of so many bytes in a lane; false: there is none. A record is copied in any case when no other is held.

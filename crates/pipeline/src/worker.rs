@@ -15,7 +15,6 @@ pub mod toll;
 mod intake;
 #[cfg(test)]
 mod tests;
-mod window;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,7 +34,6 @@ use intake::Stop;
 use phase_clock::PhaseClock;
 use throttle::Throttle;
 use toll::{Due, Toll, TollGate};
-use window::Mark;
 
 /// The longest wait for delivery reports before the caller looks at its control pipe again.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
@@ -142,8 +140,6 @@ pub struct ShardWorker {
     handed_over: Instant,
     gate: TollGate,
     chunk: OpenChunk,
-    /// With `FlushPolicy::Window`: the chunk before, while it waits for its reports.
-    mark: Option<Mark>,
     closing: Option<Closing>,
     /// When the record that is being flushed was handed over.
     record_flush: Option<Instant>,
@@ -193,7 +189,6 @@ impl ShardWorker {
             handed_over: Instant::now(),
             gate: TollGate::default(),
             chunk: OpenChunk::first(settings.chunk, partitions as usize),
-            mark: None,
             closing: None,
             record_flush: None,
             position: from,
@@ -247,7 +242,7 @@ impl ShardWorker {
     /// Whether it waits, or is about to wait, for reports because its flush policy says so: neither because too much is in flight
     /// nor for its listener's word.
     pub fn flushing(&self) -> bool {
-        self.record_flush.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.flushed) || self.mark_holds()
+        self.record_flush.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.flushed)
     }
 
     /// The next event, in order: [`WorkerEvent::Committed`], [`WorkerEvent::Log`] or [`WorkerEvent::Notice`].
@@ -260,10 +255,6 @@ impl ShardWorker {
         let mut counts = self.committed_counts;
         counts.add(&self.chunk.counts);
         let mut work = self.committed_work.clone();
-        if let Some(Mark { chunk, .. }) = &self.mark {
-            counts.add(&chunk.counts);
-            work.add(&chunk.work(Work::default()));
-        }
         let rest = Work {
             phases: self.clock.spent(),
             deliveries: self.sink.deliveries(),
@@ -307,8 +298,7 @@ impl ShardWorker {
 
     /// Records set aside by this attempt, committed or not.
     fn set_aside(&self) -> u64 {
-        let marked = self.mark.as_ref().map_or(0, |mark| mark.chunk.counts.dead_lettered);
-        self.committed_counts.dead_lettered + marked + self.chunk.counts.dead_lettered
+        self.committed_counts.dead_lettered + self.chunk.counts.dead_lettered
     }
 
     /// Whether more records were set aside than may be.
@@ -337,11 +327,8 @@ impl ShardWorker {
             // Between two records: where whoever steps several workers may step another one.
             return Ok(Step::Busy);
         }
-        if let Some(step) = self.go_on_past_mark(control, now)? {
-            return Ok(step);
-        }
         let too_many_bad = self.too_many_bad();
-        if self.nothing_open() {
+        if self.chunk.is_empty() {
             if too_many_bad {
                 return Err(Failure::new(
                     FailureKind::TooManyBad,
@@ -361,17 +348,9 @@ impl ShardWorker {
             || self.chunk.full()
             || self.chunk.deadline().is_some_and(|at| at <= now)
         {
-            if too_many_bad || !self.marks(control) {
-                return self.begin_close(control, now);
-            }
-            self.set_mark()?;
+            return self.begin_close(control, now);
         }
         self.take(control, now)
-    }
-
-    /// Whether everything that was taken is committed.
-    fn nothing_open(&self) -> bool {
-        self.chunk.is_empty() && self.mark.is_none()
     }
 
     fn take(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
@@ -445,7 +424,7 @@ impl ShardWorker {
         }
         self.lines = Lines::default();
         self.at_end = true;
-        if !self.nothing_open() {
+        if !self.chunk.is_empty() {
             return self.begin_close(control, now);
         }
         self.end_of_shard()
@@ -463,7 +442,7 @@ impl ShardWorker {
     fn source_failed(&mut self, error: SourceError, control: &Control, now: Instant) -> Result<Step, Failure> {
         let failure = damaged(error, self.reader.segment());
         self.lines = Lines::default();
-        if self.nothing_open() {
+        if self.chunk.is_empty() {
             return Err(failure);
         }
         self.broken = Some(failure);
@@ -502,7 +481,6 @@ impl ShardWorker {
     /// The barrier: nothing is taken until every record of the chunk has its report and the supervisor has recorded the chunk
     /// before.
     fn close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
-        self.commit_mark(control)?;
         if self.lanes.busy() {
             return self.wait_for_reports(Phase::Flush, None, now);
         }
@@ -513,15 +491,10 @@ impl ShardWorker {
                 self.chunk.flush.record(micros_since(closing.since));
             }
         }
-        // The chunk before the mark, or the supervisor's word for the one before this.
-        if self.mark.is_some() || (control.recorded + 1 < self.chunk.number && !self.chunk.is_empty()) {
+        if control.recorded + 1 < self.chunk.number {
             return Ok(self.wait_for(WaitReason::Recorded, Phase::Commit, now + LONGEST_REST, now));
         }
-        if !self.chunk.is_empty() {
-            self.before_commit(self.chunk.number, self.chunk.counts)?;
-            let chunk = self.chunk.end();
-            self.commit(chunk, self.position);
-        }
+        self.commit()?;
         self.closing = None;
         if !self.at_end {
             return Ok(Step::Busy);
@@ -533,29 +506,28 @@ impl ShardWorker {
         })
     }
 
-    /// What has to hold of a chunk that is to be committed. What fails here leaves it open: what was sent of it counts as that.
-    fn before_commit(&mut self, number: u64, counts: Counts) -> Result<(), Failure> {
+    /// Says that everything up to here is delivered or set aside. What fails leaves the chunk open: what was sent of it counts as
+    /// that.
+    fn commit(&mut self) -> Result<(), Failure> {
+        let OpenChunk { number, counts, .. } = self.chunk;
         if !counts.balance() {
             let message = format!("chunk {number}: a record is unaccounted for: {counts:?}");
             return Err(Failure::new(FailureKind::Retry, message));
         }
         self.clock.switch(Phase::Commit);
-        self.letters.sync().map_err(|error| not_written(&self.letters, &error))
-    }
-
-    /// Says that everything up to `position` is delivered or set aside.
-    fn commit(&mut self, chunk: OpenChunk, position: Position) {
+        self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
         let rest = Work {
             phases: self.clock.take(),
             deliveries: self.sink.deliveries(),
             perhaps_doubled: self.perhaps_doubled(),
             ..Work::default()
         };
-        let chunk = chunk.close(position, self.letters.length(), rest);
-        self.committed = position;
+        let chunk = self.chunk.end().close(self.position, self.letters.length(), rest);
+        self.committed = self.position;
         self.committed_counts.add(&chunk.counts);
         self.committed_work.add(&chunk.work);
         self.events.push_back(WorkerEvent::Committed(chunk));
+        Ok(())
     }
 
     /// Polls the client and accounts for the groups that are complete.
@@ -564,17 +536,13 @@ impl ShardWorker {
         if self.done.is_empty() {
             return Ok(());
         }
-        let ShardWorker { done, sink, lanes, letters, chunk, mark, events, logged, .. } = self;
+        let ShardWorker { done, sink, lanes, letters, chunk, events, logged, .. } = self;
         let mut searching = false;
         for delivered in done.drain(..) {
             let partition = delivered.partition;
             let settled = lanes.delivered(delivered, sink.as_mut(), &mut |group, index, reason| {
                 set_aside(letters, group.place(index), reason, group.message(index).value)
             })?;
-            let chunk = match mark {
-                Some(mark) if settled.before_mark => &mut mark.chunk,
-                _ => &mut *chunk,
-            };
             chunk.counts.acknowledged += settled.acknowledged;
             chunk.counts.bytes_sent += settled.bytes;
             chunk.counts.dead_lettered += settled.dead_lettered;
@@ -641,8 +609,8 @@ impl ShardWorker {
         self.clock.switch(phase);
         let since = self.waiting.filter(|waiting| waiting.reason == reason).map_or(now, |waiting| waiting.since);
         self.waiting = Some(Waiting { reason, since, partition: None });
-        // While reports are flushed or a mark is open the interval can't close the chunk: a deadline in the past would make the caller spin.
-        let flushing = self.closing.is_some() || self.record_flush.is_some() || self.mark.is_some();
+        // While reports are flushed the interval can't close the chunk: a deadline in the past would make the caller spin.
+        let flushing = self.closing.is_some() || self.record_flush.is_some();
         let deadline = self.chunk.deadline().filter(|_| !flushing);
         Step::Wait { until: deadline.map_or(until, |deadline| deadline.min(until)), reason }
     }

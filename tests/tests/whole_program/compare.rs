@@ -299,7 +299,7 @@ fn real_brokers_got_what_was_counted(clusters: &Clusters) {
     let kafka = clusters.one();
     let program = folder("counted", 3_000);
     let some = "single,green-wakeup,processes";
-    for (flush, variants, settings) in [("record", "all", 7), ("chunk", some, 3), ("window", some, 3)] {
+    for (flush, variants, settings) in [("record", "all", 7), ("chunk", some, 3)] {
         let topic = format!("compare-into-{flush}");
         kafka.create_topic(&topic, 16, &[]);
         let into = ["--into-topic", &topic, "-b", kafka.bootstrap(), "--flush", flush, "--variants", variants];

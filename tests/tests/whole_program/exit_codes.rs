@@ -49,7 +49,7 @@ fn a_wrong_config_exits_with_3(_: &Clusters) {
         ("limits.rate_record", "5", &["orchestrator.toml:5:", "^", "rate_records"]),
         ("workers.count", "\"many\"", &["orchestrator.toml:5:", "^"]),
         ("workers.count", "0", &["orchestrator.toml:5:"]),
-        ("workers.flush", "\"window\"", &["orchestrator.toml:5:", "compare --flush window", "0004-window-flush.md"]),
+        ("workers.flush", "\"window\"", &["orchestrator.toml:5:", "was removed", "0004-window-flush.md"]),
         ("kafka.properties.\"compresion.type\"", "\"lz4\"", &["orchestrator.toml:5:", "compression.type"]),
         ("kafka.properties.\"linger.ms\"", "\"5\"", &["orchestrator.toml:5:", "linger.ms"]),
         ("kafka.properties.\"sasl.password\"", "{ env = \"NOT_SET_ANYWHERE\" }", &["NOT_SET_ANYWHERE"]),

@@ -39,7 +39,7 @@ pub struct VariantsArgs {
         value_name = "N,…"
     )]
     pub workers: Vec<u32>,
-    /// When a worker waits for its delivery reports: record, chunk, window
+    /// When a worker waits for its delivery reports: record, chunk
     #[arg(
         long,
         env = "SHARDLIFT_COMPARE_FLUSH",
@@ -123,8 +123,7 @@ fn flush(name: &str) -> Result<FlushPolicy, String> {
     match name.trim() {
         "record" => Ok(FlushPolicy::Record),
         "chunk" => Ok(FlushPolicy::Chunk),
-        "window" => Ok(FlushPolicy::Window),
-        _ => Err("one of record, chunk, window".to_owned()),
+        _ => Err("one of record, chunk".to_owned()),
     }
 }
 

@@ -314,7 +314,6 @@ fn progress(standing: &Standing, rounds: u32) -> String {
     let flush = match flush {
         FlushPolicy::Record => "",
         FlushPolicy::Chunk => ", chunk",
-        FlushPolicy::Window => ", window",
     };
     let apart = if standing.apart { ", without waits and CPU" } else { "" };
     format!(

@@ -31,8 +31,8 @@ const NAME: Kind =
 const TOPIC: Kind = Kind::Text(checks::topic, "up to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`");
 const FIELD: Kind = Kind::Text(checks::field_path, "a path of object fields, such as \".customer.id\"");
 const PATH: Kind = Kind::Text(checks::path, "a path");
-/// Why no job runs with `flush = "window"`; `shardlift compare` does.
-const NO_WINDOW: &str = "only `shardlift compare --flush window` runs: \"chunk\" is as fast (docs/design/0004-window-flush.md)";
+/// Why nothing runs with `flush = "window"`.
+const NO_WINDOW: &str = "was removed: \"chunk\" is as fast and simpler (docs/design/0004-window-flush.md)";
 
 /// Every key, in the order of the annotated file.
 pub const KEYS: &[Key] = &[

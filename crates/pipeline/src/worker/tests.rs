@@ -6,7 +6,6 @@ mod letters;
 mod order;
 mod pace;
 mod tolls;
-mod window;
 
 use std::cell::RefCell;
 use std::collections::HashSet;

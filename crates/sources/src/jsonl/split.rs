@@ -95,7 +95,7 @@ fn auto_size(total: u64, workers: u32, flush: FlushPolicy) -> u64 {
     let workers = u64::from(workers.max(1));
     let smallest = match flush {
         FlushPolicy::Record => SMALLEST_BY_RECORD,
-        FlushPolicy::Chunk | FlushPolicy::Window => SMALLEST,
+        FlushPolicy::Chunk => SMALLEST,
     };
     let wished = (total / (SHARDS_PER_WORKER * workers)).clamp(smallest, LARGEST);
     wished.min(total / workers)

@@ -1,6 +1,6 @@
 //! Chunks: when they close, what a commit waits for, how much memory is held meanwhile.
 
-use migration::WaitingFor;
+use migration::{Phase, WaitingFor};
 
 use super::*;
 
@@ -55,6 +55,53 @@ fn a_chunk_is_not_closed_before_the_last_one_is_recorded() {
     assert!(waited >= 5 * 9, "{waited}");
 
     assert_eq!(chunks_without_recorded(), 1);
+}
+
+#[test]
+fn each_record_counts_in_the_chunk_that_it_was_taken_for() {
+    for keyed in [false, true] {
+        let mut rig = Rig::new(keys(20_000, NonZeroU64::new(90).unwrap()));
+        if keyed {
+            rig = rig.keyed();
+        }
+        rig.settings.chunk.records = 3_000;
+        rig.behaviour.patience = 20;
+        let attempt = rig.run_through();
+        assert!(attempt.end.unwrap().complete);
+        let sizes: Vec<_> = attempt.chunks.iter().map(|chunk| (chunk.counts.read, chunk.counts.acknowledged)).collect();
+        assert_eq!(sizes, [vec![(3_000, 3_000); 6], vec![(2_000, 2_000)]].concat());
+        assert!(attempt.chunks.iter().all(|chunk| chunk.work.partitions.iter().sum::<u64>() == chunk.counts.acknowledged));
+    }
+}
+
+#[test]
+fn a_refused_record_counts_in_its_chunk() {
+    let mut rig = Rig::new(keys(20_000, NonZeroU64::new(40).unwrap())).keyed();
+    rig.settings.chunk.records = 1_000;
+    rig.behaviour.patience = 8;
+    // The last record of a chunk, and the first of the next but one.
+    rig.behaviour.refuse = |value| matches!(number(value), 4_999 | 6_000);
+    let attempt = rig.run_through();
+    assert!(attempt.end.unwrap().complete);
+    let dead: Vec<_> = attempt.chunks.iter().map(|chunk| chunk.counts.dead_lettered).collect();
+    let expected: Vec<_> = (0..20).map(|index| u64::from(index == 4 || index == 6)).collect();
+    assert_eq!(dead, expected);
+    assert!(rig.delivered().iter().all(|partition| partition.is_sorted_by(|a, b| a < b)));
+}
+
+#[test]
+fn waiting_for_a_chunks_reports_is_flush() {
+    let mut rig = Rig::new(plain(10_000));
+    rig.settings.chunk.records = 1_000;
+    *rig.behaviour.mute.borrow_mut() = true;
+    let mut worker = rig.worker(Position::default());
+    while !worker.flushing() {
+        let _ = worker.step(&Control::default(), Instant::now()).unwrap();
+    }
+    assert_eq!(worker.position.records, 1_000, "the chunk is full, and nothing of the next one is taken");
+    std::thread::sleep(Duration::from_millis(20));
+    let phases = worker.progress(Instant::now()).work.phases;
+    assert!(phases.get(Phase::Flush) >= 20_000_000, "{phases:?}");
 }
 
 /// How many chunks a worker commits when nothing is ever recorded.

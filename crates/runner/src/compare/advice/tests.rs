@@ -11,7 +11,6 @@ const WAKEUP: Variant = Variant::GreenWakeup;
 const STOCK: Variant = Variant::StockFlush;
 const RECORD: FlushPolicy = FlushPolicy::Record;
 const CHUNK: FlushPolicy = FlushPolicy::Chunk;
-const WINDOW: FlushPolicy = FlushPolicy::Window;
 
 /// A row: who, how many, when it flushes, its relative speed, its part of time in flush.
 type Row = (Variant, u32, FlushPolicy, f64, f64);
@@ -106,12 +105,6 @@ fn each_regime_has_its_sentences() {
                 "fastest here: processes × 2, flush = \"chunk\", 190 records a second, 1.9 times the reference, 0.432 microseconds of \
                CPU for each record.",
             ],
-        ),
-        (
-            "a window is nothing that a job can be told",
-            0,
-            &[FLUSHING, (SINGLE, 1, WINDOW, 950.0, 0.0), (PROCESSES, 8, WINDOW, 2_000.0, 0.0)],
-            &["95 % of the time of one worker is flush.", see],
         ),
         (
             "the pipeline's own CPU remains",
