@@ -5,18 +5,17 @@ use std::io::Write;
 use std::time::Duration;
 
 use kafka::embedded::{EmbeddedBroker, EmbeddedOptions};
-use migration::Job;
 use migration::job::Brokers;
+use migration::{Job, UserError};
 use process::{HelperOptions, RunningHelper};
 
-use crate::error::CliError;
 use crate::helper;
 
 /// Partitions of an embedded topic.
 pub const PARTITIONS: u32 = 16;
 
 /// Starts the embedded broker if the job wants it, and makes the job use it. The broker lives as long as the returned handle.
-pub fn start_if_wanted(job: &mut Job) -> Result<Option<RunningHelper>, CliError> {
+pub fn start_if_wanted(job: &mut Job) -> Result<Option<RunningHelper>, UserError> {
     if job.kafka.brokers != Brokers::Embedded {
         return Ok(None);
     }
@@ -27,7 +26,7 @@ pub fn start_if_wanted(job: &mut Job) -> Result<Option<RunningHelper>, CliError>
 }
 
 /// Starts the embedded broker in a helper process.
-pub fn start(options: &EmbeddedOptions) -> Result<RunningHelper, CliError> {
+pub fn start(options: &EmbeddedOptions) -> Result<RunningHelper, UserError> {
     let broker = HelperOptions { timeout: Some(Duration::from_secs(30)), ..HelperOptions::named("shardlift brok") };
     process::start_helper(&broker, |ends| match EmbeddedBroker::start(options) {
         Ok(broker) => {

@@ -4,12 +4,11 @@ use std::io::Write;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use migration::Exit;
+use migration::{Exit, UserError};
 use process::{ExitState, HelperError, HelperOptions, Interest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::CliError;
 use crate::interrupt::Interrupt;
 
 /// How long threads of a Kafka client may take to end after the client: as long as resolvers usually ask for one name.
@@ -31,11 +30,11 @@ pub fn wait_until_alone(interrupt: &Interrupt) -> bool {
 }
 
 /// A helper ended before it gave its answer: killed from outside, or by a fault of its own.
-fn no_answer(name: &str, status: ExitState) -> CliError {
+fn no_answer(name: &str, status: ExitState) -> UserError {
     if !status.is_killed() {
-        return CliError::new(Exit::Internal, format!("the helper process {name} ended badly: {status}"));
+        return UserError::new(Exit::Internal, format!("the helper process {name} ended badly: {status}"));
     }
-    CliError::new(Exit::Stopped, format!("the helper process {name} was {status} from outside before it had an answer: nothing was judged"))
+    UserError::new(Exit::Stopped, format!("the helper process {name} was {status} from outside before it had an answer: nothing was judged"))
         .hint(
             "run the same command again; if memory ran out (the kernel then kills with SIGKILL, and its log says so), give the machine or \
              the container more",
@@ -43,10 +42,10 @@ fn no_answer(name: &str, status: ExitState) -> CliError {
 }
 
 /// A helper that serves did not begin; `what` says so.
-pub fn not_started(what: &str, error: HelperError) -> CliError {
+pub fn not_started(what: &str, error: HelperError) -> UserError {
     match error {
         HelperError::NotReady { name, status, .. } if status.is_killed() => no_answer(&name, status),
-        error => CliError::new(Exit::Internal, format!("{what}: {error}")),
+        error => UserError::new(Exit::Internal, format!("{what}: {error}")),
     }
 }
 
@@ -55,8 +54,8 @@ pub fn not_started(what: &str, error: HelperError) -> CliError {
 pub fn ask<T: Serialize + DeserializeOwned>(
     name: &str,
     interrupt: Option<&Interrupt>,
-    body: impl FnOnce() -> Result<T, CliError>,
-) -> Result<T, CliError> {
+    body: impl FnOnce() -> Result<T, UserError>,
+) -> Result<T, UserError> {
     let options = HelperOptions { interrupt: interrupt.map(|interrupt| interrupt.as_fd()), ..HelperOptions::named(name) };
     let output = process::run_helper_with(&options, |answer: &mut dyn Write| {
         let encoded = postcard::to_stdvec(&body());
@@ -66,14 +65,15 @@ pub fn ask<T: Serialize + DeserializeOwned>(
         }
     })
     .map_err(|error| match error {
-        HelperError::Interrupted { .. } => CliError::new(Exit::Stopped, "stopped by a signal").hint("run again to go on"),
-        error => CliError::new(Exit::Internal, error),
+        HelperError::Interrupted { .. } => UserError::new(Exit::Stopped, "stopped by a signal").hint("run again to go on"),
+        error => UserError::new(Exit::Internal, error),
     })?;
     if !output.status.is_success() {
         return Err(no_answer(name, output.status));
     }
-    postcard::from_bytes::<Result<T, CliError>>(&output.bytes)
-        .map_err(|error| CliError::new(Exit::Internal, format!("the helper process {name} gave no readable answer: {error}")))?
+    postcard::from_bytes::<Result<T, UserError>>(&output.bytes).map_err(|error| {
+        UserError::new(Exit::Internal, format!("the helper process {name} gave no readable answer: {error}"))
+    })?
 }
 
 #[cfg(test)]

@@ -4,10 +4,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use migration::Exit;
+use migration::{Exit, UserError};
 use process::{Signal, SignalFd};
-
-use crate::error::CliError;
 
 /// Readable when the user or a batch engine wants the command to end.
 #[derive(Debug)]
@@ -15,7 +13,7 @@ pub struct Interrupt(SignalFd);
 
 impl Interrupt {
     /// Takes SIGINT, SIGTERM and SIGHUP from now on. What whoever started this process had it ignore (`nohup`) stays ignored.
-    pub fn new() -> Result<Self, CliError> {
+    pub fn new() -> Result<Self, UserError> {
         let wanted = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
         let heeded: Vec<Signal> = wanted.into_iter().filter(|signal| !process::is_ignored(*signal).unwrap_or(false)).collect();
         SignalFd::new(&heeded).map(Interrupt).map_err(refused)
@@ -30,12 +28,12 @@ impl Interrupt {
 
 /// Holds the signals that steer a run until its loop takes them. Call it when nothing is read from the terminal any more: a
 /// command in the background that reads from there would fail instead of being stopped.
-pub fn hold_steering() -> Result<(), CliError> {
+pub fn hold_steering() -> Result<(), UserError> {
     supervisor::signals::hold().map_err(refused)
 }
 
-fn refused(error: std::io::Error) -> CliError {
-    CliError::new(Exit::Internal, format!("signals can't be received through a descriptor: {error}"))
+fn refused(error: std::io::Error) -> UserError {
+    UserError::new(Exit::Internal, format!("signals can't be received through a descriptor: {error}"))
         .hint("look at the descriptor limit (ulimit -n)")
 }
 

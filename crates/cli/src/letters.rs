@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use migration::printable::printable_path;
 use migration::report::JobReport;
 use migration::units::show_things;
-use migration::{Exit, ShardId};
+use migration::{Exit, ShardId, UserError};
 use pipeline::dead_letter::{self, Gone};
 use supervisor::{JobState, StateDir};
-
-use crate::error::CliError;
 
 /// Where a job's dead letters are, and what of them is committed.
 pub struct Letters {
@@ -55,11 +53,11 @@ pub fn missing(found: &JobReport, folder: &Path) -> Vec<Gone> {
 }
 
 /// An error unless every record that was set aside is where the state says.
-pub fn require(found: &JobReport, folder: &Path) -> Result<(), CliError> {
+pub fn require(found: &JobReport, folder: &Path) -> Result<(), UserError> {
     let error = match gone(found, folder) {
         Ok(gone) if gone.is_empty() => return Ok(()),
-        Ok(gone) => CliError::new(Exit::State, told(&gone, folder)),
-        Err(error) => CliError::new(Exit::State, format!("dead letters can't be read: {error}")),
+        Ok(gone) => UserError::new(Exit::State, told(&gone, folder)),
+        Err(error) => UserError::new(Exit::State, format!("dead letters can't be read: {error}")),
     };
     Err(error.hint(
         "find who moved or removed the files, put them back as they were and run again; else `shardlift run --restart` sets the records \

@@ -7,7 +7,6 @@ mod commands;
 mod display;
 mod embedded;
 mod environment;
-mod error;
 mod helper;
 mod interrupt;
 mod letters;
@@ -28,10 +27,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
-use migration::Exit;
+use migration::{Exit, UserError};
 
 use crate::args::{Cli, Command, CompareScene};
-use crate::error::CliError;
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
@@ -42,7 +40,7 @@ fn main() -> ExitCode {
     drop(process::forbid_core_files());
     // A panic has said what it is by now; batch engines act on documented exit codes only.
     let end = catch_unwind(AssertUnwindSafe(|| obey(&cli.command, &ui))).unwrap_or_else(|_| {
-        Err(CliError::new(Exit::Internal, "this is a bug of shardlift; please report what is printed above")
+        Err(UserError::new(Exit::Internal, "this is a bug of shardlift; please report what is printed above")
             .hint("the state is consistent: `shardlift run` continues"))
     });
     let exit = end.unwrap_or_else(|error| {
@@ -52,7 +50,7 @@ fn main() -> ExitCode {
     ExitCode::from(ui.exit(exit).code())
 }
 
-fn obey(command: &Command, ui: &Ui) -> Result<Exit, CliError> {
+fn obey(command: &Command, ui: &Ui) -> Result<Exit, UserError> {
     match command {
         Command::Init(args) => commands::init::init(args, ui),
         Command::Plan(args) => commands::plan::plan(args, ui),

@@ -5,10 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use migration::Exit;
 use migration::printable::printable_path;
-
-use crate::error::CliError;
+use migration::{Exit, UserError};
 
 /// A file that waits for its text. What it held before stays until then; one that was made here goes if nothing is written.
 pub struct OutputFile {
@@ -19,7 +17,7 @@ pub struct OutputFile {
 
 impl OutputFile {
     /// Opens those that were asked for.
-    pub fn open(path: Option<&Path>) -> Result<Option<OutputFile>, CliError> {
+    pub fn open(path: Option<&Path>) -> Result<Option<OutputFile>, UserError> {
         let open = |path: &Path| {
             let made = !path.exists();
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
@@ -29,7 +27,7 @@ impl OutputFile {
     }
 
     /// Refuses to be one of the files that the job is made of, by whatever name.
-    pub fn is_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), CliError> {
+    pub fn is_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), UserError> {
         let Ok(own) = self.file.metadata() else { return Ok(()) };
         let same = |input: &&Path| input.metadata().is_ok_and(|input| (input.dev(), input.ino()) == (own.dev(), own.ino()));
         inputs.into_iter().find(same).map_or(Ok(()), |input| {
@@ -38,12 +36,12 @@ impl OutputFile {
                 printable_path(&self.path),
                 printable_path(input)
             );
-            Err(CliError::new(Exit::Usage, message).hint("name another file"))
+            Err(UserError::new(Exit::Usage, message).hint("name another file"))
         })
     }
 
     /// Writes it.
-    pub fn write(mut self, text: &str) -> Result<(), CliError> {
+    pub fn write(mut self, text: &str) -> Result<(), UserError> {
         // A pipe has no length.
         let emptied = if self.file.metadata().is_ok_and(|about| about.is_file()) { self.file.set_len(0) } else { Ok(()) };
         let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
@@ -60,8 +58,8 @@ impl Drop for OutputFile {
     }
 }
 
-fn refused(path: &Path, error: &io::Error) -> CliError {
-    CliError::new(Exit::State, format!("the result can't be written to {}: {error}", printable_path(path)))
+fn refused(path: &Path, error: &io::Error) -> UserError {
+    UserError::new(Exit::State, format!("the result can't be written to {}: {error}", printable_path(path)))
 }
 
 #[cfg(test)]

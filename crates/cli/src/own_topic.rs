@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use kafka::{EmbeddedOptions, NewTopic, PreflightProblem, PreflightProblemKind, TopicShape};
 use migration::job::Brokers;
 use migration::units::{show_size, show_things};
-use migration::{Exit, Job};
+use migration::{Exit, Job, UserError};
 use process::RunningHelper;
 
-use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 use crate::{embedded, helper, preflight};
@@ -62,11 +61,11 @@ enum Made {
 
 impl OwnTopic {
     /// Makes it, and points the job at it.
-    pub fn make(job: &mut Job, wanted: &Wanted<'_>, interrupt: &Interrupt, ui: &Ui) -> Result<OwnTopic, CliError> {
+    pub fn make(job: &mut Job, wanted: &Wanted<'_>, interrupt: &Interrupt, ui: &Ui) -> Result<OwnTopic, UserError> {
         if job.kafka.brokers == Brokers::Embedded {
             if let Some(into) = wanted.into {
                 let message = format!("--into-topic {into} is for real brokers, and this would use the embedded one");
-                return Err(CliError::new(Exit::Usage, message).hint("name the brokers with -b or kafka.brokers"));
+                return Err(UserError::new(Exit::Usage, message).hint("name the brokers with -b or kafka.brokers"));
             }
             let options = EmbeddedOptions {
                 partitions: wanted.like(None).partitions,
@@ -102,15 +101,15 @@ impl OwnTopic {
         if problem.kind != PreflightProblemKind::Unreachable {
             own.made = Made::No;
         }
-        Err(CliError::new(Exit::Preflight, problem).hint("name an existing topic that may be written to with --into-topic"))
+        Err(UserError::new(Exit::Preflight, problem).hint("name an existing topic that may be written to with --into-topic"))
     }
 
     /// Deletes it, if it was made here. An error says what is left.
-    pub fn delete(mut self) -> Result<(), CliError> {
+    pub fn delete(mut self) -> Result<(), UserError> {
         self.remove()
     }
 
-    fn remove(&mut self) -> Result<(), CliError> {
+    fn remove(&mut self) -> Result<(), UserError> {
         let made = std::mem::replace(&mut self.made, Made::No);
         if made == Made::No {
             return Ok(());
@@ -119,7 +118,7 @@ impl OwnTopic {
         // Signals wait meanwhile: this is what they would have to clean up.
         let deleted = helper::ask("shardlift topic", None, || {
             let delete =
-                || kafka::delete_topic(&self.job, topic, PATIENCE).map_err(|problem| CliError::new(Exit::Failed, problem));
+                || kafka::delete_topic(&self.job, topic, PATIENCE).map_err(|problem| UserError::new(Exit::Failed, problem));
             delete()?;
             // The request to make it may be carried out after this one: what is not there yet can't be deleted yet.
             let until = Instant::now() + if made == Made::Perhaps { STRAGGLER } else { Duration::ZERO };
@@ -130,7 +129,7 @@ impl OwnTopic {
             Ok(())
         });
         deleted.map_err(|error| {
-            CliError::new(Exit::Failed, format!("the topic of this comparison was not deleted: {}", error.message))
+            UserError::new(Exit::Failed, format!("the topic of this comparison was not deleted: {}", error.message))
                 .hint(format!("delete topic {topic} yourself: it was made for this comparison"))
         })
     }

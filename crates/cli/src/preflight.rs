@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, TopicShape, missing_right};
-use migration::{Exit, Job};
+use migration::{Exit, Job, UserError};
 
-use crate::error::CliError;
 use crate::helper;
 use crate::interrupt::Interrupt;
 
@@ -49,7 +48,7 @@ pub fn preflight(
     bound: Option<&str>,
     needs: &[Right],
     interrupt: Option<&Interrupt>,
-) -> Result<Preflight, CliError> {
+) -> Result<Preflight, UserError> {
     helper::ask("shardlift check", interrupt, || {
         let found = kafka::preflight(job, purpose.patience(job)).map_err(|problem| match problem.kind {
             PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => deleted(job),
@@ -61,16 +60,16 @@ pub fn preflight(
 }
 
 /// It was there when the job began.
-fn deleted(job: &Job) -> CliError {
+fn deleted(job: &Job) -> UserError {
     let (topic, job) = (&job.kafka.topic, &job.name);
-    CliError::new(Exit::Preflight, format!("topic {topic} was deleted; what job {job} sent went with it")).hint(
+    UserError::new(Exit::Preflight, format!("topic {topic} was deleted; what job {job} sent went with it")).hint(
         "create a topic with the partitions that you want and forget the state with `shardlift run --restart` (which sends everything \
          again)",
     )
 }
 
 /// What the job's topic is like; nothing if there is none, or none that may be asked for. The brokers must answer.
-pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape>, CliError> {
+pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape>, UserError> {
     let timeout = FIRST_TIMEOUT.min(job.kafka.give_up_after);
     helper::ask("shardlift check", Some(interrupt), || match kafka::topic_shape(job, timeout) {
         Ok(shape) => Ok(Some(shape)),
@@ -87,17 +86,17 @@ pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape
     })
 }
 
-fn explain(problem: PreflightProblem, purpose: Purpose) -> CliError {
+fn explain(problem: PreflightProblem, purpose: Purpose) -> UserError {
     match problem.kind {
         PreflightProblemKind::Unreachable => {
             let (exit, hint) = purpose.unanswered();
-            CliError::new(exit, problem).hint(hint)
+            UserError::new(exit, problem).hint(hint)
         }
-        PreflightProblemKind::NoTopic => CliError::new(Exit::Preflight, problem)
+        PreflightProblemKind::NoTopic => UserError::new(Exit::Preflight, problem)
             .hint("shardlift never creates a topic: create it with the partitions that you want"),
-        PreflightProblemKind::BadConfig => CliError::new(Exit::Config, problem),
+        PreflightProblemKind::BadConfig => UserError::new(Exit::Config, problem),
         PreflightProblemKind::NotAuthorised | PreflightProblemKind::NoTrust | PreflightProblemKind::Other => {
-            CliError::new(Exit::Preflight, problem)
+            UserError::new(Exit::Preflight, problem)
         }
     }
 }

@@ -7,13 +7,12 @@ use migration::printable::printable_path;
 use migration::report::JobReport;
 use migration::steer::Standing;
 use migration::units::show_duration;
-use migration::{Exit, Job};
+use migration::{Exit, Job, UserError};
 use serde_json::{Map, Value, json};
 use supervisor::control::ControlError;
 use supervisor::{StateDir, Store, load_report};
 
 use crate::args::JobArgs;
-use crate::error::CliError;
 use crate::{settings, state};
 
 /// Where a job's state is.
@@ -28,18 +27,18 @@ pub struct Place {
 impl Place {
     /// The place of the job that the arguments name. Secrets of its config are not needed for that, so another terminal need not
     /// have them.
-    pub fn find(args: &JobArgs) -> Result<Place, CliError> {
+    pub fn find(args: &JobArgs) -> Result<Place, UserError> {
         settings::load_without_secrets(args).map(|job: Job| Place { path: job.state_path(), name: job.name })
     }
 }
 
 /// Who works on the job now, in its own words. The lock decides: what a killed supervisor left in the state says nothing about it.
-pub fn holder(place: &Place) -> Result<Option<String>, CliError> {
-    StateDir::holder(&place.path).map_err(|error| CliError::new(error.exit(), error))
+pub fn holder(place: &Place) -> Result<Option<String>, UserError> {
+    StateDir::holder(&place.path).map_err(|error| UserError::new(error.exit(), error))
 }
 
 /// The job's report; `None` if it was never run.
-pub fn report(place: &Place, running: bool) -> Result<Option<JobReport>, CliError> {
+pub fn report(place: &Place, running: bool) -> Result<Option<JobReport>, UserError> {
     let path = StateDir::store_path(&place.path);
     if !Store::exists(&path) {
         return Ok(None);
@@ -48,8 +47,8 @@ pub fn report(place: &Place, running: bool) -> Result<Option<JobReport>, CliErro
 }
 
 /// The job was never run.
-pub fn never_run(place: &Place) -> CliError {
-    CliError::new(
+pub fn never_run(place: &Place) -> UserError {
+    UserError::new(
         Exit::Preflight,
         format!("job {} has no state in {}: it was never run", place.name, printable_path(&place.path)),
     )
@@ -57,14 +56,14 @@ pub fn never_run(place: &Place) -> CliError {
 }
 
 /// Nobody works on the job: what is the case instead, and what to do.
-pub fn not_running(place: &Place) -> CliError {
+pub fn not_running(place: &Place) -> UserError {
     let report = match report(place, false) {
         Ok(Some(report)) => report,
         Ok(None) => return never_run(place),
         Err(error) => return error,
     };
     let (what, hint) = ending(&report);
-    CliError::new(Exit::Preflight, format!("job {} does not run: {what}", place.name)).hint(hint)
+    UserError::new(Exit::Preflight, format!("job {} does not run: {what}", place.name)).hint(hint)
 }
 
 /// How the last run of a job ended, and what to do next.
@@ -92,8 +91,8 @@ fn ending(report: &JobReport) -> (String, &'static str) {
 }
 
 /// A supervisor holds the job's lock but gives no answer.
-pub fn no_answer(place: &Place, error: ControlError) -> CliError {
-    let of_job = |exit: Exit, what: String| CliError::new(exit, format!("job {}: {what}", place.name));
+pub fn no_answer(place: &Place, error: ControlError) -> UserError {
+    let of_job = |exit: Exit, what: String| UserError::new(exit, format!("job {}: {what}", place.name));
     match error {
         ControlError::NoSocket | ControlError::Closed => {
             of_job(Exit::Stopped, "its run takes no commands now: it has not begun to send, or it has ended sending".to_owned())

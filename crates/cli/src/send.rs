@@ -2,13 +2,12 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use migration::{Exit, Failure, Job, Level, Plan, WorkerEvent};
+use migration::{Exit, Failure, Job, Level, Plan, UserError, WorkerEvent};
 use process::RunningHelper;
 use runner::worker::{Attempt, Ended, WorkerContext, work};
 use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
 
 use crate::display::{Display, Viewer};
-use crate::error::CliError;
 use crate::log;
 use crate::state;
 use crate::topic_watch::TopicWatch;
@@ -23,12 +22,12 @@ const EXIT_LISTENER_GONE: u8 = 2;
 const OWN_DESCRIPTORS: u64 = 64;
 
 /// Refuses at once a run for which this machine allows too few descriptors or processes.
-pub fn require_room(job: &Job, single: bool) -> Result<(), CliError> {
+pub fn require_room(job: &Job, single: bool) -> Result<(), UserError> {
     let slots = u64::from(slots(job, single));
     process::raise_descriptor_limit()
         .and_then(|_| process::require_descriptors(OWN_DESCRIPTORS + 2 * slots))
         .and_then(|()| process::require_processes(supervisor::TASKS_OF_A_WORKER * slots))
-        .map_err(|error| CliError::new(Exit::Preflight, error))
+        .map_err(|error| UserError::new(Exit::Preflight, error))
 }
 
 fn slots(job: &Job, single: bool) -> u32 {
@@ -51,7 +50,7 @@ pub fn send<'a>(
     helpers: Helpers<'a>,
     single: bool,
     ui: &Ui,
-) -> Result<(RunEnd, Helpers<'a>), CliError> {
+) -> Result<(RunEnd, Helpers<'a>), UserError> {
     let slots = slots(&context.job, single);
     let setup = Setup {
         plan: &context.plan,
@@ -75,7 +74,7 @@ pub fn send<'a>(
         supervisor::run(setup, &mut |plan, order, port| in_a_fork(context, plan, order, port), &mut watcher)
     };
     watcher.display.end();
-    let end = end.map_err(|error: SupervisorError| CliError::new(error.exit(), error))?;
+    let end = end.map_err(|error: SupervisorError| UserError::new(error.exit(), error))?;
     Ok((end, watcher.helpers))
 }
 

@@ -4,25 +4,24 @@ use std::path::Path;
 
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
 use migration::printable::printable_path;
-use migration::{Exit, Job};
+use migration::{Exit, Job, UserError};
 
 use crate::args::{ConfigArgs, JobArgs};
-use crate::error::CliError;
 
 /// Reads the config and applies what the command line and the environment change in it.
-pub fn load(args: &JobArgs) -> Result<Job, CliError> {
+pub fn load(args: &JobArgs) -> Result<Job, UserError> {
     read(args.into(), &Reading::ALL)
 }
 
 /// The same for a command that has no flag for the topic or for the number of workers.
-pub fn load_config(config: &ConfigArgs) -> Result<Job, CliError> {
+pub fn load_config(config: &ConfigArgs) -> Result<Job, UserError> {
     let keys = Keys { config, topic: None, workers: None };
     read(keys, &Reading::ALL)
 }
 
 /// The same without the values of its secrets, and so without librdkafka's opinion of them, for a command that contacts no broker:
 /// it says where the job is and what it is called.
-pub fn load_without_secrets(args: &JobArgs) -> Result<Job, CliError> {
+pub fn load_without_secrets(args: &JobArgs) -> Result<Job, UserError> {
     let unread = || "not needed".to_owned();
     let reading = Reading {
         env: &|_| Some(unread()),
@@ -65,7 +64,7 @@ impl<'a> From<&'a JobArgs> for Keys<'a> {
     }
 }
 
-fn read(keys: Keys<'_>, reading: &Reading<'_>) -> Result<Job, CliError> {
+fn read(keys: Keys<'_>, reading: &Reading<'_>) -> Result<Job, UserError> {
     let args = keys.config;
     let shown = printable_path(&args.config);
     let text = std::fs::read_to_string(&args.config).map_err(|error| missing(&shown, &error))?;
@@ -83,13 +82,13 @@ fn read(keys: Keys<'_>, reading: &Reading<'_>) -> Result<Job, CliError> {
     Ok(job)
 }
 
-fn missing(path: &str, error: &std::io::Error) -> CliError {
-    CliError::new(Exit::Config, format!("cannot read the config {path}: {error}"))
+fn missing(path: &str, error: &std::io::Error) -> UserError {
+    UserError::new(Exit::Config, format!("cannot read the config {path}: {error}"))
         .hint("name it with -c FILE, or make one with `shardlift init --from 'data/*.jsonl'`")
 }
 
-fn wrong(errors: ConfigErrors) -> CliError {
-    CliError::new(errors.exit(), errors)
+fn wrong(errors: ConfigErrors) -> UserError {
+    UserError::new(errors.exit(), errors)
 }
 
 /// The environment first, then the flags; in each, the general `--set` and `-X` before the flags of their own.

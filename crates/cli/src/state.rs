@@ -5,13 +5,11 @@ use migration::bound_topic::went_back;
 use migration::job::{Partitioner, RecordRules};
 use migration::report::Binding;
 use migration::units::show_count;
-use migration::{Accept, BoundTopic, Consequence, Exit, Job, Plan, SeenTopic, SourceObject, TopicChange};
+use migration::{Accept, BoundTopic, Consequence, Exit, Job, Plan, SeenTopic, SourceObject, TopicChange, UserError};
 use pipeline::source::{Changes, PlanRules};
 use pipeline::{Source, SourceError};
 use serde::Serialize;
 use supervisor::{JobState, StateDir, StateError, Store};
-
-use crate::error::CliError;
 
 /// The only delivery there is so far; part of the plan's id.
 const DELIVERY: &str = "at-least-once";
@@ -27,23 +25,23 @@ pub fn processors() -> u32 {
 }
 
 /// The dataset that a job names.
-pub fn source_of(job: &Job) -> Result<Box<dyn Source>, CliError> {
-    let wrong = |error| CliError::new(Exit::Config, error);
+pub fn source_of(job: &Job) -> Result<Box<dyn Source>, UserError> {
+    let wrong = |error| UserError::new(Exit::Config, error);
     sources::source_of(job)
         .map_err(|error| wrong(error).hint("use [source.jsonl], or a program that turns the rows into JSON lines"))
 }
 
 /// Cuts the source as a first run would.
-pub fn make_plan(job: &Job) -> Result<Plan, CliError> {
+pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
     let source = source_of(job)?;
     let rules =
         PlanRules { shards: &job.shards, flush: job.workers.flush, workers: slots(job), record_limit: job.record_limit };
     let checked = source.plan(&rules).and_then(|plan| source.check(&plan).map(|()| plan));
-    checked.map_err(|error| CliError::new(Exit::Source, error))
+    checked.map_err(|error| UserError::new(Exit::Source, error))
 }
 
 /// The frozen plan of a job that has run, without any lock.
-pub fn stored_plan(job: &Job) -> Result<Option<Plan>, CliError> {
+pub fn stored_plan(job: &Job) -> Result<Option<Plan>, UserError> {
     let path = StateDir::store_path(&job.state_path());
     if !Store::exists(&path) {
         return Ok(None);
@@ -53,8 +51,8 @@ pub fn stored_plan(job: &Job) -> Result<Option<Plan>, CliError> {
 }
 
 /// An error of the checkpoint as the user sees it.
-pub fn unusable(error: StateError) -> CliError {
-    CliError::new(Exit::State, error)
+pub fn unusable(error: StateError) -> UserError {
+    UserError::new(Exit::State, error)
 }
 
 /// What to do about a config that no longer says what a job began with.
@@ -84,7 +82,7 @@ struct Identity<'a> {
 }
 
 /// The plan's id.
-pub fn plan_id(job: &Job, plan: &Plan, binding: &Binding) -> Result<u128, CliError> {
+pub fn plan_id(job: &Job, plan: &Plan, binding: &Binding) -> Result<u128, UserError> {
     let identity = Identity {
         plan,
         record: &job.record,
@@ -94,7 +92,7 @@ pub fn plan_id(job: &Job, plan: &Plan, binding: &Binding) -> Result<u128, CliErr
         cluster_id: &binding.cluster_id,
         topic_id: &binding.topic_id,
     };
-    let bytes = postcard::to_stdvec(&identity).map_err(|error| CliError::new(Exit::Internal, error))?;
+    let bytes = postcard::to_stdvec(&identity).map_err(|error| UserError::new(Exit::Internal, error))?;
     Ok(supervisor::plan_id(&bytes))
 }
 
@@ -107,9 +105,9 @@ pub fn is_of_embedded(binding: &Binding) -> bool {
 }
 
 /// A job that began on real brokers must not be forgotten because this run names none.
-pub fn not_of_embedded(job: &Job, then: &Binding) -> CliError {
+pub fn not_of_embedded(job: &Job, then: &Binding) -> UserError {
     let cluster = show(&then.cluster_id);
-    CliError::new(
+    UserError::new(
         Exit::Preflight,
         format!(
             "the state of job {} belongs to topic {} of the real cluster {cluster}, but this run would use the embedded broker",
@@ -124,7 +122,7 @@ pub fn not_of_embedded(job: &Job, then: &Binding) -> CliError {
 
 /// Whether the files are those of the plan. Files that took the place of one of which nothing was sent, or only what they begin with,
 /// are given back: the plan is the same with them.
-pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObject)>, CliError> {
+pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObject)>, UserError> {
     let replaced = match job.record_limit {
         None => source_of(job)?.replaced(&state.plan, &|object| state.sent_of(object)),
         Some(_) => Ok(Vec::new()),
@@ -136,7 +134,7 @@ pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObjec
         }
         Ok(replaced)
     });
-    let replaced = replaced.map_err(|error| CliError::new(Exit::Source, error).hint(PUT_BACK))?;
+    let replaced = replaced.map_err(|error| UserError::new(Exit::Source, error).hint(PUT_BACK))?;
     check_files(job, &plan, state.is_done())?;
     Ok(replaced)
 }
@@ -146,21 +144,21 @@ const PUT_BACK: &str =
     "put the files back as they were to continue, or start over with `shardlift run --restart` (which sends everything again)";
 
 /// Whether the files are those of the plan. `sent`: everything planned was sent.
-pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), CliError> {
+pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), UserError> {
     let changes = source_changes(job, plan)?;
     if changes.is_empty() { Ok(()) } else { Err(not_as_planned(&changes, sent)) }
 }
 
 /// How the files that the source means now differ from those of the plan.
-pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, CliError> {
+pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, UserError> {
     source_of(job)?.changes(plan).map_err(|error| {
-        CliError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
+        UserError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
     })
 }
 
 /// The files are not those of the plan.
-pub fn not_as_planned(changes: &Changes, sent: bool) -> CliError {
-    CliError::new(Exit::Source, changes.error(sent)).hint(if changes.only_new() {
+pub fn not_as_planned(changes: &Changes, sent: bool) -> UserError {
+    UserError::new(Exit::Source, changes.error(sent)).hint(if changes.only_new() {
         "send new files with a job of their own (another job.name, and paths that mean only them), or move them to where no path means \
          them"
     } else {
@@ -197,12 +195,12 @@ pub fn load(store: &Store) -> Result<(JobState, Vec<u64>), StateError> {
 
 /// Whether cluster, topic and mapping are those that the state belongs to, so that the job can be continued. Returns warnings.
 /// `sent`: how many records each partition acknowledged so far.
-pub fn check_binding(job: &Job, state: &JobState, found: &Preflight, sent: &[u64]) -> Result<Vec<String>, CliError> {
+pub fn check_binding(job: &Job, state: &JobState, found: &Preflight, sent: &[u64]) -> Result<Vec<String>, UserError> {
     check_topic(job, state, found, sent, &bound_topic(job, &state.binding, found))
 }
 
 /// The same for a comparison, which sends nothing: partitions that were added are told, and are no obstacle.
-pub fn check_binding_to_read(job: &Job, state: &JobState, found: &Preflight, sent: &[u64]) -> Result<Vec<String>, CliError> {
+pub fn check_binding_to_read(job: &Job, state: &JobState, found: &Preflight, sent: &[u64]) -> Result<Vec<String>, UserError> {
     let topic = BoundTopic { added_accepted: true, ..bound_topic(job, &state.binding, found) };
     check_topic(job, state, found, sent, &topic)
 }
@@ -213,11 +211,11 @@ fn check_topic(
     found: &Preflight,
     sent: &[u64],
     topic: &BoundTopic,
-) -> Result<Vec<String>, CliError> {
+) -> Result<Vec<String>, UserError> {
     let now = binding(job, found);
     let then = &state.binding;
     let other = |what: String| {
-        Err(CliError::new(Exit::Preflight, format!("the state of job {} belongs to {what}", job.name)).hint(
+        Err(UserError::new(Exit::Preflight, format!("the state of job {} belongs to {what}", job.name)).hint(
             "go back to it to continue, give this job another job.name, or forget the state with `shardlift run --restart` (which sends \
              everything again)",
         ))
@@ -233,7 +231,7 @@ fn check_topic(
         match topic.consequence(&change) {
             Consequence::Warn => warnings.push(topic.tell(&change)),
             Consequence::Stop => {
-                return Err(CliError::new(Exit::Preflight, topic.tell(&change)).hint(
+                return Err(UserError::new(Exit::Preflight, topic.tell(&change)).hint(
                     "to have every key where it belongs now, send to a new topic, or start over with `shardlift run --restart` (which \
                      sends everything again, beside what is there)",
                 ));
@@ -249,7 +247,7 @@ fn check_topic(
     }
     if job.source.files().max_line != state.plan.max_line {
         let (then, now) = (show_count(state.plan.max_line), show_count(job.source.files().max_line));
-        return Err(CliError::new(
+        return Err(UserError::new(
             Exit::Config,
             format!(
                 "source.jsonl.max_line is {now} bytes, and was {then} when job {} began: which lines are records would change in the middle",
@@ -259,7 +257,7 @@ fn check_topic(
         .hint(UNDO));
     }
     if plan_id(job, state.frozen_plan(), then)? != state.plan_id {
-        return Err(CliError::new(
+        return Err(UserError::new(
             Exit::Config,
             format!("the config's [record] or kafka.partitioner changed since job {} began: half of the topic would follow other rules", job.name),
         )
@@ -269,9 +267,9 @@ fn check_topic(
 }
 
 /// What was sent so far went with the topic.
-fn gone(job: &Job, topic: &BoundTopic, change: &TopicChange) -> Result<Vec<String>, CliError> {
+fn gone(job: &Job, topic: &BoundTopic, change: &TopicChange) -> Result<Vec<String>, UserError> {
     let message = format!("{}; the state of job {} belongs to the topic that was there before", topic.tell(change), job.name);
-    Err(CliError::new(Exit::Preflight, message).hint(
+    Err(UserError::new(Exit::Preflight, message).hint(
         "forget the state with `shardlift run --restart` (which sends everything again), or give this job another job.name",
     ))
 }

@@ -9,11 +9,10 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use kafka::TopicLook;
-use migration::{BoundTopic, Exit, Job, TopicChange};
+use migration::{BoundTopic, Exit, Job, TopicChange, UserError};
 use process::{ChildEnds, HelperOptions, Interest, RunningHelper, Told};
 use serde::{Deserialize, Serialize};
 
-use crate::error::CliError;
 use crate::helper;
 use crate::interrupt::Interrupt;
 
@@ -45,7 +44,7 @@ pub struct TopicWatch {
 
 impl TopicWatch {
     /// Starts the helper. `reached`: where each partition ends at least.
-    pub fn start(job: &Job, bound: &BoundTopic, reached: &[i64]) -> Result<TopicWatch, CliError> {
+    pub fn start(job: &Job, bound: &BoundTopic, reached: &[i64]) -> Result<TopicWatch, UserError> {
         let options = HelperOptions { timeout: Some(LAST_ANSWER), ..HelperOptions::named("shardlift topic") };
         let helper = process::start_helper(&options, |ends| watch(&ends, job, bound, reached))
             .map_err(|error| helper::not_started("the topic can't be watched", error))?;
@@ -85,7 +84,7 @@ impl TopicWatch {
         let left = deadline.saturating_duration_since(Instant::now()).max(ANSWER);
         helper::ask("shardlift topic", Some(interrupt), || {
             let watch = kafka::TopicWatch::new(job, bound, reached.to_vec());
-            watch.map(|mut watch| watch.look(left)).map_err(|error| CliError::new(Exit::Internal, error))
+            watch.map(|mut watch| watch.look(left)).map_err(|error| UserError::new(Exit::Internal, error))
         })
         .unwrap_or_else(|error| TopicLook::Unanswered(error.message))
     }

@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 
-use migration::Exit;
 use migration::printable::{printable_json, printable_lines};
+use migration::{Exit, UserError};
 use serde_json::{Map, Value};
 
 use crate::args::{Color, GlobalArgs, Output, Progress};
-use crate::error::CliError;
 
 /// The version of the JSON objects' shape.
 const JSON_VERSION: u32 = 1;
@@ -98,7 +97,7 @@ impl Ui {
     }
 
     /// Prints an error.
-    pub fn complain(&self, error: &CliError) {
+    pub fn complain(&self, error: &UserError) {
         drop(writeln!(std::io::stderr(), "{}", printable_lines(&error.to_string())));
     }
 

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use kafka::{TopicReader, partitioner};
 use migration::printable::printable_path;
 use migration::report::Binding;
-use migration::{Exit, Job, Plan};
+use migration::{Exit, Job, Plan, UserError};
 use pipeline::dead_letter;
 use pipeline::verify::{Verification, VerifyError, VerifyProgress, VerifyReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::error::CliError;
 use crate::helper;
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
@@ -67,7 +66,7 @@ pub fn verify(
     binding: &Binding,
     interrupt: Option<&Interrupt>,
     ui: &Ui,
-) -> Result<Verified, CliError> {
+) -> Result<Verified, UserError> {
     let started = Instant::now();
     let style = ui.progress;
     let ((report, letters), new_files) = helper::ask("shardlift verif", interrupt, || {
@@ -82,7 +81,7 @@ pub fn verify(
 }
 
 /// Refuses a source whose planned files changed. Files that are new hinder nothing: the planned ones can be compared.
-fn planned_files(job: &Job, plan: &Plan) -> Result<Vec<PathBuf>, CliError> {
+fn planned_files(job: &Job, plan: &Plan) -> Result<Vec<PathBuf>, UserError> {
     let changes = state::source_changes(job, plan)?;
     if changes.changed.is_empty() { Ok(changes.new) } else { Err(state::not_as_planned(&changes, false)) }
 }
@@ -94,13 +93,13 @@ fn compare(
     letters: &Letters,
     binding: &Binding,
     style: ProgressStyle,
-) -> Result<(VerifyReport, LetterCounts), CliError> {
+) -> Result<(VerifyReport, LetterCounts), UserError> {
     let read = || {
         let (places, committed) = dead_letter::places(&letters.folder, &letters.committed, process::open_private_below)?;
         Ok((places, committed, dead_letter::uncommitted(&letters.folder, &letters.committed, process::open_private_below)?))
     };
     let (places, committed, uncommitted) = read().map_err(|error: std::io::Error| {
-        CliError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&letters.folder)))
+        UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&letters.folder)))
     })?;
     let counts = LetterCounts { committed, counted: letters.counted, uncommitted };
     let source = state::source_of(job)?;
@@ -117,11 +116,11 @@ fn compare(
     let mut teller = Teller { style, started: Instant::now(), said: Instant::now() };
     let compared = pipeline::verify::verify(&verification, &mut topic, &mut |progress| teller.tell(progress));
     compared.map(|report| (report, counts)).map_err(|error| match error {
-        VerifyError::Source(_) => CliError::new(Exit::Source, error),
+        VerifyError::Source(_) => UserError::new(Exit::Source, error),
         VerifyError::Topic(_) => {
-            CliError::new(Exit::Preflight, error).hint("run `shardlift verify` again when the topic can be read")
+            UserError::new(Exit::Preflight, error).hint("run `shardlift verify` again when the topic can be read")
         }
-        VerifyError::NotNow(_) => CliError::new(Exit::Stopped, error).hint(NOT_NOW),
+        VerifyError::NotNow(_) => UserError::new(Exit::Stopped, error).hint(NOT_NOW),
     })
 }
 

@@ -22,6 +22,7 @@ pub mod report;
 pub mod steer;
 pub mod topic;
 pub mod units;
+pub mod user_error;
 
 pub use accept::Accept;
 pub use bound_topic::{BoundTopic, Consequence, SeenTopic, TopicChange};
@@ -35,3 +36,4 @@ pub use plan::{Compression, Cut, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
 pub use report::{Counts, Phase, Phases, Work};
 pub use topic::TopicSettings;
+pub use user_error::UserError;

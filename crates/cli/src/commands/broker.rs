@@ -4,18 +4,17 @@ use std::io::Write;
 use std::os::fd::AsFd;
 
 use kafka::embedded::EmbeddedOptions;
-use migration::Exit;
+use migration::{Exit, UserError};
 use process::Interest;
 
 use crate::args::{BrokerArgs, Output};
 use crate::embedded;
-use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 
 /// Serves until SIGINT, SIGTERM or SIGHUP.
-pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, CliError> {
-    let internal = |error: std::io::Error| CliError::new(Exit::Internal, error);
+pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, UserError> {
+    let internal = |error: std::io::Error| UserError::new(Exit::Internal, error);
     let signals = Interrupt::new()?;
     let options = EmbeddedOptions { partitions: args.partitions, topics: args.topics.clone(), rtt: args.rtt };
     let broker = embedded::start(&options)?;
@@ -36,8 +35,8 @@ pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, CliError> {
     let ready =
         process::poll(&[(0, signals.as_fd(), Interest::Read), (1, broker.events(), Interest::Read)], None).map_err(internal)?;
     if ready.iter().any(|ready| ready.token == 1) {
-        return Err(CliError::new(Exit::Internal, "the embedded broker died"));
+        return Err(UserError::new(Exit::Internal, "the embedded broker died"));
     }
-    broker.stop(std::time::Duration::from_secs(2)).map_err(|error| CliError::new(Exit::Internal, error))?;
+    broker.stop(std::time::Duration::from_secs(2)).map_err(|error| UserError::new(Exit::Internal, error))?;
     Ok(Exit::Done)
 }

@@ -9,13 +9,12 @@ use migration::config::is_secret_property;
 use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
 use migration::printable::printable_path;
 use migration::units::{show_duration, show_things};
-use migration::{Exit, Job};
+use migration::{Exit, Job, UserError};
 use pipeline::source::PlanRules;
 use runner::compare::{Bench, CompareError, Log, Standing, Undertaking, estimate};
 
 use crate::args::{Choice, VariantsArgs};
 use crate::environment::environment;
-use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::output_file::OutputFile;
 use crate::own_topic::{OwnTopic, Wanted};
@@ -27,7 +26,7 @@ use crate::{helper, log, preflight, settings, state};
 const DESCRIPTORS_OF_A_WORKER: u64 = 16;
 
 /// Measures, and prints what came out.
-pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
     let mut job = settings::load_config(&args.config)?;
     let rows = rows(args);
     require_records(args, &rows)?;
@@ -49,12 +48,12 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
             workers: most_workers(&rows),
             record_limit: job.record_limit,
         };
-        source.plan(&rules).map_err(|error| CliError::new(Exit::Source, error))
+        source.plan(&rules).map_err(|error| UserError::new(Exit::Source, error))
     })?;
     files.are_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     if plan.records_estimate() == 0 {
         let paths = job.source.files().paths.join(", ");
-        return Err(CliError::new(Exit::Source, format!("there is no record in {paths}: nothing to compare with")));
+        return Err(UserError::new(Exit::Source, format!("there is no record in {paths}: nothing to compare with")));
     }
     let wanted = Wanted {
         partitions: args.partitions,
@@ -107,11 +106,11 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, CliError> {
 }
 
 /// One run, in the process that a comparison started for it.
-pub fn round() -> Result<Exit, CliError> {
+pub fn round() -> Result<Exit, UserError> {
     let log = Log { keep: log::keep_lines, take: log::take_lines };
     runner::compare::serve(&mut std::io::stdin(), &mut std::io::stdout(), log)
         .map(|()| Exit::Done)
-        .map_err(|error| CliError::new(Exit::Usage, error))
+        .map_err(|error| UserError::new(Exit::Usage, error))
 }
 
 /// The rows of the table: the reference first, then each variant in the order of the story.
@@ -153,23 +152,23 @@ fn most_sharing(rows: &[Setting]) -> u32 {
 
 /// Refuses at once what this machine allows too few descriptors or processes for.
 /// Each worker sends a record at least: with fewer than workers nothing would be compared.
-fn require_records(args: &VariantsArgs, rows: &[Setting]) -> Result<(), CliError> {
+fn require_records(args: &VariantsArgs, rows: &[Setting]) -> Result<(), UserError> {
     let workers = most_workers(rows);
     match args.records {
         Some(records) if records.get() < u64::from(workers) => {
             let message = format!("--records {records} is less than a record for each of {workers} workers");
-            Err(CliError::new(Exit::Usage, message).hint("take more records or fewer --workers"))
+            Err(UserError::new(Exit::Usage, message).hint("take more records or fewer --workers"))
         }
         _ => Ok(()),
     }
 }
 
-fn require_room(rows: &[Setting]) -> Result<(), CliError> {
+fn require_room(rows: &[Setting]) -> Result<(), UserError> {
     let workers = u64::from(most_workers(rows));
     process::raise_descriptor_limit()
         .and_then(|_| process::require_descriptors(64 + DESCRIPTORS_OF_A_WORKER * workers))
         .and_then(|()| process::require_processes(supervisor::TASKS_OF_A_WORKER * workers))
-        .map_err(|error| CliError::new(Exit::Preflight, error))
+        .map_err(|error| UserError::new(Exit::Preflight, error))
 }
 
 /// The producers' properties that matter for speed, for each flush policy; no secret is among them.
@@ -243,7 +242,7 @@ fn partitioner_name(partitioner: Partitioner) -> &'static str {
 }
 
 /// How a command ends whose topic was deleted or not: one that is left must be noticed, in a batch engine too.
-pub fn with_deletion(exit: Exit, deleted: Result<(), CliError>, ui: &Ui) -> Exit {
+pub fn with_deletion(exit: Exit, deleted: Result<(), UserError>, ui: &Ui) -> Exit {
     match deleted {
         Ok(()) => exit,
         Err(error) => exit.worse(complaint(&error, ui)),
@@ -251,7 +250,7 @@ pub fn with_deletion(exit: Exit, deleted: Result<(), CliError>, ui: &Ui) -> Exit
 }
 
 /// How a command ends that printed what it has and then says what went wrong.
-pub fn complaint(error: &CliError, ui: &Ui) -> Exit {
+pub fn complaint(error: &UserError, ui: &Ui) -> Exit {
     ui.complain(error);
     error.exit
 }
@@ -264,23 +263,23 @@ pub struct Files {
 
 impl Files {
     /// Opens them.
-    pub fn open(html: Option<&Path>, csv: Option<&Path>) -> Result<Files, CliError> {
+    pub fn open(html: Option<&Path>, csv: Option<&Path>) -> Result<Files, UserError> {
         if let (Some(page), Some(rows)) = (html, csv)
             && page == rows
         {
             let message = format!("--html and --csv both name {}", printable_path(page));
-            return Err(CliError::new(Exit::Usage, message).hint("give each a file of its own"));
+            return Err(UserError::new(Exit::Usage, message).hint("give each a file of its own"));
         }
         Ok(Files { html: OutputFile::open(html)?, csv: OutputFile::open(csv)? })
     }
 
     /// Refuses to replace what the job is made of.
-    pub fn are_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path> + Clone) -> Result<(), CliError> {
+    pub fn are_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path> + Clone) -> Result<(), UserError> {
         self.html.iter().chain(&self.csv).try_for_each(|file| file.is_none_of(inputs.clone()))
     }
 
     /// Writes them. The result itself is printed whether they can be written or not.
-    pub fn write(self, html: impl FnOnce() -> String, csv: impl FnOnce() -> String) -> Result<(), CliError> {
+    pub fn write(self, html: impl FnOnce() -> String, csv: impl FnOnce() -> String) -> Result<(), UserError> {
         let html = self.html.map_or(Ok(()), |file| file.write(&html()));
         let csv = self.csv.map_or(Ok(()), |file| file.write(&csv()));
         html.and(csv)
@@ -288,7 +287,11 @@ impl Files {
 }
 
 /// The comparison, and whether all its results were kept.
-fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<(Comparison, Result<(), CliError>), CliError> {
+fn measure(
+    undertaking: &Undertaking,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> Result<(Comparison, Result<(), UserError>), UserError> {
     if !ui.quiet {
         ui.say(format!(
             "{} of {}, about {}; each result is kept in {}",
@@ -303,7 +306,7 @@ fn measure(undertaking: &Undertaking, interrupt: &Interrupt, ui: &Ui) -> Result<
             ui.say(progress(standing, undertaking.conditions.rounds));
         }
     };
-    let not_kept = |error: CompareError| CliError::new(Exit::State, error);
+    let not_kept = |error: CompareError| UserError::new(Exit::State, error);
     let (comparison, kept) = undertaking.run(interrupt.as_fd(), &mut say).map_err(not_kept)?;
     Ok((comparison, kept.map_err(not_kept)))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use kafka::{ProducerOptions, Right};
 use migration::compare::{WebComparison, WebConditions, WebFlush, WebRound};
 use migration::job::{Brokers, FlushPolicy};
-use migration::{Exit, Job, Plan};
+use migration::{Exit, Job, Plan, UserError};
 use process::{ChildEnds, HelperError, HelperOptions, RunningHelper};
 use runner::results::Results;
 use runner::web;
@@ -22,7 +22,6 @@ use runner::web::records::Records;
 use super::compare::{Files, complaint, properties_for_speed, with_deletion};
 use crate::args::WebArgs;
 use crate::environment::environment;
-use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::own_topic::{OwnTopic, Wanted};
 use crate::preflight::Purpose;
@@ -56,7 +55,7 @@ struct Scene<'a> {
 struct Interrupted;
 
 /// Measures, and prints what came out.
-pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
     let mut job = settings::load_config(&args.config)?;
     // One record at a time: sent at once, without waiting for a batch.
     job.workers.flush = FlushPolicy::Record;
@@ -86,7 +85,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
     let producer = ProducerOptions::for_job(&job, "web", found.settings.max_message_bytes);
     helper::ask("shardlift plan", Some(&interrupt), || {
         let read = Records::read(&job, &plan, found.settings.max_message_bytes as usize);
-        read.map(drop).map_err(|failure| CliError::new(Exit::Source, failure))
+        read.map(drop).map_err(|failure| UserError::new(Exit::Source, failure))
     })?;
     let conditions = WebConditions {
         rtt_us: embedded.then(|| micros(args.rtt)),
@@ -137,12 +136,12 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, CliError> {
 }
 
 /// Refuses at once what this machine allows too few descriptors or processes for.
-fn require_room(args: &WebArgs) -> Result<(), CliError> {
+fn require_room(args: &WebArgs) -> Result<(), UserError> {
     let (producers, connections) = (u64::from(args.clients), u64::from(args.clients + args.others));
     process::raise_descriptor_limit()
         .and_then(|_| process::require_descriptors(64 + DESCRIPTORS_OF_A_PRODUCER * producers + 2 * connections))
         .and_then(|()| process::require_processes(8 + TASKS_OF_A_PRODUCER * producers))
-        .map_err(|error| CliError::new(Exit::Preflight, error))
+        .map_err(|error| UserError::new(Exit::Preflight, error))
 }
 
 /// Each flush once, in the order of the table.
@@ -150,9 +149,9 @@ fn in_order(asked: &[WebFlush]) -> Vec<WebFlush> {
     WebFlush::ALL.into_iter().filter(|flush| asked.contains(flush)).collect()
 }
 
-fn not_kept(path: &Path, error: &io::Error) -> CliError {
+fn not_kept(path: &Path, error: &io::Error) -> UserError {
     let folder = migration::printable::printable_path(path.parent().unwrap_or(path));
-    CliError::new(Exit::State, format!("results can't be kept in {folder}: {error}"))
+    UserError::new(Exit::State, format!("results can't be kept in {folder}: {error}"))
         .hint("job.state_dir must be on a local, writable disk with space left")
 }
 

@@ -9,14 +9,13 @@ use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated
 use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
 use migration::printable::{printable, printable_path};
 use migration::units::{show_count, show_size, show_things};
-use migration::{Exit, Plan};
+use migration::{Exit, Plan, UserError};
 use pipeline::source::PlanRules;
 use pipeline::{BlockPool, Lines, Source};
 use serde_json::{Map, Value, json};
 use sources::jsonl::JsonlFiles;
 
 use crate::args::InitArgs;
-use crate::error::CliError;
 use crate::ui::Ui;
 
 /// How many records are looked at.
@@ -25,7 +24,7 @@ const SAMPLE: u64 = 1000;
 const MAX_LINE: u64 = 4 << 20;
 
 /// Writes the config and says what was seen.
-pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
     let source = JsonlFiles::new(FileRules { paths: args.from.clone(), max_line: MAX_LINE }, WindowLimit::default());
     let plan = plan_sample(&source)?;
     let sample = Sample::read(&source, &plan)?;
@@ -46,7 +45,7 @@ pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, CliError> {
 }
 
 /// A config that `run` would refuse is not worth writing: what was typed here is wrong.
-fn check(text: &str) -> Result<(), CliError> {
+fn check(text: &str) -> Result<(), UserError> {
     let context = Context {
         config_dir: Path::new("/"),
         env: &|_| None,
@@ -54,14 +53,14 @@ fn check(text: &str) -> Result<(), CliError> {
         check_properties: &|_| Vec::new(),
         contacts_brokers: false,
     };
-    let wrong = |errors: ConfigErrors| CliError::new(Exit::Usage, errors).hint("give another --topic, --brokers or --from");
+    let wrong = |errors: ConfigErrors| UserError::new(Exit::Usage, errors).hint("give another --topic, --brokers or --from");
     Typed::parse(text, "the config that would be written").and_then(|typed| typed.mean(&context)).map(drop).map_err(wrong)
 }
 
-fn plan_sample(source: &dyn Source) -> Result<Plan, CliError> {
+fn plan_sample(source: &dyn Source) -> Result<Plan, UserError> {
     let shards = ShardRules { target_size: None, order: ShardOrder::Source };
     let rules = PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: Some(SAMPLE) };
-    source.plan(&rules).map_err(|e| CliError::new(Exit::Source, e))
+    source.plan(&rules).map_err(|e| UserError::new(Exit::Source, e))
 }
 
 /// What the first records look like.
@@ -81,12 +80,12 @@ struct Field {
 }
 
 impl Sample {
-    fn read(source: &dyn Source, plan: &Plan) -> Result<Self, CliError> {
+    fn read(source: &dyn Source, plan: &Plan) -> Result<Self, UserError> {
         let mut sample = Sample::default();
         let mut pool = BlockPool::new(4 << 20);
         let mut lines = Lines::default();
         for shard in &plan.shards {
-            let wrong = |e| CliError::new(Exit::Source, e);
+            let wrong = |e| UserError::new(Exit::Source, e);
             let mut reader = source.open(plan, shard.id, &shard.start()).map_err(wrong)?;
             while reader.next(&mut pool, &mut lines).map_err(wrong)? {
                 let Some(block) = &lines.block else { continue };
@@ -161,16 +160,16 @@ fn written_paths(patterns: &[String], config: &Path) -> Vec<String> {
     patterns.iter().map(|p| if here { p.clone() } else { absolute(p) }).collect()
 }
 
-fn write_new(path: &PathBuf, text: &str) -> Result<(), CliError> {
+fn write_new(path: &PathBuf, text: &str) -> Result<(), UserError> {
     let shown = printable_path(path);
     let written =
         OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            CliError::new(Exit::Usage, format!("{shown} exists already and is never replaced"))
+            UserError::new(Exit::Usage, format!("{shown} exists already and is never replaced"))
                 .hint("choose another file with -c, or move it away")
         }
-        _ => CliError::new(Exit::Usage, format!("cannot write {shown}: {error}")),
+        _ => UserError::new(Exit::Usage, format!("cannot write {shown}: {error}")),
     })
 }
 

@@ -6,11 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use migration::printable::printable_path;
 use migration::units::{show_count, show_duration, show_size, show_things};
-use migration::{Compression, Exit, Job, Plan, Segment};
+use migration::{Compression, Exit, Job, Plan, Segment, UserError};
 use serde_json::{Map, Value, json};
 
 use crate::args::JobArgs;
-use crate::error::CliError;
 use crate::settings;
 use crate::state;
 use crate::ui::Ui;
@@ -19,7 +18,7 @@ use crate::ui::Ui;
 const SHARDS_SHOWN: usize = 40;
 
 /// Shows the plan: the stored one if the job has run, else the one that a run would make now.
-pub fn plan(args: &JobArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn plan(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = settings::load(args)?;
     let stored = state::stored_plan(&job)?;
     let frozen = stored.is_some();

@@ -3,20 +3,19 @@
 use migration::config::is_secret_property;
 use migration::job::{Brokers, Property};
 use migration::units::{show_duration, show_size};
-use migration::{Exit, Job};
+use migration::{Exit, Job, UserError};
 use report::job::{Extras, add_samples, html};
 use supervisor::{StateDir, Store, load_samples};
 
 use super::status;
 use crate::args::ReportArgs;
-use crate::error::CliError;
 use crate::output_file::OutputFile;
 use crate::running::{self, Place};
 use crate::ui::Ui;
 use crate::{settings, state};
 
 /// Prints the report, and writes the page if it is asked for. The job may run, have ended, or have been killed.
-pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = settings::load_without_secrets(&args.job)?;
     let place = Place { path: job.state_path(), name: job.name.clone() };
     let holder = running::holder(&place)?;

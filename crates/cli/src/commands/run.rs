@@ -10,14 +10,13 @@ use migration::job::FlushPolicy;
 use migration::printable::printable_path;
 use migration::report::{Binding, JobReport};
 use migration::units::show_size;
-use migration::{Accept, BoundTopic, Cause, Causes, Consequence, Exit, Job, Plan, SourceObject};
+use migration::{Accept, BoundTopic, Cause, Causes, Consequence, Exit, Job, Plan, SourceObject, UserError};
 use process::RunningHelper;
 use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
 use supervisor::{JobState, NewJob, Owners, RunEnd, StateDir, Store, load_report};
 
 use crate::args::RunArgs;
-use crate::error::CliError;
 use crate::interrupt::{self, Interrupt};
 use crate::letters::{self, Letters};
 use crate::preflight::Purpose;
@@ -28,7 +27,7 @@ use crate::verify::Verified;
 use crate::{embedded, helper, log, preflight, send, settings, state, verify, words};
 
 /// Runs a job, or continues it.
-pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     let started = Instant::now();
     let mut job = settings::load(&args.job)?;
     send::require_room(&job, args.single)?;
@@ -100,7 +99,7 @@ fn begin(
     dir: &StateDir,
     embedded: bool,
     interrupt: &Interrupt,
-) -> Result<Begun, CliError> {
+) -> Result<Begun, UserError> {
     let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
     let bound = earlier.as_ref().map(|earlier| earlier.state.binding.topic.as_str());
     let found = preflight::preflight(job, purpose, bound, needs, Some(interrupt))?;
@@ -116,7 +115,7 @@ fn begin(
 
 /// A run that was refused before it began is none of the job's runs: its history tells of it, so that a later look at the job shows
 /// that it was wanted.
-fn note_refusal(dir: &StateDir, error: &CliError) {
+fn note_refusal(dir: &StateDir, error: &UserError) {
     let text = format!("not begun (exit {}): {}", error.exit.code(), one_line(&error.message));
     let noted = Store::open(&StateDir::store_path(dir.path())).and_then(|mut store| store.note_refusal(&text));
     if let Err(error) = noted {
@@ -168,8 +167,8 @@ fn slow_reading(flush: FlushPolicy, records: u64) -> Option<String> {
 
 /// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan
 /// stands. A connection is never open across a fork: it is closed again here.
-fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Earlier>), CliError> {
-    let dir = StateDir::open(&job.state_path(), owners(job)).map_err(|error| CliError::new(error.exit(), error))?;
+fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Earlier>), UserError> {
+    let dir = StateDir::open(&job.state_path(), owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
     let path = StateDir::store_path(dir.path());
     if !Store::exists(&path) {
         return Ok((dir, None));
@@ -205,11 +204,11 @@ fn owners(job: &Job) -> Owners {
     if job.accepts(Accept::Owner) { Owners::Any } else { Owners::Trusted }
 }
 
-fn confirm(args: &RunArgs, job: &Job, ui: &Ui) -> Result<(), CliError> {
+fn confirm(args: &RunArgs, job: &Job, ui: &Ui) -> Result<(), UserError> {
     if args.yes {
         return Ok(());
     }
-    let refused = |what: &str| CliError::new(Exit::Usage, what).hint("add --yes to start over without a question");
+    let refused = |what: &str| UserError::new(Exit::Usage, what).hint("add --yes to start over without a question");
     if !std::io::stdin().is_terminal() {
         return Err(refused("--restart forgets how far the job is, and nobody is at a terminal to confirm it"));
     }
@@ -234,7 +233,7 @@ struct Opened {
 }
 
 /// The plan and what it belongs to: of the earlier run if it is still about the same things, else new ones.
-fn open_job(job: &Job, earlier: Option<Earlier>, found: &Preflight, interrupt: &Interrupt) -> Result<Opened, CliError> {
+fn open_job(job: &Job, earlier: Option<Earlier>, found: &Preflight, interrupt: &Interrupt) -> Result<Opened, UserError> {
     if let Some(Earlier { state, sent }) = earlier {
         for warning in state::check_binding(job, &state, found, &sent)? {
             tracing::warn!("{warning}");
@@ -250,7 +249,7 @@ fn open_job(job: &Job, earlier: Option<Earlier>, found: &Preflight, interrupt: &
 
 impl Opened {
     /// Opens the checkpoint, a new one if the job begins.
-    fn open(&mut self, job: &Job, dir: &StateDir) -> Result<Store, CliError> {
+    fn open(&mut self, job: &Job, dir: &StateDir) -> Result<Store, UserError> {
         let path = StateDir::store_path(dir.path());
         let Some(plan_id) = self.new else {
             let mut store = Store::open(&path).map_err(state::unusable)?;
@@ -266,7 +265,7 @@ impl Opened {
         };
         // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
         verify::forget(dir.path());
-        dir.clear().map_err(|error| CliError::new(error.exit(), error))?;
+        dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
         let new = NewJob { name: &job.name, plan_id, plan: &self.plan, binding: &self.binding };
         Store::create(&path, &new).map_err(state::unusable)
     }
@@ -338,7 +337,7 @@ fn finish(
     broker: Option<RunningHelper>,
     (mut found, mut causes, alone): (JobReport, Causes, bool),
     interrupt: &Interrupt,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, UserError> {
     let before = causes.clone();
     // What an embedded broker received can be compared only while it lives.
     let complete = found.shards.done == found.shards.total;

@@ -3,22 +3,21 @@
 use std::path::Path;
 use std::time::Duration;
 
-use migration::Exit;
 use migration::report::{JobReport, ShardStatus};
 use migration::steer::Standing;
+use migration::{Exit, UserError};
 use serde_json::{Map, Value, json};
 use supervisor::control::Client;
 use supervisor::{StateDir, Store};
 
 use super::watch::{self, Watched};
 use crate::args::StatusArgs;
-use crate::error::CliError;
 use crate::letters;
 use crate::running::{self, Place};
 use crate::ui::Ui;
 
 /// Prints the job's report. Never says "running" unless a supervisor holds the lock.
-pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
     let place = Place::find(&args.job)?;
     let mut holder = running::holder(&place)?;
     if args.watch {

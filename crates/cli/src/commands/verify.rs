@@ -1,25 +1,24 @@
 //! `shardlift verify`: the topic against the source.
 
 use kafka::Right;
-use migration::Exit;
 use migration::job::Brokers;
 use migration::printable::printable_path;
+use migration::{Exit, UserError};
 use supervisor::{StateDir, Store};
 
 use crate::args::VerifyArgs;
-use crate::error::CliError;
 use crate::letters::Letters;
 use crate::preflight::Purpose;
 use crate::ui::Ui;
 use crate::{preflight, settings, state, verify};
 
 /// Compares and says what differs.
-pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
+pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = settings::load(&args.job)?;
     let folder = job.state_path();
     let path = StateDir::store_path(&folder);
     if !Store::exists(&path) {
-        return Err(CliError::new(
+        return Err(UserError::new(
             Exit::Preflight,
             format!("job {} has no state in {}: nothing was sent yet", job.name, printable_path(&folder)),
         )
@@ -32,8 +31,8 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
         }
         return Err(embedded_is_gone(&folder, earlier.plan_id));
     }
-    if let Some(holder) = StateDir::holder(&folder).map_err(|error| CliError::new(error.exit(), error))? {
-        return Err(CliError::new(
+    if let Some(holder) = StateDir::holder(&folder).map_err(|error| UserError::new(error.exit(), error))? {
+        return Err(UserError::new(
             Exit::Stopped,
             format!("job {} is running ({holder}): there is nothing final to compare yet", job.name),
         )
@@ -54,15 +53,15 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, CliError> {
     Ok(verified.exit())
 }
 
-fn embedded_is_gone(folder: &std::path::Path, plan_id: u128) -> CliError {
+fn embedded_is_gone(folder: &std::path::Path, plan_id: u128) -> UserError {
     let gone = "the embedded broker died with its run, and the topic with it";
     match verify::kept(folder, plan_id) {
-        Some(verified) => CliError::new(
+        Some(verified) => UserError::new(
             Exit::Preflight,
             format!("{gone}; before it ended, the run itself compared them:\n{}", verified.text()),
         ),
         // A comparison that broke leaves no result either, nor does one that was not kept.
-        None => CliError::new(Exit::Preflight, format!("{gone}; the run kept no comparison of them")),
+        None => UserError::new(Exit::Preflight, format!("{gone}; the run kept no comparison of them")),
     }
     .hint("run it again, or use real brokers with -b")
 }

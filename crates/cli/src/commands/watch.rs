@@ -4,13 +4,12 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use migration::steer::SteerEvent;
-use migration::{Exit, Level};
+use migration::{Exit, Level, UserError};
 use process::{Interest, poll};
 use supervisor::Snapshot;
 use supervisor::control::{Answer, Client, ControlError, Request};
 
 use crate::display::{Display, Viewer};
-use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::log;
 use crate::running::{self, Place};
@@ -30,7 +29,7 @@ pub enum Watched {
 
 /// Shows the run of `holder` until it ends. While the run prepares, or compares at its end, there is nothing to show: that is
 /// waited for.
-pub fn watch(place: &Place, holder: &str, ui: &Ui) -> Result<Watched, CliError> {
+pub fn watch(place: &Place, holder: &str, ui: &Ui) -> Result<Watched, UserError> {
     let interrupt = Interrupt::new()?;
     let mut show = Show::new(place, ui);
     while running::holder(place)?.as_deref() == Some(holder) {
@@ -48,7 +47,7 @@ pub fn watch(place: &Place, holder: &str, ui: &Ui) -> Result<Watched, CliError> 
             return Ok(Watched::Left(exit));
         }
         if let Some(reason) = &show.refused {
-            return Err(CliError::new(Exit::Preflight, format!("job {}: {reason}", place.name)));
+            return Err(UserError::new(Exit::Preflight, format!("job {}: {reason}", place.name)));
         }
     }
     Ok(Watched::Over)

@@ -1,11 +1,12 @@
 //! Errors as the user sees them: what failed, where, what was seen, what to do next, and the exit code they map to.
 
-use migration::Exit;
 use serde::{Deserialize, Serialize};
 
+use crate::Exit;
+
 /// An error that ends a command. It can come out of a helper process, hence serialisable.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct CliError {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserError {
     /// The exit code.
     pub exit: Exit,
     /// What failed, where and what was seen.
@@ -14,10 +15,10 @@ pub struct CliError {
     pub hint: Option<String>,
 }
 
-impl CliError {
+impl UserError {
     /// An error with its exit code.
     pub fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
-        CliError { exit, message: message.to_string(), hint: None }
+        UserError { exit, message: message.to_string(), hint: None }
     }
 
     /// Adds what to do next.
@@ -27,7 +28,7 @@ impl CliError {
     }
 }
 
-impl std::fmt::Display for CliError {
+impl std::fmt::Display for UserError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Errors of the config bring their own head, with a code.
         let head = if self.message.starts_with("error") { "" } else { "error: " };
