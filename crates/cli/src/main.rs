@@ -17,6 +17,7 @@ mod preflight;
 mod running;
 mod send;
 mod settings;
+mod source;
 mod state;
 mod topic_watch;
 mod ui;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, TopicShape, missing_right};
+use migration::resume::topic_is_deleted;
 use migration::{Exit, Job, UserError};
 
 use crate::helper;
@@ -51,21 +52,12 @@ pub fn preflight(
 ) -> Result<Preflight, UserError> {
     helper::ask("shardlift check", interrupt, || {
         let found = kafka::preflight(job, purpose.patience(job)).map_err(|problem| match problem.kind {
-            PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => deleted(job),
+            PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => topic_is_deleted(job),
             _ => explain(problem, purpose),
         })?;
         let missing = found.rights.as_ref().and_then(|rights| missing_right(job, rights, needs));
         missing.map_or(Ok(found), |problem| Err(explain(problem, purpose)))
     })
-}
-
-/// It was there when the job began.
-fn deleted(job: &Job) -> UserError {
-    let (topic, job) = (&job.kafka.topic, &job.name);
-    UserError::new(Exit::Preflight, format!("topic {topic} was deleted; what job {job} sent went with it")).hint(
-        "create a topic with the partitions that you want and forget the state with `shardlift run --restart` (which sends everything \
-         again)",
-    )
 }
 
 /// What the job's topic is like; nothing if there is none, or none that may be asked for. The brokers must answer.

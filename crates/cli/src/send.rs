@@ -9,7 +9,7 @@ use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watc
 
 use crate::display::{Display, Viewer};
 use crate::log;
-use crate::state;
+use crate::source;
 use crate::topic_watch::TopicWatch;
 use crate::ui::Ui;
 
@@ -31,7 +31,7 @@ pub fn require_room(job: &Job, single: bool) -> Result<(), UserError> {
 }
 
 fn slots(job: &Job, single: bool) -> u32 {
-    if single { 1 } else { state::slots(job) }
+    if single { 1 } else { source::slots(job) }
 }
 
 /// The helper processes that serve while the workers send.
@@ -56,7 +56,7 @@ pub fn send<'a>(
         plan: &context.plan,
         workers: &context.job.workers,
         slots,
-        auto_slots: state::processors(),
+        auto_slots: source::processors(),
         paused: false,
         split: true,
         give_up_after: context.job.kafka.give_up_after,

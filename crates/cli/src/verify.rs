@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::helper;
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
-use crate::state;
+use crate::source;
 use crate::ui::{ProgressStyle, Ui};
 
 /// The result of the last comparison, in the job's folder: an embedded broker's topic can't be read again.
@@ -82,8 +82,8 @@ pub fn verify(
 
 /// Refuses a source whose planned files changed. Files that are new hinder nothing: the planned ones can be compared.
 fn planned_files(job: &Job, plan: &Plan) -> Result<Vec<PathBuf>, UserError> {
-    let changes = state::source_changes(job, plan)?;
-    if changes.changed.is_empty() { Ok(changes.new) } else { Err(state::not_as_planned(&changes, false)) }
+    let changes = source::source_changes(job, plan)?;
+    if changes.changed.is_empty() { Ok(changes.new) } else { Err(source::not_as_planned(&changes, false)) }
 }
 
 /// The helper's part.
@@ -102,7 +102,7 @@ fn compare(
         UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&letters.folder)))
     })?;
     let counts = LetterCounts { committed, counted: letters.counted, uncommitted };
-    let source = state::source_of(job)?;
+    let source = source::source_of(job)?;
     let verification = Verification {
         source: source.as_ref(),
         plan,

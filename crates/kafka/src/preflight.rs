@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use migration::config::is_this_machine;
+use migration::identity::is_embedded_cluster;
 use migration::job::{Brokers, Property};
+use migration::report::Binding;
 use migration::{Job, TopicSettings};
 use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,19 @@ pub struct Preflight {
     pub rights: Option<Vec<Right>>,
     /// What a user should know although the run can go on.
     pub warnings: Vec<String>,
+}
+
+impl Preflight {
+    /// What the state of a job belongs to that begins now.
+    pub fn binding(&self, job: &Job) -> Binding {
+        Binding {
+            cluster_id: self.cluster_id.clone().unwrap_or_default(),
+            topic_id: self.topic_id.clone().unwrap_or_default(),
+            topic: job.kafka.topic.clone(),
+            source: job.source.files().paths.join(", "),
+            end_offsets: self.partitions.iter().map(|ends| ends.high).collect(),
+        }
+    }
 }
 
 /// Where a partition begins and ends.
@@ -165,7 +180,7 @@ impl<'a> Asker<'a> {
         // The embedded broker has neither controller nor settings: asking it would only take time.
         if metadata.brokers.contains(&self.client.controller(CONTROLLER_TIMEOUT)) {
             self.describe(&mut found);
-        } else if !found.cluster_id.as_ref().is_some_and(|id| id.starts_with("mockCluster")) {
+        } else if !found.cluster_id.as_ref().is_some_and(|id| is_embedded_cluster(id)) {
             found.warnings.push(format!(
                 "the cluster has no controller now: topic {topic:?} is recognised by its offsets only, {}",
                 without(&found.settings)

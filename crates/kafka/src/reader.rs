@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::Job;
+use migration::identity::is_embedded_cluster;
 use pipeline::verify::{self, PartitionRange, TopicRecord, VerifyError};
 use rdkafka::types::RDKafkaRespErr as E;
 
@@ -161,7 +162,7 @@ impl TopicReader {
 
     /// `None`: the brokers don't tell.
     fn ask_whether_compacted(&self, client: &Client, brokers: &[i32]) -> Option<bool> {
-        if client.cluster_id(ANSWER).is_some_and(|id| id.starts_with("mockCluster")) {
+        if client.cluster_id(ANSWER).is_some_and(|id| is_embedded_cluster(&id)) {
             // The embedded broker has no settings and compacts nothing: asking it would only take time.
             return Some(false);
         }

@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Binding;
+use crate::{Accept, Job};
+
 /// The topic that a job belongs to from its first run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundTopic {
@@ -27,6 +30,13 @@ pub struct SeenTopic {
     pub id: Option<String>,
     /// How many partitions it has.
     pub partitions: u32,
+}
+
+impl From<&Binding> for SeenTopic {
+    /// The topic of a job that would begin now.
+    fn from(now: &Binding) -> Self {
+        SeenTopic { id: now.known_topic_id(), partitions: now.partitions() }
+    }
 }
 
 /// How a topic differs from the one that a job belongs to.
@@ -78,6 +88,17 @@ pub enum Consequence {
 }
 
 impl BoundTopic {
+    /// The topic of a job that began with `then`. `now`: as it is now; a state that began while no broker told the id has it from there.
+    pub fn of(job: &Job, then: &Binding, now: &Binding) -> Self {
+        BoundTopic {
+            name: then.topic.clone(),
+            id: then.known_topic_id().or_else(|| now.known_topic_id()),
+            partitions: then.partitions(),
+            keyed: job.record.key.is_some(),
+            added_accepted: job.accepts(Accept::Partitions),
+        }
+    }
+
     /// How the topic differs from the bound one, the worst first; `None`: it is the same, as far as that can be told.
     pub fn compare(&self, seen: &SeenTopic) -> Option<TopicChange> {
         if let (Some(was), Some(is)) = (&self.id, &seen.id)

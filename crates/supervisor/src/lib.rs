@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use migration::job::{Limits, WorkerRules};
 use migration::report::{Binding, JobReport, ShardTotals, WorkerTotals};
-use migration::{Accept, BoundTopic, Causes, Counts, Exit, Plan};
+use migration::{Accept, BoundTopic, Causes, Counts, Exit, Identity, Plan};
 
 pub use driver::TASKS_OF_A_WORKER;
 pub use local::run_single;
@@ -157,6 +157,7 @@ impl SupervisorError {
 }
 
 /// The id of a plan: a hash over a canonical encoding of everything that must not change between two runs.
-pub fn plan_id(canonical: &[u8]) -> u128 {
-    xxhash_rust::xxh3::xxh3_128(canonical)
+pub fn plan_id(identity: &Identity<'_>) -> u128 {
+    let canonical = postcard::to_stdvec(identity).expect("plain values without maps or unknown lengths can always be encoded");
+    xxhash_rust::xxh3::xxh3_128(&canonical)
 }

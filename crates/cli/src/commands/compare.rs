@@ -20,7 +20,7 @@ use crate::output_file::OutputFile;
 use crate::own_topic::{OwnTopic, Wanted};
 use crate::preflight::Purpose;
 use crate::ui::Ui;
-use crate::{helper, log, preflight, settings, state};
+use crate::{helper, log, preflight, settings, source};
 
 /// Descriptors of a green thread: its producer's sockets, pipes and eventfd.
 const DESCRIPTORS_OF_A_WORKER: u64 = 16;
@@ -40,7 +40,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
         Brokers::Bootstrap(brokers) => brokers.join(","),
     };
     let folder = job.state_dir.join("compare");
-    let source = state::source_of(&job)?;
+    let source = source::source_of(&job)?;
     let plan = helper::ask("shardlift plan", Some(&interrupt), || {
         let rules = PlanRules {
             shards: &job.shards,

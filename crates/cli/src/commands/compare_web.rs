@@ -26,7 +26,7 @@ use crate::interrupt::Interrupt;
 use crate::own_topic::{OwnTopic, Wanted};
 use crate::preflight::Purpose;
 use crate::ui::Ui;
-use crate::{helper, preflight, settings, state};
+use crate::{helper, preflight, settings, source};
 
 /// Descriptors of a producer: sockets, pipes and an eventfd.
 const DESCRIPTORS_OF_A_PRODUCER: u64 = 16;
@@ -71,7 +71,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
         Brokers::Embedded => "embedded".to_owned(),
         Brokers::Bootstrap(brokers) => brokers.join(","),
     };
-    let plan = helper::ask("shardlift plan", Some(&interrupt), || state::make_plan(&job))?;
+    let plan = helper::ask("shardlift plan", Some(&interrupt), || source::make_plan(&job))?;
     files.are_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     let wanted = Wanted {
         partitions: None,

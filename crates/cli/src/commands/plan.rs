@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::args::JobArgs;
 use crate::settings;
-use crate::state;
 use crate::ui::Ui;
+use crate::{source, state};
 
 /// Shards listed in the text; `-o json` has them all.
 const SHARDS_SHOWN: usize = 40;
@@ -24,7 +24,7 @@ pub fn plan(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
     let frozen = stored.is_some();
     let plan = match stored {
         Some(plan) => plan,
-        None => state::make_plan(&job)?,
+        None => source::make_plan(&job)?,
     };
     let risks = risks(&job, &plan);
     ui.result(|| text(&job, &plan, frozen, &risks), || object(&job, &plan, frozen, &risks));

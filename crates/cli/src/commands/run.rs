@@ -10,21 +10,22 @@ use migration::job::FlushPolicy;
 use migration::printable::printable_path;
 use migration::report::{Binding, JobReport};
 use migration::units::show_size;
-use migration::{Accept, BoundTopic, Cause, Causes, Consequence, Exit, Job, Plan, SourceObject, UserError};
+use migration::{Accept, BoundTopic, Cause, Causes, Consequence, Exit, Identity, Job, Plan, SourceObject, UserError, resume};
 use process::RunningHelper;
 use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
-use supervisor::{JobState, NewJob, Owners, RunEnd, StateDir, Store, load_report};
+use supervisor::{NewJob, Owners, RunEnd, StateDir, Store, load_report};
 
 use crate::args::RunArgs;
 use crate::interrupt::{self, Interrupt};
 use crate::letters::{self, Letters};
 use crate::preflight::Purpose;
 use crate::send::Helpers;
+use crate::state::Earlier;
 use crate::topic_watch::TopicWatch;
 use crate::ui::Ui;
 use crate::verify::Verified;
-use crate::{embedded, helper, log, preflight, send, settings, state, verify, words};
+use crate::{embedded, helper, log, preflight, send, settings, source, state, verify, words};
 
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
@@ -54,7 +55,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
         topic: found.settings,
         bound: Some(topic),
         take_log: log::take_lines,
-        source: state::source_of(&job)?,
+        source: source::source_of(&job)?,
         job,
         plan,
     };
@@ -105,10 +106,11 @@ fn begin(
     let found = preflight::preflight(job, purpose, bound, needs, Some(interrupt))?;
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::debug!("phase 2 of 5, plan");
-    let mut opened = open_job(job, earlier, &found, interrupt)?;
-    let topic = state::bound_topic(job, &opened.binding, &found);
+    let now = found.binding(job);
+    let mut opened = open_job(job, earlier, &now, interrupt)?;
+    let topic = BoundTopic::of(job, &opened.binding, &now);
     // The last helper before the state is open. The embedded broker's topic is the program's own.
-    let watch = if embedded { None } else { Some(TopicWatch::start(job, &topic, &state::reached(&found))?) };
+    let watch = if embedded { None } else { Some(TopicWatch::start(job, &topic, &now.end_offsets)?) };
     let store = opened.open(job, dir)?;
     Ok(Begun { found, topic, watch, plan: opened.plan, store })
 }
@@ -173,9 +175,9 @@ fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Ea
     if !Store::exists(&path) {
         return Ok((dir, None));
     }
-    let state = Store::open(&path).and_then(|store| state::load(&store)).map_err(state::unusable);
+    let earlier = Store::open(&path).and_then(|store| Earlier::of(&store)).map_err(state::unusable);
     let embedded = job.kafka.brokers == migration::job::Brokers::Embedded;
-    if embedded && state.as_ref().is_ok_and(|(state, _)| state::is_of_embedded(&state.binding)) {
+    if embedded && earlier.as_ref().is_ok_and(|earlier| earlier.state.binding.is_of_embedded()) {
         // The embedded broker of the earlier run is gone, and what was sent to it.
         return Ok((dir, None));
     }
@@ -183,20 +185,13 @@ fn open_state(job: &Job, args: &RunArgs, ui: &Ui) -> Result<(StateDir, Option<Ea
         confirm(args, job, ui)?;
         return Ok((dir, None));
     }
-    let (state, sent) = state?;
+    let earlier = earlier?;
     if embedded {
-        let error = state::not_of_embedded(job, &state.binding);
+        let error = resume::is_of_real_brokers(job, &earlier.state.binding);
         note_refusal(&dir, &error);
         return Err(error);
     }
-    Ok((dir, Some(Earlier { state, sent })))
-}
-
-/// What an earlier run left.
-struct Earlier {
-    state: JobState,
-    /// How many records each partition acknowledged.
-    sent: Vec<u64>,
+    Ok((dir, Some(earlier)))
 }
 
 /// Whose folder may be used.
@@ -233,17 +228,18 @@ struct Opened {
 }
 
 /// The plan and what it belongs to: of the earlier run if it is still about the same things, else new ones.
-fn open_job(job: &Job, earlier: Option<Earlier>, found: &Preflight, interrupt: &Interrupt) -> Result<Opened, UserError> {
-    if let Some(Earlier { state, sent }) = earlier {
-        for warning in state::check_binding(job, &state, found, &sent)? {
+fn open_job(job: &Job, earlier: Option<Earlier>, now: &Binding, interrupt: &Interrupt) -> Result<Opened, UserError> {
+    if let Some(earlier) = earlier {
+        for warning in earlier.may_go_on(job, now)? {
             tracing::warn!("{warning}");
         }
-        let replaced = helper::ask("shardlift plan", Some(interrupt), || state::check_source(job, &state))?;
+        let replaced = helper::ask("shardlift plan", Some(interrupt), || source::check_source(job, &earlier.state))?;
+        let state = earlier.state;
         return Ok(Opened { plan: state.plan, binding: state.binding, new: None, replaced });
     }
-    let plan = helper::ask("shardlift plan", Some(interrupt), || state::make_plan(job))?;
-    let binding = state::binding(job, found);
-    let new = Some(state::plan_id(job, &plan, &binding)?);
+    let plan = helper::ask("shardlift plan", Some(interrupt), || source::make_plan(job))?;
+    let binding = now.clone();
+    let new = Some(supervisor::plan_id(&Identity::of(job, &plan, &binding)));
     Ok(Opened { plan, binding, new, replaced: Vec::new() })
 }
 
@@ -293,7 +289,7 @@ fn look_a_last_time(
     interrupt: &Interrupt,
 ) {
     let Some(topic) = &context.bound else { return };
-    let (cause, text) = match watch.last_look(&context.job, topic, &state::reached(found), interrupt) {
+    let (cause, text) = match watch.last_look(&context.job, topic, &found.binding(&context.job).end_offsets, interrupt) {
         TopicLook::Same => return,
         TopicLook::Changed(change) if topic.consequence(&change) == Consequence::Warn => {
             if !watch.has_told(&change) {
@@ -358,7 +354,7 @@ fn finish(
     // A comparison looks at the files itself.
     if may_look && !wanted {
         let (job, plan) = (&context.job, &context.plan);
-        if let Err(error) = helper::ask("shardlift plan", Some(interrupt), || state::check_files(job, plan, true)) {
+        if let Err(error) = helper::ask("shardlift plan", Some(interrupt), || source::check_files(job, plan, true)) {
             ui.complain(&error);
             causes.add(Cause::of(error.exit).unwrap_or(Cause::Internal), error.message);
         }

@@ -3,12 +3,13 @@
 use kafka::Right;
 use migration::job::Brokers;
 use migration::printable::printable_path;
-use migration::{Exit, UserError};
+use migration::{Exit, UserError, resume};
 use supervisor::{StateDir, Store};
 
 use crate::args::VerifyArgs;
 use crate::letters::Letters;
 use crate::preflight::Purpose;
+use crate::state::Earlier;
 use crate::ui::Ui;
 use crate::{preflight, settings, state, verify};
 
@@ -24,10 +25,11 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         )
         .hint("run it first with `shardlift run`"));
     }
-    let (earlier, sent) = Store::read_only(&path).and_then(|store| state::load(&store)).map_err(state::unusable)?;
+    let left = Store::read_only(&path).and_then(|store| Earlier::of(&store)).map_err(state::unusable)?;
+    let earlier = &left.state;
     if job.kafka.brokers == Brokers::Embedded {
-        if !state::is_of_embedded(&earlier.binding) {
-            return Err(state::not_of_embedded(&job, &earlier.binding));
+        if !earlier.binding.is_of_embedded() {
+            return Err(resume::is_of_real_brokers(&job, &earlier.binding));
         }
         return Err(embedded_is_gone(&folder, earlier.plan_id));
     }
@@ -42,10 +44,10 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
     }
     let found = preflight::preflight(&job, Purpose::Compare, Some(&earlier.binding.topic), &[Right::Read], None)?;
-    for warning in state::check_binding_to_read(&job, &earlier, &found, &sent)? {
+    for warning in left.may_be_compared(&job, &found.binding(&job))? {
         tracing::warn!("{warning}");
     }
-    let letters = Letters::of(&folder, &earlier);
+    let letters = Letters::of(&folder, earlier);
     let mut verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
     verified.show_values = args.show_values;
     verify::keep(&folder, &verified);

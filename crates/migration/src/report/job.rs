@@ -125,6 +125,18 @@ pub struct Binding {
     pub end_offsets: Vec<i64>,
 }
 
+impl Binding {
+    /// The topic's id, if the brokers told one.
+    pub fn known_topic_id(&self) -> Option<String> {
+        Some(&self.topic_id).filter(|id| !id.is_empty()).cloned()
+    }
+
+    /// How many partitions the topic had.
+    pub fn partitions(&self) -> u32 {
+        u32::try_from(self.end_offsets.len()).unwrap_or(u32::MAX)
+    }
+}
+
 /// How many shards are where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardTotals {
