@@ -13,7 +13,7 @@ use whole_program::root;
 type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 /// Everything else is forbidden. `thiserror` is allowed everywhere.
-const ALLOWED: [Row; 10] = [
+const ALLOWED: [Row; 11] = [
     ("migration", &[], &["serde", "toml", "strsim"]),
     ("pipeline", &["migration"], &["tracing", "memchr", "xxhash-rust", "serde", "serde_json"]),
     ("process", &[], &["nix", "libc", "crc32fast"]),
@@ -21,14 +21,15 @@ const ALLOWED: [Row; 10] = [
     ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing", "serde", "strsim"]),
     ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing", "xxhash-rust"]),
     ("report", &["migration"], &["serde_json"]),
+    ("worker", &["migration", "process", "pipeline", "sources", "kafka", "supervisor"], &[]),
     (
-        "runner",
-        &["migration", "process", "pipeline", "sources", "kafka", "supervisor"],
+        "compare",
+        &["migration", "process", "pipeline", "sources", "kafka", "supervisor", "worker", "report"],
         &["crossbeam-channel", "http-body-util", "hyper", "hyper-util", "postcard", "serde", "serde_json", "tokio", "tracing"],
     ),
     (
         "cli",
-        &["migration", "pipeline", "process", "sources", "kafka", "supervisor", "runner", "report"],
+        &["migration", "pipeline", "process", "sources", "kafka", "supervisor", "worker", "report", "compare"],
         &[
             "clap",
             "console",
@@ -47,28 +48,35 @@ const ALLOWED: [Row; 10] = [
 ];
 
 /// What only some crates may use, in tests too.
-const OWNERS: [(&str, &[&str]); 7] = [
+const OWNERS: [(&str, &[&str]); 8] = [
     ("rdkafka", &["kafka"]),
     ("rusqlite", &["supervisor"]),
     ("clap", &["cli"]),
     ("libc", &["process"]),
     ("nix", &["process", "cli", "whole-program"]),
-    ("tokio", &["runner"]),
-    ("hyper", &["runner"]),
+    ("tokio", &["compare"]),
+    ("hyper", &["compare"]),
+    ("crossbeam-channel", &["compare"]),
 ];
+
+/// What a worker of a job never links, by whatever way: beginnings of names.
+const NOT_IN_A_WORKER: [&str; 5] = ["tokio", "hyper", "crossbeam", "clap", "http"];
 
 /// Where `unsafe` may stand: a file or a folder below the crate's sources.
 const UNSAFE: [(&str, &str); 2] = [("process", "fork.rs"), ("kafka", "ffi")];
 
 fn packages() -> Vec<Value> {
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(root())
-        .output()
-        .expect("cargo can be started");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let output = cargo(&["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_slice(&output).expect("cargo prints JSON");
     metadata["packages"].as_array().expect("an array").clone()
+}
+
+/// What cargo prints.
+fn cargo(words: &[&str]) -> Vec<u8> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).args(words).current_dir(root()).output().expect("cargo can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 fn name(value: &Value) -> &str {
@@ -116,6 +124,27 @@ fn some_packages_have_one_owner_in_tests_too() {
 }
 
 #[test]
+fn a_worker_links_nothing_of_the_instrument() {
+    let instrument = linked("compare");
+    let found = |names: &[String], part: &str| names.iter().any(|name| name.starts_with(part));
+    for part in ["tokio", "hyper", "crossbeam"] {
+        assert!(found(&instrument, part), "what compare links names {part}: {instrument:?}");
+    }
+    let worker = linked("worker");
+    assert!(found(&worker, "rdkafka-sys"), "what a worker links has its client: {worker:?}");
+    for part in NOT_IN_A_WORKER {
+        assert!(!found(&worker, part), "a worker links {part}: {worker:?}");
+    }
+}
+
+/// All packages that a crate links, its dependencies' dependencies too.
+fn linked(package: &str) -> Vec<String> {
+    let words = ["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package", package];
+    let output = cargo(&words);
+    String::from_utf8_lossy(&output).lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+}
+
+#[test]
 fn no_crate_of_the_product_knows_one_above_it() {
     let layers = BTreeMap::from([
         ("migration", 0),
@@ -124,9 +153,10 @@ fn no_crate_of_the_product_knows_one_above_it() {
         ("sources", 2),
         ("kafka", 2),
         ("supervisor", 2),
-        ("runner", 3),
+        ("worker", 3),
         ("report", 3),
-        ("cli", 4),
+        ("compare", 4),
+        ("cli", 5),
     ]);
     for (own, crates, _) in &ALLOWED {
         for used in *crates {

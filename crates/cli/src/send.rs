@@ -4,8 +4,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use migration::{Exit, Failure, Job, Level, Plan, UserError, WorkerEvent};
 use process::RunningHelper;
-use runner::worker::{Attempt, Ended, WorkerContext, work};
 use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
+use worker::{Attempt, Ended, WorkerContext, work};
 
 use crate::display::{Display, Viewer};
 use crate::log;

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use compare::{Bench, CompareError, Log, Standing, Undertaking, estimate};
 use kafka::{ProducerOptions, Right, SharedProducer};
 use migration::compare::{Comparison, Conditions, Setting, Variant};
 use migration::config::is_secret_property;
@@ -11,7 +12,6 @@ use migration::printable::printable_path;
 use migration::units::{show_duration, show_things};
 use migration::{Exit, Job, UserError};
 use pipeline::source::PlanRules;
-use runner::compare::{Bench, CompareError, Log, Standing, Undertaking, estimate};
 
 use crate::args::{Choice, VariantsArgs};
 use crate::environment::environment;
@@ -108,7 +108,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
 /// One run, in the process that a comparison started for it.
 pub fn round() -> Result<Exit, UserError> {
     let log = Log { keep: log::keep_lines, take: log::take_lines };
-    runner::compare::serve(&mut std::io::stdin(), &mut std::io::stdout(), log)
+    compare::serve(&mut std::io::stdin(), &mut std::io::stdout(), log)
         .map(|()| Exit::Done)
         .map_err(|error| UserError::new(Exit::Usage, error))
 }

@@ -8,16 +8,16 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
+use compare::results::Results;
+use compare::web;
+use compare::web::desk::{Desk, DeskSettings};
+use compare::web::load::{Load, LoadFigures};
+use compare::web::records::Records;
 use kafka::{ProducerOptions, Right};
 use migration::compare::{WebComparison, WebConditions, WebFlush, WebRound};
 use migration::job::{Brokers, FlushPolicy};
 use migration::{Exit, Job, Plan, UserError};
 use process::{ChildEnds, HelperError, HelperOptions, RunningHelper};
-use runner::results::Results;
-use runner::web;
-use runner::web::desk::{Desk, DeskSettings};
-use runner::web::load::{Load, LoadFigures};
-use runner::web::records::Records;
 
 use super::compare::{Files, complaint, properties_for_speed, with_deletion};
 use crate::args::WebArgs;

@@ -12,9 +12,9 @@ use migration::report::{Binding, JobReport};
 use migration::units::show_size;
 use migration::{Accept, BoundTopic, Cause, Causes, Consequence, Exit, Identity, Job, Plan, SourceObject, UserError, resume};
 use process::RunningHelper;
-use runner::worker::WorkerContext;
 use serde_json::{Map, Value};
 use supervisor::{NewJob, Owners, RunEnd, StateDir, Store, load_report};
+use worker::WorkerContext;
 
 use crate::args::RunArgs;
 use crate::interrupt::{self, Interrupt};

@@ -6,10 +6,10 @@ use kafka::{Producer, ProducerOptions, StockFlush};
 use migration::Failure;
 use pipeline::Sink;
 
-use crate::compare::round::Figures;
-use crate::compare::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
-use crate::compare::spec::RoundSpec;
-use crate::worker::{WorkerContext, peak_memory};
+use crate::round::Figures;
+use crate::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
+use crate::spec::RoundSpec;
+use worker::{WorkerContext, peak_memory};
 
 /// Our own flush.
 pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, Failure> {

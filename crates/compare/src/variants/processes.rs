@@ -17,10 +17,10 @@ use supervisor::{NewJob, Owners, Setup, Snapshot, StateDir, Store, Watcher, Wish
 
 use super::single::options;
 use super::threads::AT_A_TIME;
-use crate::compare::round::{Figures, Log};
-use crate::compare::seat::{Clock, Measured, Seat, work_blocking};
-use crate::compare::spec::RoundSpec;
-use crate::worker::{Attempt, Ended, WorkerContext, peak_memory};
+use crate::round::{Figures, Log};
+use crate::seat::{Clock, Measured, Seat, work_blocking};
+use crate::spec::RoundSpec;
+use worker::{Attempt, Ended, WorkerContext, peak_memory};
 
 /// From the moment that everybody is connected to the common start: all have looked for it by then.
 const LEAD: Duration = Duration::from_millis(100);

@@ -112,7 +112,7 @@ mod tests {
 
     /// A job whose source is one file with these lines.
     fn job_of(name: &str, lines: &str, key: &str) -> (Job, Plan) {
-        let file = std::env::temp_dir().join(format!("runner-web-{}-{name}.jsonl", std::process::id()));
+        let file = std::env::temp_dir().join(format!("compare-web-{}-{name}.jsonl", std::process::id()));
         std::fs::write(&file, lines).unwrap();
         let config = format!(
             "job.name = \"web\"\nkafka.topic = \"web\"\nsource.jsonl.paths = [{:?}]\nrecord.key = {key:?}\n",

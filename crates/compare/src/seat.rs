@@ -16,7 +16,7 @@ use super::meter::{Meter, TimedSink};
 use super::spec::{DRAIN, RoundSpec};
 use super::warm_up::warm_up;
 use crate::heartbeat::{FlushGauge, Heartbeat};
-use crate::worker::{Attempt, Ended, Files, WorkerContext, peak_memory};
+use worker::{Attempt, Ended, Files, WorkerContext, peak_memory};
 
 /// How often a worker says how far it is, as in a job.
 const SAYS: Duration = Duration::from_millis(200);

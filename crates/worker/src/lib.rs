@@ -1,5 +1,12 @@
 //! What a worker does with its shard: open the source, create the producer, step until the shard is done, say how it went.
 //! The same function serves a forked worker and `--single`; they differ in their [`WorkerPort`].
+//!
+//! Responsible for one attempt. Not responsible for what a record is or how it is delivered (`pipeline`, `kafka`), forking,
+//! checkpoints and attempts (`supervisor`), or other ways of stepping a worker (`compare`).
+
+#![forbid(unsafe_code)]
+
+mod topic_check;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,7 +25,7 @@ use pipeline::{ShardReader, Sink, Source};
 use supervisor::port::{SupervisorGone, WorkerPort};
 use supervisor::protocol::MOST_UNTOLD;
 
-use crate::topic_check::TopicCheck;
+use topic_check::TopicCheck;
 
 /// A line that was logged inside a worker, and its level.
 pub type LogLine = (Level, String);
@@ -277,13 +284,14 @@ fn silence(job: &Job) -> Duration {
 }
 
 /// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
-pub(crate) struct Files {
+pub struct Files {
     reader: Box<dyn ShardReader>,
     letters: DeadLetterFile,
 }
 
 impl Files {
-    pub(crate) fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
+    /// Opens both.
+    pub fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
         let plan = attempt.plan;
         let reader = context.source.open(plan, attempt.shard, &attempt.from).map_err(|error| {
             let damage = Some(Damage { segment: attempt.from.segment, hash: None });
@@ -300,7 +308,8 @@ impl Files {
         Ok(Files { reader, letters })
     }
 
-    pub(crate) fn worker(
+    /// A worker that reads them and sends to `sink`.
+    pub fn worker(
         self,
         context: &WorkerContext,
         attempt: &Attempt<'_>,
@@ -392,7 +401,8 @@ fn send_log(context: &WorkerContext, port: &mut dyn WorkerPort) -> Result<(), En
     Ok(())
 }
 
-pub(crate) fn peak_memory() -> u64 {
+/// The most memory that this process has had, bytes; 0 where the system does not say.
+pub fn peak_memory() -> u64 {
     // Without /proc there is no figure, which is no reason to stop.
     process::own_memory().map_or(0, |memory| memory.peak_bytes)
 }

@@ -9,7 +9,7 @@ use pipeline::mapping::Mapping;
 use pipeline::source::is_blank;
 use pipeline::{Block, BlockPool, Group, Line, Lines, Sink};
 
-use crate::worker::{Attempt, WorkerContext};
+use worker::{Attempt, WorkerContext};
 
 /// How many.
 const RECORDS: usize = 5;

@@ -7,10 +7,10 @@ use kafka::Producer;
 use migration::{Failure, FailureKind};
 
 use super::single::options;
-use crate::compare::round::Figures;
-use crate::compare::seat::{Clock, Measured, OwnPort, Seat, attempt, failure, work_blocking};
-use crate::compare::spec::RoundSpec;
-use crate::worker::{WorkerContext, peak_memory};
+use crate::round::Figures;
+use crate::seat::{Clock, Measured, OwnPort, Seat, attempt, failure, work_blocking};
+use crate::spec::RoundSpec;
+use worker::{WorkerContext, peak_memory};
 
 /// So many connect at a time: the embedded broker's listener takes five.
 pub(crate) const AT_A_TIME: u32 = 4;

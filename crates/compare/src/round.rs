@@ -11,7 +11,7 @@ use super::bench_plan::deal;
 use super::seat::Measured;
 use super::spec::{RoundResult, RoundSpec};
 use super::variants;
-use crate::worker::{LogLine, WorkerContext};
+use worker::{LogLine, WorkerContext};
 
 /// Records a second of one worker that no setting reaches: as many are dealt to it.
 const MOST_BY_RECORD: f64 = 30_000.0;

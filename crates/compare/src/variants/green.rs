@@ -17,12 +17,12 @@ use tokio::task::{LocalSet, yield_now};
 use tokio::time::timeout_at;
 
 use super::single::options;
-use crate::compare::round::Figures;
-use crate::compare::seat::{Clock, Measured, OwnPort, POLL, Seat, attempt, failure};
-use crate::compare::spec::RoundSpec;
 use crate::heartbeat::{FlushGauge, Heartbeat, TICK};
+use crate::round::Figures;
+use crate::seat::{Clock, Measured, OwnPort, POLL, Seat, attempt, failure};
+use crate::spec::RoundSpec;
 use crate::wakeup::{watch, woken};
-use crate::worker::{Ended, WorkerContext, peak_memory};
+use worker::{Ended, WorkerContext, peak_memory};
 
 /// Between two looks of a cooperative flush.
 const LOOKS: Duration = Duration::from_millis(1);

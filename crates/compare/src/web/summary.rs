@@ -2,7 +2,7 @@
 
 use migration::compare::{Spread, WebComparison, WebFlush, WebRound, WebSummary};
 
-use crate::compare::statistics::spread;
+use crate::statistics::spread;
 
 /// Below so many cores the process that asks was not what limited the server.
 const BUSY: f64 = 0.9;

@@ -1,0 +1,32 @@
+//! The instrument: the same shard worker stepped in several ways side by side, and the web scene. The product does not need it.
+//!
+//! Responsible for what is measured and how ([`round`]: one run; [`undertaking`]: all of them; [`web`]: requests that wait for their
+//! record), and for what the figures say ([`statistics`], [`model`], [`advice`]). Each run of each setting is a fresh process, and
+//! the runs are interleaved. Not responsible for what a worker does ([`worker`]), what a record is or how it is delivered
+//! (`pipeline`, `kafka`), forking and checkpoints (`supervisor`), the brokers, the topic, what was typed, or how a result looks.
+
+#![forbid(unsafe_code)]
+
+pub mod advice;
+mod bench_plan;
+mod heartbeat;
+mod meter;
+pub mod model;
+pub mod results;
+pub mod round;
+mod run_process;
+mod sampler;
+mod schedule;
+mod seat;
+pub mod spec;
+pub mod statistics;
+mod temporary;
+pub mod undertaking;
+mod variants;
+mod wakeup;
+mod warm_up;
+pub mod web;
+
+pub use round::{Log, RoundError, serve};
+pub use spec::Bench;
+pub use undertaking::{CompareError, Standing, Undertaking, estimate};
