@@ -1,6 +1,6 @@
 //! Deals the source out to the workers of one run: each begins at another place, all have enough.
 
-use migration::{Plan, Segment, Shard, ShardId};
+use migration::{Plan, Segment};
 
 /// More segments than this are never dealt to a worker: a run on a tiny source may end early instead.
 const MOST_SEGMENTS: usize = 50_000;
@@ -8,21 +8,17 @@ const MOST_SEGMENTS: usize = 50_000;
 /// A plan with a shard for each worker: the source's segments, beginning at worker·len/workers, round and round until there are
 /// at least `records` by the plan's estimate.
 pub(crate) fn deal(source: &Plan, workers: u32, records: u64) -> Plan {
-    let all: Vec<&Segment> = source.shards.iter().flat_map(|shard| &shard.segments).collect();
-    let (bytes, estimate) = (source.bytes(), source.records_estimate().max(1));
+    let all: Vec<&Segment> = source.shards.iter().flat_map(|shard| source.segments(shard)).collect();
+    let estimate = source.records_estimate().max(1);
     let times = repeats(all.len(), estimate, records);
-    let shard = |worker: u32| {
+    let mut plan = Plan { objects: source.objects.clone(), max_line: source.max_line, ..Plan::default() };
+    for worker in 0..workers {
         let first = all.len() * worker as usize / workers.max(1) as usize;
         let once = all[first..].iter().chain(&all[..first]);
-        Shard {
-            id: ShardId(worker),
-            segments: once.cycle().take(all.len() * times).map(|segment| (*segment).clone()).collect(),
-            bytes: bytes.saturating_mul(times as u64),
-            records_estimate: estimate.saturating_mul(times as u64),
-        }
-    };
-    let shards = (0..workers).map(shard).collect();
-    Plan { objects: source.objects.clone(), shards, max_line: source.max_line, notes: Vec::new(), ..Plan::default() }
+        let segments = once.cycle().take(all.len() * times).map(|segment| (*segment).clone()).collect();
+        plan.add(segments, estimate.saturating_mul(times as u64));
+    }
+    plan
 }
 
 fn repeats(segments: usize, estimate: u64, records: u64) -> usize {
@@ -35,39 +31,39 @@ mod tests {
     use super::*;
 
     fn source(segments: u64, records: u64) -> Plan {
-        let segments = (0..segments).map(|i| Segment { object: 0, start: i * 10, end: i * 10 + 10 }).collect::<Vec<_>>();
-        let bytes = segments.len() as u64 * 10;
-        let shards = vec![Shard { id: ShardId(0), segments, bytes, records_estimate: records }];
-        Plan { shards, ..Plan::default() }
+        let segment = |i| Segment { object: 0, start: i * 10, end: i * 10 + 10, bytes: Some(10) };
+        let mut plan = Plan::default();
+        plan.add((0..segments).map(segment).collect(), records);
+        plan
     }
 
-    fn starts(shard: &Shard) -> Vec<u64> {
-        shard.segments.iter().map(|segment| segment.start).collect()
+    fn starts(plan: &Plan) -> Vec<Vec<u64>> {
+        plan.shards.iter().map(|shard| plan.segments(shard).iter().map(|segment| segment.start).collect()).collect()
     }
 
     #[test]
     fn each_worker_begins_at_another_place_and_gets_everything() {
         let plan = deal(&source(4, 100), 2, 100);
-        assert_eq!(plan.shards.iter().map(starts).collect::<Vec<_>>(), [vec![0, 10, 20, 30], vec![20, 30, 0, 10]]);
-        assert_eq!(plan.shards[1].id, ShardId(1));
+        assert_eq!(starts(&plan), [vec![0, 10, 20, 30], vec![20, 30, 0, 10]]);
+        assert_eq!(plan.shards[1].id, migration::ShardId(1));
     }
 
     #[test]
     fn a_short_source_is_dealt_round_and_round() {
         let plan = deal(&source(2, 10), 1, 25);
-        assert_eq!(starts(&plan.shards[0]), [0, 10, 0, 10, 0, 10]);
-        assert_eq!((plan.shards[0].records_estimate, plan.shards[0].bytes), (30, 60));
+        assert_eq!(starts(&plan), [[0, 10, 0, 10, 0, 10]]);
+        assert_eq!((plan.shards[0].records_estimate, plan.shards[0].bytes), (30, Some(60)));
     }
 
     #[test]
     fn more_workers_than_segments_share_their_starts() {
         let plan = deal(&source(1, 10), 3, 10);
-        assert!(plan.shards.iter().all(|shard| starts(shard) == [0]));
+        assert_eq!(starts(&plan), [[0], [0], [0]]);
     }
 
     #[test]
     fn a_tiny_source_is_not_dealt_for_ever() {
         let plan = deal(&source(3, 1), 1, u64::MAX);
-        assert_eq!(plan.shards[0].segments.len(), MOST_SEGMENTS / 3 * 3);
+        assert_eq!(plan.segments.len(), MOST_SEGMENTS / 3 * 3);
     }
 }

@@ -261,7 +261,7 @@ impl WorkerPort for OwnPort {
 
 /// The only attempt at a worker's shard.
 pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
-    let from = context.plan.shards[worker as usize].start();
+    let from = context.plan.start(&context.plan.shards[worker as usize]);
     Attempt { plan: &context.plan, shard: ShardId(worker), from, letters: 0, letters_left: u64::MAX, started: Instant::now() }
 }
 

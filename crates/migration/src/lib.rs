@@ -35,7 +35,7 @@ pub use histogram::Histogram;
 pub use identity::Identity;
 pub use job::Job;
 pub use level::Level;
-pub use plan::{Compression, Cut, Plan, Segment, Shard, ShardId, SourceObject};
+pub use plan::{Compression, Cut, PartitionSet, Pieces, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
 pub use report::{Counts, Phase, Phases, Work};
 pub use topic::TopicSettings;

@@ -1,5 +1,6 @@
 //! The plan: the ordered shards of a job, frozen when the job first runs.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -34,14 +35,32 @@ pub enum Compression {
 pub struct SourceObject {
     /// Where it is: an absolute path without links, `.` and `..`, so that one file has one name however it is spelled.
     pub path: PathBuf,
-    /// Its size in bytes as stored.
-    pub bytes: u64,
+    /// Its size in bytes as stored; `None` where the source can't tell it. That of a file is always known.
+    pub bytes: Option<u64>,
     /// Its modification time, nanoseconds since 1970.
     pub modified_ns: i64,
     /// 128-bit hash of its first and last 64 KiB.
     pub fingerprint: u128,
-    /// How it is compressed, judged by its first bytes.
+    /// How it is compressed, judged by its first bytes. For its source alone: what becomes of a shard depends on the next two.
     pub compression: Compression,
+    /// Whether it can be cut inside, and entered there.
+    pub splittable: bool,
+    /// Of an object that can be cut inside: the places where that is possible, in order, where the source knows only these. Empty:
+    /// its source finds places when it is asked.
+    #[serde(with = "differences")]
+    pub record_starts: Vec<u64>,
+}
+
+impl SourceObject {
+    /// Its size in bytes as stored; 0 where that is not known.
+    pub fn known_bytes(&self) -> u64 {
+        self.bytes.unwrap_or(0)
+    }
+
+    /// Whether a segment of it may begin at a place inside.
+    fn can_be_cut_at(&self, place: u64) -> bool {
+        self.splittable && (self.record_starts.is_empty() || self.record_starts.binary_search(&place).is_ok())
+    }
 }
 
 /// One contiguous range of one source object.
@@ -49,16 +68,28 @@ pub struct SourceObject {
 pub struct Segment {
     /// Index into [`Plan::objects`].
     pub object: u32,
-    /// The first place of the range. Always 0 for a compressed object.
+    /// The first place of the range. Always 0 for an object that can't be cut.
     pub start: u64,
-    /// One past the last place. [`Segment::WHOLE`] for a compressed object: to the end of its stream, whose length nobody
-    /// knows before it is read (`--limit` sets it to the place where the limit falls).
+    /// One past the last place. [`Segment::WHOLE`]: to the end of the object, whose place nobody knows before it is read (that of
+    /// a compressed stream; `--limit` sets it to the place where the limit falls).
     pub end: u64,
+    /// What it takes of the object, in bytes as stored; `None` where that is not known.
+    pub bytes: Option<u64>,
 }
 
 impl Segment {
-    /// The `end` of a segment that goes to the end of a compressed stream.
+    /// The `end` of a segment that goes to the end of its object, wherever that is.
     pub const WHOLE: u64 = u64::MAX;
+
+    /// The part of it between two of its places. The sizes of parts add up to its own.
+    fn part(&self, start: u64, end: u64) -> Segment {
+        let before = |place: u64| {
+            let (bytes, part, whole) = (self.bytes?, u128::from(place - self.start), u128::from(self.end - self.start));
+            Some((u128::from(bytes) * part / whole.max(1)) as u64)
+        };
+        let bytes = if self.end == Segment::WHOLE { None } else { before(end).zip(before(start)).map(|(b, a)| b - a) };
+        Segment { object: self.object, start, end, bytes }
+    }
 }
 
 /// Where a shard is cut in two: the start of a record, or of a segment.
@@ -70,31 +101,59 @@ pub struct Cut {
     pub place: u64,
 }
 
+/// Partitions of a topic, as a set of bits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionSet(Vec<u64>);
+
+impl PartitionSet {
+    /// Whether a partition is one of them.
+    #[inline]
+    pub fn contains(&self, partition: u32) -> bool {
+        self.0.get(partition as usize / 64).is_some_and(|word| word >> (partition % 64) & 1 == 1)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..64 * self.0.len() as u32).filter(|partition| self.contains(*partition))
+    }
+}
+
+impl FromIterator<u32> for PartitionSet {
+    fn from_iter<T: IntoIterator<Item = u32>>(partitions: T) -> Self {
+        let mut set = PartitionSet::default();
+        for partition in partitions {
+            let word = partition as usize / 64;
+            if set.0.len() <= word {
+                set.0.resize(word + 1, 0);
+            }
+            set.0[word] |= 1 << (partition % 64);
+        }
+        set
+    }
+}
+
 /// A piece of the dataset: the unit of retry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
     /// Its number, equal to its index in the plan.
     pub id: ShardId,
-    /// What it consists of, in source order.
-    pub segments: Vec<Segment>,
-    /// Bytes as stored.
-    pub bytes: u64,
+    /// What it reads, in source order: a range of indices into [`Plan::segments`], where several shards may have the same.
+    pub segments: Range<u32>,
+    /// Of what it reads, only the records of these partitions are its own; `None`: all are.
+    pub partitions: Option<PartitionSet>,
+    /// Bytes as stored; `None` where that is not known.
+    pub bytes: Option<u64>,
     /// How many records it probably has, from a sample.
     pub records_estimate: u64,
 }
 
-impl Shard {
-    /// Where the shard's first attempt starts.
-    pub fn start(&self) -> Position {
-        Position { segment: 0, place: self.segments.first().map_or(0, |s| s.start), records: 0 }
-    }
-}
-
-/// The ordered shards of a job and the objects that they cut.
+/// The ordered shards of a job, the segments that they read and the objects that these cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The source's objects in source order.
     pub objects: Vec<SourceObject>,
+    /// All segments. A split adds some and takes none away: no shard may need one any more.
+    pub segments: Vec<Segment>,
     /// The shards; handed out in this order.
     pub shards: Vec<Shard>,
     /// The longest line, without its end, that is a record: what becomes of a line does not change while a job runs.
@@ -105,10 +164,51 @@ pub struct Plan {
     pub limit_reached: bool,
 }
 
+/// What a split makes of a shard: [`Plan::put`] takes it over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pieces {
+    /// Segments that are not in the plan yet.
+    segments: Vec<Segment>,
+    /// The shard as it will be, then its pieces.
+    shards: Vec<Shard>,
+}
+
+impl Pieces {
+    /// The numbers of the shards that are new.
+    pub fn added(&self) -> Range<u32> {
+        match &self.shards[..] {
+            [_, first, ..] => first.id.0..first.id.0 + (self.shards.len() - 1) as u32,
+            _ => 0..0,
+        }
+    }
+}
+
 impl Plan {
-    /// The dataset's size as stored.
+    /// Adds a shard of segments that are not in the plan yet, behind all others.
+    pub fn add(&mut self, segments: Vec<Segment>, records_estimate: u64) {
+        let first = self.segments.len() as u32;
+        let bytes = sum_of(&segments);
+        self.segments.extend(segments);
+        let id = ShardId(self.shards.len() as u32);
+        let segments = first..self.segments.len() as u32;
+        self.shards.push(Shard { id, segments, partitions: None, bytes, records_estimate });
+    }
+
+    /// The segments of a shard.
+    pub fn segments(&self, shard: &Shard) -> &[Segment] {
+        self.segments.get(shard.segments.start as usize..shard.segments.end as usize).unwrap_or_default()
+    }
+
+    /// Where a shard's first attempt starts.
+    pub fn start(&self, shard: &Shard) -> Position {
+        Position { segment: 0, place: self.segments(shard).first().map_or(0, |s| s.start), records: 0 }
+    }
+
+    /// The dataset's size as stored, as far as it is known. What several shards read counts once.
     pub fn bytes(&self) -> u64 {
-        self.shards.iter().map(|s| s.bytes).sum()
+        let mut seen = BTreeSet::new();
+        let once = self.shards.iter().filter(|s| s.partitions.is_none() || seen.insert((s.segments.start, s.segments.end)));
+        once.filter_map(|shard| shard.bytes).sum()
     }
 
     /// How many records the dataset probably has.
@@ -126,13 +226,13 @@ impl Plan {
     /// make no sense change nothing.
     pub fn split(&mut self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Range<u32>, String> {
         let pieces = self.pieces(id, from, cuts)?;
-        let first = self.shards.len() as u32;
+        let added = pieces.added();
         self.put(pieces);
-        Ok(first..self.shards.len() as u32)
+        Ok(added)
     }
 
-    /// What [`Plan::split`] makes of a shard: itself as it will be, then its pieces, which get the next free numbers.
-    pub fn pieces(&self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Vec<Shard>, String> {
+    /// What [`Plan::split`] makes of a shard. The pieces get the next free numbers.
+    pub fn pieces(&self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Pieces, String> {
         let shard = self.shards.get(id.0 as usize).ok_or_else(|| format!("there is no shard {id}"))?;
         let mut before = Cut { segment: from.segment, place: from.place };
         for cut in cuts {
@@ -147,12 +247,18 @@ impl Plan {
         let begins = std::iter::once(None).chain(cuts.iter().map(Some));
         let ends = cuts.iter().map(Some).chain([None]);
         let ids = std::iter::once(id.0).chain(first..end);
-        Ok(ids.zip(begins.zip(ends)).map(|(id, (a, b))| self.piece(shard, ShardId(id), a, b)).collect())
+        let mut pieces = Pieces { segments: Vec::new(), shards: Vec::new() };
+        for (id, (a, b)) in ids.zip(begins.zip(ends)) {
+            let piece = self.piece(shard, ShardId(id), (a, b), cuts.len(), &mut pieces.segments);
+            pieces.shards.push(piece);
+        }
+        Ok(pieces)
     }
 
     /// Takes over what [`Plan::pieces`] gave.
-    pub fn put(&mut self, pieces: Vec<Shard>) {
-        for piece in pieces {
+    pub fn put(&mut self, pieces: Pieces) {
+        self.segments.extend(pieces.segments);
+        for piece in pieces.shards {
             match self.shards.get_mut(piece.id.0 as usize) {
                 Some(shard) => *shard = piece,
                 None => self.shards.push(piece),
@@ -163,58 +269,103 @@ impl Plan {
     /// Puts another object in the place of one that is cut by a single segment from its start to its end. What was noted of that one
     /// is not true of the other: its notes are dropped.
     pub fn replace(&mut self, index: u32, object: SourceObject) -> Result<(), String> {
-        let planned = self.objects.get_mut(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
-        let before = std::mem::replace(planned, object);
-        let mut segments = self.shards.iter().flat_map(|shard| &shard.segments).filter(|segment| segment.object == index);
-        let whole = segments.next().is_some_and(|s| s.start == 0 && (s.end == Segment::WHOLE || s.end == before.bytes));
-        if !whole || segments.next().is_some() {
-            self.objects[index as usize] = before;
-            return Err(format!("object {index} is not one segment"));
-        }
-        let about = format!("{}: ", printable_path(&before.path));
+        let planned = self.objects.get(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
+        let reads = |shard: &Shard| shard.segments.clone().filter(|s| self.segments[*s as usize].object == index);
+        let used: BTreeSet<u32> = self.shards.iter().flat_map(reads).collect();
+        let whole = |s: &Segment| s.start == 0 && (s.end == Segment::WHOLE || Some(s.end) == planned.bytes);
+        let segment = match used.into_iter().collect::<Vec<u32>>()[..] {
+            [segment] if whole(&self.segments[segment as usize]) => segment,
+            _ => return Err(format!("object {index} is not one segment")),
+        };
+        let about = format!("{}: ", printable_path(&planned.path));
         self.notes.retain(|note| !note.starts_with(&about));
-        let bytes = self.objects[index as usize].bytes;
-        for shard in self.shards.iter_mut().filter(|shard| shard.segments.iter().any(|s| s.object == index)) {
-            for segment in shard.segments.iter_mut().filter(|s| s.object == index && s.end != Segment::WHOLE) {
-                segment.end = bytes;
-            }
-            let stored = (shard.bytes - before.bytes.min(shard.bytes)).saturating_add(bytes);
-            let part = stored as f64 / (shard.bytes as f64).max(1.0);
-            shard.records_estimate = ((shard.records_estimate as f64 * part).round() as u64).max(1);
-            shard.bytes = stored;
+        let replaced = &mut self.segments[segment as usize];
+        replaced.bytes = object.bytes;
+        if let (true, Some(bytes)) = (replaced.end != Segment::WHOLE, object.bytes) {
+            replaced.end = bytes;
+        }
+        self.objects[index as usize] = object;
+        for shard in self.shards.iter_mut().filter(|shard| shard.segments.contains(&segment)) {
+            let bytes = sum_of(&self.segments[shard.segments.start as usize..shard.segments.end as usize]);
+            let part = bytes.zip(shard.bytes).map_or(1.0, |(now, before)| now as f64 / (before as f64).max(1.0));
+            shard.records_estimate = estimate(shard, part);
+            shard.bytes = bytes;
         }
         Ok(())
     }
 
     fn check_cut(&self, shard: &Shard, cut: &Cut) -> Result<(), String> {
         let wrong = || format!("shard {} can't be cut at {cut:?}", shard.id);
-        let segment = shard.segments.get(cut.segment as usize).ok_or_else(wrong)?;
+        let segment = self.segments(shard).get(cut.segment as usize).ok_or_else(wrong)?;
         let between = cut.place == segment.start;
-        let inside = (segment.start..segment.end).contains(&cut.place);
-        let plain = self.object(segment).compression == Compression::None;
-        if between || inside && plain { Ok(()) } else { Err(wrong()) }
+        let inside = (segment.start..segment.end).contains(&cut.place) && self.object(segment).can_be_cut_at(cut.place);
+        if between || inside { Ok(()) } else { Err(wrong()) }
     }
 
-    /// What lies between two cuts of a shard, or its start and end.
-    fn piece(&self, shard: &Shard, id: ShardId, from: Option<&Cut>, to: Option<&Cut>) -> Shard {
+    /// What lies between two of the `cuts` of a shard, or its start and end. Segments that are not in the plan go to `new`: one that is
+    /// cut stays as it is, because other shards may read it.
+    fn piece(
+        &self,
+        shard: &Shard,
+        id: ShardId,
+        (from, to): (Option<&Cut>, Option<&Cut>),
+        cuts: usize,
+        new: &mut Vec<Segment>,
+    ) -> Shard {
+        let all = self.segments(shard);
         let first = from.map_or(0, |cut| cut.segment as usize);
-        let last = to.map_or(shard.segments.len(), |cut| cut.segment as usize);
-        let mut segments = shard.segments[first..last].to_vec();
-        if let Some(cut) = to.filter(|cut| cut.place > shard.segments[last].start) {
-            segments.push(Segment { end: cut.place, ..shard.segments[last].clone() });
-        }
-        if let (Some(cut), Some(segment)) = (from, segments.first_mut()) {
-            segment.start = cut.place;
-        }
-        let bytes = segments.iter().map(|segment| self.stored_bytes(segment)).sum();
-        let part = bytes as f64 / (shard.bytes as f64).max(1.0);
-        let records_estimate = ((shard.records_estimate as f64 * part).round() as u64).max(1);
-        Shard { id, segments, bytes, records_estimate }
+        let last = to.map_or(all.len(), |cut| cut.segment as usize);
+        let begin = from.filter(|cut| cut.place > all[first].start);
+        let end = to.filter(|cut| cut.place > all[last].start);
+        let (segments, bytes) = if begin.is_none() && end.is_none() {
+            let at = |index: usize| shard.segments.start + index as u32;
+            (at(first)..at(last), sum_of(&all[first..last]))
+        } else {
+            let mut own = all[first..last + usize::from(end.is_some())].to_vec();
+            if let (Some(cut), Some(segment)) = (end, own.last_mut()) {
+                *segment = all[last].part(segment.start, cut.place);
+            }
+            if let (Some(cut), Some(segment)) = (begin, own.first_mut()) {
+                *segment = all[first].part(cut.place, segment.end);
+            }
+            let (bytes, start) = (sum_of(&own), (self.segments.len() + new.len()) as u32);
+            new.extend(own);
+            (start..(self.segments.len() + new.len()) as u32, bytes)
+        };
+        let even = 1.0 / (cuts + 1) as f64;
+        let part = bytes.zip(shard.bytes).map_or(even, |(piece, whole)| piece as f64 / (whole as f64).max(1.0));
+        let (records_estimate, partitions) = (estimate(shard, part), shard.partitions.clone());
+        Shard { id, segments, partitions, bytes, records_estimate }
+    }
+}
+
+/// How many records a part of a shard probably has.
+fn estimate(shard: &Shard, part: f64) -> u64 {
+    ((shard.records_estimate as f64 * part).round() as u64).max(1)
+}
+
+/// The stored bytes of segments; `None` if one's are not known.
+fn sum_of(segments: &[Segment]) -> Option<u64> {
+    segments.iter().map(|segment| segment.bytes).sum()
+}
+
+/// Increasing numbers, each written as its difference to the one before.
+mod differences {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(numbers: &[u64], to: S) -> Result<S::Ok, S::Error> {
+        let before = std::iter::once(&0).chain(numbers);
+        numbers.iter().zip(before).map(|(number, before)| number.wrapping_sub(*before)).collect::<Vec<u64>>().serialize(to)
     }
 
-    fn stored_bytes(&self, segment: &Segment) -> u64 {
-        let object = self.object(segment);
-        if object.compression == Compression::None { segment.end - segment.start } else { object.bytes }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u64>, D::Error> {
+        let mut numbers = Vec::<u64>::deserialize(from)?;
+        let mut sum = 0u64;
+        for number in &mut numbers {
+            sum = sum.checked_add(*number).ok_or_else(|| D::Error::custom("places that do not increase"))?;
+            *number = sum;
+        }
+        Ok(numbers)
     }
 }
 
@@ -223,19 +374,35 @@ mod tests {
     use super::*;
 
     fn object(bytes: u64, compression: Compression) -> SourceObject {
-        SourceObject { path: "x".into(), bytes, modified_ns: 0, fingerprint: 0, compression }
+        let splittable = compression == Compression::None;
+        SourceObject {
+            path: "x".into(),
+            bytes: Some(bytes),
+            modified_ns: 0,
+            fingerprint: 0,
+            compression,
+            splittable,
+            record_starts: Vec::new(),
+        }
     }
 
     /// One shard: 100 bytes of a plain file, a compressed one, a whole plain one.
     fn plan() -> Plan {
         let objects = vec![object(1000, Compression::None), object(70, Compression::Gzip), object(30, Compression::None)];
         let segments = vec![
-            Segment { object: 0, start: 200, end: 300 },
-            Segment { object: 1, start: 0, end: Segment::WHOLE },
-            Segment { object: 2, start: 0, end: 30 },
+            Segment { object: 0, start: 200, end: 300, bytes: Some(100) },
+            Segment { object: 1, start: 0, end: Segment::WHOLE, bytes: Some(70) },
+            Segment { object: 2, start: 0, end: 30, bytes: Some(30) },
         ];
-        let shards = vec![Shard { id: ShardId(0), segments, bytes: 200, records_estimate: 40 }];
-        Plan { objects, shards, ..Plan::default() }
+        let mut plan = Plan { objects, ..Plan::default() };
+        plan.add(segments, 40);
+        plan
+    }
+
+    /// Of each shard its segments as (object, start, end).
+    fn seen(plan: &Plan) -> Vec<Vec<(u32, u64, u64)>> {
+        let of = |shard| plan.segments(shard).iter().map(|s: &Segment| (s.object, s.start, s.end)).collect();
+        plan.shards.iter().map(of).collect()
     }
 
     fn cut(segment: u32, place: u64) -> Cut {
@@ -247,18 +414,16 @@ mod tests {
         let mut split = plan();
         let from = Position { segment: 0, place: 210, records: 2 };
         assert_eq!(split.split(ShardId(0), &from, &[cut(0, 240), cut(1, 0), cut(2, 7)]), Ok(1..4));
-        let seen: Vec<Vec<(u32, u64, u64)>> =
-            split.shards.iter().map(|s| s.segments.iter().map(|s| (s.object, s.start, s.end)).collect()).collect();
         let expected =
             vec![vec![(0, 200, 240)], vec![(0, 240, 300)], vec![(1, 0, Segment::WHOLE), (2, 0, 7)], vec![(2, 7, 30)]];
-        assert_eq!(seen, expected);
-        let sizes: Vec<(u64, u64)> = split.shards.iter().map(|s| (s.bytes, s.records_estimate)).collect();
-        assert_eq!(sizes, [(40, 8), (60, 12), (77, 15), (23, 5)]);
+        assert_eq!(seen(&split), expected);
+        let sizes: Vec<(Option<u64>, u64)> = split.shards.iter().map(|s| (s.bytes, s.records_estimate)).collect();
+        assert_eq!(sizes, [(Some(40), 8), (Some(60), 12), (Some(77), 15), (Some(23), 5)]);
         assert_eq!((split.bytes(), split.records_estimate()), (plan().bytes(), plan().records_estimate()));
         assert!((0..).zip(&split.shards).all(|(i, shard)| shard.id == ShardId(i)));
         // A piece can be split again.
-        assert_eq!(split.split(ShardId(1), &split.shards[1].start(), &[cut(0, 250)]), Ok(4..5));
-        assert_eq!(split.shards[4].segments, [Segment { object: 0, start: 250, end: 300 }]);
+        assert_eq!(split.split(ShardId(1), &split.start(&split.shards[1]), &[cut(0, 250)]), Ok(4..5));
+        assert_eq!(split.segments(&split.shards[4]), [Segment { object: 0, start: 250, end: 300, bytes: Some(50) }]);
     }
 
     #[test]
@@ -273,10 +438,13 @@ mod tests {
         replaced.replace(1, object(90, Compression::Gzip)).unwrap();
         assert_eq!(replaced.notes, [kept, "7 more".to_owned()]);
         replaced.replace(2, object(10, Compression::None)).unwrap();
-        let shard = &replaced.shards[0];
-        assert_eq!((shard.segments[1].end, shard.segments[2].end, shard.bytes), (Segment::WHOLE, 10, 200));
-        assert_eq!((replaced.objects[1].bytes, replaced.objects[2].bytes), (90, 10));
-        replaced.split(ShardId(0), &shard.start(), &[cut(2, 5)]).unwrap();
+        assert_eq!(seen(&replaced), [[(0, 200, 300), (1, 0, Segment::WHOLE), (2, 0, 10)]]);
+        assert_eq!((replaced.objects[1].bytes, replaced.objects[2].bytes, replaced.bytes()), (Some(90), Some(10), 200));
+        // One that a split left as it was can be replaced, though other segments were made.
+        replaced.split(ShardId(0), &replaced.start(&replaced.shards[0]), &[cut(0, 250)]).unwrap();
+        assert_eq!(replaced.replace(2, object(30, Compression::None)), Ok(()));
+        assert_eq!(replaced.shards[1].bytes, Some(50 + 90 + 30));
+        replaced.split(ShardId(1), &replaced.start(&replaced.shards[1]), &[cut(2, 5)]).unwrap();
         assert!(replaced.replace(2, object(5, Compression::None)).is_err(), "it is cut");
     }
 
@@ -298,5 +466,63 @@ mod tests {
             assert_eq!(split, plan());
         }
         assert!(plan().split(ShardId(1), &from, &[cut(0, 240)]).is_err());
+    }
+
+    #[test]
+    fn a_cut_is_one_of_the_record_starts_that_the_source_knows() {
+        let mut plan = plan();
+        plan.objects[0].record_starts = vec![100, 220, 260];
+        let from = plan.start(&plan.shards[0]);
+        for (place, right) in [(220, true), (260, true), (240, false), (219, false), (100, false)] {
+            assert_eq!(plan.pieces(ShardId(0), &from, &[cut(0, place)]).is_ok(), right, "{place}");
+        }
+        assert!(plan.pieces(ShardId(0), &from, &[cut(1, 0)]).is_ok(), "between two segments");
+        plan.objects[0].splittable = false;
+        assert!(plan.pieces(ShardId(0), &from, &[cut(0, 220)]).is_err());
+    }
+
+    #[test]
+    fn what_a_split_cuts_stays_for_the_other_shards_that_read_it() {
+        let mut plan = plan();
+        let sets: [PartitionSet; 2] = [[0, 2, 130].into_iter().collect(), [1].into_iter().collect()];
+        plan.shards[0].partitions = Some(sets[0].clone());
+        plan.shards.push(Shard { id: ShardId(1), partitions: Some(sets[1].clone()), ..plan.shards[0].clone() });
+        assert_eq!((plan.segments.len(), plan.bytes()), (3, 200), "both read the same");
+        let whole = seen(&plan)[1].clone();
+        plan.split(ShardId(0), &Position::default(), &[cut(0, 240)]).unwrap();
+        assert_eq!(seen(&plan)[1], whole);
+        assert_eq!((&plan.shards[1].partitions, &plan.shards[2].partitions), (&Some(sets[1].clone()), &Some(sets[0].clone())));
+        assert_eq!(sets[0].iter().collect::<Vec<_>>(), [0, 2, 130]);
+        assert!(sets[0].contains(130) && !sets[0].contains(131) && !sets[0].contains(1_000));
+    }
+
+    #[test]
+    fn a_size_that_is_not_known_is_nowhere() {
+        let mut plan = plan();
+        plan.segments[1].bytes = None;
+        plan.add(vec![Segment { object: 0, start: 0, end: 200, bytes: Some(200) }], 7);
+        plan.shards[0].bytes = None;
+        assert_eq!(plan.bytes(), 200);
+        plan.split(ShardId(0), &Position::default(), &[cut(1, 0), cut(2, 0)]).unwrap();
+        let sizes: Vec<_> = plan.shards.iter().map(|shard| (shard.bytes, shard.records_estimate)).collect();
+        assert_eq!(sizes, [(Some(100), 13), (Some(200), 7), (None, 13), (Some(30), 13)]);
+        // Where places are no bytes, the parts of a segment still add up to it.
+        let odd = Segment { object: 0, start: 5, end: 12, bytes: Some(1_000) };
+        let parts: Vec<u64> = [(5, 6), (6, 10), (10, 12)].iter().filter_map(|&(a, b)| odd.part(a, b).bytes).collect();
+        assert_eq!(parts, [142, 572, 286]);
+    }
+
+    #[test]
+    fn record_starts_are_written_as_differences() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Places {
+            #[serde(with = "differences")]
+            at: Vec<u64>,
+        }
+        let places = Places { at: vec![16, 17, 40] };
+        let text = toml::to_string(&places).unwrap();
+        assert_eq!(text.trim(), "at = [16, 1, 23]");
+        assert_eq!(toml::from_str::<Places>(&text), Ok(places));
+        assert!(toml::from_str::<Places>(&format!("at = [{0}, {0}, {0}]", i64::MAX)).is_err());
     }
 }

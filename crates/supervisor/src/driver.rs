@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::report::Sample;
 use migration::steer::{Pace, Steer, SteerEvent};
-use migration::{Cause, Causes, Control, Cut, Level, Plan, Progress, Rate, Shard, ShardId, WorkerEvent};
+use migration::{Cause, Causes, Control, Cut, Level, Pieces, Plan, Progress, Rate, ShardId, WorkerEvent};
 
 use crate::control::{Answer, Request};
 use crate::machine::{
@@ -320,35 +320,35 @@ impl<'a> Driver<'a> {
             return Input::StoreFailed { attempt, reason: e.to_string() };
         }
         let pieces = self.pieces(&mut end);
-        if let Err(e) = self.store.end_attempt(&end, usage, pieces.get(1..).unwrap_or_default()) {
+        let added = pieces.as_ref().map(Pieces::added).unwrap_or_default();
+        if let Err(e) = self.store.end_attempt(&end, usage, added.clone()) {
             return Input::StoreFailed { attempt, reason: e.to_string() };
         }
-        let split = pieces.first().map(|shard| Split {
-            shard: Extent::of(&self.plan, shard),
-            added: pieces[1..].iter().map(|piece| ShardStart::fresh(&self.plan, piece)).collect(),
-        });
-        if split.is_some() {
+        let split = pieces.map(|pieces| {
             // While workers are processes, this is the only holder of the plan, and it is not copied.
-            Rc::make_mut(&mut self.plan).put(pieces);
-        }
+            let plan = Rc::make_mut(&mut self.plan);
+            plan.put(pieces);
+            let shard = Extent::of(plan, &plan.shards[attempt.shard.0 as usize]);
+            let added = plan.shards[added.start as usize..].iter().map(|piece| ShardStart::fresh(plan, piece)).collect();
+            Split { shard, added }
+        });
         Input::Closed { attempt, split }
     }
 
-    /// What the cuts of an attempt make of its shard: the shard itself, then the new ones; nothing without cuts.
-    fn pieces(&mut self, end: &mut AttemptEnd) -> Vec<Shard> {
+    /// What the cuts of an attempt make of its shard; nothing without cuts.
+    fn pieces(&mut self, end: &mut AttemptEnd) -> Option<Pieces> {
         let apart = end.apart.and_then(|index| Some((index, self.plan.shards.get(end.attempt.shard.0 as usize)?)));
-        let before =
-            apart.and_then(|(index, shard)| Some(Cut { segment: index, place: shard.segments.get(index as usize)?.start }));
-        end.cuts.extend(before);
+        let start = |(index, shard)| Some((index, self.plan.segments(shard).get(index as usize)?.start));
+        end.cuts.extend(apart.and_then(start).map(|(segment, place)| Cut { segment, place }));
         if end.cuts.is_empty() {
-            return Vec::new();
+            return None;
         }
         let pieces = self.plan.pieces(end.attempt.shard, &self.machine.position(end.attempt.shard), &end.cuts);
-        pieces.unwrap_or_else(|wrong| {
+        if let Err(wrong) = &pieces {
             self.watcher.log(Level::Warning, &format!("not split: {wrong}"));
             end.cuts.clear();
-            Vec::new()
-        })
+        }
+        pieces.ok()
     }
 
     /// Keeps a line in the job's history. That is for people: whatever must be on disk fails by itself.

@@ -18,7 +18,7 @@ use migration::{Chunk, Control, Counts, Failure, Finished, Position, Progress, W
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;

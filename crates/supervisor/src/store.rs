@@ -21,13 +21,14 @@ mod splits;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::accept;
 use migration::report::{AttemptOutcome, Binding, ShardStatus};
 use migration::steer::{Pace, SteerEvent};
-use migration::{Accept, Chunk, Counts, Plan, Position, Shard, ShardId, Work};
+use migration::{Accept, Chunk, Counts, Plan, Position, ShardId, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 pub use self::error::StateError;
@@ -214,8 +215,8 @@ impl Store {
     }
 
     /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its cuts, if any, and the
-    /// shards that they add to the plan, so that a resume sees the plan before them or after them, never half of it.
-    pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage, added: &[Shard]) -> Result<(), StateError> {
+    /// shards that they add to the plan (by their numbers), so that a resume sees the plan before them or after them, never half of it.
+    pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage, added: Range<u32>) -> Result<(), StateError> {
         let (run, plan_id) = (self.run()?, self.plan_id);
         let tx = begin(&mut self.db, &self.path)?;
         let shard = self::error::at(&self.path, ShardRow::read(&tx, plan_id, end.attempt.shard))?;

@@ -211,7 +211,8 @@ fn with_hash(
     port: &mut dyn WorkerPort,
 ) -> Result<Failure, Ended> {
     let Some(damage) = failure.damage.as_mut().filter(|damage| damage.segment == committed.segment) else { return Ok(failure) };
-    let segment = attempt.plan.shards[attempt.shard.0 as usize].segments.get(damage.segment as usize);
+    let shard = &attempt.plan.shards[attempt.shard.0 as usize];
+    let segment = attempt.plan.segments(shard).get(damage.segment as usize);
     let Some(object) = segment.filter(|segment| segment.start == 0).map(|segment| attempt.plan.object(segment)) else {
         return Ok(failure);
     };
@@ -298,7 +299,7 @@ impl Files {
             Failure { damage, ..error.into() }
         })?;
         let shard = &plan.shards[attempt.shard.0 as usize];
-        let paths: Vec<_> = shard.segments.iter().map(|segment| plan.object(segment).path.clone()).collect();
+        let paths: Vec<_> = plan.segments(shard).iter().map(|segment| plan.object(segment).path.clone()).collect();
         let folder = &context.dead_letters;
         let letters = DeadLetterFile::open(folder, attempt.shard, &paths, attempt.letters, process::open_private_below);
         let letters = letters.map_err(|error| {

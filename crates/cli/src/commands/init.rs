@@ -86,7 +86,7 @@ impl Sample {
         let mut lines = Lines::default();
         for shard in &plan.shards {
             let wrong = |e| UserError::new(Exit::Source, e);
-            let mut reader = source.open(plan, shard.id, &shard.start()).map_err(wrong)?;
+            let mut reader = source.open(plan, shard.id, &plan.start(shard)).map_err(wrong)?;
             while reader.next(&mut pool, &mut lines).map_err(wrong)? {
                 let Some(block) = &lines.block else { continue };
                 for line in lines.lines.iter().filter(|line| line.len > 0) {
@@ -175,7 +175,7 @@ fn write_new(path: &PathBuf, text: &str) -> Result<(), UserError> {
 
 fn text(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path) -> String {
     use std::fmt::Write as _;
-    let bytes: u64 = plan.objects.iter().map(|o| o.bytes).sum();
+    let bytes: u64 = plan.objects.iter().map(|o| o.known_bytes()).sum();
     let mut out = format!(
         "{}, {}; looked at the first {}\n\n",
         show_things(plan.objects.len() as u64, "file"),
@@ -225,7 +225,7 @@ fn object(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path)
     let object = json!({
         "config": config,
         "files": plan.objects.len(),
-        "bytes": plan.objects.iter().map(|o| o.bytes).sum::<u64>(),
+        "bytes": plan.objects.iter().map(|o| o.known_bytes()).sum::<u64>(),
         "sampled_records": sample.records,
         "invalid_records": sample.invalid,
         "fields": fields,

@@ -49,9 +49,9 @@ fn text(job: &Job, plan: &Plan, frozen: bool, risks: &[String]) -> String {
             out,
             "  {:<6}{:>11}{:>14}  {}",
             shard.id,
-            show_size(shard.bytes),
+            shard.bytes.map_or_else(|| "?".to_owned(), show_size),
             show_count(shard.records_estimate),
-            ranges(plan, &shard.segments, &here)
+            ranges(plan, plan.segments(shard), &here)
         );
     }
     if plan.shards.len() > SHARDS_SHOWN {
@@ -72,7 +72,7 @@ fn ranges(plan: &Plan, segments: &[Segment], here: &Path) -> String {
         let object = plan.object(segment);
         let path = printable_path(object.path.strip_prefix(here).unwrap_or(&object.path));
         match object.compression {
-            Compression::None if segment.start == 0 && segment.end == object.bytes => path,
+            Compression::None if segment.start == 0 && Some(segment.end) == object.bytes => path,
             Compression::None => format!("{path} {}..{}", segment.start, segment.end),
             Compression::Gzip | Compression::Zstd => format!("{path} (compressed)"),
         }
@@ -89,13 +89,13 @@ fn object(job: &Job, plan: &Plan, frozen: bool, risks: &[String]) -> Map<String,
         .shards
         .iter()
         .map(|shard| {
-            let segments: Vec<_> = shard
-                .segments
+            let segments: Vec<_> = plan
+                .segments(shard)
                 .iter()
                 .map(|segment| {
                     let object = plan.object(segment);
                     // A compressed object is read to the end of its stream, whose length nobody knows yet: its end is the file's.
-                    let end = if segment.end == Segment::WHOLE { object.bytes } else { segment.end };
+                    let end = if segment.end == Segment::WHOLE { object.bytes } else { Some(segment.end) };
                     json!({ "path": object.path, "start": segment.start, "end": end })
                 })
                 .collect();

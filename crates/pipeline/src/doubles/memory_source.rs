@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use migration::job::ShardOrder;
-use migration::{Compression, Cut, Plan, Position, Segment, Shard, ShardId, SourceObject};
+use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject};
 
 use super::MemoryReader;
 use crate::source::{Beginning, Changes, PlanRules, Sent};
@@ -40,7 +40,7 @@ impl MemorySource {
         &self.objects[object]
     }
 
-    fn shards_of(&self, object: usize, target: u64) -> impl Iterator<Item = Shard> {
+    fn pieces_of(&self, object: usize, target: u64) -> impl Iterator<Item = Segment> {
         let bytes = &self.objects[object];
         let mut ends = Vec::new();
         let (mut start, mut end) = (0, 0);
@@ -51,31 +51,29 @@ impl MemorySource {
                 start = end;
             }
         }
-        ends.into_iter().map(move |(start, end)| Shard {
-            id: ShardId(0),
-            segments: vec![Segment { object: object as u32, start, end }],
-            bytes: end - start,
-            records_estimate: 1,
-        })
+        ends.into_iter().map(move |(start, end)| Segment { object: object as u32, start, end, bytes: Some(end - start) })
     }
 }
 
 impl Source for MemorySource {
     fn plan(&self, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
         let target = rules.shards.target_size.unwrap_or(u64::MAX);
-        let mut shards: Vec<Shard> = (0..self.objects.len()).flat_map(|object| self.shards_of(object, target)).collect();
+        let mut pieces: Vec<Segment> = (0..self.objects.len()).flat_map(|object| self.pieces_of(object, target)).collect();
         if rules.shards.order == ShardOrder::LargestFirst {
-            shards.sort_by_key(|shard| std::cmp::Reverse(shard.bytes));
+            pieces.sort_by_key(|piece| std::cmp::Reverse(piece.bytes));
         }
-        (0..).zip(&mut shards).for_each(|(id, shard)| shard.id = ShardId(id));
         let objects = self.objects.iter().enumerate().map(|(index, bytes)| SourceObject {
             path: MemorySource::name(index),
-            bytes: bytes.len() as u64,
+            bytes: Some(bytes.len() as u64),
             modified_ns: 0,
             fingerprint: 0,
             compression: Compression::None,
+            splittable: true,
+            record_starts: Vec::new(),
         });
-        Ok(Plan { objects: objects.collect(), shards, max_line: self.max_line, ..Plan::default() })
+        let mut plan = Plan { objects: objects.collect(), max_line: self.max_line, ..Plan::default() };
+        pieces.into_iter().for_each(|piece| plan.add(vec![piece], 1));
+        Ok(plan)
     }
 
     fn check(&self, _: &Plan) -> Result<(), SourceError> {
@@ -83,7 +81,7 @@ impl Source for MemorySource {
     }
 
     fn open(&self, plan: &Plan, shard: ShardId, from: &Position) -> Result<Box<dyn ShardReader>, SourceError> {
-        let segments = &plan.shards[shard.0 as usize].segments;
+        let segments = plan.segments(&plan.shards[shard.0 as usize]);
         let bytes = segments.iter().map(|segment| self.objects[segment.object as usize][..segment.end as usize].to_vec());
         let starts = segments.iter().map(|segment| segment.start as usize).collect();
         let reader = MemoryReader::new(Rc::new(bytes.collect()), from.segment, from.place, plan.max_line as usize);

@@ -84,11 +84,11 @@ pub(super) fn read(
     let mut pool = BlockPool::new(POOL_BYTES);
     let mut lines = Lines::default();
     for shard in &job.plan.shards {
-        let mut reader = job.source.open(job.plan, shard.id, &shard.start())?;
+        let mut reader = job.source.open(job.plan, shard.id, &job.plan.start(shard))?;
         while reader.next(&mut pool, &mut lines)? {
             reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
             let Some(block) = &lines.block else { continue };
-            let path = job.plan.object(&shard.segments[block.segment as usize]).path.to_string_lossy();
+            let path = job.plan.object(&job.plan.segments(shard)[block.segment as usize]).path.to_string_lossy();
             let aside = job.dead_letters.get(&*path);
             for line in &lines.lines {
                 let value = &block.bytes[line.start as usize..][..line.len as usize];

@@ -48,7 +48,7 @@ fn last_line<'a>(object: &SourceObject, head_and_tail: &'a [u8]) -> Option<&'a [
     }
     let start = memchr::memrchr(b'\n', head_and_tail).map_or(0, |newline| newline + 1);
     // The covered bytes of a larger file have a gap after its head.
-    let gap = object.bytes > 2 * SAMPLE_BYTES && (start as u64) < SAMPLE_BYTES;
+    let gap = object.known_bytes() > 2 * SAMPLE_BYTES && (start as u64) < SAMPLE_BYTES;
     (!gap).then(|| &head_and_tail[start..])
 }
 
@@ -56,7 +56,7 @@ fn last_line<'a>(object: &SourceObject, head_and_tail: &'a [u8]) -> Option<&'a [
 pub(crate) fn difference(planned: &SourceObject) -> Option<String> {
     let meta = match std::fs::metadata(&planned.path) {
         Ok(meta) => meta,
-        Err(error) => return Some(format!("was {} bytes long when planned and is gone: {error}", planned.bytes)),
+        Err(error) => return Some(format!("was {} bytes long when planned and is gone: {error}", planned.known_bytes())),
     };
     facts_differ(planned, &meta).or_else(|| match read_facts(&planned.path) {
         Ok((_, now, _)) if now.fingerprint == planned.fingerprint => None,
@@ -84,7 +84,7 @@ pub(crate) fn check(object: &SourceObject, meta: &Metadata) -> Result<(), Source
 }
 
 fn facts_differ(object: &SourceObject, meta: &Metadata) -> Option<String> {
-    let (now, planned) = (meta.len(), object.bytes);
+    let (now, planned) = (meta.len(), object.known_bytes());
     if now != planned {
         let how = if now < planned { "shorter" } else { "longer" };
         return Some(format!("is {how} than planned: {now} bytes instead of {planned}"));
@@ -111,12 +111,15 @@ fn read_facts(path: &Path) -> Result<(File, SourceObject, Vec<u8>), SourceError>
     let ends = [(0, SAMPLE_BYTES), (bytes.saturating_sub(SAMPLE_BYTES).max(SAMPLE_BYTES), SAMPLE_BYTES)];
     let read = ends.into_iter().try_for_each(|(start, len)| read_at(&mut file, start, len, &mut covered));
     read.map_err(|e| unreadable(path, e))?;
+    let compression = compression(&covered);
     let object = SourceObject {
         path: path.to_owned(),
-        bytes,
+        bytes: Some(bytes),
         modified_ns: modified_ns(&meta),
         fingerprint: xxh3_128(&covered),
-        compression: compression(&covered),
+        compression,
+        splittable: compression == Compression::None,
+        record_starts: Vec::new(),
     };
     Ok((file, object, covered))
 }

@@ -22,11 +22,13 @@ const SAMPLED_WINDOW: u64 = 128 << 20;
 /// Lines per stored byte. `head_and_tail` is what the fingerprint covers: all of a small file.
 pub(super) fn density(file: &mut File, object: &SourceObject, head_and_tail: &[u8]) -> io::Result<f64> {
     match object.compression {
-        Compression::None if object.bytes <= 2 * SAMPLE_BYTES => Ok(per_byte(lines(head_and_tail), head_and_tail.len())),
+        Compression::None if object.known_bytes() <= 2 * SAMPLE_BYTES => {
+            Ok(per_byte(lines(head_and_tail), head_and_tail.len()))
+        }
         Compression::None => {
             let mut sample = head_and_tail.to_vec();
             for place in 1..=PLACES {
-                read_at(file, object.bytes / (PLACES + 1) * place, PLACE_BYTES, &mut sample)?;
+                read_at(file, object.known_bytes() / (PLACES + 1) * place, PLACE_BYTES, &mut sample)?;
             }
             Ok(per_byte(newlines(&sample).max(1), sample.len()))
         }

@@ -151,7 +151,7 @@ impl Stream {
     /// Checks the last byte before the end of a segment that other segments follow: a line ends there, or the file is not the
     /// one that was cut and half a line would pass for a record.
     pub(crate) fn check_end(&self, last: Option<u8>) -> Result<(), SourceError> {
-        let cut = self.object.compression == Compression::None && self.end < self.object.bytes;
+        let cut = self.object.compression == Compression::None && Some(self.end) < self.object.bytes;
         match last {
             Some(byte) if cut && byte != b'\n' => {
                 Err(changed(&self.object.path, format_args!("no line ends at byte {}, where one did", self.end)))
@@ -194,7 +194,7 @@ fn explain(object: &SourceObject, format: Format, windows: WindowLimit, place: u
             format_args!(
                 "{} from byte {at} of the file on are no {format} stream and no padding, and may be lost records; if they are not \
                  wanted, cut them off (`head -c {at}`) and run again; else {REPLACE}",
-                show_things(object.bytes.saturating_sub(at), "byte")
+                show_things(object.known_bytes().saturating_sub(at), "byte")
             ),
         ),
         Trouble::Window(window) => fail(path, no_room(window, windows)),

@@ -1,7 +1,7 @@
 //! Reads a shard: blocks of its segments, and the lines in them.
 
 use migration::job::WindowLimit;
-use migration::{Compression, Plan, Position, Segment, ShardId, SourceObject};
+use migration::{Plan, Position, Segment, ShardId, SourceObject};
 
 use crate::files::{self, Stream, fail};
 use pipeline::{Block, BlockPool, Line, Lines, ShardReader, SourceError};
@@ -26,7 +26,7 @@ pub(super) fn open(
         .shards
         .get(shard.0 as usize)
         .ok_or_else(|| SourceError(format!("the plan has no shard {shard}; it has {}", plan.shards.len())))?;
-    let segments: Vec<_> = shard.segments.iter().map(|s| (plan.object(s).clone(), s.clone())).collect();
+    let segments: Vec<_> = plan.segments(shard).iter().map(|s| (plan.object(s).clone(), s.clone())).collect();
     reader(segments, from, plan.max_line, windows)
 }
 
@@ -224,7 +224,7 @@ impl Reader {
     /// Notes a last line of a file, from `rest` on, that was probably cut off.
     fn tell_cut_off(&mut self, block: &Block, rest: usize) {
         let (object, segment) = &self.segments[self.at];
-        let last = segment.end == Segment::WHOLE || object.compression == Compression::None && segment.end == object.bytes;
+        let last = segment.end == Segment::WHOLE || object.splittable && Some(segment.end) == object.bytes;
         if last {
             self.notices.extend(super::cut_off(&object.path, &block.bytes[rest..]));
         }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use migration::job::{FileRules, FlushPolicy, ShardOrder, WindowLimit};
-use migration::{Compression, Cut, Plan, Position, Segment, Shard, ShardId, SourceObject};
+use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject};
 
 use super::open;
 use crate::files::{self, Link, Listed, Seen, read_at};
@@ -38,17 +38,16 @@ pub(super) fn plan(source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, So
     };
     let total = extents.iter().map(|extent| extent.bytes).sum();
     let target = rules.target_size.unwrap_or_else(|| auto_size(total, workers, flush)).max(1);
-    let mut shards = cut(&extents, target)?;
+    let mut pieces = cut(&extents, target)?;
     if rules.order == ShardOrder::LargestFirst {
-        shards.sort_by_key(|shard| std::cmp::Reverse(shard.bytes));
-    }
-    for (id, shard) in (0..).zip(&mut shards) {
-        shard.id = ShardId(id);
+        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.bytes));
     }
     let mut notes = told(links.iter().map(Link::to_string), "names are links to files of the source: each file is sent once");
     notes.extend(told(extents.iter().filter_map(|extent| extent.cut_off.clone()), "files end in a line that is not whole"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
-    Ok(Plan { objects, shards, max_line: source.max_line, notes, limit_reached })
+    let mut plan = Plan { objects, max_line: source.max_line, notes, limit_reached, ..Plan::default() };
+    pieces.into_iter().for_each(|piece| plan.add(piece.segments, (piece.records.round() as u64).max(1)));
+    Ok(plan)
 }
 
 /// So many notes of a kind are told one by one.
@@ -84,10 +83,10 @@ struct Extent {
 impl Extent {
     fn whole(seen: Seen) -> Extent {
         let end = match seen.object.compression {
-            Compression::None => seen.object.bytes,
+            Compression::None => seen.object.known_bytes(),
             Compression::Gzip | Compression::Zstd => Segment::WHOLE,
         };
-        Extent { bytes: seen.object.bytes, end, density: seen.density, cut_off: seen.cut_off, object: seen.object }
+        Extent { bytes: seen.object.known_bytes(), end, density: seen.density, cut_off: seen.cut_off, object: seen.object }
     }
 }
 
@@ -101,7 +100,7 @@ fn auto_size(total: u64, workers: u32, flush: FlushPolicy) -> u64 {
     wished.min(total / workers)
 }
 
-fn cut(extents: &[Extent], target: u64) -> Result<Vec<Shard>, SourceError> {
+fn cut(extents: &[Extent], target: u64) -> Result<Vec<Packed>, SourceError> {
     let mut shards = Vec::new();
     let mut packed = Packed::default();
     for (index, extent) in (0..).zip(extents).filter(|(_, extent)| extent.bytes > 0) {
@@ -110,13 +109,13 @@ fn cut(extents: &[Extent], target: u64) -> Result<Vec<Shard>, SourceError> {
             packed.close(&mut shards);
         }
         if extent.object.compression != Compression::None || extent.bytes <= target {
-            packed.add(Segment { object: index, start: 0, end: extent.end }, extent.bytes, extent.density);
+            packed.add((index, 0, extent.end), extent.bytes, extent.density);
             continue;
         }
         let starts = line_starts(extent, target)?;
         let ends = starts[1..].iter().chain([&extent.end]);
         for (&start, &end) in starts.iter().zip(ends) {
-            packed.add(Segment { object: index, start, end }, end - start, extent.density);
+            packed.add((index, start, end), end - start, extent.density);
             packed.close(&mut shards);
         }
     }
@@ -133,16 +132,16 @@ struct Packed {
 }
 
 impl Packed {
-    fn add(&mut self, segment: Segment, bytes: u64, density: f64) {
-        self.segments.push(segment);
+    fn add(&mut self, (object, start, end): (u32, u64, u64), bytes: u64, density: f64) {
+        self.segments.push(Segment { object, start, end, bytes: Some(bytes) });
         self.bytes += bytes;
         self.records += bytes as f64 * density;
     }
 
-    fn close(&mut self, shards: &mut Vec<Shard>) {
-        let Packed { segments, bytes, records } = std::mem::take(self);
-        if !segments.is_empty() {
-            shards.push(Shard { id: ShardId(0), segments, bytes, records_estimate: (records.round() as u64).max(1) });
+    fn close(&mut self, shards: &mut Vec<Packed>) {
+        let packed = std::mem::take(self);
+        if !packed.segments.is_empty() {
+            shards.push(packed);
         }
     }
 }
@@ -177,12 +176,12 @@ const SEARCH_BYTES: u64 = 4 << 20;
 pub(super) fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
     let Some(shard) = plan.shards.get(shard.0 as usize) else { return Ok(Vec::new()) };
     let rest: Vec<(u32, &Segment, u64, u64)> = (0..)
-        .zip(&shard.segments)
+        .zip(plan.segments(shard))
         .skip(from.segment as usize)
         .map(|(index, segment)| {
             let start = if index == from.segment { from.place } else { segment.start };
             let object = plan.object(segment);
-            let bytes = if object.compression == Compression::None { segment.end - start } else { object.bytes };
+            let bytes = if object.splittable { segment.end - start } else { object.known_bytes() };
             (index, segment, start, bytes)
         })
         .collect();
@@ -208,7 +207,7 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
             return Ok(Some(Cut { segment: index, place: start }));
         }
         let object = plan.object(segment);
-        if inside > 0 && inside < bytes && object.compression == Compression::None {
+        if inside > 0 && inside < bytes && object.splittable {
             let mut file = File::open(&object.path).map_err(|e| files::unreadable(&object.path, e))?;
             if let Some(place) =
                 next_line(&mut file, &object.path, start + inside, SEARCH_BYTES)?.filter(|place| *place < segment.end)
@@ -266,7 +265,7 @@ fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<(Vec<Ex
 
 /// Counts the non-blank lines of a file up to `limit`; with the place after the last one when the limit is reached.
 fn count(extent: &Extent, limit: u64, max_line: u64) -> Result<(u64, Option<u64>), SourceError> {
-    let segment = Segment { object: 0, start: 0, end: extent.end };
+    let segment = Segment { object: 0, start: 0, end: extent.end, bytes: None };
     let object = vec![(extent.object.clone(), segment)];
     let mut reader = open::reader(object, Position::default(), max_line, WindowLimit::default())?;
     let mut pool = BlockPool::new(COUNT_BYTES);

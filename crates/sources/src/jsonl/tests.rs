@@ -130,7 +130,7 @@ fn drain(reader: &mut dyn ShardReader, from: Position) -> Result<Vec<Read>, Sour
 fn read_all(plan: &Plan, max_line: u64) -> Result<Vec<Read>, SourceError> {
     let mut all = Vec::new();
     for shard in &plan.shards {
-        all.extend(read(plan, shard.id, shard.start(), max_line)?);
+        all.extend(read(plan, shard.id, plan.start(shard), max_line)?);
     }
     Ok(all)
 }

@@ -69,10 +69,10 @@ impl FakePlan {
     pub(super) fn extent(&self, shard: usize) -> Extent {
         let (pieces, size) = (&self.shards[shard], self.size(shard));
         Extent {
-            bytes: size * RECORD,
+            bytes: Some(size * RECORD),
             records_estimate: size,
             segments: pieces.len() as u32,
-            plain: pieces.iter().all(|piece| self.files[piece.file].plain),
+            splittable: pieces.iter().all(|piece| self.files[piece.file].plain),
         }
     }
 

@@ -116,8 +116,8 @@ impl Extent {
     /// How many bytes are left to be read (decompressed) after `counts`. Of a compressed shard nobody knows how many it has:
     /// judged by its records, of which at least a hundredth is left until its end is seen.
     pub(super) fn bytes_left(&self, counts: &migration::Counts) -> f64 {
-        if self.plain {
-            return self.bytes.saturating_sub(counts.bytes_read) as f64;
+        if let (true, Some(bytes)) = (self.splittable, self.bytes) {
+            return bytes.saturating_sub(counts.bytes_read) as f64;
         }
         let each = if counts.read > 0 { counts.bytes_read as f64 / counts.read as f64 } else { 1.0 };
         let records = (self.records_estimate as f64 - counts.read as f64).max(self.records_estimate as f64 / 100.0);

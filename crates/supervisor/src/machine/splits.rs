@@ -105,7 +105,7 @@ impl Machine {
             .used
             .is_some_and(|used| used.records < attempt.share.records * LIMITED && used.bytes < attempt.share.bytes * LIMITED);
         let measured = now.saturating_sub(attempt.raised) >= SPEED_KNOWN;
-        works && stays && free && measured && !shard.whole && (shard.extent.plain || segments_left > 1)
+        works && stays && free && measured && !shard.whole && (shard.extent.splittable || segments_left > 1)
     }
 
     /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without pieces it can't

@@ -41,7 +41,7 @@ impl Totals {
         self.shards += 1;
         self.done += u64::from(shard.state == ShardState::Done);
         self.quarantined += u64::from(shard.state == ShardState::Quarantined);
-        self.bytes += shard.extent.bytes;
+        self.bytes += shard.extent.known_bytes();
         self.bytes_done += shard.bytes_done(&Counts::default());
     }
 
@@ -50,7 +50,7 @@ impl Totals {
         self.shards -= 1;
         self.done -= u64::from(shard.state == ShardState::Done);
         self.quarantined -= u64::from(shard.state == ShardState::Quarantined);
-        self.bytes -= shard.extent.bytes;
+        self.bytes -= shard.extent.known_bytes();
         self.bytes_done -= shard.bytes_done(&Counts::default());
     }
 }
@@ -94,7 +94,7 @@ impl Shard {
     /// How many of its stored bytes are through by what it committed and what an attempt has ahead of that.
     fn bytes_done(&self, ahead: &Counts) -> u64 {
         if self.state == ShardState::Done {
-            return self.extent.bytes;
+            return self.extent.known_bytes();
         }
         let mut through = self.counts;
         through.add(ahead);
@@ -103,13 +103,19 @@ impl Shard {
 }
 
 impl Extent {
+    /// Its bytes as stored; 0 where that is not known.
+    fn known_bytes(&self) -> u64 {
+        self.bytes.unwrap_or(0)
+    }
+
     /// How many stored bytes are through after `counts`: of a compressed shard judged by its records, and never all before its end.
     fn bytes_done(&self, counts: &Counts) -> u64 {
-        if self.plain {
-            return counts.bytes_read.min(self.bytes);
+        let bytes = self.known_bytes();
+        if self.splittable {
+            return counts.bytes_read.min(bytes);
         }
         let part = counts.read as f64 / self.records_estimate.max(1) as f64;
-        (self.bytes as f64 * part.min(0.99)) as u64
+        (bytes as f64 * part.min(0.99)) as u64
     }
 }
 
@@ -119,8 +125,8 @@ mod tests {
 
     #[test]
     fn of_a_compressed_shard_records_say_how_much_is_through_and_its_end_is_its_own_word() {
-        let plain = Extent { bytes: 1000, records_estimate: 100, segments: 1, plain: true };
-        let packed = Extent { plain: false, ..plain };
+        let plain = Extent { bytes: Some(1000), records_estimate: 100, segments: 1, splittable: true };
+        let packed = Extent { splittable: false, ..plain };
         let counts = |read| Counts { read, bytes_read: read * 10, ..Counts::default() };
         for (read, of_plain, of_packed) in [(0, 0, 0), (50, 500, 500), (99, 990, 990), (100, 1000, 990), (200, 1000, 990)] {
             assert_eq!((plain.bytes_done(&counts(read)), packed.bytes_done(&counts(read))), (of_plain, of_packed), "{read}");

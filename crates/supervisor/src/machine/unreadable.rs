@@ -11,7 +11,7 @@ use super::{Action, After, AttemptEnd, AttemptId, Ending, Extent, Input, Machine
 /// A shard of so many segments that nobody worked on.
 fn shard(segments: u32) -> ShardStart {
     let [start] = fresh(1)[..] else { panic!("one was asked for") };
-    ShardStart { extent: Extent { segments, plain: false, ..start.extent }, ..start }
+    ShardStart { extent: Extent { segments, splittable: false, ..start.extent }, ..start }
 }
 
 /// Lets an attempt fail at a segment; what the machine wants on disk.

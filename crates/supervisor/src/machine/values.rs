@@ -5,8 +5,8 @@ use std::time::Duration;
 use migration::report::{AttemptOutcome, Resent};
 use migration::steer::Steer;
 use migration::{
-    BoundTopic, Causes, Chunk, Compression, Control, Counts, Cut, Damage, Level, Plan, Position, Rate, ShardId, TopicChange,
-    Work, WorkerEvent,
+    BoundTopic, Causes, Chunk, Control, Counts, Cut, Damage, Level, Plan, Position, Rate, ShardId, TopicChange, Work,
+    WorkerEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,14 +66,14 @@ pub struct Rules {
 /// How large a shard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Bytes as stored.
-    pub bytes: u64,
+    /// Bytes as stored; `None` where that is not known.
+    pub bytes: Option<u64>,
     /// How many records it probably has.
     pub records_estimate: u64,
     /// Of how many segments it consists.
     pub segments: u32,
-    /// Nothing of it is compressed.
-    pub plain: bool,
+    /// All of its objects can be cut inside: what is read of it are its stored bytes.
+    pub splittable: bool,
 }
 
 impl Extent {
@@ -83,7 +83,7 @@ impl Extent {
             bytes: shard.bytes,
             records_estimate: shard.records_estimate,
             segments: shard.segments.len() as u32,
-            plain: shard.segments.iter().all(|segment| plan.object(segment).compression == Compression::None),
+            splittable: plan.segments(shard).iter().all(|segment| plan.object(segment).splittable),
         }
     }
 }
@@ -91,7 +91,7 @@ impl Extent {
 impl ShardStart {
     /// A shard of the plan that nobody worked on yet.
     pub fn fresh(plan: &Plan, shard: &migration::Shard) -> ShardStart {
-        let (extent, position) = (Extent::of(plan, shard), shard.start());
+        let (extent, position) = (Extent::of(plan, shard), plan.start(shard));
         ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
     }
 }
@@ -124,7 +124,6 @@ pub struct Split {
 
 /// What happens to the machine.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "an input is made, handed in and used up; none is kept")]
 pub enum Input {
     /// Time passed.
     Tick,

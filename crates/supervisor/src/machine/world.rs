@@ -54,7 +54,7 @@ pub(super) fn fresh(count: usize) -> Vec<ShardStart> {
 
 /// Shards of so many records that nobody worked on yet.
 pub(super) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
-    let extent = Extent { bytes: size * 10, records_estimate: size, segments: 1, plain: true };
+    let extent = Extent { bytes: Some(size * 10), records_estimate: size, segments: 1, splittable: true };
     vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }; count]
 }
 

@@ -105,7 +105,8 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
         let Some(shard) = state.plan.shards.get(index).filter(|s| s.id == row.id && row.id.0 as usize == index) else {
             return Err(corrupt(path, format!("it has a row for shard {}, which the plan has not there", row.id)));
         };
-        check_shard(&row, shard).map_err(|what| corrupt(path, format!("shard {}: {what}", row.id)))?;
+        check_shard(&row, state.plan.segments(shard), state.plan.start(shard))
+            .map_err(|what| corrupt(path, format!("shard {}: {what}", row.id)))?;
         state.shards.push(ShardCheckpoint {
             status: row.status,
             position: row.position,
@@ -185,18 +186,18 @@ fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
         .collect()
 }
 
-/// What is wrong with a row, given the shard of the plan.
-fn check_shard(row: &ShardRow, shard: &Shard) -> Result<(), String> {
+/// What is wrong with a row, given what its shard reads and where it starts.
+fn check_shard(row: &ShardRow, segments: &[Segment], start: Position) -> Result<(), String> {
     let ShardRow { position, counts, .. } = row;
     if !counts.balance() || counts.read != position.records {
         return Err(format!("its counts do not balance: {counts:?} at {position:?}"));
     }
-    if *position < shard.start() {
+    if *position < start {
         return Err(format!("{position:?} lies before its start"));
     }
-    let inside = match shard.segments.get(position.segment as usize) {
+    let inside = match segments.get(position.segment as usize) {
         Some(Segment { start, end, .. }) => (*start..=*end).contains(&position.place),
-        None => position.segment as usize == shard.segments.len(),
+        None => position.segment as usize == segments.len(),
     };
     if inside { Ok(()) } else { Err(format!("{position:?} lies outside of it")) }
 }

@@ -145,13 +145,17 @@ impl JobState {
 /// The only segment of an object: index of its shard, index in the shard.
 fn whole_segment(plan: &Plan, object: u32) -> Result<(usize, usize), String> {
     let places = plan.shards.iter().enumerate().flat_map(|(shard, s)| {
-        s.segments.iter().enumerate().filter(|(_, segment)| segment.object == object).map(move |(index, _)| (shard, index))
+        plan.segments(s)
+            .iter()
+            .enumerate()
+            .filter(|(_, segment)| segment.object == object)
+            .map(move |(index, _)| (shard, index))
     });
     let places: Vec<(usize, usize)> = places.take(2).collect();
-    let bytes = plan.objects.get(object as usize).map_or(0, |object| object.bytes);
-    let whole = |segment: &Segment| segment.start == 0 && (segment.end == Segment::WHOLE || segment.end == bytes);
+    let bytes = plan.objects.get(object as usize).and_then(|object| object.bytes);
+    let whole = |segment: &Segment| segment.start == 0 && (segment.end == Segment::WHOLE || Some(segment.end) == bytes);
     match places[..] {
-        [(shard, index)] if whole(&plan.shards[shard].segments[index]) => Ok((shard, index)),
+        [(shard, index)] if whole(&plan.segments(&plan.shards[shard])[index]) => Ok((shard, index)),
         [] => Err("the plan has no records of it".to_owned()),
         _ => Err("it is cut into several pieces".to_owned()),
     }

@@ -19,7 +19,7 @@ use super::{NewJob, count, now_ms};
 /// "shlf": marks the file as ours.
 const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -107,7 +107,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
         tx.execute("INSERT INTO end_offsets VALUES (?1, ?2)", params![partition, end_offset])?;
     }
     for shard in &job.plan.shards {
-        let (status, position) = (ShardStatus::Waiting, shard.start());
+        let (status, position) = (ShardStatus::Waiting, job.plan.start(shard));
         ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0, letters: 0 }
             .write(&tx, job.plan_id)?;
     }

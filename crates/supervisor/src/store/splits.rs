@@ -3,10 +3,11 @@
 //! The plan of a job that was interrupted right after a split is exactly the one that the supervisor had: the cuts are stored, and
 //! [`Plan::split`](migration::Plan::split) makes the same of them each time.
 
+use std::ops::Range;
 use std::path::Path;
 
 use migration::report::ShardStatus;
-use migration::{Counts, Cut, Plan, Shard, ShardId};
+use migration::{Counts, Cut, Plan, Position, ShardId};
 use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,7 +18,7 @@ use super::schema::{ShardRow, decode, encode};
 use crate::machine::AttemptEnd;
 
 /// Keeps the cuts of an attempt that ended, and the rows of the shards that they add.
-pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added: &[Shard]) -> rusqlite::Result<()> {
+pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added: Range<u32>) -> rusqlite::Result<()> {
     if added.is_empty() {
         return Ok(());
     }
@@ -25,9 +26,9 @@ pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added:
     let cuts = encode(&end.cuts);
     let checksum = checksum(plan_id, sequence, end.attempt.shard, &cuts);
     tx.execute("INSERT INTO splits VALUES (?1, ?2, ?3, ?4)", params![sequence, end.attempt.shard.0, cuts, checksum])?;
-    for shard in added {
-        let (status, position) = (ShardStatus::Waiting, shard.start());
-        ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0, letters: 0 }.add(tx, plan_id)?;
+    for (id, cut) in added.zip(&end.cuts) {
+        let (id, status, position) = (ShardId(id), ShardStatus::Waiting, Position { segment: 0, place: cut.place, records: 0 });
+        ShardRow { id, status, position, counts: Counts::default(), deaths: 0, letters: 0 }.add(tx, plan_id)?;
     }
     Ok(())
 }
@@ -53,7 +54,7 @@ pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Resul
         }
         replace_before(&mut state.plan, sequence)?;
         let cuts: Vec<Cut> = at(path, decode(&cuts))?;
-        let start = state.plan.shards.get(shard.0 as usize).map(Shard::start).unwrap_or_default();
+        let start = state.plan.shards.get(shard.0 as usize).map(|shard| state.plan.start(shard)).unwrap_or_default();
         let added = state.plan.split(shard, &start, &cuts).map_err(|wrong| corrupt(path, wrong))?;
         let origin = state.origins.get(&shard.0).copied().unwrap_or(shard.0);
         state.origins.extend(added.map(|piece| (piece, origin)));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use migration::report::Sample;
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
-use migration::{Compression, Cut, Exit, Phase, Phases, Segment, Shard, SourceObject};
+use migration::{Compression, Cut, Exit, Phase, Phases, Segment, SourceObject};
 
 use super::*;
 use crate::random::Random;
@@ -41,21 +41,18 @@ impl Drop for Folder {
 fn plan(shards: u32) -> Plan {
     let object = SourceObject {
         path: "data/a.jsonl".into(),
-        bytes: u64::from(shards) * 1000,
+        bytes: Some(u64::from(shards) * 1000),
         modified_ns: 5,
         fingerprint: 6,
         compression: Compression::None,
+        splittable: true,
+        record_starts: Vec::new(),
     };
-    let shard = |id: u32| {
-        let start = u64::from(id) * 1000;
-        Shard {
-            id: ShardId(id),
-            segments: vec![Segment { object: 0, start, end: start + 1000 }],
-            bytes: 1000,
-            records_estimate: 100,
-        }
-    };
-    Plan { objects: vec![object], shards: (0..shards).map(shard).collect(), ..Plan::default() }
+    let mut plan = Plan { objects: vec![object], ..Plan::default() };
+    for start in (0..u64::from(shards)).map(|id| id * 1000) {
+        plan.add(vec![Segment { object: 0, start, end: start + 1000, bytes: Some(1000) }], 100);
+    }
+    plan
 }
 
 fn binding() -> Binding {
@@ -169,7 +166,7 @@ fn a_new_job_comes_back_as_it_was_made() {
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!((state.name.as_str(), state.plan_id, &state.plan, &state.binding), ("job", 77, &plan(3), &binding()));
     assert_eq!(state.shards.len(), 3);
-    assert!(state.shards.iter().zip(&plan(3).shards).all(|(s, p)| s.position == p.start() && s.last_attempt == 0));
+    assert!(state.shards.iter().zip(&plan(3).shards).all(|(s, p)| s.position == plan(3).start(p) && s.last_attempt == 0));
     let names: Vec<_> = fs::read_dir(&folder.0).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(names, ["state.sqlite"]);
 }
@@ -208,7 +205,7 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     store.record_chunk(id(0, 1), &chunk(0, 1, 0, 10), &with(false, 0..5)).unwrap();
     store.record_chunk(id(0, 1), &chunk(0, 2, 10, 20), &with(true, 5..7)).unwrap();
     store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
-    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &with(false, 3..4), &[]).unwrap();
+    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &with(false, 3..4), 0..0).unwrap();
     assert_eq!(store.count_samples().unwrap(), 6);
     let samples = load_samples(&Store::read_only(&path).unwrap()).unwrap();
     assert_eq!(samples[&(ShardId(0), 1)], [0, 2, 4, 5, 6].map(sample));
@@ -278,7 +275,7 @@ fn a_chunk_that_goes_back_or_does_not_balance_is_refused_and_changes_nothing() {
     }
     assert_eq!(store.load().unwrap(), before);
     let done = After::Done(before.shards[0].position);
-    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, done), &usage(), &[]).unwrap();
+    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, done), &usage(), 0..0).unwrap();
     assert!(matches!(store.record_chunk(id(0, 1), &chunk(0, 2, 50, 60), &usage()), Err(StateError::Refused { .. })));
     assert!(store.load().unwrap().is_done());
 }
@@ -291,7 +288,7 @@ fn the_length_of_the_dead_letters_is_committed_with_the_chunk() {
     store.begin_run(1, &NONE).unwrap();
     store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     store.record_chunk(id(1, 1), &Chunk { letters: 123, ..chunk(1, 1, 0, 50) }, &usage()).unwrap();
-    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &usage(), &[]).unwrap();
+    store.end_attempt(&end(id(1, 1), AttemptOutcome::Died, After::Waiting), &usage(), 0..0).unwrap();
     drop(store);
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!(state.letters(), [(ShardId(0), 0), (ShardId(1), 123)]);
@@ -311,13 +308,13 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     let cuts = vec![Cut { segment: 0, place: 1400 }, Cut { segment: 0, place: 1700 }];
     let added = now.split(ShardId(1), &chunk(1, 1, 0, 20).position, &cuts).unwrap();
     let end = AttemptEnd { cuts, ..end(id(1, 1), AttemptOutcome::Drained, After::Waiting) };
-    store.end_attempt(&end, &usage(), &now.shards[added.start as usize..]).unwrap();
+    store.end_attempt(&end, &usage(), added).unwrap();
     drop(store);
 
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!((&state.plan, state.frozen_plan(), state.shards.len()), (&now, &plan(2), 4));
     assert_eq!(state.shards[1].position.records, 20);
-    assert!(state.shards[2].position == now.shards[2].start() && state.shards[2].counts == Counts::default());
+    assert!(state.shards[2].position == now.start(&now.shards[2]) && state.shards[2].counts == Counts::default());
     let earlier = Store::open(&before).unwrap().load().unwrap();
     assert_eq!((&earlier.plan, earlier.shards.len()), (&plan(2), 2), "a crash before it leaves the plan as it was");
 
@@ -325,11 +322,11 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     let mut store = Store::open(&path).unwrap();
     store.begin_run(2, &NONE).unwrap();
     store.begin_attempt(id(3, 1), MAY_SEND).unwrap();
-    let from = now.shards[3].start();
+    let from = now.start(&now.shards[3]);
     let cuts = vec![Cut { segment: 0, place: 1900 }];
     let added = now.split(ShardId(3), &from, &cuts).unwrap();
     let end = AttemptEnd { cuts, ..self::end(id(3, 1), AttemptOutcome::Drained, After::Waiting) };
-    store.end_attempt(&end, &usage(), &now.shards[added.start as usize..]).unwrap();
+    store.end_attempt(&end, &usage(), added).unwrap();
     assert_eq!(store.load().unwrap().plan, now);
 
     let db = rusqlite::Connection::open(&path).unwrap();
@@ -350,9 +347,9 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
         store.record_chunk(id(shard, number), &chunk(shard, 1, 0, 10), &usage()).unwrap();
     }
     let at = store.load().unwrap().shards[0].position;
-    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, After::Done(at)), &usage(), &[]).unwrap();
+    store.end_attempt(&end(id(0, 1), AttemptOutcome::Finished, After::Done(at)), &usage(), 0..0).unwrap();
     let quarantine = AttemptEnd { deaths: 5, ..end(id(1, 1), AttemptOutcome::Died, After::Quarantined) };
-    store.end_attempt(&quarantine, &usage(), &[]).unwrap();
+    store.end_attempt(&quarantine, &usage(), 0..0).unwrap();
     store.note("something happened").unwrap();
     let running = load_report(&Store::read_only(&path).unwrap(), true).unwrap();
     assert_eq!((running.outcome, running.exit), (Outcome::Running, None));
@@ -377,7 +374,7 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     store.begin_attempt(id(1, 2), MAY_SEND).unwrap();
     // Its last heartbeat did not tell.
     let silent = AttemptEnd { peak_memory_bytes: 0, ..end(id(1, 2), AttemptOutcome::Drained, After::Waiting) };
-    store.end_attempt(&silent, &usage(), &[]).unwrap();
+    store.end_attempt(&silent, &usage(), 0..0).unwrap();
     store.end_run(75, &["first".into(), "second".into()], 4, 1000).unwrap();
     let report = load_report(&store, false).unwrap();
     assert_eq!((report.exit, report.reasons.len()), (Some(Exit::Stopped), 2));
@@ -569,7 +566,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 4, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 5, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
@@ -653,16 +650,18 @@ fn a_file_that_nobody_can_write_is_read_whatever_its_name() {
 fn packed_plan() -> Plan {
     let object = |number: u64| SourceObject {
         path: format!("{number}.gz").into(),
-        bytes: 100,
+        bytes: Some(100),
         modified_ns: 1,
         fingerprint: u128::from(number),
         compression: Compression::Gzip,
+        splittable: false,
+        record_starts: Vec::new(),
     };
-    let shard = |id: u32| {
-        let segment = |object| Segment { object, start: 0, end: Segment::WHOLE };
-        Shard { id: ShardId(id), segments: vec![segment(2 * id), segment(2 * id + 1)], bytes: 200, records_estimate: 20 }
-    };
-    Plan { objects: (0..4).map(object).collect(), shards: vec![shard(0), shard(1)], ..Plan::default() }
+    let segment = |object| Segment { object, start: 0, end: Segment::WHOLE, bytes: Some(100) };
+    let mut plan = Plan { objects: (0..4).map(object).collect(), ..Plan::default() };
+    plan.add(vec![segment(0), segment(1)], 20);
+    plan.add(vec![segment(2), segment(3)], 20);
+    plan
 }
 
 #[test]
@@ -678,7 +677,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
         killed.begin_run(1, &NONE).unwrap();
         killed.begin_attempt(id(0, 1), MAY_SEND).unwrap();
         if outcome != AttemptOutcome::Running {
-            killed.end_attempt(&end(id(0, 1), outcome, After::Waiting), &usage(), &[]).unwrap();
+            killed.end_attempt(&end(id(0, 1), outcome, After::Waiting), &usage(), 0..0).unwrap();
         }
         let state = killed.load().unwrap();
         assert!(
@@ -702,23 +701,23 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     let damage = Some(migration::Damage { segment: 0, hash: Some(99_u128.to_be_bytes()) });
     let failed =
         AttemptEnd { cuts, damage, resent: Resent::NONE, ..end(id(0, 1), AttemptOutcome::Unreadable, After::Quarantined) };
-    store.end_attempt(&failed, &usage(), &plan.shards[2..]).unwrap();
+    store.end_attempt(&failed, &usage(), 2..3).unwrap();
     store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     let all = Position { segment: 1, place: 50, records: 3 };
     store.record_chunk(id(1, 1), &Chunk { number: 1, position: all, counts, ..Chunk::default() }, &usage()).unwrap();
     let finished = AttemptEnd { resent: Resent::NONE, ..end(id(1, 1), AttemptOutcome::Finished, After::Done(all)) };
-    store.end_attempt(&finished, &usage(), &[]).unwrap();
+    store.end_attempt(&finished, &usage(), 0..0).unwrap();
     let state = store.load().unwrap();
     assert_eq!((state.sent_of(0), state.sent_of(1)), (Ok(Some((30, 99))), Ok(None)));
     assert!(state.sent_of(2).is_err() && state.sent_of(3).is_err() && state.sent_of(4).is_err());
 
-    let whole = SourceObject { bytes: 150, fingerprint: 5, ..frozen.objects[0].clone() };
+    let whole = SourceObject { bytes: Some(150), fingerprint: 5, ..frozen.objects[0].clone() };
     store.replace_objects(&[(0, whole.clone())]).unwrap();
-    let other = SourceObject { bytes: 70, fingerprint: 6, ..frozen.objects[1].clone() };
+    let other = SourceObject { bytes: Some(70), fingerprint: 6, ..frozen.objects[1].clone() };
     store.replace_objects(&[(1, other.clone()), (1, other.clone())]).unwrap();
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!((&state.plan.objects[0], &state.plan.objects[1], state.frozen_plan()), (&whole, &other, &frozen));
-    assert_eq!(state.plan.shards.iter().map(|shard| shard.bytes).collect::<Vec<_>>(), [150, 200, 70]);
+    assert_eq!(state.plan.shards.iter().map(|shard| shard.bytes).collect::<Vec<_>>(), [Some(150), Some(200), Some(70)]);
     assert_eq!(state.shards[0].position, position);
     drop(store);
     for damage in ["UPDATE replaced SET object = 2", "UPDATE damages SET place = 20", "UPDATE replaced SET splits = 0"] {

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use migration::job::{ChunkLimits, FlushPolicy, Limits, RestartRules, WorkerRules};
 use migration::report::{Binding, JobReport};
 use migration::{
-    Chunk, Compression, Counts, Finished, Level, Phase, Plan, Position, Progress, Segment, Shard, ShardId, SourceObject, Work,
-    WorkerEvent,
+    Chunk, Compression, Counts, Finished, Level, Phase, Plan, Position, Progress, Segment, SourceObject, Work, WorkerEvent,
 };
 use process::{Pid, Signal, own_memory, send_signal};
 use supervisor::{
@@ -168,21 +167,18 @@ fn plan(shards: u32, size: u64) -> Plan {
     let bytes = size * RECORD;
     let object = SourceObject {
         path: "a.jsonl".into(),
-        bytes: bytes * u64::from(shards),
+        bytes: Some(bytes * u64::from(shards)),
         modified_ns: 0,
         fingerprint: 1,
         compression: Compression::None,
+        splittable: true,
+        record_starts: Vec::new(),
     };
-    let shard = |id: u32| {
-        let start = u64::from(id) * bytes;
-        Shard {
-            id: ShardId(id),
-            segments: vec![Segment { object: 0, start, end: start + bytes }],
-            bytes,
-            records_estimate: size,
-        }
-    };
-    Plan { objects: vec![object], shards: (0..shards).map(shard).collect(), ..Plan::default() }
+    let mut plan = Plan { objects: vec![object], ..Plan::default() };
+    for start in (0..u64::from(shards)).map(|id| id * bytes) {
+        plan.add(vec![Segment { object: 0, start, end: start + bytes, bytes: Some(bytes) }], size);
+    }
+    plan
 }
 
 #[derive(Default)]

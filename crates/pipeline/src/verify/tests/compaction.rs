@@ -116,7 +116,7 @@ fn shards(source: &Dataset, lines: &[(&str, u32)]) -> Vec<Vec<(u32, Record)>> {
         inside.sort();
         inside.into_iter().map(|(_, sent)| sent.clone()).collect::<Vec<_>>()
     };
-    source.plan.shards.iter().map(|shard| shard.segments.iter().flat_map(of).collect()).collect()
+    source.plan.shards.iter().map(|shard| source.plan.segments(shard).iter().flat_map(of).collect()).collect()
 }
 
 proptest! {

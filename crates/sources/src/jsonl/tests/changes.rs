@@ -90,7 +90,7 @@ fn an_empty_file_that_grows_is_a_change() {
     let empty = folder.write("b.jsonl", "");
     let source = folder.source(&["*.jsonl"]);
     let plan = planned(&source, 100_000, None);
-    assert!(plan.shards.iter().flat_map(|shard| &shard.segments).all(|segment| segment.object == 0), "it is in no shard");
+    assert!(plan.shards.iter().flat_map(|shard| plan.segments(shard)).all(|segment| segment.object == 0), "it is in no shard");
     unchanged(&plan, &source).unwrap();
     std::fs::write(&empty, "{}\n{}\n").unwrap();
     said(unchanged(&plan, &source), &empty, "is longer than planned: 6 bytes instead of 0");
@@ -141,7 +141,7 @@ fn a_changed_file_is_not_opened() {
 fn half_a_line_at_a_cut_is_never_a_record() {
     let (_folder, path, _source, plan) = setup();
     let modified = edit(&path).metadata().unwrap().modified().unwrap();
-    let end = plan.shards[0].segments[0].end as usize;
+    let end = plan.segments(&plan.shards[0])[0].end as usize;
     for max_line in [MAX_LINE, 5] {
         let mut bytes = b"{\"n\":1234567}\n".repeat(20_000);
         // The line that ended at the cut goes on; size and time stay.
