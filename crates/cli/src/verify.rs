@@ -1,6 +1,4 @@
-//! Comparing the topic with the source, in a helper process, and saying what was found.
-
-mod words;
+//! Comparing the topic with the source, in a helper process, and keeping what was found.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -11,10 +9,10 @@ use std::time::{Duration, Instant};
 use kafka::{TopicReader, partitioner};
 use migration::printable::printable_path;
 use migration::report::Binding;
+use migration::report::verify::{LetterCounts, Verified, VerifyReport};
 use migration::{Exit, Job, Plan, UserError};
 use pipeline::dead_letter;
-use pipeline::verify::{Verification, VerifyError, VerifyProgress, VerifyReport};
-use serde::{Deserialize, Serialize};
+use pipeline::verify::{Verification, VerifyError, VerifyProgress};
 use serde_json::json;
 
 use crate::helper;
@@ -28,34 +26,6 @@ const KEPT: &str = "verify.json";
 
 /// What to do when the topic can't be judged now.
 const NOT_NOW: &str = "nothing was judged; run `shardlift verify` again";
-
-/// A comparison that was made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Verified {
-    report: VerifyReport,
-    letters: LetterCounts,
-    elapsed_ms: u64,
-    /// With a `--limit` that was reached: how many records from the source's beginning were compared.
-    limit: Option<u64>,
-    /// What the job was that was compared.
-    plan_id: u128,
-    /// Files that the source has now and had not when it was planned: nothing of them was compared.
-    new_files: Vec<PathBuf>,
-    /// Whether keys and values of examples are shown.
-    #[serde(skip)]
-    pub show_values: bool,
-}
-
-/// Dead letters, counted in three ways.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct LetterCounts {
-    /// In the files, as far as they are committed.
-    committed: u64,
-    /// By the state.
-    counted: u64,
-    /// In the files behind that: of chunks that were never committed. They are not looked at.
-    uncommitted: u64,
-}
 
 /// Compares a job's topic with its source. Both are read again; nothing that was counted while sending is used.
 pub fn verify(
@@ -77,7 +47,7 @@ pub fn verify(
     })?;
     let elapsed_ms = started.elapsed().as_millis() as u64;
     let limit = job.record_limit.filter(|_| plan.limit_reached);
-    Ok(Verified { report, letters, elapsed_ms, limit, plan_id, new_files, show_values: false })
+    Ok(Verified { report, letters, elapsed_ms, limit, plan_id, new_files })
 }
 
 /// Refuses a source whose planned files changed. Files that are new hinder nothing: the planned ones can be compared.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use migration::Job;
 use migration::identity::is_embedded_cluster;
-use pipeline::verify::{self, PartitionRange, TopicRecord, VerifyError};
+use migration::report::verify::PartitionRange;
+use pipeline::verify::{self, TopicRecord, VerifyError};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};

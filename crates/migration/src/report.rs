@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Histogram;
 
 pub mod job;
+pub mod verify;
 
 pub use job::{
     AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,

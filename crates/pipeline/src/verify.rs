@@ -25,7 +25,7 @@ mod tests;
 
 use migration::Plan;
 use migration::job::RecordRules;
-use serde::{Deserialize, Serialize};
+use migration::report::verify::{Compared, PartitionRange, VerifyExample, VerifyKind, VerifyReport};
 
 use crate::dead_letter::Places;
 use crate::{Source, SourceError};
@@ -54,19 +54,6 @@ pub fn encode_header(headers: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     headers.extend_from_slice(&value.map_or(u64::MAX, |value| value.len() as u64).to_le_bytes());
     headers.extend_from_slice(name);
     headers.extend_from_slice(value.unwrap_or_default());
-}
-
-/// What is read of one partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionRange {
-    /// The first offset that is judged: where the partition ended when the job began.
-    pub start: i64,
-    /// One past the last one: where its log ended when the comparison began.
-    pub end: i64,
-    /// Offsets before `start` that can be read and are not judged: at most so many records.
-    pub older: i64,
-    /// Offsets from `start` on that can't be read any more (retention, DeleteRecords).
-    pub gone: i64,
 }
 
 /// Reads the job's part of a topic, as often as wanted: from the partitions' end offsets when the job first ran to where their
@@ -160,111 +147,6 @@ pub struct VerifyProgress {
     pub records: u64,
     /// Records that the topic should have, told while it is read for the first time.
     pub of: Option<u64>,
-}
-
-/// What differs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyReport {
-    /// Non-blank lines of the source, dead letters included.
-    pub source_records: u64,
-    /// How many of them are dead letters and not expected in the topic.
-    pub dead_lettered: u64,
-    /// How many of these letters hold another length or other bytes than the source has at their place. The topic may be right.
-    pub altered_letters: u64,
-    /// Records of the topic since the job began.
-    pub topic_records: u64,
-    /// Expected and not there; a line that can't become a record and is no dead letter is missing too.
-    pub missing: u64,
-    /// Surplus copies of expected records.
-    pub duplicates: u64,
-    /// Pairs of a missing and an unexpected record with the same key and partition, or without a key with the same value, counted
-    /// only here: the value is another, or headers or time are.
-    pub altered: u64,
-    /// Records of the source, surplus copies included, that stand in another partition than their key chooses.
-    pub misplaced: u64,
-    /// In the topic and not in the source.
-    pub unexpected: u64,
-    /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same key and
-    /// partition, so that nothing tells whether they arrived.
-    pub superseded: u64,
-    /// What was compared besides key and value.
-    pub compared: Compared,
-    /// Whether the topic is compacted; `None`: the brokers did not tell.
-    pub compacted: Option<bool>,
-    /// What was read, by partition.
-    pub partitions: Vec<PartitionRange>,
-    /// Some differences by name, sorted by kind and place.
-    pub examples: Vec<VerifyExample>,
-}
-
-/// What was compared of each record besides key and value: what the job sets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compared {
-    /// The partition of records with a key.
-    pub partitions: bool,
-    /// Headers.
-    pub headers: bool,
-    /// Whether the job sets timestamps. They were compared if `replaced_times` is 0.
-    pub times: bool,
-    /// Records whose times are the brokers' own: with one of them, no times are compared.
-    pub replaced_times: u64,
-}
-
-impl VerifyReport {
-    /// Whether nothing in the topic contradicts the source. It holds exactly what the source says if nothing is superseded.
-    pub fn is_clean(&self) -> bool {
-        (self.missing, self.duplicates, self.altered, self.misplaced, self.unexpected) == (0, 0, 0, 0, 0)
-    }
-
-    /// Offsets before the job's start that can be read and were not judged: at most so many records.
-    pub fn older(&self) -> u64 {
-        self.partitions.iter().map(|range| u64::try_from(range.older).unwrap_or(0)).sum()
-    }
-
-    /// Offsets that can't be read any more, by partition; only partitions that miss some.
-    pub fn gone(&self) -> impl Iterator<Item = (u32, u64)> {
-        (0..)
-            .zip(&self.partitions)
-            .filter_map(|(partition, range)| Some((partition, u64::try_from(range.gone).ok()?)))
-            .filter(|gone| gone.1 > 0)
-    }
-}
-
-/// What is wrong with a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VerifyKind {
-    /// Not in the topic.
-    Missing,
-    /// A surplus copy.
-    Duplicate,
-    /// Another value, or other headers or another time, under the same key and partition.
-    Altered,
-    /// In another partition than its key chooses.
-    Misplaced,
-    /// Not in the source.
-    Unexpected,
-    /// A dead letter that does not hold what the source has at its place.
-    Letter,
-}
-
-/// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct VerifyExample {
-    /// What is wrong.
-    pub kind: VerifyKind,
-    /// Where in the source: the file. Missing and altered records have it, and dead letters.
-    pub path: Option<String>,
-    /// Where in the file: the first byte.
-    pub start: Option<u64>,
-    /// Where in the topic: the partition. All but missing records and dead letters have it.
-    pub partition: Option<u32>,
-    /// Where in the partition.
-    pub offset: Option<i64>,
-    /// The first 256 bytes of the key.
-    pub key: Option<Vec<u8>>,
-    /// The first 256 bytes of the value; an altered record's as it is in the topic, a dead letter's as the source has it.
-    pub value: Vec<u8>,
 }
 
 /// How much of a key or value an example keeps.

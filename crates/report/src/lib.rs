@@ -10,4 +10,5 @@ pub mod job;
 mod markup;
 mod svg;
 mod table;
+pub mod verify;
 pub mod web;

@@ -8,6 +8,7 @@ use kafka::{Preflight, Right, TopicLook};
 use migration::cause::one_line;
 use migration::job::FlushPolicy;
 use migration::printable::printable_path;
+use migration::report::verify::Verified;
 use migration::report::{Binding, JobReport};
 use migration::units::show_size;
 use migration::{Accept, BoundTopic, Cause, Causes, Consequence, Exit, Identity, Job, Plan, SourceObject, UserError, resume};
@@ -24,7 +25,6 @@ use crate::send::Helpers;
 use crate::state::Earlier;
 use crate::topic_watch::TopicWatch;
 use crate::ui::Ui;
-use crate::verify::Verified;
 use crate::{embedded, helper, log, preflight, send, settings, source, state, verify, words};
 
 /// Runs a job, or continues it.
@@ -427,7 +427,7 @@ fn text(
         notes.iter().for_each(|note| out += &format!("  - {note}\n"));
     }
     if let Some(verified) = verified {
-        out += &format!("\n{}", verified.text());
+        out += &format!("\n{}", report::verify::text(verified, false));
     }
     if embedded_stopped {
         out += "\nthe embedded broker is gone, and what it received: the next run starts over\n";
@@ -447,7 +447,10 @@ fn again(words: impl Iterator<Item = String>) -> String {
 fn object(found: &JobReport, notes: &[String], verified: Option<&Verified>) -> Map<String, Value> {
     let mut map = report::job::object(found);
     map.insert("notes".into(), notes.into());
-    map.insert("verify".into(), verified.map_or(Value::Null, |verified| Value::Object(verified.object())));
+    map.insert(
+        "verify".into(),
+        verified.map_or(Value::Null, |verified| Value::Object(report::verify::object(verified, false))),
+    );
     map
 }
 

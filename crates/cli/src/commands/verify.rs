@@ -48,10 +48,10 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         tracing::warn!("{warning}");
     }
     let letters = Letters::of(&folder, earlier);
-    let mut verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
-    verified.show_values = args.show_values;
+    let verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
     verify::keep(&folder, &verified);
-    ui.result(|| verified.text(), || verified.object());
+    let show = args.show_values;
+    ui.result(|| report::verify::text(&verified, show), || report::verify::object(&verified, show));
     Ok(verified.exit())
 }
 
@@ -60,7 +60,7 @@ fn embedded_is_gone(folder: &std::path::Path, plan_id: u128) -> UserError {
     match verify::kept(folder, plan_id) {
         Some(verified) => UserError::new(
             Exit::Preflight,
-            format!("{gone}; before it ended, the run itself compared them:\n{}", verified.text()),
+            format!("{gone}; before it ended, the run itself compared them:\n{}", report::verify::text(&verified, false)),
         ),
         // A comparison that broke leaves no result either, nor does one that was not kept.
         None => UserError::new(Exit::Preflight, format!("{gone}; the run kept no comparison of them")),

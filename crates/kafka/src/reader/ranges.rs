@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use pipeline::verify::{PartitionRange, TopicRecord};
+use migration::report::verify::PartitionRange;
+use pipeline::verify::TopicRecord;
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};

@@ -3,213 +3,160 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use migration::Exit;
-use migration::printable::{printable, printable_path};
+use migration::printable::printable;
+use migration::report::verify::{Compared, LetterCounts, Verified, VerifyExample, VerifyReport};
 use migration::units::{show_count, show_duration, show_things};
-use pipeline::verify::{Compared, VerifyExample, VerifyKind, VerifyReport};
 use serde_json::{Map, Value, json};
-
-use super::{LetterCounts, Verified};
 
 /// How many partitions are named of those that lack offsets.
 const PARTITIONS_SHOWN: usize = 10;
-/// How many files are named that are new.
-const FILES_SHOWN: usize = 10;
 
-impl Verified {
-    /// What it means for the exit code.
-    pub fn exit(&self) -> Exit {
-        match (self.is_clean(), self.new_files.is_empty()) {
-            (_, false) => Exit::Source,
-            (true, true) => Exit::Done,
-            (false, true) => Exit::Difference,
-        }
+/// The members of the JSON object. `show_values`: whether keys and values of examples are shown.
+pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
+    let r = &verified.report;
+    let value = json!({
+        "outcome": verified.outcome(),
+        "exit_code": verified.exit().code(),
+        "source_records": r.source_records,
+        "dead_lettered": r.dead_lettered,
+        "dead_letters": {
+            "committed": verified.letters.committed,
+            "counted": verified.letters.counted,
+            "uncommitted": verified.letters.uncommitted,
+            "altered": r.altered_letters,
+        },
+        "topic_records": r.topic_records,
+        "missing": r.missing,
+        "superseded": r.superseded,
+        "duplicates": r.duplicates,
+        "altered": r.altered,
+        "misplaced": r.misplaced,
+        "unexpected": r.unexpected,
+        "compared": {
+            "partitions": r.compared.partitions,
+            "headers": r.compared.headers,
+            "timestamps": r.compared.times && r.compared.replaced_times == 0,
+        },
+        "replaced_timestamps": r.compared.replaced_times,
+        "compacted": r.compacted,
+        "starts": r.partitions.iter().map(|range| range.start).collect::<Vec<_>>(),
+        "ends": r.partitions.iter().map(|range| range.end).collect::<Vec<_>>(),
+        "older": r.older(),
+        "gone": r.gone().map(|(partition, offsets)| json!({ "partition": partition, "offsets": offsets })).collect::<Vec<_>>(),
+        "examples": r.examples.iter().map(|example| example_object(example, show_values)).collect::<Vec<_>>(),
+        "new_files": verified.new_files,
+        "elapsed_ms": verified.elapsed_ms,
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
     }
+}
 
-    /// Why that is so, in a sentence for the report of a run.
-    pub fn reason(&self) -> String {
-        let new = self.more_files();
-        let differs = match (self.report.is_clean(), &new) {
-            (true, _) if self.is_clean() => return new.unwrap_or_default(),
-            (true, _) if self.report.altered_letters > 0 => "dead letters do not hold the source's records",
-            (true, _) => "the dead letters differ from the state: it can't be told what the topic should hold",
-            (false, None) => "the topic differs from the source",
-            (false, Some(_)) => "the topic differs from the planned files",
-        };
-        new.map_or_else(|| differs.to_owned(), |new| format!("{new}; and {differs}"))
+fn example_object(example: &VerifyExample, show_values: bool) -> Value {
+    let mut object = json!({
+        "kind": example.kind.name(),
+        "path": example.path,
+        "start": example.start,
+        "partition": example.partition,
+        "offset": example.offset,
+    });
+    if show_values {
+        object["key"] = example.key.as_deref().map(String::from_utf8_lossy).into();
+        object["value"] = String::from_utf8_lossy(&example.value).into();
     }
+    object
+}
 
-    /// Which files the source has now that were not compared.
-    fn more_files(&self) -> Option<String> {
-        let names = self.new_files.iter().take(FILES_SHOWN).map(|path| printable_path(path)).collect::<Vec<_>>().join(", ");
-        let more = match self.new_files.len().saturating_sub(FILES_SHOWN) {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        (!self.new_files.is_empty()).then(|| format!("{names}{more}: not planned, not sent, not compared"))
+/// The same for people.
+pub fn text(verified: &Verified, show_values: bool) -> String {
+    let r = &verified.report;
+    let took = show_duration(Duration::from_millis(verified.elapsed_ms));
+    let mut out = format!("verified: {} ({took})\n", verdict(verified));
+    if let Some(new) = verified.more_files() {
+        let _ = writeln!(out, "  THE SOURCE HAS MORE NOW: {new}");
     }
+    let rows = [
+        ("source records", r.source_records),
+        ("dead letters", r.dead_lettered),
+        ("topic records", r.topic_records),
+        ("missing", r.missing),
+        ("superseded", r.superseded),
+        ("duplicates", r.duplicates),
+        ("altered", r.altered),
+        ("misplaced", r.misplaced),
+        ("unexpected", r.unexpected),
+    ];
+    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || *name != "superseded") {
+        let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
+    }
+    compared(&mut out, &r.compared);
+    letters(&mut out, verified.letters);
+    if r.altered_letters > 0 {
+        let letters = show_things(r.altered_letters, "dead letter");
+        let _ = writeln!(out, "  {letters} with another length or other bytes than the source has there");
+    }
+    range(&mut out, r);
+    gone(&mut out, r);
+    compaction(&mut out, r);
+    if !r.examples.is_empty() {
+        out += "\n  examples\n";
+    }
+    for example in &r.examples {
+        let _ = writeln!(out, "  {}", example_text(example, show_values));
+    }
+    out
+}
 
-    /// Whether nothing speaks against it: neither the topic nor the number of dead letters.
-    fn is_clean(&self) -> bool {
-        self.report.is_clean() && self.letters.committed == self.letters.counted && self.report.altered_letters == 0
+fn verdict(verified: &Verified) -> String {
+    let r = &verified.report;
+    if r.is_clean() && r.altered_letters > 0 {
+        return "DEAD LETTERS DIFFER FROM THE SOURCE, whatever the topic holds".to_owned();
     }
+    if r.is_clean() && !verified.is_clean() {
+        return "THE DEAD LETTERS DIFFER FROM THE STATE, so that it can't be told what the topic should hold".to_owned();
+    }
+    if !r.is_clean() {
+        return "THE TOPIC DIFFERS FROM THE SOURCE".to_owned();
+    }
+    let records = match verified.limit {
+        _ if !verified.new_files.is_empty() => "the planned files' records".to_owned(),
+        Some(limit) => format!("the source's first {}", show_things(limit, "record")),
+        None => "the source's records".to_owned(),
+    };
+    let but = match r.dead_lettered {
+        0 => String::new(),
+        n => format!(" but for {} that {} set aside", show_things(n, "record"), if n == 1 { "was" } else { "were" }),
+    };
+    if r.superseded > 0 {
+        let n = show_things(r.superseded, "record");
+        return format!(
+            "nothing in the topic contradicts {records}{but}, but of {n} it can't be told whether they arrived: the topic is compacted"
+        );
+    }
+    let holds = if r.gone().next().is_some() {
+        "what can still be read from the job's start on is"
+    } else if r.older() > 0 {
+        "from the job's start on, the topic holds"
+    } else {
+        "the topic holds"
+    };
+    format!("{holds} exactly {records}{but}")
+}
 
-    /// The verdict in one word.
-    fn outcome(&self) -> &'static str {
-        match &self.report {
-            _ if !self.is_clean() || !self.new_files.is_empty() => "different",
-            r if r.superseded > 0 => "compacted",
-            _ => "same",
-        }
+fn example_text(example: &VerifyExample, show_values: bool) -> String {
+    let mut text = format!("{:<10}", example.kind.name());
+    if let (Some(path), Some(start)) = (&example.path, example.start) {
+        let _ = write!(text, " {} byte {start}", printable(path));
     }
-
-    /// The members of the JSON object.
-    pub fn object(&self) -> Map<String, Value> {
-        let r = &self.report;
-        let value = json!({
-            "outcome": self.outcome(),
-            "exit_code": self.exit().code(),
-            "source_records": r.source_records,
-            "dead_lettered": r.dead_lettered,
-            "dead_letters": {
-                "committed": self.letters.committed,
-                "counted": self.letters.counted,
-                "uncommitted": self.letters.uncommitted,
-                "altered": r.altered_letters,
-            },
-            "topic_records": r.topic_records,
-            "missing": r.missing,
-            "superseded": r.superseded,
-            "duplicates": r.duplicates,
-            "altered": r.altered,
-            "misplaced": r.misplaced,
-            "unexpected": r.unexpected,
-            "compared": {
-                "partitions": r.compared.partitions,
-                "headers": r.compared.headers,
-                "timestamps": r.compared.times && r.compared.replaced_times == 0,
-            },
-            "replaced_timestamps": r.compared.replaced_times,
-            "compacted": r.compacted,
-            "starts": r.partitions.iter().map(|range| range.start).collect::<Vec<_>>(),
-            "ends": r.partitions.iter().map(|range| range.end).collect::<Vec<_>>(),
-            "older": r.older(),
-            "gone": r.gone().map(|(partition, offsets)| json!({ "partition": partition, "offsets": offsets })).collect::<Vec<_>>(),
-            "examples": r.examples.iter().map(|example| self.example_object(example)).collect::<Vec<_>>(),
-            "new_files": self.new_files,
-            "elapsed_ms": self.elapsed_ms,
-        });
-        match value {
-            Value::Object(map) => map,
-            _ => Map::new(),
-        }
+    if let (Some(partition), Some(offset)) = (example.partition, example.offset) {
+        let _ = write!(text, " partition {partition} offset {offset}");
     }
-
-    fn example_object(&self, example: &VerifyExample) -> Value {
-        let mut object = json!({
-            "kind": kind(example.kind),
-            "path": example.path,
-            "start": example.start,
-            "partition": example.partition,
-            "offset": example.offset,
-        });
-        if self.show_values {
-            object["key"] = example.key.as_deref().map(String::from_utf8_lossy).into();
-            object["value"] = String::from_utf8_lossy(&example.value).into();
-        }
-        object
+    if show_values {
+        let key = example.key.as_deref().map_or("(null)".into(), String::from_utf8_lossy);
+        let _ = write!(text, " key {key:?} value {:?}", String::from_utf8_lossy(&example.value));
     }
-
-    /// The same for people.
-    pub fn text(&self) -> String {
-        let r = &self.report;
-        let took = show_duration(Duration::from_millis(self.elapsed_ms));
-        let mut out = format!("verified: {} ({took})\n", self.verdict());
-        if let Some(new) = self.more_files() {
-            let _ = writeln!(out, "  THE SOURCE HAS MORE NOW: {new}");
-        }
-        let rows = [
-            ("source records", r.source_records),
-            ("dead letters", r.dead_lettered),
-            ("topic records", r.topic_records),
-            ("missing", r.missing),
-            ("superseded", r.superseded),
-            ("duplicates", r.duplicates),
-            ("altered", r.altered),
-            ("misplaced", r.misplaced),
-            ("unexpected", r.unexpected),
-        ];
-        for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || *name != "superseded") {
-            let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
-        }
-        compared(&mut out, &r.compared);
-        letters(&mut out, self.letters);
-        if r.altered_letters > 0 {
-            let letters = show_things(r.altered_letters, "dead letter");
-            let _ = writeln!(out, "  {letters} with another length or other bytes than the source has there");
-        }
-        range(&mut out, r);
-        gone(&mut out, r);
-        compaction(&mut out, r);
-        if !r.examples.is_empty() {
-            out += "\n  examples\n";
-        }
-        for example in &r.examples {
-            let _ = writeln!(out, "  {}", self.example_text(example));
-        }
-        out
-    }
-
-    fn verdict(&self) -> String {
-        let r = &self.report;
-        if r.is_clean() && r.altered_letters > 0 {
-            return "DEAD LETTERS DIFFER FROM THE SOURCE, whatever the topic holds".to_owned();
-        }
-        if r.is_clean() && !self.is_clean() {
-            return "THE DEAD LETTERS DIFFER FROM THE STATE, so that it can't be told what the topic should hold".to_owned();
-        }
-        if !r.is_clean() {
-            return "THE TOPIC DIFFERS FROM THE SOURCE".to_owned();
-        }
-        let records = match self.limit {
-            _ if !self.new_files.is_empty() => "the planned files' records".to_owned(),
-            Some(limit) => format!("the source's first {}", show_things(limit, "record")),
-            None => "the source's records".to_owned(),
-        };
-        let but = match r.dead_lettered {
-            0 => String::new(),
-            n => format!(" but for {} that {} set aside", show_things(n, "record"), if n == 1 { "was" } else { "were" }),
-        };
-        if r.superseded > 0 {
-            let n = show_things(r.superseded, "record");
-            return format!(
-                "nothing in the topic contradicts {records}{but}, but of {n} it can't be told whether they arrived: the topic is compacted"
-            );
-        }
-        let holds = if r.gone().next().is_some() {
-            "what can still be read from the job's start on is"
-        } else if r.older() > 0 {
-            "from the job's start on, the topic holds"
-        } else {
-            "the topic holds"
-        };
-        format!("{holds} exactly {records}{but}")
-    }
-
-    fn example_text(&self, example: &VerifyExample) -> String {
-        let mut text = format!("{:<10}", kind(example.kind));
-        if let (Some(path), Some(start)) = (&example.path, example.start) {
-            let _ = write!(text, " {} byte {start}", printable(path));
-        }
-        if let (Some(partition), Some(offset)) = (example.partition, example.offset) {
-            let _ = write!(text, " partition {partition} offset {offset}");
-        }
-        if self.show_values {
-            let key = example.key.as_deref().map_or("(null)".into(), String::from_utf8_lossy);
-            let _ = write!(text, " key {key:?} value {:?}", String::from_utf8_lossy(&example.value));
-        }
-        text
-    }
+    text
 }
 
 /// What "the same record" means: what the job does not set may be anything.
@@ -302,26 +249,32 @@ fn compaction(out: &mut String, r: &VerifyReport) {
     }
 }
 
-fn kind(kind: VerifyKind) -> &'static str {
-    match kind {
-        VerifyKind::Missing => "missing",
-        VerifyKind::Duplicate => "duplicate",
-        VerifyKind::Altered => "altered",
-        VerifyKind::Misplaced => "misplaced",
-        VerifyKind::Unexpected => "unexpected",
-        VerifyKind::Letter => "letter",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use pipeline::verify::PartitionRange;
+    use migration::Exit;
+    use migration::report::verify::PartitionRange;
 
     use super::*;
 
+    /// As the functions of this module show it.
+    trait Shown {
+        fn text(&self) -> String;
+        fn object(&self) -> Map<String, Value>;
+    }
+
+    impl Shown for Verified {
+        fn text(&self) -> String {
+            text(self, false)
+        }
+
+        fn object(&self) -> Map<String, Value> {
+            object(self, false)
+        }
+    }
+
     fn verified(report: VerifyReport) -> Verified {
         let letters = LetterCounts::default();
-        Verified { report, letters, elapsed_ms: 1200, limit: None, plan_id: 0, new_files: Vec::new(), show_values: false }
+        Verified { report, letters, elapsed_ms: 1200, limit: None, plan_id: 0, new_files: Vec::new() }
     }
 
     fn range(start: i64, older: i64, gone: i64) -> PartitionRange {

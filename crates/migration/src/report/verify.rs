@@ -1,0 +1,221 @@
+//! What a comparison of topic and source found: values, what they mean for the exit code, and why, in a sentence.
+//!
+//! Responsible for the verdict. Not responsible for the comparison itself, or for how the whole result looks.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Exit;
+use crate::printable::printable_path;
+
+/// How many files are named that are new.
+const FILES_SHOWN: usize = 10;
+
+/// What is read of one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionRange {
+    /// The first offset that is judged: where the partition ended when the job began.
+    pub start: i64,
+    /// One past the last one: where its log ended when the comparison began.
+    pub end: i64,
+    /// Offsets before `start` that can be read and are not judged: at most so many records.
+    pub older: i64,
+    /// Offsets from `start` on that can't be read any more (retention, DeleteRecords).
+    pub gone: i64,
+}
+
+/// What differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Non-blank lines of the source, dead letters included.
+    pub source_records: u64,
+    /// How many of them are dead letters and not expected in the topic.
+    pub dead_lettered: u64,
+    /// How many of these letters hold another length or other bytes than the source has at their place. The topic may be right.
+    pub altered_letters: u64,
+    /// Records of the topic since the job began.
+    pub topic_records: u64,
+    /// Expected and not there; a line that can't become a record and is no dead letter is missing too.
+    pub missing: u64,
+    /// Surplus copies of expected records.
+    pub duplicates: u64,
+    /// Pairs of a missing and an unexpected record with the same key and partition, or without a key with the same value, counted
+    /// only here: the value is another, or headers or time are.
+    pub altered: u64,
+    /// Records of the source, surplus copies included, that stand in another partition than their key chooses.
+    pub misplaced: u64,
+    /// In the topic and not in the source.
+    pub unexpected: u64,
+    /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same key and
+    /// partition, so that nothing tells whether they arrived.
+    pub superseded: u64,
+    /// What was compared besides key and value.
+    pub compared: Compared,
+    /// Whether the topic is compacted; `None`: the brokers did not tell.
+    pub compacted: Option<bool>,
+    /// What was read, by partition.
+    pub partitions: Vec<PartitionRange>,
+    /// Some differences by name, sorted by kind and place.
+    pub examples: Vec<VerifyExample>,
+}
+
+/// What was compared of each record besides key and value: what the job sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The partition of records with a key.
+    pub partitions: bool,
+    /// Headers.
+    pub headers: bool,
+    /// Whether the job sets timestamps. They were compared if `replaced_times` is 0.
+    pub times: bool,
+    /// Records whose times are the brokers' own: with one of them, no times are compared.
+    pub replaced_times: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing in the topic contradicts the source. It holds exactly what the source says if nothing is superseded.
+    pub fn is_clean(&self) -> bool {
+        (self.missing, self.duplicates, self.altered, self.misplaced, self.unexpected) == (0, 0, 0, 0, 0)
+    }
+
+    /// Offsets before the job's start that can be read and were not judged: at most so many records.
+    pub fn older(&self) -> u64 {
+        self.partitions.iter().map(|range| u64::try_from(range.older).unwrap_or(0)).sum()
+    }
+
+    /// Offsets that can't be read any more, by partition; only partitions that miss some.
+    pub fn gone(&self) -> impl Iterator<Item = (u32, u64)> {
+        (0..)
+            .zip(&self.partitions)
+            .filter_map(|(partition, range)| Some((partition, u64::try_from(range.gone).ok()?)))
+            .filter(|gone| gone.1 > 0)
+    }
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyKind {
+    /// Not in the topic.
+    Missing,
+    /// A surplus copy.
+    Duplicate,
+    /// Another value, or other headers or another time, under the same key and partition.
+    Altered,
+    /// In another partition than its key chooses.
+    Misplaced,
+    /// Not in the source.
+    Unexpected,
+    /// A dead letter that does not hold what the source has at its place.
+    Letter,
+}
+
+impl VerifyKind {
+    /// Its name in the results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            VerifyKind::Missing => "missing",
+            VerifyKind::Duplicate => "duplicate",
+            VerifyKind::Altered => "altered",
+            VerifyKind::Misplaced => "misplaced",
+            VerifyKind::Unexpected => "unexpected",
+            VerifyKind::Letter => "letter",
+        }
+    }
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VerifyExample {
+    /// What is wrong.
+    pub kind: VerifyKind,
+    /// Where in the source: the file. Missing and altered records have it, and dead letters.
+    pub path: Option<String>,
+    /// Where in the file: the first byte.
+    pub start: Option<u64>,
+    /// Where in the topic: the partition. All but missing records and dead letters have it.
+    pub partition: Option<u32>,
+    /// Where in the partition.
+    pub offset: Option<i64>,
+    /// The first 256 bytes of the key.
+    pub key: Option<Vec<u8>>,
+    /// The first 256 bytes of the value; an altered record's as it is in the topic, a dead letter's as the source has it.
+    pub value: Vec<u8>,
+}
+
+/// A comparison that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// What differs.
+    pub report: VerifyReport,
+    /// The dead letters.
+    pub letters: LetterCounts,
+    /// How long it took, milliseconds.
+    pub elapsed_ms: u64,
+    /// With a `--limit` that was reached: how many records from the source's beginning were compared.
+    pub limit: Option<u64>,
+    /// What the job was that was compared.
+    pub plan_id: u128,
+    /// Files that the source has now and had not when it was planned: nothing of them was compared.
+    pub new_files: Vec<PathBuf>,
+}
+
+/// Dead letters, counted in three ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterCounts {
+    /// In the files, as far as they are committed.
+    pub committed: u64,
+    /// By the state.
+    pub counted: u64,
+    /// In the files behind that: of chunks that were never committed. They are not looked at.
+    pub uncommitted: u64,
+}
+
+impl Verified {
+    /// What it means for the exit code.
+    pub fn exit(&self) -> Exit {
+        match (self.is_clean(), self.new_files.is_empty()) {
+            (_, false) => Exit::Source,
+            (true, true) => Exit::Done,
+            (false, true) => Exit::Difference,
+        }
+    }
+
+    /// Why that is so, in a sentence for the report of a run.
+    pub fn reason(&self) -> String {
+        let new = self.more_files();
+        let differs = match (self.report.is_clean(), &new) {
+            (true, _) if self.is_clean() => return new.unwrap_or_default(),
+            (true, _) if self.report.altered_letters > 0 => "dead letters do not hold the source's records",
+            (true, _) => "the dead letters differ from the state: it can't be told what the topic should hold",
+            (false, None) => "the topic differs from the source",
+            (false, Some(_)) => "the topic differs from the planned files",
+        };
+        new.map_or_else(|| differs.to_owned(), |new| format!("{new}; and {differs}"))
+    }
+
+    /// Which files the source has now that were not compared.
+    pub fn more_files(&self) -> Option<String> {
+        let names = self.new_files.iter().take(FILES_SHOWN).map(|path| printable_path(path)).collect::<Vec<_>>().join(", ");
+        let more = match self.new_files.len().saturating_sub(FILES_SHOWN) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        (!self.new_files.is_empty()).then(|| format!("{names}{more}: not planned, not sent, not compared"))
+    }
+
+    /// Whether nothing speaks against it: neither the topic nor the number of dead letters.
+    pub fn is_clean(&self) -> bool {
+        self.report.is_clean() && self.letters.committed == self.letters.counted && self.report.altered_letters == 0
+    }
+
+    /// The verdict in one word.
+    pub fn outcome(&self) -> &'static str {
+        match &self.report {
+            _ if !self.is_clean() || !self.new_files.is_empty() => "different",
+            r if r.superseded > 0 => "compacted",
+            _ => "same",
+        }
+    }
+}
