@@ -4,6 +4,8 @@
 
 use std::io::Write;
 
+use jiff::Span;
+
 use crate::random::Random;
 
 /// How many customers there are; a customer's id is the record's key.
@@ -108,17 +110,10 @@ fn customer_table() -> Vec<u16> {
     table
 }
 
-/// `YYYY-MM-DD` of a day since 1970, by the usual calendar arithmetic with years that begin in March.
+/// `YYYY-MM-DD` of a day since 1970.
 fn date(day: u64) -> String {
-    let shifted = day + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day_of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 { (0, month + 3) } else { (1, month - 9) };
-    format!("{:04}-{month:02}-{day_of_month:02}", era * 400 + year_of_era + year)
+    let day = Span::new().days(day as i64);
+    jiff::civil::date(1970, 1, 1).checked_add(day).expect("a day of this millennium").to_string()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use migration::Level;
 use migration::printable::printable_lines;
+use migration::units::show_time_of_day;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -76,8 +77,8 @@ fn render(level: Level, text: &str, color: bool) -> String {
         Level::Info => "\x1b[36m",
         Level::Debug | Level::Trace => "\x1b[2m",
     };
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) % 86_400;
-    let time = format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = show_time_of_day(since_1970.as_millis() as u64) + "Z";
     let text = printable_lines(text);
     if color { format!("{time} {paint}{name}\x1b[0m {text}") } else { format!("{time} {name} {text}") }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 const SIZES: [(&str, u64); 11] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
@@ -117,24 +119,17 @@ pub fn show_things(count: u64, one: &str) -> String {
 
 /// A time of day (UTC, as the log has it) for people, from milliseconds since 1970: `08:31:07`.
 pub fn show_time_of_day(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    moment(unix_ms).strftime("%H:%M:%S").to_string()
 }
 
 /// A moment for people, in UTC: 2026-11-23 08:35:28 UTC.
 pub fn show_utc(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1000;
-    let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);
-    // Days since 0000-03-01, in cycles of 400 years: leap days come last.
-    let shifted = days + 719_468;
-    let (cycle, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = year + cycle * 400 + carry;
-    format!("{year:04}-{month:02}-{date:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
+    moment(unix_ms).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// What is after the year 9999 is shown as its end: only a damaged file or a wrong clock says so.
+fn moment(unix_ms: u64) -> Timestamp {
+    i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// A duration for people: `3.2 ms`, `4.71 s`, `2 min 05 s`, `3 h 07 min`.

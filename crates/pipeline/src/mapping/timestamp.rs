@@ -2,6 +2,8 @@
 //! is an error, and so is a time before 1970, which Kafka can't hold, and 0, which its client can't send. What is finer than a
 //! millisecond is cut off.
 
+use jiff::SignedDuration;
+use jiff::civil::{Date, date};
 use migration::job::TimestampUnit;
 
 /// What a timestamp in this unit should be.
@@ -18,8 +20,11 @@ pub(super) fn expected(unit: TimestampUnit) -> &'static str {
 const ZERO: &str = "is 0 milliseconds since 1970, which a Kafka client can't send: it writes the time of sending instead";
 const NO_TIME: &str = "is not an RFC 3339 time with an offset";
 
+const EPOCH: Date = date(1970, 1, 1);
+
 /// Milliseconds of an RFC 3339 time with an offset, years 0000 to 9999. `T` and `Z` may be small, a space may stand for the `T`;
-/// a leap second (23:59:60 UTC at a month's end) is the last millisecond before it.
+/// a leap second (23:59:60 UTC at a month's end) is the last millisecond before it. The shape is read here, because jiff's own parser
+/// takes more shapes (no seconds, `+02`, `[UTC]`), fewer years, and twice the time; the calendar is jiff's.
 pub(super) fn from_text(text: &[u8]) -> Result<i64, &'static str> {
     let (seconds, millis) = seconds_and_millis(text).ok_or(NO_TIME)?;
     match seconds * 1000 + millis {
@@ -35,26 +40,30 @@ fn seconds_and_millis(text: &[u8]) -> Option<(i64, i64)> {
     else {
         return None;
     };
-    let (year, month, day) = (pair(y1, y2)? * 100 + pair(y3, y4)?, pair(m1, m2)?, pair(d1, d2)?);
+    let year = i16::from(pair(y1, y2)?) * 100 + i16::from(pair(y3, y4)?);
     let (hour, minute, second) = (pair(h1, h2)?, pair(n1, n2)?, pair(s1, s2)?);
-    if !(1..=12).contains(&month) || !(1..=days_of(year, month)).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
+    let day = Date::new(year, pair(m1, m2)?, pair(d1, d2)?).ok()?;
     let (millis, offset) = fraction(rest)?;
-    let minutes = hour * 60 + minute - offset_minutes(offset)?;
-    let utc = days_since_1970(year, month, day) * 86_400 + minutes * 60;
+    let of_day = i64::from(hour) * 60 + i64::from(minute);
+    let utc_minutes = day.duration_since(EPOCH).as_mins() + of_day - offset_minutes(offset)?;
     if second < 60 {
-        return Some((utc + second, millis));
+        return Some((utc_minutes * 60 + i64::from(second), millis));
     }
-    let after = utc + 60;
-    let month_ends = [(year, month), if month == 12 { (year + 1, 1) } else { (year, month + 1) }];
-    let is_leap = month_ends.iter().any(|&(year, month)| days_since_1970(year, month, 1) * 86_400 == after);
-    is_leap.then_some((after - 1, 999))
+    is_last_of_a_month(utc_minutes).then_some((utc_minutes * 60 + 59, 999))
+}
+
+/// Whether this minute since 1970, in UTC, is its month's last: the only one that may have a leap second.
+fn is_last_of_a_month(minutes: i64) -> bool {
+    let utc = EPOCH.at(0, 0, 0, 0).checked_add(SignedDuration::from_mins(minutes));
+    utc.is_ok_and(|utc| utc.date() == utc.date().last_of_month() && (utc.hour(), utc.minute()) == (23, 59))
 }
 
 /// Two digits.
-fn pair(tens: u8, ones: u8) -> Option<i64> {
-    (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+fn pair(tens: u8, ones: u8) -> Option<i8> {
+    (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| (tens - b'0') as i8 * 10 + (ones - b'0') as i8)
 }
 
 /// Milliseconds of a fraction of a second of any length, if one is there, and what stands behind it.
@@ -70,32 +79,12 @@ fn offset_minutes(offset: &[u8]) -> Option<i64> {
     match *offset {
         [b'Z' | b'z'] => Some(0),
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
-            let (hours, minutes) = (pair(h1, h2)?, pair(m1, m2)?);
+            let (hours, minutes) = (i64::from(pair(h1, h2)?), i64::from(pair(m1, m2)?));
             let ahead = hours * 60 + minutes;
             (hours < 24 && minutes < 60).then_some(if sign == b'-' { -ahead } else { ahead })
         }
         _ => None,
     }
-}
-
-fn is_leap_year(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-fn days_of(year: i64, month: i64) -> i64 {
-    match month {
-        2 => 28 + i64::from(is_leap_year(year)),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01, in the calendar of today. Years are counted from March: then the leap day is a year's last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468
 }
 
 /// Milliseconds of a JSON number in `unit`; exact whatever its length, fraction or exponent.
