@@ -14,7 +14,7 @@ use crate::classify::{Verdict, verdict};
 use crate::ffi::{self, Client, Code, Kind, Topic};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
-use crate::preflight::{PreflightProblem, PreflightProblemKind as Problem, addresses};
+use crate::problem::{PreflightProblem, PreflightProblemKind as Problem, addresses};
 
 /// How long to wait between two looks at the cluster.
 const REST: Duration = Duration::from_millis(20);

@@ -13,6 +13,7 @@ mod notice;
 pub mod options;
 pub mod partitioner;
 pub mod preflight;
+mod problem;
 pub mod producer;
 pub mod reader;
 mod rights;
@@ -26,9 +27,8 @@ pub use admin::{NewTopic, create_topic, delete_topic};
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
 pub use ffi::Wakeup;
 pub use options::{Role, check_properties, client_properties};
-pub use preflight::{
-    PartitionEnds, Preflight, PreflightProblem, PreflightProblemKind, TopicShape, preflight, topic_shape, wait_for_brokers,
-};
+pub use preflight::{PartitionEnds, Preflight, TopicShape, preflight, topic_shape, wait_for_brokers};
+pub use problem::{PreflightProblem, PreflightProblemKind};
 pub use producer::{Connecting, Gathering, Producer, ProducerOptions};
 pub use reader::TopicReader;
 pub use rights::{Right, missing_right};

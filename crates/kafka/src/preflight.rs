@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use migration::config::is_this_machine;
 use migration::identity::is_embedded_cluster;
-use migration::job::{Brokers, Property};
+use migration::job::Property;
 use migration::report::Binding;
 use migration::{Job, TopicSettings};
 use rdkafka::types::RDKafkaRespErr as E;
@@ -21,12 +21,14 @@ use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, ask_topic, topic_operations, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
+use crate::problem::{PreflightProblem, PreflightProblemKind, addresses};
 use crate::producer::ProducerOptions;
 use crate::rights::Right;
 use crate::turns::Turns;
 
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// What preflight found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preflight {
@@ -66,39 +68,6 @@ pub struct PartitionEnds {
     pub low: i64,
     /// The offset that the next record will get.
     pub high: i64,
-}
-
-/// Why the run can't begin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct PreflightProblem {
-    /// Which kind.
-    pub kind: PreflightProblemKind,
-    /// What failed, what was seen, what to do.
-    pub message: String,
-}
-
-/// Kinds of problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PreflightProblemKind {
-    /// No broker answered.
-    Unreachable,
-    /// The topic does not exist.
-    NoTopic,
-    /// The brokers refuse us: authentication or authorisation.
-    NotAuthorised,
-    /// The client can't be made from these properties, or must not be.
-    BadConfig,
-    /// The brokers and the client can't agree on an encrypted connection.
-    NoTrust,
-    /// Anything else.
-    Other,
-}
-
-impl PreflightProblem {
-    pub(crate) fn new(kind: PreflightProblemKind, message: impl Into<String>) -> Self {
-        PreflightProblem { kind, message: message.into() }
-    }
 }
 
 /// Asks cluster and topic of a job whose brokers are addresses by now. `timeout` is how long a broker may not answer.
@@ -320,12 +289,4 @@ fn without(assumed: &TopicSettings) -> String {
         "batches are limited to {} bytes, and records that the topic refuses are found only when it refuses them, which is slower",
         assumed.max_message_bytes
     )
-}
-
-/// Where a job's brokers are, for messages.
-pub(crate) fn addresses(job: &Job) -> String {
-    match &job.kafka.brokers {
-        Brokers::Bootstrap(brokers) => brokers.join(","),
-        Brokers::Embedded => "the embedded broker".into(),
-    }
 }

@@ -9,7 +9,7 @@ use migration::job::Property;
 use rdkafka::bindings::rd_kafka_AclOperation_t as Operation;
 use serde::{Deserialize, Serialize};
 
-use crate::preflight::{PreflightProblem, PreflightProblemKind, addresses};
+use crate::problem::{PreflightProblem, PreflightProblemKind, addresses};
 
 /// A right on the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

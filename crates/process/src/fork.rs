@@ -1,26 +1,23 @@
 //! The one place that forks, and the only file of this crate with `unsafe`: the fork, raw waits, signal dispositions, closing of
-//! ranges, the default thread stack and `_exit`. The order in which a child applies its rules is `child.rs`.
+//! ranges, the default thread stack and `_exit`. What goes before and after it is `start.rs`; the order in which a child
+//! applies its rules is `child_rules.rs`.
 //!
 //! A fork without exec is right only because the forking process has exactly one thread: no lock can be held by a thread that
 //! the child doesn't have. So the thread count is read before each fork, in every build, and nothing can switch that off.
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_uint};
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal};
-use nix::unistd::{ForkResult, Pid, getpid};
+use nix::unistd::{ForkResult, Pid};
 
-use crate::child::{Child, ChildEnds, ChildSettings, EXIT_PANICKED, EXIT_SETUP_FAILED, Setup, apply_rules};
-use crate::pipe::{Pipe, set_nonblocking};
 use crate::usage::status_number;
 
-/// True in every process that [`fork_child`] made: workers and helpers never fork again.
+/// True in every process that [`fork_once`] made: workers and helpers never fork again.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// What a terminal, a batch engine or a service manager sends to the whole process group (the parent alone decides what it
@@ -32,7 +29,7 @@ const IGNORED_IN_CHILD: [Signal; 7] =
 /// Why no child was made. The parent is unchanged, and no child exists.
 #[derive(Debug, thiserror::Error)]
 pub enum ForkError {
-    /// More than one thread. A child would inherit locks that nobody releases.
+    /// More than one thread. A child would inherit locks that are never released.
     #[error(
         "refused to fork: this process has {0} threads and must have exactly one; a client or a thread was created before the \
          last fork"
@@ -41,7 +38,7 @@ pub enum ForkError {
     /// The thread count is not known, so the fork can't be allowed.
     #[error("refused to fork: the number of threads could not be read from /proc/self/status: {0}; mount /proc")]
     ThreadsUnknown(#[source] io::Error),
-    /// This process is a child of [`fork_child`] itself.
+    /// This process is a forked child itself.
     #[error("refused to fork: this process is a forked child, and a child never forks")]
     IsChild,
     /// No pipe or no descriptor for one.
@@ -74,41 +71,35 @@ pub fn thread_count() -> io::Result<usize> {
     status_number("Threads").and_then(|count| usize::try_from(count).map_err(io::Error::other))
 }
 
-/// Forks a child that applies the rules of a child, runs `body` and exits with the code that `body` returns (101 when it
-/// panics). The child never returns from this call, and no inherited destructor or exit handler runs in it, with one
-/// exception: what `body` captured by value is dropped in the child too. Capture plain values only, never a database
-/// connection, a lock file or a client.
-///
-/// Refused unless this process has exactly one thread and is not a child itself. Stdout and stderr are flushed before.
-pub fn fork_child(settings: &ChildSettings, body: impl FnOnce(ChildEnds) -> u8) -> Result<Child, ForkError> {
-    assert_may_fork()?;
-    let events = Pipe::new().map_err(ForkError::Pipe)?;
-    let control = Pipe::new().map_err(ForkError::Pipe)?;
-    for end in [&events.read, &control.write, &control.read] {
-        set_nonblocking(end).map_err(ForkError::Pipe)?;
-    }
-    let dev_null = File::options().read(true).write(true).open("/dev/null").map_err(ForkError::DevNull)?;
-    // An empty range far above every descriptor: only asks whether the call exists, while an error can still be returned.
-    close_descriptors(c_uint::MAX, c_uint::MAX).map_err(ForkError::CloseRange)?;
+/// Which of the two processes this is after the fork.
+pub(crate) enum Forked {
+    /// The new one. All signals are blocked in it.
+    Child,
+    /// The old one, with the new one's id.
+    Parent(Pid),
+}
+
+/// That this process has exactly one thread and is not a child itself. What has it starts no thread.
+pub(crate) struct MayFork(());
+
+/// Forks this process. Stdout and stderr are flushed before. The child must end with [`exit_now`].
+pub(crate) fn fork_once(MayFork(()): MayFork) -> Result<Forked, ForkError> {
     report_exit_of_children();
     flush_stdio();
-    let parent = getpid();
     // A signal to the group between the fork and the child's own dispositions waits, and is then ignored there.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(ForkError::System)?;
-    #[expect(clippy::disallowed_methods, reason = "this is the one fork: the thread count was checked above")]
-    // SAFETY: this process has exactly one thread (checked above, and nothing in between starts one), so no lock of the
+    #[expect(clippy::disallowed_methods, reason = "this is the one fork: `MayFork` is only made for one thread")]
+    // SAFETY: this process has exactly one thread (`MayFork` says so, and nothing in between starts one), so no lock of the
     // allocator, of stdio or of a library can be held by a thread that is missing in the child; the child may run any code.
     let forked = unsafe { nix::unistd::fork() };
     match forked {
         Ok(ForkResult::Child) => {
-            drop((events.read, control.write));
-            let ends = ChildEnds { events: events.write, control: control.read };
-            let code = run_child(settings, parent, ends, &dev_null, body);
-            exit_now(code)
+            IS_CHILD.store(true, Ordering::Relaxed);
+            Ok(Forked::Child)
         }
         Ok(ForkResult::Parent { child }) => {
             restore_mask(&mask);
-            Ok(Child { pid: child, events: events.read, control: control.write })
+            Ok(Forked::Parent(child))
         }
         Err(errno) => {
             restore_mask(&mask);
@@ -121,41 +112,15 @@ pub fn fork_child(settings: &ChildSettings, body: impl FnOnce(ChildEnds) -> u8) 
     }
 }
 
-fn assert_may_fork() -> Result<(), ForkError> {
+/// Refuses unless this process has exactly one thread and is not a child itself.
+pub(crate) fn may_fork() -> Result<MayFork, ForkError> {
     if IS_CHILD.load(Ordering::Relaxed) {
         return Err(ForkError::IsChild);
     }
     match thread_count() {
-        Ok(1) => Ok(()),
+        Ok(1) => Ok(MayFork(())),
         Ok(count) => Err(ForkError::Threads(count)),
         Err(error) => Err(ForkError::ThreadsUnknown(error)),
-    }
-}
-
-fn run_child(
-    settings: &ChildSettings,
-    parent: Pid,
-    ends: ChildEnds,
-    dev_null: &File,
-    body: impl FnOnce(ChildEnds) -> u8,
-) -> u8 {
-    IS_CHILD.store(true, Ordering::Relaxed);
-    match apply_rules(settings, parent, &ends, dev_null) {
-        Ok(Setup::Ready) => {}
-        Ok(Setup::Orphaned) => exit_now(EXIT_SETUP_FAILED),
-        Err(error) => {
-            // Unbuffered, and if stderr is gone too then the exit code still says it.
-            let _ = nix::unistd::write(io::stderr(), error.line(settings).as_bytes());
-            exit_now(EXIT_SETUP_FAILED)
-        }
-    }
-    match catch_unwind(AssertUnwindSafe(|| body(ends))) {
-        Ok(code) => code,
-        Err(payload) => {
-            // Dropping the payload could panic again, outside of any catch.
-            std::mem::forget(payload);
-            EXIT_PANICKED
-        }
     }
 }
 
@@ -163,8 +128,8 @@ fn restore_mask(mask: &SigSet) {
     mask.thread_set_mask().expect("a mask that this thread had before is valid");
 }
 
-/// What was printed but not yet written must not be printed by the child as well. An error here is met again, and reported,
-/// by whoever prints next.
+/// What was printed but not yet written must not be printed by the child as well. An error here comes again with the next
+/// print, which reports it.
 fn flush_stdio() {
     let _ = io::stdout().flush();
     let _ = io::stderr().flush();
@@ -173,7 +138,7 @@ fn flush_stdio() {
 }
 
 /// Ends this process without destructors, exit handlers or a flush of inherited buffers.
-fn exit_now(code: u8) -> ! {
+pub(crate) fn exit_now(code: u8) -> ! {
     // SAFETY: _exit has no precondition and does not return.
     unsafe { libc::_exit(c_int::from(code)) }
 }

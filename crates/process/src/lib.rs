@@ -5,6 +5,7 @@
 //! a child. Linux only. All `unsafe` of the crate stands in `fork.rs`.
 
 mod child;
+mod child_rules;
 mod fork;
 mod frame;
 mod helper;
@@ -17,12 +18,13 @@ mod poll;
 mod private;
 mod reap;
 mod signals;
+mod start;
 mod usage;
 
 pub use child::{
     Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED, Told, die_with_parent,
 };
-pub use fork::{ForkError, default_signals_for, fork_child, restore_default_signals, thread_count};
+pub use fork::{ForkError, default_signals_for, restore_default_signals, thread_count};
 pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};
 pub use helper::{HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};
 pub use latest_frame::LatestFrame;
@@ -37,6 +39,7 @@ pub use poll::{Interest, Ready, poll};
 pub use private::{FileId, PrivateFolder, open_private, open_private_below};
 pub use reap::{ExitState, Reaped, reap_all};
 pub use signals::{Caught, SignalFd, hold_signals, is_ignored, kill_group, send_signal};
+pub use start::fork_child;
 pub use usage::{
     Cpu, Memory, burn_cpu, children_cpu, children_of, cpu_of, host_name, monotonic_us, own_cpu, own_memory, processors,
     thread_cpu,

@@ -16,8 +16,7 @@ use std::num::NonZeroU64;
 
 use migration::ShardId;
 
-use super::differences::Mixed;
-use super::hash::RecordHash;
+use super::hash::{Mixed, RecordHash};
 use super::source::SourceOrder;
 use super::{TopicReader, TopicRecord, Verification};
 

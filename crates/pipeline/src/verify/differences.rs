@@ -7,10 +7,10 @@
 //! the missing ones before they are paired.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use super::compaction::{self, Newest};
-use super::hash::{self, RecordHash};
+use super::hash::{self, Mixed, RecordHash};
 use super::slices::{Sizes, Slice};
 use super::source::{self, SourceLine, SourceRecord};
 use super::{
@@ -118,26 +118,6 @@ struct Group {
 #[cfg(test)]
 pub(super) fn entry_bytes() -> (usize, usize) {
     (size_of::<([u64; 2], Entry)>(), size_of::<(u64, Group)>())
-}
-
-/// Takes hashes as they are. Slices fix the upper bits of one half, parts those of the other: the mixture of both is even.
-#[derive(Default)]
-pub(super) struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.chunks_exact(8).for_each(|half| self.write_u64(u64::from_ne_bytes(half.try_into().expect("chunks of eight"))));
-    }
-
-    fn write_u64(&mut self, half: u64) {
-        self.0 = self.0.rotate_left(32) ^ half;
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
 }
 
 /// Examples of one slice on their way.

@@ -40,6 +40,26 @@ impl RecordHash {
     }
 }
 
+/// For tables whose keys are hashes: takes them as they are. Slices fix the upper bits of one half, parts those of the other: the mixture of both is even.
+#[derive(Default)]
+pub(super) struct Mixed(u64);
+
+impl std::hash::Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.chunks_exact(8).for_each(|half| self.write_u64(u64::from_ne_bytes(half.try_into().expect("chunks of eight"))));
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = self.0.rotate_left(32) ^ half;
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
 /// Hashes records as far as the job's rules say what they should be; keeps some memory between them.
 pub(super) struct Hasher {
     /// Of the headers that each record of the source has; `None`: they are not compared.

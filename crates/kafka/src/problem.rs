@@ -1,0 +1,49 @@
+//! Why a job can't begin with this cluster and topic.
+//!
+//! Responsible for: the kinds of problem that preflight, the rights and the making of a topic have in common, and how the brokers are
+//! named in their messages. Not responsible for: finding them.
+
+use migration::Job;
+use migration::job::Brokers;
+use serde::{Deserialize, Serialize};
+
+/// Why the run can't begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct PreflightProblem {
+    /// Which kind.
+    pub kind: PreflightProblemKind,
+    /// What failed, what was seen, what to do.
+    pub message: String,
+}
+
+/// Kinds of problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PreflightProblemKind {
+    /// No broker answered.
+    Unreachable,
+    /// The topic does not exist.
+    NoTopic,
+    /// The brokers refuse us: authentication or authorisation.
+    NotAuthorised,
+    /// The client can't be made from these properties, or must not be.
+    BadConfig,
+    /// The brokers and the client can't agree on an encrypted connection.
+    NoTrust,
+    /// Anything else.
+    Other,
+}
+
+impl PreflightProblem {
+    pub(crate) fn new(kind: PreflightProblemKind, message: impl Into<String>) -> Self {
+        PreflightProblem { kind, message: message.into() }
+    }
+}
+
+/// Where a job's brokers are, for messages.
+pub(crate) fn addresses(job: &Job) -> String {
+    match &job.kafka.brokers {
+        Brokers::Bootstrap(brokers) => brokers.join(","),
+        Brokers::Embedded => "the embedded broker".into(),
+    }
+}
