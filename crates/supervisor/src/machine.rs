@@ -7,10 +7,6 @@
 
 mod attempt;
 mod endings;
-#[cfg(test)]
-mod fake_plan;
-#[cfg(test)]
-mod oracle;
 mod shares;
 mod slots;
 mod splits;
@@ -19,14 +15,8 @@ mod steering;
 mod sums;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod throttled;
 mod topic;
-#[cfg(test)]
-mod unreadable;
 mod values;
-#[cfg(test)]
-mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,12 +1,18 @@
 //! The machine against fake worlds.
 
+mod fake_plan;
+mod oracle;
+mod throttled;
+mod unreadable;
+pub(super) mod world;
+
 use std::time::Duration;
 
 use migration::steer::{Scale, Steer};
 use migration::{Counts, Cut, Exit, Failure, FailureKind, Level, Rate, WorkerEvent};
 
-use super::fake_plan::FakePlan;
-use super::world::{self, SECOND, World, at, chunk, fresh, rules, starts};
+use self::fake_plan::FakePlan;
+use self::world::{SECOND, World, at, chunk, fresh, rules, starts};
 use super::{Action, After, AttemptId, Input, Machine};
 use crate::random::Random;
 

@@ -39,8 +39,8 @@ mod tests {
     use migration::{BoundTopic, Exit, Failure, FailureKind, SeenTopic, ShardId, TopicChange, WorkerEvent};
 
     use super::super::values::{AttemptId, Ended, Ending, Input, Rules};
-    use super::super::world::{SECOND, World, rules};
     use super::*;
+    use crate::machine::tests::world::{SECOND, World, rules};
 
     const ADDED: TopicChange = TopicChange::Added { was: 3, is: 7 };
 
@@ -55,7 +55,7 @@ mod tests {
 
     /// A machine with two workers, both told to work on.
     fn working(rules: Rules) -> Machine {
-        let mut machine = Machine::new(rules, &super::super::world::fresh(2), 1);
+        let mut machine = Machine::new(rules, &crate::machine::tests::world::fresh(2), 1);
         machine.on(Input::Tick, Duration::ZERO);
         for shard in 0..2 {
             let seen = SeenTopic { id: Some("A".into()), partitions: 3 };

@@ -3,7 +3,7 @@
 
 use migration::{Cut, Position};
 
-use super::Extent;
+use crate::machine::Extent;
 
 /// Bytes of each record.
 pub(super) const RECORD: u64 = 10;
@@ -37,7 +37,7 @@ struct Piece {
 
 /// Files, and the shards that are made of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FakePlan {
+pub(in crate::machine) struct FakePlan {
     files: Vec<File>,
     shards: Vec<Vec<Piece>>,
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use migration::report::AttemptOutcome;
 use migration::{FailureKind, Level, TopicChange, WorkerEvent};
 
-use super::values::{Action, After, AttemptEnd, AttemptId, Ended, Input};
-use super::{Machine, Stage};
+use crate::machine::values::{Action, After, AttemptEnd, AttemptId, Ended, Input};
+use crate::machine::{Machine, Stage};
 
 /// As docs/exit-codes.md has it.
 const ORDER: [&str; 9] = ["signal", "1", "74", "7", "4", "too many", "75", "5", "6"];

@@ -8,7 +8,7 @@ use migration::steer::{Scale, Steer};
 use migration::{Chunk, Control, Counts, Finished, Progress, Rate, Work, WorkerEvent};
 
 use super::world::{at, rules, starts};
-use super::{Action, AttemptId, Ending, Input, Machine, Rules};
+use crate::machine::{Action, AttemptId, Ending, Input, Machine, Rules};
 use crate::random::Random;
 
 /// The simulation's step, in seconds.

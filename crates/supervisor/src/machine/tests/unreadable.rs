@@ -6,7 +6,7 @@ use migration::report::AttemptOutcome;
 use migration::{Damage, Exit, Failure, FailureKind, Position, ShardId, WorkerEvent};
 
 use super::world::{at, fresh, rules};
-use super::{Action, After, AttemptEnd, AttemptId, Ending, Extent, Input, Machine, ShardStart, Split};
+use crate::machine::{Action, After, AttemptEnd, AttemptId, Ending, Extent, Input, Machine, ShardStart, Split};
 
 /// A shard of so many segments that nobody worked on.
 fn shard(segments: u32) -> ShardStart {

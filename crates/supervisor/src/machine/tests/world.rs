@@ -13,12 +13,14 @@ use migration::{
 
 use super::fake_plan::{FakePlan, RECORD};
 use super::oracle::Oracle;
-use super::{Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder};
+use crate::machine::{
+    Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder,
+};
 use crate::random::Random;
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(in crate::machine) const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) fn rules(slots: u32) -> Rules {
+pub(in crate::machine) fn rules(slots: u32) -> Rules {
     Rules {
         chunk_records: 1_000,
         give_up_after: Duration::from_secs(900),
@@ -40,20 +42,20 @@ pub(super) fn rules(slots: u32) -> Rules {
 }
 
 /// A topic of three partitions, as good workers find it.
-pub(super) fn topic(keyed: bool) -> BoundTopic {
+pub(in crate::machine) fn topic(keyed: bool) -> BoundTopic {
     BoundTopic { name: "t".into(), id: None, partitions: 3, keyed, added_accepted: false }
 }
 
-pub(super) fn at(records: u64) -> Position {
+pub(in crate::machine) fn at(records: u64) -> Position {
     Position { segment: 0, place: records * RECORD, records }
 }
 
-pub(super) fn fresh(count: usize) -> Vec<ShardStart> {
+pub(in crate::machine) fn fresh(count: usize) -> Vec<ShardStart> {
     starts(count, 100)
 }
 
 /// Shards of so many records that nobody worked on yet.
-pub(super) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
+pub(in crate::machine) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
     let extent = Extent { bytes: Some(size * 10), records_estimate: size, segments: 1, splittable: true };
     vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }; count]
 }
@@ -64,7 +66,7 @@ fn fresh_of(plan: &FakePlan, shard: usize) -> ShardStart {
     ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
 }
 
-pub(super) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
+pub(in crate::machine) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     let counts = Counts { read: to - from, acknowledged: to - from, bytes_read: (to - from) * 10, ..Counts::default() };
     Chunk { number, position: at(to), counts, work: Work::default(), letters: to * 7 }
 }
@@ -97,33 +99,33 @@ impl Child {
 
 /// Everything outside the machine.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) machine: Machine,
-    pub(super) now: Duration,
-    pub(super) ended: Option<Ended>,
-    pub(super) forks: u64,
+pub(in crate::machine) struct World {
+    pub(in crate::machine) machine: Machine,
+    pub(in crate::machine) now: Duration,
+    pub(in crate::machine) ended: Option<Ended>,
+    pub(in crate::machine) forks: u64,
     /// Whether the supervisor itself may stand still for a minute.
-    pub(super) gaps: bool,
+    pub(in crate::machine) gaps: bool,
     rules: Rules,
     plan: FakePlan,
     /// Largest part of a shard in one chunk.
-    pub(super) stride: u64,
-    pub(super) splits: u64,
+    pub(in crate::machine) stride: u64,
+    pub(in crate::machine) splits: u64,
     /// How many forks of a hundred fail.
-    pub(super) forks_that_fail: u64,
+    pub(in crate::machine) forks_that_fail: u64,
     /// How many of a hundred records are bad.
-    pub(super) bad_records: u64,
+    pub(in crate::machine) bad_records: u64,
     /// How many of a thousand things that happen stop the job.
-    pub(super) stops: u64,
+    pub(in crate::machine) stops: u64,
     /// How many of a thousand things that happen make a file unreadable.
-    pub(super) damages: u64,
+    pub(in crate::machine) damages: u64,
     /// How often a file was set apart from those behind or before it, and how often one was replaced.
-    pub(super) aparts: u64,
-    pub(super) mended: u64,
+    pub(in crate::machine) aparts: u64,
+    pub(in crate::machine) mended: u64,
     /// With which code each of its runs ended.
-    pub(super) exits: Vec<u8>,
+    pub(in crate::machine) exits: Vec<u8>,
     /// In how many runs all was sent, and a limit decided although the job was told to stop.
-    pub(super) late_stops: u64,
+    pub(in crate::machine) late_stops: u64,
     oracle: Oracle,
     /// How many rows of their shards attempts had taken that ended.
     taken: BTreeMap<AttemptId, u64>,
@@ -135,7 +137,7 @@ pub(super) struct World {
     hiccups: bool,
     max_bad_records: u64,
     failed_forks: Vec<AttemptId>,
-    pub(super) scaled_for_lack: u64,
+    pub(in crate::machine) scaled_for_lack: u64,
     /// How many workers were asked for.
     asked: usize,
     children: BTreeMap<AttemptId, Child>,
@@ -154,14 +156,14 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, shards: usize, size: u64, rules: Rules) -> Self {
+    pub(in crate::machine) fn new(seed: u64, shards: usize, size: u64, rules: Rules) -> Self {
         let mut plan = FakePlan::default();
         (0..shards).for_each(|_| plan.add_shard(&[size], |_| true));
         Self::with_plan(seed, plan, size, rules)
     }
 
     /// A world with this plan, whose workers commit up to half of `size` records at once.
-    pub(super) fn with_plan(seed: u64, plan: FakePlan, size: u64, rules: Rules) -> Self {
+    pub(in crate::machine) fn with_plan(seed: u64, plan: FakePlan, size: u64, rules: Rules) -> Self {
         let rules = Rules { chunk_records: size.max(1), ..rules };
         let (asked, max_bad_records, shards) = (rules.slots as usize, rules.max_bad_records, plan.shards());
         let disk: Vec<_> = (0..shards).map(|shard| (plan.start(shard), Counts::default(), None)).collect();
@@ -206,11 +208,11 @@ impl World {
         }
     }
 
-    pub(super) fn below(&mut self, n: u64) -> u64 {
+    pub(in crate::machine) fn below(&mut self, n: u64) -> u64 {
         self.random.next() % n
     }
 
-    pub(super) fn shards_in(&self, after: impl Fn(&Option<After>) -> bool) -> usize {
+    pub(in crate::machine) fn shards_in(&self, after: impl Fn(&Option<After>) -> bool) -> usize {
         self.disk.iter().filter(|(_, _, a)| after(a)).count()
     }
 
@@ -220,7 +222,7 @@ impl World {
 
     /// The next run begins from what is on disk, however this one ended: what the store was asked and did not answer is lost, and
     /// no worker is left.
-    pub(super) fn next_run(&mut self) {
+    pub(in crate::machine) fn next_run(&mut self) {
         self.children.clear();
         self.requests.clear();
         self.failed_forks.clear();
@@ -246,7 +248,7 @@ impl World {
     }
 
     /// Whole copies take the place of damaged files, of each with a chance of one to `of`.
-    pub(super) fn mend(&mut self, of: u64) {
+    pub(in crate::machine) fn mend(&mut self, of: u64) {
         let positions: Vec<_> =
             self.disk.iter().map(|(position, _, after)| (*position, matches!(after, Some(After::Done(_))))).collect();
         for file in 0..self.plan.files() {
@@ -258,13 +260,13 @@ impl World {
     }
 
     /// A file becomes unreadable, now and then for good.
-    pub(super) fn damage(&mut self) {
+    pub(in crate::machine) fn damage(&mut self) {
         let (file, place) = (self.below(self.plan.files() as u64) as usize, self.random.next());
         let for_good = self.below(8) == 0;
         self.plan.damage(file, place, for_good);
     }
 
-    pub(super) fn give(&mut self, input: Input) {
+    pub(in crate::machine) fn give(&mut self, input: Input) {
         let was_stopping = self.machine.stopping();
         self.stopped |= was_stopping || matches!(input, Input::Signal { .. } | Input::StoreFailed { .. });
         self.oracle.input(&input, &self.machine);
@@ -378,7 +380,7 @@ impl World {
     }
 
     /// Lets the store answer its oldest request.
-    pub(super) fn answer(&mut self, well: bool) {
+    pub(in crate::machine) fn answer(&mut self, well: bool) {
         let Some(request) = self.requests.pop_front() else { return };
         match request {
             Action::Record(attempt, _) if !well => self.give(Input::StoreFailed { attempt, reason: "disk full".into() }),
@@ -474,7 +476,7 @@ impl World {
     }
 
     /// What a good worker does next.
-    pub(super) fn behave(&mut self, id: AttemptId) {
+    pub(in crate::machine) fn behave(&mut self, id: AttemptId) {
         let Some(child) = self.children.get(&id) else { return };
         if child.killed {
             return self.end_child(id, Ending::Signal(9));
@@ -558,7 +560,7 @@ impl World {
     }
 
     /// Something random happens, good or bad.
-    pub(super) fn happen(&mut self) {
+    pub(in crate::machine) fn happen(&mut self) {
         let millis = self.below(400);
         self.now += Duration::from_millis(millis);
         let child = self.any_child();
@@ -712,12 +714,12 @@ impl World {
         assert_eq!(after.paused, pauses);
     }
 
-    pub(super) fn scale(&mut self, slots: u32) {
+    pub(in crate::machine) fn scale(&mut self, slots: u32) {
         self.steer(Steer::Scale(Scale::To(slots)));
     }
 
     /// From here on everything works: the run must come to its end.
-    pub(super) fn be_good(&mut self, steps: u32) {
+    pub(in crate::machine) fn be_good(&mut self, steps: u32) {
         self.forks_that_fail = 0;
         self.give(Input::Steer(Steer::Continue));
         for step in 0..steps {
@@ -735,15 +737,15 @@ impl World {
         }
     }
 
-    pub(super) fn only_child(&self) -> AttemptId {
+    pub(in crate::machine) fn only_child(&self) -> AttemptId {
         *self.children.keys().next().expect("a worker runs")
     }
 
-    pub(super) fn kill_child(&mut self, id: AttemptId) {
+    pub(in crate::machine) fn kill_child(&mut self, id: AttemptId) {
         self.end_child(id, Ending::Signal(9));
     }
 
-    pub(super) fn tell_event(&mut self, id: AttemptId, event: WorkerEvent) {
+    pub(in crate::machine) fn tell_event(&mut self, id: AttemptId, event: WorkerEvent) {
         if let WorkerEvent::Committed(chunk) = &event {
             let shard = id.shard.0 as usize;
             self.plan.send(shard, &self.disk[shard].0, &chunk.position);
@@ -751,31 +753,31 @@ impl World {
         self.say(id, event);
     }
 
-    pub(super) fn exit_child(&mut self, id: AttemptId, code: i32) {
+    pub(in crate::machine) fn exit_child(&mut self, id: AttemptId, code: i32) {
         self.end_child(id, Ending::Code(code));
     }
 
-    pub(super) fn behave_all(&mut self) {
+    pub(in crate::machine) fn behave_all(&mut self) {
         self.now += Duration::from_millis(1);
         let ids: Vec<AttemptId> = self.children.keys().copied().collect();
         ids.into_iter().for_each(|id| self.behave(id));
         self.answer(true);
     }
 
-    pub(super) fn hang_all(&mut self) {
+    pub(in crate::machine) fn hang_all(&mut self) {
         self.children.values_mut().for_each(|child| child.hung = true);
     }
 
-    pub(super) fn reap_killed(&mut self) {
+    pub(in crate::machine) fn reap_killed(&mut self) {
         let killed: Vec<AttemptId> = self.children.iter().filter(|(_, c)| c.killed).map(|(id, _)| *id).collect();
         killed.into_iter().for_each(|id| self.kill_child(id));
     }
 
-    pub(super) fn running(&self) -> Vec<(AttemptId, Control)> {
+    pub(in crate::machine) fn running(&self) -> Vec<(AttemptId, Control)> {
         self.children.iter().map(|(id, child)| (*id, child.control)).collect()
     }
 
-    pub(super) fn shard_position(&self, shard: u32) -> Position {
+    pub(in crate::machine) fn shard_position(&self, shard: u32) -> Position {
         self.disk[ShardId(shard).0 as usize].0
     }
 }
