@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use migration::compare::Environment;
+use compare::figures::Environment;
 
 use crate::words;
 

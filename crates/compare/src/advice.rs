@@ -1,10 +1,10 @@
 //! What a user should do, in sentences, each from the figures.
 
-use migration::compare::{Comparison, Model, Setting, Summary, Variant};
 use migration::job::FlushPolicy;
 use migration::units::show_count;
 
 use super::model::workers_until_full;
+use crate::figures::{Comparison, Model, Setting, Summary, Variant};
 
 /// Above this the stepping thread has no more time to give.
 const SATURATED: f64 = 0.9;

@@ -1,17 +1,19 @@
 //! The instrument: the same shard worker stepped in several ways side by side, and the web scene. The product does not need it.
 //!
-//! Responsible for what is measured and how ([`round`]: one run; [`undertaking`]: all of them; [`web`]: requests that wait for their
-//! record), and for what the figures say ([`statistics`], [`model`], [`advice`]). Each run of each setting is a fresh process, and
-//! the runs are interleaved. Not responsible for what a worker does ([`worker`]), what a record is or how it is delivered
-//! (`pipeline`, `kafka`), forking and checkpoints (`supervisor`), the brokers, the topic, what was typed, or how a result looks.
+//! Responsible for what is measured and how ([`round`]: one run; [`undertaking`]: all of them; [`web`]: requests that wait for
+//! their record), for what the figures say ([`statistics`], [`model`], [`advice`]), and how that looks ([`pages`]). Each run is a
+//! fresh process, and the runs are interleaved. Not responsible for what a worker does ([`worker`]), what a record is or how it is
+//! delivered (`pipeline`, `kafka`), forking and checkpoints (`supervisor`), the brokers, the topic, or what was typed.
 
 #![forbid(unsafe_code)]
 
 pub mod advice;
 mod bench_plan;
+pub mod figures;
 mod heartbeat;
 mod meter;
 pub mod model;
+pub mod pages;
 pub mod results;
 pub mod round;
 mod run_process;

@@ -5,10 +5,10 @@
 //! is bound by the CPU of its one thread.
 
 use migration::Phase;
-use migration::compare::{Conditions, Model, Round, Setting, Summary, Variant};
 use migration::job::FlushPolicy;
 
 use super::statistics::spread;
+use crate::figures::{Conditions, Model, Round, Setting, Summary, Variant};
 
 /// What a cooperative flush adds to a record: it looks each millisecond, on a clock with a grain of a millisecond.
 const LOOK_US: f64 = 1_000.0;
@@ -92,8 +92,8 @@ pub(super) fn workers_until_full(model: &Model, cpu_us_per_record: f64, processo
 
 #[cfg(test)]
 mod tests {
+    use crate::figures::Spread;
     use migration::Phases;
-    use migration::compare::Spread;
 
     use super::*;
 

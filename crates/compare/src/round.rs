@@ -3,15 +3,15 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use migration::compare::{Round, Setting, Variant};
 use migration::job::FlushPolicy;
 use migration::{Failure, FailureKind, Histogram, TopicSettings};
+use worker::{LogLine, WorkerContext};
 
 use super::bench_plan::deal;
 use super::seat::Measured;
 use super::spec::{RoundResult, RoundSpec};
 use super::variants;
-use worker::{LogLine, WorkerContext};
+use crate::figures::{Round, Setting, Variant};
 
 /// Records a second of one worker that no setting reaches: as many are dealt to it.
 const MOST_BY_RECORD: f64 = 30_000.0;

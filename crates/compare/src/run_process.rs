@@ -7,11 +7,11 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use migration::compare::Round;
 use process::{Interest, poll};
 
 use super::sampler::Sampler;
 use super::spec::{RoundResult, RoundSpec};
+use crate::figures::Round;
 
 /// The hidden command that serves a run.
 pub const COMMAND: &str = "compare-round";

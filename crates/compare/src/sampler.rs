@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use migration::compare::Round;
+use crate::figures::Round;
 
 /// Between two looks.
 pub(crate) const EVERY: Duration = Duration::from_millis(200);

@@ -11,12 +11,12 @@ use pipeline::worker::toll::Toll;
 use pipeline::worker::{ShardWorker, Step, WaitReason};
 use serde::{Deserialize, Serialize};
 use supervisor::port::{SupervisorGone, WorkerPort};
+use worker::{Attempt, Ended, Files, WorkerContext, peak_memory};
 
 use super::meter::{Meter, TimedSink};
 use super::spec::{DRAIN, RoundSpec};
 use super::warm_up::warm_up;
 use crate::heartbeat::{FlushGauge, Heartbeat};
-use worker::{Attempt, Ended, Files, WorkerContext, peak_memory};
 
 /// How often a worker says how far it is, as in a job.
 const SAYS: Duration = Duration::from_millis(200);

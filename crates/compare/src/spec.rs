@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use migration::compare::{Round, Setting};
 use migration::job::{
     Brokers, ChunkLimits, FileRules, JsonlSource, KafkaRules, Limits, Partitioner, Property, RecordRules, RestartRules, Secret,
     ShardOrder, ShardRules, SourceRules, WorkerRules,
 };
 use migration::{Job, Plan};
 use serde::{Deserialize, Serialize};
+
+use crate::figures::{Round, Setting};
 
 /// What is the same for all runs: the job's records and where they go. It can hold secrets: it travels over a pipe only.
 #[derive(Clone, Serialize, Deserialize)]

@@ -1,8 +1,9 @@
 //! Figures over the rounds of a setting: medians with their spread, relative speed with its error, and what is odd about them.
 
-use migration::compare::{Round, Setting, Spread, Summary, Variant};
 use migration::units::show_things;
 use migration::{Histogram, Phase};
+
+use crate::figures::{Round, Setting, Spread, Summary, Variant};
 
 /// A round is far from the others above this modified z-score: its distance from the median, in units of the median distance,
 /// scaled so that it compares with standard deviations.

@@ -5,7 +5,6 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use migration::compare::{Comparison, Conditions, Environment, Round, Setting};
 use migration::job::FlushPolicy;
 use migration::printable::printable_path;
 use serde::Serialize;
@@ -15,6 +14,7 @@ use super::schedule::{Run, Subject, schedule};
 use super::spec::{Bench, RoundSpec};
 use super::temporary::{self, Temporary};
 use super::{advice, model, statistics};
+use crate::figures::{Comparison, Conditions, Environment, Round, Setting};
 use crate::results::Results;
 
 /// What is to be compared, and where.

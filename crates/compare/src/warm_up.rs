@@ -8,7 +8,6 @@ use migration::{Failure, FailureKind};
 use pipeline::mapping::Mapping;
 use pipeline::source::is_blank;
 use pipeline::{Block, BlockPool, Group, Line, Lines, Sink};
-
 use worker::{Attempt, WorkerContext};
 
 /// How many.

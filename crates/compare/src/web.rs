@@ -5,16 +5,18 @@
 //! together ([`summary`]). Not responsible for: the two processes in which server and load run, or how often.
 
 pub mod desk;
+pub mod figures;
 pub mod load;
 pub mod meter;
+pub mod pages;
 pub mod records;
 pub mod server;
 pub mod summary;
 
-use migration::Histogram;
-use migration::compare::{WebFlush, WebRound};
-
 use load::{Load, LoadFigures};
+use migration::Histogram;
+
+use crate::web::figures::{WebFlush, WebRound};
 
 /// What a run came to. Without figures where answers and delivery reports are not equally many: then an answer was no delivery.
 pub fn round(flush: WebFlush, number: u32, load: &Load, figures: Result<LoadFigures, String>) -> WebRound {

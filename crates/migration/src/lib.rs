@@ -8,7 +8,6 @@
 pub mod accept;
 pub mod bound_topic;
 pub mod cause;
-pub mod compare;
 pub mod config;
 pub mod event;
 pub mod exit;

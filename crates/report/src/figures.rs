@@ -1,7 +1,6 @@
 //! Figures as people and machines read them: three digits that count, units by name.
 
 use migration::Histogram;
-use migration::compare::Spread;
 use migration::units::show_count;
 pub use migration::units::show_utc;
 use serde_json::{Map, Value, json};
@@ -25,24 +24,9 @@ pub fn show_speed(value: f64) -> String {
     if value.is_finite() && (0.01..9.995).contains(&value) { format!("{value:.2}") } else { show(value) }
 }
 
-/// What somebody asked for, without digits that nobody typed: 10, 2.5, 0.3.
-pub fn plain(value: f64) -> String {
-    number(value).as_f64().map_or_else(|| "-".to_owned(), |rounded| rounded.to_string())
-}
-
 /// A part of a whole (0 to 1) in percent.
 pub fn show_percent(share: f64) -> String {
     if share.is_finite() { format!("{:.0}", share * 100.0) } else { "-".to_owned() }
-}
-
-/// Half of the way from the least to the greatest, in percent of the median: "±2 %". Nothing for one round.
-pub fn show_spread(spread: &Spread, rounds: u32) -> String {
-    let half = (spread.most - spread.least) / 2.0 / spread.median;
-    match half.is_finite() && rounds > 1 {
-        true if half < 0.00995 => format!("±{:.1} %", half * 100.0),
-        true => format!("±{:.0} %", half * 100.0),
-        false => String::new(),
-    }
 }
 
 /// Microseconds as milliseconds.
@@ -73,16 +57,6 @@ pub fn quantile_ms(histogram: &Histogram, quantile: f64) -> Option<f64> {
     (histogram.count() > 0).then(|| ms(histogram.quantile(quantile)))
 }
 
-/// How many rounds there were.
-pub fn show_rounds(rounds: u32) -> String {
-    if rounds == 1 { "one round".to_owned() } else { format!("{rounds} rounds") }
-}
-
-/// What to know about figures of one round.
-pub fn only_round(rounds: u32) -> Option<String> {
-    (rounds == 1).then(|| "one round can't show what is chance: --rounds 3 does".to_owned())
-}
-
 /// The members of an object that `json!` made.
 pub fn members(value: Value) -> Map<String, Value> {
     match value {
@@ -103,24 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_as_it_was_typed() {
-        assert_eq!([10.0, 2.5, 0.3, 0.0].map(plain), ["10", "2.5", "0.3", "0"]);
-    }
-
-    #[test]
     fn moments_are_those_of_the_calendar() {
         let moments = [0, 951_782_400_000, 1_795_422_928_000, 4_107_542_399_999];
         let texts =
             ["1970-01-01 00:00:00 UTC", "2000-02-29 00:00:00 UTC", "2026-11-23 08:35:28 UTC", "2100-02-28 23:59:59 UTC"];
         assert_eq!(moments.map(show_utc), texts);
-    }
-
-    #[test]
-    fn spreads_are_parts_of_the_median() {
-        let spread = Spread { median: 100.0, least: 97.0, most: 105.0 };
-        assert_eq!(show_spread(&spread, 5), "±4 %");
-        assert_eq!(show_spread(&spread, 1), "", "one round has no spread");
-        assert_eq!(show_spread(&Spread::default(), 5), "");
     }
 
     #[test]

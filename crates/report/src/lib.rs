@@ -1,14 +1,13 @@
-//! Results as text for people, JSON and CSV for machines, and one self-contained HTML page.
+//! A job's results as text for people, JSON for machines, and one self-contained HTML page; and what pages and tables are made of
+//! (figures, tables, markup, drawing), for the pages of comparisons too.
 //!
 //! Responsible for how a result looks. Not responsible for how it came about: everything here takes finished values of
 //! `migration` and gives text back; nothing is measured, read or written.
 
-pub mod compare;
-mod figures;
-mod html;
+pub mod figures;
+pub mod html;
 pub mod job;
-mod markup;
-mod svg;
-mod table;
+pub mod markup;
+pub mod svg;
+pub mod table;
 pub mod verify;
-pub mod web;

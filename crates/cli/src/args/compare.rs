@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
-use migration::compare::Variant;
+use compare::figures::Variant;
 use migration::job::FlushPolicy;
 use migration::units::parse_duration;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
-use migration::compare::WebFlush;
+use compare::web::figures::WebFlush;
 use migration::units::parse_duration;
 
 use super::compare::seconds;

@@ -3,9 +3,9 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use compare::figures::{Comparison, Conditions, Setting, Variant};
 use compare::{Bench, CompareError, Log, Standing, Undertaking, estimate};
 use kafka::{ProducerOptions, Right, SharedProducer};
-use migration::compare::{Comparison, Conditions, Setting, Variant};
 use migration::config::is_secret_property;
 use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
 use migration::printable::printable_path;
@@ -96,10 +96,10 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
     };
     let (comparison, kept) = measure(&undertaking, &interrupt, ui)?;
     let deleted = topic.delete();
-    let object = report::compare::object(&comparison);
+    let object = compare::pages::object(&comparison);
     let written =
-        files.write(|| report::compare::html(&comparison, &ui.object(object.clone())), || report::compare::csv(&comparison));
-    ui.result(|| report::compare::text(&comparison), || object.clone());
+        files.write(|| compare::pages::html(&comparison, &ui.object(object.clone())), || compare::pages::csv(&comparison));
+    ui.result(|| compare::pages::text(&comparison), || object.clone());
     written?;
     let exit = kept.map_or_else(|error| complaint(&error, ui), |()| exit(&comparison, ui));
     Ok(with_deletion(exit, deleted, ui))

@@ -11,10 +11,10 @@ use std::time::Duration;
 use compare::results::Results;
 use compare::web;
 use compare::web::desk::{Desk, DeskSettings};
+use compare::web::figures::{WebComparison, WebConditions, WebFlush, WebRound};
 use compare::web::load::{Load, LoadFigures};
 use compare::web::records::Records;
 use kafka::{ProducerOptions, Right};
-use migration::compare::{WebComparison, WebConditions, WebFlush, WebRound};
 use migration::job::{Brokers, FlushPolicy};
 use migration::{Exit, Job, Plan, UserError};
 use process::{ChildEnds, HelperError, HelperOptions, RunningHelper};
@@ -124,9 +124,10 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
         interrupted: !matches!(end, End::Complete),
     };
     comparison.advice = web::summary::advice(&comparison);
-    let object = report::web::object(&comparison);
-    let written = files.write(|| report::web::html(&comparison, &ui.object(object.clone())), || report::web::csv(&comparison));
-    ui.result(|| report::web::text(&comparison), || object.clone());
+    let object = compare::web::pages::object(&comparison);
+    let written = files
+        .write(|| compare::web::pages::html(&comparison, &ui.object(object.clone())), || compare::web::pages::csv(&comparison));
+    ui.result(|| compare::web::pages::text(&comparison), || object.clone());
     written?;
     let exit = match end {
         End::NotKept(error) => complaint(&not_kept(&kept, &error), ui),

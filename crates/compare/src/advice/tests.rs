@@ -1,8 +1,7 @@
 //! The sentences, by the regime that the figures show.
 
-use migration::compare::{Conditions, Environment, Spread};
-
 use super::*;
+use crate::figures::{Conditions, Environment, Spread};
 
 const SINGLE: Variant = Variant::Single;
 const PROCESSES: Variant = Variant::Processes;

@@ -8,21 +8,21 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use kafka::{Producer, SharedProducer, Wakeup};
-use migration::compare::Variant;
 use migration::{Failure, FailureKind};
 use pipeline::Sink;
 use pipeline::worker::{Step, WaitReason};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::timeout_at;
+use worker::{Ended, WorkerContext, peak_memory};
 
 use super::single::options;
+use crate::figures::Variant;
 use crate::heartbeat::{FlushGauge, Heartbeat, TICK};
 use crate::round::Figures;
 use crate::seat::{Clock, Measured, OwnPort, POLL, Seat, attempt, failure};
 use crate::spec::RoundSpec;
 use crate::wakeup::{watch, woken};
-use worker::{Ended, WorkerContext, peak_memory};
 
 /// Between two looks of a cooperative flush.
 const LOOKS: Duration = Duration::from_millis(1);

@@ -14,13 +14,13 @@ use migration::{Failure, FailureKind, Finished, Level, Plan, WorkerEvent};
 use process::monotonic_us;
 use supervisor::port::WorkerPort;
 use supervisor::{NewJob, Owners, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
+use worker::{Attempt, Ended, WorkerContext, peak_memory};
 
 use super::single::options;
 use super::threads::AT_A_TIME;
 use crate::round::{Figures, Log};
 use crate::seat::{Clock, Measured, Seat, work_blocking};
 use crate::spec::RoundSpec;
-use worker::{Attempt, Ended, WorkerContext, peak_memory};
 
 /// From the moment that everybody is connected to the common start: all have looked for it by then.
 const LEAD: Duration = Duration::from_millis(100);

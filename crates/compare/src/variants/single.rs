@@ -5,11 +5,11 @@ use std::time::Instant;
 use kafka::{Producer, ProducerOptions, StockFlush};
 use migration::Failure;
 use pipeline::Sink;
+use worker::{WorkerContext, peak_memory};
 
 use crate::round::Figures;
 use crate::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
 use crate::spec::RoundSpec;
-use worker::{WorkerContext, peak_memory};
 
 /// Our own flush.
 pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, Failure> {

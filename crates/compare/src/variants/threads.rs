@@ -5,12 +5,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use kafka::Producer;
 use migration::{Failure, FailureKind};
+use worker::{WorkerContext, peak_memory};
 
 use super::single::options;
 use crate::round::Figures;
 use crate::seat::{Clock, Measured, OwnPort, Seat, attempt, failure, work_blocking};
 use crate::spec::RoundSpec;
-use worker::{WorkerContext, peak_memory};
 
 /// So many connect at a time: the embedded broker's listener takes five.
 pub(crate) const AT_A_TIME: u32 = 4;

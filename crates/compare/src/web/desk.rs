@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kafka::{ProducerOptions, Seat, SharedProducer, Wakeup};
-use migration::compare::WebFlush;
 use migration::{Failure, FailureKind, Job, Plan};
 use pipeline::{Delivered, Group, Sink};
 use tokio::io::unix::AsyncFd;
@@ -19,6 +18,7 @@ use tokio::task::spawn_local;
 use super::meter::Meter;
 use super::records::Records;
 use crate::wakeup::{watch, woken};
+use crate::web::figures::WebFlush;
 
 /// How long one call into the client blocks at most; a report ends it sooner.
 const BLOCK: Duration = Duration::from_millis(100);

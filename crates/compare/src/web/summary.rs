@@ -1,8 +1,8 @@
 //! What the rounds of the web scene say together: medians, and sentences made of the figures.
 
-use migration::compare::{Spread, WebComparison, WebFlush, WebRound, WebSummary};
-
+use crate::figures::Spread;
 use crate::statistics::spread;
+use crate::web::figures::{WebComparison, WebFlush, WebRound, WebSummary};
 
 /// Below so many cores the process that asks was not what limited the server.
 const BUSY: f64 = 0.9;
@@ -140,8 +140,9 @@ fn show_ratio(more: f64, less: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::figures::Environment;
+    use crate::web::figures::WebConditions;
     use migration::Histogram;
-    use migration::compare::{Environment, WebConditions};
 
     use super::*;
 

@@ -1,7 +1,9 @@
 //! A made-up web scene for tests.
 
 use migration::Histogram;
-use migration::compare::{Environment, Spread, WebComparison, WebConditions, WebFlush, WebRound, WebSummary};
+
+use crate::figures::{Environment, Spread};
+use crate::web::figures::{WebComparison, WebConditions, WebFlush, WebRound, WebSummary};
 
 /// Three flushes with the story's figures.
 pub(crate) fn scene() -> WebComparison {

@@ -1,9 +1,10 @@
-//! A comparison of variants.
+//! How a comparison looks: text, JSON, CSV and one HTML page.
 
 mod charts;
 mod csv;
 #[cfg(test)]
 pub(crate) mod example;
+pub(crate) mod figures;
 mod html;
 mod json;
 mod text;
@@ -16,9 +17,11 @@ pub use json::object;
 pub(crate) use json::{environment, spread};
 pub use text::text;
 
-use migration::compare::{Comparison, Setting, Summary};
+use migration::Phases;
 use migration::job::FlushPolicy;
-use migration::{Phases, compare::Round};
+
+use crate::figures::Round;
+use crate::figures::{Comparison, Setting, Summary};
 
 /// The name of a flush policy, as in the config.
 pub(crate) fn flush_name(flush: FlushPolicy) -> String {

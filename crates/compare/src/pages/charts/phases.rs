@@ -1,13 +1,13 @@
 //! Where the time of each setting's workers went.
 
 use migration::Phase;
-use migration::compare::Comparison;
+use report::figures::{show, show_percent};
+use report::html::{Figure, Numbers, phase_legend, stack};
+use report::markup::Element;
+use report::svg::{Anchor, Room, Scale, Words, bottom_axis, label, picture};
 
 use super::{Row, Rows, results};
-use crate::figures::{show, show_percent};
-use crate::html::{Figure, Numbers, phase_legend, stack};
-use crate::markup::Element;
-use crate::svg::{Anchor, Room, Scale, Words, bottom_axis, label, picture};
+use crate::figures::Comparison;
 
 /// The picture; nothing where no time was measured.
 pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element> {

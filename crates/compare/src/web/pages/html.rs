@@ -1,15 +1,16 @@
 //! The web scene as a page: latencies of both routes by flush, the table, where and how it ran.
 
-use migration::compare::{WebComparison, WebConditions};
 use migration::units::show_count;
+use report::figures::{ms, show};
+use report::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
+use report::markup::Element;
+use report::svg::{Anchor, Room, Scale, Words, bottom_axis, label, line, marker, picture};
 use serde_json::{Map, Value};
 
 use super::{failures, text};
-use crate::compare::environment_section;
-use crate::figures::{ms, plain, show};
-use crate::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
-use crate::markup::Element;
-use crate::svg::{Anchor, Room, Scale, Words, bottom_axis, label, line, marker, picture};
+use crate::pages::environment_section;
+use crate::pages::figures::plain;
+use crate::web::figures::{WebComparison, WebConditions};
 
 /// The page; `object` is [`super::object`] as the command prints it, and is embedded.
 pub fn html(comparison: &WebComparison, object: &Map<String, Value>) -> String {

@@ -10,11 +10,11 @@ pub use phases::figure as phases;
 pub use rates::figure as rates;
 pub use scaling::figure as scaling;
 
-use migration::compare::{Comparison, Variant};
+use report::svg::{Anchor, Room, label as text};
+use report::{markup::Element, svg};
 
 use super::{label, rows};
-use crate::svg::{Anchor, Room, label as text};
-use crate::{markup::Element, svg};
+use crate::figures::{Comparison, Variant};
 
 /// A result as a row of a picture.
 struct Row {

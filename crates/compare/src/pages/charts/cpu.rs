@@ -1,13 +1,13 @@
 //! CPU in use over time: a small picture for each setting, all on the same scale.
 
-use migration::compare::{Comparison, Round};
+use report::figures::show;
+use report::html::{Figure, Numbers};
+use report::markup::Element;
+use report::svg::{Anchor, Scale, Words, curve, label, left_axis, line, picture};
 
 use super::{colour, results};
-use crate::compare::good_rounds;
-use crate::figures::show;
-use crate::html::{Figure, Numbers};
-use crate::markup::Element;
-use crate::svg::{Anchor, Scale, Words, curve, label, left_axis, line, picture};
+use crate::figures::{Comparison, Round};
+use crate::pages::good_rounds;
 
 const WIDTH: f64 = 180.0;
 const HEIGHT: f64 = 116.0;

@@ -1,9 +1,9 @@
 //! A comparison as CSV: a line for each result, for spreadsheets and scripts. The names are those of the JSON.
 
-use migration::compare::Comparison;
+use report::table::csv_line;
 use serde_json::Value;
 
-use crate::table::csv_line;
+use crate::figures::Comparison;
 
 /// What a line has, in order; paths into a result of the JSON.
 const COLUMNS: [&str; 22] = [

@@ -1,11 +1,11 @@
 //! A comparison as JSON: each figure's unit is in its name.
 
-use migration::compare::{Comparison, Conditions, Environment, Round, Setting, Spread, Summary};
 use migration::{Histogram, Phase, Phases};
+use report::figures::{members, ms, number, quantile_ms, quantiles};
 use serde_json::{Map, Value, json};
 
 use super::{flush_name, phases, rows};
-use crate::figures::{members, ms, number, quantile_ms, quantiles};
+use crate::figures::{Comparison, Conditions, Environment, Round, Setting, Spread, Summary};
 
 /// The members of the object, without `_command` and `_version`.
 pub fn object(comparison: &Comparison) -> Map<String, Value> {

@@ -1,12 +1,12 @@
 //! Records a second of each setting, with its spread and what the model says.
 
-use migration::compare::Comparison;
+use report::figures::{show, show_speed};
+use report::html::{Figure, Numbers};
+use report::markup::Element;
+use report::svg::{Anchor, Room, Scale, Words, bottom_axis, label, line, marker, picture};
 
 use super::{Rows, bands, colour, results, series};
-use crate::figures::{show, show_speed};
-use crate::html::{Figure, Numbers};
-use crate::markup::Element;
-use crate::svg::{Anchor, Room, Scale, Words, bottom_axis, label, line, marker, picture};
+use crate::figures::Comparison;
 
 /// The picture; nothing without a figure above zero.
 pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element> {

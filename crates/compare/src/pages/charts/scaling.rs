@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use migration::compare::{Comparison, Setting, Variant};
 use migration::job::FlushPolicy;
+use report::figures::show_speed;
+use report::html::{Figure, Numbers};
+use report::markup::Element;
+use report::svg::{Anchor, Room, Scale, Words, apart, bottom_axis, curve, dash, label, left_axis, line, marker, picture};
 
 use super::{colour, series};
-use crate::compare::rows;
-use crate::figures::show_speed;
-use crate::html::{Figure, Numbers};
-use crate::markup::Element;
-use crate::svg::{Anchor, Room, Scale, Words, apart, bottom_axis, curve, dash, label, left_axis, line, marker, picture};
+use crate::figures::{Comparison, Setting, Variant};
+use crate::pages::rows;
 
 /// A line: a variant whose workers' number varies.
 struct Series {
@@ -109,7 +109,7 @@ fn lines(comparison: &Comparison, numbers: &Numbers<'_>) -> Vec<Series> {
 
 /// A setting's label without its number of workers.
 fn name(comparison: &Comparison, setting: &Setting) -> String {
-    crate::compare::label(comparison, setting).replacen(&format!(" × {}", setting.workers), "", 1)
+    crate::pages::label(comparison, setting).replacen(&format!(" × {}", setting.workers), "", 1)
 }
 
 /// What fits beside a narrow picture.

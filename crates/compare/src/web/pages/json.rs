@@ -1,10 +1,11 @@
 //! The web scene as JSON and CSV: each figure's unit is in its name.
 
-use migration::compare::{Spread, WebComparison, WebConditions, WebRound, WebSummary};
+use report::figures::{members, ms, number, quantiles};
 use serde_json::{Map, Value, json};
 
-use crate::compare::{environment, lines, spread};
-use crate::figures::{members, ms, number, quantiles};
+use crate::figures::Spread;
+use crate::pages::{environment, lines, spread};
+use crate::web::figures::{WebComparison, WebConditions, WebRound, WebSummary};
 
 /// What a line of the CSV has, in order.
 const COLUMNS: [&str; 14] = [

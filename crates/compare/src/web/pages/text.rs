@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use migration::compare::{Spread, WebComparison, WebSummary};
+use report::figures::{ms, show};
+use report::table::{Column, render};
 
 use super::failures;
-use crate::figures::{ms, only_round, plain, show, show_rounds};
-use crate::table::{Column, render};
+use crate::figures::Spread;
+use crate::pages::figures::{only_round, plain, show_rounds};
+use crate::web::figures::{WebComparison, WebSummary};
 
 /// The whole web scene for people.
 pub fn text(comparison: &WebComparison) -> String {

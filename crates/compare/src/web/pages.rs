@@ -1,4 +1,4 @@
-//! The web scene: latencies of two routes of one server, by how it flushes.
+//! How the web scene looks: latencies of two routes of one server, by how it flushes.
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -10,7 +10,7 @@ pub use html::html;
 pub use json::{csv, object};
 pub use text::text;
 
-use migration::compare::WebComparison;
+use crate::web::figures::WebComparison;
 
 /// Rounds that gave no figure, each as a sentence.
 pub(crate) fn failures(comparison: &WebComparison) -> Vec<String> {

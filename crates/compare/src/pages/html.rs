@@ -1,13 +1,14 @@
 //! A comparison as a page: what to do, four pictures, the tables, where and how it ran.
 
-use migration::compare::{Comparison, Conditions, Environment};
 use migration::units::{show_count, show_size};
+use report::figures::{ms, show, show_percent, show_speed};
+use report::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
+use report::markup::Element;
 use serde_json::{Map, Value};
 
 use super::{charts, label, rows, text};
-use crate::figures::{ms, plain, show, show_percent, show_speed};
-use crate::html::{Cell, Figure, Numbers, advice, definitions, footer, headline, notes, page, section, table, warning};
-use crate::markup::Element;
+use crate::figures::{Comparison, Conditions, Environment};
+use crate::pages::figures::plain;
 
 /// The page; `object` is [`super::object`] as the command prints it, and is embedded.
 pub fn html(comparison: &Comparison, object: &Map<String, Value>) -> String {
@@ -129,7 +130,7 @@ pub(crate) fn environment_section(e: &Environment) -> Element {
         ("system", e.system.clone()),
         ("processors", format!("{} × {}", e.processors, if e.processor.is_empty() { "unknown" } else { &e.processor })),
         ("memory", if e.memory_bytes > 0 { show_size(e.memory_bytes) } else { String::new() }),
-        ("began", crate::figures::show_utc(e.started_unix_ms)),
+        ("began", report::figures::show_utc(e.started_unix_ms)),
         ("command", e.command.clone()),
     ]);
     section("Environment", [pairs])

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use migration::compare::{Comparison, Conditions, Setting, Spread, Summary};
 use migration::job::FlushPolicy;
 use migration::units::{show_count, show_size};
+use report::figures::{ms, quantile_ms, show, show_percent, show_speed};
+use report::table::{Column, render};
 
 use super::{differ, failures, flush_name, label, rows};
-use crate::figures::{ms, only_round, plain, quantile_ms, show, show_percent, show_rounds, show_speed, show_spread};
-use crate::table::{Column, render};
+use crate::figures::{Comparison, Conditions, Setting, Spread, Summary};
+use crate::pages::figures::{only_round, plain, show_rounds, show_spread};
 
 /// The whole comparison for people.
 pub fn text(comparison: &Comparison) -> String {
@@ -281,7 +282,7 @@ mod tests {
         story.results[0].notes.push("round 3 is far from the others".to_owned());
         let mut failed = story.rounds[0].clone();
         failed.failure = Some("no broker".to_owned());
-        story.rounds.extend([failed.clone(), migration::compare::Round { round: 2, ..failed }]);
+        story.rounds.extend([failed.clone(), crate::figures::Round { round: 2, ..failed }]);
         let text = text(&story);
         assert!(text.contains("interrupted"), "{text}");
         assert!(text.contains("single: round 3 is far from the others"), "{text}");

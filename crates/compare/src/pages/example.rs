@@ -1,8 +1,9 @@
 //! A made-up comparison for tests: the story's variants with figures that the story would have.
 
-use migration::compare::{Comparison, Conditions, Environment, Model, Round, Setting, Spread, Summary, Variant};
 use migration::job::FlushPolicy;
 use migration::{Histogram, Phase, Phases};
+
+use crate::figures::{Comparison, Conditions, Environment, Model, Round, Setting, Spread, Summary, Variant};
 
 /// Single, and seven green threads, threads and processes with 1, 2, 4, 8 workers.
 pub(crate) fn story() -> Comparison {
