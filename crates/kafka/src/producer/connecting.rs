@@ -1,0 +1,151 @@
+//! A producer on its way to its topic.
+//!
+//! Responsible for: creating the client, waiting for the first metadata, and whether the topic is the one that the job belongs to. Not
+//! responsible for: anything that is sent.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use migration::{BoundTopic, Consequence, Failure, FailureKind, SeenTopic, TopicChange, TopicSettings};
+use rdkafka::types::RDKafkaRespErr as E;
+
+use super::options::ProducerOptions;
+use super::sink::{FoundTopic, PROBE_TIMEOUT, Producer};
+use crate::classify::{Verdict, verdict};
+use crate::ffi::{Client, Code, Kind, Sender, Topic, TopicMetadata, ask_settings, ask_topic, keep_freed_memory};
+use crate::notice::{Complaints, Patience, until_answered_in};
+use crate::options::configure;
+use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
+use crate::turns::Turns;
+
+/// A producer that waits for its brokers' first answer. One client serves however many waits: it goes on connecting between them,
+/// and one look-up of a name that lasts is one.
+pub struct Connecting {
+    options: ProducerOptions,
+    client: Rc<Client>,
+    complaints: Complaints,
+}
+
+impl Connecting {
+    /// Creates the client. Only after the last fork of this process: the client's threads would be missing in a child.
+    pub fn new(options: ProducerOptions) -> Result<Connecting, Failure> {
+        keep_freed_memory();
+        let conf = configure(&options.all_properties()).map_err(refused)?;
+        let client = conf
+            .into_client(Kind::Producer)
+            // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
+            .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
+        Ok(Connecting { options, client, complaints: Complaints::default() })
+    }
+
+    /// Waits for the topic's metadata, each answer for `metadata_timeout` at most and in turns. When no broker answers it can be
+    /// asked again.
+    pub fn wait(&mut self, turns: &mut Turns<'_>) -> Result<Producer, Failure> {
+        let Connecting { options, client, complaints } = self;
+        let unusable = |e: Code| refused(format!("can't use topic {:?}: {e}", options.topic));
+        let topic = Topic::new(client, &options.topic).map_err(unusable)?;
+        let ask = |timeout| {
+            let found = client.metadata(Some(&topic), timeout)?;
+            match Code(found.code) {
+                Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
+                Code::NONE => Ok(found),
+                error => Err(error),
+            }
+        };
+        let since = Instant::now();
+        let answer = until_answered_in(turns, client, options.metadata_timeout, Patience::UntilTimeout, complaints, ask);
+        let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
+        let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
+        let found = recognise(options, client, &topic, &metadata, probe, turns)?;
+        let partitions = options.bound.as_ref().map_or(found.seen.partitions, |bound| bound.partitions);
+        let sender = Sender::new(topic, partitions, &options.headers).map_err(refused)?;
+        let leaders = metadata.partitions.iter().map(|&(_, leader)| (leader >= 0).then_some(leader)).collect();
+        Ok(Producer::new(options, sender, leaders, found, std::mem::take(complaints)))
+    }
+}
+
+impl Producer {
+    /// Creates the client, and waits for the topic's metadata. Only after the last fork of this process: the client's threads
+    /// would be missing in a child.
+    pub fn create(options: &ProducerOptions) -> Result<Producer, Failure> {
+        Connecting::new(options.clone())?.wait(&mut Turns::one(&mut || true))
+    }
+}
+
+fn refused(what: String) -> Failure {
+    Failure::new(FailureKind::Refused, what)
+}
+
+/// What the topic is like now. A failure if it is not the one that the job belongs to, or if no broker tells.
+///
+/// The second metadata answer is needed in any case: the first wakes the request for a producer id, but the connection that the
+/// client wants for it may have come up only because of that answer; the next one finds it. Without it the first delivery waits for
+/// a timer of 500 ms. The topic's id and settings are asked for at the same time, so that they cost no round trip of their own.
+fn recognise(
+    options: &ProducerOptions,
+    client: &Client,
+    topic: &Topic,
+    metadata: &TopicMetadata,
+    probe: Option<TopicProbe>,
+    turns: &mut Turns<'_>,
+) -> Result<FoundTopic, Failure> {
+    let timeout = options.metadata_timeout;
+    let bound = options.bound.as_ref();
+    // Brokers without topic ids may answer no admin request at all (the embedded one), or only after long.
+    let known = bound.filter(|bound| bound.id.is_some());
+    let settings = known.map(|bound| ask_settings(client, &bound.name, timeout));
+    let question = known.map(|bound| ask_topic(client, &bound.name, timeout));
+    let _ = client.metadata(Some(topic), turns.bound(PROBE_TIMEOUT.min(timeout)));
+    turns.go_on();
+    let partitions = metadata.partitions.len() as u32;
+    let answer = question.map(|question| question.and_then(|question| question.answer(turns)));
+    let (Some(bound), Some(probe)) = (bound, probe) else {
+        return Ok(FoundTopic { seen: SeenTopic { id: None, partitions }, settings: None, probe: None });
+    };
+    let seen = match answer {
+        None => Ok(SeenTopic { id: None, partitions }),
+        Some(answer) => answer,
+    };
+    let suspicious = match &seen {
+        Ok(seen) => bound.compare(seen).is_some_and(|change| bound.consequence(&change) == Consequence::Gone),
+        Err(_) => true,
+    };
+    if suspicious {
+        match probe.look(timeout, turns) {
+            TopicLook::Changed(change) if bound.consequence(&change) == Consequence::Gone => return Err(gone(bound, &change)),
+            TopicLook::Same | TopicLook::Changed(_) => {}
+            TopicLook::Unanswered(text) => {
+                let what = format!("topic {:?}: the brokers don't tell which topic it is: {text}", bound.name);
+                return Err(Failure::new(FailureKind::Unreachable, what));
+            }
+        }
+    }
+    let settings = settings.and_then(|question| understood(question.and_then(|question| question.answer(turns)).ok()?));
+    let seen = seen.unwrap_or_else(|_| SeenTopic { id: bound.id.clone(), partitions });
+    Ok(FoundTopic { seen, settings, probe: Some(probe) })
+}
+
+/// Settings that are all understood; of others nothing is taken over, and what was known before goes on to hold.
+fn understood(settings: Vec<(String, String)>) -> Option<TopicSettings> {
+    let (settings, understood) = TopicSettings::read(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    understood.is_ok().then_some(settings)
+}
+
+/// The topic is not the one that the job belongs to.
+fn gone(bound: &BoundTopic, change: &TopicChange) -> Failure {
+    Failure::new(FailureKind::Topic, bound.tell(change))
+}
+
+/// Why no metadata came. A wait may end before its time.
+fn no_metadata(options: &ProducerOptions, code: Code, complaints: &Complaints, waited: Duration) -> Failure {
+    let (topic, reason) = (&options.topic, complaints.reason(code));
+    match (verdict(code), &options.bound) {
+        // The job's own preflight has seen it.
+        (_, Some(bound)) if is_unknown_topic(code) => gone(bound, &TopicChange::Deleted),
+        (Verdict::Refused, _) => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
+        _ => {
+            let ms = options.metadata_timeout.min(waited).as_millis();
+            Failure::new(FailureKind::Unreachable, format!("no metadata of topic {topic:?} within {ms} ms: {reason}"))
+        }
+    }
+}

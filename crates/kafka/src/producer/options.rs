@@ -1,0 +1,188 @@
+//! What a producer is made with.
+//!
+//! Responsible for: the client's properties of a worker, and the limits of a record and a batch that follow from them. Not responsible
+//! for: what a user may set (`crate::options`).
+
+use std::time::Duration;
+
+use migration::job::FlushPolicy;
+use migration::topic::header_bytes;
+use migration::{BoundTopic, Job};
+use pipeline::{Alone, SinkLimits};
+
+use crate::options::{Role, client_id, client_properties};
+
+/// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
+const BATCH_RECORDS: usize = 2_500;
+/// The largest `batch.size` (bytes).
+const BATCH_BYTES: u32 = 1_000_000;
+/// The smallest `message.max.bytes` that the client accepts.
+const LEAST_MESSAGE_BYTES: u32 = 1_000;
+/// What the client counts for a record besides key, value and headers when it compares with `message.max.bytes`.
+const RECORD_OVERHEAD: u32 = 36;
+
+/// What a producer needs to know.
+#[derive(Clone)]
+pub struct ProducerOptions {
+    /// Properties of the client, see [`client_properties`]; what this type owns is set after them.
+    pub properties: Vec<(String, String)>,
+    /// The name that brokers see.
+    pub client_id: String,
+    /// The topic.
+    pub topic: String,
+    /// Headers of every record.
+    pub headers: Vec<(String, String)>,
+    /// What a record waits for in the client.
+    pub gathering: Gathering,
+    /// Bytes of records that are handed over and not delivered, at most.
+    pub in_flight_bytes: u64,
+    /// The topic's `max.message.bytes`: the limit of a batch, hence of a record.
+    pub max_message_bytes: u32,
+    /// How long the first metadata may take.
+    pub metadata_timeout: Duration,
+    /// The topic that a job belongs to: nothing is sent to another one of that name, and only to the partitions that it had when the
+    /// job began. `None`: whatever topic has the name now.
+    pub bound: Option<BoundTopic>,
+}
+
+/// What a record waits for in the client before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathering {
+    /// Nothing: one record at a time, at once.
+    Nothing,
+    /// Up to 5 ms for a group to be complete.
+    Group,
+    /// Up to 1 ms for the records of so many seats. The client sends as soon as it has as many; without that number the first
+    /// would leave alone, and the rest of a group waits for its answer.
+    Seats(u32),
+}
+
+impl Gathering {
+    fn linger_ms(self) -> u32 {
+        match self {
+            Gathering::Nothing => 0,
+            Gathering::Group => 5,
+            Gathering::Seats(_) => 1,
+        }
+    }
+
+    fn records(self) -> usize {
+        match self {
+            Gathering::Nothing | Gathering::Group => BATCH_RECORDS,
+            Gathering::Seats(seats) => (seats as usize).clamp(1, BATCH_RECORDS),
+        }
+    }
+}
+
+impl ProducerOptions {
+    /// Options for a shard of a job whose brokers are addresses by now. `max_message_bytes` is what preflight found.
+    pub fn for_job(job: &Job, shard: &str, max_message_bytes: u32) -> ProducerOptions {
+        ProducerOptions {
+            properties: client_properties(job, Role::Producer),
+            client_id: client_id(&job.name, Some(shard)),
+            topic: job.kafka.topic.clone(),
+            headers: job.record.headers.clone(),
+            gathering: if job.workers.flush == FlushPolicy::Record { Gathering::Nothing } else { Gathering::Group },
+            in_flight_bytes: job.workers.in_flight,
+            max_message_bytes,
+            metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
+            bound: None,
+        }
+    }
+
+    /// What matters for its speed and may be shown: what this type owns, and of the rest what `shown` names.
+    pub fn properties_for_speed(&self, shown: &[String]) -> Vec<(String, String)> {
+        const OWNED: [&str; 6] =
+            ["acks", "enable.idempotence", "linger.ms", "batch.num.messages", "batch.size", "message.max.bytes"];
+        let mut properties: Vec<(String, String)> = Vec::new();
+        for (name, value) in self.all_properties() {
+            if !OWNED.contains(&name.as_str()) && !shown.contains(&name) {
+                continue;
+            }
+            // What is set later counts.
+            properties.retain(|(earlier, _)| *earlier != name);
+            properties.push((name, value));
+        }
+        properties
+    }
+
+    /// The limit of a batch and of a record.
+    fn message_bytes(&self) -> u32 {
+        self.max_message_bytes.clamp(LEAST_MESSAGE_BYTES, 1_000_000_000)
+    }
+
+    /// What a record and a batch may have.
+    pub(crate) fn limits(&self) -> SinkLimits {
+        let message_bytes = self.message_bytes();
+        SinkLimits {
+            record_bytes: (message_bytes - RECORD_OVERHEAD) as usize,
+            batch_bytes: message_bytes.min(BATCH_BYTES) as usize,
+            alone: (!self.compresses()).then(|| Alone {
+                bytes: self.max_message_bytes as usize,
+                headers: self.headers.len(),
+                header_bytes: self.headers.iter().map(|(name, value)| header_bytes(name.len(), value.len())).sum(),
+            }),
+        }
+    }
+
+    /// Whether batches may be smaller than their records.
+    fn compresses(&self) -> bool {
+        // The client takes the topic's properties with `topic.` in front too, and values in any case and with space before them.
+        let is_codec =
+            |name: &str| matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");
+        self.properties.iter().any(|(name, value)| is_codec(name) && !value.trim().eq_ignore_ascii_case("none"))
+    }
+
+    /// All properties in the order in which they are set.
+    pub(crate) fn all_properties(&self) -> Vec<(String, String)> {
+        let message_bytes = self.message_bytes();
+        // The queue's own limit is far above what the worker lets in flight: it is there for the case that the worker errs.
+        let queue_kbytes = (self.in_flight_bytes.saturating_mul(2) + u64::from(message_bytes)) / 1024 + 65_536;
+        let owned = [
+            ("client.id", self.client_id.clone()),
+            ("allow.auto.create.topics", "false".into()),
+            ("acks", "all".into()),
+            ("enable.idempotence", "true".into()),
+            ("linger.ms", self.gathering.linger_ms().to_string()),
+            ("message.max.bytes", message_bytes.to_string()),
+            ("batch.size", message_bytes.min(BATCH_BYTES).to_string()),
+            ("batch.num.messages", self.gathering.records().to_string()),
+            ("queue.buffering.max.messages", "0".into()),
+            ("queue.buffering.max.kbytes", queue_kbytes.min(2_147_483_647).to_string()),
+        ];
+        let owned = owned.into_iter().map(|(name, value)| (name.to_owned(), value));
+        self.properties.iter().cloned().chain(owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_is_known_as_the_client_reads_it() {
+        let options = |name: &str, value: &str| ProducerOptions {
+            properties: vec![(name.to_owned(), value.to_owned())],
+            client_id: String::new(),
+            topic: String::new(),
+            headers: Vec::new(),
+            gathering: Gathering::Nothing,
+            in_flight_bytes: 0,
+            max_message_bytes: 1 << 20,
+            metadata_timeout: Duration::ZERO,
+            bound: None,
+        };
+        for (name, value, compresses) in [
+            ("compression.type", "none", false),
+            ("compression.codec", " None", false),
+            ("compression.type", " LZ4", true),
+            ("topic.compression.codec", "zstd", true),
+            ("topic.compression.type", "none", false),
+            ("compression.level", "3", false),
+        ] {
+            let options = options(name, value);
+            assert_eq!(options.compresses(), compresses, "{name}={value:?}");
+            crate::options::configure(&options.properties).expect("the client takes it");
+        }
+    }
+}

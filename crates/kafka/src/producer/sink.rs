@@ -1,0 +1,340 @@
+//! The producer itself: groups in, delivery reports counted one by one, groups out.
+//!
+//! Responsible for: counting every report, telling a record's refusal from a failure of the attempt, and ending quickly. Not
+//! responsible for: how it comes to its client (`connecting.rs`).
+
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use migration::{Failure, FailureKind, SeenTopic, TopicSettings};
+use pipeline::{Blame, Delivered, Group, Refusal, Sink, SinkLimits};
+use rdkafka::types::RDKafkaRespErr as E;
+
+use super::batch::{Batch, Tally};
+use super::epochs::Epochs;
+use super::options::ProducerOptions;
+use crate::classify::{Verdict, verdict};
+use crate::ffi::{Code, MOST_RECORDS, Notice, Sender, Served, Wakeup, monotonic_micros};
+use crate::notice::Complaints;
+use crate::topic_probe::TopicProbe;
+
+/// How long a dropped producer waits for the reports of what it purged.
+const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long "is any broker there?" may take once records have failed.
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What was found of the topic at the start.
+pub(super) struct FoundTopic {
+    /// How it is now.
+    pub(super) seen: SeenTopic,
+    /// `None`: not asked, or not told.
+    pub(super) settings: Option<TopicSettings>,
+    /// There is one if a topic is bound.
+    pub(super) probe: Option<TopicProbe>,
+}
+
+/// A [`Sink`] into a Kafka topic.
+pub struct Producer {
+    sender: Sender,
+    topic: String,
+    seen: SeenTopic,
+    settings: Option<TopicSettings>,
+    /// How long "is any broker there?" may take.
+    probe_timeout: Duration,
+    probe: Option<Rc<TopicProbe>>,
+    limits: SinkLimits,
+    leaders: Vec<Option<i32>>,
+    tallies: Vec<Tally>,
+    ready: Vec<Delivered>,
+    complaints: Complaints,
+    deliveries: Option<(u64, u64)>,
+    failure: Option<Failure>,
+    epochs: Epochs,
+}
+
+impl Producer {
+    /// A producer that has sent nothing. `leaders` by partition; `complaints`: what the client said until now.
+    pub(super) fn new(
+        options: &ProducerOptions,
+        sender: Sender,
+        leaders: Vec<Option<i32>>,
+        found: FoundTopic,
+        complaints: Complaints,
+    ) -> Producer {
+        let partitions = sender.partitions();
+        Producer {
+            sender,
+            topic: options.topic.clone(),
+            seen: found.seen,
+            settings: found.settings,
+            probe_timeout: PROBE_TIMEOUT.min(options.metadata_timeout),
+            probe: found.probe.map(Rc::new),
+            limits: options.limits(),
+            leaders,
+            tallies: (0..partitions).map(|_| Tally::default()).collect(),
+            ready: Vec::new(),
+            complaints,
+            deliveries: None,
+            failure: None,
+            epochs: Epochs::new(partitions),
+        }
+    }
+
+    /// What the topic's settings were when the producer was made; `None`: not asked, or not told.
+    pub fn settings(&self) -> Option<TopicSettings> {
+        self.settings
+    }
+
+    /// The topic as it was seen when the producer was made.
+    pub fn seen(&self) -> &SeenTopic {
+        &self.seen
+    }
+
+    /// For looking at the topic again, even after this producer has failed; there is one if a topic is bound.
+    pub fn probe(&self) -> Option<Rc<TopicProbe>> {
+        self.probe.clone()
+    }
+
+    /// A descriptor that becomes readable when there is something to serve; see [`Wakeup`] for the order of things.
+    pub fn wakeup(&self) -> io::Result<Wakeup> {
+        self.sender.client().wakeup()
+    }
+
+    /// How many things are not served yet: records without a served report, and events.
+    pub fn queue_length(&self) -> usize {
+        self.sender.client().queue_length()
+    }
+
+    /// How many records of some partitions the client took and has not reported.
+    pub(crate) fn waiting_in(&self, partitions: Range<u32>) -> usize {
+        self.sender.waiting_in(partitions)
+    }
+
+    /// Groups that are complete and not given back yet.
+    pub(crate) fn ready(&mut self) -> &mut Vec<Delivered> {
+        &mut self.ready
+    }
+
+    /// Serves one event. False: none came within `timeout`.
+    pub(crate) fn serve(&mut self, timeout: Duration) -> bool {
+        let Producer { sender, tallies, complaints, failure, topic, epochs, .. } = self;
+        let mut acknowledged = false;
+        // What one event tells is about one batch.
+        let mut batch = Batch { delivered: false, code: Code::NONE, refused: Vec::new() };
+        let mut complete: Vec<u32> = Vec::new();
+        let mut failed: Option<(Code, u32, usize)> = None;
+        let served = sender.serve(timeout, &mut |served| match served {
+            Served::Delivered { partition, records } => {
+                batch.delivered = true;
+                tallies[partition as usize].acknowledged += records;
+                acknowledged = true;
+                touched(&mut complete, partition);
+            }
+            Served::Failed { partition, index, code, batch: whole } => {
+                match verdict(code) {
+                    Verdict::Refusal => {
+                        batch.code = whole;
+                        batch.refused.push((partition, index, code));
+                    }
+                    Verdict::Delivered | Verdict::Refused | Verdict::Unreachable | Verdict::Retry => {
+                        failed.get_or_insert((code, partition, index));
+                    }
+                }
+                touched(&mut complete, partition);
+            }
+            Served::Stray { partition, index, code } => {
+                let what = format!(
+                    "the client reported record {index} of partition {partition} of {topic:?} a second time, or after its \
+                     group was complete ({code})"
+                );
+                failure.get_or_insert(Failure::new(FailureKind::Retry, what));
+            }
+            Served::Notice(notice) => {
+                complaints.hear(&notice);
+                if let Notice::Error { code, .. } = &notice {
+                    epochs.broke |= verdict(*code) == Verdict::Unreachable;
+                }
+                // Any other error is one of a connection, which the client cures by itself or which nothing cures: then no report comes.
+                if let Notice::Error { code, fatal: true, text } = notice {
+                    let kind = if verdict(code) == Verdict::Refused { FailureKind::Refused } else { FailureKind::Retry };
+                    failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
+                }
+            }
+        });
+        if acknowledged {
+            let now = monotonic_micros();
+            self.deliveries = Some((self.deliveries.map_or(now, |(first, _)| first), now));
+        }
+        if let Some((code, partition, index)) = failed
+            && self.failure.is_none()
+        {
+            self.failure = Some(self.failure_of(code, partition, index));
+        }
+        if !batch.refused.is_empty() {
+            self.epochs.refused(|partition| self.sender.waiting_in(partition..partition + 1) > 0);
+            for (partition, refusal) in batch.judge() {
+                self.tallies[partition as usize].refused.push(refusal);
+            }
+        }
+        for partition in complete {
+            self.complete(partition);
+        }
+        served
+    }
+
+    /// Moves a group with all its reports to the ones that are ready to be given back.
+    fn complete(&mut self, partition: u32) {
+        if let Some(group) = self.sender.take(partition) {
+            let mut tally = std::mem::take(&mut self.tallies[partition as usize]);
+            tally.refused.sort_by_key(|r| r.index);
+            self.epochs.settled(partition, tally.acknowledged);
+            self.ready.push(Delivered { partition, group, acknowledged: tally.acknowledged, refused: tally.refused });
+        }
+    }
+
+    /// What a record's failure means for the attempt.
+    fn failure_of(&mut self, code: Code, partition: u32, index: usize) -> Failure {
+        let place = format!("topic {:?}, partition {partition}, record {index} of its group", self.topic);
+        if let Some((cause, text)) = self.sender.client().fatal_error() {
+            return Failure::new(FailureKind::Retry, format!("{place}: {code}: the producer can't go on: {text} ({cause})"));
+        }
+        match verdict(code) {
+            Verdict::Refused => Failure::new(FailureKind::Refused, format!("{place}: {code}")),
+            Verdict::Unreachable => Failure::new(FailureKind::Unreachable, format!("{place}: {code}")),
+            // Timed out: because no broker was there, or because the record could not be written in time?
+            _ if matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT | E::RD_KAFKA_RESP_ERR__TIMED_OUT))
+                && !self.a_broker_answers() =>
+            {
+                let reason = self.complaints.reason(code);
+                Failure::new(FailureKind::Unreachable, format!("{place}: {code}; no broker answers: {reason}"))
+            }
+            _ => Failure::new(FailureKind::Retry, format!("{place}: {code}")),
+        }
+    }
+
+    fn a_broker_answers(&self) -> bool {
+        self.sender.client().metadata(Some(self.sender.topic()), self.probe_timeout).is_ok()
+    }
+
+    /// What ended this producer, if something did.
+    pub(crate) fn fail_if_failed(&self) -> Result<(), Failure> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Remembers a partition whose group may be complete now. Reports come by partition: each is remembered once.
+fn touched(complete: &mut Vec<u32>, partition: u32) {
+    if complete.last() != Some(&partition) {
+        complete.push(partition);
+    }
+}
+
+impl Sink for Producer {
+    fn partitions(&self) -> u32 {
+        self.sender.partitions()
+    }
+
+    fn limits(&self) -> SinkLimits {
+        self.limits
+    }
+
+    fn hand_over(&mut self, partition: u32, group: Group) -> Result<(), Failure> {
+        self.fail_if_failed()?;
+        let bug =
+            |what: &str| Failure::new(FailureKind::Retry, format!("partition {partition}: {what} (a bug of this program)"));
+        if group.is_empty() {
+            return Err(bug("an empty group was handed over"));
+        }
+        let records = group.len();
+        self.sender.begin(partition, group).map_err(|_| {
+            bug(&format!("unknown, or its last group is still in flight, or {records} records are more than {MOST_RECORDS}"))
+        })?;
+        loop {
+            let mut failed = None;
+            let tally = &mut self.tallies[partition as usize];
+            let all = self.sender.enqueue(partition, &mut |index, code| match verdict(code) {
+                Verdict::Refusal => {
+                    let reason = format!("the Kafka client does not take it: {code}");
+                    tally.refused.push(Refusal { index, reason, blame: Blame::Own });
+                }
+                _ => _ = failed.get_or_insert((code, index)),
+            });
+            if let Some((code, index)) = failed {
+                let failure = self.failure_of(code, partition, index);
+                return Err(self.failure.insert(failure).clone());
+            }
+            if all {
+                break;
+            }
+            // The settings make a full queue impossible; should it happen all the same, wait for room.
+            if self.sender.waiting() == 0 {
+                return Err(bug("a record does not fit into the client's empty queue"));
+            }
+            self.serve(Duration::from_millis(10));
+            self.fail_if_failed()?;
+        }
+        // Nothing of it may have been taken.
+        self.complete(partition);
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration, done: &mut Vec<Delivered>) -> Result<(), Failure> {
+        let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
+        let mut wait = if self.ready.is_empty() { timeout } else { Duration::ZERO };
+        while self.failure.is_none() && self.serve(wait) {
+            // A log line does not end the wait, a complete group does.
+            wait = match deadline {
+                Some(deadline) if self.ready.is_empty() => deadline.saturating_duration_since(Instant::now()),
+                _ => Duration::ZERO,
+            };
+        }
+        self.fail_if_failed()?;
+        done.append(&mut self.ready);
+        Ok(())
+    }
+
+    fn outstanding(&self) -> usize {
+        // The client counts its own events too. With all reports accounted for the smaller is the exact number; when a report was
+        // lost it is the client's, which comes down to 0. A group whose every record was refused at once waits to be given back.
+        let ready: usize = self.ready.iter().map(|delivered| delivered.group.len()).sum();
+        self.sender.client().queue_length().min(self.sender.waiting()) + ready
+    }
+
+    fn leader(&self, partition: u32) -> Option<i32> {
+        self.leaders.get(partition as usize).copied().flatten()
+    }
+
+    fn deliveries(&self) -> Option<(u64, u64)> {
+        self.deliveries
+    }
+
+    fn perhaps_doubled(&self) -> u64 {
+        let in_flight =
+            |partition: u32| self.sender.waiting_in(partition..partition + 1) + self.tallies[partition as usize].acknowledged;
+        self.epochs.perhaps_doubled(in_flight)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Failure> {
+        let (waiting, ready) = (self.sender.waiting(), self.ready.len());
+        if waiting > 0 || ready > 0 {
+            let what = format!("the producer was ended with {waiting} records and {ready} groups in flight");
+            return Err(Failure::new(FailureKind::Retry, what));
+        }
+        self.fail_if_failed()
+    }
+}
+
+impl Drop for Producer {
+    /// What is in flight is given up at once. The client's threads have ended when this returns, or end by themselves.
+    fn drop(&mut self) {
+        if self.sender.waiting() > 0 {
+            self.sender.client().purge();
+            let deadline = Instant::now() + PURGE_TIMEOUT;
+            while self.sender.waiting() > 0 && Instant::now() < deadline {
+                self.sender.serve(Duration::from_millis(20), &mut |_| {});
+            }
+        }
+    }
+}
