@@ -17,7 +17,7 @@ const ALLOWED: [Row; 11] = [
     ("migration", &[], &["serde", "toml", "strsim", "jiff"]),
     ("pipeline", &["migration"], &["tracing", "base64", "jiff", "memchr", "xxhash-rust", "serde", "serde_json"]),
     ("process", &[], &["nix", "libc", "crc32fast"]),
-    ("sources", &["migration", "pipeline"], &["csv", "memchr", "glob", "flate2", "zstd", "xxhash-rust"]),
+    ("sources", &["migration", "pipeline"], &["memchr", "glob", "flate2", "zstd", "xxhash-rust"]),
     ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing", "serde", "strsim"]),
     ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing", "xxhash-rust"]),
     ("report", &["migration"], &["serde_json"]),

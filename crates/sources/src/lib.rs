@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod csv;
 mod files;
 pub mod jsonl;
 
