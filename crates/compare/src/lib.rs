@@ -11,6 +11,7 @@ pub mod advice;
 mod bench_plan;
 pub mod figures;
 mod heartbeat;
+mod measured;
 mod meter;
 pub mod model;
 pub mod pages;
@@ -29,6 +30,7 @@ mod wakeup;
 mod warm_up;
 pub mod web;
 
-pub use round::{Log, RoundError, serve};
+pub use measured::Log;
+pub use round::{RoundError, serve};
 pub use spec::Bench;
 pub use undertaking::{CompareError, Standing, Undertaking, estimate};

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use migration::job::FlushPolicy;
-use migration::{Failure, FailureKind, Histogram, TopicSettings};
-use worker::{LogLine, WorkerContext};
+use migration::{Failure, FailureKind, TopicSettings};
+use worker::WorkerContext;
 
 use super::bench_plan::deal;
-use super::seat::Measured;
+use super::measured::{Figures, Log};
 use super::spec::{RoundResult, RoundSpec};
 use super::variants;
 use crate::figures::{Round, Setting, Variant};
@@ -16,50 +16,6 @@ use crate::figures::{Round, Setting, Variant};
 /// Records a second of one worker that no setting reaches: as many are dealt to it.
 const MOST_BY_RECORD: f64 = 30_000.0;
 const MOST_BY_CHUNK: f64 = 4_000_000.0;
-
-/// The log of the program that this runs in.
-#[derive(Clone, Copy)]
-pub struct Log {
-    /// Keeps the lines of this process from now on, instead of printing them.
-    pub keep: fn(),
-    /// Takes the lines that were kept.
-    pub take: fn() -> Vec<LogLine>,
-}
-
-/// What a variant found out.
-#[derive(Default)]
-pub(crate) struct Figures {
-    /// Of each worker.
-    pub(crate) workers: Vec<Measured>,
-    /// CPU of everything, the client's threads included.
-    pub(crate) cpu_us: u64,
-    /// CPU of the threads that step.
-    pub(crate) thread_cpu_us: u64,
-    /// Heartbeat of the threads that step.
-    pub(crate) heartbeat: Histogram,
-    /// Its ticks during a flush.
-    pub(crate) ticks_in_flush: u64,
-    /// How long flushes were under way.
-    pub(crate) flush_us: u64,
-    /// Peak memory of everything.
-    pub(crate) peak_memory_bytes: u64,
-}
-
-impl Figures {
-    /// Where each worker has a thread of its own.
-    pub(crate) fn of_threads(workers: Vec<Measured>) -> Figures {
-        let mut figures = Figures::default();
-        for worker in &workers {
-            figures.cpu_us += worker.cpu_us;
-            figures.thread_cpu_us += worker.thread_cpu_us;
-            figures.heartbeat.merge(&worker.heartbeat);
-            figures.ticks_in_flush += worker.ticks_in_flush;
-            figures.flush_us += worker.flush_us;
-            figures.peak_memory_bytes += worker.peak_memory_bytes;
-        }
-        Figures { workers, ..figures }
-    }
-}
 
 /// The whole life of the process of a run: reads what to do from `input`, does it, and writes the result to `output`.
 pub fn serve(input: &mut dyn Read, output: &mut dyn Write, log: Log) -> Result<(), RoundError> {

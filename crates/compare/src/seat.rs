@@ -9,10 +9,10 @@ use migration::{Control, Failure, FailureKind, Phases, ShardId, WorkerEvent};
 use pipeline::Sink;
 use pipeline::worker::toll::Toll;
 use pipeline::worker::{ShardWorker, Step, WaitReason};
-use serde::{Deserialize, Serialize};
 use supervisor::port::{SupervisorGone, WorkerPort};
 use worker::{Attempt, Ended, Files, WorkerContext, peak_memory};
 
+use super::measured::Measured;
 use super::meter::{Meter, TimedSink};
 use super::spec::{DRAIN, RoundSpec};
 use super::warm_up::warm_up;
@@ -40,29 +40,6 @@ impl Clock {
         let share = spec.records.map(|records| records.div_ceil(u64::from(spec.setting.workers.max(1))));
         Clock { begin, deadline: begin + spec.duration, share }
     }
-}
-
-/// What one worker did while the clock ran.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Measured {
-    pub(crate) began_us: u64,
-    pub(crate) ended_us: u64,
-    pub(crate) records: u64,
-    pub(crate) phases: Phases,
-    /// Of the thread that stepped it; 0 where workers share one.
-    pub(crate) thread_cpu_us: u64,
-    /// Of its process; 0 where workers share one.
-    pub(crate) cpu_us: u64,
-    pub(crate) peak_memory_bytes: u64,
-    pub(crate) latency: migration::Histogram,
-    pub(crate) heartbeat: migration::Histogram,
-    pub(crate) ticks_in_flush: u64,
-    pub(crate) flush_us: u64,
-    pub(crate) rtt_us: u64,
-    /// All its records were delivered before the clock stopped.
-    pub(crate) ran_out: bool,
-    /// Records that it set aside, before the clock too.
-    pub(crate) set_aside: u64,
 }
 
 /// A worker that is connected.

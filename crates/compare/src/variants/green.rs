@@ -19,8 +19,8 @@ use worker::{Ended, WorkerContext, peak_memory};
 use super::single::options;
 use crate::figures::Variant;
 use crate::heartbeat::{FlushGauge, Heartbeat, TICK};
-use crate::round::Figures;
-use crate::seat::{Clock, Measured, OwnPort, POLL, Seat, attempt, failure};
+use crate::measured::{Figures, Measured};
+use crate::seat::{Clock, OwnPort, POLL, Seat, attempt, failure};
 use crate::spec::RoundSpec;
 use crate::wakeup::{watch, woken};
 

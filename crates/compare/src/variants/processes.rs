@@ -18,8 +18,8 @@ use worker::{Attempt, Ended, WorkerContext, peak_memory};
 
 use super::single::options;
 use super::threads::AT_A_TIME;
-use crate::round::{Figures, Log};
-use crate::seat::{Clock, Measured, Seat, work_blocking};
+use crate::measured::{Figures, Log, Measured};
+use crate::seat::{Clock, Seat, work_blocking};
 use crate::spec::RoundSpec;
 
 /// From the moment that everybody is connected to the common start: all have looked for it by then.

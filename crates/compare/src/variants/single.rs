@@ -7,7 +7,7 @@ use migration::Failure;
 use pipeline::Sink;
 use worker::{WorkerContext, peak_memory};
 
-use crate::round::Figures;
+use crate::measured::Figures;
 use crate::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
 use crate::spec::RoundSpec;
 

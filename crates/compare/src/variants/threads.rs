@@ -8,8 +8,8 @@ use migration::{Failure, FailureKind};
 use worker::{WorkerContext, peak_memory};
 
 use super::single::options;
-use crate::round::Figures;
-use crate::seat::{Clock, Measured, OwnPort, Seat, attempt, failure, work_blocking};
+use crate::measured::{Figures, Measured};
+use crate::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
 use crate::spec::RoundSpec;
 
 /// So many connect at a time: the embedded broker's listener takes five.
