@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod classify;
+pub mod compare;
 pub mod embedded;
 mod ffi;
 mod notice;
@@ -17,8 +18,6 @@ mod problem;
 pub mod producer;
 pub mod reader;
 mod rights;
-pub mod shared;
-pub mod stock;
 pub mod topic_probe;
 pub mod topic_watch;
 pub mod turns;
@@ -32,8 +31,6 @@ pub use problem::{PreflightProblem, PreflightProblemKind};
 pub use producer::{Connecting, Gathering, Producer, ProducerOptions};
 pub use reader::TopicReader;
 pub use rights::{Right, missing_right};
-pub use shared::{Seat, SharedProducer};
-pub use stock::StockFlush;
 pub use topic_probe::{TopicLook, TopicProbe};
 pub use topic_watch::TopicWatch;
 pub use turns::Turns;

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::*;
-use kafka::{Seat, SharedProducer, Wakeup};
+use kafka::Wakeup;
+use kafka::compare::{Seat, SharedProducer};
 use migration::FailureKind;
 use migration::job::FlushPolicy;
 use pipeline::Sink;

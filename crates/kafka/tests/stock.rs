@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use kafka::StockFlush;
+use kafka::compare::StockFlush;
 use migration::FailureKind;
 use migration::job::FlushPolicy;
 use pipeline::{Delivered, Sink};

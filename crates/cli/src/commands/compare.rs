@@ -5,7 +5,8 @@ use std::path::Path;
 
 use compare::figures::{Comparison, Conditions, Setting, Variant};
 use compare::{Bench, CompareError, Log, Standing, Undertaking, estimate};
-use kafka::{ProducerOptions, Right, SharedProducer};
+use kafka::compare::SharedProducer;
+use kafka::{ProducerOptions, Right};
 use migration::config::is_secret_property;
 use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
 use migration::printable::printable_path;

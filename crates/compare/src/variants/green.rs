@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use kafka::{Producer, SharedProducer, Wakeup};
+use kafka::compare::SharedProducer;
+use kafka::{Producer, Wakeup};
 use migration::{Failure, FailureKind};
 use pipeline::Sink;
 use pipeline::worker::{Step, WaitReason};

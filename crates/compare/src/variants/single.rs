@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use kafka::{Producer, ProducerOptions, StockFlush};
+use kafka::compare::StockFlush;
+use kafka::{Producer, ProducerOptions};
 use migration::Failure;
 use pipeline::Sink;
 use worker::{WorkerContext, peak_memory};

@@ -8,7 +8,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kafka::{ProducerOptions, Seat, SharedProducer, Wakeup};
+use kafka::compare::{Seat, SharedProducer};
+use kafka::{ProducerOptions, Wakeup};
 use migration::{Failure, FailureKind, Job, Plan};
 use pipeline::{Delivered, Group, Sink};
 use tokio::io::unix::AsyncFd;
