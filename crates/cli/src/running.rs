@@ -1,14 +1,11 @@
 //! The run of a job, seen from another process: whether there is one, and what to say if there is none or it does not answer.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use migration::printable::printable_path;
 use migration::report::JobReport;
-use migration::steer::Standing;
-use migration::units::show_duration;
 use migration::{Exit, Job, UserError};
-use serde_json::{Map, Value, json};
 use supervisor::control::ControlError;
 use supervisor::{StateDir, Store, load_report};
 
@@ -62,32 +59,9 @@ pub fn not_running(place: &Place) -> UserError {
         Ok(None) => return never_run(place),
         Err(error) => return error,
     };
-    let (what, hint) = ending(&report);
-    UserError::new(Exit::Preflight, format!("job {} does not run: {what}", place.name)).hint(hint)
-}
-
-/// How the last run of a job ended, and what to do next.
-fn ending(report: &JobReport) -> (String, &'static str) {
-    const CONTINUE: &str = "`shardlift run` continues where the state says";
-    let Some(run) = report.runs.last() else { return ("it has not begun to send".to_owned(), CONTINUE) };
-    let began = Duration::from_millis(run.started_ms.unsigned_abs());
-    let ended = began + Duration::from_micros(run.elapsed_us);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = now.saturating_sub(ended).as_secs().max(1);
-    let ago = format!("{} ago", show_duration(Duration::from_secs(seconds)));
-    let reasons = if run.reasons.is_empty() { String::new() } else { format!(" ({})", run.reasons.join("; ")) };
-    match run.exit_code {
-        None => (format!("its last run was killed; its last sign of life is {ago}"), CONTINUE),
-        Some(0) => (
-            format!("it ended {ago}, and every shard is done"),
-            "there is nothing left to steer; `shardlift status` has its report",
-        ),
-        Some(code @ (75 | 128..)) => (format!("it was stopped {ago}, with exit code {code}{reasons}"), CONTINUE),
-        Some(code) => (
-            format!("it ended {ago}, with exit code {code}{reasons}"),
-            "`shardlift status` has its report; look at that before you run it again",
-        ),
-    }
+    let (what, hint) = report::job::ending(&report, now);
+    UserError::new(Exit::Preflight, format!("job {} does not run: {what}", place.name)).hint(hint)
 }
 
 /// A supervisor holds the job's lock but gives no answer.
@@ -108,31 +82,5 @@ pub fn no_answer(place: &Place, error: ControlError) -> UserError {
         ControlError::Io(_) => {
             of_job(Exit::State, error.to_string()).hint("only the user who runs the job, and root, may steer it")
         }
-    }
-}
-
-/// How a job stands, as JSON.
-pub fn standing_object(standing: &Standing) -> Map<String, Value> {
-    let limit = |rate: f64| if rate.is_finite() { json!(rate) } else { Value::Null };
-    let Standing { asked, running, leaving, waiting, paused, rate, stopping, counts } = standing;
-    let value = json!({
-        "asked": asked,
-        "running": running,
-        "leaving": leaving,
-        "waiting_shards": waiting,
-        "paused": paused,
-        "rate_records": limit(rate.records),
-        "rate_bytes": limit(rate.bytes),
-        "stopping": stopping,
-        "records": {
-            "read": counts.read,
-            "acknowledged": counts.acknowledged,
-            "filtered": counts.filtered,
-            "dead_lettered": counts.dead_lettered,
-        },
-    });
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
     }
 }

@@ -1,12 +1,11 @@
 //! The command line as it was typed, for a user to type again.
 
-/// `shardlift` and the words of this process that `keep` wants, quoted for a shell where need be.
-pub fn typed(keep: impl Fn(&str) -> bool) -> String {
-    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    joined(words.filter(|word| keep(word)))
+/// The words of this process after its name.
+pub fn of_this_process() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
 }
 
-/// These words after `shardlift`.
+/// `shardlift` and these words, quoted for a shell where need be.
 pub fn joined(words: impl Iterator<Item = String>) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
     let quoted = |word: String| {

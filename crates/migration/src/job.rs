@@ -246,6 +246,16 @@ pub enum Partitioner {
     Crc32,
 }
 
+impl Partitioner {
+    /// Its name in the config and in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Partitioner::Murmur2 => "murmur2",
+            Partitioner::Crc32 => "crc32",
+        }
+    }
+}
+
 /// A property's value; a secret is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Property {
@@ -352,6 +362,16 @@ pub enum FlushPolicy {
     Record,
     /// At each chunk's end.
     Chunk,
+}
+
+impl FlushPolicy {
+    /// Its name in the config and in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FlushPolicy::Record => "record",
+            FlushPolicy::Chunk => "chunk",
+        }
+    }
 }
 
 /// The records between two commits.

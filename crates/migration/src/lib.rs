@@ -6,6 +6,7 @@
 //! here, so every rule in this crate is tested by calling a function.
 
 pub mod accept;
+pub mod advice;
 pub mod bound_topic;
 pub mod cause;
 pub mod config;

@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::Histogram;
 
 pub mod job;
+pub mod letters;
 pub mod verify;
 
 pub use job::{
     AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,
     ShardTotals, WorkerTotals,
 };
+pub use letters::{GoneLetters, SeenLetters};
 
 /// How many records went where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

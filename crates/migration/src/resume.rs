@@ -4,9 +4,10 @@
 //! state: both come as values.
 
 use crate::bound_topic::went_back;
+use crate::printable::printable_path;
 use crate::report::Binding;
 use crate::units::show_count;
-use crate::{BoundTopic, Consequence, Exit, Job, SeenTopic, TopicChange, UserError};
+use crate::{BoundTopic, Consequence, Exit, Job, SeenTopic, SourceObject, TopicChange, UserError};
 
 /// What a job began with, as its state has it.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +173,19 @@ pub fn files_added(what: impl std::fmt::Display) -> UserError {
 /// Whether the files are the planned ones can't be told.
 pub fn files_unreadable(error: impl std::fmt::Display) -> UserError {
     UserError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
+}
+
+/// Says which files took the place of others, the first ten by name: for the log, and for the job's history.
+pub fn replaced_notices(replaced: &[(u32, SourceObject)]) -> Vec<String> {
+    const NAMED: usize = 10;
+    let told = |(_, object): &(u32, SourceObject)| {
+        format!("{} is another file now: nothing else of it was sent than this one has, too", printable_path(&object.path))
+    };
+    let mut notices: Vec<String> = replaced.iter().take(NAMED).map(told).collect();
+    if replaced.len() > NAMED {
+        notices.push(format!("{} more files of the source are other ones now", replaced.len() - NAMED));
+    }
+    notices
 }
 
 fn show(id: &str) -> &str {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use migration::ShardId;
 use migration::printable::printable_path;
+use migration::report::GoneLetters;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -201,20 +202,9 @@ fn require_name(path: &Path, file: &File) -> io::Result<()> {
 /// A shard and how long its file of dead letters is committed to be, bytes.
 pub type CommittedLength = (ShardId, u64);
 
-/// A shard's committed dead letters that are not in its file any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone {
-    /// Whose.
-    pub shard: ShardId,
-    /// How many.
-    pub letters: u64,
-    /// How many bytes the file lacks at its end; 0: it has a hole, or other bytes there.
-    pub bytes: u64,
-}
-
 /// Which committed letters are gone: of each shard its file's committed length and how many letters that is. The folder is listed
 /// once; then each file is read, but not what its letters say.
-pub fn gone(directory: &Path, committed: &[(CommittedLength, u64)], opener: Opener) -> io::Result<Vec<Gone>> {
+pub fn gone(directory: &Path, committed: &[(CommittedLength, u64)], opener: Opener) -> io::Result<Vec<GoneLetters>> {
     let expected = || committed.iter().filter(|(_, letters)| *letters > 0);
     if expected().next().is_none() {
         return Ok(Vec::new());
@@ -234,7 +224,7 @@ pub fn gone(directory: &Path, committed: &[(CommittedLength, u64)], opener: Open
             bytes = length.saturating_sub(now);
         }
         if found < letters {
-            all.push(Gone { shard, letters: letters - found, bytes });
+            all.push(GoneLetters { shard, letters: letters - found, bytes });
         }
     }
     Ok(all)
@@ -674,16 +664,16 @@ mod tests {
             cut(length);
             let left = lengths.iter().filter(|end| **end <= length).count() as u64;
             let bytes = all - length;
-            let expected = if left < 10 { vec![Gone { shard, letters: 10 - left, bytes }] } else { Vec::new() };
+            let expected = if left < 10 { vec![GoneLetters { shard, letters: 10 - left, bytes }] } else { Vec::new() };
             assert_eq!(found(), expected, "{length}");
         }
         // A hole, as a successor leaves it.
         cut(all);
-        assert_eq!(found(), [Gone { shard, letters: 10, bytes: 0 }]);
+        assert_eq!(found(), [GoneLetters { shard, letters: 10, bytes: 0 }]);
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(found(), [Gone { shard, letters: 10, bytes: all }]);
+        assert_eq!(found(), [GoneLetters { shard, letters: 10, bytes: all }]);
         std::fs::remove_dir_all(&folder.0).unwrap();
-        assert_eq!(found(), [Gone { shard, letters: 10, bytes: all }]);
+        assert_eq!(found(), [GoneLetters { shard, letters: 10, bytes: all }]);
     }
 
     #[test]

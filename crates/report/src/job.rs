@@ -2,19 +2,23 @@
 
 mod advice;
 mod charts;
+mod ending;
 #[cfg(test)]
 mod example;
 mod html;
 mod json;
 mod series;
+mod settings;
 mod text;
 mod timeline;
 
 pub use advice::advice;
+pub use ending::ending;
 pub use html::{Extras, html};
 pub use json::object;
 pub use series::add_samples;
-pub use text::{dead_letters, text};
+pub use settings::settings;
+pub use text::text;
 
 use migration::report::JobReport;
 

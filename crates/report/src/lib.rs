@@ -7,7 +7,12 @@
 pub mod figures;
 pub mod html;
 pub mod job;
+pub mod letters;
 pub mod markup;
+pub mod plan;
+pub mod run;
+pub mod standing;
+pub mod status;
 pub mod svg;
 pub mod table;
 pub mod verify;

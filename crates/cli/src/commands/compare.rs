@@ -8,7 +8,7 @@ use compare::{Bench, CompareError, Log, Standing, Undertaking, estimate};
 use kafka::compare::SharedProducer;
 use kafka::{ProducerOptions, Right};
 use migration::config::is_secret_property;
-use migration::job::{Brokers, FlushPolicy, Partitioner, Property};
+use migration::job::{Brokers, FlushPolicy, Property};
 use migration::printable::printable_path;
 use migration::units::{show_duration, show_things};
 use migration::{Exit, Job, UserError};
@@ -72,7 +72,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
         topic: job.kafka.topic.clone(),
         partitions,
         replication: (!embedded && found.replication > 0).then_some(found.replication),
-        partitioner: partitioner_name(job.kafka.partitioner).to_owned(),
+        partitioner: job.kafka.partitioner.name().to_owned(),
         chunk_records: job.workers.chunk.records,
         chunk_bytes: job.workers.chunk.bytes,
         chunk_interval_ms: job.workers.chunk.interval.as_millis() as u64,
@@ -233,13 +233,6 @@ fn matters_for_speed(name: &str) -> bool {
         "sticky.partitioning.",
     ];
     FAMILIES.iter().any(|family| name.starts_with(family))
-}
-
-fn partitioner_name(partitioner: Partitioner) -> &'static str {
-    match partitioner {
-        Partitioner::Murmur2 => "murmur2",
-        Partitioner::Crc32 => "crc32",
-    }
 }
 
 /// How a command ends whose topic was deleted or not: one that is left must be noticed, in a batch engine too.

@@ -51,6 +51,6 @@ fn steer(args: &JobArgs, wish: Steer, ui: &Ui) -> Result<Exit, UserError> {
 fn object(place: &Place, standing: &Standing) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("job".into(), place.name.clone().into());
-    map.append(&mut running::standing_object(standing));
+    map.append(&mut report::standing::object(standing));
     map
 }

@@ -202,6 +202,17 @@ pub enum ShardStatus {
     Quarantined,
 }
 
+impl ShardStatus {
+    /// Its name in the JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ShardStatus::Waiting => "waiting",
+            ShardStatus::Done => "done",
+            ShardStatus::Quarantined => "quarantined",
+        }
+    }
+}
+
 /// One shard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardReport {

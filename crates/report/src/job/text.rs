@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use migration::printable::{printable, printable_path};
+use migration::printable::printable;
 use migration::report::{AttemptOutcome, AttemptReport, JobReport, Resent};
 use migration::units::{show_count, show_duration, show_size, show_utc};
 use migration::{Phase, Phases};
@@ -23,14 +22,6 @@ const NOTICES_SHOWN: usize = 12;
 
 /// Runs that were refused shown, the last ones.
 const REFUSALS_SHOWN: usize = 3;
-
-/// Where to look for the records that were set aside, if there are any.
-pub fn dead_letters(report: &JobReport, folder: &Path) -> String {
-    if report.counts.dead_lettered == 0 {
-        return String::new();
-    }
-    format!("\nrecords that were set aside, each with its reason: {}\n", printable_path(folder))
-}
 
 /// The whole report.
 pub fn text(report: &JobReport) -> String {

@@ -4,14 +4,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use migration::{Exit, Failure, Job, Level, Plan, UserError, WorkerEvent};
 use process::RunningHelper;
-use supervisor::{RunEnd, Setup, Snapshot, StateDir, Store, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
+use supervisor::{RunEnd, Setup, Snapshot, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
 use worker::{Attempt, Ended, WorkerContext, work};
 
+use super::pass::Pass;
+use super::plan::Ready;
+use super::topic_watch::TopicWatch;
 use crate::display::{Display, Viewer};
 use crate::log;
 use crate::source;
-use crate::topic_watch::TopicWatch;
-use crate::ui::Ui;
 
 /// The exit codes of a worker besides 0; the supervisor acts on the `Failed` frame, the code is for `ps` and the log.
 const EXIT_FAILED: u8 = 1;
@@ -34,24 +35,11 @@ fn slots(job: &Job, single: bool) -> u32 {
     if single { 1 } else { source::slots(job) }
 }
 
-/// The helper processes that serve while the workers send.
-pub struct Helpers<'a> {
-    /// The embedded broker, if it is used.
-    pub broker: Option<&'a RunningHelper>,
-    /// Watches the topic, if others may change it.
-    pub topic: Option<TopicWatch>,
-}
-
-/// Sends everything that is left of the job, and gives the helpers back. `single`: in this process, without a forked worker.
-pub fn send<'a>(
-    context: &WorkerContext,
-    dir: &StateDir,
-    store: &mut Store,
-    helpers: Helpers<'a>,
-    single: bool,
-    ui: &Ui,
-) -> Result<(RunEnd, Helpers<'a>), UserError> {
-    let slots = slots(&context.job, single);
+/// Sends everything that is left of the job.
+pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
+    let Ready { context, store, watch, .. } = ready;
+    let context = &*context;
+    let slots = slots(&context.job, pass.single);
     let setup = Setup {
         plan: &context.plan,
         workers: &context.job.workers,
@@ -63,19 +51,18 @@ pub fn send<'a>(
         limits: &context.job.limits,
         accept: &context.job.accept,
         topic: context.bound.as_ref(),
-        state: dir,
+        state: &pass.dir,
         store,
         seed: seed(),
     };
-    let mut watcher = Screen::new(context, helpers, ui);
-    let end = if single {
+    let mut watcher = Screen::new(pass, watch.as_mut());
+    let end = if pass.single {
         supervisor::run_single(setup, &mut |plan, order, port| in_this_process(context, plan, order, port), &mut watcher)
     } else {
         supervisor::run(setup, &mut |plan, order, port| in_a_fork(context, plan, order, port), &mut watcher)
     };
     watcher.display.end();
-    let end = end.map_err(|error: SupervisorError| UserError::new(error.exit(), error))?;
-    Ok((end, watcher.helpers))
+    end.map_err(|error: SupervisorError| UserError::new(error.exit(), error))
 }
 
 /// The body of a forked worker.
@@ -121,21 +108,23 @@ fn seed() -> u64 {
 struct Screen<'a> {
     display: Display,
     viewer: Viewer,
-    helpers: Helpers<'a>,
+    broker: Option<&'a RunningHelper>,
+    watch: Option<&'a mut TopicWatch>,
     wishes: Vec<Wish>,
     color: bool,
     quiet: bool,
 }
 
 impl<'a> Screen<'a> {
-    fn new(context: &WorkerContext, helpers: Helpers<'a>, ui: &Ui) -> Self {
+    fn new(pass: &'a Pass<'_>, watch: Option<&'a mut TopicWatch>) -> Self {
         Screen {
-            display: Display::new(ui),
-            viewer: Viewer::new(&context.job.name),
-            helpers,
+            display: Display::new(pass.ui),
+            viewer: Viewer::new(&pass.job.name),
+            broker: pass.broker.as_ref(),
+            watch,
             wishes: Vec::new(),
-            color: ui.color,
-            quiet: ui.quiet,
+            color: pass.ui.color,
+            quiet: pass.ui.quiet,
         }
     }
 }
@@ -143,7 +132,7 @@ impl<'a> Screen<'a> {
 impl Watcher for Screen<'_> {
     fn tick(&mut self, snapshot: &Snapshot) {
         self.display.show(&self.viewer.view(snapshot));
-        if let Some(topic) = &mut self.helpers.topic {
+        if let Some(topic) = &mut self.watch {
             self.wishes.extend(topic.news().into_iter().map(Wish::Topic));
         }
     }
@@ -161,13 +150,13 @@ impl Watcher for Screen<'_> {
     }
 
     fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
-        if self.helpers.topic.as_mut().is_some_and(|topic| topic.has_ended(pid)) {
+        if self.watch.as_mut().is_some_and(|topic| topic.has_ended(pid)) {
             let text =
                 format!("the helper that watches the topic ended ({how}); the topic is looked at again before the run ends");
             self.log(Level::Warning, &text);
             return None;
         }
-        let broker = self.helpers.broker.map(|broker| broker.pid.as_raw());
+        let broker = self.broker.map(|broker| broker.pid.as_raw());
         (broker == Some(pid)).then(|| format!("the embedded broker died ({how}), and what it had received with it"))
     }
 }

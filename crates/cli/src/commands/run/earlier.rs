@@ -1,0 +1,83 @@
+//! What an earlier run of the job left, unless this one starts over.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use migration::job::Brokers;
+use migration::{Accept, Exit, Job, UserError, resume};
+use supervisor::{Owners, StateDir, Store};
+
+use super::pass::note_refusal;
+use crate::state::{self, Earlier};
+use crate::ui::Ui;
+
+/// Whether the job starts over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// It goes on.
+    No,
+    /// If the user confirms it.
+    Ask,
+    /// The user has confirmed it.
+    Confirmed,
+}
+
+impl Restart {
+    /// As `--restart` and `--yes` say.
+    pub fn of(restart: bool, yes: bool) -> Self {
+        match (restart, yes) {
+            (false, _) => Restart::No,
+            (true, false) => Restart::Ask,
+            (true, true) => Restart::Confirmed,
+        }
+    }
+}
+
+/// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan
+/// stands. A connection is never open across a fork: it is closed again here.
+pub fn find(job: &Job, restart: Restart, ui: &Ui) -> Result<(StateDir, Option<Earlier>), UserError> {
+    let dir = StateDir::open(&job.state_path(), owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
+    let path = StateDir::store_path(dir.path());
+    if !Store::exists(&path) {
+        return Ok((dir, None));
+    }
+    let earlier = Store::open(&path).and_then(|store| Earlier::of(&store)).map_err(state::unusable);
+    let embedded = job.kafka.brokers == Brokers::Embedded;
+    if embedded && earlier.as_ref().is_ok_and(|earlier| earlier.state.binding.is_of_embedded()) {
+        // The embedded broker of the earlier run is gone, and what was sent to it.
+        return Ok((dir, None));
+    }
+    if restart != Restart::No {
+        confirm(job, restart, ui)?;
+        return Ok((dir, None));
+    }
+    let earlier = earlier?;
+    if embedded {
+        let error = resume::is_of_real_brokers(job, &earlier.state.binding);
+        note_refusal(&dir, &error);
+        return Err(error);
+    }
+    Ok((dir, Some(earlier)))
+}
+
+/// Whose folder may be used.
+fn owners(job: &Job) -> Owners {
+    if job.accepts(Accept::Owner) { Owners::Any } else { Owners::Trusted }
+}
+
+fn confirm(job: &Job, restart: Restart, ui: &Ui) -> Result<(), UserError> {
+    if restart == Restart::Confirmed {
+        return Ok(());
+    }
+    let refused = |what: &str| UserError::new(Exit::Usage, what).hint("add --yes to start over without a question");
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("--restart forgets how far the job is, and nobody is at a terminal to confirm it"));
+    }
+    ui.say(format!(
+        "this forgets the state of job {} and sends everything again; records already in the topic stay there",
+        job.name
+    ));
+    drop(write!(std::io::stderr(), "type the job's name to go on: "));
+    let mut answer = String::new();
+    drop(std::io::stdin().lock().read_line(&mut answer));
+    if answer.trim() == job.name { Ok(()) } else { Err(refused("not confirmed; nothing was changed")) }
+}

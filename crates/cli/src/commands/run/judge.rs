@@ -1,0 +1,108 @@
+//! What a complete job is held against: its dead letters, its files, and, if that is wanted, the topic.
+
+use migration::report::JobReport;
+use migration::report::verify::Verified;
+use migration::{Cause, Causes, Exit, UserError, advice};
+use supervisor::Store;
+use worker::WorkerContext;
+
+use super::pass::Pass;
+use super::settle::Settled;
+use crate::letters::{self, Letters};
+use crate::{helper, source, state, verify};
+
+/// A run of which all is known.
+pub struct Judged {
+    /// What its workers were given.
+    pub context: WorkerContext,
+    /// The job now.
+    pub report: JobReport,
+    /// What speaks against exit 0.
+    pub causes: Causes,
+    /// Whether that is more than the state has.
+    pub revised: bool,
+    /// What the comparison found, if there was one.
+    pub verified: Option<Verified>,
+}
+
+/// Judges what may be judged. `verify`: whether the topic is to be compared; an embedded broker's always is, for it can be only while
+/// the broker lives.
+pub fn judge(pass: &Pass<'_>, settled: Settled, verify: bool) -> Judged {
+    let Settled { context, report, causes: before, alone } = settled;
+    let complete = report.shards.done == report.shards.total;
+    if verify && !complete {
+        tracing::warn!("not verified: the job is not complete");
+    }
+    let mut judge = Judge { pass, context: &context, report: &report, causes: before.clone() };
+    let mut verified = None;
+    if complete && alone && may_judge(before.exit()) {
+        judge.letters();
+        if verify || pass.broker.is_some() {
+            verified = judge.topic();
+        } else {
+            judge.files();
+        }
+    }
+    let causes = judge.causes;
+    Judged { revised: causes != before, context, report, causes, verified }
+}
+
+/// After a second signal, or when the state says nothing that can be relied on, there is nothing to compare.
+fn may_judge(exit: Exit) -> bool {
+    !matches!(exit, Exit::Signal(_) | Exit::State | Exit::Internal)
+}
+
+struct Judge<'a> {
+    pass: &'a Pass<'a>,
+    context: &'a WorkerContext,
+    report: &'a JobReport,
+    causes: Causes,
+}
+
+impl Judge<'_> {
+    /// Whether each record that was set aside is where the state says.
+    fn letters(&mut self) {
+        if self.report.counts.dead_lettered == 0 {
+            return;
+        }
+        let (report, folder) = (self.report, &self.context.dead_letters);
+        if let Err(error) = helper::ask("shardlift plan", Some(&self.pass.interrupt), || letters::require(report, folder)) {
+            self.against(error, "");
+        }
+    }
+
+    /// Whether the files are those of the plan. A comparison looks at them itself.
+    fn files(&mut self) {
+        let (job, plan) = (&self.pass.job, &self.context.plan);
+        if let Err(error) = helper::ask("shardlift plan", Some(&self.pass.interrupt), || source::check_files(job, plan, true)) {
+            self.against(error, "");
+        }
+    }
+
+    /// What the comparison of topic and source found. It is kept with the job.
+    fn topic(&mut self) -> Option<Verified> {
+        let slow = advice::slow_reading(self.pass.job.workers.flush, self.report.counts.acknowledged);
+        if let Some(warning) = slow.filter(|_| self.pass.broker.is_some()) {
+            tracing::warn!("{warning}");
+        }
+        let verified = self.compare().map_err(|error| self.against(error, "not verified: ")).ok()?;
+        verify::keep(self.pass.dir.path(), &verified);
+        if let Some(cause) = Cause::of(verified.exit()) {
+            self.causes.add(cause, verified.reason());
+        }
+        Some(verified)
+    }
+
+    fn compare(&self) -> Result<Verified, UserError> {
+        let Pass { job, dir, interrupt, ui, .. } = self.pass;
+        // The plan as it stands now: shards may have been split in this run, and records are in order only within a shard.
+        let kept = Store::read_only(&self.pass.store_path()).and_then(|store| store.load()).map_err(state::unusable)?;
+        let letters = Letters::of(dir.path(), &kept);
+        verify::verify(job, &kept.plan, self.report.plan_id, &letters, &self.report.binding, Some(interrupt), ui)
+    }
+
+    fn against(&mut self, error: UserError, what: &str) {
+        self.pass.ui.complain(&error);
+        self.causes.add(Cause::of(error.exit).unwrap_or(Cause::Internal), format!("{what}{}", error.message));
+    }
+}

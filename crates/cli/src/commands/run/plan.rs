@@ -1,0 +1,115 @@
+//! The plan that a run sends, and what it belongs to: the earlier run's if it is still about the same things, else new ones.
+
+use kafka::Preflight;
+use migration::report::Binding;
+use migration::{BoundTopic, Identity, Plan, SourceObject, UserError, advice, resume};
+use supervisor::{NewJob, StateDir, StateError, Store};
+use worker::WorkerContext;
+
+use super::pass::Pass;
+use super::topic_watch::TopicWatch;
+use crate::state::{self, Earlier};
+use crate::{helper, log, source, verify};
+
+/// A job that may begin, or go on.
+pub struct Planned {
+    plan: Plan,
+    binding: Binding,
+    found: Preflight,
+    kept: Kept,
+}
+
+/// What the state has of the plan.
+enum Kept {
+    /// Nothing yet; with the plan's id.
+    Nothing(u128),
+    /// The plan, but for files that are other ones now, of which nothing was sent.
+    But(Vec<(u32, SourceObject)>),
+}
+
+/// All that sending needs.
+pub struct Ready {
+    /// What each worker is given.
+    pub context: WorkerContext,
+    /// The checkpoint.
+    pub store: Store,
+    /// Watches the topic, if others may change it.
+    pub watch: Option<TopicWatch>,
+    /// Where each partition of the topic ends at least: where it ended before the first record.
+    pub reached: Vec<i64>,
+}
+
+/// Takes the earlier run's plan if it may be gone on with, else makes one. All that refuses the run is found here.
+pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Result<Planned, UserError> {
+    let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
+    let now = found.binding(job);
+    let Some(earlier) = earlier else {
+        let plan = helper::ask("shardlift plan", interrupt, || source::make_plan(job))?;
+        let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));
+        return Ok(Planned { plan, binding: now, found, kept });
+    };
+    for warning in earlier.may_go_on(job, &now)? {
+        tracing::warn!("{warning}");
+    }
+    let replaced = helper::ask("shardlift plan", interrupt, || source::check_source(job, &earlier.state))?;
+    let state = earlier.state;
+    Ok(Planned { plan: state.plan, binding: state.binding, found, kept: Kept::But(replaced) })
+}
+
+impl Planned {
+    /// Opens the state, a new one if the job begins, and tells what is worth a warning.
+    pub fn ready(self, pass: &Pass<'_>) -> Result<Ready, UserError> {
+        let (job, now) = (&pass.job, self.found.binding(&pass.job));
+        let topic = BoundTopic::of(job, &self.binding, &now);
+        let reached = now.end_offsets;
+        // The last helper before the state is open. The embedded broker's topic is the program's own.
+        let watch = if pass.broker.is_some() { None } else { Some(TopicWatch::start(job, &topic, &reached)?) };
+        let source = source::source_of(job)?;
+        let (store, plan) = self.keep(pass)?;
+        plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        if let Some(warning) = advice::small_batches(job, &plan, reached.len() as u64) {
+            tracing::warn!("{warning}");
+        }
+        let context = WorkerContext {
+            dead_letters: StateDir::dead_letters_path(pass.dir.path()),
+            topic: self.found.settings,
+            bound: Some(topic),
+            take_log: log::take_lines,
+            source,
+            job: job.clone(),
+            plan,
+        };
+        Ok(Ready { context, store, watch, reached })
+    }
+
+    /// The checkpoint that has this plan, and the plan as it has it.
+    fn keep(&self, pass: &Pass<'_>) -> Result<(Store, Plan), UserError> {
+        match &self.kept {
+            Kept::Nothing(plan_id) => self.create(pass, *plan_id).map(|store| (store, self.plan.clone())),
+            Kept::But(replaced) if replaced.is_empty() => {
+                pass.store().map(|store| (store, self.plan.clone())).map_err(state::unusable)
+            }
+            Kept::But(replaced) => replace(pass, replaced).map_err(state::unusable),
+        }
+    }
+
+    fn create(&self, pass: &Pass<'_>, plan_id: u128) -> Result<Store, UserError> {
+        // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
+        verify::forget(pass.dir.path());
+        pass.dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
+        let new = NewJob { name: &pass.job.name, plan_id, plan: &self.plan, binding: &self.binding };
+        Store::create(&pass.store_path(), &new).map_err(state::unusable)
+    }
+}
+
+/// Keeps which files are other ones now, and says so.
+fn replace(pass: &Pass<'_>, replaced: &[(u32, SourceObject)]) -> Result<(Store, Plan), StateError> {
+    let mut store = pass.store()?;
+    store.replace_objects(replaced)?;
+    for notice in resume::replaced_notices(replaced) {
+        tracing::warn!("{notice}");
+        store.notice(&notice)?;
+    }
+    let plan = store.load()?.plan;
+    Ok((store, plan))
+}
