@@ -18,6 +18,7 @@
 mod compaction;
 mod differences;
 mod hash;
+mod reading;
 mod slices;
 mod source;
 #[cfg(test)]

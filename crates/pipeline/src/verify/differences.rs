@@ -11,8 +11,8 @@ use std::hash::BuildHasherDefault;
 
 use super::compaction::{self, Newest};
 use super::hash::{self, Mixed, RecordHash};
+use super::reading::Reading;
 use super::slices::{Sizes, Slice};
-use super::source::{self, SourceLine, SourceRecord};
 use super::{
     TopicReader, TopicRecord, Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport, topic_example,
 };
@@ -31,13 +31,8 @@ pub(super) fn find(
     let records = if newest.is_some() { job.limits.records / compaction::SMALLER } else { job.limits.records };
     let mut todo = sizes.slices(records);
     let mut search = Search {
-        job,
-        times,
         details: hash::Hasher::new(job.rules, times).has_details(),
-        topic,
-        progress,
-        slice: 0,
-        slices: 0,
+        read: Reading { job, times, topic, progress, slice: 0, slices: 0 },
         table: Table::default(),
         groups: Groups::default(),
         newest,
@@ -45,15 +40,15 @@ pub(super) fn find(
     };
     let mut sum = Tally::default();
     while let Some(slice) = todo.pop() {
-        search.slice += 1;
-        search.slices = search.slice + todo.len() as u32;
+        search.read.slice += 1;
+        search.read.slices = search.read.slice + todo.len() as u32;
         match search.compare(&slice)? {
             Some(tally) => {
                 search.name(&slice, &tally, report)?;
                 sum.add(&tally);
             }
             None => {
-                search.slice -= 1;
+                search.read.slice -= 1;
                 todo.extend(slice.halves().into_iter().flatten());
             }
         }
@@ -130,14 +125,9 @@ struct Found {
 }
 
 struct Search<'a, 'b> {
-    job: &'a Verification<'b>,
-    times: bool,
+    read: Reading<'a, 'b>,
     /// Whether more than key and value is compared: else records without a key can't be altered.
     details: bool,
-    topic: &'a mut dyn TopicReader,
-    progress: &'a mut dyn FnMut(VerifyProgress),
-    slice: u32,
-    slices: u32,
     table: Table,
     groups: Groups,
     /// Of a compacted topic.
@@ -151,7 +141,7 @@ impl Search<'_, '_> {
         self.groups.clear();
         self.newest.iter_mut().for_each(Newest::clear);
         self.found = Found::default();
-        let limit = if slice.halves().is_some() { self.job.limits.keys } else { usize::MAX };
+        let limit = if slice.halves().is_some() { self.read.job.limits.keys } else { usize::MAX };
         let mut tally = Tally::default();
         for part in 0..slice.parts {
             self.load(slice, part)?;
@@ -188,9 +178,10 @@ impl Search<'_, '_> {
 
     /// How many of the missing records compaction may have taken; the others are left to be paired.
     fn explain(&mut self, slice: &Slice) -> Result<u64, VerifyError> {
-        let Search { job, times, groups, newest: Some(newest), .. } = self else { return Ok(0) };
+        let Search { read, groups, newest: Some(newest), .. } = self else { return Ok(0) };
+        let job = read.job;
         // All parts of a slice in one reading: the order of a key's records counts.
-        read_source(job, *times, &mut *self.progress, (self.slice, self.slices), slice, None, &mut |record| {
+        read.source(slice, None, &mut |record| {
             newest.follow(job, record.key, &record.hash, record.order);
             true
         })?;
@@ -203,10 +194,11 @@ impl Search<'_, '_> {
 
     /// Puts the source's records of one part into the table.
     fn load(&mut self, slice: &Slice, part: u64) -> Result<(), VerifyError> {
-        let Search { job, times, details, table, newest, .. } = self;
+        let Search { read, details, table, newest, .. } = self;
+        let job = read.job;
         let (partitioner, partitions) = (job.partitioner, job.partitions);
         table.clear();
-        read_source(job, *times, &mut *self.progress, (self.slice, self.slices), slice, Some(part), &mut |record| {
+        read.source(slice, Some(part), &mut |record| {
             table
                 .entry(record.hash.halves())
                 .or_insert_with(|| {
@@ -233,55 +225,47 @@ impl Search<'_, '_> {
         limit: usize,
         mut tally: Option<&mut Tally>,
     ) -> Result<bool, VerifyError> {
-        let Search { job, times, details, table, groups, newest, found, .. } = self;
-        let mut hasher = hash::Hasher::new(job.rules, *times);
-        read_topic(
-            self.topic,
-            &mut hasher,
-            &mut *self.progress,
-            (self.slice, self.slices),
-            slice,
-            part,
-            &mut |record, hash| {
-                let entry = table.get_mut(&hash.halves());
-                let Some(tally) = &mut tally else {
-                    entry.into_iter().for_each(|entry| entry.left = entry.left.saturating_sub(1));
-                    return true;
-                };
-                tally.topic_records += 1;
-                if let Some(newest) = newest {
-                    newest.see(job, &record, &hash, slice.parts == 1);
+        let Search { read, details, table, groups, newest, found } = self;
+        let job = read.job;
+        read.topic(slice, part, &mut |record, hash| {
+            let entry = table.get_mut(&hash.halves());
+            let Some(tally) = &mut tally else {
+                entry.into_iter().for_each(|entry| entry.left = entry.left.saturating_sub(1));
+                return true;
+            };
+            tally.topic_records += 1;
+            if let Some(newest) = newest {
+                newest.see(job, &record, &hash, slice.parts == 1);
+            }
+            if entry.is_some() && job.misplaces(&record) {
+                tally.misplaced += 1;
+                if found.misplaced.len() < job.limits.examples {
+                    found.misplaced.push(topic_example(VerifyKind::Misplaced, &record));
                 }
-                if entry.is_some() && job.misplaces(&record) {
-                    tally.misplaced += 1;
-                    if found.misplaced.len() < job.limits.examples {
-                        found.misplaced.push(topic_example(VerifyKind::Misplaced, &record));
+            }
+            match entry {
+                Some(entry) if entry.left > 0 => entry.left -= 1,
+                Some(_) => {
+                    tally.duplicates += 1;
+                    if found.duplicates.len() < job.limits.examples {
+                        found.duplicates.push(topic_example(VerifyKind::Duplicate, &record));
                     }
                 }
-                match entry {
-                    Some(entry) if entry.left > 0 => entry.left -= 1,
-                    Some(_) => {
-                        tally.duplicates += 1;
-                        if found.duplicates.len() < job.limits.examples {
-                            found.duplicates.push(topic_example(VerifyKind::Duplicate, &record));
-                        }
-                    }
-                    None => {
-                        tally.unexpected += 1;
-                        if let Some(group) = group_of(&record, &hash, *details) {
-                            groups.entry(group).or_default().topic += 1;
-                        }
+                None => {
+                    tally.unexpected += 1;
+                    if let Some(group) = group_of(&record, &hash, *details) {
+                        groups.entry(group).or_default().topic += 1;
                     }
                 }
-                groups.len() <= limit
-            },
-        )?;
+            }
+            groups.len() <= limit
+        })?;
         Ok(groups.len() <= limit)
     }
 
     /// Names differences of a compared slice, as far as the report has room for more of their kind.
     fn name(&mut self, slice: &Slice, tally: &Tally, report: &mut VerifyReport) -> Result<(), VerifyError> {
-        let examples = self.job.limits.examples;
+        let examples = self.read.job.limits.examples;
         let room =
             |report: &VerifyReport, kind| examples - report.examples.iter().filter(|e| e.kind == kind).count().min(examples);
         let duplicates = room(report, VerifyKind::Duplicate);
@@ -325,37 +309,28 @@ impl Search<'_, '_> {
         unexpected: usize,
         report: &mut VerifyReport,
     ) -> Result<usize, VerifyError> {
-        let Search { job, times, details, table, groups, found, .. } = self;
-        let mut hasher = hash::Hasher::new(job.rules, *times);
+        let Search { read, details, table, groups, found, .. } = self;
         let mut named = 0;
-        read_topic(
-            self.topic,
-            &mut hasher,
-            &mut *self.progress,
-            (self.slice, self.slices),
-            slice,
-            part,
-            &mut |record, hash| {
-                if table.contains_key(&hash.halves()) {
-                    return true;
-                }
-                let id = group_of(&record, &hash, *details).unwrap_or(0);
-                match groups.get_mut(&id).filter(|group| group.topic > 0) {
-                    Some(group) => {
-                        group.topic -= 1;
-                        if found.altered.len() < altered {
-                            found.altered.push((id, topic_example(VerifyKind::Altered, &record)));
-                        }
+        read.topic(slice, part, &mut |record, hash| {
+            if table.contains_key(&hash.halves()) {
+                return true;
+            }
+            let id = group_of(&record, &hash, *details).unwrap_or(0);
+            match groups.get_mut(&id).filter(|group| group.topic > 0) {
+                Some(group) => {
+                    group.topic -= 1;
+                    if found.altered.len() < altered {
+                        found.altered.push((id, topic_example(VerifyKind::Altered, &record)));
                     }
-                    None if named < unexpected => {
-                        named += 1;
-                        report.examples.push(topic_example(VerifyKind::Unexpected, &record));
-                    }
-                    None => {}
                 }
-                found.altered.len() < altered || named < unexpected
-            },
-        )?;
+                None if named < unexpected => {
+                    named += 1;
+                    report.examples.push(topic_example(VerifyKind::Unexpected, &record));
+                }
+                None => {}
+            }
+            found.altered.len() < altered || named < unexpected
+        })?;
         Ok(named)
     }
 
@@ -367,9 +342,9 @@ impl Search<'_, '_> {
         missing: usize,
         report: &mut VerifyReport,
     ) -> Result<usize, VerifyError> {
-        let Search { job, times, table, groups, newest, found, .. } = self;
+        let Search { read, table, groups, newest, found, .. } = self;
         let mut named = 0;
-        read_source(job, *times, &mut *self.progress, (self.slice, self.slices), slice, Some(part), &mut |record| {
+        read.source(slice, Some(part), &mut |record| {
             let Some(entry) = table.get_mut(&record.hash.halves()).filter(|entry| entry.left > 0) else { return true };
             if newest.as_ref().is_some_and(|newest| !newest.contradicts(entry.group, record.order)) {
                 return true;
@@ -399,48 +374,4 @@ impl Search<'_, '_> {
 /// What a record of the topic is paired by. Without a key: its value, if `details` can be what is altered.
 fn group_of(record: &TopicRecord<'_>, hash: &RecordHash, details: bool) -> Option<u64> {
     hash.group(record.partition).or_else(|| details.then(|| hash.group_without_key()))
-}
-
-fn read_source(
-    job: &Verification<'_>,
-    times: bool,
-    progress: &mut dyn FnMut(VerifyProgress),
-    (number, slices): (u32, u32),
-    slice: &Slice,
-    part: Option<u64>,
-    visit: &mut dyn FnMut(SourceRecord<'_>) -> bool,
-) -> Result<(), VerifyError> {
-    let mut report = |records| progress(VerifyProgress { slice: number, slices, topic: false, records, of: None });
-    source::read(job, times, &mut report, &mut |line| match line {
-        SourceLine::Record(record) if part.map_or(slice.contains(&record.hash), |part| slice.holds(&record.hash, part)) => {
-            visit(record)
-        }
-        _ => true,
-    })?;
-    Ok(())
-}
-
-fn read_topic(
-    topic: &mut dyn TopicReader,
-    hasher: &mut hash::Hasher,
-    progress: &mut dyn FnMut(VerifyProgress),
-    (number, slices): (u32, u32),
-    slice: &Slice,
-    part: u64,
-    visit: &mut dyn FnMut(TopicRecord<'_>, RecordHash) -> bool,
-) -> Result<(), VerifyError> {
-    let (mut records, mut wanted) = (0, true);
-    topic.restart()?;
-    while wanted
-        && topic.next(&mut |record| {
-            records += 1;
-            let hash = hasher.found(&record);
-            if wanted && slice.holds(&hash, part) {
-                wanted = visit(record, hash);
-            }
-        })?
-    {
-        progress(VerifyProgress { slice: number, slices, topic: true, records, of: None });
-    }
-    Ok(())
 }

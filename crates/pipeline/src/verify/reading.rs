@@ -1,0 +1,68 @@
+//! Reading the two sides of a slice.
+//!
+//! Responsible for: what of source and topic belongs to a part of a slice, and telling how far the reading is. Not responsible for:
+//! what is done with the records.
+
+use super::hash::{Hasher, RecordHash};
+use super::slices::Slice;
+use super::source::{self, SourceLine, SourceRecord};
+use super::{TopicReader, TopicRecord, Verification, VerifyError, VerifyProgress};
+
+/// Both sides, and which slice is read.
+pub(super) struct Reading<'a, 'b> {
+    pub(super) job: &'a Verification<'b>,
+    /// Whether times are compared if the job sets them.
+    pub(super) times: bool,
+    pub(super) topic: &'a mut dyn TopicReader,
+    pub(super) progress: &'a mut dyn FnMut(VerifyProgress),
+    /// The number of the slice, from 1.
+    pub(super) slice: u32,
+    /// How many slices there are, as far as known.
+    pub(super) slices: u32,
+}
+
+impl Reading<'_, '_> {
+    /// Visits the source's records of one part, or of all parts in the source's order, until `visit` says that it has enough.
+    pub(super) fn source(
+        &mut self,
+        slice: &Slice,
+        part: Option<u64>,
+        visit: &mut dyn FnMut(SourceRecord<'_>) -> bool,
+    ) -> Result<(), VerifyError> {
+        let Reading { job, times, progress, slice: number, slices, .. } = self;
+        let (slice_number, slices) = (*number, *slices);
+        let mut report = |records| progress(VerifyProgress { slice: slice_number, slices, topic: false, records, of: None });
+        source::read(job, *times, &mut report, &mut |line| match line {
+            SourceLine::Record(record) if part.map_or(slice.contains(&record.hash), |part| slice.holds(&record.hash, part)) => {
+                visit(record)
+            }
+            _ => true,
+        })?;
+        Ok(())
+    }
+
+    /// Visits the topic's records of one part until `visit` says that it has enough.
+    pub(super) fn topic(
+        &mut self,
+        slice: &Slice,
+        part: u64,
+        visit: &mut dyn FnMut(TopicRecord<'_>, RecordHash) -> bool,
+    ) -> Result<(), VerifyError> {
+        let mut hasher = Hasher::new(self.job.rules, self.times);
+        let (mut records, mut wanted) = (0, true);
+        self.topic.restart()?;
+        while wanted
+            && self.topic.next(&mut |record| {
+                records += 1;
+                let hash = hasher.found(&record);
+                if wanted && slice.holds(&hash, part) {
+                    wanted = visit(record, hash);
+                }
+            })?
+        {
+            let (slice, slices) = (self.slice, self.slices);
+            (self.progress)(VerifyProgress { slice, slices, topic: true, records, of: None });
+        }
+        Ok(())
+    }
+}
