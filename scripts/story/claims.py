@@ -1,4 +1,4 @@
-"""The claims of the story, row by row, judged by the figures of a comparison, whoever ran it.
+"""The claims of the story, row by row, judged by the figures of a comparison, wherever it ran.
 
 Responsible for: which figures a claim stands on, and when it holds. Not responsible for: where the figures come from; they have
 the names of `shardlift compare -o json`.

@@ -111,7 +111,7 @@ pub fn attempts(report: &Value) -> Vec<Attempt> {
 }
 
 /// Running attempts that have committed a chunk and have more to do. `records` are the sizes of the shards that the plan began with;
-/// of those that a split added nobody knows.
+/// those of shards that a split added are unknown.
 pub fn worth_killing(report: &Value, records: &[u64]) -> Vec<Attempt> {
     let all = attempts(report);
     let committed =

@@ -95,7 +95,7 @@ impl Kafka {
         format!("127.0.0.1:{}", proxy.port())
     }
 
-    /// Creates a topic with so many partitions and `key=value` configs; all brokers know it afterwards. The clusters are shared: a
+    /// Creates a topic with `partitions` partitions and `key=value` configs; all brokers know it afterwards. The clusters are shared: a
     /// name that another test uses fails.
     pub fn create_topic(&self, name: &str, partitions: u32, configs: &[&str]) {
         self.admin.create_topic(name, partitions, configs);

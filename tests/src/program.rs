@@ -17,14 +17,14 @@ use nix::unistd::Pid;
 use crate::temporary::TempDir;
 use crate::waiting::{wait_child, wait_until};
 
-/// Every process that a program starts inherits this variable, so that orphans are found too, whoever their parent is.
+/// Every process that a program starts inherits this variable, so that orphans are found too, whatever their parent is.
 const MARK: &str = "WHOLE_PROGRAM_RUN";
 
 /// How long a process that its parent's end ends may take on a busy machine. Where the product promises a time, the test that judges
 /// it runs alone.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
 
-/// The user and the group whom nobody trusts.
+/// The user and the group without any rights.
 const STRANGER: u32 = 65534;
 
 /// A place to run shardlift in.

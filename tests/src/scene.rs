@@ -59,7 +59,7 @@ impl<'a> Scene<'a> {
         Self::with_topic(kafka, topic, PARTITIONS, &[])
     }
 
-    /// A scene with a new topic of so many partitions and `key=value` configs. The topic goes with its cluster.
+    /// A scene with a new topic of `partitions` partitions and `key=value` configs. The topic goes with its cluster.
     pub fn with_topic(kafka: &'a Kafka, topic: &str, partitions: u32, configs: &[&str]) -> Self {
         kafka.create_topic(topic, partitions, configs);
         let program = Program::new(topic);

@@ -19,7 +19,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a command (its environment, folder and arguments) in a window of so many columns and rows, as the foreground job of a
+    /// Runs a command (its environment, folder and arguments) in a window of some columns and rows, as the foreground job of a
     /// shell, so that Ctrl-C reaches its whole process group.
     pub fn start(command: &Command, columns: u32, rows: u32) -> Self {
         let folder = TempDir::new("terminal");

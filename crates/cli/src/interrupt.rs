@@ -12,7 +12,7 @@ use process::{Signal, SignalFd};
 pub struct Interrupt(SignalFd);
 
 impl Interrupt {
-    /// Takes SIGINT, SIGTERM and SIGHUP from now on. What whoever started this process had it ignore (`nohup`) stays ignored.
+    /// Takes SIGINT, SIGTERM and SIGHUP from now on. What the parent process had it ignore (`nohup`) stays ignored.
     pub fn new() -> Result<Self, UserError> {
         let wanted = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
         let heeded: Vec<Signal> = wanted.into_iter().filter(|signal| !process::is_ignored(*signal).unwrap_or(false)).collect();

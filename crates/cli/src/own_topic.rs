@@ -19,7 +19,7 @@ const PREFIX: &str = "shardlift-compare-";
 const EMBEDDED: &str = "compare";
 /// How long making or deleting one may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Brokers may carry out a request to make one so long after nobody waits for its answer any more.
+/// How long brokers may take to carry out a request to make one after its answer is no longer waited for.
 const STRAGGLER: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(500);
 /// What a partition keeps at most when a comparison writes as fast as the brokers take it.
@@ -29,7 +29,7 @@ const RETENTION_BYTES: u64 = 256 << 20;
 pub struct Wanted<'a> {
     /// How many partitions; without it as many as the job's topic has.
     pub partitions: Option<u32>,
-    /// And at least so many.
+    /// And at least this number.
     pub least_partitions: u32,
     /// Whether runs don't wait for each record, so that they write gigabytes.
     pub in_bulk: bool,
@@ -55,7 +55,7 @@ enum Made {
     No,
     /// Yes.
     Yes,
-    /// Somebody was asked to, and nobody heard the answer.
+    /// A broker was asked to, and its answer was not heard.
     Perhaps,
 }
 

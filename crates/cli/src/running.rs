@@ -52,7 +52,7 @@ pub fn never_run(place: &Place) -> UserError {
     .hint("run it with `shardlift run`, or name another config with -c")
 }
 
-/// Nobody works on the job: what is the case instead, and what to do.
+/// No process works on the job: what is the case instead, and what to do.
 pub fn not_running(place: &Place) -> UserError {
     let report = match report(place, false) {
         Ok(Some(report)) => report,

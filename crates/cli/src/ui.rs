@@ -83,7 +83,7 @@ impl Ui {
             Output::Json => printable_json(&Value::Object(self.object(json())).to_string()),
         };
         if let Err(error) = writeln!(std::io::stdout(), "{}", out.trim_end()) {
-            // Whoever closed stdout does not want the result.
+            // A reader that closed stdout does not want the result.
             if !matches!(error.kind(), std::io::ErrorKind::BrokenPipe) {
                 self.say(format!("the result could not be written to stdout: {error}"));
                 self.unwritten.set(true);

@@ -1,7 +1,7 @@
 //! What the figures should be by three numbers of one record: waits d, CPU of the stepping thread c, flush f.
 //!
 //! One worker takes d + c + f for a record. Green threads with a blocking flush overlap only their waits: the one thread is busy for
-//! c + f of each record. Whoever has processors of its own overlaps everything, until those are full. What flushes cooperatively
+//! c + f of each record. Workers with processors of their own overlap everything, until those are full. What flushes cooperatively
 //! is bound by the CPU of its one thread.
 
 use migration::Phase;

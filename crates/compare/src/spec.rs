@@ -79,7 +79,7 @@ impl Bench {
 
     /// The job of one run.
     pub(crate) fn job(&self, setting: &Setting) -> Job {
-        // In the process of a run nobody knows any more which of them were secret, so all are treated as such.
+        // In the process of a run it is no longer known which of them were secret, so all are treated as such.
         let secret = |value: &str| Property::Secret(Secret { from: "compare".into(), value: value.to_owned() });
         Job {
             name: self.name.clone(),
@@ -99,7 +99,7 @@ impl Bench {
                 flush: setting.flush,
                 chunk: ChunkLimits { records: self.chunk_records, bytes: self.chunk_bytes, interval: self.chunk_interval },
                 in_flight: self.in_flight,
-                // A worker that fails spoils its run: nobody waits for a second attempt.
+                // A worker that fails spoils its run: there is no second attempt.
                 restart: RestartRules {
                     max_without_progress: 1,
                     backoff_min: Duration::from_millis(100),
@@ -132,7 +132,7 @@ pub struct RoundSpec {
     pub round: u32,
     /// The clock stops after so long.
     pub duration: Duration,
-    /// Or when so many records are acknowledged, all workers together.
+    /// Or when this number of records is acknowledged, all workers together.
     pub records: Option<u64>,
     /// Waits for each record.
     pub wait: Duration,

@@ -1,4 +1,4 @@
-//! The variants: the same shard worker, stepped by somebody else in each.
+//! The variants: the same shard worker, with another caller of its steps in each.
 
 pub(super) mod green;
 pub(super) mod processes;

@@ -29,7 +29,7 @@ pub struct NewTopic {
     pub partitions: u32,
     /// How many replicas of each; `None`: the brokers' default.
     pub replication: Option<u32>,
-    /// The brokers may delete what a partition holds beyond so many bytes; `None`: their default.
+    /// The brokers may delete what a partition holds beyond this number of bytes; `None`: their default.
     pub retention_bytes: Option<u64>,
 }
 

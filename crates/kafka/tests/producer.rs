@@ -289,10 +289,10 @@ fn misuse_is_an_error_and_loses_nothing() {
 
 #[test]
 fn without_a_broker_nothing_is_created() {
-    let mut nobody = job("127.0.0.1:1");
-    nobody.kafka.give_up_after = Duration::from_secs(1);
+    let mut alone = job("127.0.0.1:1");
+    alone.kafka.give_up_after = Duration::from_secs(1);
     let start = Instant::now();
-    let failure = Producer::create(&options(&nobody)).err().unwrap();
+    let failure = Producer::create(&options(&alone)).err().unwrap();
     assert_eq!(failure.kind, FailureKind::Unreachable);
     assert!(failure.message.contains("refused") && start.elapsed() < Duration::from_secs(4), "{failure}");
 }

@@ -93,7 +93,7 @@ fn without_a_topic_nothing_is_created() {
 
 #[test]
 fn without_brokers_a_topic_is_neither_created_nor_deleted() {
-    // Nobody listens there.
+    // Nothing listens there.
     let job = job("127.0.0.1:9");
     let one = kafka::NewTopic { partitions: 1, replication: None, retention_bytes: None };
     for problem in [

@@ -126,7 +126,7 @@ fn a_wait_that_is_ended_does_not_say_that_it_took_all_its_time() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let job = job(&silent.local_addr().unwrap().to_string());
     let mut connecting = Connecting::new(ProducerOptions { metadata_timeout: 900 * SECOND, ..options(&job) }).unwrap();
-    let failure = connecting.wait(&mut Turns::new(SECOND, &mut || false)).err().expect("nobody answers");
+    let failure = connecting.wait(&mut Turns::new(SECOND, &mut || false)).err().expect("no broker answers");
     assert!(failure.message.contains("no metadata of topic") && !failure.message.contains("900000"), "{failure:?}");
 }
 
@@ -150,7 +150,7 @@ fn a_client_that_was_not_answered_can_be_asked_again() {
     let job = job(&door.local_addr().unwrap().to_string());
     let mut connecting =
         Connecting::new(ProducerOptions { metadata_timeout: Duration::from_millis(50), ..options(&job) }).unwrap();
-    let first = connecting.wait(&mut Turns::new(SECOND, &mut || true)).err().expect("nobody is there yet");
+    let first = connecting.wait(&mut Turns::new(SECOND, &mut || true)).err().expect("no broker is there yet");
     assert_eq!(first.kind, FailureKind::Unreachable);
     forward(door, broker.bootstrap());
     let deadline = Instant::now() + 30 * SECOND;

@@ -75,7 +75,7 @@ impl FailureKind {
     }
 }
 
-/// So many reasons are kept of each cause: a thousand workers may say the same in their own words.
+/// How many reasons are kept of each cause: a thousand workers may say the same in their own words.
 const MOST_REASONS: usize = 20;
 
 /// All causes of a run's end, with their reasons. None is forgotten because another is worse: which one decides can be said only at

@@ -70,7 +70,7 @@ pub struct Segment {
     pub object: u32,
     /// The first place of the range. Always 0 for an object that can't be cut.
     pub start: u64,
-    /// One past the last place. [`Segment::WHOLE`]: to the end of the object, whose place nobody knows before it is read (that of
+    /// One past the last place. [`Segment::WHOLE`]: to the end of the object, whose place is unknown before it is read (that of
     /// a compressed stream; `--limit` sets it to the place where the limit falls).
     pub end: u64,
     /// What it takes of the object, in bytes as stored; `None` where that is not known.

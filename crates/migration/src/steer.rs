@@ -27,11 +27,11 @@ pub enum Steer {
 /// How many workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scale {
-    /// So many.
+    /// This number.
     To(u32),
-    /// So many more.
+    /// More by this number.
     Up(u32),
-    /// So many fewer; one is always left.
+    /// Fewer by this number; one is always left.
     Down(u32),
     /// As many as the job's machine has processors for it.
     Auto,

@@ -124,7 +124,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Lanes for a topic of so many partitions. `headers_bytes` is what the fixed headers add to each record.
+    /// Lanes for a topic of `partitions` partitions. `headers_bytes` is what the fixed headers add to each record.
     pub fn new(partitions: u32, limits: SinkLimits, headers_bytes: usize) -> Self {
         Lanes {
             lanes: std::iter::repeat_with(Lane::default).take(partitions as usize).collect(),
@@ -168,7 +168,7 @@ impl Lanes {
         self.copies_memory
     }
 
-    /// From now on copies may take so many bytes of memory.
+    /// From now on copies may take `bytes` of memory.
     pub fn limit_copies(&mut self, bytes: usize) {
         self.copies_limit = bytes;
     }
@@ -254,7 +254,7 @@ impl Lanes {
     }
 
     /// Which group to hand over when no memory is left: the fullest of the idle lanes; `None`: wait for reports. That is better
-    /// while much is in flight: memory comes back group by group, and whoever hands over at each makes smaller and smaller groups.
+    /// while much is in flight: memory comes back group by group, and a hand-over at each makes smaller and smaller groups.
     pub fn for_room(&self) -> Option<Ready> {
         if 2 * self.in_flight.bytes > self.held.bytes {
             return None;
@@ -398,7 +398,7 @@ impl Lanes {
         std::mem::replace(&mut self.open, spare)
     }
 
-    /// Memory for a copy of so many bytes in a lane; false: there is none. A record is copied in any case when no other is held.
+    /// Memory for a copy of `bytes` in a lane; false: there is none. A record is copied in any case when no other is held.
     #[cold]
     fn grow(&mut self, index: usize, bytes: usize) -> bool {
         if self.lanes[index].filling.is_empty() {

@@ -101,7 +101,7 @@ pub struct Verification<'a> {
     pub rules: &'a RecordRules,
     /// Where records stand that were set aside, and what was kept of them: they are not expected in the topic.
     pub dead_letters: &'a Places,
-    /// Which of so many partitions a key chooses; `None`: any.
+    /// Which partition a key chooses, of how many; `None`: any.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
     /// How many partitions the topic had when the job began: keys choose among them.
     pub partitions: u32,

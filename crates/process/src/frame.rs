@@ -48,7 +48,7 @@ pub enum FrameError {
 /// What a [`FrameReader::fill`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// So many bytes came.
+    /// How many bytes came.
     Bytes(usize),
     /// Nothing to read now.
     WouldBlock,

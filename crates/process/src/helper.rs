@@ -118,7 +118,7 @@ pub fn run_helper_with(options: &HelperOptions<'_>, body: impl FnOnce(&mut dyn W
         if answer.flush().is_ok() { code } else { EXIT_NOT_WRITTEN }
     })?;
     let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
-    helper.patience = Duration::ZERO; // An answer that nobody waits for any more is not worth a pause.
+    helper.patience = Duration::ZERO; // An answer that is no longer waited for is not worth a pause.
     let mut bytes = Vec::new();
     helper.read(&mut bytes, options, deadline, Until::Eof)?;
     let Some(reaped) = helper.wait(deadline)? else { return Err(timed_out(options)) };
@@ -221,8 +221,8 @@ impl RunningHelper {
         own
     }
 
-    /// Closes the control pipe, waits up to `timeout` for the helper to end, then kills it, and reaps it. `None` when somebody
-    /// else had reaped it before.
+    /// Closes the control pipe, waits up to `timeout` for the helper to end, then kills it, and reaps it. `None` when it
+    /// was reaped elsewhere before.
     pub fn stop(mut self, timeout: Duration) -> Result<Option<Reaped>, HelperError> {
         self.shut_down(timeout)
     }
@@ -301,7 +301,7 @@ impl RunningHelper {
 
 impl Drop for RunningHelper {
     fn drop(&mut self) {
-        // Nobody can be told here, and a helper that can't be killed dies with this process.
+        // An error can't be told here, and a helper that can't be killed dies with this process.
         let _ = self.shut_down(self.patience);
     }
 }

@@ -16,7 +16,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum Interest {
     /// Something to read, or end of file.
     Read,
-    /// Room to write, or nobody left to read it.
+    /// Room to write, or the reader is gone.
     Write,
     /// Either.
     ReadWrite,
@@ -39,7 +39,7 @@ pub struct Ready<T> {
     pub token: T,
     /// A read will not block: bytes, end of file (which a pipe reports as a hang-up without data), or an error.
     pub readable: bool,
-    /// A write will not block: it takes bytes or says that nobody reads them.
+    /// A write will not block: it takes bytes or says that the reader is gone.
     pub writable: bool,
 }
 

@@ -73,7 +73,7 @@ pub struct Reaped {
     pub cpu_system_us: u64,
 }
 
-/// Reaps every child that has ended, also ones that nobody here started (as process 1 in a container). Never blocks.
+/// Reaps every child that has ended, also ones that this process did not start (as process 1 in a container). Never blocks.
 pub fn reap_all() -> Vec<Reaped> {
     // An error means that no child is left.
     std::iter::from_fn(|| reap(None, false).ok().flatten()).collect()

@@ -61,7 +61,7 @@ impl AsFd for SignalFd {
     }
 }
 
-/// True when whoever started this process had it ignore the signal (`nohup` does so with SIGHUP). A [`SignalFd`] would see it
+/// True when the parent process had it ignore the signal (`nohup` does so with SIGHUP). A [`SignalFd`] would see it
 /// nevertheless, so leave such a signal out.
 pub fn is_ignored(signal: Signal) -> io::Result<bool> {
     let text = status_text("SigIgn")?;
@@ -76,7 +76,7 @@ pub fn hold_signals(signals: &[Signal]) -> io::Result<()> {
 }
 
 /// Sends a signal to one process. A process that has ended already is no error. Only for children that are not reaped yet: a
-/// reaped one's number may belong to somebody else.
+/// reaped one's number may belong to another process.
 pub fn send_signal(pid: Pid, signal: Signal) -> io::Result<()> {
     match kill(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),

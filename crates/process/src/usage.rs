@@ -66,7 +66,7 @@ pub fn burn_cpu(cpu: Duration) {
     }
 }
 
-/// CPU time that another process has used so far, all its threads. An error: it has ended, or belongs to somebody else.
+/// CPU time that another process has used so far, all its threads. An error: it has ended, or belongs to another user.
 pub fn cpu_of(pid: u32) -> io::Result<Duration> {
     let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?))?;
     let used = clock_gettime(clock)?;

@@ -147,7 +147,7 @@ fn a_serving_helper_is_asked_and_answers() {
     let helper = broker(answers);
     let mut heard = Vec::new();
     assert!(helper.hear(&mut heard).unwrap() && heard.is_empty(), "it does not wait");
-    // Whoever looks late hears more than one line at once.
+    // A late look hears more than one line at once.
     let mut hear = |lines: &[u8]| {
         let deadline = Instant::now() + PATIENCE;
         while heard.len() < lines.len() {
@@ -165,7 +165,7 @@ fn a_serving_helper_is_asked_and_answers() {
     while helper.hear(&mut heard).unwrap() {
         assert!(Instant::now() < gone, "its end closes its pipe");
     }
-    assert!(helper.tell(b"?").is_err(), "nobody reads");
+    assert!(helper.tell(b"?").is_err(), "the reader is gone");
 }
 
 fn a_stubborn_helper_is_killed() {

@@ -14,7 +14,7 @@ use crate::markup::{Element, escape};
 use crate::svg::Room;
 
 const STYLE: &str = include_str!("html/style.css");
-/// Nothing may be loaded or run, whoever made the data.
+/// Nothing may be loaded or run, whatever the data says.
 const POLICY: &str = "default-src 'none'; style-src 'nonce-page'; img-src data:";
 
 /// A page with this in its body; `object` is embedded as it is printed with `-o json`.

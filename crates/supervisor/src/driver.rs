@@ -220,7 +220,7 @@ impl<'a> Driver<'a> {
         process::require_processes(TASKS_OF_A_WORKER * more).err().map(|error| error.to_string())
     }
 
-    /// Takes a signal that steers; what can't be done is said in the log, because nobody else would hear it.
+    /// Takes a signal that steers; what can't be done is said in the log, because a signal has no answer.
     pub(crate) fn steer_by_signal(&mut self, name: &str, steer: Steer, hands: &mut dyn Hands) {
         if let Answer::Refused(objection) = self.obey(Request::Steer(steer), hands) {
             self.watcher.log(Level::Warning, &format!("{name}: {objection}"));

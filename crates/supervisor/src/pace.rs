@@ -18,7 +18,7 @@ const SETTLES_AFTER: Duration = Duration::from_secs(1);
 const SETTLES_BY: Duration = Duration::from_secs(10);
 /// Less time than this says nothing.
 const ENOUGH: Duration = Duration::from_secs(1);
-/// So many turns are shown; all are kept.
+/// How many turns are shown; all are kept.
 const SHOWN: usize = 5;
 
 /// What was done, and in how much time.

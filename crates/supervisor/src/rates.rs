@@ -15,10 +15,10 @@ const HELD_BACK: f64 = 0.8;
 /// How much more than it uses a slower worker is granted.
 const HEADROOM: f64 = 1.5;
 
-/// At most so many seconds' worth is caught up with: nobody wants the records of an hour of outage in a minute. Workers may add the
+/// How many seconds' worth is caught up with, at most: not the records of an hour of outage in a minute. Workers may add the
 /// tenth of a second that their buckets hold, and in ten seconds both are below 5 %.
 const MOST_OWED: f64 = 0.35;
-/// At most so many seconds' worth is held back later.
+/// How many seconds' worth is held back later, at most.
 const MOST_AHEAD: f64 = 1.0;
 /// This part of what is owed is caught up with in a second: figures are up to a second old, and more would swing.
 const HASTE: f64 = 0.5;
@@ -28,7 +28,7 @@ const HASTE: f64 = 0.5;
 pub struct Use {
     /// Its present share.
     pub share: Rate,
-    /// What it took a second in the last interval; `None` as long as nobody knows.
+    /// What it took a second in the last interval; `None` as long as that is unknown.
     pub used: Option<Rate>,
     /// Whether it can use a share at all: one that still connects, or is about to end, can't.
     pub takes: bool,

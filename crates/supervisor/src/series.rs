@@ -10,12 +10,12 @@ use migration::report::Sample;
 
 /// How far apart samples are at first.
 const EVERY: Duration = Duration::from_secs(1);
-/// An attempt has at most so many; when they are full every second one goes, and later ones are twice as far apart.
+/// The most samples of an attempt; when they are full every second one goes, and later ones are twice as far apart.
 const MOST: u32 = 240;
-/// After so many samples of a job those of later attempts are twice as far apart: a job's history stays below a few megabytes.
+/// After each such number of a job's samples those of later attempts are twice as far apart: a job's history stays below a few megabytes.
 const JOB_STEP: u64 = 10_000;
 
-/// How far apart the samples of an attempt are that begins when its job has so many.
+/// How far apart the samples of an attempt are that begins when its job has `samples_of_job`.
 pub(crate) fn interval(samples_of_job: u64) -> Duration {
     EVERY * 2_u32.saturating_pow(u32::try_from(samples_of_job / JOB_STEP).unwrap_or(u32::MAX).min(12))
 }
@@ -100,7 +100,7 @@ mod tests {
         Sample { at_ms, ..Sample::default() }
     }
 
-    /// What the disk would hold of an attempt of so many seconds, five heartbeats in each, a chunk after each so many.
+    /// What the disk would hold of an attempt of `seconds`, five heartbeats in each, a chunk after each `heartbeats_per_chunk`.
     fn kept(seconds: u64, heartbeats_per_chunk: u64) -> Vec<u64> {
         let mut series = Series::new(EVERY);
         let mut disk: Vec<u64> = Vec::new();

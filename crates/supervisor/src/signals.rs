@@ -22,7 +22,7 @@ pub fn hold() -> std::io::Result<()> {
     process::hold_signals(&STEERING)
 }
 
-/// The signals that the loop takes as events. What whoever started this process had it ignore stays ignored.
+/// The signals that the loop takes as events. What the parent process had it ignore stays ignored.
 pub(crate) fn open() -> Result<SignalFd, SupervisorError> {
     let wanted = STOPPING.into_iter().chain(STEERING);
     let heeded = wanted.filter(|signal| !process::is_ignored(*signal).unwrap_or(false));

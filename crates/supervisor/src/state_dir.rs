@@ -93,7 +93,7 @@ pub struct StateDir {
 pub enum Owners {
     /// Only if it is this user's or root's, and only one of this user's groups may write there too.
     Trusted,
-    /// Whoever they are: the user said so.
+    /// Any user: the command said so.
     Any,
 }
 
@@ -116,7 +116,7 @@ impl StateGuard {
 
 impl StateDir {
     /// Makes the folder if need be (mode 0700) and takes both locks, waiting at most 500 ms for the supervisor's and 5 s for
-    /// the workers'. No link is followed, whoever owns the folder.
+    /// the workers'. No link is followed, whatever user owns the folder.
     pub fn open(path: &Path, owners: Owners) -> Result<Self, StateDirError> {
         let unusable = |cause: io::Error| Self::unusable(path, cause);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
@@ -152,7 +152,7 @@ impl StateDir {
         known.map(|known| StateGuard { known }).map_err(|cause| Self::unusable(&self.path, cause))
     }
 
-    /// Who works on the job in `path` now, in its own words; `None` if nobody does. Waits for nothing and changes nothing.
+    /// Who works on the job in `path` now, in its own words; `None` if no process does. Waits for nothing and changes nothing.
     pub fn holder(path: &Path) -> Result<Option<String>, StateDirError> {
         match LockFile::shared_nonblocking(path.join(SUPERVISOR_LOCK)) {
             Ok(_) => Ok(None),

@@ -69,7 +69,7 @@ pub struct Snapshot {
     pub steering: Vec<SteerEvent>,
 }
 
-/// So many workers are shown to another process; nobody looks at more.
+/// How many workers are shown to another process; no reader looks at more.
 const MOST_SHOWN: usize = 1_000;
 
 impl Snapshot {

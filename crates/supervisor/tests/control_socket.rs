@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Starts this program again as somebody else.
+/// Starts this program again in another role.
 fn other(who: &str, folder: &Folder) -> Child {
     let program = std::env::current_exe().expect("known");
     Command::new(program).arg(who).arg(folder.path()).spawn().expect("it can be started")
@@ -120,7 +120,7 @@ fn wishes_are_taken_while_workers_work() {
     process::reap_all();
 }
 
-/// Crowds, silence, garbage, floods, half a frame, questions whose answers nobody reads.
+/// Crowds, silence, garbage, floods, half a frame, questions whose answers are never read.
 fn be_hostile(folder: &Path) {
     await_socket(folder);
     let path = folder.join(SOCKET);
@@ -189,7 +189,7 @@ fn hostile_clients_change_nothing() {
     };
     let (quiet, hostile) = (took(false), took(true));
     println!("quiet {quiet:?}, hostile {hostile:?}");
-    // Whoever can't be heard any more ends by itself.
+    // A client that can't be heard any more ends by itself.
     let begin = Instant::now();
     while !no_child_is_left() {
         assert!(begin.elapsed() < PATIENCE, "the hostile client goes on");

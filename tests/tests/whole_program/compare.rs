@@ -205,7 +205,7 @@ fn what_an_interrupted_comparison_keeps(_: &Clusters) {
     }
 }
 
-/// Nobody can clean up after a SIGKILL, but no process goes on.
+/// No process can clean up after a SIGKILL, but none goes on either.
 fn a_killed_comparison_leaves_no_process(_: &Clusters) {
     let program = folder("killed", 5_000);
     // The reference goes first.

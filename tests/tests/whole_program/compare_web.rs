@@ -145,7 +145,7 @@ fn nonsense_is_refused(_: &Clusters) {
         (&["--flush", "green"], 2, "blocking, cooperative, wakeup"),
         (&["--set", "source.jsonl.paths=['nothing/*.jsonl']"], 7, "nothing/*.jsonl"),
         (&["--set", "record.key='.nobody'"], 7, ".nobody"),
-        // Nobody listens there.
+        // Nothing listens there.
         (&["-b", "127.0.0.1:1", "--set", "kafka.give_up_after=2s"], 4, "check kafka.brokers"),
     ];
     for (words, code, said) in cases {

@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
 /// Lines of each file.
 const LINES: u64 = 5_000;
 
-/// So many gzip files of orders in one shard; the whole bytes of each.
+/// `count` gzip files of orders in one shard; the whole bytes of each.
 fn files(scene: &Scene, count: u64) -> (Vec<Vec<u8>>, Multiset) {
     let mut source = Multiset::new();
     let mut all = Vec::new();
@@ -102,7 +102,7 @@ fn a_damaged_file_stops_no_other_and_can_be_replaced(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// Whoever looks at the job later learns of it.
+/// A later look at the job tells it.
 fn assert_replaced_is_told(scene: &Scene, report: &Value, names: &[&str]) {
     let notices = report["notices"].as_array().expect("a list");
     assert_eq!(notices.len(), names.len(), "{report:#}");

@@ -99,11 +99,11 @@ fn links_in_the_state_folder_are_not_followed(_: &Clusters) {
 
 /// Needs root, who may give files away; where it is not, only what root would do is not shown.
 fn a_state_folder_of_another_user_is_refused_unless_accepted(_: &Clusters) {
-    const NOBODY: u32 = 65_534;
+    const STRANGER: u32 = 65_534;
     let program = folder("owner", &[]);
     let state = program.join(".shardlift/tried");
     fs::create_dir_all(&state).expect("a folder");
-    if chown(&state, Some(NOBODY), None).is_err() {
+    if chown(&state, Some(STRANGER), None).is_err() {
         println!("owner: not root, nothing can be given away");
         return;
     }
@@ -116,7 +116,7 @@ fn a_state_folder_of_another_user_is_refused_unless_accepted(_: &Clusters) {
     // Root's, but for everybody to write to.
     fs::remove_dir_all(&state).expect("ours to remove");
     fs::create_dir_all(&state).expect("a folder");
-    chown(&state, Some(NOBODY), None).expect("root may");
+    chown(&state, Some(STRANGER), None).expect("root may");
     fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).expect("root may");
     refused(&program, &["run"], 74, &["--accept owner"]);
     assert_eq!(fs::metadata(&state).expect("there").permissions().mode() & 0o777, 0o777, "it is not ours to change");

@@ -74,10 +74,10 @@ fn a_source_that_is_not_there_exits_with_7(_: &Clusters) {
 fn an_unusable_state_directory_exits_with_74(_: &Clusters) {
     let program = folder("state", &[("job.state_dir", "\"data/1.jsonl\"")]);
     refused(&program, &["run"], 74, &["data/1.jsonl"]);
-    // Root may write everywhere, but nobody in /proc.
+    // Root may write everywhere, but not in /proc.
     let program = folder("proc", &[("job.state_dir", "\"/proc/shardlift\"")]);
     refused(&program, &["run"], 74, &["/proc/shardlift"]);
-    // Nor is a result that nobody could read a good end.
+    // Nor is a result that could not be written a good end.
     let program = folder("full", &[]);
     let finished = program.spawn(program.shell("shardlift plan -o json > /dev/full")).finish(PATIENCE);
     assert!(finished.expect_code(74).stderr.contains("could not be written to stdout"));
@@ -85,7 +85,7 @@ fn an_unusable_state_directory_exits_with_74(_: &Clusters) {
 
 fn no_broker_is_a_blocker(_: &Clusters) {
     let program = folder("no-broker", &[]);
-    // Port 9 of the loopback: nobody listens.
+    // Port 9 of the loopback: nothing listens.
     let finished = program.run(&["run", "-b", "127.0.0.1:9"], PATIENCE);
     assert!([4, 75].contains(&finished.code), "{finished:?}");
     assert!(finished.stderr.contains("127.0.0.1:9"), "{}", finished.stderr);
@@ -155,7 +155,7 @@ fn assert_refusals_are_told(scene: &Scene) {
     assert!(last[2].contains("another.jsonl"), "{text}");
 }
 
-/// Somebody appends to a file that is being read: what was planned is not what is there.
+/// A file that is being read grows: what was planned is not what is there.
 fn a_source_that_changes_in_mid_run_exits_with_7(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "growing-source");
     scene.configure(&[("limits.rate_records", "1_000"), ("workers.count", "2")]);

@@ -104,7 +104,7 @@ fn the_embedded_broker_serves_others(_: &Clusters) {
     let text = broker.stdout();
     let address = text.lines().next().expect("a first line");
     assert!(address.split(':').nth(1).is_some_and(|port| port.parse::<u16>().is_ok()), "the address alone: {address:?}");
-    assert!(std::net::TcpStream::connect(address).is_ok(), "somebody listens on {address}");
+    assert!(std::net::TcpStream::connect(address).is_ok(), "the broker listens on {address}");
     broker.signal(nix::sys::signal::Signal::SIGTERM);
     broker.finish(PATIENCE);
     program.assert_nothing_left();

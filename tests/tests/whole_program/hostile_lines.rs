@@ -1,4 +1,4 @@
-//! Hostile lines (row 13): each does what the documentation says, in bounded memory, and nobody crashes.
+//! Hostile lines (row 13): each does what the documentation says, in bounded memory, and no process crashes.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -122,7 +122,7 @@ fn check(scene: &Scene, key: Option<&str>, fate: impl Fn(&Hostile) -> &Fate) {
         [&counts["acknowledged"], &counts["filtered"], &counts["dead_lettered"]].map(|count| count.as_u64().expect("a number"));
     let letters = scene.dead_letters();
     assert_eq!(seen, [sent.len(), filtered, dead.len() as u64], "sent, filtered, dead: {letters:#?}");
-    assert_eq!(report["workers"]["restarts"], 0, "nobody crashed");
+    assert_eq!(report["workers"]["restarts"], 0, "no worker crashed");
     assert_letters(&letters, &dead, &whole);
     assert_eq!(scene.judge(&sent).0, Difference::default());
     assert_eq!(scene.verify().0, Verdict::SAME);

@@ -187,7 +187,7 @@ fn a_comparison_that_breaks_still_gives_the_result(_: &Clusters) {
 
 fn a_signal_before_anything_was_sent(_: &Clusters) {
     let program = job("early-signal", "");
-    // Nobody listens there: preflight waits.
+    // Nothing listens there: preflight waits.
     let running = program.start(&["run", "-o", "json", "-b", "127.0.0.1:1"]);
     child(&running, "shardlift check");
     running.signal(Signal::SIGTERM);

@@ -31,7 +31,7 @@ pub const TESTS: &[Test] = &[
     test!(Nightly, Kafka, one_record_in_a_hundred_that_is_refused_costs_at_most_three_times),
 ];
 
-/// For the rest of a job, which nobody disturbs any more.
+/// For the rest of a job, which is not disturbed any more.
 const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 /// About 50 s of work at the rate of [`faults::slow_keys`].
 const LINES: u64 = 200_000;
@@ -48,7 +48,7 @@ fn one_refused_record_costs_no_neighbour(clusters: &Clusters) {
     scene.orders(20, LINES);
     let path = scene.program.join("data/orders.jsonl");
     let text = std::fs::read_to_string(&path).expect("orders are text");
-    let at = text.match_indices('\n').nth(LINES as usize / 2).expect("there are so many lines").0 + 1;
+    let at = text.match_indices('\n').nth(LINES as usize / 2).expect("there are that many lines").0 + 1;
     let odd = "{\"no_order_id\":true}";
     std::fs::write(&path, format!("{}{odd}\n{}", &text[..at], &text[at..])).expect("the dataset can be written");
     let finished = scene.run(&[]).expect_code(0);
@@ -56,7 +56,7 @@ fn one_refused_record_costs_no_neighbour(clusters: &Clusters) {
     let report = finished.json();
     assert_balances(&report);
     assert_eq!((&report["records"]["acknowledged"], &report["records"]["dead_lettered"]), (&LINES.into(), &1.into()));
-    assert_eq!(report["workers"]["restarts"], 0, "nobody had to die: {report:#}");
+    assert_eq!(report["workers"]["restarts"], 0, "no worker had to die: {report:#}");
     let letters = scene.dead_letters();
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert_eq!((&letters[0]["record"], &letters[0]["start"]), (&Value::from(odd), &Value::from(at)));
@@ -489,7 +489,7 @@ fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
     let report = running.finish(patience()).expect_code(4).json();
     assert!(deleted.elapsed() < Duration::from_secs(30), "noticed after {:?}", deleted.elapsed());
     assert_stopped_undone(&report);
-    // Whoever noticed, the helper that watches or a worker whose records come back: there is one reason, and it says what happened.
+    // Whichever noticed, the helper that watches or a worker whose records come back: there is one reason, and it says what happened.
     assert_eq!(report["reasons"], Value::from(vec![format!("topic {} was deleted", scene.topic)]), "{report:#}");
     assert!(!scene.kafka.has_topic(&scene.topic), "the topic was created again");
     scene.program.assert_nothing_left();

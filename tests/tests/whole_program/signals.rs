@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
 
 /// `drain_timeout` of the tests.
 const DRAIN: Duration = Duration::from_secs(10);
-/// For the rest of a job, which nobody stops any more.
+/// For the rest of a job, which is not stopped any more.
 const NO_LIMIT: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 /// About 40 s of work, so that a run is in its middle when it is stopped.
 const LINES: u64 = 160_000;

@@ -177,7 +177,7 @@ fn turn_and_judge(scene: &Scene, kills: u64) -> Difference {
     difference
 }
 
-/// Gives so many random commands; each must be taken.
+/// Gives a number of random commands; each must be taken.
 fn turn(scene: &Scene, random: &mut Random, commands: u64) -> u64 {
     for _ in 0..commands {
         let words = random_command(random);

@@ -337,7 +337,7 @@ fn tmux_is_there() -> bool {
     there
 }
 
-/// A job in the background of a terminal that stops whoever writes there, or reads: neither stops nor scales it.
+/// A job in the background of a terminal that stops a process that writes there, or reads: neither stops nor scales it.
 fn a_terminals_own_signals_do_not(_: &Clusters) {
     if !tmux_is_there() {
         return;

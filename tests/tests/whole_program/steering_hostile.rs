@@ -1,4 +1,4 @@
-//! Clients of the control socket that mean no good: strangers, crowds, garbage, half a frame, questions whose answers nobody reads.
+//! Clients of the control socket that mean no good: strangers, crowds, garbage, half a frame, questions whose answers are never read.
 //! The job goes on as if they were not there.
 
 use std::fs::{self, Permissions};
@@ -68,7 +68,7 @@ fn another_user_is_refused(clusters: &Clusters) {
         println!("a stranger, folders open: exit {}, {}", refused.code, refused.stderr.trim());
         assert_eq!(scene.steer(&["scale", "+1"]).number("asked"), 4, "what the stranger asked has had no effect");
     } else {
-        println!("not run as root: nobody can be another user here");
+        println!("not run as root: no process can be another user's here");
     }
     scene.let_it_end(running).expect_code(0);
     assert_eq!(scene.judge_and_verify(&source), Difference::default());
@@ -187,7 +187,7 @@ fn attack(
         drop(held);
         friend = asked.map(|asked| asked.join().expect("a friend is answered in the end"));
     });
-    (most, attempts as u64, friend.expect("somebody asked"))
+    (most, attempts as u64, friend.expect("the friend asked"))
 }
 
 /// A connection, unless there is no room; never waits.
@@ -198,7 +198,7 @@ fn connected(address: &UnixAddr) -> Option<UnixStream> {
     Some(UnixStream::from(socket))
 }
 
-/// Says something bad, or nothing. Whether it arrives is nobody's business.
+/// Says something bad, or nothing. Whether it arrives does not matter.
 fn misbehave(stream: &mut UnixStream, random: &mut Random, wish: &[u8], watch: &[u8]) {
     let garbage: Vec<u8>;
     let bytes = match random.between(0, 6) {
@@ -251,7 +251,7 @@ fn captured(scene: &Scene, words: &[&str]) -> Vec<u8> {
         stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a time that is not zero");
     }
     drop((stream, listener));
-    fs::rename(&aside, &socket).expect("nobody else moved it");
+    fs::rename(&aside, &socket).expect("it was not moved again");
     asking.signal(Signal::SIGKILL); // one that watches would try again
     let code = asking.finish(patience()).code;
     assert!(!said.is_empty(), "{words:?} said nothing and ended with {code}");

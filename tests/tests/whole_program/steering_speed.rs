@@ -167,7 +167,7 @@ fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
 /// A throttle is kept over windows of this length: in shorter ones a second's chunk is some per cent.
 const KEPT_OVER: Duration = Duration::from_secs(10);
 
-/// Row 6: so many records a second and then half of them, from the second second after each command on. A busy machine has no
+/// Row 6: a number of records a second and then half of them, from the second second after each command on. A busy machine has no
 /// processor for 50,000 records a second, hence less of them in the short form.
 fn keep_throttle(clusters: &Clusters, count: u64, most: u64) {
     let scene = Scene::with_topic(clusters.one(), &format!("throttle-{count}-{most}"), 8, &[ARRIVAL]);

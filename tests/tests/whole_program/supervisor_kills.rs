@@ -88,7 +88,7 @@ fn kill_and_judge(scene: &Scene, words: &[&str], bound: u64, shards_before_the_l
         }
         slowest_end = slowest_end.max(kill_all(scene, running));
         let status = scene.status().expect("the state can be read");
-        assert_ne!(status["outcome"], "running", "nobody runs after kill {kill}: {status:#}");
+        assert_ne!(status["outcome"], "running", "no process runs after kill {kill}: {status:#}");
         for (shard, attempts) in &done {
             assert_eq!(finished_shards(&status).get(shard), Some(attempts), "shard {shard} had finished: {status:#}");
         }

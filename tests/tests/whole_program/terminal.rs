@@ -25,7 +25,7 @@ struct Piece {
     bytes: Vec<u8>,
 }
 
-/// A steady run of two workers in a pseudo-terminal of so many columns: what it drew, and how long it lasted.
+/// A steady run of two workers in a pseudo-terminal of `columns` columns: what it drew, and how long it lasted.
 fn drawn(clusters: &Clusters, columns: u16, seconds: u64) -> (Vec<Piece>, Duration) {
     let scene = Scene::new(clusters.one(), &format!("terminal-{columns}"));
     let keys = [("workers.count", "2"), ("limits.rate_records", "5_000"), ("shards.target_size", "\"1MiB\"")];
@@ -47,7 +47,7 @@ fn drawn(clusters: &Clusters, columns: u16, seconds: u64) -> (Vec<Piece>, Durati
             Ok(0) => break,
             Ok(count) => pieces.push(Piece { at: start.elapsed(), bytes: buffer[..count].to_vec() }),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => break, // EIO: nobody has the other end any more
+            Err(_) => break, // EIO: the other end is closed
         }
     }
     let status = wait_child(&mut child, PATIENCE).expect("it ends with its terminal");

@@ -46,7 +46,7 @@ fn each_difference_is_named(clusters: &Clusters) {
     assert!(examples.contains("duplicate"), "{examples}");
     assert_eq!(scene.judge_and_verify(&source), Difference { duplicates: 1, ..Difference::default() });
 
-    // A record that nobody knows.
+    // A record that is not in the source.
     kafka.produce(&scene.topic, &[("stranger", "{\"foreign\":true}")]);
     let examples = expect(&scene, Verdict { duplicates: 1, unexpected: 1, ..Verdict::SAME });
     assert!(examples.contains("unexpected"), "{examples}");

@@ -52,7 +52,7 @@ pub struct VariantsArgs {
     /// Each run stops after so long
     #[arg(long, env = "SHARDLIFT_COMPARE_SECONDS", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
     pub seconds: f64,
-    /// Or after so many records, whichever comes first
+    /// Or after this number of records, whichever comes first
     #[arg(long, env = "SHARDLIFT_COMPARE_RECORDS", value_name = "N")]
     pub records: Option<NonZeroU64>,
     /// How often each setting runs; rounds far from the others are named from four on

@@ -9,7 +9,7 @@ use super::JobArgs;
 /// `scale`.
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
-    /// So many workers, so many more, so many fewer, or as many as this machine has processors for it
+    /// A number of workers, a number more or fewer, or as many as this machine has processors for
     #[arg(value_name = "N|+N|-N|auto", allow_hyphen_values = true, value_parser = parse_scale)]
     pub wish: Scale,
     /// Which job.

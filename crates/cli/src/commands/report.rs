@@ -26,7 +26,7 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
         add_samples(&mut object, &found, &samples);
         object
     };
-    // The page first: whoever reads that the command succeeded finds it.
+    // The page first: it is there when the command says that it succeeded.
     if let Some(path) = &args.html {
         let extras = Extras { samples: &samples, settings: &report::job::settings(&job), version: env!("CARGO_PKG_VERSION") };
         if let Some(file) = OutputFile::open(Some(path))? {

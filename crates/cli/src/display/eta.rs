@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_run_that_slows_down_once_is_never_below_half_for_long() {
-        // Half the rate after a third of the run: before that nobody can know; soon after, the estimate has caught up.
+        // Half the rate after a third of the run: before that it can't be known; soon after, the estimate has caught up.
         run(
             |t| if t < 20.0 { 1.0 / 60.0 } else { 1.0 / 120.0 },
             |done, rest, truth| {

@@ -107,7 +107,7 @@ fn round(comparison: &Comparison, round: &Round) -> Value {
         "flush_ms": ms(round.flush_us),
         "peak_memory_bytes": round.peak_memory_bytes,
         "rtt_ms": round.rtt_us.iter().map(|us| ms(*us)).collect::<Vec<_>>(),
-        // At so many milliseconds since the clock began.
+        // At a number of milliseconds since the clock began.
         "cpu_over_time": curve(&round.cpu_over_time),
         "cpu_by_worker": round.cpu_by_worker.iter().map(|points| curve(points)).collect::<Vec<_>>(),
     })));

@@ -45,7 +45,7 @@ enum Waits {
     Blocking,
     /// It looks at its own producer each millisecond.
     Looks,
-    /// The same with a producer that all share: a flush ends when nobody's records are in its queue any more.
+    /// The same with a producer that all share: a flush ends when no record is in its queue any more.
     LooksForAll(SharedProducer),
     /// Its producer wakes it.
     Woken(Wakeup),

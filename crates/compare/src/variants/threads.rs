@@ -12,7 +12,7 @@ use crate::measured::{Figures, Measured};
 use crate::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
 use crate::spec::RoundSpec;
 
-/// So many connect at a time: the embedded broker's listener takes five.
+/// How many connect at a time: the embedded broker's listener takes five.
 pub(crate) const AT_A_TIME: u32 = 4;
 
 /// What a thread says.
@@ -64,7 +64,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, 
         let mut figures = Figures::of_threads(measured);
         figures.cpu_us = process::own_cpu().total_us() - cpu_before;
         figures.peak_memory_bytes = peak_memory();
-        // Nobody drains before: it would disturb those that still work, and count.
+        // No worker drains before: it would disturb those that still work, and count.
         drop(starts);
         for _ in 0..workers {
             let Word::Drained(drained) = hear(&words)? else { return Err(confused()) };

@@ -174,7 +174,7 @@ fn sit_down(producer: &SharedProducer) -> Result<Vec<Place>, Failure> {
     bells.into_iter().zip(0..).map(place).collect()
 }
 
-/// Serves a producer whenever it has something, which rings the bells. It ends when the producer fails: whoever waits learns it
+/// Serves a producer whenever it has something, which rings the bells. It ends when the producer fails: what waits learns it
 /// from its seat.
 async fn serve_when_woken(producer: SharedProducer, wakeup: AsyncFd<Wakeup>) {
     loop {

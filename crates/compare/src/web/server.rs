@@ -51,7 +51,7 @@ async fn closed(pipe: &pipe::Receiver) -> io::Result<()> {
 
 async fn accept(listener: TcpListener, desk: Rc<Desk>) {
     loop {
-        // Without a connection nobody is answered, which who asks notices; there is nobody else to tell.
+        // Without a connection no client is answered, and the one that asks notices; there is nothing else to tell.
         if let Ok((stream, _)) = listener.accept().await {
             spawn_local(answer_all(stream, Rc::clone(&desk)));
         }

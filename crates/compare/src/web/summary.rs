@@ -4,10 +4,10 @@ use crate::figures::Spread;
 use crate::statistics::spread;
 use crate::web::figures::{WebComparison, WebFlush, WebRound, WebSummary};
 
-/// Below so many cores the process that asks was not what limited the server.
+/// Below this number of cores the process that asks was not what limited the server.
 const BUSY: f64 = 0.9;
 
-/// Plain requests that wait less than so many times as long are hardly delayed.
+/// Plain requests that wait less than this number of times as long are hardly delayed.
 const DELAYED: f64 = 1.5;
 
 /// A line for each flush that has a figure, in the order of [`WebFlush::ALL`].
@@ -92,7 +92,7 @@ fn freed(blocking: &WebSummary, better: &WebSummary) -> String {
     )
 }
 
-/// How a rate compares with another, in words: nobody reads "0.4 times as many".
+/// How a rate compares with another, in words: "0.4 times as many" is hard to read.
 fn more_or_fewer(rate: f64, than: f64) -> String {
     if rate < than {
         format!("fewer ({} instead of {})", rate.round(), than.round())

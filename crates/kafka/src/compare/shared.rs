@@ -1,7 +1,7 @@
 //! One producer for several workers on one thread.
 //!
 //! Responsible for: a seat for each worker, with partitions of its own or with records that travel together with others'
-//! (`together`), and that whoever polls serves everybody: each seat gets back its own groups, whichever seat's call took the
+//! (`together`), and that each poll serves all seats: each gets back its own groups, whichever seat's call took the
 //! reports off the client's queue. Not responsible for: who waits how ([`SharedProducer::when_ready`] says who has something to
 //! fetch), or anything that a single [`Producer`] does.
 //!
@@ -114,15 +114,15 @@ impl SharedProducer {
         if self.0.flying(seat) > 0 {
             return Err(refused("has records in flight"));
         }
-        // What a worker that gave its seat up did not fetch is nobody's any more.
+        // What a worker that gave its seat up did not fetch belongs to no seat any more.
         slot.ready.borrow_mut().clear();
         slot.taken.set(true);
         slot.deliveries.set(None);
         Ok(Seat { shared: Rc::clone(&self.0), seat })
     }
 
-    /// From now on `tell` is called with the number of each seat that has something to fetch with [`Sink::poll`], by whoever
-    /// serves the client: also for the seat that polls. It must not poll.
+    /// From now on `tell` is called with the number of each seat that has something to fetch with [`Sink::poll`], from the
+    /// call that serves the client: also for the seat that polls. It must not poll.
     pub fn when_ready(&self, tell: impl Fn(u32) + 'static) {
         *self.0.when_ready.borrow_mut() = Some(Box::new(tell));
     }

@@ -24,7 +24,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bits of a message's opaque value that hold its index in the group; the rest is the partition.
 const INDEX_BITS: u32 = 32;
 
-/// The reports that the binding has called back with and nobody has looked at yet.
+/// The reports that the binding has called back with and that are not yet looked at.
 #[derive(Default)]
 struct Reports(Mutex<Vec<(usize, Result<(), Code>)>>);
 

@@ -52,7 +52,7 @@ pub enum Gathering {
     Nothing,
     /// Up to 5 ms for a group to be complete.
     Group,
-    /// Up to 1 ms for the records of so many seats. The client sends as soon as it has as many; without that number the first
+    /// Up to 1 ms for the records of this number of seats. The client sends as soon as it has as many; without the number the first
     /// would leave alone, and the rest of a group waits for its answer.
     Seats(u32),
 }

@@ -19,7 +19,7 @@ pub struct PartitionRange {
     pub start: i64,
     /// One past the last one: where its log ended when the comparison began.
     pub end: i64,
-    /// Offsets before `start` that can be read and are not judged: at most so many records.
+    /// Offsets before `start` that can be read and are not judged: at most that number of records.
     pub older: i64,
     /// Offsets from `start` on that can't be read any more (retention, DeleteRecords).
     pub gone: i64,
@@ -79,7 +79,7 @@ impl VerifyReport {
         (self.missing, self.duplicates, self.altered, self.misplaced, self.unexpected) == (0, 0, 0, 0, 0)
     }
 
-    /// Offsets before the job's start that can be read and were not judged: at most so many records.
+    /// Offsets before the job's start that can be read and were not judged: at most that number of records.
     pub fn older(&self) -> u64 {
         self.partitions.iter().map(|range| u64::try_from(range.older).unwrap_or(0)).sum()
     }

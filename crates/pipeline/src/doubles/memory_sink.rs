@@ -44,7 +44,7 @@ pub struct Behaviour {
     pub names: bool,
     /// Values that the client refuses before it sends them.
     pub refuse_locally: fn(&[u8]) -> bool,
-    /// On average, one of so many groups in flight is reported at each poll; 1 = all.
+    /// On average, one of this number of groups in flight is reported at each poll; 1 = all.
     pub patience: u64,
     /// This partition is only served when nothing else is in flight and something waits for it.
     pub slow: Option<u32>,
@@ -56,7 +56,7 @@ pub struct Behaviour {
     pub lose_group: Option<usize>,
     /// The group with this number comes back twice.
     pub report_twice: Option<usize>,
-    /// Polling fails with this after so many groups were handed over.
+    /// Polling fails with this after that number of groups was handed over.
     pub fail: Option<(usize, Failure)>,
 }
 
@@ -97,7 +97,7 @@ pub struct MemorySink {
 }
 
 impl MemorySink {
-    /// A sink of so many partitions; the seed decides in which order reports come.
+    /// A sink of `partitions` partitions; the seed decides in which order reports come.
     pub fn new(partitions: u32, behaviour: Behaviour, seed: u64) -> Self {
         let topic = Topic { partitions: vec![Vec::new(); partitions as usize], ..Topic::default() };
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -15,7 +15,7 @@ pub struct NullSink {
 }
 
 impl NullSink {
-    /// A sink of so many partitions with the limits of a default topic.
+    /// A sink of `partitions` partitions with the limits of a default topic.
     pub fn new(partitions: u32) -> Self {
         NullSink { partitions, handed: Vec::new(), outstanding: 0 }
     }

@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// Where a value stands. A string without its quotes; an array or object has `end == start`, nobody needs it.
+/// Where a value stands. A string without its quotes; an array or object has `end == start`: its end is not needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Value {
     pub(super) kind: Kind,
@@ -55,7 +55,7 @@ pub(super) struct Bad {
 /// How far a field was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Search {
-    /// So many names of the path are matched by the objects around the cursor.
+    /// How many names of the path are matched by the objects around the cursor.
     Open(usize),
     Absent,
     Found(Value),

@@ -105,7 +105,7 @@ impl Newest {
         hash.group(partition).unwrap_or(0)
     }
 
-    /// So many more records of a group are missing.
+    /// `records` more records of a group are missing.
     pub(super) fn miss(&mut self, group: u64, records: u64) {
         if let Some(key) = self.keys.get_mut(&group) {
             key.missing += records;

@@ -40,7 +40,7 @@ impl Throttle {
         self.records.limited() || self.bytes.limited()
     }
 
-    /// Whether a record of so many bytes may be taken now.
+    /// Whether a record of `bytes` may be taken now.
     pub fn allows(&self, bytes: usize) -> bool {
         self.records.allows(1.0) && self.bytes.allows(bytes as f64)
     }
@@ -51,7 +51,7 @@ impl Throttle {
         self.bytes.charge(bytes as f64);
     }
 
-    /// When a record of so many bytes may be tried again.
+    /// When a record of `bytes` may be tried again.
     pub fn next(&self, bytes: usize, now: Instant) -> Instant {
         now + self.records.wait(1.0).max(self.bytes.wait(bytes as f64)).min(LONGEST_WAIT)
     }

@@ -105,7 +105,7 @@ fn attempt((shard, number, run, after, lasts, outcome): (u32, u32, u32, i64, u64
     }
 }
 
-/// After so many milliseconds.
+/// After `ms` milliseconds.
 fn phases(ms: u64) -> Phases {
     let mut phases = Phases::default();
     let parts =

@@ -77,7 +77,7 @@ impl<'a> Timeline<'a> {
         Timeline { length_ms, seams, attempts, seats: seats.len(), events }
     }
 
-    /// So many even steps of what the attempts on one seat did, or all.
+    /// `count` even steps of what the attempts on one seat did, or all.
     pub fn steps(&self, samples: &Samples, seat: Option<usize>, count: usize) -> Vec<Step> {
         let mut steps = vec![Step::default(); count];
         for placed in self.attempts.iter().filter(|placed| seat.is_none_or(|seat| placed.seat == seat)) {

@@ -52,7 +52,7 @@ impl Scale {
         self.values
     }
 
-    /// About so many values that get a tick, ascending, each with its text.
+    /// The values that get a tick, about as many as asked for, ascending, each with its text.
     pub fn ticks(&self, about: usize) -> Vec<(f64, String)> {
         let (from, to) = self.values;
         let values = if self.log { log_ticks(from, to, about) } else { even_ticks(from, to, about) };

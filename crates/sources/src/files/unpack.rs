@@ -30,7 +30,7 @@ const STEP_BYTES: u64 = 256 << 10;
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unpacked {
-    /// So many bytes, which may be none; there may be more.
+    /// How many bytes, which may be none; there may be more.
     Bytes(usize),
     /// Everything was unpacked before, and every checksum held.
     End,
@@ -47,7 +47,7 @@ pub(super) enum Trouble {
     Corrupt(String),
     /// What stands at this byte of the file is neither padding nor another member or frame.
     Trailing(u64),
-    /// A frame needs a window of so many bytes, more than is allowed or than memory has room for.
+    /// A frame needs a window of this size, more than is allowed or than memory has room for.
     Window(u64),
 }
 

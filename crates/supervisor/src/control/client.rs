@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Nobody listens: the run has not begun to send yet, has ended sending, or could not open its socket.
-    #[error("nobody listens at control.sock in the job's folder")]
+    /// Nothing listens: the run has not begun to send yet, has ended sending, or could not open its socket.
+    #[error("nothing listens at control.sock in the job's folder")]
     NoSocket,
     /// Nothing came in time. Whether the wish was taken is not known.
     #[error("the job's supervisor did not answer within {} s: it is stopped (SIGSTOP), or its disk is very slow", PATIENCE.as_secs())]

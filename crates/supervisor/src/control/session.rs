@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// Whoever it was has gone: nothing to tell anybody.
+    /// The client has gone: there is nothing to tell.
     fn gone(&mut self, _: &io::Error) {
         self.stage = Stage::Over;
     }

@@ -211,7 +211,7 @@ impl Machine {
         self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: None });
     }
 
-    /// What runs goes on when the system has no room for more: the job has as many workers as there are, until somebody asks for
+    /// What runs goes on when the system has no room for more: the job has as many workers as there are, until a command asks for
     /// others. One line for all forks that failed together.
     pub(super) fn do_with_fewer(&mut self, now: Duration, out: &mut Vec<Action>) {
         let Some((_, reason)) = self.shortage.take_if(|(at, _)| now >= *at) else { return };

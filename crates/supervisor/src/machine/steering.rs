@@ -87,7 +87,7 @@ impl Machine {
 
     fn end_pause(&mut self) -> bool {
         self.rules.paused = false;
-        // Nobody tried meanwhile.
+        // No worker tried meanwhile.
         self.shards.iter_mut().for_each(|shard| shard.unreachable_since = None);
         std::mem::replace(&mut self.paused, false)
     }

@@ -71,7 +71,7 @@ impl Machine {
         self.totals.bytes_done + running.sum::<u64>()
     }
 
-    /// Changes a shard, and the sums with it. Whoever adds to its counts adds the same to the sum of all.
+    /// Changes a shard, and the sums with it. What is added to its counts is added to the sum of all.
     pub(super) fn change(&mut self, id: ShardId, change: impl FnOnce(&mut Shard)) {
         let shard = &mut self.shards[id.0 as usize];
         self.totals.take(shard);

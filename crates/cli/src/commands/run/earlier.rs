@@ -70,7 +70,7 @@ fn confirm(job: &Job, restart: Restart, ui: &Ui) -> Result<(), UserError> {
     }
     let refused = |what: &str| UserError::new(Exit::Usage, what).hint("add --yes to start over without a question");
     if !std::io::stdin().is_terminal() {
-        return Err(refused("--restart forgets how far the job is, and nobody is at a terminal to confirm it"));
+        return Err(refused("--restart forgets how far the job is, and there is no terminal to confirm it at"));
     }
     ui.say(format!(
         "this forgets the state of job {} and sends everything again; records already in the topic stay there",

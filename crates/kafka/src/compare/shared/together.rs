@@ -16,7 +16,7 @@ use pipeline::{Delivered, Group, Refusal};
 /// As many partitions as the idempotent client has requests in flight to one broker.
 pub(super) const LANES: u32 = 5;
 
-/// How many partitions so many seats use: each has equally many seats, hence is complete at the same number of records.
+/// How many partitions this number of seats uses: each has equally many seats, hence is complete at the same number of records.
 pub(super) fn lanes(seats: u32, partitions: u32) -> u32 {
     (1..=partitions.clamp(1, LANES)).rev().find(|lanes| seats.is_multiple_of(*lanes)).unwrap_or(1)
 }
@@ -44,7 +44,7 @@ pub(super) struct Together {
 }
 
 impl Together {
-    /// Lanes for a topic of so many partitions, of which as many are used as pay.
+    /// Lanes for a topic with `partitions` partitions, of which as many are used as pay.
     pub(super) fn new(seats: u32, partitions: u32, batch_bytes: usize) -> Self {
         Together { lanes: std::iter::repeat_with(Lane::default).take(lanes(seats, partitions) as usize).collect(), batch_bytes }
     }
@@ -85,7 +85,7 @@ impl Together {
                 .filter(|refusal| own.contains(&refusal.index))
                 .map(|refusal| Refusal { index: refusal.index - own.start, ..refusal.clone() })
                 .collect();
-            // Whose report is missing can't be said: then nobody's records count as acknowledged.
+            // Whose report is missing can't be said: then no seat's records count as acknowledged.
             let acknowledged = if complete { group.len() - refused.len() } else { 0 };
             first = own.end;
             parts.push((seat, Delivered { partition: 0, group, acknowledged, refused }));

@@ -44,7 +44,7 @@ pub fn workers(report: &JobReport, timeline: &Timeline<'_>, samples: &Samples) -
         id: "workers",
         title: "What each worker was busy with",
         sentence: &sentence,
-        reading: "Each strip is one seat over time, from top to bottom the phases in the order of the legend; empty where nobody sat there.",
+        reading: "Each strip is one seat over time, from top to bottom the phases in the order of the legend; empty where no worker sat.",
         legend: Some(phase_legend(|phase| report.work.phases.get(phase) as f64 / total >= 0.0005)),
     };
     Some(figure.drawn(draw))

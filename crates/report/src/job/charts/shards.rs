@@ -74,7 +74,7 @@ fn sentence(report: &JobReport, left_out: usize) -> String {
     out
 }
 
-/// Whether somebody should look at it.
+/// Whether it needs a look.
 pub fn troubled(attempt: &AttemptReport) -> bool {
     !matches!(attempt.outcome, AttemptOutcome::Finished | AttemptOutcome::Drained | AttemptOutcome::Running)
 }

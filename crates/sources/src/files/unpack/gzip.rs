@@ -23,7 +23,7 @@ enum Part {
     Head,
     /// The extra field's length.
     ExtraLen,
-    /// So many bytes of the extra field.
+    /// How many bytes are left of the extra field.
     Extra(usize),
     Name,
     Comment,

@@ -11,7 +11,7 @@ use crate::jsonl::tests::{Folder, gzip, zstd};
 
 const ANY_WINDOW: u64 = 2 << 30;
 
-/// Gives at most so many bytes at a time.
+/// Gives at most this number of bytes at a time.
 struct Drip<'a>(&'a [u8], usize);
 
 impl Read for Drip<'_> {

@@ -28,9 +28,9 @@ pub(super) struct Zstd {
 enum Part {
     /// A frame's header, or what stands behind the last frame.
     Head,
-    /// So many bytes of a frame that is to be skipped.
+    /// How many bytes are left of a frame that is to be skipped.
     Skipped(u64),
-    /// A frame with a window of so many bytes.
+    /// A frame with a window of this size.
     Frame(u64),
 }
 

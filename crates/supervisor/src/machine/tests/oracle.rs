@@ -105,7 +105,7 @@ impl Oracle {
         }
     }
 
-    /// A chunk with so many dead letters is on disk.
+    /// A chunk with `letters` dead letters is on disk.
     pub(super) fn letters(&mut self, letters: u64, limit: u64) {
         self.dead_letters += letters;
         if self.dead_letters > limit {
