@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::job::{Partitioner, RecordRules};
+use crate::job::{CsvFormat, Partitioner, RecordRules, SourceRules};
 use crate::report::Binding;
 use crate::{Job, Plan};
 
@@ -19,6 +19,7 @@ const EMBEDDED_CLUSTER: &str = "mockCluster";
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Identity<'a> {
     plan: &'a Plan,
+    csv: Option<&'a CsvFormat>,
     record: &'a RecordRules,
     topic: &'a str,
     partitioner: Partitioner,
@@ -32,6 +33,10 @@ impl<'a> Identity<'a> {
     pub fn of(job: &'a Job, plan: &'a Plan, binding: &'a Binding) -> Self {
         Identity {
             plan,
+            csv: match &job.source {
+                SourceRules::Jsonl(_) => None,
+                SourceRules::Csv(source) => Some(&source.format),
+            },
             record: &job.record,
             topic: &binding.topic,
             partitioner: job.kafka.partitioner,

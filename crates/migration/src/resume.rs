@@ -4,6 +4,7 @@
 //! state: both come as values.
 
 use crate::bound_topic::went_back;
+use crate::job::SourceRules;
 use crate::printable::printable_path;
 use crate::report::Binding;
 use crate::units::show_count;
@@ -102,9 +103,13 @@ fn same_rules(job: &Job, then: &Then<'_>, now: &Now<'_>) -> Result<(), UserError
             job.name
         ));
     }
+    let rules = match &job.source {
+        SourceRules::Jsonl(_) => "[record] or kafka.partitioner",
+        SourceRules::Csv(_) => "[source.csv], [record] or kafka.partitioner",
+    };
     if now.plan_id != then.plan_id {
         return changed(format!(
-            "the config's [record] or kafka.partitioner changed since job {} began: half of the topic would follow other rules",
+            "the config's {rules} changed since job {} began: half of the topic would follow other rules",
             job.name
         ));
     }
@@ -198,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Context, Typed};
-    use crate::job::{Brokers, FieldPath, Partitioner, SourceRules};
+    use crate::job::{Brokers, FieldPath, Partitioner};
     use crate::{Accept, Identity, Plan};
 
     fn job() -> Job {

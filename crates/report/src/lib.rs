@@ -11,6 +11,7 @@ pub mod letters;
 pub mod markup;
 pub mod plan;
 pub mod run;
+pub mod sample;
 pub mod standing;
 pub mod status;
 pub mod svg;

@@ -11,7 +11,7 @@ use migration::config::is_secret_property;
 use migration::job::{Brokers, FlushPolicy, Property};
 use migration::printable::printable_path;
 use migration::units::{show_duration, show_things};
-use migration::{Exit, Job, UserError};
+use migration::{Exit, Job, Purpose, UserError};
 use pipeline::source::PlanRules;
 
 use crate::args::{Choice, VariantsArgs};
@@ -19,7 +19,6 @@ use crate::environment::environment;
 use crate::interrupt::Interrupt;
 use crate::output_file::OutputFile;
 use crate::own_topic::{OwnTopic, Wanted};
-use crate::preflight::Purpose;
 use crate::ui::Ui;
 use crate::{helper, log, preflight, settings, source};
 

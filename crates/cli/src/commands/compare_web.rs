@@ -16,7 +16,7 @@ use compare::web::load::{Load, LoadFigures};
 use compare::web::records::Records;
 use kafka::{ProducerOptions, Right};
 use migration::job::{Brokers, FlushPolicy};
-use migration::{Exit, Job, Plan, UserError};
+use migration::{Exit, Job, Plan, Purpose, UserError};
 use process::{ChildEnds, HelperError, HelperOptions, RunningHelper};
 
 use super::compare::{Files, complaint, properties_for_speed, with_deletion};
@@ -24,7 +24,6 @@ use crate::args::WebArgs;
 use crate::environment::environment;
 use crate::interrupt::Interrupt;
 use crate::own_topic::{OwnTopic, Wanted};
-use crate::preflight::Purpose;
 use crate::ui::Ui;
 use crate::{helper, preflight, settings, source};
 

@@ -1,18 +1,18 @@
 //! `shardlift init`: looks at some data and writes a commented config.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated};
 use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
-use migration::printable::{printable, printable_path};
-use migration::units::{show_count, show_size, show_things};
+use migration::printable::printable_path;
+use migration::sample::{Sample, guess_topic};
 use migration::{Exit, Plan, UserError};
 use pipeline::source::PlanRules;
 use pipeline::{BlockPool, Lines, Source};
-use serde_json::{Map, Value, json};
+use report::sample::ShownSample;
+use serde_json::Value;
 use sources::jsonl::JsonlFiles;
 
 use crate::args::InitArgs;
@@ -27,7 +27,7 @@ const MAX_LINE: u64 = 4 << 20;
 pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
     let source = JsonlFiles::new(FileRules { paths: args.from.clone(), max_line: MAX_LINE }, WindowLimit::default());
     let plan = plan_sample(&source)?;
-    let sample = Sample::read(&source, &plan)?;
+    let sample = read(&source, &plan)?;
     let topic = args.topic.clone().unwrap_or_else(|| guess_topic(&plan));
     let name = format!("{topic}-backfill");
     let values = AnnotatedValues {
@@ -40,7 +40,8 @@ pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
     let text_of_config = annotated(&values);
     check(&text_of_config)?;
     write_new(&args.config, &text_of_config)?;
-    ui.result(|| text(&plan, &sample, &values, &args.config), || object(&plan, &sample, &values, &args.config));
+    let shown = ShownSample { plan: &plan, sample: &sample, values: &values, config: &args.config };
+    ui.result(|| report::sample::text(&shown), || report::sample::object(&shown));
     Ok(Exit::Done)
 }
 
@@ -63,71 +64,31 @@ fn plan_sample(source: &dyn Source) -> Result<Plan, UserError> {
     source.plan(&rules).map_err(|e| UserError::new(Exit::Source, e))
 }
 
-/// What the first records look like.
-#[derive(Debug, Default)]
-struct Sample {
-    records: u64,
-    invalid: u64,
-    fields: BTreeMap<String, Field>,
-}
-
-/// A top-level field of the sampled records.
-#[derive(Debug, Default)]
-struct Field {
-    present: u64,
-    kinds: HashSet<&'static str>,
-    distinct: HashSet<String>,
-}
-
-impl Sample {
-    fn read(source: &dyn Source, plan: &Plan) -> Result<Self, UserError> {
-        let mut sample = Sample::default();
-        let mut pool = BlockPool::new(4 << 20);
-        let mut lines = Lines::default();
-        for shard in &plan.shards {
-            let wrong = |e| UserError::new(Exit::Source, e);
-            let mut reader = source.open(plan, shard.id, &plan.start(shard)).map_err(wrong)?;
-            while reader.next(&mut pool, &mut lines).map_err(wrong)? {
-                let Some(block) = &lines.block else { continue };
-                for line in lines.lines.iter().filter(|line| line.len > 0) {
-                    sample.add(&block.bytes[line.start as usize..][..line.len as usize]);
-                }
+/// Reads the first records.
+fn read(source: &dyn Source, plan: &Plan) -> Result<Sample, UserError> {
+    let mut sample = Sample::default();
+    let mut pool = BlockPool::new(4 << 20);
+    let mut lines = Lines::default();
+    for shard in &plan.shards {
+        let wrong = |e| UserError::new(Exit::Source, e);
+        let mut reader = source.open(plan, shard.id, &plan.start(shard)).map_err(wrong)?;
+        while reader.next(&mut pool, &mut lines).map_err(wrong)? {
+            let Some(block) = &lines.block else { continue };
+            for line in lines.lines.iter().filter(|line| line.len > 0) {
+                add(&mut sample, &block.bytes[line.start as usize..][..line.len as usize]);
             }
         }
-        Ok(sample)
     }
+    Ok(sample)
+}
 
-    fn add(&mut self, line: &[u8]) {
-        self.records += 1;
-        let Ok(Value::Object(record)) = serde_json::from_slice(line) else {
-            self.invalid += 1;
-            return;
-        };
-        for (name, value) in record {
-            let field = self.fields.entry(name).or_default();
-            field.present += 1;
-            field.kinds.insert(kind(&value));
-            field.distinct.insert(value.to_string());
+/// Adds a row to what was seen.
+fn add(sample: &mut Sample, row: &[u8]) {
+    match serde_json::from_slice(row) {
+        Ok(Value::Object(record)) => {
+            sample.add(record.into_iter().map(|(name, value)| (name, kind(&value), value.to_string())));
         }
-    }
-
-    /// The field that looks most like a key: in every record, a string or number, named like an identifier, and shared by some
-    /// records (an identifier of its own for each record orders nothing).
-    fn key(&self) -> Option<String> {
-        let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
-        self.fields
-            .iter()
-            .filter(|(name, field)| {
-                let name = name.to_lowercase();
-                let named = name.ends_with("id") || name.ends_with("key") || name.ends_with("uuid");
-                named
-                    && plain(&name)
-                    && field.present == self.records
-                    && field.kinds.iter().all(|k| matches!(*k, "string" | "number"))
-            })
-            .filter(|(_, field)| (field.distinct.len() as u64) < self.records)
-            .max_by_key(|(name, field)| (field.distinct.len(), std::cmp::Reverse(name.len())))
-            .map(|(name, _)| format!(".{name}"))
+        _ => sample.add_invalid(),
     }
 }
 
@@ -140,14 +101,6 @@ fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
-}
-
-/// The leading letters of the first file's name: `orders-2026-01.jsonl.gz` gives `orders`.
-fn guess_topic(plan: &Plan) -> String {
-    let name = plan.objects.first().and_then(|o| o.path.file_name()).and_then(|n| n.to_str()).unwrap_or_default();
-    let word: String = name.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '_').collect();
-    let word = word.trim_end_matches('_');
-    if word.is_empty() { "records".to_owned() } else { word.to_owned() }
 }
 
 /// Relative patterns are relative to the config's folder: kept where that is the current one, made absolute elsewhere.
@@ -173,79 +126,13 @@ fn write_new(path: &PathBuf, text: &str) -> Result<(), UserError> {
     })
 }
 
-fn text(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path) -> String {
-    use std::fmt::Write as _;
-    let bytes: u64 = plan.objects.iter().map(|o| o.known_bytes()).sum();
-    let mut out = format!(
-        "{}, {}; looked at the first {}\n\n",
-        show_things(plan.objects.len() as u64, "file"),
-        show_size(bytes),
-        show_things(sample.records, "record")
-    );
-    let width = sample.fields.keys().map(|name| name.len()).max().unwrap_or(0).min(40);
-    for (name, field) in &sample.fields {
-        let mut kinds: Vec<_> = field.kinds.iter().copied().collect();
-        kinds.sort_unstable();
-        let share = field.present * 100 / sample.records.max(1);
-        let _ = writeln!(
-            out,
-            "  .{:width$}  {:<16} in {share:>3} %  {} distinct",
-            printable(name),
-            kinds.join(", "),
-            show_count(field.distinct.len() as u64)
-        );
-    }
-    if sample.invalid > 0 {
-        let _ = writeln!(
-            out,
-            "\n  {} of them are no JSON objects: with a key they become dead letters",
-            show_count(sample.invalid)
-        );
-    }
-    let key = values.key.as_deref().unwrap_or("none (no field looks like one)");
-    let _ = writeln!(
-        out,
-        "\nwrote {}: topic {}, key {key}\nnext: read it, then `shardlift plan`, then `shardlift run`",
-        printable_path(config),
-        values.topic
-    );
-    out
-}
-
-fn object(plan: &Plan, sample: &Sample, values: &AnnotatedValues, config: &Path) -> Map<String, Value> {
-    let fields: Vec<_> = sample
-        .fields
-        .iter()
-        .map(|(name, field)| {
-            let mut kinds: Vec<_> = field.kinds.iter().copied().collect();
-            kinds.sort_unstable();
-            json!({ "path": format!(".{name}"), "kinds": kinds, "present": field.present, "distinct": field.distinct.len() })
-        })
-        .collect();
-    let object = json!({
-        "config": config,
-        "files": plan.objects.len(),
-        "bytes": plan.objects.iter().map(|o| o.known_bytes()).sum::<u64>(),
-        "sampled_records": sample.records,
-        "invalid_records": sample.invalid,
-        "fields": fields,
-        "topic": values.topic,
-        "key": values.key,
-        "job": values.job_name,
-    });
-    match object {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sample(lines: &[&str]) -> Sample {
         let mut sample = Sample::default();
-        lines.iter().for_each(|line| sample.add(line.as_bytes()));
+        lines.iter().for_each(|line| add(&mut sample, line.as_bytes()));
         sample
     }
 

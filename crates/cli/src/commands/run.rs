@@ -12,12 +12,11 @@ mod topic_watch;
 use std::time::Instant;
 
 use kafka::{Preflight, Right};
-use migration::{Exit, UserError};
+use migration::{Exit, Purpose, UserError};
 
 use self::earlier::Restart;
 use self::pass::Pass;
 use crate::args::RunArgs;
-use crate::preflight::Purpose;
 use crate::state::Earlier;
 use crate::ui::Ui;
 use crate::{preflight, settings};

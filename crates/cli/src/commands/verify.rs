@@ -1,27 +1,44 @@
 //! `shardlift verify`: the topic against the source.
 
+use std::path::Path;
+
 use kafka::Right;
 use migration::job::Brokers;
 use migration::printable::printable_path;
-use migration::{Exit, UserError, resume};
+use migration::{Exit, Job, Purpose, UserError, resume};
 use supervisor::{StateDir, Store};
 
 use crate::args::VerifyArgs;
 use crate::letters::Letters;
-use crate::preflight::Purpose;
 use crate::state::Earlier;
 use crate::ui::Ui;
 use crate::{preflight, settings, state, verify};
 
 /// Compares and says what differs.
 pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let job = settings::load(&args.job)?;
+    let &VerifyArgs { job: ref wanted, show_values } = args;
+    let job = settings::load(wanted)?;
     let folder = job.state_path();
-    let path = StateDir::store_path(&folder);
+    let left = left_of(&job, &folder)?;
+    let earlier = &left.state;
+    let found = preflight::preflight(&job, Purpose::Compare, Some(&earlier.binding.topic), &[Right::Read], None)?;
+    for warning in left.may_be_compared(&job, &found.binding(&job))? {
+        tracing::warn!("{warning}");
+    }
+    let letters = Letters::of(&folder, earlier);
+    let verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
+    verify::keep(&folder, &verified);
+    ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
+    Ok(verified.exit())
+}
+
+/// What the job's last run left, if it can be compared: it ended, and its topic is still there.
+fn left_of(job: &Job, folder: &Path) -> Result<Earlier, UserError> {
+    let path = StateDir::store_path(folder);
     if !Store::exists(&path) {
         return Err(UserError::new(
             Exit::Preflight,
-            format!("job {} has no state in {}: nothing was sent yet", job.name, printable_path(&folder)),
+            format!("job {} has no state in {}: nothing was sent yet", job.name, printable_path(folder)),
         )
         .hint("run it first with `shardlift run`"));
     }
@@ -29,11 +46,11 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let earlier = &left.state;
     if job.kafka.brokers == Brokers::Embedded {
         if !earlier.binding.is_of_embedded() {
-            return Err(resume::is_of_real_brokers(&job, &earlier.binding));
+            return Err(resume::is_of_real_brokers(job, &earlier.binding));
         }
-        return Err(embedded_is_gone(&folder, earlier.plan_id));
+        return Err(embedded_is_gone(folder, earlier.plan_id));
     }
-    if let Some(holder) = StateDir::holder(&folder).map_err(|error| UserError::new(error.exit(), error))? {
+    if let Some(holder) = StateDir::holder(folder).map_err(|error| UserError::new(error.exit(), error))? {
         return Err(UserError::new(
             Exit::Stopped,
             format!("job {} is running ({holder}): there is nothing final to compare yet", job.name),
@@ -43,19 +60,10 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     if !earlier.is_done() {
         tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
     }
-    let found = preflight::preflight(&job, Purpose::Compare, Some(&earlier.binding.topic), &[Right::Read], None)?;
-    for warning in left.may_be_compared(&job, &found.binding(&job))? {
-        tracing::warn!("{warning}");
-    }
-    let letters = Letters::of(&folder, earlier);
-    let verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
-    verify::keep(&folder, &verified);
-    let show = args.show_values;
-    ui.result(|| report::verify::text(&verified, show), || report::verify::object(&verified, show));
-    Ok(verified.exit())
+    Ok(left)
 }
 
-fn embedded_is_gone(folder: &std::path::Path, plan_id: u128) -> UserError {
+fn embedded_is_gone(folder: &Path, plan_id: u128) -> UserError {
     let gone = "the embedded broker died with its run, and the topic with it";
     match verify::kept(folder, plan_id) {
         Some(verified) => UserError::new(
