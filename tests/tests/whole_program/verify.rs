@@ -316,7 +316,7 @@ fn files_that_came_or_grew_in_mid_run_are_named(clusters: &Clusters) {
     let ended = scene.let_it_end(run).expect_code(7);
     let report = ended.json();
     assert_eq!(report["records"]["acknowledged"], 1000, "{report:#}");
-    let said = "zz.jsonl: matches the source's paths now and did not when planned; all records of the plan's files were sent, and none of it";
+    let said = "zz.jsonl: matches the source's paths now and did not when planned; all records of the plan's files were sent or set aside, and none of it";
     assert!(report["reasons"].to_string().contains(said), "{report:#}");
     // What was planned can be compared.
     let verified = scene.program.run(&["verify", "-o", "json"], PATIENCE).expect_code(7).json();

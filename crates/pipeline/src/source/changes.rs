@@ -38,7 +38,7 @@ impl Changes {
             let (match_, them) = if new.len() == 1 { ("matches", "it") } else { ("match", "them") };
             let what = format!("{match_} the source's paths now and did not when planned");
             let rest = if sent {
-                format!("all records of the plan's files were sent, and none of {them}")
+                format!("all records of the plan's files were sent or set aside, and none of {them}")
             } else {
                 format!("a plan is frozen when its job first runs, so nothing of {them} is sent")
             };

@@ -107,7 +107,7 @@ fn all_changes_are_told_together() {
     let found = changes(&plan, &source).unwrap();
     assert!(found.only_new() && found.new.len() == 12);
     let text = found.error(true).0;
-    assert!(text.contains("all records of the plan's files were sent, and none of them"), "{text}");
+    assert!(text.contains("all records of the plan's files were sent or set aside, and none of them"), "{text}");
     assert!(text.contains("c09.jsonl, and 2 more: match the source's paths now"), "{text}");
     assert!(!text.contains("put the file back"), "{text}");
     assert!(!found.error(false).0.contains("were sent"));
