@@ -1,8 +1,8 @@
 //! A topic for a while: created before a comparison on real brokers, deleted after it.
 //!
-//! Responsible for: that a topic can be written to when it was created, and errors that say what to do. Not responsible for:
-//! whether a topic may be created at all (a job's never is), who deletes it after an interruption, or in which process this
-//! runs. It creates a client, hence threads.
+//! Responsible for: that a topic can be written to when it was created, and errors that say what to do. Not responsible
+//! for: whether a topic may be created at all (a job's never is), who deletes it after an interruption, or in which
+//! process this runs. It creates a client, hence threads.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! What an error code means for what is done next: one flat table over every code that the client knows.
 //!
-//! Responsible for: the verdict on one record's delivery report (or on a record that the client did not take). Not responsible
-//! for acting on it. A code that is not in the table is never "delivered".
+//! Responsible for: the verdict on one record's delivery report (or on a record that the client did not take). Not
+//! responsible for acting on it. A code that is not in the table is never "delivered".
 
 use rdkafka::types::RDKafkaRespErr as E;
 

@@ -1,8 +1,8 @@
 //! The embedded broker: the client library's mock cluster, in the calling process.
 //!
-//! Responsible for: topics with a fixed number of partitions, an injected round-trip time and injected errors. Not responsible
-//! for: living in a process of its own (callers fork a helper), or durability: it keeps the newest 5 MiB or 100,000 batches of
-//! a partition, and ends with its owner.
+//! Responsible for: topics with a fixed number of partitions, an injected round-trip time and injected errors. Not
+//! responsible for: living in a process of its own (callers fork a helper), or durability: it keeps the newest 5 MiB or
+//! 100,000 batches of a partition, and ends with its owner.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! The only place that calls librdkafka: thin owners of its handles with a safe surface.
 //!
-//! Responsible for: who frees what and in which order, and that bytes that were handed over without copying stay where they are until
-//! their delivery report is back. Not responsible for any policy: what an error means, what is retried, what is set aside is decided
-//! elsewhere. All of this crate's unsafe code is in the files of this folder, each of which says what it wraps and which rule it keeps.
+//! Responsible for: who frees what and in which order, and that bytes that were handed over without copying stay where
+//! they are until their delivery report is back. Not responsible for any policy: what an error means, what is retried,
+//! what is set aside is decided elsewhere. All of this crate's unsafe code is in the files of this folder, each of
+//! which says what it wraps and which rule it keeps.
 
 mod admin;
 mod client;

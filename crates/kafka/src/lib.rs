@@ -1,9 +1,9 @@
-//! Kafka: the producer and its delivery reports, partitioners, client options, preflight, the topic reader and the embedded
-//! broker.
+//! Kafka: the producer and its delivery reports, partitioners, client options, preflight, the topic reader and the
+//! embedded broker.
 //!
-//! Responsible for: everything that needs the Kafka client library, behind values and traits of `migration` and `pipeline`.
-//! Not responsible for: processes (but every client here starts threads, so none may exist before a fork), the order of shards,
-//! or anything on disk.
+//! Responsible for: everything that needs the Kafka client library, behind values and traits of `migration` and
+//! `pipeline`. Not responsible for: processes (but every client here starts threads, so none may exist before a fork),
+//! the order of shards, or anything on disk.
 
 pub mod admin;
 mod classify;

@@ -1,7 +1,7 @@
 //! What a client says besides reports: its log lines and errors go into our log, with levels that fit.
 //!
-//! Responsible for: levels. A lost connection is worth a warning, not an error: the client connects again by itself. Not
-//! responsible for: what an error means for a run.
+//! Responsible for: levels. A lost connection is worth a warning, not an error: the client connects again by itself.
+//! Not responsible for: what an error means for a run.
 
 use std::time::{Duration, Instant};
 
@@ -80,8 +80,8 @@ impl Complaints {
 
 const ALL_BROKERS_DOWN: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
 
-/// The first wait for an answer; each further one is twice as long, so that slow answers are waited for too. In between,
-/// complaints are looked at.
+/// The first wait for an answer; each further one is twice as long, so that slow answers are waited for too. In
+/// between, complaints are looked at.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// Whether a wait for an answer ends early.

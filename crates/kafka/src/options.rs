@@ -1,7 +1,8 @@
 //! From a job to the properties of a client, and what a user may set among them.
 //!
-//! Responsible for: which properties this tool sets and why, names and values checked by the client library itself without
-//! creating a client. Not responsible for: where in a config file a bad property stands, which ones a user may not set.
+//! Responsible for: which properties this tool sets and why, names and values checked by the client library itself
+//! without creating a client. Not responsible for: where in a config file a bad property stands, which ones a user may
+//! not set.
 
 use migration::Job;
 use migration::config::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
@@ -20,8 +21,8 @@ pub enum Role {
     Admin,
 }
 
-/// Checks what a user wrote, name by name, without creating a client (and hence without a thread). Which properties a user may
-/// not set at all is the config's business.
+/// Checks what a user wrote, name by name, without creating a client (and hence without a thread). Which properties a
+/// user may not set at all is the config's business.
 pub fn check_properties(properties: &[(String, String)]) -> Vec<PropertyProblem> {
     let mut conf = Conf::new();
     let mut problems = Vec::new();
@@ -116,8 +117,8 @@ pub fn client_id(job: &str, shard: Option<&str>) -> String {
     }
 }
 
-/// The properties of a client for a job: our defaults, then what the user set, then what typed keys own. The job's brokers must
-/// be addresses by now: the embedded broker is started by the caller, who puts its address into the job.
+/// The properties of a client for a job: our defaults, then what the user set, then what typed keys own. The job's
+/// brokers must be addresses by now: the embedded broker is started by the caller, who puts its address into the job.
 ///
 /// What a producer sets beyond this depends on its shard and topic: [`crate::ProducerOptions`].
 pub fn client_properties(job: &Job, role: Role) -> Vec<(String, String)> {
@@ -132,8 +133,8 @@ pub fn client_properties(job: &Job, role: Role) -> Vec<(String, String)> {
     properties
 }
 
-/// What a user may not change (see [`migration::config::property_rule`]), because the answers of a client rest on it: these stand
-/// after what the user set.
+/// What a user may not change (see [`migration::config::property_rule`]), because the answers of a client rest on it:
+/// these stand after what the user set.
 fn required(role: Role) -> &'static [(&'static str, &'static str)] {
     match role {
         // A record waits for its broker for ever: stalls end by `give_up_after` and heartbeats, not by duplicates.
@@ -170,7 +171,8 @@ fn defaults(role: Role) -> &'static [(&'static str, &'static str)] {
             // A fetch that waits at the end of a partition must not hold up the others of the same broker.
             ("fetch.wait.max.ms", "100"),
             ("queued.min.messages", "20000"),
-            // Its default of 1 s is how long a partition stands still each time its queue was full: 18 s a million records.
+            // Its default of 1 s is how long a partition stands still each time its queue was full: 18 s a million
+            // records.
             ("fetch.queue.backoff.ms", "10"),
         ],
         Role::Admin => &[

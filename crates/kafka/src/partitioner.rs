@@ -1,12 +1,12 @@
 //! Which partition a key goes to.
 //!
-//! Responsible for: the two hashes that other producers of the same topic use. Not responsible for records without a key:
-//! the worker gives those to any idle lane.
+//! Responsible for: the two hashes that other producers of the same topic use. Not responsible for records without a
+//! key: the worker gives those to any idle lane.
 
 use migration::job::Partitioner;
 
-/// The function that chooses a partition: key and number of partitions in, partition out; `None` means that the key counts as
-/// none.
+/// The function that chooses a partition: key and number of partitions in, partition out; `None` means that the key
+/// counts as none.
 pub fn choose(partitioner: Partitioner) -> fn(&[u8], u32) -> Option<u32> {
     match partitioner {
         Partitioner::Murmur2 => by_murmur2,

@@ -1,8 +1,8 @@
 //! Preflight: what must be known of cluster and topic before any record moves.
 //!
-//! Responsible for: is a broker there, does the topic exist, may we use it, which topic of which cluster is it, what do its
-//! settings refuse, where does each partition begin and end. Not responsible for: what follows from the answers (exit codes, whether
-//! state belongs to this topic), or in which process it runs. It creates a client, hence threads.
+//! Responsible for: is a broker there, does the topic exist, may we use it, which topic of which cluster is it, what do
+//! its settings refuse, where does each partition begin and end. Not responsible for: what follows from the answers
+//! (exit codes, whether state belongs to this topic), or in which process it runs. It creates a client, hence threads.
 
 mod ends;
 
@@ -77,9 +77,9 @@ pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightPro
     asker.ask()
 }
 
-/// Makes each kind of client that the job will need from its settings, without an address: nothing is contacted. What a client
-/// refuses only when it is made (two settings that contradict each other, a certificate that can't be read) is found here instead of
-/// by every worker.
+/// Makes each kind of client that the job will need from its settings, without an address: nothing is contacted. What a
+/// client refuses only when it is made (two settings that contradict each other, a certificate that can't be read) is
+/// found here instead of by every worker.
 fn try_settings(job: &Job) -> Result<(), PreflightProblem> {
     let producer = ProducerOptions::for_job(job, "check", TopicSettings::default().max_message_bytes).all_properties();
     let reader = client_properties(job, Role::Reader);

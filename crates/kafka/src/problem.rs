@@ -1,7 +1,7 @@
 //! Why a job can't begin with this cluster and topic.
 //!
-//! Responsible for: the kinds of problem that preflight, the rights and the making of a topic have in common, and how the brokers are
-//! named in their messages. Not responsible for: finding them.
+//! Responsible for: the kinds of problem that preflight, the rights and the making of a topic have in common, and how
+//! the brokers are named in their messages. Not responsible for: finding them.
 
 use migration::Job;
 use migration::job::Brokers;

@@ -1,8 +1,8 @@
 //! Reads a topic back: every partition from a given offset to where its log ended when the reader was made.
 //!
-//! Responsible for: committed records only, gaps (transactions' markers, aborted records, compaction), records that retention
-//! takes away while it reads, and transactions of others that are open. Not responsible for: comparing. No consumer group is
-//! joined and nothing is committed.
+//! Responsible for: committed records only, gaps (transactions' markers, aborted records, compaction), records that
+//! retention takes away while it reads, and transactions of others that are open. Not responsible for: comparing. No
+//! consumer group is joined and nothing is committed.
 
 mod ranges;
 
@@ -32,8 +32,9 @@ const WAIT: Duration = Duration::from_millis(200);
 /// How long a broker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// How long a transaction of another producer may stay open before the comparison is given up, if `kafka.give_up_after` is not
-/// less: longer than Kafka's default for a producer that died in one (60 s, and up to 10 s until the brokers look).
+/// How long a transaction of another producer may stay open before the comparison is given up, if `kafka.give_up_after`
+/// is not less: longer than Kafka's default for a producer that died in one (60 s, and up to 10 s until the brokers
+/// look).
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
 /// Time without a record after which the brokers are asked why.
 const SILENT: Duration = Duration::from_secs(1);
@@ -73,8 +74,8 @@ struct Fetcher {
 enum Silence {
     /// It can't be told: brokers are away, or slow.
     Unknown,
-    /// What another producer wrote from `since` on is neither committed nor aborted; so in `partitions` partitions, the first
-    /// of which is `partition`.
+    /// What another producer wrote from `since` on is neither committed nor aborted; so in `partitions` partitions, the
+    /// first of which is `partition`.
     OpenTransaction { partition: u32, since: i64, partitions: usize },
 }
 
@@ -92,8 +93,8 @@ impl std::fmt::Display for Silence {
 }
 
 impl TopicReader {
-    /// A reader of a job's topic from `starts`, an offset for each partition; partitions without one are read from their first
-    /// offset. The job's brokers are addresses by now. Nothing is contacted before the first restart.
+    /// A reader of a job's topic from `starts`, an offset for each partition; partitions without one are read from
+    /// their first offset. The job's brokers are addresses by now. Nothing is contacted before the first restart.
     pub fn new(job: &Job, starts: Vec<i64>) -> TopicReader {
         TopicReader {
             properties: client_properties(job, Role::Reader),

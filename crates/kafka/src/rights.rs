@@ -1,8 +1,8 @@
 //! What the job's principal may do with its topic.
 //!
-//! Responsible for: the rights that a run and a comparison need, which of them is missing, and the command that grants it. Not
-//! responsible for: asking the brokers (preflight does), rights that are withdrawn later (a worker then fails with what the
-//! broker says).
+//! Responsible for: the rights that a run and a comparison need, which of them is missing, and the command that grants
+//! it. Not responsible for: asking the brokers (preflight does), rights that are withdrawn later (a worker then fails
+//! with what the broker says).
 
 use migration::Job;
 use migration::job::Property;
@@ -64,8 +64,8 @@ pub fn missing_right(job: &Job, has: &[Right], needs: &[Right]) -> Option<Prefli
     ))
 }
 
-/// Who the job is to the brokers, if its config says so openly: a name that was given as a secret is never shown, and only the
-/// mechanisms with a password send it.
+/// Who the job is to the brokers, if its config says so openly: a name that was given as a secret is never shown, and
+/// only the mechanisms with a password send it.
 fn shown_user(job: &Job) -> Option<&str> {
     let given = |names: [&str; 2]| job.kafka.properties.iter().rfind(|(name, _)| names.contains(&name.as_str()));
     let (_, mechanism) = given(["sasl.mechanism", "sasl.mechanisms"])?;

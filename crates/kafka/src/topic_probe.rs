@@ -1,7 +1,8 @@
 //! Looking at a topic again: is it still the one that a job belongs to?
 //!
-//! Responsible for: asking for id and partitions over a client that is there anyway, and never taking one answer of a broker that
-//! lags behind for a change. Not responsible for: what a change means (`migration::bound_topic`), or when to look.
+//! Responsible for: asking for id and partitions over a client that is there anyway, and never taking one answer of a
+//! broker that lags behind for a change. Not responsible for: what a change means (`migration::bound_topic`), or when
+//! to look.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::ffi::{Client, Code, Topic, ask_topic};
 use crate::turns::Turns;
 
-/// How often a change has to be seen in a row: a broker that has just come back may not have heard of the newest state yet.
+/// How often a change has to be seen in a row: a broker that has just come back may not have heard of the newest state
+/// yet.
 const LOOKS: u32 = 3;
 /// Between two of these looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -47,8 +49,8 @@ impl TopicProbe {
         &self.bound
     }
 
-    /// Looks once, and again before it says that something changed. Each look may take `timeout`. A wait that `turns` ends is no
-    /// answer.
+    /// Looks once, and again before it says that something changed. Each look may take `timeout`. A wait that `turns`
+    /// ends is no answer.
     pub fn look(&self, timeout: Duration, turns: &mut Turns<'_>) -> TopicLook {
         let mut look = self.look_once(timeout, turns);
         for _ in 1..LOOKS {
@@ -64,8 +66,8 @@ impl TopicProbe {
     }
 
     fn look_once(&self, timeout: Duration, turns: &mut Turns<'_>) -> TopicLook {
-        // What admin requests are answered with is the same as in metadata, and the id. Without a known id there is nothing to
-        // compare it with, and some brokers (the embedded one) answer no admin request.
+        // What admin requests are answered with is the same as in metadata, and the id. Without a known id there is
+        // nothing to compare it with, and some brokers (the embedded one) answer no admin request.
         let seen = if self.bound.id.is_some() { self.describe(timeout, turns) } else { self.metadata(timeout, turns) };
         match seen {
             Ok(seen) => self.bound.compare(&seen).map_or(TopicLook::Same, TopicLook::Changed),

@@ -1,7 +1,7 @@
 //! Watching a job's topic while its workers send: for a helper process, with a client of its own.
 //!
-//! Responsible for: one look, and where brokers tell no topic id, whether a partition ends before an offset that it had reached. Not
-//! responsible for: when to look, what follows, or the process. It creates a client, hence threads.
+//! Responsible for: one look, and where brokers tell no topic id, whether a partition ends before an offset that it had
+//! reached. Not responsible for: when to look, what follows, or the process. It creates a client, hence threads.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ pub struct TopicWatch {
 }
 
 impl TopicWatch {
-    /// Makes the client. `reached`: where each partition of the topic ends at least. Nothing is contacted before the first look.
+    /// Makes the client. `reached`: where each partition of the topic ends at least. Nothing is contacted before the
+    /// first look.
     pub fn new(job: &Job, bound: &BoundTopic, reached: Vec<i64>) -> Result<TopicWatch, String> {
         let conf = configure(&client_properties(job, Role::Admin))?;
         let client = conf.into_client(Kind::Consumer)?;
@@ -50,7 +51,8 @@ impl TopicWatch {
         self.ends_too_early(deadline + SECOND_LOOK).map_or(TopicLook::Same, TopicLook::Changed)
     }
 
-    /// Compares each partition's end with what it had reached before; one that does not tell its end in time is left out.
+    /// Compares each partition's end with what it had reached before; one that does not tell its end in time is left
+    /// out.
     fn ends_too_early(&mut self, deadline: Instant) -> Option<TopicChange> {
         for (partition, reached) in (0u32..).zip(&mut self.reached) {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -1,7 +1,7 @@
 //! Waiting in short silent steps.
 //!
-//! A worker that waits for brokers says in between that it is alive, or it would be taken for dead. Responsible for: how long
-//! one step lasts at most. Not responsible for: what is waited for, or for how long altogether.
+//! A worker that waits for brokers says in between that it is alive, or it would be taken for dead. Responsible for:
+//! how long one step lasts at most. Not responsible for: what is waited for, or for how long altogether.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What only a real Kafka can judge. Needs a cluster started by `scripts/kafka start`; without one the tests say so and pass,
-//! or fail if SHARDLIFT_REQUIRE_KAFKA=1.
+//! What only a real Kafka can judge. Needs a cluster started by `scripts/kafka start`; without one the tests say so and
+//! pass, or fail if SHARDLIFT_REQUIRE_KAFKA=1.
 
 mod admin;
 mod common;

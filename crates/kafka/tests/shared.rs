@@ -93,7 +93,8 @@ fn a_seat_is_taken_once_and_free_again() {
     while done.is_empty() {
         second.poll(Duration::from_millis(50), &mut done).unwrap();
     }
-    // By now the first one's record is delivered, too; it was not fetched, and the next one in the seat does not get it.
+    // By now the first one's record is delivered, too; it was not fetched, and the next one in the seat does not get
+    // it.
     while shared.seat(0).is_err() {
         shared.serve(Duration::from_millis(50)).unwrap();
     }

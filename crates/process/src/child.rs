@@ -1,5 +1,5 @@
-//! A forked child as both sides see it: what it may keep, the two pipes, and what the parent says. How it is set up is `child_rules.rs`,
-//! how it is made `start.rs`; what a child does after that is its caller's closure.
+//! A forked child as both sides see it: what it may keep, the two pipes, and what the parent says. How it is set up is
+//! `child_rules.rs`, how it is made `start.rs`; what a child does after that is its caller's closure.
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -40,7 +40,8 @@ impl ChildSettings {
     }
 }
 
-/// The parent's view of a child. Dropping it closes the pipe ends (which tells the child to stop) and neither kills nor reaps.
+/// The parent's view of a child. Dropping it closes the pipe ends (which tells the child to stop) and neither kills nor
+/// reaps.
 #[derive(Debug)]
 pub struct Child {
     /// Its process id, valid until the child is reaped.
@@ -115,8 +116,8 @@ impl ChildEnds {
     }
 }
 
-/// For a process that was executed, not forked: the kernel kills it when its parent, the process `parent`, dies. An error means
-/// that the parent is dead already, or that the kernel refuses.
+/// For a process that was executed, not forked: the kernel kills it when its parent, the process `parent`, dies. An
+/// error means that the parent is dead already, or that the kernel refuses.
 pub fn die_with_parent(parent: u32) -> std::io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid().as_raw().unsigned_abs() != parent {

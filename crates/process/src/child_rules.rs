@@ -1,5 +1,5 @@
-//! The rules of a new child, in the order that they demand: which descriptors stay open, its parent-death signal, the signals that it
-//! ignores, its name and its limits. The calls that need `unsafe` are in `fork.rs`.
+//! The rules of a new child, in the order that they demand: which descriptors stay open, its parent-death signal, the
+//! signals that it ignores, its name and its limits. The calls that need `unsafe` are in `fork.rs`.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -42,8 +42,8 @@ pub(crate) enum Setup {
     Orphaned,
 }
 
-/// Applies the rules of a child, in order. Called in the child with all signals still blocked, so that nothing can end it
-/// between the fork and the moment its signals are ignored.
+/// Applies the rules of a child, in order. Called in the child with all signals still blocked, so that nothing can end
+/// it between the fork and the moment its signals are ignored.
 pub(crate) fn apply_rules(
     settings: &ChildSettings,
     parent: Pid,
@@ -70,8 +70,8 @@ pub(crate) fn apply_rules(
     Ok(Setup::Ready)
 }
 
-/// Keeps the pipe ends, stderr and what the settings say; stdin and stdout become /dev/null; everything else is closed, or a
-/// sibling's inherited pipe end would hide the parent's death from that sibling.
+/// Keeps the pipe ends, stderr and what the settings say; stdin and stdout become /dev/null; everything else is closed,
+/// or a sibling's inherited pipe end would hide the parent's death from that sibling.
 fn close_foreign_descriptors(settings: &ChildSettings, ends: &ChildEnds, dev_null: &File) -> Result<(), SetupError> {
     dup2_stdin(dev_null).map_err(SetupError::at("put /dev/null on stdin"))?;
     dup2_stdout(dev_null).map_err(SetupError::at("put /dev/null on stdout"))?;

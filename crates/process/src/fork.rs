@@ -1,9 +1,10 @@
-//! The one place that forks, and the only file of this crate with `unsafe`: the fork, raw waits, signal dispositions, closing of
-//! ranges, the default thread stack and `_exit`. What goes before and after it is `start.rs`; the order in which a child
-//! applies its rules is `child_rules.rs`.
+//! The one place that forks, and the only file of this crate with `unsafe`: the fork, raw waits, signal dispositions,
+//! closing of ranges, the default thread stack and `_exit`. What goes before and after it is `start.rs`; the order in
+//! which a child applies its rules is `child_rules.rs`.
 //!
-//! A fork without exec is right only because the forking process has exactly one thread: no lock can be held by a thread that
-//! the child doesn't have. So the thread count is read before each fork, in every build, and nothing can switch that off.
+//! A fork without exec is right only because the forking process has exactly one thread: no lock can be held by a
+//! thread that the child doesn't have. So the thread count is read before each fork, in every build, and nothing can
+//! switch that off.
 
 use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
@@ -20,9 +21,9 @@ use crate::usage::status_number;
 /// True in every process that [`fork_once`] made: workers and helpers never fork again.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// What a terminal, a batch engine or a service manager sends to the whole process group (the parent alone decides what it
-/// means; SIGUSR1 would end a child, SIGTTIN and SIGTTOU would stop it), and SIGPIPE, so that writing to a dead parent is an
-/// error value.
+/// What a terminal, a batch engine or a service manager sends to the whole process group (the parent alone decides what
+/// it means; SIGUSR1 would end a child, SIGTTIN and SIGTTOU would stop it), and SIGPIPE, so that writing to a dead
+/// parent is an error value.
 const IGNORED_IN_CHILD: [Signal; 7] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGUSR1, Signal::SIGTTIN, Signal::SIGTTOU];
 
@@ -89,8 +90,9 @@ pub(crate) fn fork_once(MayFork(()): MayFork) -> Result<Forked, ForkError> {
     // A signal to the group between the fork and the child's own dispositions waits, and is then ignored there.
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(ForkError::System)?;
     #[expect(clippy::disallowed_methods, reason = "this is the one fork: `MayFork` is only made for one thread")]
-    // SAFETY: this process has exactly one thread (`MayFork` says so, and nothing in between starts one), so no lock of the
-    // allocator, of stdio or of a library can be held by a thread that is missing in the child; the child may run any code.
+    // SAFETY: this process has exactly one thread (`MayFork` says so, and nothing in between starts one), so no lock of
+    // the allocator, of stdio or of a library can be held by a thread that is missing in the child; the child may run
+    // any code.
     let forked = unsafe { nix::unistd::fork() };
     match forked {
         Ok(ForkResult::Child) => {
@@ -128,12 +130,13 @@ fn restore_mask(mask: &SigSet) {
     mask.thread_set_mask().expect("a mask that this thread had before is valid");
 }
 
-/// What was printed but not yet written must not be printed by the child as well. An error here comes again with the next
-/// print, which reports it.
+/// What was printed but not yet written must not be printed by the child as well. An error here comes again with the
+/// next print, which reports it.
 fn flush_stdio() {
     let _ = io::stdout().flush();
     let _ = io::stderr().flush();
-    // SAFETY: fflush(NULL) flushes every C stream and takes no other argument; it is defined in every state of the process.
+    // SAFETY: fflush(NULL) flushes every C stream and takes no other argument; it is defined in every state of the
+    // process.
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
@@ -145,8 +148,8 @@ pub(crate) fn exit_now(code: u8) -> ! {
 
 /// Closes the descriptors `first..=last`, open or not.
 pub(crate) fn close_descriptors(first: c_uint, last: c_uint) -> Result<(), Errno> {
-    // SAFETY: the call touches no memory of ours. It is made only in a new child, for descriptors that nothing which runs
-    // there owns (inherited owners are never dropped), and in the parent for one number that can't be open.
+    // SAFETY: the call touches no memory of ours. It is made only in a new child, for descriptors that nothing which
+    // runs there owns (inherited owners are never dropped), and in the parent for one number that can't be open.
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0 as c_uint) }).map(drop)
 }
 
@@ -165,17 +168,19 @@ fn report_exit_of_children() {
 /// In a new child: only the control pipe and SIGKILL stop it.
 pub(crate) fn ignore_group_signals() -> Result<(), Errno> {
     for ignored in IGNORED_IN_CHILD {
-        // SAFETY: ignoring a signal runs no code of ours, and no handler of ours is replaced: this process installs none.
+        // SAFETY: ignoring a signal runs no code of ours, and no handler of ours is replaced: this process installs
+        // none.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
     Ok(())
 }
 
-/// Default actions for what a child ignores, and nothing blocked. For use just before another program is executed in this
-/// process, which would inherit both; [`default_signals_for`] does it for a [`Command`].
+/// Default actions for what a child ignores, and nothing blocked. For use just before another program is executed in
+/// this process, which would inherit both; [`default_signals_for`] does it for a [`Command`].
 pub fn restore_default_signals() -> io::Result<()> {
     for ignored in IGNORED_IN_CHILD {
-        // SAFETY: the default action runs no code of ours; sigaction(2) is async-signal-safe, so this may run after a fork.
+        // SAFETY: the default action runs no code of ours; sigaction(2) is async-signal-safe, so this may run after a
+        // fork.
         unsafe { signal(ignored, SigHandler::SigDfl) }?;
     }
     SigSet::empty().thread_set_mask()?;
@@ -185,8 +190,8 @@ pub fn restore_default_signals() -> io::Result<()> {
 /// Makes `command` start with default signals, so that a user's program can be stopped as usual.
 pub fn default_signals_for(command: &mut Command) -> &mut Command {
     use std::os::unix::process::CommandExt as _;
-    // SAFETY: the closure only calls sigaction(2) and sigprocmask(2), which are async-signal-safe, and allocates nothing: an
-    // errno becomes an `io::Error` without a heap block.
+    // SAFETY: the closure only calls sigaction(2) and sigprocmask(2), which are async-signal-safe, and allocates
+    // nothing: an errno becomes an `io::Error` without a heap block.
     unsafe { command.pre_exec(restore_default_signals) }
 }
 
@@ -210,8 +215,8 @@ pub(crate) fn set_default_thread_stack(bytes: usize) -> Result<(), Errno> {
     set
 }
 
-/// waitpid(2) for one child or any, as the kernel's raw status: nix's own decoding fails on real-time signals, and the child
-/// would be gone without a word. `None`: children exist and none has ended (only without `block`).
+/// waitpid(2) for one child or any, as the kernel's raw status: nix's own decoding fails on real-time signals, and the
+/// child would be gone without a word. `None`: children exist and none has ended (only without `block`).
 pub(crate) fn wait_raw(target: Option<Pid>, block: bool) -> Result<Option<(Pid, c_int)>, Errno> {
     let target = target.map_or(-1, Pid::as_raw);
     let options = if block { 0 } else { libc::WNOHANG };

@@ -7,8 +7,8 @@
 //! byte 9..    payload   `length` bytes, at most the reader's limit
 //! ```
 //!
-//! A frame that is too long or has a wrong checksum is an error value, and ends the stream: after it the reader gives nothing but
-//! that error. A torn frame at end of file is dropped.
+//! A frame that is too long or has a wrong checksum is an error value, and ends the stream: after it the reader gives
+//! nothing but that error. A torn frame at end of file is dropped.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -52,7 +52,8 @@ pub enum Filled {
     Bytes(usize),
     /// Nothing to read now.
     WouldBlock,
-    /// Nothing was read, because a whole frame (or an error) waits in the buffer: take it first. So memory stays bounded.
+    /// Nothing was read, because a whole frame (or an error) waits in the buffer: take it first. So memory stays
+    /// bounded.
     Full,
     /// The other side closed its end. Frames that came before may still wait in the buffer.
     Eof,
@@ -116,7 +117,8 @@ impl FrameReader {
         FrameReader { buffer: Vec::new(), taken: 0, limit: bounded(limit), failed: None }
     }
 
-    /// Reads once, at most 64 KiB and no more than a largest frame has. On a blocking descriptor it waits until something comes.
+    /// Reads once, at most 64 KiB and no more than a largest frame has. On a blocking descriptor it waits until
+    /// something comes.
     pub fn fill(&mut self, fd: impl AsFd) -> io::Result<Filled> {
         if self.failed.is_some() || self.waiting() >= HEADER_BYTES + self.limit {
             return Ok(Filled::Full);
@@ -223,8 +225,8 @@ impl FrameWriter {
         self.buffer.len() - self.written
     }
 
-    /// Writes what is queued. On a blocking descriptor it returns when everything is written; on a nonblocking one it may
-    /// return [`Flushed::WouldBlock`] in the middle of a frame and goes on there the next time.
+    /// Writes what is queued. On a blocking descriptor it returns when everything is written; on a nonblocking one it
+    /// may return [`Flushed::WouldBlock`] in the middle of a frame and goes on there the next time.
     pub fn flush(&mut self, fd: impl AsFd) -> io::Result<Flushed> {
         let flushed = write_from(&fd, &self.buffer, &mut self.written)?;
         if self.written == self.buffer.len() {

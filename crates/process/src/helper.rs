@@ -1,5 +1,6 @@
-//! Helper processes: forked children that may start threads and hold clients, so that the parent needs neither. One kind writes an
-//! answer and ends, the other serves until it is told to stop. What they do is the caller's; they keep no lock.
+//! Helper processes: forked children that may start threads and hold clients, so that the parent needs neither. One
+//! kind writes an answer and ends, the other serves until it is told to stop. What they do is the caller's; they keep
+//! no lock.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -27,7 +28,8 @@ pub struct HelperOptions<'a> {
     pub max_bytes: usize,
     /// How long it may take. `None`: for ever.
     pub timeout: Option<Duration>,
-    /// When this descriptor becomes readable (a [`SignalFd`](crate::SignalFd), say) the helper is killed. It is not read.
+    /// When this descriptor becomes readable (a [`SignalFd`](crate::SignalFd), say) the helper is killed. It is not
+    /// read.
     pub interrupt: Option<BorrowedFd<'a>>,
 }
 
@@ -109,8 +111,8 @@ pub fn run_helper(name: &str, body: impl FnOnce(&mut dyn Write) -> u8) -> Result
     run_helper_with(&HelperOptions::named(name), body)
 }
 
-/// Runs `body` in a helper process, reads what it writes up to end of file, and reaps exactly this child. The helper exits with
-/// the code that `body` returns. The same precautions as for [`fork_child`] hold for what `body` captures.
+/// Runs `body` in a helper process, reads what it writes up to end of file, and reaps exactly this child. The helper
+/// exits with the code that `body` returns. The same precautions as for [`fork_child`] hold for what `body` captures.
 pub fn run_helper_with(options: &HelperOptions<'_>, body: impl FnOnce(&mut dyn Write) -> u8) -> Result<Output, HelperError> {
     let mut helper = RunningHelper::fork(&options.name, |ends| {
         let mut answer = BufWriter::new(File::from(ends.events));
@@ -126,8 +128,9 @@ pub fn run_helper_with(options: &HelperOptions<'_>, body: impl FnOnce(&mut dyn W
     Ok(Output { bytes, status: state, cpu_user_us, cpu_system_us })
 }
 
-/// Starts a helper that writes one line when it is ready and then serves until its control pipe closes (which it sees with
-/// [`ChildEnds::wait_for_close`]). Returns when the line came. `options.max_bytes` and `options.timeout` are for that line.
+/// Starts a helper that writes one line when it is ready and then serves until its control pipe closes (which it sees
+/// with [`ChildEnds::wait_for_close`]). Returns when the line came. `options.max_bytes` and `options.timeout` are for
+/// that line.
 pub fn start_helper(options: &HelperOptions<'_>, body: impl FnOnce(ChildEnds) -> u8) -> Result<RunningHelper, HelperError> {
     let mut helper = RunningHelper::fork(&options.name, body)?;
     let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
@@ -192,15 +195,16 @@ impl RunningHelper {
         self.events.as_fd()
     }
 
-    /// Sends a word to the helper (which hears it with [`ChildEnds::wait_for_word`]). Never blocks: an error means that the helper is
-    /// gone, or that it left more than a pipe holds unread.
+    /// Sends a word to the helper (which hears it with [`ChildEnds::wait_for_word`]). Never blocks: an error means that
+    /// the helper is gone, or that it left more than a pipe holds unread.
     pub fn tell(&self, word: &[u8]) -> io::Result<()> {
         let control = self.control.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
         let written = nix::unistd::write(control, word)?;
         if written == word.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
-    /// Appends what the helper wrote after its first line; does not wait. False: it has closed its pipe, which only its end does.
+    /// Appends what the helper wrote after its first line; does not wait. False: it has closed its pipe, which only its
+    /// end does.
     pub fn hear(&self, into: &mut Vec<u8>) -> io::Result<bool> {
         let mut block = [0; 4096];
         loop {
@@ -214,15 +218,16 @@ impl RunningHelper {
         }
     }
 
-    /// Tells this handle about a child that [`reap_all`](crate::reap_all) found. True when it was this helper, which is then gone.
+    /// Tells this handle about a child that [`reap_all`](crate::reap_all) found. True when it was this helper, which is
+    /// then gone.
     pub fn note_reaped(&mut self, reaped: &Reaped) -> bool {
         let own = !self.reaped && reaped.pid == self.pid;
         self.reaped |= own;
         own
     }
 
-    /// Closes the control pipe, waits up to `timeout` for the helper to end, then kills it, and reaps it. `None` when it
-    /// was reaped elsewhere before.
+    /// Closes the control pipe, waits up to `timeout` for the helper to end, then kills it, and reaps it. `None` when
+    /// it was reaped elsewhere before.
     pub fn stop(mut self, timeout: Duration) -> Result<Option<Reaped>, HelperError> {
         self.shut_down(timeout)
     }

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use crate::frame::{Flushed, FrameError, MAX_FRAME, check_length, encode, write_from};
 
-/// A place for one frame on a nonblocking pipe: a newer one replaces an older one that was not begun. So the writer never
-/// waits, however slow the reader is, and holds at most one frame that is partly written and one behind it.
+/// A place for one frame on a nonblocking pipe: a newer one replaces an older one that was not begun. So the writer
+/// never waits, however slow the reader is, and holds at most one frame that is partly written and one behind it.
 #[derive(Debug, Default)]
 pub struct LatestFrame {
     /// The frame that is being written, and how much of it is out.
@@ -22,8 +22,8 @@ impl LatestFrame {
         LatestFrame::default()
     }
 
-    /// Makes this the frame to send; one that was put before and not begun is forgotten. Writes nothing. Payloads are limited to
-    /// [`MAX_FRAME`].
+    /// Makes this the frame to send; one that was put before and not begun is forgotten. Writes nothing. Payloads are
+    /// limited to [`MAX_FRAME`].
     pub fn put(&mut self, kind: u8, payload: &[u8]) -> Result<(), FrameError> {
         check_length(payload, MAX_FRAME)?;
         let slot = if self.written == 0 { &mut self.current } else { &mut self.next };

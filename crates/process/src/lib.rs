@@ -1,8 +1,8 @@
-//! The operating system, as the supervisor and its workers need it: one fork wrapper, owned pipes, a local socket, frames, signals
-//! as events, a poll loop, reaping, resource usage, limits and lock files.
+//! The operating system, as the supervisor and its workers need it: one fork wrapper, owned pipes, a local socket,
+//! frames, signals as events, a poll loop, reaping, resource usage, limits and lock files.
 //!
-//! This crate never knows shards, records or Kafka, nor what a frame means: it moves opaque payloads and applies the rules of
-//! a child. Linux only. All `unsafe` of the crate stands in `fork.rs`.
+//! This crate never knows shards, records or Kafka, nor what a frame means: it moves opaque payloads and applies the
+//! rules of a child. Linux only. All `unsafe` of the crate stands in `fork.rs`.
 
 mod child;
 mod child_rules;

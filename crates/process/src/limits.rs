@@ -34,7 +34,8 @@ pub enum LimitError {
     System(#[source] Errno),
 }
 
-/// Raises the soft limit on open descriptors to the hard one and returns it. Do it before the first child, which inherits it.
+/// Raises the soft limit on open descriptors to the hard one and returns it. Do it before the first child, which
+/// inherits it.
 pub fn raise_descriptor_limit() -> Result<u64, LimitError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(LimitError::System)?;
     if soft < hard {
@@ -59,8 +60,8 @@ pub fn require_descriptors(needed: u64) -> Result<(), LimitError> {
     if needed <= limit { Ok(()) } else { Err(LimitError::Descriptors { needed, limit }) }
 }
 
-/// An error when `needed` more processes and threads are certain not to be allowed, by the user's limit (which does not bind
-/// root) or by the cgroup (version 2). Other processes of the user can still take what is there now.
+/// An error when `needed` more processes and threads are certain not to be allowed, by the user's limit (which does not
+/// bind root) or by the cgroup (version 2). Other processes of the user can still take what is there now.
 pub fn require_processes(needed: u64) -> Result<(), LimitError> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NPROC).map_err(LimitError::System)?;
     if limit != RLIM_INFINITY && needed > limit && !geteuid().is_root() {

@@ -25,8 +25,8 @@ pub(crate) fn set_nonblocking(end: &OwnedFd) -> Result<(), Errno> {
     fcntl(end, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
-/// A process that closed its stdin may get a pipe end as descriptor 0, which a child would then replace by /dev/null. The standard
-/// library's duplicates are numbered from 3.
+/// A process that closed its stdin may get a pipe end as descriptor 0, which a child would then replace by /dev/null.
+/// The standard library's duplicates are numbered from 3.
 fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);

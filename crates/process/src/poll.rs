@@ -43,8 +43,8 @@ pub struct Ready<T> {
     pub writable: bool,
 }
 
-/// Waits until at least one descriptor is ready or the timeout is over (then the answer is empty). `None` waits for ever, zero
-/// only looks. A signal that interrupts the wait does not lengthen it.
+/// Waits until at least one descriptor is ready or the timeout is over (then the answer is empty). `None` waits for
+/// ever, zero only looks. A signal that interrupts the wait does not lengthen it.
 pub fn poll<T: Copy>(entries: &[(T, BorrowedFd<'_>, Interest)], timeout: Option<Duration>) -> io::Result<Vec<Ready<T>>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut fds: Vec<PollFd<'_>> = entries.iter().map(|(_, fd, interest)| PollFd::new(*fd, interest.flags())).collect();

@@ -30,8 +30,8 @@ impl ExitState {
         self == ExitState::Code(0)
     }
 
-    /// True when another process may have ended it, by SIGKILL (as the kernel does when memory runs out) or SIGTERM: that says nothing
-    /// about what it did.
+    /// True when another process may have ended it, by SIGKILL (as the kernel does when memory runs out) or SIGTERM:
+    /// that says nothing about what it did.
     pub fn is_killed(self) -> bool {
         matches!(self, ExitState::Signal { number, .. } if number == libc::SIGKILL || number == libc::SIGTERM)
     }
@@ -73,14 +73,15 @@ pub struct Reaped {
     pub cpu_system_us: u64,
 }
 
-/// Reaps every child that has ended, also ones that this process did not start (as process 1 in a container). Never blocks.
+/// Reaps every child that has ended, also ones that this process did not start (as process 1 in a container). Never
+/// blocks.
 pub fn reap_all() -> Vec<Reaped> {
     // An error means that no child is left.
     std::iter::from_fn(|| reap(None, false).ok().flatten()).collect()
 }
 
-/// Waits for one child. `Ok(None)`: it had not ended at the deadline (`None`: waits for ever). `ECHILD`: no such child, or it was
-/// reaped before.
+/// Waits for one child. `Ok(None)`: it had not ended at the deadline (`None`: waits for ever). `ECHILD`: no such child,
+/// or it was reaped before.
 pub(crate) fn wait_until(pid: Pid, deadline: Option<Instant>) -> Result<Option<Reaped>, Errno> {
     let Some(deadline) = deadline else { return reap(Some(pid), true) };
     let mut pause = Duration::from_micros(100);

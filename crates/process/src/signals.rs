@@ -12,15 +12,16 @@ use crate::usage::status_text;
 
 /// A descriptor that is readable while one of its signals waits.
 ///
-/// Those signals stay blocked when it is dropped: one that still waits would otherwise end the process by its default action
-/// while it shuts down. Children unblock everything.
+/// Those signals stay blocked when it is dropped: one that still waits would otherwise end the process by its default
+/// action while it shuts down. Children unblock everything.
 #[derive(Debug)]
 pub struct SignalFd {
     inner: signalfd::SignalFd,
 }
 
 impl SignalFd {
-    /// Blocks these signals in the calling thread (which should be the only one) and opens a nonblocking descriptor for them.
+    /// Blocks these signals in the calling thread (which should be the only one) and opens a nonblocking descriptor for
+    /// them.
     pub fn new(signals: &[Signal]) -> io::Result<SignalFd> {
         let set: SigSet = signals.iter().copied().collect();
         set.thread_block()?;
@@ -35,7 +36,8 @@ impl SignalFd {
             match self.inner.read_signal() {
                 Ok(Some(info)) => {
                     let signal = i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok());
-                    // SI_USER, SI_QUEUE, SI_TKILL and the like are zero or below; what the kernel itself sends is above.
+                    // SI_USER, SI_QUEUE, SI_TKILL and the like are zero or below; what the kernel itself sends is
+                    // above.
                     seen.extend(signal.map(|signal| Caught { signal, sent: info.ssi_code <= 0 }));
                 }
                 Ok(None) => return Ok(seen),
@@ -51,7 +53,8 @@ impl SignalFd {
 pub struct Caught {
     /// Which.
     pub signal: Signal,
-    /// True when a process sent it with kill(2) or the like; false when the kernel did of its own accord (a terminal's driver).
+    /// True when a process sent it with kill(2) or the like; false when the kernel did of its own accord (a terminal's
+    /// driver).
     pub sent: bool,
 }
 
@@ -75,8 +78,8 @@ pub fn hold_signals(signals: &[Signal]) -> io::Result<()> {
     set.thread_block().map_err(io::Error::from)
 }
 
-/// Sends a signal to one process. A process that has ended already is no error. Only for children that are not reaped yet: a
-/// reaped one's number may belong to another process.
+/// Sends a signal to one process. A process that has ended already is no error. Only for children that are not reaped
+/// yet: a reaped one's number may belong to another process.
 pub fn send_signal(pid: Pid, signal: Signal) -> io::Result<()> {
     match kill(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),

@@ -1,7 +1,7 @@
 //! Making a child: its pipes, the fork, its rules, its body.
 //!
-//! Responsible for: what goes before the fork and after it, on both sides. Not responsible for: the fork itself (`fork.rs`), the rules
-//! of a child (`child_rules.rs`).
+//! Responsible for: what goes before the fork and after it, on both sides. Not responsible for: the fork itself
+//! (`fork.rs`), the rules of a child (`child_rules.rs`).
 
 use std::fs::File;
 use std::io;
@@ -14,8 +14,8 @@ use crate::child_rules::{Setup, apply_rules};
 use crate::fork::{self, ForkError, Forked};
 use crate::pipe::{Pipe, set_nonblocking};
 
-/// Forks a child that applies the rules of a child, runs `body` and exits with the code that `body` returns (101 when it
-/// panics). The child never returns from this call, and no inherited destructor or exit handler runs in it, with one
+/// Forks a child that applies the rules of a child, runs `body` and exits with the code that `body` returns (101 when
+/// it panics). The child never returns from this call, and no inherited destructor or exit handler runs in it, with one
 /// exception: what `body` captured by value is dropped in the child too. Capture plain values only, never a database
 /// connection, a lock file or a client.
 ///
@@ -28,7 +28,8 @@ pub fn fork_child(settings: &ChildSettings, body: impl FnOnce(ChildEnds) -> u8) 
         set_nonblocking(end).map_err(ForkError::Pipe)?;
     }
     let dev_null = File::options().read(true).write(true).open("/dev/null").map_err(ForkError::DevNull)?;
-    // An empty range far above every descriptor: only asks whether the call exists, while an error can still be returned.
+    // An empty range far above every descriptor: only asks whether the call exists, while an error can still be
+    // returned.
     fork::close_descriptors(u32::MAX, u32::MAX).map_err(ForkError::CloseRange)?;
     let parent = getpid();
     match fork::fork_once(may_fork)? {

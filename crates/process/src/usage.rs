@@ -85,8 +85,8 @@ pub fn own_memory() -> io::Result<Memory> {
     Ok(Memory { peak_bytes: status_number("VmHWM")? * kib, resident_bytes: status_number("VmRSS")? * kib })
 }
 
-/// The monotonic clock in microseconds since some moment that all processes of this machine share: times taken in parent and
-/// child can be compared. It stands still while the machine sleeps and never goes back.
+/// The monotonic clock in microseconds since some moment that all processes of this machine share: times taken in
+/// parent and child can be compared. It stands still while the machine sleeps and never goes back.
 pub fn monotonic_us() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has a monotonic clock");
     u64::try_from(now.num_microseconds()).unwrap_or(0)

@@ -1,4 +1,5 @@
-//! A parent that is killed leaves no process behind: the kernel kills its children, and each sees end of file on its control pipe.
+//! A parent that is killed leaves no process behind: the kernel kills its children, and each sees end of file on its
+//! control pipe.
 
 mod common;
 

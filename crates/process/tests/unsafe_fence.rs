@@ -1,4 +1,5 @@
-//! `unsafe` stands in two places of the whole workspace: the fork wrapper and the folder with the FFI of the Kafka client.
+//! `unsafe` stands in two places of the whole workspace: the fork wrapper and the folder with the FFI of the Kafka
+//! client.
 
 use std::fs;
 use std::path::{Path, PathBuf};

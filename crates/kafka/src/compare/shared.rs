@@ -1,9 +1,9 @@
 //! One producer for several workers on one thread.
 //!
-//! Responsible for: a seat for each worker, with partitions of its own or with records that travel together with others'
-//! (`together`), and that each poll serves all seats: each gets back its own groups, whichever seat's call took the
-//! reports off the client's queue. Not responsible for: who waits how ([`SharedProducer::when_ready`] says who has something to
-//! fetch), or anything that a single [`Producer`] does.
+//! Responsible for: a seat for each worker, with partitions of its own or with records that travel together with
+//! others' (`together`), and that each poll serves all seats: each gets back its own groups, whichever seat's call took
+//! the reports off the client's queue. Not responsible for: who waits how ([`SharedProducer::when_ready`] says who has
+//! something to fetch), or anything that a single [`Producer`] does.
 //!
 //! Why slices of the partitions: a partition has at most one group in flight, and two workers can't know of each other.
 
@@ -50,8 +50,8 @@ struct Slot {
 pub struct SharedProducer(Rc<Shared>);
 
 impl SharedProducer {
-    /// Creates the client and cuts the topic's partitions into one slice for each of `seats` seats, as equal as can be. Only
-    /// after the last fork of this process.
+    /// Creates the client and cuts the topic's partitions into one slice for each of `seats` seats, as equal as can be.
+    /// Only after the last fork of this process.
     pub fn create(options: &ProducerOptions, seats: u32) -> Result<SharedProducer, Failure> {
         let producer = Producer::create(options)?;
         let partitions = producer.partitions();
@@ -68,8 +68,8 @@ impl SharedProducer {
     }
 
     /// Creates the client with `seats` seats whose records travel together: what they handed over waits for
-    /// [`SharedProducer::send_waiting`]. Each seat has one of the topic's `partitions`, which others share. Only after the last
-    /// fork of this process.
+    /// [`SharedProducer::send_waiting`]. Each seat has one of the topic's `partitions`, which others share. Only after
+    /// the last fork of this process.
     pub fn create_together(options: &ProducerOptions, seats: u32, partitions: u32) -> Result<SharedProducer, Failure> {
         let producer = Producer::create(&Self::options_together(options, seats, partitions))?;
         let together = Together::new(seats, producer.partitions(), producer.limits().batch_bytes);
@@ -104,7 +104,8 @@ impl SharedProducer {
         self.0.slots.len() as u32
     }
 
-    /// The seat with this number, from 0. One at a time: dropped, it is free again as soon as nothing of it is in flight.
+    /// The seat with this number, from 0. One at a time: dropped, it is free again as soon as nothing of it is in
+    /// flight.
     pub fn seat(&self, seat: u32) -> Result<Seat, Failure> {
         let refused = |what: &str| Failure::new(FailureKind::Retry, format!("seat {seat} of the shared producer {what}"));
         let slot = self.0.slots.get(seat as usize).ok_or_else(|| refused("does not exist"))?;
@@ -121,13 +122,14 @@ impl SharedProducer {
         Ok(Seat { shared: Rc::clone(&self.0), seat })
     }
 
-    /// From now on `tell` is called with the number of each seat that has something to fetch with [`Sink::poll`], from the
-    /// call that serves the client: also for the seat that polls. It must not poll.
+    /// From now on `tell` is called with the number of each seat that has something to fetch with [`Sink::poll`], from
+    /// the call that serves the client: also for the seat that polls. It must not poll.
     pub fn when_ready(&self, tell: impl Fn(u32) + 'static) {
         *self.0.when_ready.borrow_mut() = Some(Box::new(tell));
     }
 
-    /// From now on `tell` is called whenever a seat handed something over that waits for [`SharedProducer::send_waiting`].
+    /// From now on `tell` is called whenever a seat handed something over that waits for
+    /// [`SharedProducer::send_waiting`].
     pub fn when_waiting(&self, tell: impl Fn() + 'static) {
         *self.0.when_waiting.borrow_mut() = Some(Box::new(tell));
     }
@@ -137,7 +139,8 @@ impl SharedProducer {
         self.0.send_waiting()
     }
 
-    /// Serves everything that waits in the client's queue, for all seats, and waits up to `timeout` for the first of it.
+    /// Serves everything that waits in the client's queue, for all seats, and waits up to `timeout` for the first of
+    /// it.
     pub fn serve(&self, timeout: Duration) -> Result<(), Failure> {
         self.0.serve_all(timeout);
         self.0.producer.borrow().fail_if_failed()
@@ -148,13 +151,14 @@ impl SharedProducer {
         self.0.producer.borrow().wakeup()
     }
 
-    /// How many things are not served yet: records of all seats without a served report, and events. This is what a flush of
-    /// the client waits for.
+    /// How many things are not served yet: records of all seats without a served report, and events. This is what a
+    /// flush of the client waits for.
     pub fn queue_length(&self) -> usize {
         self.0.producer.borrow().queue_length()
     }
 
-    /// How many records of all seats were handed over and have no served report, or are in groups that no seat has fetched.
+    /// How many records of all seats were handed over and have no served report, or are in groups that no seat has
+    /// fetched.
     pub fn outstanding(&self) -> usize {
         (0..self.seats()).map(|seat| self.0.outstanding(seat)).sum()
     }
@@ -167,7 +171,8 @@ fn slice(partitions: u32, seats: u32, seat: u32) -> Range<u32> {
 }
 
 impl Shared {
-    /// Serves the client once, waiting up to `timeout` for something, and gives each seat its groups. False: nothing came.
+    /// Serves the client once, waiting up to `timeout` for something, and gives each seat its groups. False: nothing
+    /// came.
     fn serve(&self, timeout: Duration) -> bool {
         let mut producer = self.producer.borrow_mut();
         let served = producer.fail_if_failed().is_ok() && producer.serve(timeout);
@@ -323,8 +328,8 @@ impl Sink for Seat {
     }
 
     fn outstanding(&self) -> usize {
-        // As for a producer of one's own: when a report was lost, the client's number comes down to 0, at the latest when all
-        // seats are idle.
+        // As for a producer of one's own: when a report was lost, the client's number comes down to 0, at the latest
+        // when all seats are idle.
         let Seat { shared, seat } = self;
         let in_client = shared.producer.borrow().queue_length();
         shared.waiting(*seat) + in_client.min(shared.flying(*seat)) + shared.ready(*seat)

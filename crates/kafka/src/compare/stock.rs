@@ -1,8 +1,8 @@
 //! The binding's own producer and flush, to show what they cost: for comparisons only.
 //!
-//! Responsible for: the same groups, properties and counting as [`Producer`](crate::Producer), sent by `BaseProducer::send` and
-//! waited for by its `flush`. Not responsible for being fast: that flush lasts 100 ms whenever something is in flight, because
-//! it polls for so long and its poll does not end early.
+//! Responsible for: the same groups, properties and counting as [`Producer`](crate::Producer), sent by
+//! `BaseProducer::send` and waited for by its `flush`. Not responsible for being fast: that flush lasts 100 ms whenever
+//! something is in flight, because it polls for so long and its poll does not end early.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! A request of the admin API: it is sent, and its answer is waited for.
 //!
-//! Wraps: `rd_kafka_AdminOptions_t` and the queue that an answer comes to; the requests are in the files below. Safety rules kept here: options and queue are freed once, the
-//! queue before the client; what is read of an answer is borrowed from it.
+//! Wraps: `rd_kafka_AdminOptions_t` and the queue that an answer comes to; the requests are in the files below. Safety
+//! rules kept here: options and queue are freed once, the queue before the client; what is read of an answer is
+//! borrowed from it.
 
 mod describe;
 mod settings;
@@ -51,7 +52,8 @@ impl<'a> Request<'a> {
         ask: impl FnOnce(*mut rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
     ) -> Request<'a> {
         let mut error = ErrorText::new();
-        // SAFETY: the client is alive. The options are ours and freed once, after `ask` has returned; the queue is freed in `drop`.
+        // SAFETY: the client is alive. The options are ours and freed once, after `ask` has returned; the queue is
+        // freed in `drop`.
         let queue = unsafe {
             let options = rd::rd_kafka_AdminOptions_new(client.rk.as_ptr(), operation);
             let queue = rd::rd_kafka_queue_new(client.rk.as_ptr());
@@ -89,7 +91,8 @@ impl<'a> Request<'a> {
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        // SAFETY: ours, freed once, before the client; the client keeps a reference of its own while the request is open.
+        // SAFETY: ours, freed once, before the client; the client keeps a reference of its own while the request is
+        // open.
         unsafe { rd::rd_kafka_queue_destroy(self.queue.as_ptr()) };
     }
 }
@@ -107,15 +110,15 @@ fn names_no_topic() -> Failed {
 /// The only thing that an answer lists; `None`: it is an answer of another kind, or lists nothing.
 ///
 /// # Safety
-/// `result` and `list` are the client's functions for one kind of answer: they give null for an event of another kind, and what they
-/// give belongs to the event.
+/// `result` and `list` are the client's functions for one kind of answer: they give null for an event of another kind,
+/// and what they give belongs to the event.
 unsafe fn only_one<R, T>(
     event: &Event,
     result: unsafe extern "C" fn(*mut rd::rd_kafka_event_t) -> *const R,
     list: unsafe extern "C" fn(*const R, *mut usize) -> *mut *const T,
 ) -> Option<&T> {
-    // SAFETY: the event is alive, and with it what the functions give of it, by the caller's word; there is a first thing where the
-    // count says so. It is borrowed no longer than the event.
+    // SAFETY: the event is alive, and with it what the functions give of it, by the caller's word; there is a first
+    // thing where the count says so. It is borrowed no longer than the event.
     unsafe {
         let result = result(event.0.as_ptr());
         if result.is_null() {

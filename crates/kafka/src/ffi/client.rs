@@ -1,7 +1,8 @@
 //! A client: its life, its main queue and what it says as a whole.
 //!
-//! Wraps: `rd_kafka_t` and its main queue. Safety rules kept here: each topic, queue and event of a client goes before the client does
-//! (a holder of one of them holds the client, too); the client's threads write to the wake-up's descriptor only while it is open.
+//! Wraps: `rd_kafka_t` and its main queue. Safety rules kept here: each topic, queue and event of a client goes before
+//! the client does (a holder of one of them holds the client, too); the client's threads write to the wake-up's
+//! descriptor only while it is open.
 
 use std::cell::OnceCell;
 use std::io;
@@ -32,8 +33,8 @@ impl Client {
     /// # Safety
     /// The client is alive, and has no other owner.
     pub(super) unsafe fn owning(rk: NonNull<rd::rd_kafka_t>) -> Client {
-        // SAFETY: the client is alive by the caller's word. The reference to its main queue is freed in `drop`, before the client.
-        // A null queue routes the log to the main queue.
+        // SAFETY: the client is alive by the caller's word. The reference to its main queue is freed in `drop`, before
+        // the client. A null queue routes the log to the main queue.
         let main = unsafe {
             rd::rd_kafka_set_log_queue(rk.as_ptr(), ptr::null_mut());
             rd::rd_kafka_queue_get_main(rk.as_ptr())
@@ -49,9 +50,9 @@ impl Client {
         }
         let wakeup = Wakeup::new()?;
         let one = 1u64.to_ne_bytes();
-        // SAFETY: the queue is alive. The client copies the payload and writes it, from its threads and holding the queue's
-        // lock, to a descriptor that this object keeps open until `drop` has told the client to forget it. Writing to a
-        // non-blocking eventfd never blocks.
+        // SAFETY: the queue is alive. The client copies the payload and writes it, from its threads and holding the
+        // queue's lock, to a descriptor that this object keeps open until `drop` has told the client to forget it.
+        // Writing to a non-blocking eventfd never blocks.
         unsafe {
             rd::rd_kafka_queue_io_event_enable(self.main.as_ptr(), wakeup.as_raw_fd(), one.as_ptr().cast(), one.len());
         }
@@ -92,11 +93,12 @@ impl Client {
 }
 
 impl Drop for Client {
-    /// When this returns the client's threads have ended, or end by themselves: one that looks up a name can't be interrupted, which
-    /// may last for many seconds.
+    /// When this returns the client's threads have ended, or end by themselves: one that looks up a name can't be
+    /// interrupted, which may last for many seconds.
     fn drop(&mut self) {
-        // SAFETY: the queue is alive and freed once. The client's threads may go on for a while, and must not write to a descriptor
-        // that is about to be closed: the first call waits for the queue's lock, which they hold while they write.
+        // SAFETY: the queue is alive and freed once. The client's threads may go on for a while, and must not write to
+        // a descriptor that is about to be closed: the first call waits for the queue's lock, which they hold while
+        // they write.
         unsafe {
             rd::rd_kafka_queue_io_event_enable(self.main.as_ptr(), -1, ptr::null(), 0);
             rd::rd_kafka_queue_destroy(self.main.as_ptr());
@@ -137,8 +139,8 @@ impl Handle {
     }
 
     fn destroy(self) {
-        // SAFETY: this is the last holder, so no topic, queue or event of the client is left, and it is freed once (dropping a
-        // handle frees nothing). The call returns after all of the client's threads have ended.
+        // SAFETY: this is the last holder, so no topic, queue or event of the client is left, and it is freed once
+        // (dropping a handle frees nothing). The call returns after all of the client's threads have ended.
         unsafe { rd::rd_kafka_destroy(self.0.as_ptr()) };
     }
 }

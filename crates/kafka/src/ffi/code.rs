@@ -1,7 +1,8 @@
 //! Error codes, and the functions of librdkafka that return or take one.
 //!
-//! Wraps: the names and texts of codes. Safety rule kept here: a code crosses the border as a plain integer. A broker may answer
-//! with a code that the generated Rust enum does not know, and reading such a value as that enum would be undefined behaviour.
+//! Wraps: the names and texts of codes. Safety rule kept here: a code crosses the border as a plain integer. A broker
+//! may answer with a code that the generated Rust enum does not know, and reading such a value as that enum would be
+//! undefined behaviour.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt;
@@ -84,8 +85,8 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: both functions take any integer and return a string that is static or lives in thread-local storage until
-        // the next call of the same function; it is copied at once.
+        // SAFETY: both functions take any integer and return a string that is static or lives in thread-local storage
+        // until the next call of the same function; it is copied at once.
         let (name, text) = unsafe { (text(codes::rd_kafka_err2name(self.0)), text(codes::rd_kafka_err2str(self.0))) };
         write!(f, "{text} ({name})")
     }

@@ -1,7 +1,7 @@
 //! A client's properties, and the creation of a client from them.
 //!
-//! Wraps: `rd_kafka_conf_*` and `rd_kafka_new`. Safety rule kept here: a configuration is freed once, by us or by the client that took
-//! it over.
+//! Wraps: `rd_kafka_conf_*` and `rd_kafka_new`. Safety rule kept here: a configuration is freed once, by us or by the
+//! client that took it over.
 
 use std::ffi::{CString, c_char};
 #[cfg(test)]
@@ -54,8 +54,8 @@ impl Conf {
         let Ok(c_name) = CString::new(name) else { return Err(ConfError::Unknown) };
         let Ok(c_value) = CString::new(value) else { return Err(ConfError::Invalid("the value contains a NUL byte".into())) };
         let mut error = ErrorText::new();
-        // SAFETY: the configuration is ours and alive, both strings are NUL-terminated and copied by the call, the buffer has
-        // the size given.
+        // SAFETY: the configuration is ours and alive, both strings are NUL-terminated and copied by the call, the
+        // buffer has the size given.
         let result = unsafe {
             rd::rd_kafka_conf_set(self.0.as_ptr(), c_name.as_ptr(), c_value.as_ptr(), error.0.as_mut_ptr(), error.0.len())
         };
@@ -117,8 +117,8 @@ impl Conf {
             fn rd_kafka_conf_properties_show(stream: *mut c_void);
         }
         let (mut shown, mut size) = (ptr::null_mut(), 0usize);
-        // SAFETY: the stream writes into a buffer of its own, whose address is valid once the stream is closed; the text is
-        // copied before the buffer is freed.
+        // SAFETY: the stream writes into a buffer of its own, whose address is valid once the stream is closed; the
+        // text is copied before the buffer is freed.
         let page = unsafe {
             let stream = open_memstream(&mut shown, &mut size);
             assert!(!stream.is_null(), "a stream in memory needs nothing but memory");
@@ -133,8 +133,8 @@ impl Conf {
         names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())).collect()
     }
 
-    /// Creates the client. Its reports, errors and log lines are all served by [`Client::serve`] or [`Sender::serve`]: nothing
-    /// of librdkafka ever calls into Rust.
+    /// Creates the client. Its reports, errors and log lines are all served by [`Client::serve`] or [`Sender::serve`]:
+    /// nothing of librdkafka ever calls into Rust.
     pub(crate) fn into_client(mut self, kind: Kind) -> Result<Rc<Client>, String> {
         self.set("log.queue", "true").map_err(|e| format!("log.queue: {e:?}"))?;
         let events = rd::RD_KAFKA_EVENT_DR | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG;
@@ -145,8 +145,8 @@ impl Conf {
             Kind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
         };
         let mut error = ErrorText::new();
-        // SAFETY: on success the client takes the configuration over (it is forgotten below); on failure it stays ours and is
-        // freed by `Drop`.
+        // SAFETY: on success the client takes the configuration over (it is forgotten below); on failure it stays ours
+        // and is freed by `Drop`.
         let rk = unsafe { rd::rd_kafka_new(c_kind, self.0.as_ptr(), error.0.as_mut_ptr(), error.0.len()) };
         let Some(rk) = NonNull::new(rk) else { return Err(error.read()) };
         std::mem::forget(self);

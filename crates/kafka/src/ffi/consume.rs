@@ -1,7 +1,7 @@
 //! Fetching messages.
 //!
-//! Wraps: queues that partitions are fetched into, and messages with their headers. Safety rules kept here: a message is destroyed once,
-//! after the last use of its bytes; a null key or value never becomes a slice.
+//! Wraps: queues that partitions are fetched into, and messages with their headers. Safety rules kept here: a message
+//! is destroyed once, after the last use of its bytes; a null key or value never becomes a slice.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
@@ -71,8 +71,8 @@ impl FetchQueue {
         };
         let count = usize::try_from(count).unwrap_or(0);
         for &message in &self.scratch[..count] {
-            // SAFETY: the call filled `count` messages that are ours until destroyed, each once, after the last use of its
-            // bytes. A null key or value has length 0 and is never made a slice. The error is read as an integer.
+            // SAFETY: the call filled `count` messages that are ours until destroyed, each once, after the last use of
+            // its bytes. A null key or value has length 0 and is never made a slice. The error is read as an integer.
             unsafe {
                 let bytes = |from: *mut c_void, len: usize| {
                     (!from.is_null()).then(|| std::slice::from_raw_parts(from.cast_const().cast::<u8>(), len))
@@ -135,12 +135,14 @@ unsafe fn encode_headers(message: *const rd::rd_kafka_message_t, into: &mut Vec<
     }
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
     for index in 0.. {
-        // SAFETY: the headers are alive with the message; the three places are written only if there is a header of this index.
+        // SAFETY: the headers are alive with the message; the three places are written only if there is a header of
+        // this index.
         let code = Code(unsafe { codes::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size) });
         if code.is_error() {
             break;
         }
-        // SAFETY: the name ends with a NUL byte, a value that is not null has `size` bytes, and both live as long as the message.
+        // SAFETY: the name ends with a NUL byte, a value that is not null has `size` bytes, and both live as long as
+        // the message.
         unsafe {
             let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
             encode_header(into, CStr::from_ptr(name).to_bytes(), value);
@@ -156,7 +158,8 @@ unsafe fn encode_headers(message: *const rd::rd_kafka_message_t, into: &mut Vec<
 unsafe fn producers_time(message: *const rd::rd_kafka_message_t) -> Option<i64> {
     use rd::rd_kafka_timestamp_type_t as T;
     let mut kind = T::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-    // SAFETY: the message is alive by this function's contract, and the kind has one of the three values that the client has.
+    // SAFETY: the message is alive by this function's contract, and the kind has one of the three values that the
+    // client has.
     let time = unsafe { rd::rd_kafka_message_timestamp(message, &mut kind) };
     (kind != T::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME).then_some(time)
 }

@@ -1,6 +1,7 @@
 //! Events: what a client puts into a queue.
 //!
-//! Wraps: `rd_kafka_event_t`. Safety rules kept here: an event is freed once, and what is read of it is copied or borrowed from it.
+//! Wraps: `rd_kafka_event_t`. Safety rules kept here: an event is freed once, and what is read of it is copied or
+//! borrowed from it.
 
 use std::ptr::{self, NonNull};
 use std::time::Duration;
@@ -70,8 +71,8 @@ impl Event {
         match self.kind() {
             rd::RD_KAFKA_EVENT_LOG => {
                 let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
-                // SAFETY: the event is alive and owns both strings, which are copied; all three places are written when the
-                // call returns 0.
+                // SAFETY: the event is alive and owns both strings, which are copied; all three places are written when
+                // the call returns 0.
                 unsafe {
                     (rd::rd_kafka_event_log(self.0.as_ptr(), &mut facility, &mut line, &mut level) == 0).then(|| Notice::Log {
                         level,

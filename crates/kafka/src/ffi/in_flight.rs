@@ -1,7 +1,7 @@
 //! A group of records on its way: which of them the client has, and which are reported.
 //!
-//! Wraps: the opaque value that a message carries to its report and back. Safety rule kept here: the numbers that say whether the
-//! client may still read the group's bytes.
+//! Wraps: the opaque value that a message carries to its report and back. Safety rule kept here: the numbers that say
+//! whether the client may still read the group's bytes.
 
 use pipeline::Group;
 

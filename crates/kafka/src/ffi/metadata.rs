@@ -1,7 +1,7 @@
 //! What a cluster says about itself, its topics and their offsets.
 //!
-//! Wraps: `rd_kafka_metadata`, the ids of cluster and controller, and the watermarks of a partition. Safety rule kept here: an answer is
-//! copied field by field and freed before the call returns.
+//! Wraps: `rd_kafka_metadata`, the ids of cluster and controller, and the watermarks of a partition. Safety rule kept
+//! here: an answer is copied field by field and freed before the call returns.
 
 use std::ptr;
 use std::time::Duration;
@@ -58,8 +58,8 @@ impl Client {
             return Err(code);
         }
         let mut found = TopicMetadata::default();
-        // SAFETY: the answer holds `broker_cnt` brokers and `topic_cnt` topics with `partition_cnt` partitions each; it is only
-        // read, and its error fields only as integers.
+        // SAFETY: the answer holds `broker_cnt` brokers and `topic_cnt` topics with `partition_cnt` partitions each; it
+        // is only read, and its error fields only as integers.
         unsafe {
             found.brokers.extend((0..(*answer).broker_cnt as usize).map(|i| (*(*answer).brokers.add(i)).id));
             found.hosts.extend((0..(*answer).broker_cnt as usize).map(|i| text((*(*answer).brokers.add(i)).host)));

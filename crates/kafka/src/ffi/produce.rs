@@ -1,7 +1,8 @@
 //! Handing groups of records to a producer without copying their values.
 //!
-//! Wraps: `rd_kafka_produce_batch` and `rd_kafka_produceva`. Safety rule kept here: the bytes that were handed over stay where they are
-//! until the delivery report of each of their records is back. [`Sender`] owns the groups for that reason.
+//! Wraps: `rd_kafka_produce_batch` and `rd_kafka_produceva`. Safety rule kept here: the bytes that were handed over
+//! stay where they are until the delivery report of each of their records is back. [`Sender`] owns the groups for that
+//! reason.
 
 use std::ffi::{CString, c_int, c_void};
 use std::ops::Range;
@@ -25,7 +26,8 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// A sender for a topic with `partitions` partitions. `headers` go with every record; a name with a NUL byte is refused.
+    /// A sender for a topic with `partitions` partitions. `headers` go with every record; a name with a NUL byte is
+    /// refused.
     pub(crate) fn new(topic: Topic, partitions: u32, headers: &[(String, String)]) -> Result<Sender, String> {
         if partitions >= 1 << PARTITION_BITS {
             return Err(format!("{partitions} partitions are more than a Kafka cluster has"));
@@ -61,8 +63,8 @@ impl Sender {
         self.in_flight.len() as u32
     }
 
-    /// Accepts ownership of a group; nothing is sent yet. Gives it back if the partition is unknown, busy, or the group too
-    /// long.
+    /// Accepts ownership of a group; nothing is sent yet. Gives it back if the partition is unknown, busy, or the group
+    /// too long.
     pub(crate) fn begin(&mut self, partition: u32, group: Group) -> Result<(), Group> {
         match self.in_flight.get_mut(partition as usize) {
             Some(free @ None) if group.len() <= MOST_RECORDS => {
@@ -75,9 +77,9 @@ impl Sender {
         }
     }
 
-    /// Hands over what is left of a partition's group, in order. Calls `refused` for each record that the client did not take.
-    /// True: all were handed over or refused. False: the client's queue is full at some record, and the rest waits for the next
-    /// call.
+    /// Hands over what is left of a partition's group, in order. Calls `refused` for each record that the client did
+    /// not take. True: all were handed over or refused. False: the client's queue is full at some record, and the rest
+    /// waits for the next call.
     pub(crate) fn enqueue(&mut self, partition: u32, refused: &mut dyn FnMut(usize, Code)) -> bool {
         let Some(Some(flight)) = self.in_flight.get_mut(partition as usize) else { return true };
         if self.headers.is_empty() && !flight.group.has_timestamps() {
@@ -108,12 +110,13 @@ impl Sender {
             _private: opaque(partition, flight.generation, index) as *mut c_void,
         }));
         let count = c_int::try_from(scratch.len()).expect("a group has at most 2^20 records");
-        // SAFETY: the topic is alive and `scratch` holds `count` messages. Flags 0: the client copies keys, neither copies nor
-        // frees values, and only reads them. The values' bytes stay: they stand in blocks that `flight.group` shares ownership
-        // of, or in its copies; a shared block can't be changed (no interior mutability) or freed, and the group is not changed
-        // in flight, and its copies stay where they are when it moves; and this sender gives the group up only when the client
-        // has reported every record it took (`take`), or never (`drop`). After the first record that finds the
-        // queue full the call takes none of the rest, so the records counted below are all that it took.
+        // SAFETY: the topic is alive and `scratch` holds `count` messages. Flags 0: the client copies keys, neither
+        // copies nor frees values, and only reads them. The values' bytes stay: they stand in blocks that
+        // `flight.group` shares ownership of, or in its copies; a shared block can't be changed (no interior
+        // mutability) or freed, and the group is not changed in flight, and its copies stay where they are when it
+        // moves; and this sender gives the group up only when the client has reported every record it took (`take`), or
+        // never (`drop`). After the first record that finds the queue full the call takes none of the rest, so the
+        // records counted below are all that it took.
         let taken = unsafe { rd::rd_kafka_produce_batch(topic.rkt.as_ptr(), partition as i32, 0, scratch.as_mut_ptr(), count) };
         if taken == count {
             flight.next = flight.group.len();
@@ -170,9 +173,9 @@ impl Sender {
             }
             let ptr = opaque(partition, flight.generation, index) as *mut c_void;
             arguments.push(argument(V::RD_KAFKA_VTYPE_OPAQUE, Value { ptr }));
-            // SAFETY: each argument's union field is the one that its type names; topic, header names and values live through
-            // the call, which copies keys and headers. Flags 0: the value is neither copied nor freed, and stays as argued in
-            // `enqueue_batch`.
+            // SAFETY: each argument's union field is the one that its type names; topic, header names and values live
+            // through the call, which copies keys and headers. Flags 0: the value is neither copied nor freed, and
+            // stays as argued in `enqueue_batch`.
             let code = unsafe {
                 let error = rd::rd_kafka_produceva(topic.client().rk.as_ptr(), arguments.as_ptr(), arguments.len());
                 let code = if error.is_null() { Code::NONE } else { Code(codes::rd_kafka_error_code(error)) };
@@ -220,9 +223,9 @@ const QUEUE_FULL: Code = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QU
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // The client may read values until its threads have ended, which may be later than its drop, and another holder could have
-        // it. So groups with reports missing are never freed; the orderly way (`Producer::drop`) purges first, and then nothing is
-        // missing.
+        // The client may read values until its threads have ended, which may be later than its drop, and another holder
+        // could have it. So groups with reports missing are never freed; the orderly way (`Producer::drop`) purges
+        // first, and then nothing is missing.
         for slot in &mut self.in_flight {
             if slot.as_ref().is_some_and(|f| f.waiting > 0) {
                 std::mem::forget(slot.take());

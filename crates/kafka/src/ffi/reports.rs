@@ -1,7 +1,7 @@
 //! Delivery reports.
 //!
-//! Wraps: the events of kind `DR`. Safety rule kept here: a report is read before its event is freed, and settles its record only if that
-//! is in flight: one of an older group, or a second one, changes nothing.
+//! Wraps: the events of kind `DR`. Safety rule kept here: a report is read before its event is freed, and settles its
+//! record only if that is in flight: one of an older group, or a second one, changes nothing.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(crate) enum Served {
         index: usize,
         /// Why.
         code: Code,
-        /// What the answer says of its batch as a whole. The broker's words about the record are not to be had: this version of
-        /// the client keeps a pointer to them after it has freed them.
+        /// What the answer says of its batch as a whole. The broker's words about the record are not to be had: this
+        /// version of the client keeps a pointer to them after it has freed them.
         batch: Code,
     },
     /// A report that belongs to no record in flight: a second one, or one for an older group.
@@ -61,8 +61,8 @@ impl Sender {
         // Reports come in runs of one partition: a run of good ones is told once.
         let mut run: (u32, usize) = (0, 0);
         loop {
-            // SAFETY: the event is alive; each message belongs to it and is read before the event is freed. Its error is read
-            // as an integer. Freeing the event never touches a value: it was handed over with flags 0.
+            // SAFETY: the event is alive; each message belongs to it and is read before the event is freed. Its error
+            // is read as an integer. Freeing the event never touches a value: it was handed over with flags 0.
             let next = unsafe {
                 let message = rd::rd_kafka_event_message_next(event.0.as_ptr());
                 (!message.is_null())

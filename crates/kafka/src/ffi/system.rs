@@ -1,14 +1,15 @@
 //! What the client's user needs of the C library itself.
 //!
-//! Wraps: `mallopt` and `clock_gettime`. Safety rule kept here: both are declared with the types that they have on Linux, and take
-//! only plain numbers or a place of ours.
+//! Wraps: `mallopt` and `clock_gettime`. Safety rule kept here: both are declared with the types that they have on
+//! Linux, and take only plain numbers or a place of ours.
 
 use std::ffi::c_int;
 
 /// Has the C library keep freed memory for the next allocation instead of giving it back to the system.
 ///
-/// The client allocates and frees about 1 MB for each batch. By default each of them is mapped, zeroed page by page and unmapped:
-/// some per cent of a worker's CPU time. How much a worker may hold is bounded elsewhere (`in_flight`, `RLIMIT_DATA`).
+/// The client allocates and frees about 1 MB for each batch. By default each of them is mapped, zeroed page by page and
+/// unmapped: some per cent of a worker's CPU time. How much a worker may hold is bounded elsewhere (`in_flight`,
+/// `RLIMIT_DATA`).
 pub(crate) fn keep_freed_memory() {
     #[cfg(target_env = "gnu")]
     {

@@ -1,7 +1,8 @@
 //! Strings and times on their way into librdkafka and out of it.
 //!
-//! Wraps: nothing of its own. Safety rule kept here: a string of the client's is copied at once, so that nothing in Rust depends on
-//! how long it stays; a buffer for an error text is zeroed, so that it ends even if nothing was written.
+//! Wraps: nothing of its own. Safety rule kept here: a string of the client's is copied at once, so that nothing in
+//! Rust depends on how long it stays; a buffer for an error text is zeroed, so that it ends even if nothing was
+//! written.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::time::Duration;

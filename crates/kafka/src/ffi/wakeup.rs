@@ -11,7 +11,8 @@ use std::rc::Rc;
 /// A descriptor that becomes readable when a client has something to serve: delivery reports, errors or log lines.
 ///
 /// The client signals only when its queue was empty, and only once until the queue is looked at. So: wait until this is
-/// readable, [`Wakeup::drain`] it, *then* serve the client (`poll`) until nothing is left. In the other order a signal is lost.
+/// readable, [`Wakeup::drain`] it, *then* serve the client (`poll`) until nothing is left. In the other order a signal
+/// is lost.
 #[derive(Clone, Debug)]
 pub struct Wakeup(Rc<File>);
 

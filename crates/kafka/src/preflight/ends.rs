@@ -1,7 +1,7 @@
 //! Where the partitions of a topic begin and end.
 //!
-//! Responsible for: one time limit over all partitions, however many of them have no leader, and naming those that are missing when
-//! it is over. Not responsible for: what is done with the offsets.
+//! Responsible for: one time limit over all partitions, however many of them have no leader, and naming those that are
+//! missing when it is over. Not responsible for: what is done with the offsets.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(50);
 
 impl Asker<'_> {
-    /// Where each partition begins and ends. One time holds for all of them together, and what is missing then is named.
-    /// `partitions`: error and leader of each.
+    /// Where each partition begins and ends. One time holds for all of them together, and what is missing then is
+    /// named. `partitions`: error and leader of each.
     pub(super) fn ends(&self, mut partitions: Vec<(i32, i32)>) -> Result<Vec<PartitionEnds>, PreflightProblem> {
         let deadline = Instant::now() + self.timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -43,8 +43,8 @@ impl Asker<'_> {
         }
     }
 
-    /// Asks the leaders of those partitions whose ends are not known; each may take `wait`, and one that does not answer is asked no
-    /// further question. Gives the partitions that are missing, and why.
+    /// Asks the leaders of those partitions whose ends are not known; each may take `wait`, and one that does not
+    /// answer is asked no further question. Gives the partitions that are missing, and why.
     fn ask_leaders(
         &self,
         partitions: &[(i32, i32)],
@@ -68,7 +68,8 @@ impl Asker<'_> {
             }
             match self.client.watermarks(topic, partition, wait.max(Duration::from_millis(1))) {
                 Ok((low, high)) => *ends = Some(PartitionEnds { low, high }),
-                // The cluster has just said that the topic is there: of a new one a broker may hear later than the others.
+                // The cluster has just said that the topic is there: of a new one a broker may hear later than the
+                // others.
                 Err(code) if verdict(code) == Verdict::Refused && !is_unknown_topic(code) => {
                     let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
                     return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));

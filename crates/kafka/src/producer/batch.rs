@@ -1,7 +1,7 @@
 //! What the delivery reports of one batch said.
 //!
-//! Responsible for: telling the records because of which a broker refused a batch from their neighbours. Not responsible for: sending
-//! the others again.
+//! Responsible for: telling the records because of which a broker refused a batch from their neighbours. Not
+//! responsible for: sending the others again.
 
 use pipeline::{Blame, Refusal};
 use rdkafka::types::RDKafkaRespErr as E;
@@ -27,7 +27,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Because of which records the broker refused the batch, if it said so: the client reports the others with a code of its own.
+    /// Because of which records the broker refused the batch, if it said so: the client reports the others with a code
+    /// of its own.
     pub(super) fn judge(self) -> impl Iterator<Item = (u32, Refusal)> {
         let is_other = |code: Code| code == Code::of(E::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD);
         let others = self.refused.iter().filter(|(_, _, code)| is_other(*code)).count();

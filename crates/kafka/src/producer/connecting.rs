@@ -1,7 +1,7 @@
 //! A producer on its way to its topic.
 //!
-//! Responsible for: creating the client, waiting for the first metadata, and whether the topic is the one that the job belongs to. Not
-//! responsible for: anything that is sent.
+//! Responsible for: creating the client, waiting for the first metadata, and whether the topic is the one that the job
+//! belongs to. Not responsible for: anything that is sent.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use crate::options::configure;
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
 use crate::turns::Turns;
 
-/// A producer that waits for its brokers' first answer. One client serves however many waits: it goes on connecting between them,
-/// and one look-up of a name that lasts is one.
+/// A producer that waits for its brokers' first answer. One client serves however many waits: it goes on connecting
+/// between them, and one look-up of a name that lasts is one.
 pub struct Connecting {
     options: ProducerOptions,
     client: Rc<Client>,
@@ -38,8 +38,8 @@ impl Connecting {
         Ok(Connecting { options, client, complaints: Complaints::default() })
     }
 
-    /// Waits for the topic's metadata, each answer for `metadata_timeout` at most and in turns. When no broker answers it can be
-    /// asked again.
+    /// Waits for the topic's metadata, each answer for `metadata_timeout` at most and in turns. When no broker answers
+    /// it can be asked again.
     pub fn wait(&mut self, turns: &mut Turns<'_>) -> Result<Producer, Failure> {
         let Connecting { options, client, complaints } = self;
         let unusable = |e: Code| refused(format!("can't use topic {:?}: {e}", options.topic));
@@ -65,8 +65,8 @@ impl Connecting {
 }
 
 impl Producer {
-    /// Creates the client, and waits for the topic's metadata. Only after the last fork of this process: the client's threads
-    /// would be missing in a child.
+    /// Creates the client, and waits for the topic's metadata. Only after the last fork of this process: the client's
+    /// threads would be missing in a child.
     pub fn create(options: &ProducerOptions) -> Result<Producer, Failure> {
         Connecting::new(options.clone())?.wait(&mut Turns::one(&mut || true))
     }
@@ -78,9 +78,10 @@ fn refused(what: String) -> Failure {
 
 /// What the topic is like now. A failure if it is not the one that the job belongs to, or if no broker tells.
 ///
-/// The second metadata answer is needed in any case: the first wakes the request for a producer id, but the connection that the
-/// client wants for it may have come up only because of that answer; the next one finds it. Without it the first delivery waits for
-/// a timer of 500 ms. The topic's id and settings are asked for at the same time, so that they cost no round trip of their own.
+/// The second metadata answer is needed in any case: the first wakes the request for a producer id, but the connection
+/// that the client wants for it may have come up only because of that answer; the next one finds it. Without it the
+/// first delivery waits for a timer of 500 ms. The topic's id and settings are asked for at the same time, so that they
+/// cost no round trip of their own.
 fn recognise(
     options: &ProducerOptions,
     client: &Client,

@@ -2,9 +2,10 @@
 
 /// Counts them.
 ///
-/// When a broker refuses a batch for good, the client begins a new producer epoch and numbers anew what is not acknowledged. A
-/// batch that was written and whose answer got lost is then sent again under numbers that the broker can't recognise. So what is
-/// in flight when a refusal comes is counted, if a connection ever broke, until it is known that a record of it is not in the topic.
+/// When a broker refuses a batch for good, the client begins a new producer epoch and numbers anew what is not
+/// acknowledged. A batch that was written and whose answer got lost is then sent again under numbers that the broker
+/// can't recognise. So what is in flight when a refusal comes is counted, if a connection ever broke, until it is known
+/// that a record of it is not in the topic.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
     /// By partition: its group was in flight when a batch was refused.
@@ -35,7 +36,8 @@ impl Epochs {
         }
     }
 
-    /// `in_flight`: how many records a partition's group has that may still be acknowledged. An attempt may end before they are.
+    /// `in_flight`: how many records a partition's group has that may still be acknowledged. An attempt may end before
+    /// they are.
     pub(super) fn perhaps_doubled(&self, in_flight: impl Fn(u32) -> usize) -> u64 {
         if !self.broke {
             return self.settled;

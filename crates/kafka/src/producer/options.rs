@@ -1,7 +1,7 @@
 //! What a producer is made with.
 //!
-//! Responsible for: the client's properties of a worker, and the limits of a record and a batch that follow from them. Not responsible
-//! for: what a user may set (`crate::options`).
+//! Responsible for: the client's properties of a worker, and the limits of a record and a batch that follow from them.
+//! Not responsible for: what a user may set (`crate::options`).
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub struct ProducerOptions {
     pub max_message_bytes: u32,
     /// How long the first metadata may take.
     pub metadata_timeout: Duration,
-    /// The topic that a job belongs to: nothing is sent to another one of that name, and only to the partitions that it had when the
-    /// job began. `None`: whatever topic has the name now.
+    /// The topic that a job belongs to: nothing is sent to another one of that name, and only to the partitions that it
+    /// had when the job began. `None`: whatever topic has the name now.
     pub bound: Option<BoundTopic>,
 }
 
@@ -52,8 +52,8 @@ pub enum Gathering {
     Nothing,
     /// Up to 5 ms for a group to be complete.
     Group,
-    /// Up to 1 ms for the records of this number of seats. The client sends as soon as it has as many; without the number the first
-    /// would leave alone, and the rest of a group waits for its answer.
+    /// Up to 1 ms for the records of this number of seats. The client sends as soon as it has as many; without the
+    /// number the first would leave alone, and the rest of a group waits for its answer.
     Seats(u32),
 }
 
@@ -127,7 +127,8 @@ impl ProducerOptions {
 
     /// Whether batches may be smaller than their records.
     fn compresses(&self) -> bool {
-        // The client takes the topic's properties with `topic.` in front too, and values in any case and with space before them.
+        // The client takes the topic's properties with `topic.` in front too, and values in any case and with space
+        // before them.
         let is_codec =
             |name: &str| matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");
         self.properties.iter().any(|(name, value)| is_codec(name) && !value.trim().eq_ignore_ascii_case("none"))
@@ -136,7 +137,8 @@ impl ProducerOptions {
     /// All properties in the order in which they are set.
     pub(crate) fn all_properties(&self) -> Vec<(String, String)> {
         let message_bytes = self.message_bytes();
-        // The queue's own limit is far above what the worker lets in flight: it is there for the case that the worker errs.
+        // The queue's own limit is far above what the worker lets in flight: it is there for the case that the worker
+        // errs.
         let queue_kbytes = (self.in_flight_bytes.saturating_mul(2) + u64::from(message_bytes)) / 1024 + 65_536;
         let owned = [
             ("client.id", self.client_id.clone()),

@@ -1,7 +1,7 @@
 //! The producer itself: groups in, delivery reports counted one by one, groups out.
 //!
-//! Responsible for: counting every report, telling a record's refusal from a failure of the attempt, and ending quickly. Not
-//! responsible for: how it comes to its client (`connecting.rs`).
+//! Responsible for: counting every report, telling a record's refusal from a failure of the attempt, and ending
+//! quickly. Not responsible for: how it comes to its client (`connecting.rs`).
 
 use std::io;
 use std::ops::Range;
@@ -156,7 +156,8 @@ impl Producer {
                 if let Notice::Error { code, .. } = &notice {
                     epochs.broke |= verdict(*code) == Verdict::Unreachable;
                 }
-                // Any other error is one of a connection, which the client cures by itself or which nothing cures: then no report comes.
+                // Any other error is one of a connection, which the client cures by itself or which nothing cures: then
+                // no report comes.
                 if let Notice::Error { code, fatal: true, text } = notice {
                     let kind = if verdict(code) == Verdict::Refused { FailureKind::Refused } else { FailureKind::Retry };
                     failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
@@ -296,8 +297,9 @@ impl Sink for Producer {
     }
 
     fn outstanding(&self) -> usize {
-        // The client counts its own events too. With all reports accounted for the smaller is the exact number; when a report was
-        // lost it is the client's, which comes down to 0. A group whose every record was refused at once waits to be given back.
+        // The client counts its own events too. With all reports accounted for the smaller is the exact number; when a
+        // report was lost it is the client's, which comes down to 0. A group whose every record was refused at once
+        // waits to be given back.
         let ready: usize = self.ready.iter().map(|delivered| delivered.group.len()).sum();
         self.sender.client().queue_length().min(self.sender.waiting()) + ready
     }

@@ -1,7 +1,7 @@
 //! How far each partition is read: what a fetched record, an end or an error does to it.
 //!
-//! Responsible for: that each partition is done exactly once, whatever comes twice or in an unusual order. Not responsible for:
-//! asking the brokers.
+//! Responsible for: that each partition is done exactly once, whatever comes twice or in an unusual order. Not
+//! responsible for: asking the brokers.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,8 @@ use rdkafka::types::RDKafkaRespErr as E;
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Code, Fetched};
 
-/// What is read of one partition, as fixed at the first [`pipeline::verify::TopicReader::restart`], and how far it has come.
+/// What is read of one partition, as fixed at the first [`pipeline::verify::TopicReader::restart`], and how far it has
+/// come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Range {
     /// The first offset that could be read when the range was fixed.
@@ -102,14 +103,15 @@ impl Outcome {
                 }
                 range.position = fetched.offset + 1;
                 self.advanced = true;
-                // An offset beyond the end proves that the range is read: whatever was between is not a committed record.
+                // An offset beyond the end proves that the range is read: whatever was between is not a committed
+                // record.
                 if fetched.offset < range.end {
                     let Fetched { partition, offset, key, value, headers, time, .. } = fetched;
                     visit(TopicRecord { partition, offset, key, value, headers, time });
                 }
             }
-            // Nothing committed below this offset is left to read. Below the range's end: the log was cut off, or a transaction
-            // is open there.
+            // Nothing committed below this offset is left to read. Below the range's end: the log was cut off, or a
+            // transaction is open there.
             Some(E::RD_KAFKA_RESP_ERR__PARTITION_EOF) => {
                 self.advanced |= fetched.offset > range.position;
                 range.position = range.position.max(fetched.offset);

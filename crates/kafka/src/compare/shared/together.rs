@@ -1,12 +1,12 @@
 //! Records of several seats in one batch.
 //!
-//! Responsible for: what the seats handed over waits until it is sent, a partition gets the next batch only when nothing of it is
-//! in flight, and each seat gets back its own groups with the verdicts on its own records. Not responsible for when to send
-//! ([`super::SharedProducer::send_waiting`]).
+//! Responsible for: what the seats handed over waits until it is sent, a partition gets the next batch only when
+//! nothing of it is in flight, and each seat gets back its own groups with the verdicts on its own records. Not
+//! responsible for when to send ([`super::SharedProducer::send_waiting`]).
 //!
-//! Why: the client keeps at most five requests in flight to a broker, and one request carries one partition's batch. Sixty-four
-//! seats with a record each and partitions of their own wait for one another; with few partitions between them their records
-//! travel together.
+//! Why: the client keeps at most five requests in flight to a broker, and one request carries one partition's batch.
+//! Sixty-four seats with a record each and partitions of their own wait for one another; with few partitions between
+//! them their records travel together.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,8 @@ use pipeline::{Delivered, Group, Refusal};
 /// As many partitions as the idempotent client has requests in flight to one broker.
 pub(super) const LANES: u32 = 5;
 
-/// How many partitions this number of seats uses: each has equally many seats, hence is complete at the same number of records.
+/// How many partitions this number of seats uses: each has equally many seats, hence is complete at the same number of
+/// records.
 pub(super) fn lanes(seats: u32, partitions: u32) -> u32 {
     (1..=partitions.clamp(1, LANES)).rev().find(|lanes| seats.is_multiple_of(*lanes)).unwrap_or(1)
 }

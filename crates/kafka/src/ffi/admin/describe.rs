@@ -1,8 +1,8 @@
 //! Describing a topic: its id, its partitions, and what the principal may do with it.
 //!
-//! Wraps: `DescribeTopics`. Safety rules kept here: the request copies the collection of names, which is freed once; all that is read of
-//! an answer is copied while the answer is alive; operations are read as integers, because a broker may know more of them than the
-//! generated enum.
+//! Wraps: `DescribeTopics`. Safety rules kept here: the request copies the collection of names, which is freed once;
+//! all that is read of an answer is copied while the answer is alive; operations are read as integers, because a broker
+//! may know more of them than the generated enum.
 
 use std::time::Duration;
 
@@ -60,8 +60,8 @@ fn describe<'a>(client: &'a Client, topic: &str, timeout: Duration, operations: 
     let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     Ok(Request::send(client, operation, timeout, |options, queue| {
         let mut names = [name.as_ptr()];
-        // SAFETY: the options are not yet in use; setting one returns null or an error that is freed once (null is allowed). The
-        // collection copies the names and is freed once; client, options and queue are alive.
+        // SAFETY: the options are not yet in use; setting one returns null or an error that is freed once (null is
+        // allowed). The collection copies the names and is freed once; client, options and queue are alive.
         unsafe {
             if operations {
                 rd::rd_kafka_error_destroy(rd::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1));

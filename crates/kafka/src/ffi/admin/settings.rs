@@ -1,7 +1,7 @@
 //! The settings of a topic.
 //!
-//! Wraps: `DescribeConfigs`. Safety rules kept here: the request copies the resource, which is freed once; names and values are copied
-//! while the answer is alive.
+//! Wraps: `DescribeConfigs`. Safety rules kept here: the request copies the resource, which is freed once; names and
+//! values are copied while the answer is alive.
 
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ fn settings_of(event: &Event) -> Result<Vec<(String, String)>, Failed> {
     let resource =
         unsafe { only_one(event, rd::rd_kafka_event_DescribeConfigs_result, rd::rd_kafka_DescribeConfigs_result_resources) };
     let Some(resource) = resource else { return Ok(Vec::new()) };
-    // SAFETY: the resource is alive while it is borrowed, and owns `count` entries with their strings, which are copied.
+    // SAFETY: the resource is alive while it is borrowed, and owns `count` entries with their strings, which are
+    // copied.
     unsafe {
         let code = Code(codes::rd_kafka_ConfigResource_error(resource));
         if code.is_error() {

@@ -1,7 +1,7 @@
 //! Creating and deleting a topic.
 //!
-//! Wraps: `CreateTopics` and `DeleteTopics`. Safety rule kept here: each request copies what it is given, so its objects are freed
-//! once, right after it was sent.
+//! Wraps: `CreateTopics` and `DeleteTopics`. Safety rule kept here: each request copies what it is given, so its
+//! objects are freed once, right after it was sent.
 
 use std::ffi::{CString, c_int};
 use std::time::Duration;
@@ -29,7 +29,8 @@ pub(crate) fn create_topic(
     let settings: Vec<(CString, CString)> =
         settings.iter().map(|(key, value)| Ok((text(key)?, text(value)?))).collect::<Result<_, _>>()?;
     let mut error = ErrorText::new();
-    // SAFETY: the name is copied, the buffer has the size given; the new object is ours, or null with the reason in the buffer.
+    // SAFETY: the name is copied, the buffer has the size given; the new object is ours, or null with the reason in the
+    // buffer.
     let new = unsafe { rd::rd_kafka_NewTopic_new(name.as_ptr(), partitions, replication, error.0.as_mut_ptr(), error.0.len()) };
     if new.is_null() {
         return Err((INVALID_ARGUMENT, error.read()));
