@@ -68,15 +68,15 @@ mod tests {
 
     #[test]
     fn a_file_is_there_early_and_stays_only_with_its_text() {
-        let folder = std::env::temp_dir().join(format!("shardlift-output-file-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let temporary = tempfile::tempdir().expect("a folder");
+        let folder = temporary.path();
         let path = folder.join("page.html");
         drop(OutputFile::open(Some(&path)).ok().flatten().expect("writable"));
         assert!(!path.exists());
         std::fs::write(&path, "an older and longer page").expect("writable");
         let file = OutputFile::open(Some(&path)).ok().flatten().expect("writable");
         assert_eq!(std::fs::read_to_string(&path).expect("readable"), "an older and longer page");
-        file.is_none_of([folder.as_path(), Path::new("/none")]).expect("another file");
+        file.is_none_of([folder, Path::new("/none")]).expect("another file");
         let other_name = folder.join("../").join(folder.file_name().expect("a name")).join("page.html");
         assert_eq!(file.is_none_of([other_name.as_path()]).expect_err("the same file").exit, Exit::Usage);
         file.write("new").expect("writable");
@@ -84,6 +84,5 @@ mod tests {
         let refused = OutputFile::open(Some(&folder.join("none/page.html"))).err().expect("there is no such folder");
         assert_eq!(refused.exit, Exit::State);
         assert!(OutputFile::open(None).is_ok_and(|file| file.is_none()));
-        std::fs::remove_dir_all(&folder).expect("removable");
     }
 }

@@ -58,33 +58,27 @@ pub(super) fn remove_leftovers(folder: &Path) {
 mod tests {
     use super::*;
 
-    fn folder(what: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("shardlift-temporary-{what}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        folder
-    }
-
     #[test]
     fn what_a_killed_comparison_left_goes_and_what_another_one_needs_stays() {
-        let folder = folder("leftovers");
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
         // No process has this number: it is above the kernel's limit.
         let (dead, alive, other) =
             (folder.join("run-4194305"), folder.join(format!("run-{}", std::process::id())), folder.join("run-x"));
         [&dead, &alive, &other].into_iter().for_each(|path| fs::create_dir(path).expect("a folder"));
         fs::write(dead.join("file"), "x").expect("a file");
-        remove_leftovers(&folder);
+        remove_leftovers(folder);
         assert_eq!([&dead, &alive, &other].map(|path| path.exists()), [false, true, true]);
-        fs::remove_dir_all(&folder).expect("removable");
     }
 
     #[test]
     fn a_folder_of_a_run_goes_with_its_end() {
-        let folder = folder("own");
-        let temporary = Temporary::create(&folder).expect("a folder");
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let temporary = Temporary::create(folder).expect("a folder");
         let path = temporary.path().to_owned();
         fs::write(path.join("file"), "x").expect("a file");
         drop(temporary);
         assert!(!path.exists());
-        fs::remove_dir_all(&folder).expect("removable");
     }
 }

@@ -430,20 +430,20 @@ fn cut_torn_line(mut file: &File, length: u64) -> io::Result<u64> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use tempfile::TempDir;
+
     use super::*;
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("pipeline-dead-letters-{name}-{}", std::process::id()));
-            Folder(path)
-        }
+    /// A folder's name; nothing is there before the first letter.
+    struct Folder {
+        _parent: TempDir,
+        path: PathBuf,
     }
 
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
+    impl Folder {
+        fn new() -> Self {
+            let parent = tempfile::tempdir().unwrap();
+            Folder { path: parent.path().join("letters"), _parent: parent }
         }
     }
 
@@ -456,7 +456,7 @@ mod tests {
     }
 
     fn file(folder: &Folder, committed: u64) -> DeadLetterFile {
-        DeadLetterFile::open(&folder.0, ShardId(7), &["a.jsonl".into(), "b.jsonl".into()], committed, plain).unwrap()
+        DeadLetterFile::open(&folder.path, ShardId(7), &["a.jsonl".into(), "b.jsonl".into()], committed, plain).unwrap()
     }
 
     fn up_to(length: u64) -> [CommittedLength; 2] {
@@ -465,10 +465,10 @@ mod tests {
 
     #[test]
     fn letters_come_back_as_they_were_written() {
-        let folder = Folder::new("back");
+        let folder = Folder::new();
         let mut letters = file(&folder, 0);
         letters.sync().unwrap();
-        assert!(!folder.0.exists(), "nothing is made before the first letter");
+        assert!(!folder.path.exists(), "nothing is made before the first letter");
         letters.append(place(0, 10, 5), "no key", b"{\"\n\\\"}").unwrap();
         letters.append(place(1, 20, 3), "bad \"json\"", &[0xff, 0, b'x']).unwrap();
         letters.append(place(1, 30, 900), "too long", b"").unwrap();
@@ -477,7 +477,7 @@ mod tests {
         assert_eq!((metadata.permissions().mode() & 0o777, metadata.len()), (0o600, letters.length()));
         assert!(letters.path().ends_with("00007.jsonl"));
         let all = up_to(letters.length());
-        let back = read_all(&folder.0, &all, plain).unwrap();
+        let back = read_all(&folder.path, &all, plain).unwrap();
         assert_eq!(back.len(), 3);
         let at = |letters: &[(u64, u64, &[u8])]| {
             letters.iter().map(|(start, bytes, record)| (*start, Held::of(*bytes, record))).collect::<HashMap<_, _>>()
@@ -486,7 +486,7 @@ mod tests {
             ("a.jsonl".to_owned(), at(&[(10, 5, b"{\"\n\\\"}")])),
             ("b.jsonl".to_owned(), at(&[(20, 3, &[0xff, 0, b'x']), (30, 900, b"")])),
         ]);
-        assert_eq!(places(&folder.0, &all, plain).unwrap(), (expected, 3));
+        assert_eq!(places(&folder.path, &all, plain).unwrap(), (expected, 3));
         assert_eq!((back[0].path.as_str(), back[0].start, back[0].bytes), ("a.jsonl", 10, 5));
         assert_eq!(back[0].record, b"{\"\n\\\"}");
         assert_eq!((back[1].path.as_str(), back[1].reason.as_str()), ("b.jsonl", "bad \"json\""));
@@ -497,18 +497,18 @@ mod tests {
 
     #[test]
     fn a_large_record_is_not_copied_in_memory() {
-        let folder = Folder::new("large");
+        let folder = Folder::new();
         let mut letters = file(&folder, 0);
         let record = vec![b'x'; 5 << 20];
         letters.append(place(0, 10, 5 << 20), "too large", &record).unwrap();
         assert!(letters.out.buffer.capacity() <= 4 * BUFFER_BYTES, "{}", letters.out.buffer.capacity());
         letters.sync().unwrap();
-        assert_eq!(read_all(&folder.0, &up_to(letters.length()), plain).unwrap()[0].record, record);
+        assert_eq!(read_all(&folder.path, &up_to(letters.length()), plain).unwrap()[0].record, record);
     }
 
     #[test]
     fn what_was_not_committed_does_not_count_and_is_cut_off_by_the_next_attempt() {
-        let folder = Folder::new("uncommitted");
+        let folder = Folder::new();
         let mut letters = file(&folder, 0);
         letters.append(place(0, 10, 1), "first", b"x").unwrap();
         let committed = letters.length();
@@ -521,15 +521,15 @@ mod tests {
             let whole = std::fs::read(&path).unwrap();
             std::fs::write(&path, &whole[..whole.len() - torn]).unwrap();
             let reasons = |length| {
-                let letters = read_all(&folder.0, &up_to(length), plain).unwrap();
+                let letters = read_all(&folder.path, &up_to(length), plain).unwrap();
                 letters.iter().map(|letter| letter.reason.clone()).collect::<Vec<_>>()
             };
             assert_eq!(reasons(committed), ["first"]);
-            assert_eq!(places(&folder.0, &up_to(committed), plain).unwrap().0["a.jsonl"].keys().collect::<Vec<_>>(), [&10]);
-            assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 2);
+            assert_eq!(places(&folder.path, &up_to(committed), plain).unwrap().0["a.jsonl"].keys().collect::<Vec<_>>(), [&10]);
+            assert_eq!(uncommitted(&folder.path, &up_to(committed), plain).unwrap(), 2);
             let mut successor = file(&folder, committed);
             assert_eq!((successor.length(), successor.missing()), (committed, 0));
-            assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 0);
+            assert_eq!(uncommitted(&folder.path, &up_to(committed), plain).unwrap(), 0);
             successor.append(place(0, 20, 1), "again", b"y").unwrap();
             successor.append(place(0, 30, 1), "and again", b"z").unwrap();
             successor.sync().unwrap();
@@ -539,13 +539,13 @@ mod tests {
     }
 
     fn reasons(folder: &Folder, length: u64) -> Vec<String> {
-        let letters = read_all(&folder.0, &up_to(length), plain).unwrap();
+        let letters = read_all(&folder.path, &up_to(length), plain).unwrap();
         letters.into_iter().map(|letter| letter.reason).collect()
     }
 
     #[test]
     fn letters_that_somebody_took_away_are_told_and_the_others_stay_where_they_were_committed() {
-        let folder = Folder::new("away");
+        let folder = Folder::new();
         let mut letters = file(&folder, 0);
         letters.append(place(0, 10, 1), "first", b"x").unwrap();
         let first = letters.length();
@@ -554,18 +554,21 @@ mod tests {
         let committed = letters.length();
         // Half of the second one.
         File::options().write(true).open(letters.path()).unwrap().set_len(committed - 5).unwrap();
-        assert_eq!(read_all(&folder.0, &up_to(committed), plain).unwrap().len(), 1);
+        assert_eq!(read_all(&folder.path, &up_to(committed), plain).unwrap().len(), 1);
         let mut successor = file(&folder, committed);
         assert_eq!((successor.length(), successor.missing()), (committed, committed - first));
         successor.append(place(0, 30, 1), "third", b"z").unwrap();
         successor.sync().unwrap();
         assert_eq!(reasons(&folder, successor.length()), ["first", "third"]);
-        assert_eq!(places(&folder.0, &up_to(successor.length()), plain).unwrap().1, 2, "of three");
+        assert_eq!(places(&folder.path, &up_to(successor.length()), plain).unwrap().1, 2, "of three");
         std::fs::remove_file(letters.path()).unwrap();
         let successor = file(&folder, committed);
         assert_eq!((successor.length(), successor.missing()), (committed, committed));
         assert_eq!(
-            (read_all(&folder.0, &up_to(committed), plain).unwrap().len(), uncommitted(&folder.0, &up_to(5), plain).unwrap()),
+            (
+                read_all(&folder.path, &up_to(committed), plain).unwrap().len(),
+                uncommitted(&folder.path, &up_to(5), plain).unwrap()
+            ),
             (0, 0)
         );
     }
@@ -573,7 +576,7 @@ mod tests {
     /// As many letters as were taken away, each as long, and none of them committed.
     #[test]
     fn letters_that_are_not_committed_never_take_the_place_of_those_that_were_taken_away() {
-        let folder = Folder::new("instead");
+        let folder = Folder::new();
         let mut letters = file(&folder, 0);
         letters.append(place(0, 10, 1), "first", b"x").unwrap();
         letters.sync().unwrap();
@@ -595,35 +598,35 @@ mod tests {
                 successor.sync().unwrap();
             }
             assert_eq!(reasons(&folder, committed), [""; 0], "{when}: it was written behind that");
-            assert_eq!(places(&folder.0, &up_to(committed), plain).unwrap(), (Places::new(), 0), "{when}");
+            assert_eq!(places(&folder.path, &up_to(committed), plain).unwrap(), (Places::new(), 0), "{when}");
             let expected: &[&str] = if when == "written" { &["more"] } else { &["other"] };
             assert_eq!(reasons(&folder, successor.length()), expected, "{when}: once that is committed");
             // A successor forgets it.
             assert_eq!(file(&folder, committed).length(), committed);
-            assert_eq!(uncommitted(&folder.0, &up_to(committed), plain).unwrap(), 0, "{when}");
+            assert_eq!(uncommitted(&folder.path, &up_to(committed), plain).unwrap(), 0, "{when}");
         }
     }
 
     #[test]
     fn letters_in_a_file_that_lost_its_name_are_not_committed() {
         for how in ["file", "folder", "replaced", "moved", "link"] {
-            let folder = Folder::new(how);
+            let folder = Folder::new();
             let mut letters = file(&folder, 0);
             letters.append(place(0, 10, 1), "first", b"x").unwrap();
             letters.sync().unwrap();
             let committed = letters.length();
             match how {
                 "file" => std::fs::remove_file(letters.path()).unwrap(),
-                "folder" => std::fs::remove_dir_all(&folder.0).unwrap(),
+                "folder" => std::fs::remove_dir_all(&folder.path).unwrap(),
                 "replaced" => {
-                    let copy = folder.0.join("copy");
+                    let copy = folder.path.join("copy");
                     std::fs::copy(letters.path(), &copy).unwrap();
                     std::fs::rename(copy, letters.path()).unwrap();
                 }
-                _ => std::fs::rename(letters.path(), folder.0.join("elsewhere")).unwrap(),
+                _ => std::fs::rename(letters.path(), folder.path.join("elsewhere")).unwrap(),
             }
             if how == "link" {
-                std::os::unix::fs::symlink(folder.0.join("elsewhere"), letters.path()).unwrap();
+                std::os::unix::fs::symlink(folder.path.join("elsewhere"), letters.path()).unwrap();
             }
             letters.sync().expect("nothing was written since");
             letters.append(place(0, 20, 1), "second", b"y").unwrap();
@@ -632,9 +635,9 @@ mod tests {
             assert!(letters.sync().is_err(), "{how}: it stays so");
             if how != "link" {
                 let left = u64::from(how == "replaced");
-                let found = gone(&folder.0, &[(up_to(committed)[1], 1)], plain).unwrap();
+                let found = gone(&folder.path, &[(up_to(committed)[1], 1)], plain).unwrap();
                 assert_eq!(found.iter().map(|gone| gone.letters).sum::<u64>(), 1 - left, "{how}");
-                std::fs::create_dir_all(&folder.0).unwrap();
+                std::fs::create_dir_all(&folder.path).unwrap();
                 assert_eq!(file(&folder, committed).missing(), (1 - left) * committed, "{how}");
             }
         }
@@ -642,7 +645,7 @@ mod tests {
 
     #[test]
     fn letters_that_are_gone_are_counted_for_each_shard() {
-        let folder = Folder::new("gone");
+        let folder = Folder::new();
         let mut letters = file(&folder, 0);
         let mut lengths = Vec::new();
         for start in 0..10 {
@@ -652,11 +655,11 @@ mod tests {
         }
         let (path, all) = (letters.path().to_owned(), lengths[9]);
         let expected = [(up_to(all)[1], 10), ((ShardId(99), 0), 0)];
-        let found = || gone(&folder.0, &expected, plain).unwrap();
+        let found = || gone(&folder.path, &expected, plain).unwrap();
         assert_eq!(found(), [], "all are there");
         letters.append(place(0, 99, 1), "not committed", b"x").unwrap();
         letters.out.flush().unwrap();
-        assert_eq!(gone(&folder.0, &[(up_to(lengths[3])[1], 4)], plain).unwrap(), []);
+        assert_eq!(gone(&folder.path, &[(up_to(lengths[3])[1], 4)], plain).unwrap(), []);
         let cut = |length| File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
         let shard = up_to(0)[1].0;
         // Whatever the place, letters that are torn are gone, too.
@@ -672,14 +675,14 @@ mod tests {
         assert_eq!(found(), [GoneLetters { shard, letters: 10, bytes: 0 }]);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(found(), [GoneLetters { shard, letters: 10, bytes: all }]);
-        std::fs::remove_dir_all(&folder.0).unwrap();
+        std::fs::remove_dir_all(&folder.path).unwrap();
         assert_eq!(found(), [GoneLetters { shard, letters: 10, bytes: all }]);
     }
 
     #[test]
     fn a_large_hole_takes_neither_memory_nor_disk() {
         use std::os::unix::fs::MetadataExt;
-        let folder = Folder::new("hole");
+        let folder = Folder::new();
         let mut letters = file(&folder, 1 << 30);
         letters.append(place(0, 10, 1), "behind it", b"x").unwrap();
         letters.sync().unwrap();
@@ -699,25 +702,25 @@ mod tests {
             OPENED.fetch_add(1, Ordering::Relaxed);
             plain(path, options)
         }
-        let folder = Folder::new("opened");
+        let folder = Folder::new();
         let mut letters = file(&folder, 0);
         letters.append(place(0, 10, 1), "first", b"x").unwrap();
         letters.sync().unwrap();
-        std::fs::write(folder.0.join("notes.txt"), "another's").unwrap();
+        std::fs::write(folder.path.join("notes.txt"), "another's").unwrap();
         let shards: Vec<CommittedLength> = (0..100_000).map(|shard| (ShardId(shard), 0)).collect();
-        assert_eq!(uncommitted(&folder.0, &shards, counts).unwrap(), 1);
+        assert_eq!(uncommitted(&folder.path, &shards, counts).unwrap(), 1);
         assert_eq!(OPENED.load(Ordering::Relaxed), 1);
-        assert_eq!(places(&folder.0, &shards, counts).unwrap().1, 0);
-        assert!(read_all(&folder.0, &shards, counts).unwrap().is_empty());
+        assert_eq!(places(&folder.path, &shards, counts).unwrap().1, 0);
+        assert!(read_all(&folder.path, &shards, counts).unwrap().is_empty());
         assert_eq!(OPENED.load(Ordering::Relaxed), 1, "nothing of them is committed");
-        assert_eq!(uncommitted(&folder.0.join("none"), &shards, counts).unwrap(), 0);
+        assert_eq!(uncommitted(&folder.path.join("none"), &shards, counts).unwrap(), 0);
     }
 
     #[test]
     fn a_long_torn_line_without_any_newline_is_cut_off_whole() {
-        let folder = Folder::new("long");
-        std::fs::create_dir_all(&folder.0).unwrap();
-        let path = folder.0.join("00007.jsonl");
+        let folder = Folder::new();
+        std::fs::create_dir_all(&folder.path).unwrap();
+        let path = folder.path.join("00007.jsonl");
         std::fs::write(&path, vec![b'x'; 200_000]).unwrap();
         drop(file(&folder, 300_000));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
@@ -725,14 +728,14 @@ mod tests {
 
     #[test]
     fn garbage_in_the_middle_is_an_error_that_names_the_line() {
-        let folder = Folder::new("garbage");
-        std::fs::create_dir_all(&folder.0).unwrap();
-        std::fs::write(folder.0.join("00007.jsonl"), "nonsense\n").unwrap();
-        let error = read_all(&folder.0, &up_to(9), plain).unwrap_err().to_string();
+        let folder = Folder::new();
+        std::fs::create_dir_all(&folder.path).unwrap();
+        std::fs::write(folder.path.join("00007.jsonl"), "nonsense\n").unwrap();
+        let error = read_all(&folder.path, &up_to(9), plain).unwrap_err().to_string();
         assert!(error.contains("00007.jsonl: line 1"), "{error}");
-        assert_eq!(places(&folder.0, &up_to(9), plain).unwrap_err().to_string().split(':').nth(1), error.split(':').nth(1));
-        assert!(read_all(&folder.0.join("none"), &up_to(9), plain).unwrap().is_empty());
-        assert!(read_all(&folder.0, &up_to(0), plain).unwrap().is_empty(), "nothing of it is committed");
+        assert_eq!(places(&folder.path, &up_to(9), plain).unwrap_err().to_string().split(':').nth(1), error.split(':').nth(1));
+        assert!(read_all(&folder.path.join("none"), &up_to(9), plain).unwrap().is_empty());
+        assert!(read_all(&folder.path, &up_to(0), plain).unwrap().is_empty(), "nothing of it is committed");
     }
 
     #[test]
@@ -740,15 +743,15 @@ mod tests {
         fn refuses(_: &Path, _: &mut OpenOptions) -> io::Result<File> {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it leads elsewhere"))
         }
-        let folder = Folder::new("refused");
-        std::fs::create_dir_all(&folder.0).unwrap();
-        let path = folder.0.join("00007.jsonl");
+        let folder = Folder::new();
+        std::fs::create_dir_all(&folder.path).unwrap();
+        let path = folder.path.join("00007.jsonl");
         std::fs::write(&path, "precious").unwrap();
         let errors = [
-            DeadLetterFile::open(&folder.0, ShardId(7), &[], 0, refuses).unwrap_err(),
-            read_all(&folder.0, &up_to(3), refuses).unwrap_err(),
-            places(&folder.0, &up_to(3), refuses).unwrap_err(),
-            uncommitted(&folder.0, &[(ShardId(7), 0)], refuses).unwrap_err(),
+            DeadLetterFile::open(&folder.path, ShardId(7), &[], 0, refuses).unwrap_err(),
+            read_all(&folder.path, &up_to(3), refuses).unwrap_err(),
+            places(&folder.path, &up_to(3), refuses).unwrap_err(),
+            uncommitted(&folder.path, &[(ShardId(7), 0)], refuses).unwrap_err(),
             create(&path, refuses).unwrap_err(),
         ];
         for error in errors {

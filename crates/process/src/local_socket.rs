@@ -143,28 +143,23 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use tempfile::TempDir;
+
     use super::*;
     use crate::{Filled, Flushed, FrameReader, FrameWriter, Interest, poll};
 
     /// A folder whose path no socket's address can hold.
-    struct Folder(PathBuf);
+    struct Folder(TempDir);
 
     impl Folder {
-        fn new(name: &str) -> Folder {
-            let root = std::env::temp_dir().join(format!("process-test-{name}-{}", std::process::id()));
-            let folder = Folder(root);
-            fs::create_dir_all(folder.path()).unwrap();
+        fn new() -> Folder {
+            let folder = Folder(tempfile::tempdir().unwrap());
+            fs::create_dir(folder.path()).unwrap();
             folder
         }
 
         fn path(&self) -> PathBuf {
-            self.0.join("d".repeat(120))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            self.0.path().join("d".repeat(120))
         }
     }
 
@@ -174,7 +169,7 @@ mod tests {
 
     #[test]
     fn frames_go_both_ways_under_a_long_path() {
-        let folder = Folder::new("socket-frames");
+        let folder = Folder::new();
         let listener = LocalListener::bind(&folder.path(), "it.sock", 4).unwrap();
         let mode = fs::metadata(folder.path().join("it.sock")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -197,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_nowhere_is_replaced_and_the_last_one_is_taken_away() {
-        let folder = Folder::new("socket-stale");
+        let folder = Folder::new();
         let path = folder.path().join("it.sock");
         assert_eq!(connect(&folder).unwrap_err().kind(), io::ErrorKind::NotFound);
         // As a killed process leaves it: the name stays, nobody listens.
@@ -216,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_full_listener_is_not_waited_for_longer_than_asked() {
-        let folder = Folder::new("socket-full");
+        let folder = Folder::new();
         let listener = LocalListener::bind(&folder.path(), "it.sock", 2).unwrap();
         let mut waiting = Vec::new();
         let error = loop {

@@ -129,13 +129,13 @@ mod tests {
 
     #[test]
     fn a_removed_or_replaced_file_is_noticed() {
-        let path = std::env::temp_dir().join(format!("process-test-lock-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
         let first = File::create(&path).unwrap();
         assert!(is_still_at(&first, &path));
         std::fs::remove_file(&path).unwrap();
         assert!(!is_still_at(&first, &path));
         let second = File::create(&path).unwrap();
         assert!(!is_still_at(&first, &path) && is_still_at(&second, &path));
-        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -116,26 +116,7 @@ fn explained(path: &Path, error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Folder {
-            let path = std::env::temp_dir().join(format!("process-test-private-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&path));
-            fs::create_dir_all(&path).unwrap();
-            Folder(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
 
     #[test]
     fn only_this_user_and_root_are_trusted_and_groups_of_this_user() {
@@ -158,22 +139,22 @@ mod tests {
 
     #[test]
     fn a_folder_of_ours_becomes_private_and_a_link_to_it_is_none() {
-        let folder = Folder::new("folder");
-        fs::set_permissions(&folder.0, Permissions::from_mode(0o777)).unwrap();
-        let opened = PrivateFolder::open(&folder.0).unwrap();
-        assert_eq!(fs::metadata(&folder.0).unwrap().mode() & 0o777, 0o700);
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let opened = PrivateFolder::open(folder.path()).unwrap();
+        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
         assert_eq!(opened.objection().unwrap(), None);
-        assert_eq!(opened.id().unwrap(), FileId::at(&folder.0).unwrap());
-        let link = folder.0.join("link");
-        std::os::unix::fs::symlink(&folder.0, &link).unwrap();
+        assert_eq!(opened.id().unwrap(), FileId::at(folder.path()).unwrap());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
         assert!(PrivateFolder::open(&link).unwrap_err().to_string().contains("symbolic link"));
         assert_ne!(FileId::at(&link).unwrap(), opened.id().unwrap());
     }
 
     #[test]
     fn a_file_below_a_linked_folder_is_refused() {
-        let folder = Folder::new("below");
-        let (theirs, link) = (folder.0.join("theirs"), folder.0.join("link"));
+        let folder = tempfile::tempdir().unwrap();
+        let (theirs, link) = (folder.path().join("theirs"), folder.path().join("link"));
         fs::create_dir(&theirs).unwrap();
         fs::write(theirs.join("x"), "precious").unwrap();
         std::os::unix::fs::symlink(&theirs, &link).unwrap();
@@ -189,15 +170,15 @@ mod tests {
 
     #[test]
     fn links_and_what_is_no_file_are_refused_and_left_alone() {
-        let folder = Folder::new("file");
-        let (theirs, name) = (folder.0.join("theirs"), folder.0.join("name"));
+        let folder = tempfile::tempdir().unwrap();
+        let (theirs, name) = (folder.path().join("theirs"), folder.path().join("name"));
         fs::write(&theirs, "precious").unwrap();
         let open = |path: &Path| open_private(path, File::options().read(true).write(true).create(true));
         std::os::unix::fs::symlink(&theirs, &name).unwrap();
         assert!(open(&name).unwrap_err().to_string().contains("symbolic link"));
         fs::remove_file(&name).unwrap();
-        std::os::unix::fs::symlink(folder.0.join("nothing"), &name).unwrap();
-        assert!(open(&name).is_err() && !folder.0.join("nothing").exists(), "a link to nothing makes nothing");
+        std::os::unix::fs::symlink(folder.path().join("nothing"), &name).unwrap();
+        assert!(open(&name).is_err() && !folder.path().join("nothing").exists(), "a link to nothing makes nothing");
         fs::remove_file(&name).unwrap();
         fs::hard_link(&theirs, &name).unwrap();
         assert!(open(&name).unwrap_err().to_string().contains("second name"));

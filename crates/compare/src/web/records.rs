@@ -103,20 +103,22 @@ impl Chooser {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::path::Path;
 
     use migration::config::{Context, Typed};
     use pipeline::source::PlanRules;
+    use tempfile::NamedTempFile;
 
     use super::*;
 
     /// A job whose source is one file with these lines.
-    fn job_of(name: &str, lines: &str, key: &str) -> (Job, Plan) {
-        let file = std::env::temp_dir().join(format!("compare-web-{}-{name}.jsonl", std::process::id()));
-        std::fs::write(&file, lines).unwrap();
+    fn job_of(lines: &str, key: &str) -> (NamedTempFile, Job, Plan) {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
         let config = format!(
             "job.name = \"web\"\nkafka.topic = \"web\"\nsource.jsonl.paths = [{:?}]\nrecord.key = {key:?}\n",
-            file.display().to_string()
+            file.path().display().to_string()
         );
         let context = Context {
             config_dir: Path::new("/"),
@@ -128,18 +130,14 @@ mod tests {
         let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();
         let rules = PlanRules { shards: &job.shards, flush: job.workers.flush, workers: 1, record_limit: None };
         let plan = sources::source_of(&job).unwrap().plan(&rules).unwrap();
-        (job, plan)
-    }
-
-    fn forget(job: &Job) {
-        job.source.files().paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        (file, job, plan)
     }
 
     #[test]
     fn usable_lines_take_turns_with_their_keys() {
         let long = "x".repeat(200);
         let lines = format!("{{\"k\":\"a\"}}\n\n{{\"no\":1}}\n{{\"k\":\"{long}\"}}\n{{\"k\":\"\\u0062\"}}\n");
-        let (job, plan) = job_of("turns", &lines, ".k");
+        let (_file, job, plan) = job_of(&lines, ".k");
         let records = Records::read(&job, &plan, 100).unwrap();
         let taken: Vec<(u32, Vec<u8>, Vec<u8>)> = (0..3)
             .map(|_| {
@@ -152,15 +150,13 @@ mod tests {
         assert_eq!((&taken[0].1[..], &taken[0].2[..]), (&b"a"[..], &b"{\"k\":\"a\"}"[..]));
         assert_eq!(taken[1].1, b"b", "the key is unescaped; blank, keyless and too large lines are left out");
         assert_eq!(taken[2], taken[0], "from the start again, to the key's partition");
-        forget(&job);
     }
 
     #[test]
     fn a_source_without_a_usable_record_says_why() {
-        let (job, plan) = job_of("none", "{\"no\":1}\n", ".k");
+        let (_file, job, plan) = job_of("{\"no\":1}\n", ".k");
         let failure = Records::read(&job, &plan, 100).err().unwrap();
         assert_eq!(failure.kind, FailureKind::Source);
         assert!(failure.message.contains("no field .k"), "{failure}");
-        forget(&job);
     }
 }

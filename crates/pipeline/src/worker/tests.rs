@@ -12,11 +12,11 @@ use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
 use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, ShardId, TopicSettings, WorkerEvent};
+use tempfile::TempDir;
 
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
@@ -37,7 +37,7 @@ struct Rig {
     damaged: Option<(u32, u64)>,
     /// The attempt dies right before this step.
     kill_at: Option<u64>,
-    folder: PathBuf,
+    folder: TempDir,
     topic: Option<Rc<RefCell<Topic>>>,
     /// How long the dead letters are by the last commit.
     committed_letters: u64,
@@ -76,10 +76,12 @@ struct Told {
 }
 
 impl Rig {
+    /// The folder of dead letters, made by the first of them.
+    fn letters_folder(&self) -> PathBuf {
+        self.folder.path().join("letters")
+    }
+
     fn new(lines: impl IntoIterator<Item = String>) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("pipeline-worker-{}-{number}", std::process::id()));
         let text = lines.into_iter().fold(String::new(), |text, line| text + &line + "\n");
         Rig {
             segments: Rc::new(vec![text.into_bytes()]),
@@ -112,7 +114,7 @@ impl Rig {
             changed: false,
             damaged: None,
             kill_at: None,
-            folder,
+            folder: tempfile::tempdir().unwrap(),
             topic: None,
             committed_letters: 0,
         }
@@ -137,10 +139,11 @@ impl Rig {
             reader = reader.damaged(segment, place);
         }
         let objects: Vec<_> = (0..self.segments.len()).map(|index| PathBuf::from(format!("{index}.jsonl"))).collect();
-        let letters = DeadLetterFile::open(&self.folder, ShardId(0), &objects, self.committed_letters, |path, options| {
-            options.open(path)
-        })
-        .unwrap();
+        let letters =
+            DeadLetterFile::open(&self.letters_folder(), ShardId(0), &objects, self.committed_letters, |path, options| {
+                options.open(path)
+            })
+            .unwrap();
         let mapping = Mapping::new(&self.rules);
         ShardWorker::new(self.settings.clone(), Box::new(reader), mapping, Box::new(sink), letters, from, Instant::now())
     }
@@ -206,8 +209,10 @@ impl Rig {
     }
 
     fn letters(&self) -> Vec<DeadLetter> {
-        dead_letter::read_all(&self.folder, &[(ShardId(0), self.committed_letters)], |path, options| options.open(path))
-            .unwrap()
+        dead_letter::read_all(&self.letters_folder(), &[(ShardId(0), self.committed_letters)], |path, options| {
+            options.open(path)
+        })
+        .unwrap()
     }
 
     /// How many records the topic holds.
@@ -262,12 +267,6 @@ impl CommitJudge {
             self.judged = records;
         }
         self.chunks = chunks.len();
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use process::{Child, ChildEnds, ChildSettings, ExitState, Interest, Reaped, fork_child, poll, reap_all};
+use tempfile::TempDir;
 
 /// What a busy machine may take for anything that should take a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,25 +105,19 @@ pub fn reap_count(count: usize) -> Vec<Reaped> {
 
 /// A folder that is removed again by the process that made it (never by a forked child, whose destructors don't run).
 #[allow(dead_code, reason = "not every test binary needs files")]
-pub struct Folder(pub PathBuf);
+pub struct Folder(TempDir);
 
 #[allow(dead_code, reason = "not every test binary needs files")]
 impl Folder {
     pub fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("process-test-{name}-{}", std::process::id()));
-        // Left by a killed run whose process had the same number.
-        drop(std::fs::remove_dir_all(&path));
-        std::fs::create_dir(&path).unwrap();
-        Folder(path)
+        Folder(tempfile::Builder::new().prefix(name).tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
+        self.0.path().join(name)
     }
 }

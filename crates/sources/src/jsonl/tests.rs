@@ -6,44 +6,39 @@ mod reading;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
 use migration::{Cut, Plan, Position, ShardId};
 use pipeline::source::{Changes, PlanRules};
 use pipeline::{BlockPool, Lines, ShardReader, Source, SourceError};
+use tempfile::TempDir;
 
 use super::JsonlFiles;
 
 const MAX_LINE: u64 = 4 << 20;
 
 /// A folder that goes when the test ends.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("shardlift-jsonl-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Folder(path.canonicalize().unwrap())
+        // Plans hold the paths that links lead to, so that none may be in the temporary folder's own.
+        Folder(tempfile::tempdir_in(std::env::temp_dir().canonicalize().unwrap()).unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         path
     }
 
     fn source(&self, patterns: &[&str]) -> FileRules {
-        let paths = patterns.iter().map(|p| self.0.join(p).to_str().unwrap().to_owned()).collect();
+        let paths = patterns.iter().map(|p| self.path().join(p).to_str().unwrap().to_owned()).collect();
         FileRules { paths, max_line: MAX_LINE }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -268,29 +268,11 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::PathBuf;
 
     use migration::steer::Steer;
 
     use super::*;
     use crate::control::{Client, ControlError};
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("supervisor-test-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Folder(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     /// Serves whatever is ready, at a time that the test chooses; how many requests were obeyed.
     fn turn(socket: &mut ControlSocket, now: Duration) -> usize {
@@ -315,12 +297,12 @@ mod tests {
 
     #[test]
     fn more_connections_than_16_wait_outside_until_the_silent_ones_are_left() {
-        let folder = Folder::new("server-many");
-        let mut socket = ControlSocket::open(&folder.0).unwrap();
-        let silent: Vec<_> = (0..MOST_CONNECTIONS).map(|_| Client::connect(&folder.0).unwrap()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let mut socket = ControlSocket::open(folder.path()).unwrap();
+        let silent: Vec<_> = (0..MOST_CONNECTIONS).map(|_| Client::connect(folder.path()).unwrap()).collect();
         turn(&mut socket, NOW);
         assert_eq!(socket.connections.len(), MOST_CONNECTIONS);
-        let mut late = Client::connect(&folder.0).unwrap();
+        let mut late = Client::connect(folder.path()).unwrap();
         late.send(&Request::State).unwrap();
         assert_eq!(turn(&mut socket, NOW), 0);
         assert!(!socket.entries(NOW).any(|(place, ..)| place == Place::Entrance), "a full house does not spin");
@@ -335,9 +317,9 @@ mod tests {
 
     #[test]
     fn a_wish_is_answered_and_the_connection_closed() {
-        let folder = Folder::new("server-wish");
-        let mut socket = ControlSocket::open(&folder.0).unwrap();
-        let mut client = Client::connect(&folder.0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut socket = ControlSocket::open(folder.path()).unwrap();
+        let mut client = Client::connect(folder.path()).unwrap();
         client.send(&Request::Steer(Steer::Pause)).unwrap();
         turn(&mut socket, NOW);
         assert_eq!(turn(&mut socket, NOW), 1);
@@ -348,12 +330,12 @@ mod tests {
 
     #[test]
     fn a_flood_of_wishes_is_taken_ten_a_second_and_each_is_answered() {
-        let folder = Folder::new("server-flood");
-        let mut socket = ControlSocket::open(&folder.0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut socket = ControlSocket::open(folder.path()).unwrap();
         let (mut clients, mut taken) = (Vec::new(), 0);
         for round in 0..3 {
             for _ in 0..10 {
-                let mut client = Client::connect(&folder.0).unwrap();
+                let mut client = Client::connect(folder.path()).unwrap();
                 client.send(&Request::Steer(Steer::Pause)).unwrap();
                 clients.push(client);
             }
@@ -380,17 +362,17 @@ mod tests {
 
     #[test]
     fn watchers_are_few_and_leave_room_for_wishes() {
-        let folder = Folder::new("server-watch");
-        let mut socket = ControlSocket::open(&folder.0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut socket = ControlSocket::open(folder.path()).unwrap();
         let mut watchers = Vec::new();
         for _ in 0..MOST_WATCHERS {
-            let mut client = Client::connect(&folder.0).unwrap();
+            let mut client = Client::connect(folder.path()).unwrap();
             client.send(&Request::Watch).unwrap();
             turn(&mut socket, NOW);
             turn(&mut socket, NOW);
             watchers.push(client);
         }
-        let mut one_more = Client::connect(&folder.0).unwrap();
+        let mut one_more = Client::connect(folder.path()).unwrap();
         one_more.send(&Request::Watch).unwrap();
         turn(&mut socket, NOW);
         turn(&mut socket, NOW);
@@ -405,6 +387,6 @@ mod tests {
         turn(&mut socket, NOW);
         assert!(socket.connections.is_empty(), "who has gone is noticed at once");
         drop(socket);
-        assert!(matches!(Client::connect(&folder.0), Err(ControlError::NoSocket)));
+        assert!(matches!(Client::connect(folder.path()), Err(ControlError::NoSocket)));
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use migration::report::Sample;
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
 use migration::{Compression, Cut, Exit, Phase, Phases, Segment, SourceObject};
+use tempfile::TempDir;
 
 use super::*;
 use crate::random::Random;
@@ -17,24 +18,15 @@ const MAY_SEND: u64 = 2_000;
 const NONE: BTreeSet<Accept> = BTreeSet::new();
 
 /// A folder that is gone when the test is over.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("shardlift-store-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        Folder(tempfile::Builder::new().prefix(name).tempdir().unwrap())
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path().join(name)
     }
 }
 

@@ -17,6 +17,7 @@ use supervisor::{
     NewJob, Owners, RunEnd, Setup, Snapshot, StateDir, Store, SupervisorGone, Watcher, WorkOrder, WorkerPort, load_report, run,
     run_single,
 };
+use tempfile::TempDir;
 
 /// Bytes of a fake record.
 const RECORD: u64 = 10;
@@ -26,26 +27,16 @@ pub const CHUNK: u64 = 10;
 /// How long a fake chunk takes; forked workers inherit it.
 static PACE_US: AtomicU64 = AtomicU64::new(0);
 
-/// A folder that is gone when the scenario is over.
-pub struct Folder(PathBuf);
+/// A folder that is gone when the scenario is over. Not in memory, as the system's may be: locks and checkpoints are synced.
+pub struct Folder(TempDir);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("supervisor-{name}-{}", std::process::id()));
-        // Left by a killed run whose process had the same number.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("writable");
-        Folder(path)
+        Folder(tempfile::Builder::new().prefix(name).tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("writable"))
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path()
     }
 }
 

@@ -98,7 +98,7 @@ fn a_damaged_file_costs_what_is_damaged_and_nothing_before_it() {
 #[test]
 fn dead_letters_that_cannot_be_written_stop_the_attempt() {
     let mut rig = Rig::new(["{\"k\":[],\"n\":0}".to_owned()]).keyed();
-    let folder = rig.folder.clone();
+    let folder = rig.letters_folder();
     // A file in the place of the folder, once the worker is there.
     let attempt = rig.run(Position::default(), &mut |_, _| std::fs::write(&folder, "").unwrap());
     std::fs::remove_file(&folder).unwrap();
@@ -114,7 +114,7 @@ fn what_was_sent_is_told_when_dead_letters_cannot_be_written() {
     for bad in [1, 20_000] {
         let lines = |count: u64, key: &'static str| (0..count).map(move |n| format!("{{\"k\":{key},\"n\":{n}}}"));
         let mut rig = Rig::new(lines(6_000, "1").chain(lines(bad, "[]"))).keyed();
-        let folder = rig.folder.clone();
+        let folder = rig.letters_folder();
         let attempt = rig.run(Position::default(), &mut |_, _| std::fs::write(&folder, "").unwrap());
         std::fs::remove_file(&folder).unwrap();
         assert_eq!(attempt.end.unwrap_err().kind, FailureKind::State);

@@ -177,8 +177,10 @@ fn letters_of_a_chunk_that_was_never_committed_are_forgotten() {
     }
     assert!(attempts > 2, "{attempts} attempts");
     assert_eq!(rig.letters().len(), 2_000);
-    let all = dead_letter::uncommitted(&rig.folder, &[(ShardId(0), rig.committed_letters)], |path, options| options.open(path))
-        .unwrap();
+    let all = dead_letter::uncommitted(&rig.letters_folder(), &[(ShardId(0), rig.committed_letters)], |path, options| {
+        options.open(path)
+    })
+    .unwrap();
     assert_eq!(all, 0);
 }
 
@@ -186,7 +188,7 @@ fn letters_of_a_chunk_that_was_never_committed_are_forgotten() {
 fn letters_in_a_folder_that_was_removed_are_not_committed() {
     let mut rig = some_without_key(20_000);
     rig.settings.chunk.records = 500;
-    let folder = rig.folder.clone();
+    let folder = rig.letters_folder();
     let mut removed_at = None;
     let attempt = rig.run(Position::default(), &mut |_, told| {
         if told.chunks == 10 && removed_at.is_none() {
@@ -203,6 +205,6 @@ fn letters_in_a_folder_that_was_removed_are_not_committed() {
     assert!(rig.run(from, &mut |_, _| ()).end.unwrap().complete);
     assert_eq!(rig.letters().len() as u64, 2_000 - sum(&attempt.chunks).dead_lettered);
     let all = [((ShardId(0), rig.committed_letters), 2_000)];
-    let gone = dead_letter::gone(&rig.folder, &all, |path, options| options.open(path)).unwrap();
+    let gone = dead_letter::gone(&rig.letters_folder(), &all, |path, options| options.open(path)).unwrap();
     assert_eq!(gone[0].letters, sum(&attempt.chunks).dead_lettered);
 }

@@ -52,7 +52,7 @@ fn each_change_is_named_when_a_job_continues() {
     std::fs::remove_file(&last).unwrap();
 
     let narrower = folder.source(&["a.jsonl"]);
-    said(unchanged(&plan, &narrower), &folder.0.join("b.jsonl"), "no longer matches");
+    said(unchanged(&plan, &narrower), &folder.path().join("b.jsonl"), "no longer matches");
     let reordered = folder.source(&["b.jsonl", "a.jsonl"]);
     said(unchanged(&plan, &reordered), &path, "no longer among the source's files at its place");
     std::fs::remove_file(&path).unwrap();
@@ -63,7 +63,7 @@ fn each_change_is_named_when_a_job_continues() {
 #[test]
 fn a_new_hard_link_is_another_name_of_a_planned_file() {
     let (folder, path, source, plan) = setup();
-    let [before, behind] = ["Z-first.jsonl", "z-last.jsonl"].map(|name| folder.0.join(name));
+    let [before, behind] = ["Z-first.jsonl", "z-last.jsonl"].map(|name| folder.path().join(name));
     for link in [&before, &behind] {
         std::fs::hard_link(&path, link).unwrap();
         unchanged(&plan, &source).unwrap();
@@ -75,7 +75,7 @@ fn a_new_hard_link_is_another_name_of_a_planned_file() {
     assert_eq!(changes(&plan, &source).unwrap().new, std::slice::from_ref(&before));
     // Two files of the plan that are one now.
     let (folder, path, source, plan) = setup();
-    let b = folder.0.join("b.jsonl");
+    let b = folder.path().join("b.jsonl");
     std::fs::remove_file(&b).unwrap();
     std::fs::hard_link(&path, &b).unwrap();
     let changes = changes(&plan, &source).unwrap();
@@ -118,7 +118,7 @@ fn all_changes_are_told_together() {
     assert_eq!(changes(&limited, &source).unwrap().new, [std::fs::canonicalize(&before).unwrap()]);
     // Gone and changed ones beside them.
     edit(&path).set_len(7).unwrap();
-    std::fs::remove_file(folder.0.join("b.jsonl")).unwrap();
+    std::fs::remove_file(folder.path().join("b.jsonl")).unwrap();
     let found = changes(&plan, &source).unwrap();
     let text = found.error(true).0;
     assert!(!found.only_new() && found.changed.len() == 2);

@@ -14,7 +14,7 @@ fn files_are_in_the_order_of_patterns_and_names() {
     for name in ["b.jsonl", "a.jsonl", "z.json", ".hidden.jsonl", "[x].jsonl"] {
         folder.write(name, "{}\n");
     }
-    std::os::unix::fs::symlink(folder.0.join("a.jsonl"), folder.0.join("link.jsonl")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("a.jsonl"), folder.path().join("link.jsonl")).unwrap();
     let plan = planned(&folder.source(&["z.*", "*.jsonl", "a.jsonl", "./b.jsonl"]), MIB, None);
     assert_eq!(names(&plan)[..4], ["z.json", "[x].jsonl", "a.jsonl", "b.jsonl"]);
     assert_eq!(plan.objects.len(), 4, "each file once, the hidden one not");
@@ -24,10 +24,10 @@ fn files_are_in_the_order_of_patterns_and_names() {
 #[test]
 fn a_file_is_the_same_however_it_is_spelled() {
     let folder = Folder::new();
-    std::fs::create_dir_all(folder.0.join("data/sub")).unwrap();
+    std::fs::create_dir_all(folder.path().join("data/sub")).unwrap();
     let file = folder.write("data/a.jsonl", b"{\"n\":1}\n".repeat(1000));
-    std::os::unix::fs::symlink(folder.0.join("data"), folder.0.join("linked")).unwrap();
-    std::os::unix::fs::symlink("a.jsonl", folder.0.join("data/link.json")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("data"), folder.path().join("linked")).unwrap();
+    std::os::unix::fs::symlink("a.jsonl", folder.path().join("data/link.json")).unwrap();
     let spellings =
         ["data/a.jsonl", "./data/*.jsonl", "data/sub/../a.jsonl", "linked/a.jsonl", "linked/*.jsonl", "data/link.json"];
     for spelling in spellings {
@@ -39,10 +39,10 @@ fn a_file_is_the_same_however_it_is_spelled() {
     }
     // Another file below the same link is another file.
     let planned = planned(&folder.source(&["linked/a.jsonl"]), 3000, None);
-    std::fs::create_dir(folder.0.join("new")).unwrap();
+    std::fs::create_dir(folder.path().join("new")).unwrap();
     let other = folder.write("new/a.jsonl", b"{\"n\":1}\n".repeat(1000));
-    std::fs::remove_file(folder.0.join("linked")).unwrap();
-    std::os::unix::fs::symlink("new", folder.0.join("linked")).unwrap();
+    std::fs::remove_file(folder.path().join("linked")).unwrap();
+    std::os::unix::fs::symlink("new", folder.path().join("linked")).unwrap();
     let now = folder.source(&["linked/a.jsonl"]);
     said(unchanged(&planned, &now), &other, "did not when planned");
 }
@@ -53,7 +53,7 @@ fn other_names_of_a_file_add_nothing_and_are_told() {
     let lines = "{}\n".repeat(50);
     let a = folder.write("a.jsonl", &lines);
     folder.write("same-bytes.jsonl", &lines);
-    let (hard, soft) = (folder.0.join("hard.jsonl"), folder.0.join("soft.jsonl"));
+    let (hard, soft) = (folder.path().join("hard.jsonl"), folder.path().join("soft.jsonl"));
     std::fs::hard_link(&a, &hard).unwrap();
     std::os::unix::fs::symlink("hard.jsonl", &soft).unwrap();
     let plan = planned(&folder.source(&["a.jsonl", "./a.jsonl", "*.jsonl"]), MIB, None);
@@ -67,11 +67,11 @@ fn other_names_of_a_file_add_nothing_and_are_told() {
             format!("{soft} and {hard} are one file (a symbolic link): its records are sent once"),
         ]
     );
-    std::os::unix::fs::symlink("a.jsonl", folder.0.join("forged\n\u{1b}]0;x.log")).unwrap();
+    std::os::unix::fs::symlink("a.jsonl", folder.path().join("forged\n\u{1b}]0;x.log")).unwrap();
     let notes = planned(&folder.source(&["a.jsonl", "*.log"]), MIB, None).notes;
     assert!(notes[0].contains("forged\\n\\u{1b}]0;x.log and"), "{notes:?}");
     for number in 0..5 {
-        std::os::unix::fs::symlink("a.jsonl", folder.0.join(format!("z{number}.jsonl"))).unwrap();
+        std::os::unix::fs::symlink("a.jsonl", folder.path().join(format!("z{number}.jsonl"))).unwrap();
     }
     let notes = planned(&folder.source(&["*.jsonl"]), MIB, None).notes;
     assert_eq!(notes.len(), 4);
@@ -131,12 +131,12 @@ fn a_file_that_is_no_lines_is_refused() {
 fn patterns_that_mean_no_file_are_errors() {
     let folder = Folder::new();
     folder.write("a.jsonl", "{}\n");
-    std::fs::create_dir(folder.0.join("sub.jsonl")).unwrap();
+    std::fs::create_dir(folder.path().join("sub.jsonl")).unwrap();
     let error = |patterns: &[&str]| plan(&folder.source(patterns), &by_size(1), FlushPolicy::Chunk, 1, None);
-    said(error(&["a.jsonl", "none-*.jsonl"]), &folder.0.join("none-*.jsonl"), "no file matches");
-    said(error(&["none.jsonl"]), &folder.0.join("none.jsonl"), "no file matches");
-    said(error(&["*.jsonl"]), &folder.0.join("sub.jsonl"), "is a folder");
-    said(error(&["a**b/x"]), &folder.0.join("a**b/x"), "is not a file pattern");
+    said(error(&["a.jsonl", "none-*.jsonl"]), &folder.path().join("none-*.jsonl"), "no file matches");
+    said(error(&["none.jsonl"]), &folder.path().join("none.jsonl"), "no file matches");
+    said(error(&["*.jsonl"]), &folder.path().join("sub.jsonl"), "is a folder");
+    said(error(&["a**b/x"]), &folder.path().join("a**b/x"), "is not a file pattern");
     let device = FileRules { paths: vec!["/dev/null".to_owned()], max_line: 1 };
     said(plan(&device, &by_size(1), FlushPolicy::Chunk, 1, None), Path::new("/dev/null"), "not a regular file");
 }
@@ -297,7 +297,7 @@ fn pieces_of_a_rest_are_about_the_same_size_and_a_compressed_file_is_none() {
 fn a_search_through_links_that_lead_in_circles_ends() {
     use std::os::unix::fs::symlink;
     let folder = Folder::new();
-    let at = |name: &str| folder.0.join(name);
+    let at = |name: &str| folder.path().join(name);
     std::fs::create_dir_all(at("data/sub")).unwrap();
     folder.write("data/a.jsonl", "{}\n");
     folder.write("data/sub/b.jsonl", "{}\n{}\n");
@@ -334,7 +334,7 @@ fn a_search_through_links_that_lead_in_circles_ends() {
 #[test]
 fn a_folder_that_is_found_twice_by_its_own_name_is_no_link() {
     let folder = Folder::new();
-    std::fs::create_dir_all(folder.0.join("data/deep/deep")).unwrap();
+    std::fs::create_dir_all(folder.path().join("data/deep/deep")).unwrap();
     folder.write("data/deep/deep/a.jsonl", "{}\n");
     let plan = planned(&folder.source(&["data/**/deep/**/*.jsonl"]), MIB, None);
     assert_eq!((names(&plan), plan.notes.len()), (vec!["a.jsonl"], 0), "{:?}", plan.notes);
@@ -344,14 +344,14 @@ fn a_folder_that_is_found_twice_by_its_own_name_is_no_link() {
 fn names_are_found_in_the_order_of_folders() {
     let folder = Folder::new();
     for name in ["b/x.jsonl", "b.jsonl", "a/deep/er/x.jsonl", "a/y.jsonl", ".hidden/x.jsonl", "c.txt", "a/.z.jsonl"] {
-        let path = folder.0.join(name);
+        let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, format!("{{\"n\":\"{name}\"}}\n")).unwrap();
     }
     let found = |patterns: &[&str]| -> Vec<String> {
         let plan = planned(&folder.source(patterns), MIB, None);
         let relative =
-            |object: &migration::SourceObject| object.path.strip_prefix(&folder.0).unwrap().to_str().unwrap().to_owned();
+            |object: &migration::SourceObject| object.path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
         plan.objects.iter().map(relative).collect()
     };
     assert_eq!(found(&["**/*.jsonl"]), ["a/deep/er/x.jsonl", "a/y.jsonl", "b/x.jsonl", "b.jsonl"]);
@@ -367,7 +367,7 @@ fn a_name_that_is_no_text_is_refused_where_it_is_meant_and_else_no_matter() {
     use std::os::unix::ffi::OsStrExt as _;
     let folder = Folder::new();
     folder.write("a.jsonl", "{}\n");
-    std::fs::write(folder.0.join(std::ffi::OsStr::from_bytes(b"\xff.json")), "{}\n").unwrap();
+    std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"\xff.json")), "{}\n").unwrap();
     assert_eq!(names(&planned(&folder.source(&["*.jsonl"]), MIB, None)), ["a.jsonl"]);
     let refused = plan(&folder.source(&["**/*.json"]), &by_size(MIB), FlushPolicy::Chunk, 1, None).unwrap_err();
     assert!(refused.to_string().contains("is not UTF-8"), "{refused}");

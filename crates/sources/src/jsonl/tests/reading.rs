@@ -41,7 +41,7 @@ fn an_empty_file_has_no_shard() {
 #[test]
 fn a_position_outside_the_shard_is_refused() {
     let (folder, plan) = one_file(b"aaa\nbbb\n");
-    let path = folder.0.join("a.jsonl");
+    let path = folder.path().join("a.jsonl");
     let at = |segment, place| open(&plan, ShardId(0), Position { segment, place, records: 0 });
     said(at(0, 9), &path, "not in the segment");
     said(at(0, 5), &path, "no line starts at byte 5");
@@ -221,7 +221,7 @@ fn continuing_far_into_a_compressed_stream_is_done_in_steps() {
     assert!((2..200).contains(&steps), "{steps}");
     assert_eq!((lines.lines.len(), lines.lines[0].end_place), (1, 40 << 20));
     let beyond = Position { segment: 0, place: 41 << 20, records: 41 };
-    said(read(&plan, ShardId(0), beyond, MAX_LINE), &folder.0.join("a.zst"), "ends before decompressed byte");
+    said(read(&plan, ShardId(0), beyond, MAX_LINE), &folder.path().join("a.zst"), "ends before decompressed byte");
 }
 
 /// Bytes of a file: lines of all sorts with ends of all sorts.
