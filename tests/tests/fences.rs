@@ -21,7 +21,7 @@ const ALLOWED: [Row; 11] = [
     ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing", "serde", "strsim"]),
     ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing", "xxhash-rust"]),
     ("report", &["migration"], &["serde_json"]),
-    ("worker", &["migration", "process", "pipeline", "sources", "kafka", "supervisor"], &[]),
+    ("worker", &["migration", "process", "pipeline", "kafka", "supervisor"], &[]),
     (
         "compare",
         &["migration", "process", "pipeline", "sources", "kafka", "supervisor", "worker", "report"],
@@ -30,18 +30,7 @@ const ALLOWED: [Row; 11] = [
     (
         "cli",
         &["migration", "pipeline", "process", "sources", "kafka", "supervisor", "worker", "report", "compare"],
-        &[
-            "clap",
-            "console",
-            "nix",
-            "postcard",
-            "serde",
-            "serde_json",
-            "toml",
-            "tracing",
-            "tracing-subscriber",
-            "unicode-width",
-        ],
+        &["clap", "console", "postcard", "serde", "serde_json", "tracing", "tracing-subscriber", "unicode-width"],
     ),
     // The judge must not be able to call what it judges.
     ("whole-program", &[], &["jiff", "nix", "serde_json", "tempfile", "xxhash-rust"]),
@@ -53,7 +42,7 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("rusqlite", &["supervisor"]),
     ("clap", &["cli"]),
     ("libc", &["process"]),
-    ("nix", &["process", "cli", "whole-program"]),
+    ("nix", &["process", "whole-program"]),
     ("tokio", &["compare"]),
     ("hyper", &["compare"]),
     ("crossbeam-channel", &["compare"]),
@@ -142,6 +131,60 @@ fn linked(package: &str) -> Vec<String> {
     let words = ["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package", package];
     let output = cargo(&words);
     String::from_utf8_lossy(&output).lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+}
+
+/// In place of a tool, which would have to be installed: what a crate does not name in its code, it does not use.
+#[test]
+fn each_dependency_is_used() {
+    let packages = packages();
+    let mut unused = Vec::new();
+    for package in &packages {
+        let folder = package["manifest_path"].as_str().map(Path::new).and_then(Path::parent).expect("a path");
+        let (product, tests) = (code_below(&folder.join("src")), code_below(&folder.join("tests")));
+        let own = dependencies(package, None).filter(|used| !names_crate(&product, used));
+        unused.extend(own.map(|used| format!("{} does not use {used}", name(package))));
+        let in_tests =
+            dependencies(package, Some("dev")).filter(|used| !names_crate(&product, used) && !names_crate(&tests, used));
+        unused.extend(in_tests.map(|used| format!("the tests of {} do not use {used}", name(package))));
+    }
+    let workspace = manifest(&root());
+    let of_all = section(&workspace, "[workspace.dependencies]").into_iter().filter_map(|line| line.split_once(" = "));
+    let is_taken =
+        |used: &str| packages.iter().any(|package| package["dependencies"].to_string().contains(&format!("\"{used}\"")));
+    unused.extend(of_all.filter(|(used, _)| !is_taken(used)).map(|(used, _)| format!("no crate uses {used}")));
+    assert!(unused.is_empty(), "{unused:#?}");
+}
+
+#[test]
+fn the_scan_finds_what_names_a_crate_and_not_its_mention() {
+    for code in
+        ["use serde_json::Value;", "let x = serde_json::to_string(&y);", "use serde_json;", "#[derive(Debug, serde_json::X)]"]
+    {
+        assert!(names_crate(code, "serde-json"), "{code}");
+    }
+    for code in ["", "serde_json", "my_serde_json::f()", "use serde_jsonl::Value;", "x.serde_json()"] {
+        assert!(!names_crate(code, "serde-json"), "{code}");
+    }
+    assert_eq!(without_comments("a // serde_json::\n/// b::\nc"), "a \n\nc\n");
+}
+
+/// Whether code has the crate's name as the begin of a path, or uses it whole.
+fn names_crate(code: &str, package: &str) -> bool {
+    let name = package.replace('-', "_");
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(&name).any(|(at, _)| {
+        let (before, after) = (&code[..at], &code[at + name.len()..]);
+        !before.ends_with(is_word) && (after.starts_with("::") || before.ends_with("use ") && after.starts_with([';', ' ']))
+    })
+}
+
+fn code_below(folder: &Path) -> String {
+    let files = if folder.is_dir() { sources(folder) } else { Vec::new() };
+    files.iter().map(|path| without_comments(&fs::read_to_string(path).expect("a source file can be read"))).collect()
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().flat_map(|line| [line.split("//").next().unwrap_or_default(), "\n"]).collect()
 }
 
 #[test]
