@@ -1,13 +1,13 @@
 //! `shardlift run`: the pass, as docs/architecture.md draws it. Each phase's result is the next one's input, and none goes back.
 
 mod earlier;
-mod judge;
+mod exit;
 mod pass;
 mod plan;
+mod report;
 mod send;
-mod settle;
-mod tell;
 mod topic_watch;
+mod verify;
 
 use std::time::Instant;
 
@@ -40,11 +40,11 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     let shards = ready.context.plan.shards.len();
     tracing::debug!(shards, ms = started.elapsed().as_millis() as u64, "phase 3 of 5, send");
     let end = send::send(&pass, &mut ready)?;
-    let settled = settle::settle(&pass, ready, end)?;
+    let reported = report::report(&pass, ready, end)?;
     tracing::debug!("phase 4 of 5, verify");
-    let judged = judge::judge(&pass, settled, verify);
+    let verified = verify::verify(&pass, reported, verify);
     tracing::debug!("phase 5 of 5, report");
-    Ok(tell::tell(pass, judged))
+    Ok(exit::exit(pass, verified))
 }
 
 /// Asks the brokers what must be known before a record moves. `verify`: whether the topic will be read, too.

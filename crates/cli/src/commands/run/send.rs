@@ -1,4 +1,4 @@
-//! Sending: hands the job to the supervisor, forked or in this process, and shows how it goes on.
+//! The phase `send`: hands the job to the supervisor, forked or in this process, and shows how it goes on.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

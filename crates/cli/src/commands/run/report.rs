@@ -1,4 +1,4 @@
-//! What became of the sending: whether the topic is still the job's, and the figures that the state has.
+//! The phase `report`: what became of the sending. Whether the topic is still the job's, and the figures that the state has.
 
 use kafka::TopicLook;
 use migration::report::JobReport;
@@ -12,7 +12,7 @@ use super::topic_watch::TopicWatch;
 use crate::{helper, state};
 
 /// A run that sends nothing more.
-pub struct Settled {
+pub struct Reported {
     /// What its workers were given.
     pub context: WorkerContext,
     /// The job now.
@@ -24,7 +24,7 @@ pub struct Settled {
 }
 
 /// Looks at the topic a last time if nothing speaks against exit 0, and reads the state's figures.
-pub fn settle(pass: &Pass<'_>, ready: Ready, mut end: RunEnd) -> Result<Settled, UserError> {
+pub fn report(pass: &Pass<'_>, ready: Ready, mut end: RunEnd) -> Result<Reported, UserError> {
     let Ready { context, mut store, watch, reached } = ready;
     let alone = may_fork(pass, &mut end);
     if !alone {
@@ -42,7 +42,7 @@ pub fn settle(pass: &Pass<'_>, ready: Ready, mut end: RunEnd) -> Result<Settled,
         }
     }
     let report = report_of(pass, &store, &mut end);
-    Ok(Settled { context, report, causes: end.causes, alone })
+    Ok(Reported { context, report, causes: end.causes, alone })
 }
 
 /// Keeps another end than the supervisor's.

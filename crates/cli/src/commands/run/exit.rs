@@ -1,19 +1,19 @@
-//! The end of a run: whatever became of it, its result is printed, and the state says the same.
+//! The phase `exit`: whatever became of it, its result is printed, and the state says the same.
 
 use std::time::Duration;
 
 use migration::Exit;
 use report::run::{Continued, EndedRun};
 
-use super::judge::Judged;
 use super::pass::Pass;
+use super::verify::Judged;
 use crate::{letters, log, words};
 
 /// How long an embedded broker may take to end after a second signal.
 const BROKER_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Ends the embedded broker, prints the result, and says how to exit.
-pub fn tell(pass: Pass<'_>, judged: Judged) -> Exit {
+pub fn exit(pass: Pass<'_>, judged: Judged) -> Exit {
     let Judged { context, mut report, causes, revised, verified } = judged;
     let exit = causes.exit();
     (report.exit, report.outcome, report.reasons) = (Some(exit), exit.into(), causes.reasons());

@@ -1,4 +1,4 @@
-//! What a complete job is held against: its dead letters, its files, and, if that is wanted, the topic.
+//! The phase `verify`: what a complete job is held against: its dead letters, its files, and, if that is wanted, the topic.
 
 use migration::report::JobReport;
 use migration::report::verify::Verified;
@@ -7,7 +7,7 @@ use supervisor::Store;
 use worker::WorkerContext;
 
 use super::pass::Pass;
-use super::settle::Settled;
+use super::report::Reported;
 use crate::letters::{self, Letters};
 use crate::{helper, source, state, verify};
 
@@ -27,8 +27,8 @@ pub struct Judged {
 
 /// Judges what may be judged. `verify`: whether the topic is to be compared; an embedded broker's always is, for it can be only while
 /// the broker lives.
-pub fn judge(pass: &Pass<'_>, settled: Settled, verify: bool) -> Judged {
-    let Settled { context, report, causes: before, alone } = settled;
+pub fn verify(pass: &Pass<'_>, reported: Reported, verify: bool) -> Judged {
+    let Reported { context, report, causes: before, alone } = reported;
     let complete = report.shards.done == report.shards.total;
     if verify && !complete {
         tracing::warn!("not verified: the job is not complete");
