@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use migration::{Control, Failure, FailureKind, Phases, ShardId, WorkerEvent};
+use migration::{Control, Failure, FailureKind, LedgerEntry, Phases, ShardId, WorkerEvent};
 use pipeline::Sink;
 use pipeline::worker::toll::Toll;
 use pipeline::worker::{ShardWorker, Step, WaitReason};
@@ -238,7 +238,8 @@ impl WorkerPort for OwnPort {
 
 /// The only attempt at a worker's shard.
 pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
-    let from = context.plan.start(&context.plan.shards[worker as usize]);
+    let position = context.plan.start(&context.plan.shards[worker as usize]);
+    let from = LedgerEntry { position, ..LedgerEntry::default() };
     Attempt { plan: &context.plan, shard: ShardId(worker), from, letters: 0, letters_left: u64::MAX, started: Instant::now() }
 }
 

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// to these partitions' leaders are made. Returns the shortest time until a report, in microseconds: that of a connection which was
 /// there before; 0 when the first block of the shard has no line that is a record.
 pub(crate) fn warm_up(context: &WorkerContext, attempt: &Attempt, sink: &mut dyn Sink) -> Result<u64, Failure> {
-    let mut source = context.source.open(&context.plan, attempt.shard, &attempt.from)?;
+    let mut source = context.source.open(&context.plan, attempt.shard, &attempt.from.position, None)?;
     let mut lines = Lines::default();
     if !source.next(&mut BlockPool::new(0), &mut lines)? {
         return Ok(0);

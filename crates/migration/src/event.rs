@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::units::{show_count, show_size};
-use crate::{Counts, Cut, Level, Position, SeenTopic, Work};
+use crate::{Counts, Cut, LedgerEntry, Level, Position, SeenTopic, Token, Work};
 
 /// Everything a worker can say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum WorkerEvent {
-    /// Source opened, producer created, topic metadata received: records can move. The topic is as this worker sees it.
-    Started(SeenTopic),
+    /// Source opened, producer created, topic metadata received: records can move.
+    Started(Started),
     /// A heartbeat with how far the attempt has come. Sent at least once a second.
     Progress(Progress),
     /// A chunk is closed: every record up to `position` was delivered or dead-lettered.
@@ -27,6 +27,15 @@ pub enum WorkerEvent {
     Finished(Finished),
     /// What a user should know of the source or of what was set aside: a warning that belongs into the job's history, too.
     Notice(String),
+}
+
+/// How an attempt begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The topic as this worker sees it.
+    pub topic: SeenTopic,
+    /// From where it goes on, by its ledger.
+    pub from: LedgerEntry,
 }
 
 /// A heartbeat. All figures are the attempt's so far.
@@ -81,6 +90,8 @@ pub struct Chunk {
     pub number: u64,
     /// Up to where every record was delivered or dead-lettered.
     pub position: Position,
+    /// What the source needs beside the position to go on there.
+    pub token: Option<Token>,
     /// What the chunk held; always balances.
     pub counts: Counts,
     /// What it took.

@@ -25,6 +25,8 @@ pub struct Counts {
     pub filtered: u64,
     /// Records set aside with a reason.
     pub dead_lettered: u64,
+    /// Records that another shard sends, which reads the same.
+    pub others: u64,
     /// Bytes read from the source (decompressed), line ends included.
     pub bytes_read: u64,
     /// Bytes of keys and values that a delivery report confirmed.
@@ -34,7 +36,12 @@ pub struct Counts {
 impl Counts {
     /// Whether every record read is accounted for.
     pub fn balance(&self) -> bool {
-        self.read == self.acknowledged + self.filtered + self.dead_lettered
+        self.read == self.acknowledged + self.filtered + self.dead_lettered + self.others
+    }
+
+    /// How many of those read went to the client, or are about to.
+    pub fn to_be_sent(&self) -> u64 {
+        self.read.saturating_sub(self.filtered + self.dead_lettered + self.others)
     }
 
     /// Adds another's counts.
@@ -43,6 +50,7 @@ impl Counts {
         self.acknowledged += other.acknowledged;
         self.filtered += other.filtered;
         self.dead_lettered += other.dead_lettered;
+        self.others += other.others;
         self.bytes_read += other.bytes_read;
         self.bytes_sent += other.bytes_sent;
     }

@@ -7,7 +7,7 @@ mod memory_sink;
 mod memory_source;
 mod null_sink;
 
-pub use memory_reader::MemoryReader;
+pub use memory_reader::{MemoryReader, token_of};
 pub use memory_sink::{Behaviour, MemorySink, Stored, Topic};
 pub use memory_source::MemorySource;
 pub use null_sink::NullSink;

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::rc::Rc;
 
 use migration::job::{FlushPolicy, ShardRules};
-use migration::{Cut, Failure, FailureKind, Plan, Position, ShardId, SourceObject};
+use migration::{Cut, Failure, FailureKind, Plan, Position, ShardId, SourceObject, Token};
 
 use crate::{Block, BlockPool};
 
@@ -41,7 +41,14 @@ pub trait Source: Debug + Send + Sync {
     fn check(&self, plan: &Plan) -> Result<(), SourceError>;
 
     /// Opens a shard at a position that [`Line::end_place`] of one of its lines gave, or at its start.
-    fn open(&self, plan: &Plan, shard: ShardId, from: &Position) -> Result<Box<dyn ShardReader>, SourceError>;
+    /// `token` is what the reader gave for that position, if it gave one.
+    fn open(
+        &self,
+        plan: &Plan,
+        shard: ShardId,
+        from: &Position,
+        token: Option<&Token>,
+    ) -> Result<Box<dyn ShardReader>, SourceError>;
 
     /// Compares what the source means now with the plan. An error: that can't be known.
     ///
@@ -116,6 +123,12 @@ pub trait ShardReader {
     /// What was seen since the last call that a user should know, in words.
     fn take_notices(&mut self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What [`Source::open`] needs beside the position of a row that was read, to go on behind it. Asked at each commit, so positions
+    /// only grow.
+    fn token(&mut self, _: &Position) -> Option<Token> {
+        None
     }
 
     /// The segment that is read, as an index into the shard's list; after an error the one that it is about.

@@ -8,6 +8,7 @@
 //! again. It carries the events of [`ShardWorker::next_event`] to whoever listens.
 
 pub mod chunk;
+pub mod ledger;
 pub mod phase_clock;
 pub mod throttle;
 pub mod toll;
@@ -31,6 +32,7 @@ use crate::mapping::Mapping;
 use crate::{BlockPool, Delivered, Lines, RecordPlace, ShardReader, Sink, SinkLimits, SourceError};
 use chunk::OpenChunk;
 use intake::Stop;
+use ledger::Ledger;
 use phase_clock::PhaseClock;
 use throttle::Throttle;
 use toll::{Due, Toll, TollGate};
@@ -71,6 +73,8 @@ pub struct WorkerSettings {
     /// So many records may be set aside; at the next one the attempt commits what it has and fails with
     /// [`FailureKind::TooManyBad`].
     pub letters_left: u64,
+    /// Where its commits go.
+    pub ledger: Ledger,
     /// What a user's own code would do for each record; `None` outside comparisons. With it a step takes one line at most.
     pub toll: Option<Toll>,
 }
@@ -491,8 +495,8 @@ impl ShardWorker {
                 self.chunk.flush.record(micros_since(closing.since));
             }
         }
-        if control.recorded + 1 < self.chunk.number {
-            return Ok(self.wait_for(WaitReason::Recorded, Phase::Commit, now + LONGEST_REST, now));
+        if let Some(reason) = self.settings.ledger.waits_for(self.chunk.number, control) {
+            return Ok(self.wait_for(reason, Phase::Commit, now + LONGEST_REST, now));
         }
         self.commit()?;
         self.closing = None;
@@ -522,11 +526,12 @@ impl ShardWorker {
             perhaps_doubled: self.perhaps_doubled(),
             ..Work::default()
         };
-        let chunk = self.chunk.end().close(self.position, self.letters.length(), rest);
+        let token = self.reader.token(&self.position);
+        let chunk = self.chunk.end().close(self.position, token, self.letters.length(), rest);
         self.committed = self.position;
         self.committed_counts.add(&chunk.counts);
         self.committed_work.add(&chunk.work);
-        self.events.push_back(WorkerEvent::Committed(chunk));
+        self.events.push_back(self.settings.ledger.commit(chunk));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub(crate) mod tests;
 
 use migration::job::{FileRules, WindowLimit};
 use migration::printable::printable_path;
-use migration::{Cut, Plan, Position, ShardId, SourceObject};
+use migration::{Cut, Plan, Position, ShardId, SourceObject, Token};
 use pipeline::mapping::not_whole;
 use pipeline::source::{Beginning, Changes, PlanRules, Sent};
 use pipeline::{ShardReader, Source, SourceError};
@@ -45,7 +45,13 @@ impl Source for JsonlFiles {
         files::check_windows(plan, self.windows)
     }
 
-    fn open(&self, plan: &Plan, shard: ShardId, from: &Position) -> Result<Box<dyn ShardReader>, SourceError> {
+    fn open(
+        &self,
+        plan: &Plan,
+        shard: ShardId,
+        from: &Position,
+        _: Option<&Token>,
+    ) -> Result<Box<dyn ShardReader>, SourceError> {
         open::open(plan, shard, *from, self.windows)
     }
 

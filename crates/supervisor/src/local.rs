@@ -26,7 +26,7 @@ use crate::{RunEnd, Setup, SupervisorError};
 const LOOK_OUTSIDE_EVERY: Duration = Duration::from_millis(20);
 
 /// What the machine wants of the only worker.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Wishes {
     next: Option<WorkOrder>,
     control: Control,
@@ -39,7 +39,7 @@ struct LocalHands(Rc<RefCell<Wishes>>);
 
 impl Hands for LocalHands {
     fn fork(&mut self, _: &Plan, order: &WorkOrder) -> Result<i32, String> {
-        *self.0.borrow_mut() = Wishes { next: Some(*order), control: order.control, killed: false };
+        *self.0.borrow_mut() = Wishes { next: Some(order.clone()), control: order.control, killed: false };
         Ok(std::process::id().cast_signed())
     }
 

@@ -21,7 +21,10 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use migration::{Cause, Causes, Chunk, Control, Counts, Exit, Level, Position, Progress, ShardId, TopicChange, WorkerEvent};
+use migration::{
+    Cause, Causes, Chunk, Control, Counts, Exit, LedgerEntry, Level, Position, Progress, ShardId, Token, TopicChange,
+    WorkerEvent,
+};
 
 pub use self::values::{
     Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, Split, WorkOrder,
@@ -72,6 +75,8 @@ struct Shard {
     /// A segment of it was to be set apart from the others, and can't be.
     inseparable: bool,
     position: Position,
+    /// What its source needs beside the position.
+    token: Option<Token>,
     counts: Counts,
     /// How long its file of dead letters is, as far as it was committed.
     letters: u64,
@@ -82,6 +87,13 @@ struct Shard {
     pauses: u32,
     /// Since when its attempts end without a broker and without a commit.
     unreachable_since: Option<Duration>,
+}
+
+impl Shard {
+    /// How far it is committed.
+    fn entry(&self) -> LedgerEntry {
+        LedgerEntry { position: self.position, counts: self.counts, token: self.token.clone() }
+    }
 }
 
 /// The end of an attempt that the store has not answered for.
@@ -312,10 +324,13 @@ impl Machine {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.heard = now;
         match event {
-            WorkerEvent::Started(seen) => {
+            WorkerEvent::Started(started) => {
+                if let Err(wrong) = attempt.check_begin(&started.from) {
+                    return self.kill(id, Kill::Fault(wrong), out);
+                }
                 attempt.start(now);
                 self.fork_failures = 0;
-                if let Some(change) = self.rules.topic.as_ref().and_then(|topic| topic.compare(&seen)) {
+                if let Some(change) = self.rules.topic.as_ref().and_then(|topic| topic.compare(&started.topic)) {
                     self.topic_changed(change, now, out);
                 }
             }
@@ -362,12 +377,12 @@ impl Machine {
 
     fn recorded(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
-        let Some(Chunk { position, counts, letters, .. }) = attempt.recorded() else { return };
+        let Some(Chunk { position, token, counts, letters, .. }) = attempt.recorded() else { return };
         let shard = &mut self.shards[id.shard.0 as usize];
         if position > shard.position {
             (shard.deaths, shard.pauses, shard.unreachable_since) = (0, 0, None);
         }
-        (shard.position, shard.letters) = (position, letters);
+        (shard.position, shard.token, shard.letters) = (position, token, letters);
         self.change(id.shard, |shard| shard.counts.add(&counts));
         self.totals.counts.add(&counts);
         self.finish_attempt(id, now, out);

@@ -14,7 +14,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use migration::{Chunk, Control, Counts, Failure, Finished, Position, Progress, Work, WorkerEvent};
+use migration::{Chunk, Control, Counts, Failure, Finished, Position, Progress, Started, Work, WorkerEvent};
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
@@ -229,14 +229,19 @@ fn cut(text: &str) -> String {
 
 fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
     match event {
-        WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => Ok(()),
+        WorkerEvent::Started(Started { topic: _, from }) => {
+            check_position(&from.position)?;
+            check_counts(&from.counts)
+        }
+        WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => Ok(()),
         WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for: _ }) => {
             check_position(position)?;
             check_counts(counts)?;
             check_work(work)?;
             plausible([*peak_memory_bytes], "a peak of memory")
         }
-        WorkerEvent::Committed(Chunk { number, position, counts, work, letters }) => {
+        // A token is bounded by its type.
+        WorkerEvent::Committed(Chunk { number, position, token: _, counts, work, letters }) => {
             plausible([*number], "a chunk's number")?;
             plausible([*letters], "a length of dead letters")?;
             check_position(position)?;
@@ -271,8 +276,8 @@ fn check_place(place: u64) -> Result<(), ProtocolError> {
 }
 
 fn check_counts(counts: &Counts) -> Result<(), ProtocolError> {
-    let Counts { read, acknowledged, filtered, dead_lettered, bytes_read, bytes_sent } = *counts;
-    plausible([read, acknowledged, filtered, dead_lettered, bytes_read, bytes_sent], "counts")
+    let Counts { read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_sent } = *counts;
+    plausible([read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_sent], "counts")
 }
 
 fn check_work(work: &Work) -> Result<(), ProtocolError> {

@@ -205,7 +205,8 @@ impl Store {
         counts.add(&chunk.counts);
         let deaths = if chunk.position > shard.position { 0 } else { shard.deaths };
         let written = (|| {
-            ShardRow { position: chunk.position, counts, deaths, letters: chunk.letters, ..shard }.write(&tx, plan_id)?;
+            ShardRow { position: chunk.position, token: chunk.token.clone(), counts, deaths, letters: chunk.letters, ..shard }
+                .write(&tx, plan_id)?;
             add_figures(&tx, attempt, chunk, usage)?;
             samples::write(&tx, attempt, &usage.samples)?;
             touch(&tx, run)

@@ -89,7 +89,7 @@ fn a_crash_is_replaced() {
     let mut job = Job::new(&folder, 4, 50);
     let (end, _) = job.run(&mut |_, order, port| match (order.shard.0, order.attempt) {
         (0, 1) => {
-            port.send(&WorkerEvent::Started(migration::SeenTopic::default())).expect("heard");
+            port.send(&fake::started(order, 0)).expect("heard");
             panic!("a bug in the {}", "mapping")
         }
         (1, 1) => std::process::abort(),
@@ -226,7 +226,7 @@ fn a_lie_is_not_recorded() {
             port.send(&WorkerEvent::Committed(chunk)).expect("heard");
             std::thread::sleep(Duration::from_secs(60));
         }
-        assert_eq!(order.from.records, 20);
+        assert_eq!(order.from.position.records, 20);
         good(order, port, 30)
     });
     assert_eq!((end.exit(), end.counts.acknowledged), (Exit::Done, 30));
@@ -324,7 +324,7 @@ fn a_stop_hides_no_limit() {
         let (end, screen) = job.run(&mut |_, order, port| {
             let mut all = fake::chunk(1, 0, 50);
             (all.counts.acknowledged, all.counts.dead_lettered) = (47, 3);
-            port.send(&WorkerEvent::Started(migration::SeenTopic { id: None, partitions: 2 })).expect("heard");
+            port.send(&fake::started(order, 2)).expect("heard");
             let stop = |port: &mut dyn WorkerPort| {
                 send_signal(supervisor, Signal::SIGTERM).expect("sent");
                 while !port.control().expect("it lives").drain || fake::has_pending_signals(supervisor) {

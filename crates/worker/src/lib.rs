@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use kafka::{Connecting, Producer, ProducerOptions, Turns, partitioner};
 use migration::printable::printable_path;
 use migration::{
-    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, Level, Plan, Position, Progress, ShardId,
-    TopicSettings, WorkerEvent, units,
+    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, Plan, Position, Progress,
+    ShardId, Started, TopicSettings, WorkerEvent, units,
 };
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
+use pipeline::worker::ledger::Ledger;
 use pipeline::worker::toll::Toll;
 use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
 use pipeline::{ShardReader, Sink, Source};
@@ -38,6 +39,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// How long the brokers have for one answer.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Where commits go.
+const LEDGER: Ledger = Ledger::Checkpoint;
 
 /// Why a worker stops before its shard is done.
 #[derive(Debug)]
@@ -86,14 +90,14 @@ pub struct WorkerContext {
 }
 
 /// One attempt of a shard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Attempt<'a> {
     /// The plan as it stands now: shards may have been split since the job began.
     pub plan: &'a Plan,
     /// Which shard.
     pub shard: ShardId,
-    /// From where.
-    pub from: Position,
+    /// From where, as the supervisor's checkpoint has it.
+    pub from: LedgerEntry,
     /// How long the shard's file of dead letters is by then, bytes.
     pub letters: u64,
     /// So many records the attempt may set aside.
@@ -105,7 +109,7 @@ pub struct Attempt<'a> {
 /// Runs one attempt to its end.
 pub fn work(context: &WorkerContext, attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Finished, Ended> {
     let (worker, topic_check) = start(context, attempt, port)?;
-    let mut told = Progress { position: attempt.from, ..Progress::default() };
+    let mut told = Progress { position: attempt.from.position, ..Progress::default() };
     send_shard(context, attempt, port, worker, topic_check.as_ref(), &mut told).map_err(|ended| match (ended, &topic_check) {
         (Ended::Failed(failure), Some(topic_check)) => {
             let mut alive = || port.send(&WorkerEvent::Progress(told.clone())).is_ok();
@@ -153,7 +157,7 @@ fn send_rows(
     topic_check: Option<&TopicCheck>,
     told: &mut Progress,
 ) -> Result<u32, Ended> {
-    let (mut heartbeat_due, mut told_rows) = (attempt.started, attempt.from.records);
+    let (mut heartbeat_due, mut told_rows) = (attempt.started, attempt.from.position.records);
     let mut paused = false;
     loop {
         let control = port.control()?;
@@ -268,7 +272,7 @@ fn start(
         port.send(&WorkerEvent::Notice(text))?;
     }
     let (producer, topic) = connect(context, attempt, port)?;
-    port.send(&WorkerEvent::Started(producer.seen().clone()))?;
+    port.send(&WorkerEvent::Started(Started { topic: producer.seen().clone(), from: files.from.clone() }))?;
     let topic_check = producer.probe().map(|probe| TopicCheck::new(probe, answer_time(&context.job)));
     Ok((files.worker(context, attempt, Box::new(producer), topic, None), topic_check))
 }
@@ -286,6 +290,7 @@ fn silence(job: &Job) -> Duration {
 
 /// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
 pub struct Files {
+    from: LedgerEntry,
     reader: Box<dyn ShardReader>,
     letters: DeadLetterFile,
 }
@@ -293,9 +298,9 @@ pub struct Files {
 impl Files {
     /// Opens both.
     pub fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
-        let plan = attempt.plan;
-        let reader = context.source.open(plan, attempt.shard, &attempt.from).map_err(|error| {
-            let damage = Some(Damage { segment: attempt.from.segment, hash: None });
+        let (plan, from) = (attempt.plan, LEDGER.begin(&attempt.from));
+        let reader = context.source.open(plan, attempt.shard, &from.position, from.token.as_ref()).map_err(|error| {
+            let damage = Some(Damage { segment: from.position.segment, hash: None });
             Failure { damage, ..error.into() }
         })?;
         let shard = &plan.shards[attempt.shard.0 as usize];
@@ -306,7 +311,7 @@ impl Files {
             let message = format!("cannot write dead letters to {}: {error}", printable_path(folder));
             Failure::new(FailureKind::State, message)
         })?;
-        Ok(Files { reader, letters })
+        Ok(Files { from, reader, letters })
     }
 
     /// A worker that reads them and sends to `sink`.
@@ -328,10 +333,11 @@ impl Files {
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
             topic,
             letters_left: attempt.letters_left,
+            ledger: LEDGER,
             toll,
         };
         let mapping = Mapping::new(&job.record);
-        ShardWorker::new(settings, self.reader, mapping, sink, self.letters, attempt.from, attempt.started)
+        ShardWorker::new(settings, self.reader, mapping, sink, self.letters, self.from.position, attempt.started)
     }
 }
 
@@ -391,7 +397,7 @@ fn connect_with(
 
 /// For an attempt that has sent nothing yet.
 fn say_alive(attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Control, Ended> {
-    port.send(&WorkerEvent::Progress(Progress { position: attempt.from, ..Progress::default() }))?;
+    port.send(&WorkerEvent::Progress(Progress { position: attempt.from.position, ..Progress::default() }))?;
     Ok(port.control()?)
 }
 

@@ -71,7 +71,7 @@ fn read(source: &dyn Source, plan: &Plan) -> Result<Sample, UserError> {
     let mut lines = Lines::default();
     for shard in &plan.shards {
         let wrong = |e| UserError::new(Exit::Source, e);
-        let mut reader = source.open(plan, shard.id, &plan.start(shard)).map_err(wrong)?;
+        let mut reader = source.open(plan, shard.id, &plan.start(shard), None).map_err(wrong)?;
         while reader.next(&mut pool, &mut lines).map_err(wrong)? {
             let Some(block) = &lines.block else { continue };
             for line in lines.lines.iter().filter(|line| line.len > 0) {

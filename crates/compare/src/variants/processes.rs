@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kafka::Producer;
 use migration::printable::printable_path;
 use migration::report::Binding;
-use migration::{Failure, FailureKind, Finished, Level, Plan, WorkerEvent};
+use migration::{Failure, FailureKind, Finished, Level, Plan, SeenTopic, Started, WorkerEvent};
 use process::monotonic_us;
 use supervisor::port::WorkerPort;
 use supervisor::{NewJob, Owners, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
@@ -149,11 +149,20 @@ fn work(
         waiting.for_others(port)?;
     }
     let started = Instant::now();
-    let attempt =
-        Attempt { plan: &context.plan, shard: order.shard, from: order.from, letters: 0, letters_left: u64::MAX, started };
+    let attempt = Attempt {
+        plan: &context.plan,
+        shard: order.shard,
+        from: order.from.clone(),
+        letters: 0,
+        letters_left: u64::MAX,
+        started,
+    };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);
     let mut seat = Seat::open(context, spec, &attempt, connect)?;
-    port.send(&WorkerEvent::Started(migration::SeenTopic { id: None, partitions: seat.partitions }))?;
+    port.send(&WorkerEvent::Started(Started {
+        topic: SeenTopic { id: None, partitions: seat.partitions },
+        from: order.from.clone(),
+    }))?;
     leave(&meeting.ready(worker), b"")?;
     let begin_us = loop {
         match fs::read_to_string(meeting.go()).ok().and_then(|text| text.parse::<u64>().ok()) {
@@ -188,7 +197,7 @@ struct Waiting {
 
 impl Waiting {
     fn new(order: &WorkOrder) -> Self {
-        Waiting { position: order.from, said: Instant::now() }
+        Waiting { position: order.from.position, said: Instant::now() }
     }
 
     fn for_others(&mut self, port: &mut dyn WorkerPort) -> Result<(), Ended> {

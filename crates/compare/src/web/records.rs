@@ -30,7 +30,7 @@ impl Records {
     pub fn read(job: &Job, plan: &Plan, record_bytes: usize) -> Result<Records, Failure> {
         let nothing = |what: &str| Failure::new(FailureKind::Source, format!("the source has no record to send: {what}"));
         let shard = plan.shards.first().ok_or_else(|| nothing("it is empty"))?;
-        let mut reader = sources::source_of(job)?.open(plan, shard.id, &plan.start(shard))?;
+        let mut reader = sources::source_of(job)?.open(plan, shard.id, &plan.start(shard), None)?;
         let headers: usize = job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut chooser = Chooser {
             mapping: Mapping::new(&job.record),

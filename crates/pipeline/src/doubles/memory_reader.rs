@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use migration::{Position, Token};
+
 use crate::{Block, BlockPool, Line, Lines, ShardReader, SourceError};
 
 /// How much of a line over `max_line` a block holds.
@@ -17,6 +19,8 @@ pub struct MemoryReader {
     place: usize,
     max_line: usize,
     changed: bool,
+    /// It gives a token for each position.
+    tokens: bool,
     /// Nothing of this segment can be read from this byte on.
     damaged: Option<(usize, usize)>,
 }
@@ -25,7 +29,7 @@ impl MemoryReader {
     /// A reader of `segments` that stands at a segment and a byte in it.
     pub fn new(segments: Rc<Vec<Vec<u8>>>, segment: u32, place: u64, max_line: usize) -> Self {
         let (segment, place) = (segment as usize, place as usize);
-        MemoryReader { segments, starts: Vec::new(), segment, place, max_line, changed: false, damaged: None }
+        MemoryReader { segments, starts: Vec::new(), segment, place, max_line, changed: false, tokens: false, damaged: None }
     }
 
     /// The same, of segments that don't begin at their first bytes.
@@ -36,6 +40,11 @@ impl MemoryReader {
     /// The same, of an object that is found to be changed at the end of the shard.
     pub fn changed(self) -> Self {
         MemoryReader { changed: true, ..self }
+    }
+
+    /// The same, which gives a token for each position: what [`token_of`](super::token_of) says.
+    pub fn with_tokens(self) -> Self {
+        MemoryReader { tokens: true, ..self }
     }
 
     /// The same, of an object that can't be read from a byte of it on.
@@ -99,7 +108,17 @@ impl ShardReader for MemoryReader {
         if self.changed { Err(SourceError("memory: changed since the plan".to_owned())) } else { Ok(()) }
     }
 
+    fn token(&mut self, position: &Position) -> Option<Token> {
+        self.tokens.then(|| token_of(position))
+    }
+
     fn segment(&self) -> u32 {
         self.segment as u32
     }
+}
+
+/// The token that stands for a position.
+pub fn token_of(position: &Position) -> Token {
+    let text = format!("segment {}, place {}", position.segment, position.place);
+    Token::try_from(text.into_bytes()).expect("it is short")
 }

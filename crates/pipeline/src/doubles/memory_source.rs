@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use migration::job::ShardOrder;
-use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject};
+use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
 
-use super::MemoryReader;
+use super::{MemoryReader, token_of};
 use crate::source::{Beginning, Changes, PlanRules, Sent};
 use crate::{ShardReader, Source, SourceError};
 
@@ -17,17 +17,23 @@ pub struct MemorySource {
     objects: Vec<Vec<u8>>,
     max_line: u64,
     changed: bool,
+    tokens: bool,
 }
 
 impl MemorySource {
     /// A dataset of some objects. Lines longer than `max_line` are no records.
     pub fn new(objects: Vec<Vec<u8>>, max_line: u64) -> Self {
-        MemorySource { objects, max_line, changed: false }
+        MemorySource { objects, max_line, changed: false, tokens: false }
     }
 
     /// The same, found to be changed at the end of each shard.
     pub fn changed(self) -> Self {
         MemorySource { changed: true, ..self }
+    }
+
+    /// The same, of which a shard is opened behind its start only with the token that its reader gave.
+    pub fn with_tokens(self) -> Self {
+        MemorySource { tokens: true, ..self }
     }
 
     /// The name of an object.
@@ -80,12 +86,23 @@ impl Source for MemorySource {
         Ok(())
     }
 
-    fn open(&self, plan: &Plan, shard: ShardId, from: &Position) -> Result<Box<dyn ShardReader>, SourceError> {
+    fn open(
+        &self,
+        plan: &Plan,
+        shard: ShardId,
+        from: &Position,
+        token: Option<&Token>,
+    ) -> Result<Box<dyn ShardReader>, SourceError> {
+        let expected = (self.tokens && from.records > 0).then(|| token_of(from));
+        if token != expected.as_ref() {
+            return Err(SourceError(format!("memory: opened with {token:?} instead of {expected:?}")));
+        }
         let segments = plan.segments(&plan.shards[shard.0 as usize]);
         let bytes = segments.iter().map(|segment| self.objects[segment.object as usize][..segment.end as usize].to_vec());
         let starts = segments.iter().map(|segment| segment.start as usize).collect();
         let reader = MemoryReader::new(Rc::new(bytes.collect()), from.segment, from.place, plan.max_line as usize);
         let reader = reader.starting_at(starts);
+        let reader = if self.tokens { reader.with_tokens() } else { reader };
         Ok(Box::new(if self.changed { reader.changed() } else { reader }))
     }
 
@@ -103,5 +120,24 @@ impl Source for MemorySource {
 
     fn beginning(&self, _: &SourceObject, _: u64) -> Result<Box<dyn Beginning>, SourceError> {
         Err(SourceError("memory: nothing can take an object's place".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_with_tokens_goes_on_with_the_token_of_the_place_only() {
+        let source = MemorySource::new(vec![b"{}\n{}\n".to_vec()], 100).with_tokens();
+        let mut plan = Plan { max_line: 100, ..Plan::default() };
+        plan.add(vec![Segment { object: 0, start: 0, end: 6, bytes: Some(6) }], 2);
+        let (start, second) = (Position::default(), Position { segment: 0, place: 3, records: 1 });
+        let mut reader = source.open(&plan, ShardId(0), &start, None).unwrap();
+        let token = reader.token(&second);
+        assert!(source.open(&plan, ShardId(0), &second, token.as_ref()).is_ok());
+        assert!(source.open(&plan, ShardId(0), &second, None).is_err());
+        assert!(source.open(&plan, ShardId(0), &second, Some(&token_of(&start))).is_err());
+        assert!(MemorySource::new(vec![b"{}\n".to_vec()], 100).open(&plan, ShardId(0), &second, token.as_ref()).is_err());
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn read(
     let mut pool = BlockPool::new(POOL_BYTES);
     let mut lines = Lines::default();
     for shard in &job.plan.shards {
-        let mut reader = job.source.open(job.plan, shard.id, &job.plan.start(shard))?;
+        let mut reader = job.source.open(job.plan, shard.id, &job.plan.start(shard), None)?;
         while reader.next(&mut pool, &mut lines)? {
             reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
             let Some(block) = &lines.block else { continue };

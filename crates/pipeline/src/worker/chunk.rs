@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use migration::job::ChunkLimits;
-use migration::{Chunk, Counts, Histogram, Position, Work};
+use migration::{Chunk, Counts, Histogram, Position, Token, Work};
 
 /// The records between the last commit and the next.
 #[derive(Debug)]
@@ -75,9 +75,9 @@ impl OpenChunk {
     }
 
     /// Closes it at `position`, with the shard's dead letters being so many bytes long. `rest` is the work that it does not count.
-    pub fn close(self, position: Position, letters: u64, rest: Work) -> Chunk {
+    pub fn close(self, position: Position, token: Option<Token>, letters: u64, rest: Work) -> Chunk {
         let OpenChunk { number, counts, flush, partitions, .. } = self;
-        Chunk { number, position, counts, work: Work { flush, partitions, ..rest }, letters }
+        Chunk { number, position, token, counts, work: Work { flush, partitions, ..rest }, letters }
     }
 
     /// Its work so far, with `rest` that it does not count.
@@ -117,7 +117,7 @@ mod tests {
         chunk.took(1, 5, now);
         chunk.took(1, 5, now + Duration::from_millis(500));
         assert_eq!(chunk.deadline(), Some(now + Duration::from_secs(1)));
-        let closed = chunk.end().close(Position::default(), 0, Work::default());
+        let closed = chunk.end().close(Position::default(), None, 0, Work::default());
         assert_eq!((closed.number, closed.counts.read, chunk.number), (1, 2, 2));
         assert!(chunk.is_empty() && chunk.deadline().is_none());
     }

@@ -18,6 +18,7 @@ use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules
 use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, ShardId, TopicSettings, WorkerEvent};
 use tempfile::TempDir;
 
+use super::ledger::Ledger;
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
 use crate::doubles::{Behaviour, MemoryReader, MemorySink, Topic};
@@ -97,6 +98,7 @@ impl Rig {
                 headers_bytes: 0,
                 topic: TopicSettings::default(),
                 letters_left: u64::MAX,
+                ledger: Ledger::Checkpoint,
                 toll: None,
             },
             rules: RecordRules {
@@ -131,7 +133,7 @@ impl Rig {
             Some(topic) => sink = sink.onto(Rc::clone(topic)),
             None => self.topic = Some(sink.topic()),
         }
-        let mut reader = MemoryReader::new(Rc::clone(&self.segments), from.segment, from.place, self.max_line);
+        let mut reader = MemoryReader::new(Rc::clone(&self.segments), from.segment, from.place, self.max_line).with_tokens();
         if self.changed {
             reader = reader.changed();
         }

@@ -109,13 +109,16 @@ fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
     };
     let exact = report.resent.is_some_and(|resent| resent.exact);
     let sent_again = if exact { "sent again" } else { "sent again, at most" };
-    let rows = [
+    let mut rows = vec![
         row("read", "records.read"),
         row("= acknowledged", "records.acknowledged"),
         row("+ filtered (blank lines)", "records.filtered"),
         row("+ dead letters", "records.dead_lettered"),
         row(sent_again, "records.resent"),
     ];
+    if report.counts.others > 0 {
+        rows.insert(3, row("+ other shards' records", "records.others"));
+    }
     let verdict = if report.counts.balance() { "They balance." } else { "They DO NOT balance: please report this." };
     let table = Element::of_class("table", "small")
         .with(Element::new("caption").text(&format!("Committed records. {verdict}")))
@@ -195,6 +198,19 @@ mod tests {
         let report = example::report();
         assert_eq!(has(&page_of(&report, &example::samples())), [true; 7]);
         assert_eq!(has(&page_of(&report, &Samples::new())), [false, false, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn records_of_other_shards_are_told_where_there_are_some() {
+        let mut report = example::report();
+        let shown = |report: &JobReport| {
+            let (page, text) = (page_of(report, &Samples::new()), crate::job::text(report));
+            [page.contains("other shards"), text.contains("+ other shards'"), object(report)["records"].get("others").is_some()]
+        };
+        assert_eq!(shown(&report), [false; 3]);
+        (report.counts.others, report.counts.read) = (7, report.counts.read + 7);
+        assert_eq!(shown(&report), [true; 3]);
+        assert!(report.counts.balance());
     }
 
     #[test]

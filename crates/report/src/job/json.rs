@@ -10,7 +10,7 @@ use super::advice::advice;
 /// The members of the object, without `_command` and `_version`.
 pub fn object(report: &JobReport) -> Map<String, Value> {
     let exit_code = report.exit.map(|exit| exit.code());
-    let value = json!({
+    let mut value = json!({
         "job": report.name,
         "outcome": report.outcome.name(),
         "exit_code": exit_code,
@@ -57,6 +57,9 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
         "steering": report.steering.iter().map(turn).collect::<Vec<_>>(),
         "advice": advice(report),
     });
+    if report.counts.others > 0 {
+        value["records"]["others"] = report.counts.others.into();
+    }
     match value {
         Value::Object(map) => map,
         _ => Map::new(),

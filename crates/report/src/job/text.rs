@@ -68,15 +68,12 @@ fn refusals(out: &mut String, report: &JobReport) {
 fn balance(out: &mut String, report: &JobReport) {
     let c = &report.counts;
     let verdict = if c.balance() { "balances" } else { "DOES NOT BALANCE: please report this" };
-    let rows = [
-        ("records read", c.read, String::new()),
-        ("= acknowledged", c.acknowledged, String::new()),
-        ("+ filtered", c.filtered, " (blank lines)".to_owned()),
-        ("+ dead letters", c.dead_lettered, String::new()),
-    ];
-    for (i, (name, count, note)) in rows.iter().enumerate() {
-        let note = if i == 3 { format!("  {verdict}") } else { note.clone() };
-        let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(*count));
+    let others = (c.others > 0).then_some(("+ other shards'", c.others, ""));
+    let rows =
+        [("records read", c.read, ""), ("= acknowledged", c.acknowledged, ""), ("+ filtered", c.filtered, " (blank lines)")];
+    let letters = ("+ dead letters", c.dead_lettered, &*format!("  {verdict}"));
+    for (name, count, note) in rows.into_iter().chain(others).chain([letters]) {
+        let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(count));
     }
     if let Some(Resent { most, exact }) = report.resent {
         let note = if exact { "" } else { " at most: may be in the topic twice" };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use migration::report::{AttemptOutcome, Resent};
-use migration::{Cause, Chunk, Control, Counts, Cut, Damage, Failure, FailureKind, Finished, Position, Progress, Rate, Work};
+use migration::{
+    Cause, Chunk, Control, Counts, Cut, Damage, Failure, FailureKind, Finished, LedgerEntry, Position, Progress, Rate, Work,
+};
 
 use super::values::Ending;
 use crate::protocol::MOST_UNTOLD;
@@ -74,6 +76,8 @@ impl Judgement {
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) slot: u32,
+    /// From where it was told to go on.
+    from: LedgerEntry,
     /// Its producer is connected.
     pub(super) started: bool,
     /// When it was last heard of.
@@ -125,9 +129,11 @@ struct Lines {
 }
 
 impl Attempt {
-    pub(super) fn new(slot: u32, told: Control, from: Position, now: Duration) -> Self {
+    pub(super) fn new(slot: u32, told: Control, from: LedgerEntry, now: Duration) -> Self {
+        let position = from.position;
         Attempt {
             slot,
+            from,
             started: false,
             heard: now,
             surplus: false,
@@ -141,7 +147,7 @@ impl Attempt {
             chunks_heard: 0,
             garbled: false,
             pending: None,
-            progress: Progress { position: from, ..Progress::default() },
+            progress: Progress { position, ..Progress::default() },
             verdict: None,
             kill: None,
             silent_until: None,
@@ -197,6 +203,22 @@ impl Attempt {
         self.progress = progress;
     }
 
+    /// Checks that it goes on from where it was told: the checkpoint is its ledger, and nothing else writes there.
+    pub(super) fn check_begin(&self, from: &LedgerEntry) -> Result<(), String> {
+        if *from == self.from {
+            return Ok(());
+        }
+        let (is, told) = (&from.position, &self.from.position);
+        let what = if is != told {
+            format!("at {} instead of {}", show(is), show(told))
+        } else if from.counts != self.from.counts {
+            format!("with {:?} instead of {:?}", from.counts, self.from.counts)
+        } else {
+            "with another token of its source".to_owned()
+        };
+        Err(format!("the worker began {what}"))
+    }
+
     /// Checks a chunk against what was committed before; an error says what is wrong with it.
     pub(super) fn check_chunk(&self, chunk: &Chunk, committed: &Position) -> Result<(), String> {
         let wrong = if self.verdict.is_some() {
@@ -210,12 +232,13 @@ impl Attempt {
         } else if !chunk.counts.balance() || chunk.counts.read != chunk.position.records - committed.records {
             let c = &chunk.counts;
             format!(
-                "does not balance: {} read over {} positions, {} acknowledged, {} filtered, {} dead letters",
+                "does not balance: {} read over {} positions, {} acknowledged, {} filtered, {} dead letters, {} of other shards",
                 c.read,
                 chunk.position.records - committed.records,
                 c.acknowledged,
                 c.filtered,
-                c.dead_lettered
+                c.dead_lettered,
+                c.others
             )
         } else {
             return Ok(());
@@ -291,6 +314,7 @@ impl Attempt {
             acknowledged: seen.acknowledged.saturating_sub(on_disk.acknowledged),
             filtered: seen.filtered.saturating_sub(on_disk.filtered),
             dead_lettered: seen.dead_lettered.saturating_sub(on_disk.dead_lettered),
+            others: seen.others.saturating_sub(on_disk.others),
             bytes_read: seen.bytes_read.saturating_sub(on_disk.bytes_read),
             bytes_sent: seen.bytes_sent.saturating_sub(on_disk.bytes_sent),
         }
@@ -308,7 +332,7 @@ impl Attempt {
         let told_all = matches!(self.verdict, Some(Verdict::Failed(_))) && self.ended.is_some_and(in_order);
         let untold = if told_all { 0 } else { MOST_UNTOLD };
         let open = |seen: u64, on_disk: u64| (seen + untold).saturating_sub(on_disk);
-        let sent = open(may_be_sent(&self.progress.counts), may_be_sent(&self.committed));
+        let sent = open(self.progress.counts.to_be_sent(), self.committed.to_be_sent());
         let acknowledged = open(self.progress.counts.acknowledged, self.committed.acknowledged);
         let chunks = 1 + self.chunks_heard.saturating_sub(self.recorded);
         let most = sent.min(chunk_records.saturating_mul(chunks));
@@ -351,11 +375,6 @@ impl Attempt {
 /// Whether a process ended by itself. One that panics says first that it failed, and nothing else.
 fn in_order(ending: Ending) -> bool {
     matches!(ending, Ending::Code(code) if code != i32::from(process::EXIT_PANICKED))
-}
-
-/// Rows that went to the client, or are about to.
-fn may_be_sent(counts: &Counts) -> u64 {
-    counts.read.saturating_sub(counts.filtered).saturating_sub(counts.dead_lettered)
 }
 
 fn judge_failed(failure: &Failure) -> Judgement {
@@ -402,7 +421,7 @@ mod tests {
     /// A worker that took this number of rows, some of which are acknowledged, and recorded one chunk of a hundred.
     fn worker(read: u64, acknowledged: u64) -> Attempt {
         let counts = |read, acknowledged| Counts { read, acknowledged, ..Counts::default() };
-        let mut attempt = Attempt::new(0, Control::default(), Position::default(), Duration::ZERO);
+        let mut attempt = Attempt::new(0, Control::default(), LedgerEntry::default(), Duration::ZERO);
         attempt.start(Duration::ZERO);
         attempt.progress.counts = counts(read, acknowledged);
         (attempt.committed, attempt.recorded, attempt.chunks_heard) = (counts(100, 100), 1, 1);
@@ -423,7 +442,8 @@ mod tests {
         let mut refused = worker(150, 120);
         refused.progress.counts.dead_lettered = 10;
         refused.progress.counts.filtered = 5;
-        assert_eq!(most(&refused, CHUNK), Resent::at_most(35 + MOST_UNTOLD), "what was not sent does not count");
+        refused.progress.counts.others = 5;
+        assert_eq!(most(&refused, CHUNK), Resent::at_most(30 + MOST_UNTOLD), "what was not sent does not count");
 
         let mut unrecorded = worker(150, 120);
         unrecorded.chunks_heard = 2;

@@ -86,15 +86,15 @@ impl Machine {
         self.sharing.counted = Some((now, taken));
     }
 
-    /// What all attempts took tokens for in this run, as far as their heartbeats told: neither blank lines nor dead letters.
+    /// What all attempts took tokens for in this run, as far as their heartbeats told: neither blank lines nor dead letters, nor
+    /// other shards' records.
     fn taken(&self) -> Rate {
         let mut all = self.totals.counts;
         self.attempts.values().for_each(|attempt| all.add(&attempt.ahead()));
         // Tokens are for keys and values, known of what was sent; in between they grow like what was read.
         let done = self.totals.counts;
         let bytes_each = if done.bytes_read > 0 { done.bytes_sent as f64 / done.bytes_read as f64 } else { 1.0 };
-        let records = all.read.saturating_sub(all.filtered + all.dead_lettered);
-        Rate { records: records as f64, bytes: all.bytes_read as f64 * bytes_each }
+        Rate { records: all.to_be_sent() as f64, bytes: all.bytes_read as f64 * bytes_each }
     }
 }
 

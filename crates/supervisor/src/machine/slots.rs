@@ -7,7 +7,7 @@ use migration::{Control, ShardId};
 
 use super::attempt::Attempt;
 use super::values::{Action, AttemptId, Extent, WorkOrder};
-use super::{MOST_FORKS_AT_ONCE, Machine, Shard, ShardState, Stage};
+use super::{MOST_FORKS_AT_ONCE, Machine, ShardState, Stage};
 
 impl Machine {
     /// With more workers than slots, those that would finish last are surplus: they drain at their next commit, and what is left of
@@ -87,11 +87,11 @@ impl Machine {
         let taken: BTreeSet<u32> = self.attempts.values().map(|a| a.slot).collect();
         let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
         self.change(id, |shard| shard.state = ShardState::Taken);
-        let Shard { last_attempt, position, letters, .. } = &mut self.shards[id.0 as usize];
-        *last_attempt += 1;
-        let (attempt, from, letters) = (AttemptId { shard: id, number: *last_attempt }, *position, *letters);
+        let shard = &mut self.shards[id.0 as usize];
+        shard.last_attempt += 1;
+        let (attempt, from, letters) = (AttemptId { shard: id, number: shard.last_attempt }, shard.entry(), shard.letters);
         let letters_left = self.rules.max_bad_records.saturating_sub(self.totals.counts.dead_lettered);
-        self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from, now));
+        self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from.clone(), now));
         self.share_out(now);
         let share = self.attempts.get(&attempt).map_or(self.rules.rate, |a| a.share);
         let control = Control { paused: self.paused, rate: share, ..Control::default() };

@@ -144,6 +144,7 @@ impl Shard {
             whole: false,
             inseparable: false,
             position: start.position,
+            token: start.token.clone(),
             counts: start.counts,
             letters: start.letters,
             last_attempt: start.last_attempt,

@@ -8,12 +8,13 @@ pub(super) mod world;
 
 use std::time::Duration;
 
+use migration::report::{AttemptOutcome, Resent};
 use migration::steer::{Scale, Steer};
-use migration::{Counts, Cut, Exit, Failure, FailureKind, Level, Rate, WorkerEvent};
+use migration::{Counts, Cut, Exit, Failure, FailureKind, LedgerEntry, Level, Rate, Started, Token, WorkerEvent};
 
 use self::fake_plan::FakePlan;
 use self::world::{SECOND, World, at, chunk, fresh, rules, starts};
-use super::{Action, After, AttemptId, Input, Machine};
+use super::{Action, After, AttemptId, Ending, Input, Machine};
 use crate::random::Random;
 
 /// Whatever happens, in any order: one attempt per shard, no position goes back, counts never exceed, `Recorded` only after the store,
@@ -38,8 +39,8 @@ fn random_worlds_keep_the_rules() {
     }
     println!("of {worlds} worlds: {seen:?}");
     if worlds >= 10_000 {
-        let Seen { splits, lacks, late_stops, aparts, mended, exits } = &seen;
-        let each = [*splits, *lacks, *late_stops, *aparts, *mended];
+        let Seen { splits, lacks, late_stops, aparts, mended, false_starts, exits } = &seen;
+        let each = [*splits, *lacks, *late_stops, *aparts, *mended, *false_starts];
         assert!(each.iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
     }
 }
@@ -56,6 +57,7 @@ struct Seen {
     /// How often a shard was cut beside a file that can't be read, and a file was replaced.
     aparts: u64,
     mended: u64,
+    false_starts: u64,
     /// How often a run ended with each code.
     exits: std::collections::BTreeMap<u8, u64>,
 }
@@ -67,6 +69,7 @@ impl Seen {
         self.late_stops += world.late_stops;
         self.aparts += world.aparts;
         self.mended += world.mended;
+        self.false_starts += world.false_starts;
         world.exits.iter().for_each(|exit| *self.exits.entry(*exit).or_default() += 1);
     }
 }
@@ -610,13 +613,40 @@ fn a_wish_that_can_not_be_taken_says_why_and_changes_nothing() {
 }
 
 #[test]
+fn a_worker_that_begins_where_it_was_not_told_is_killed_and_replaced() {
+    let right = LedgerEntry::default();
+    let token = Some(Token::try_from(vec![1]).expect("it is short"));
+    let wrong = [
+        (LedgerEntry { position: at(1), ..right.clone() }, "at segment 0, place 10, record 1 instead of segment 0, place 0"),
+        (LedgerEntry { counts: Counts { read: 1, ..Counts::default() }, ..right.clone() }, "with Counts"),
+        (LedgerEntry { token, ..right.clone() }, "with another token"),
+    ];
+    for (from, reason) in wrong {
+        let mut machine = Machine::new(rules(1), &fresh(1), 1);
+        let forked = machine.on(Input::Tick, Duration::ZERO);
+        let Some(Action::Fork(order)) = forked.first() else { panic!("{forked:?}") };
+        assert_eq!(order.from, right);
+        let (attempt, started) = (order.id(), Started { from, ..Started::default() });
+        let told = machine.on(Input::Event { attempt, event: WorkerEvent::Started(started) }, SECOND);
+        assert_eq!(told, [Action::Kill(attempt)]);
+        assert!(!machine.attempts()[0].started);
+        let ended = machine.on(Input::Ended { attempt, ending: Ending::Signal(9) }, SECOND);
+        let Some(Action::Close(end)) = ended.iter().find(|action| matches!(action, Action::Close(_))) else {
+            panic!("{ended:?}")
+        };
+        assert!(end.outcome == AttemptOutcome::Died && end.reason.contains(reason), "{end:?}");
+        assert_eq!(end.resent, Resent::NONE, "it had not begun");
+    }
+}
+
+#[test]
 fn a_job_that_begins_paused_has_its_workers_wait_before_the_first_record() {
     let mut world = World::new(1, 4, 10, super::Rules { paused: true, ..rules(2) });
     world.give(Input::Tick);
     assert!(world.running().len() == 2 && world.running().iter().all(|(_, control)| control.paused));
     let id = world.only_child();
     assert!(world.machine.attempts().iter().all(|view| !view.started));
-    world.tell_event(id, WorkerEvent::Started(migration::SeenTopic::default()));
+    world.tell_event(id, WorkerEvent::Started(migration::Started::default()));
     assert_eq!(world.machine.attempts().iter().filter(|view| view.started).count(), 1);
     world.kill_child(id);
     world.answer(true);
@@ -634,7 +664,7 @@ fn one_slow_shard(size: u64) -> (Machine, Vec<Action>) {
     let mut machine = Machine::new(rules(1), &starts(1, size), 1);
     machine.on(Input::Tick, Duration::ZERO);
     let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
-    machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, Duration::ZERO);
+    machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::Started::default()) }, Duration::ZERO);
     heartbeat(&mut machine, 0, 50, SECOND);
     heartbeat(&mut machine, 0, 100, 2 * SECOND);
     let actions = machine.on(Input::Steer(Steer::Scale(Scale::To(8))), 2 * SECOND);
@@ -672,15 +702,15 @@ fn what_a_split_shard_leaves_is_handed_out_at_once_and_a_shard_that_can_not_be_c
         let next = machine.on(Input::Closed { attempt, split }, now);
         let forked: Vec<(u32, u64)> = next
             .iter()
-            .filter_map(
-                |action| if let Action::Fork(order) = action { Some((order.shard.0, order.from.records)) } else { None },
-            )
+            .filter_map(|action| {
+                if let Action::Fork(order) = action { Some((order.shard.0, order.from.position.records)) } else { None }
+            })
             .collect();
         assert_eq!(forked, if cut { vec![(0, 100), (1, 0)] } else { vec![(0, 100)] });
         assert_eq!(machine.totals().shards, 1 + u64::from(cut));
         if !cut {
             let attempt = AttemptId { number: 2, ..attempt };
-            machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, now);
+            machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::Started::default()) }, now);
             for second in 3..9 {
                 let counts = Counts { read: 50, bytes_read: 500, ..Counts::default() };
                 let progress = migration::Progress { position: at(150), counts, ..Default::default() };
@@ -699,7 +729,7 @@ fn no_shard_is_split_where_that_would_not_help() {
         let mut machine = Machine::new(rules(1), &starts(shards, 10_000), 1);
         machine.on(Input::Tick, Duration::ZERO);
         let attempt = AttemptId { shard: migration::ShardId(0), number: 1 };
-        machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, Duration::ZERO);
+        machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::Started::default()) }, Duration::ZERO);
         heartbeat(&mut machine, 0, 50, SECOND);
         heartbeat(&mut machine, 0, 100, 2 * SECOND);
         machine.on(Input::Steer(steer), 2 * SECOND);
@@ -746,7 +776,7 @@ fn a_fork_that_fails_is_tried_again_and_five_in_a_row_stop_the_job() {
         match waiting.pop() {
             Some(Action::Fork(order)) => {
                 forks += 1;
-                assert_eq!((order.attempt, order.from), (forks, at(0)));
+                assert_eq!((order.attempt, order.from.position), (forks, at(0)));
                 waiting = machine.on(Input::ForkFailed { attempt: order.id(), reason: "no memory".into() }, now);
             }
             Some(Action::Close(end)) => {
@@ -791,7 +821,7 @@ fn no_more_can_be_forked(running: u32) -> (Machine, Vec<Action>) {
     waiting.iter().for_each(|action| {
         let Action::Fork(order) = action else { panic!("{action:?}") };
         machine.on(
-            Input::Event { attempt: order.id(), event: WorkerEvent::Started(migration::SeenTopic::default()) },
+            Input::Event { attempt: order.id(), event: WorkerEvent::Started(migration::Started::default()) },
             Duration::ZERO,
         );
     });
@@ -861,7 +891,8 @@ fn a_worker_that_was_not_asked_for_cuts_in_time_does_not_make_its_shard_whole() 
     machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
     machine.on(Input::Closed { attempt, split: None }, now);
     let attempt = AttemptId { number: 2, ..attempt };
-    machine.on(Input::Event { attempt, event: WorkerEvent::Started(migration::SeenTopic::default()) }, now);
+    let from = LedgerEntry { position: at(100), counts: chunk(1, 0, 100).counts, token: None };
+    machine.on(Input::Event { attempt, event: WorkerEvent::Started(Started { from, ..Started::default() }) }, now);
     let told = (3..9).flat_map(|second| {
         let read = 50 * (second - 2);
         let counts = Counts { read, bytes_read: 10 * read, ..Counts::default() };

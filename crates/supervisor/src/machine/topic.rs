@@ -70,7 +70,13 @@ mod tests {
     }
 
     fn started(machine: &mut Machine, shard: u32, seen: SeenTopic) -> Vec<Action> {
-        machine.on(Input::Event { attempt: id(shard), event: WorkerEvent::Started(seen) }, SECOND)
+        machine.on(
+            Input::Event {
+                attempt: id(shard),
+                event: WorkerEvent::Started(migration::Started { topic: seen, ..Default::default() }),
+            },
+            SECOND,
+        )
     }
 
     fn killed(actions: &[Action]) -> usize {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use migration::report::{AttemptOutcome, Resent};
 use migration::steer::Steer;
 use migration::{
-    BoundTopic, Causes, Chunk, Control, Counts, Cut, Damage, Level, Plan, Position, Rate, ShardId, TopicChange, Work,
-    WorkerEvent,
+    BoundTopic, Causes, Chunk, Control, Counts, Cut, Damage, LedgerEntry, Level, Plan, Position, Rate, ShardId, Token,
+    TopicChange, Work, WorkerEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,17 +92,19 @@ impl ShardStart {
     /// A shard of the plan that nobody worked on yet.
     pub fn fresh(plan: &Plan, shard: &migration::Shard) -> ShardStart {
         let (extent, position) = (Extent::of(plan, shard), plan.start(shard));
-        ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
+        ShardStart { extent, position, token: None, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
     }
 }
 
 /// Where a shard stands when a run begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShardStart {
     /// How large it is.
     pub extent: Extent,
     /// Up to where it is committed.
     pub position: Position,
+    /// What its source needs beside the position to go on there.
+    pub token: Option<Token>,
     /// What was committed.
     pub counts: Counts,
     /// Whether it is at its end.
@@ -124,6 +126,7 @@ pub struct Split {
 
 /// What happens to the machine.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "an input is made, handed in and used up; none is kept")]
 pub enum Input {
     /// Time passed.
     Tick,
@@ -241,7 +244,7 @@ fn signal_name(number: i32) -> &'static str {
 }
 
 /// What a new worker is to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WorkOrder {
     /// The shard.
     pub shard: ShardId,
@@ -249,8 +252,8 @@ pub struct WorkOrder {
     pub attempt: u32,
     /// Its slot, from 0.
     pub slot: u32,
-    /// Where to start: the committed position.
-    pub from: Position,
+    /// Where to start: up to where the shard is committed, with what, by the checkpoint.
+    pub from: LedgerEntry,
     /// How long the shard's file of dead letters is by then, bytes: what stands behind is none of its.
     pub letters: u64,
     /// So many records the job may still set aside.

@@ -2,7 +2,7 @@
 
 use std::io::{PipeReader, PipeWriter, Write as _, pipe};
 
-use migration::{FailureKind, Histogram, Level, Phase, Phases, Rate, WaitingFor};
+use migration::{FailureKind, Histogram, LedgerEntry, Level, Phase, Phases, Rate, Token, WaitingFor};
 use proptest::prelude::*;
 
 use super::*;
@@ -49,13 +49,26 @@ fn work() -> impl Strategy<Value = Work> {
 }
 
 fn counts() -> impl Strategy<Value = Counts> {
-    prop::array::uniform6(0u64..1 << 40).prop_map(|[read, acknowledged, filtered, dead_lettered, bytes_read, bytes_sent]| {
-        Counts { read, acknowledged, filtered, dead_lettered, bytes_read, bytes_sent }
-    })
+    prop::array::uniform7(0u64..1 << 40).prop_map(
+        |[read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_sent]| Counts {
+            read,
+            acknowledged,
+            filtered,
+            dead_lettered,
+            others,
+            bytes_read,
+            bytes_sent,
+        },
+    )
 }
 
 fn position() -> impl Strategy<Value = Position> {
     (any::<u32>(), 0u64..1 << 60, 0u64..1 << 40).prop_map(|(segment, place, records)| Position { segment, place, records })
+}
+
+fn token() -> impl Strategy<Value = Option<Token>> {
+    let bytes = prop_oneof![prop::collection::vec(any::<u8>(), 0..9), Just(vec![7; Token::MOST_BYTES])];
+    prop::option::of(bytes.prop_map(|bytes| Token::try_from(bytes).expect("not too long")))
 }
 
 fn event() -> impl Strategy<Value = WorkerEvent> {
@@ -67,16 +80,22 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         (any::<u32>(), any::<Option<i32>>()).prop_map(|(partition, leader)| Some(WaitingFor::Partition { partition, leader })),
     ];
     prop_oneof![
-        (prop::option::of(".{0,40}"), any::<u32>())
-            .prop_map(|(id, partitions)| WorkerEvent::Started(migration::SeenTopic { id, partitions })),
+        (prop::option::of(".{0,40}"), any::<u32>(), position(), counts(), token()).prop_map(
+            |(id, partitions, position, counts, token)| {
+                let topic = migration::SeenTopic { id, partitions };
+                WorkerEvent::Started(Started { topic, from: LedgerEntry { position, counts, token } })
+            }
+        ),
         (position(), counts(), work(), 0u64..1 << 40, waiting).prop_map(
             |(position, counts, work, peak_memory_bytes, waiting_for)| {
                 WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for })
             }
         ),
-        (0u64..1 << 40, position(), counts(), work(), 0u64..1 << 40).prop_map(|(number, position, counts, work, letters)| {
-            WorkerEvent::Committed(Chunk { number, position, counts, work, letters })
-        }),
+        (0u64..1 << 40, position(), token(), counts(), work(), 0u64..1 << 40).prop_map(
+            |(number, position, token, counts, work, letters)| {
+                WorkerEvent::Committed(Chunk { number, position, token, counts, work, letters })
+            }
+        ),
         (proptest::sample::select(&Level::ALL[..]), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
         ".{0,80}".prop_map(WorkerEvent::Notice),
         ".{0,80}".prop_map(|text| WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, text))),
@@ -136,7 +155,7 @@ proptest! {
 
 #[test]
 fn the_first_frame_must_be_hello_of_this_version() {
-    let event = encode(EVENT, &WorkerEvent::Started(migration::SeenTopic::default())).unwrap();
+    let event = encode(EVENT, &WorkerEvent::Started(Started::default())).unwrap();
     assert!(matches!(receive(false, &[(EVENT, event.clone())]), Err(ProtocolError::Kind { kind: EVENT, .. })));
     let other = encode(HELLO, &(VERSION + 1)).unwrap();
     assert!(matches!(receive(false, &[(HELLO, other)]), Err(ProtocolError::Version(v)) if v == VERSION + 1));
@@ -160,7 +179,24 @@ fn figures_that_would_overflow_a_sum_are_refused() {
     for bad in bad {
         assert!(matches!(receive(true, &[(EVENT, chunk(bad))]), Err(ProtocolError::Implausible(_))));
     }
+    let from = LedgerEntry { counts: huge, ..LedgerEntry::default() };
+    let started = encode(EVENT, &WorkerEvent::Started(Started { from, ..Started::default() })).unwrap();
+    assert!(matches!(receive(true, &[(EVENT, started)]), Err(ProtocolError::Implausible(_))));
     assert!(receive(true, &[(EVENT, chunk(Chunk::default()))]).is_ok());
+}
+
+#[test]
+fn a_token_that_is_too_long_is_refused() {
+    // As a worker with another idea of its length would write it: the last bytes of a `Started` are its token.
+    let with = |bytes: usize| {
+        let mut payload = encode(EVENT, &WorkerEvent::Started(Started::default())).unwrap();
+        assert_eq!(payload.pop(), Some(0), "no token");
+        payload.push(1);
+        payload.extend(postcard::to_stdvec(&vec![7u8; bytes]).unwrap());
+        receive(true, &[(EVENT, payload)])
+    };
+    assert!(with(Token::MOST_BYTES).is_ok());
+    assert!(matches!(with(Token::MOST_BYTES + 1), Err(ProtocolError::Payload { kind: EVENT, .. })));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use migration::report::{AttemptOutcome, Binding, ShardStatus};
-use migration::{Counts, Plan, Position, Segment, Shard, ShardId};
+use migration::{Counts, Plan, Position, Segment, Shard, ShardId, Token};
 use rusqlite::Connection;
 
 use super::error::{StateError, at, corrupt};
@@ -39,12 +39,14 @@ pub struct JobState {
 }
 
 /// How far a shard has come.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShardCheckpoint {
     /// How it stands.
     pub status: ShardStatus,
     /// Up to where it is committed.
     pub position: Position,
+    /// What its source needs beside the position to go on there.
+    pub token: Option<Token>,
     /// What was committed.
     pub counts: Counts,
     /// Deaths at this position.
@@ -83,6 +85,7 @@ impl JobState {
         let start = |(s, shard): (&ShardCheckpoint, &Shard)| ShardStart {
             extent: Extent::of(&self.plan, shard),
             position: s.position,
+            token: s.token.clone(),
             counts: s.counts,
             done: s.status == ShardStatus::Done,
             last_attempt: s.last_attempt,
@@ -110,6 +113,7 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
         state.shards.push(ShardCheckpoint {
             status: row.status,
             position: row.position,
+            token: row.token,
             counts: row.counts,
             deaths: row.deaths,
             letters: row.letters,

@@ -5,8 +5,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use migration::ledger::TokenTooLong;
 use migration::report::ShardStatus;
-use migration::{Counts, Position, ShardId};
+use migration::{Counts, Position, ShardId, Token};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use serde::Serialize;
@@ -32,9 +33,10 @@ CREATE TABLE job (
 CREATE TABLE end_offsets (partition INTEGER PRIMARY KEY, end_offset INTEGER NOT NULL) STRICT;
 CREATE TABLE shards (
     id INTEGER PRIMARY KEY, status INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, records INTEGER NOT NULL,
+    token BLOB,
     read INTEGER NOT NULL, acknowledged INTEGER NOT NULL, filtered INTEGER NOT NULL, dead_lettered INTEGER NOT NULL,
-    bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL, letters INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
+    others INTEGER NOT NULL, bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL,
+    letters INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, elapsed_us INTEGER NOT NULL, slots INTEGER NOT NULL,
@@ -107,9 +109,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
         tx.execute("INSERT INTO end_offsets VALUES (?1, ?2)", params![partition, end_offset])?;
     }
     for shard in &job.plan.shards {
-        let (status, position) = (ShardStatus::Waiting, job.plan.start(shard));
-        ShardRow { id: shard.id, status, position, counts: Counts::default(), deaths: 0, letters: 0 }
-            .write(&tx, job.plan_id)?;
+        ShardRow::new(shard.id, job.plan.start(shard)).add(&tx, job.plan_id)?;
     }
     tx.commit()
 }
@@ -193,11 +193,13 @@ pub(super) fn job_checksum(plan_id: &[u8; 16], name: &str, plan: &[u8], end_offs
 }
 
 /// A shard's row.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct ShardRow {
     pub(super) id: ShardId,
     pub(super) status: ShardStatus,
     pub(super) position: Position,
+    /// What its source needs beside the position.
+    pub(super) token: Option<Token>,
     pub(super) counts: Counts,
     pub(super) deaths: u32,
     /// How long its file of dead letters is by its last commit, bytes.
@@ -205,19 +207,26 @@ pub(super) struct ShardRow {
 }
 
 impl ShardRow {
-    pub(super) const COLUMNS: &'static str = "id, status, segment, place, records, read, acknowledged, filtered, dead_lettered, \
-                                              bytes_read, bytes_sent, deaths, letters, checksum";
+    pub(super) const COLUMNS: &'static str = "id, status, segment, place, records, token, read, acknowledged, filtered, \
+                                              dead_lettered, others, bytes_read, bytes_sent, deaths, letters, checksum";
+
+    /// That of a shard on which no attempt worked.
+    pub(super) fn new(id: ShardId, position: Position) -> ShardRow {
+        let counts = Counts::default();
+        ShardRow { id, status: ShardStatus::Waiting, position, token: None, counts, deaths: 0, letters: 0 }
+    }
 
     /// Covers every column, and the plan, so that rows of two files can't be mixed.
     fn checksum(&self, plan_id: u128) -> i64 {
-        let row = (plan_id, self.id, self.status as u8, self.position, self.counts, self.deaths, self.letters);
+        let entry = (self.position, &self.token, self.counts);
+        let row = (plan_id, self.id, self.status as u8, entry, self.deaths, self.letters);
         xxh3_64(&encode(&row)).cast_signed()
     }
 
     /// Replaces the row.
     pub(super) fn write(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
         self.put(
-            "INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            "INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             tx,
             plan_id,
         )
@@ -225,7 +234,11 @@ impl ShardRow {
 
     /// Writes the row of a shard that has none; that it has one already is an error.
     pub(super) fn add(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
-        self.put("INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)", tx, plan_id)
+        self.put(
+            "INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            tx,
+            plan_id,
+        )
     }
 
     fn put(&self, statement: &str, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
@@ -237,10 +250,12 @@ impl ShardRow {
                 p.segment,
                 signed(p.place),
                 signed(p.records),
+                self.token.as_ref().map(Token::bytes),
                 signed(c.read),
                 signed(c.acknowledged),
                 signed(c.filtered),
                 signed(c.dead_lettered),
+                signed(c.others),
                 signed(c.bytes_read),
                 signed(c.bytes_sent),
                 self.deaths,
@@ -266,11 +281,13 @@ impl ShardRow {
             id: ShardId(row.get("id")?),
             status,
             position: Position { segment: row.get("segment")?, place: count(row, "place")?, records: count(row, "records")? },
+            token: row.get::<_, Option<Vec<u8>>>("token")?.map(Token::try_from).transpose().map_err(too_long)?,
             counts: Counts {
                 read: count(row, "read")?,
                 acknowledged: count(row, "acknowledged")?,
                 filtered: count(row, "filtered")?,
                 dead_lettered: count(row, "dead_lettered")?,
+                others: count(row, "others")?,
                 bytes_read: count(row, "bytes_read")?,
                 bytes_sent: count(row, "bytes_sent")?,
             },
@@ -283,6 +300,10 @@ impl ShardRow {
         let what = format!("the row of shard {} fails its checksum", shard.id);
         Err(rusqlite::Error::FromSqlConversionFailure(13, Type::Integer, what.into()))
     }
+}
+
+fn too_long(token: TokenTooLong) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(5, Type::Blob, Box::new(token))
 }
 
 /// Figures are bounded where they come in (`protocol`), so that they fit a signed number.

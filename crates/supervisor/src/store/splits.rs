@@ -6,8 +6,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use migration::report::ShardStatus;
-use migration::{Counts, Cut, Plan, Position, ShardId};
+use migration::{Cut, Plan, Position, ShardId};
 use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -27,8 +26,7 @@ pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added:
     let checksum = checksum(plan_id, sequence, end.attempt.shard, &cuts);
     tx.execute("INSERT INTO splits VALUES (?1, ?2, ?3, ?4)", params![sequence, end.attempt.shard.0, cuts, checksum])?;
     for (id, cut) in added.zip(&end.cuts) {
-        let (id, status, position) = (ShardId(id), ShardStatus::Waiting, Position { segment: 0, place: cut.place, records: 0 });
-        ShardRow { id, status, position, counts: Counts::default(), deaths: 0, letters: 0 }.add(tx, plan_id)?;
+        ShardRow::new(ShardId(id), Position { segment: 0, place: cut.place, records: 0 }).add(tx, plan_id)?;
     }
     Ok(())
 }

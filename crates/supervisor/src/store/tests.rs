@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use migration::report::Sample;
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
-use migration::{Compression, Cut, Exit, Phase, Phases, Segment, SourceObject};
+use migration::{Compression, Cut, Exit, Phase, Phases, Segment, SourceObject, Token};
 use tempfile::TempDir;
 
 use super::*;
@@ -72,7 +72,7 @@ fn chunk(shard: u32, number: u64, from: u64, to: u64) -> Chunk {
     let mut work = Work::default();
     work.phases.spend(Phase::Flush, 7);
     work.flush.record(3);
-    Chunk { number, position, counts, work, letters: 0 }
+    Chunk { number, position, token: None, counts, work, letters: 0 }
 }
 
 fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd {
@@ -285,6 +285,27 @@ fn the_length_of_the_dead_letters_is_committed_with_the_chunk() {
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!(state.letters(), [(ShardId(0), 0), (ShardId(1), 123)]);
     assert_eq!(state.starts()[1].letters, 123, "a successor starts there");
+}
+
+#[test]
+fn the_token_of_a_commit_is_handed_to_the_next_attempt() {
+    let folder = Folder::new("token");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 2);
+    store.begin_run(1, &NONE).unwrap();
+    store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
+    let token = |byte| Some(Token::try_from(vec![byte; 1024]).unwrap());
+    store.record_chunk(id(1, 1), &Chunk { token: token(7), ..chunk(1, 1, 0, 50) }, &usage()).unwrap();
+    assert_eq!(store.load().unwrap().starts().into_iter().map(|start| start.token).collect::<Vec<_>>(), [None, token(7)]);
+    let db = Connection::open(&path).unwrap();
+    for wrong in ["x'07'", "NULL", "zeroblob(1025)"] {
+        db.execute(&format!("UPDATE shards SET token = {wrong} WHERE id = 1"), []).unwrap();
+        assert!(matches!(store.load(), Err(StateError::Corrupt { .. })), "{wrong}");
+    }
+    let right = token(7).map(Vec::from);
+    db.execute("UPDATE shards SET token = ?1 WHERE id = 1", [right]).unwrap();
+    store.record_chunk(id(1, 1), &chunk(1, 2, 50, 100), &usage()).unwrap();
+    assert_eq!(store.load().unwrap().starts()[1].token, None, "a later commit without one");
 }
 
 #[test]

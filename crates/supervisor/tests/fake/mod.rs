@@ -203,7 +203,8 @@ impl Watcher for Screen {
 }
 
 fn at(order: &WorkOrder, records: u64) -> Position {
-    let start = order.from.place - order.from.records * RECORD;
+    let from = order.from.position;
+    let start = from.place - from.records * RECORD;
     Position { segment: 0, place: start + records * RECORD, records }
 }
 
@@ -222,7 +223,7 @@ pub fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     work.flush.record(5);
     let now = process::monotonic_us();
     work.deliveries = Some((now, now));
-    Chunk { number, position: Position { segment: 0, place: to * RECORD, records: to }, counts, work, letters: 0 }
+    Chunk { number, position: Position { segment: 0, place: to * RECORD, records: to }, token: None, counts, work, letters: 0 }
 }
 
 /// Commits up to record `end` and waits each time until it is recorded; how far it came when told to drain.
@@ -231,14 +232,14 @@ pub fn commit_up_to(order: &WorkOrder, port: &mut dyn WorkerPort, end: u64) -> R
 }
 
 fn commit(order: &WorkOrder, port: &mut dyn WorkerPort, end: u64, mut dead: u64) -> Result<u64, SupervisorGone> {
-    let (mut taken, mut number) = (order.from.records, 0);
+    let (mut taken, mut number) = (order.from.position.records, 0);
     while taken < end && !port.control()?.drain {
         let pace = Duration::from_micros(PACE_US.load(Ordering::Relaxed));
         std::thread::sleep(pace);
         let to = (taken + CHUNK).min(end);
         number += 1;
         let mut chunk = Chunk { position: at(order, to), ..chunk(number, taken, to) };
-        if order.from.records == 0 {
+        if order.from.position.records == 0 {
             chunk.counts.acknowledged -= dead;
             chunk.counts.dead_lettered += std::mem::take(&mut dead);
         }
@@ -251,6 +252,12 @@ fn commit(order: &WorkOrder, port: &mut dyn WorkerPort, end: u64, mut dead: u64)
     Ok(taken)
 }
 
+/// That a worker begins where it was told, on a topic with this number of partitions.
+pub fn started(order: &WorkOrder, partitions: u32) -> WorkerEvent {
+    let topic = migration::SeenTopic { id: None, partitions };
+    WorkerEvent::Started(migration::Started { topic, from: order.from.clone() })
+}
+
 /// A worker as it should be.
 pub fn good(order: &WorkOrder, port: &mut dyn WorkerPort, size: u64) -> u8 {
     with_dead_letters(order, port, size, 0)
@@ -259,8 +266,8 @@ pub fn good(order: &WorkOrder, port: &mut dyn WorkerPort, size: u64) -> u8 {
 /// A good worker that sets some records of its shard's first chunk aside.
 pub fn with_dead_letters(order: &WorkOrder, port: &mut dyn WorkerPort, size: u64, dead: u64) -> u8 {
     let peak_memory_bytes = own_memory().map_or(0, |memory| memory.peak_bytes);
-    let begun = port.send(&WorkerEvent::Started(migration::SeenTopic::default()));
-    let position = Progress { position: order.from, peak_memory_bytes, ..Progress::default() };
+    let begun = port.send(&started(order, 0));
+    let position = Progress { position: order.from.position, peak_memory_bytes, ..Progress::default() };
     if begun.and_then(|()| port.send(&WorkerEvent::Progress(position))).is_err() {
         return 1;
     }

@@ -75,7 +75,7 @@ fn in_this_process(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port
     let attempt = Attempt {
         plan,
         shard: order.shard,
-        from: order.from,
+        from: order.from.clone(),
         letters: order.letters,
         letters_left: order.letters_left,
         started: Instant::now(),

@@ -18,6 +18,15 @@ fn blank_lines_alone_are_committed() {
 }
 
 #[test]
+fn a_commit_has_the_token_of_its_position() {
+    let mut rig = Rig::new(plain(1_000));
+    rig.settings.chunk.records = 300;
+    let chunks = rig.run_through().chunks;
+    assert_eq!(chunks.len(), 4);
+    assert!(chunks.iter().all(|chunk| chunk.token == Some(crate::doubles::token_of(&chunk.position))), "{chunks:?}");
+}
+
+#[test]
 fn a_chunk_closes_at_its_records_and_at_its_bytes() {
     let mut rig = Rig::new(plain(1_000));
     rig.settings.chunk.records = 300;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use migration::steer::{Scale, Steer};
-use migration::{Chunk, Control, Counts, Finished, Progress, Rate, Work, WorkerEvent};
+use migration::{Chunk, Control, Counts, Finished, LedgerEntry, Progress, Rate, Started, Work, WorkerEvent};
 
 use super::world::{at, rules, starts};
 use crate::machine::{Action, AttemptId, Ending, Input, Machine, Rules};
@@ -16,6 +16,7 @@ const STEP: f64 = 0.01;
 const LIMIT: f64 = 50_000.0;
 
 struct Worker {
+    from: LedgerEntry,
     control: Control,
     connected: f64,
     started: bool,
@@ -61,12 +62,13 @@ impl Job {
                 Action::Fork(order) => {
                     let (connected, speed) = (self.seconds + self.between(0.1, 0.3), self.between(20_000.0, 200_000.0));
                     let worker = Worker {
+                        from: order.from.clone(),
                         control: order.control,
                         connected,
                         started: false,
                         tokens: 0.0,
                         speed: if self.machine.slots() == 1 { 200_000.0 } else { speed },
-                        left: self.shard - order.from.records,
+                        left: self.shard - order.from.position.records,
                         taken: 0,
                         committed: 0,
                         chunk: 0,
@@ -100,7 +102,7 @@ impl Job {
             return said;
         }
         if !std::mem::replace(&mut w.started, true) {
-            said.push(WorkerEvent::Started(migration::SeenTopic::default()));
+            said.push(WorkerEvent::Started(Started { from: w.from.clone(), ..Started::default() }));
         }
         let rate = w.control.rate.records;
         w.tokens = (w.tokens + rate * STEP).min((rate * 0.1).max(1.0));
@@ -118,6 +120,7 @@ impl Job {
             let chunk = Chunk {
                 number: w.chunk,
                 position: at(self.shard - w.left),
+                token: None,
                 counts: counts(w.taken - w.committed),
                 work: Work::default(),
                 letters: 0,

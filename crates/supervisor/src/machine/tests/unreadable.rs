@@ -10,7 +10,7 @@ use crate::machine::{Action, After, AttemptEnd, AttemptId, Ending, Extent, Input
 
 /// A shard of so many segments that nobody worked on.
 fn shard(segments: u32) -> ShardStart {
-    let [start] = fresh(1)[..] else { panic!("one was asked for") };
+    let start = fresh(1).pop().expect("one was asked for");
     ShardStart { extent: Extent { segments, splittable: false, ..start.extent }, ..start }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use migration::report::AttemptOutcome;
 use migration::steer::{Scale, Steer};
 use migration::{
-    BoundTopic, Chunk, Control, Counts, Cut, Damage, Exit, Failure, FailureKind, Finished, Level, Position, Progress, Rate,
-    ShardId, TopicChange, Work, WorkerEvent,
+    BoundTopic, Chunk, Control, Counts, Cut, Damage, Exit, Failure, FailureKind, Finished, LedgerEntry, Level, Position,
+    Progress, Rate, ShardId, Started, Token, TopicChange, Work, WorkerEvent,
 };
 
 use super::fake_plan::{FakePlan, RECORD};
@@ -57,24 +57,31 @@ pub(in crate::machine) fn fresh(count: usize) -> Vec<ShardStart> {
 /// Shards of so many records that nobody worked on yet.
 pub(in crate::machine) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
     let extent = Extent { bytes: Some(size * 10), records_estimate: size, segments: 1, splittable: true };
-    vec![ShardStart { extent, position: at(0), counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }; count]
+    let (position, counts) = (at(0), Counts::default());
+    let fresh = ShardStart { extent, position, token: None, counts, done: false, last_attempt: 0, letters: 0 };
+    vec![fresh; count]
 }
 
 /// A shard of a plan before its first attempt.
 fn fresh_of(plan: &FakePlan, shard: usize) -> ShardStart {
     let (extent, position) = (plan.extent(shard), plan.start(shard));
-    ShardStart { extent, position, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
+    ShardStart { extent, position, token: None, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
 }
 
 pub(in crate::machine) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     let counts = Counts { read: to - from, acknowledged: to - from, bytes_read: (to - from) * 10, ..Counts::default() };
-    Chunk { number, position: at(to), counts, work: Work::default(), letters: to * 7 }
+    Chunk { number, position: at(to), token: None, counts, work: Work::default(), letters: to * 7 }
+}
+
+/// What a good worker says first that goes on from there.
+fn started(from: LedgerEntry) -> Started {
+    Started { topic: migration::SeenTopic { id: None, partitions: 3 }, from }
 }
 
 /// A fake worker.
 #[derive(Debug)]
 struct Child {
-    from: u64,
+    from: LedgerEntry,
     /// Up to where it took records.
     position: Position,
     started: bool,
@@ -91,7 +98,7 @@ struct Child {
 
 impl Child {
     fn heartbeat(&self) -> WorkerEvent {
-        let read = self.position.records - self.from;
+        let read = self.position.records - self.from.position.records;
         let counts = Counts { read, acknowledged: read, bytes_read: read * RECORD, ..Counts::default() };
         WorkerEvent::Progress(Progress { position: self.position, counts, ..Progress::default() })
     }
@@ -147,6 +154,10 @@ pub(in crate::machine) struct World {
     /// How long the dead letters of each shard are by its last commit, and how many the job has.
     letters: BTreeMap<ShardId, u64>,
     dead_letters: u64,
+    /// The token of each shard's last commit, if that had one.
+    tokens: BTreeMap<ShardId, Token>,
+    /// How many attempts went on from another place, or with others' counts or token, than they were told.
+    pub(in crate::machine) false_starts: u64,
     last_number: Vec<u32>,
     /// Up to where a good worker sent its shard before it ended well.
     sent: BTreeMap<ShardId, u64>,
@@ -200,6 +211,8 @@ impl World {
             recorded: BTreeMap::new(),
             letters: BTreeMap::new(),
             dead_letters: 0,
+            tokens: BTreeMap::new(),
+            false_starts: 0,
             last_number: vec![0; shards],
             sent: BTreeMap::new(),
             requests: VecDeque::new(),
@@ -233,6 +246,7 @@ impl World {
         self.disk.iter_mut().filter(|(_, _, after)| *after == Some(After::Quarantined)).for_each(|(_, _, after)| *after = None);
         let start = |(shard, (position, counts, after)): (usize, &(Position, Counts, Option<After>))| ShardStart {
             position: *position,
+            token: self.tokens.get(&ShardId(shard as u32)).cloned(),
             counts: *counts,
             done: after.is_some(),
             last_attempt: self.last_number[shard],
@@ -346,9 +360,11 @@ impl World {
         assert!(!self.children.keys().any(|id| id.shard == order.shard), "one attempt per shard");
         assert!(self.children.len() < self.asked, "more workers than slots");
         let shard = order.shard.0 as usize;
-        let (position, _, after) = &self.disk[shard];
+        let (position, counts, after) = &self.disk[shard];
         assert_eq!(*after, None, "a finished or quarantined shard is not started again");
-        assert_eq!(order.from, *position, "an attempt starts where the disk says");
+        let token = self.tokens.get(&order.shard).cloned();
+        let on_disk = LedgerEntry { position: *position, counts: *counts, token };
+        assert_eq!(order.from, on_disk, "an attempt starts where the disk says");
         assert_eq!(order.attempt, self.last_number[shard] + 1);
         assert_eq!(order.letters, self.letters.get(&order.shard).copied().unwrap_or(0), "the file's length by the last commit");
         assert_eq!(
@@ -361,12 +377,11 @@ impl World {
             return self.failed_forks.push(order.id());
         }
         if let Some(sent) = self.sent.remove(&order.shard) {
-            assert_eq!(order.from.records, sent, "nothing is sent twice without a death");
+            assert_eq!(order.from.position.records, sent, "nothing is sent twice without a death");
         }
         self.forks += 1;
         let child = Child {
-            from: order.from.records,
-            position: order.from,
+            position: order.from.position,
             started: false,
             sent: 0,
             control: order.control,
@@ -375,6 +390,7 @@ impl World {
             said_last: false,
             code: 0,
             bad: false,
+            from: order.from.clone(),
         };
         self.children.insert(order.id(), child);
     }
@@ -392,6 +408,10 @@ impl World {
                 *position = chunk.position;
                 counts.add(&chunk.counts);
                 self.letters.insert(attempt.shard, chunk.letters);
+                match chunk.token {
+                    Some(token) => _ = self.tokens.insert(attempt.shard, token),
+                    None => _ = self.tokens.remove(&attempt.shard),
+                }
                 self.dead_letters += chunk.counts.dead_lettered;
                 self.oracle.letters(chunk.counts.dead_lettered, self.max_bad_records);
                 assert!(counts.read <= self.plan.size(shard) && counts.balance(), "counts never exceed");
@@ -506,8 +526,9 @@ impl World {
         // It opens its file before it connects.
         let at_once = hasty && !more && unreadable == Some(position.segment);
         if !child.started && !at_once {
-            self.children.get_mut(&id).expect("a child").started = true;
-            return WorkerEvent::Started(migration::SeenTopic { id: None, partitions: 3 });
+            let child = self.children.get_mut(&id).expect("a child");
+            child.started = true;
+            return WorkerEvent::Started(started(child.from.clone()));
         }
         // Its last word need not wait until its last chunk is recorded.
         if child.started && (heartbeat || control.paused || unrecorded && (more || !hasty)) {
@@ -540,7 +561,8 @@ impl World {
         let forms = self.plan.positions(shard, to, &from);
         child.position = forms[form % forms.len()];
         child.sent += 1;
-        let mut chunk = Chunk { position: child.position, ..chunk(child.sent, from.records, to) };
+        let token = (form % 3 > 0).then(|| Token::try_from(form.to_le_bytes().to_vec()).expect("it is short"));
+        let mut chunk = Chunk { position: child.position, token, ..chunk(child.sent, from.records, to) };
         chunk.counts.dead_lettered = bad.min(to - from.records);
         chunk.counts.acknowledged -= chunk.counts.dead_lettered;
         self.plan.send(shard, &from, &chunk.position);
@@ -578,7 +600,9 @@ impl World {
             (73..75, Some(id)) => self.end_child(id, Ending::Code(101)),
             (75..78, Some(id)) => self.fail(id),
             (78..80, Some(id)) => self.give(Input::Broken { attempt: id, reason: "bad checksum\u{1b}[31m".into() }),
-            (80..82, Some(id)) => self.lie(id),
+            (80, Some(id)) => self.lie(id),
+            (81, Some(id)) if self.below(3) == 0 => self.begin_elsewhere(id),
+            (81, Some(id)) => self.lie(id),
             (82..84, Some(id)) => self.children.get_mut(&id).expect("a child").hung = true,
             (84, Some(id)) => self.give(Input::Silent { attempt: id }),
             (85, _) if self.gaps => self.now += Duration::from_secs(61),
@@ -634,6 +658,23 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// It says that it begins from where it was not told to.
+    fn begin_elsewhere(&mut self, id: AttemptId) {
+        let what = self.below(3);
+        let child = self.children.get_mut(&id).expect("a child");
+        (child.bad, child.hung) = (true, true);
+        let mut from = child.from.clone();
+        match what {
+            0 => from.position.place += RECORD,
+            1 => from.counts.acknowledged += 1,
+            _ if from.token.is_some() => from.token = None,
+            _ => from.token = Some(Token::try_from(vec![1]).expect("it is short")),
+        }
+        self.false_starts += 1;
+        self.say(id, WorkerEvent::Started(started(from)));
+        assert!(self.children.get(&id).is_none_or(|child| child.killed), "it does not stay");
     }
 
     /// A worker says what can't be true.
