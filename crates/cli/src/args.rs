@@ -312,6 +312,25 @@ mod tests {
         assert!(help.contains(&migration::Accept::NAMES.join(", ")), "{help}");
     }
 
+    #[test]
+    fn the_flags_of_keys_are_those_of_their_declarations() {
+        let mut root = Cli::command();
+        root.build();
+        let run = root.find_subcommand("run").expect("a command");
+        for (key, flag) in migration::config::KEYS.iter().filter_map(|key| Some((key, key.flag?))) {
+            let same = |arg: &&clap::Arg| arg.get_long().is_some_and(|long| flag.long == format!("--{long}"));
+            let arg = run.get_arguments().find(same).unwrap_or_else(|| panic!("no flag {}", flag.long));
+            assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(flag.variable), "{}", flag.long);
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains(&format!("replaces {}", key.path)),
+                "{} does not say that it replaces {}",
+                flag.long,
+                key.path
+            );
+        }
+    }
+
     /// Kubernetes injects SHARDLIFT_PORT and SHARDLIFT_SERVICE_* for a service of that name.
     #[test]
     fn no_flag_maps_to_a_variable_that_kubernetes_injects() {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
+use migration::job::{KafkaRules, WorkerRules};
 use migration::printable::printable_path;
 use migration::{Exit, Job, UserError};
 
@@ -101,17 +102,22 @@ fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
         typed.set_property(&pair, "SHARDLIFT_PROPERTIES");
     }
     // An empty value is an error like any other: a script's unset variable must not send to the config's brokers instead.
+    let joined = |list: &[String]| (!list.is_empty()).then(|| list.join(","));
     let own = [
-        ("kafka.brokers", "--brokers", "SHARDLIFT_BROKERS", (!args.brokers.is_empty()).then(|| args.brokers.join(","))),
-        ("kafka.topic", "--topic", "SHARDLIFT_TOPIC", topic.map(str::to_owned)),
-        ("workers.count", "--workers", "SHARDLIFT_WORKERS", workers.map(str::to_owned)),
-        ("checks.accept", "--accept", "SHARDLIFT_ACCEPT", (!args.accept.is_empty()).then(|| args.accept.join(","))),
+        (KafkaRules::BROKERS.declared(), joined(&args.brokers)),
+        (KafkaRules::TOPIC.declared(), topic.map(str::to_owned)),
+        (WorkerRules::COUNT.declared(), workers.map(str::to_owned)),
+        (Job::ACCEPT.declared(), joined(&args.accept)),
     ];
     // clap gives the flag's value, else the variable's.
-    let own = own.map(|(path, flag, variable, value)| {
-        let from_variable = value.is_some() && std::env::var(variable).ok() == value;
-        (path, if from_variable { variable } else { flag }, from_variable, value)
-    });
+    let own: Vec<_> = own
+        .into_iter()
+        .filter_map(|(key, value)| {
+            let flag = key.flag?;
+            let from_variable = value.is_some() && std::env::var(flag.variable).ok() == value;
+            Some((key.path, if from_variable { flag.variable } else { flag.long }, from_variable, value))
+        })
+        .collect();
     let set_own = |typed: &mut Typed, wanted: bool| {
         for (path, origin, from_variable, value) in &own {
             if let Some(value) = value.as_ref().filter(|_| *from_variable == wanted) {

@@ -1,5 +1,5 @@
 //! From the text of a config file to a [`Job`](crate::Job), in three stages with a type each: what was typed ([`Typed`]),
-//! merged with the defaults (`merge::Merged`), and what it means (`Job`).
+//! merged with the defaults (`key::Merged`), and what it means (`Job`).
 //!
 //! Responsible for: which keys exist and what their values may be, defaults, overrides, contradictions between keys, and
 //! errors that show the place, what was seen and what is allowed. Not responsible for anything that happens: no file or
@@ -26,25 +26,38 @@
 //! ```
 
 mod annotated;
-mod checks;
+pub(crate) mod checks;
+mod context;
 mod error;
 mod exposure;
+mod key;
 mod meaning;
 mod merge;
 mod origin;
+mod paths;
 mod properties;
 mod schema;
 mod secrets;
 mod set;
+mod shape;
 mod suggest;
 mod typed;
 mod value;
 
-pub use annotated::{ANNOTATED, AnnotatedValues, annotated};
+pub use annotated::{AnnotatedValues, SECTIONS, Section, annotated};
+pub use context::{CheckProperties, Context};
 pub use error::{Code, ConfigError, ConfigErrors, Place};
 pub use exposure::is_this_machine;
-pub use meaning::{CheckProperties, Context};
+pub use key::{Declared, Flag, Key, Resume};
 pub use properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
-pub use schema::{KEYS, Key, LATER};
+pub use schema::{KEYS, LATER};
 pub use typed::Typed;
-pub use value::Kind;
+pub use value::{Kind, TextRule};
+
+pub(crate) use key::{Item, Merged, Shape, Table, key, rules};
+pub(crate) use paths::pattern_in;
+pub(crate) use shape::{
+    BOOL, COUNT_32, FALSE, HEADERS, PATH, PRESENT, SIZE, TIMES, Word, count, count_32_or, count_or, only, size_or, some_words,
+    text, time, word, word_but, words,
+};
+pub(crate) use value::{NOT_YET, Value};

@@ -19,6 +19,7 @@ const EMBEDDED_CLUSTER: &str = "mockCluster";
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Identity<'a> {
     plan: &'a Plan,
+    /// How rows become records, where the source has such rules.
     csv: Option<&'a CsvFormat>,
     record: &'a RecordRules,
     topic: &'a str,

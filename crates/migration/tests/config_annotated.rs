@@ -4,11 +4,12 @@ mod common;
 
 use common::{mean, read};
 use migration::Job;
-use migration::config::{ANNOTATED, AnnotatedValues, Code, KEYS, LATER, Typed, annotated};
-use migration::job::Brokers;
+use migration::config::{AnnotatedValues, Declared, KEYS, SECTIONS, Typed, annotated};
+use migration::job::{Brokers, SourceRules};
 use proptest::prelude::*;
 
-const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
+/// The file at the project's root: the first run's job.
+const ANNOTATED: &str = include_str!("../../../orchestrator.toml");
 
 fn first_run() -> AnnotatedValues {
     AnnotatedValues {
@@ -18,6 +19,25 @@ fn first_run() -> AnnotatedValues {
         topic: "orders".into(),
         brokers: vec![],
     }
+}
+
+/// Keys of the source that the annotated file has as an example.
+fn is_csv(key: &Declared) -> bool {
+    key.table() == SourceRules::TABLES[1]
+}
+
+/// The text with CSV as its source: a block ends at an empty line.
+fn with_csv(text: &str) -> String {
+    let block = |block: &str| {
+        if block.contains("\n[source.jsonl]\n") {
+            String::new()
+        } else if block.contains("#   [source.csv]\n") {
+            uncommented(&block.replace("#   [", "["), true) + "\n"
+        } else {
+            format!("{block}\n\n")
+        }
+    };
+    text.split("\n\n").map(|text| block(&format!("{text}\n"))).collect()
 }
 
 /// The text with `# key = value` lines made active; with `examples`, `#   key = value` lines too.
@@ -57,38 +77,71 @@ fn its_comments_are_the_defaults_and_all_of_them() {
     let all = uncommented(ANNOTATED, false);
     assert_eq!(job(&all), job(ANNOTATED));
     let typed = parse(&all);
-    for key in KEYS.iter().filter(|key| key.default.is_some()) {
+    for key in KEYS.iter().filter(|key| key.default.is_some() && !is_csv(key)) {
         assert!(typed.has(key.path), "{} is missing from orchestrator.toml", key.path);
     }
 }
 
 #[test]
 fn its_examples_are_keys_and_no_key_is_missing() {
-    let typed = parse(&uncommented(ANNOTATED, true));
-    for key in KEYS {
-        assert!(typed.has(key.path), "{} is missing from orchestrator.toml", key.path);
+    let without_csv: String = ANNOTATED.split_inclusive("\n\n").filter(|block| !block.contains("[source.csv]\n")).collect();
+    for (text, csv) in [(without_csv, false), (with_csv(ANNOTATED), true)] {
+        let mut typed = parse(&uncommented(&text, true));
+        for key in KEYS.iter().filter(|key| !key.path.starts_with("source.") || is_csv(key) == csv) {
+            assert!(typed.has(key.path), "{} is missing from orchestrator.toml", key.path);
+        }
+        typed.set("kafka.properties.\"sasl.password\".env", "PASSWORD", "test");
+        typed.set("kafka.brokers", "kafka-1:9092", "test");
+        let job = mean(typed).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert_eq!(job.source.table() == SourceRules::TABLES[1], csv);
     }
-    let mut typed = typed;
-    typed.set("kafka.properties.\"sasl.password\".env", "PASSWORD", "test");
-    typed.set("kafka.brokers", "kafka-1:9092", "test");
-    mean(typed).unwrap_or_else(|errors| panic!("{errors}"));
+}
+
+#[test]
+fn each_key_stands_in_a_section_and_each_section_has_keys() {
+    for key in KEYS.iter() {
+        let known = SECTIONS.iter().any(|section| section.table == key.table());
+        assert!(known, "{} stands in no section of the annotated file", key.path);
+        assert!(!key.doc.is_empty() && !key.example.is_empty(), "{} is not explained", key.path);
+    }
+    for section in SECTIONS {
+        assert!(KEYS.iter().any(|key| key.table() == section.table), "[{}] has no keys", section.table);
+    }
+}
+
+/// The smallest config of a key's source.
+fn smallest(key: &Declared) -> &'static str {
+    if is_csv(key) { common::SMALLEST_CSV } else { common::SMALLEST }
 }
 
 #[test]
 fn a_default_that_is_typed_is_the_default() {
-    for key in KEYS {
+    for key in KEYS.iter() {
         if let Some(default) = key.default {
-            let mut typed = parse(common::SMALLEST);
+            let mut typed = parse(smallest(key));
             typed.set(key.path, default, "test");
-            assert_eq!(mean(typed).unwrap_or_else(|errors| panic!("{errors}")), job(common::SMALLEST), "{}", key.path);
+            assert_eq!(mean(typed).unwrap_or_else(|errors| panic!("{errors}")), job(smallest(key)), "{}", key.path);
         }
     }
 }
 
 #[test]
+fn an_example_that_is_typed_is_read() {
+    for key in KEYS.iter() {
+        let mut typed = parse(smallest(key));
+        // Others without which some examples mean nothing.
+        typed.set("record.key", ".a", "test");
+        typed.set("record.timestamp", ".b", "test");
+        typed.set(key.path, key.example, "test");
+        mean(typed).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+#[test]
 fn rendering_the_first_runs_values_gives_the_file_itself() {
-    assert_eq!(annotated(&first_run()), ANNOTATED);
-    assert_eq!(annotated(&AnnotatedValues { brokers: vec!["embedded".into()], ..first_run() }), ANNOTATED);
+    common::snapshot("../../orchestrator.toml", &annotated(&first_run()));
+    let named = AnnotatedValues { brokers: vec!["embedded".into()], ..first_run() };
+    assert_eq!(annotated(&named), annotated(&first_run()));
 }
 
 #[test]
@@ -97,23 +150,6 @@ fn without_a_key_its_line_is_an_example() {
     assert!(text.contains("\n#   key = \".customer_id\"\n"));
     assert_eq!(job(&text).record.key, None);
     assert_eq!(job(&uncommented(&text, false)), job(&text));
-}
-
-#[test]
-fn the_docs_have_every_key_default_and_code() {
-    for key in KEYS {
-        let row = CONFIGURATION.lines().find(|line| line.starts_with(&format!("| `{}` |", key.path)));
-        let row = row.unwrap_or_else(|| panic!("docs/configuration.md has no row for `{}`", key.path));
-        if let Some(default) = key.default {
-            assert!(row.contains(&format!("| `{default}` |")), "docs/configuration.md has another default: {row}");
-        }
-    }
-    for code in Code::ALL {
-        assert!(CONFIGURATION.contains(&format!("| {code} |")), "docs/configuration.md does not explain {code}");
-    }
-    for later in LATER {
-        assert!(CONFIGURATION.contains(later), "docs/configuration.md does not say that {later} is not in yet");
-    }
 }
 
 proptest! {

@@ -1,14 +1,14 @@
 //! Whole error texts: place, source line, caret, what was seen, what is allowed, suggestion.
 //!
-//! `config_errors.txt` has a case a block: `=== title`, lines that are added to the smallest config (`$ FLAG VALUE`: an
-//! override instead), `--- exit CODE`, the text of the errors. `UPDATE_SNAPSHOTS=1` writes the file anew.
+//! `config_errors.txt` has a case a block: `=== title`, lines that are added to the smallest config (`# csv` first: that of CSV; `# alone`: to
+//! nothing; `$ FLAG VALUE`: an override instead), `--- exit CODE`, the text of the errors. `UPDATE_SNAPSHOTS=1` writes the file anew.
 
 mod common;
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use common::{SMALLEST, mean, read};
+use common::{SMALLEST, SMALLEST_CSV, mean, read, updating};
 use migration::config::{Code, Typed};
 
 struct Case<'a> {
@@ -30,8 +30,12 @@ fn case(block: &str) -> Case<'_> {
 /// `exit CODE` and the errors.
 fn outcome(case: &Case<'_>) -> String {
     let (overrides, lines): (Vec<&str>, Vec<&str>) = case.input.iter().partition(|line| line.starts_with("$ "));
-    let alone = lines.first() == Some(&"# alone");
-    let text = format!("{}{}\n", if alone { "" } else { SMALLEST }, lines.join("\n"));
+    let before = match lines.first() {
+        Some(&"# alone") => "",
+        Some(&"# csv") => SMALLEST_CSV,
+        _ => SMALLEST,
+    };
+    let text = format!("{before}{}\n", lines.join("\n"));
     let result = Typed::parse(&text, "orchestrator.toml").and_then(|mut typed| {
         for line in overrides {
             match line[2..].split_once(' ') {
@@ -55,7 +59,7 @@ fn outcome(case: &Case<'_>) -> String {
 fn every_mistake_is_answered_as_written_down() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_errors.txt");
     let text = std::fs::read_to_string(&path).expect("the cases");
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+    if updating() {
         let new = cases(&text).iter().fold(String::new(), |mut out, case| {
             let input: String = case.input.iter().map(|line| format!("{line}\n")).collect();
             let _ = write!(out, "=== {}\n{input}--- {}\n\n", case.title, outcome(case));

@@ -1,7 +1,74 @@
-//! The annotated config file: the one at the project's root, which is also the template of `shardlift init`.
+//! The annotated config file, made of the keys' declarations: the one at the project's root, and what `shardlift init` writes.
 
-/// The project's `orchestrator.toml`: the first run's job, with every default as a comment.
-pub const ANNOTATED: &str = include_str!("../../../../orchestrator.toml");
+use super::key::Declared;
+use super::schema::KEYS;
+use super::value::Kind;
+use crate::job::SourceRules;
+
+/// What stands above all tables.
+const INTRODUCTION: &str = "\
+# A job of shardlift: one dataset into one topic.
+#
+# Active lines are what this job needs. A comment of the form `# key = value` shows a default: removing its `# ` changes
+# nothing. A comment that is indented further is an example of a key without a default, or of a table that is not used.
+# Sizes: \"512\", \"100kB\", \"4MiB\". Durations: \"5ms\", \"1s\", \"15min\". Relative paths start at this file's folder.
+# Everything about each key: docs/configuration.md
+";
+
+/// Properties that many clusters need.
+const PROPERTIES: &str = "\
+#   \"compression.type\" = \"lz4\"
+#   \"security.protocol\" = \"SASL_SSL\"
+#   \"sasl.mechanisms\" = \"SCRAM-SHA-512\"
+#   \"sasl.username\" = \"shardlift\"
+#   \"sasl.password\" = { env = \"KAFKA_PASSWORD\" }
+";
+
+/// A table of the annotated file.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// Its path.
+    pub table: &'static str,
+    /// What is said above it.
+    pub comment: &'static str,
+    /// Whether it stands on one line of the table above.
+    pub inline: bool,
+}
+
+const fn section(table: &'static str, comment: &'static str) -> Section {
+    Section { table, comment, inline: false }
+}
+
+/// All tables, in the order of the annotated file.
+pub const SECTIONS: &[Section] = &[
+    section("job", ""),
+    section("source.jsonl", "Exactly one source. JSON lines: one record a line, plain or compressed with gzip or zstd."),
+    section("source.csv", "Or CSV: each row becomes a JSON object of its fields. Delete [source.jsonl] then."),
+    section("shards", "How the dataset is cut. The plan is frozen when the job first runs."),
+    section("record", "From a record to a message."),
+    section("kafka", "Where records go."),
+    section("workers", ""),
+    Section {
+        inline: true,
+        ..section("workers.chunk", "The records between two commits; the first limit that is reached ends the chunk.")
+    },
+    Section {
+        inline: true,
+        ..section(
+            "workers.restart",
+            "So many deaths of workers at one position quarantine a shard; the pause between two attempts doubles from MIN to MAX.",
+        )
+    },
+    section("limits", "Limits of the whole job, all workers together."),
+    section(
+        "checks",
+        "What checks refuse and you want to let pass, by name. The report keeps the names.\n\
+         partitions: the topic got more partitions since the job began, and records have keys.\n\
+         owner: another user owns the state folder, or may write there.\n\
+         plaintext-password: a password or token travels unencrypted to a broker on another machine.",
+    ),
+    section("dead_letters", "Records that can't be sent are set aside with their reason."),
+];
 
 /// What `shardlift init` knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,41 +85,78 @@ pub struct AnnotatedValues {
     pub brokers: Vec<String>,
 }
 
-/// [`ANNOTATED`] with these values on its active lines. Without a key its line becomes an example in a comment.
-pub fn annotated(values: &AnnotatedValues) -> String {
-    let brokers = match values.brokers.as_slice() {
-        [] => quote("embedded"),
-        [one] if one == "embedded" => quote(one),
-        several => list(several),
-    };
-    let mut table = "";
-    let mut out = String::with_capacity(ANNOTATED.len());
-    for line in ANNOTATED.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            table = name.trim_end_matches(']');
+impl AnnotatedValues {
+    /// What stands on a key's active line.
+    fn active(&self, key: &Declared) -> Option<String> {
+        match key.path {
+            "job.name" => Some(quote(&self.job_name)),
+            "source.jsonl.paths" => Some(list(&self.paths)),
+            "record.key" => self.key.as_deref().map(quote),
+            "kafka.topic" => Some(quote(&self.topic)),
+            "kafka.brokers" => Some(match self.brokers.as_slice() {
+                [] => quote("embedded"),
+                [one] if one == "embedded" => quote(one),
+                several => list(several),
+            }),
+            _ => None,
         }
-        let name = line.split_once(" = ").map(|(name, _)| name);
-        let value = match (table, name) {
-            ("job", Some("name")) => quote(&values.job_name),
-            ("source.jsonl", Some("paths")) => list(&values.paths),
-            ("kafka", Some("brokers")) => brokers.clone(),
-            ("kafka", Some("topic")) => quote(&values.topic),
-            ("record", Some("key")) => match &values.key {
-                Some(key) => quote(key),
-                None => {
-                    out.push_str(&format!("#   {line}\n"));
-                    continue;
-                }
-            },
-            _ => {
-                out.push_str(line);
-                out.push('\n');
-                continue;
+    }
+}
+
+/// The annotated file with these values on its active lines. Without a key its line is an example in a comment.
+pub fn annotated(values: &AnnotatedValues) -> String {
+    let mut out = String::from(INTRODUCTION);
+    for section in SECTIONS.iter().filter(|section| !section.inline) {
+        let used = section.table != SourceRules::TABLES[1];
+        out.push('\n');
+        comment(&mut out, section.comment.lines());
+        out.push_str(&if used { format!("[{}]\n", section.table) } else { format!("#   [{}]\n", section.table) });
+        let mut inline = "";
+        for key in KEYS.iter().filter(|key| is_in(key, section.table)) {
+            if key.table() == section.table {
+                one_key(&mut out, key, values, used);
+            } else if key.table() != inline {
+                inline = key.table();
+                one_table(&mut out, inline, section.table);
             }
-        };
-        out.push_str(&format!("{} = {value}\n", name.unwrap_or_default()));
+        }
     }
     out
+}
+
+fn is_in(key: &Declared, table: &str) -> bool {
+    key.path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn comment<'a>(out: &mut String, lines: impl Iterator<Item = &'a str>) {
+    lines.for_each(|line| out.push_str(&format!("# {}\n", line.trim())));
+}
+
+fn one_key(out: &mut String, key: &Declared, values: &AnnotatedValues, used: bool) {
+    let summary = key.doc.iter().take_while(|line| !line.is_empty());
+    let plain: Vec<String> = summary.map(|line| line.replace('`', "")).collect();
+    if matches!(key.kind, Kind::Properties) {
+        out.push('\n');
+        comment(out, plain.iter().map(String::as_str));
+        out.push_str(&format!("[{}]\n{PROPERTIES}", key.path));
+        return;
+    }
+    comment(out, plain.iter().map(String::as_str));
+    let line = match (values.active(key).filter(|_| used), key.default) {
+        (Some(value), _) => format!("{} = {value}", key.name()),
+        (None, Some(default)) if used => format!("# {} = {default}", key.name()),
+        (None, default) => format!("#   {} = {}", key.name(), default.unwrap_or(key.example)),
+    };
+    out.push_str(&(line + "\n"));
+}
+
+/// A table on one line.
+fn one_table(out: &mut String, table: &str, above: &str) {
+    let about = SECTIONS.iter().find(|section| section.table == table).map_or("", |section| section.comment);
+    comment(out, about.lines());
+    let keys = KEYS.iter().filter(|key| key.table() == table);
+    let keys: Vec<String> = keys.map(|key| format!("{} = {}", key.name(), key.default.unwrap_or(key.example))).collect();
+    out.push_str(&format!("# {} = {{ {} }}\n", &table[above.len() + 1..], keys.join(", ")));
 }
 
 fn list(texts: &[String]) -> String {

@@ -18,7 +18,7 @@ fn only_plain(text: &str) -> Result<(), String> {
 }
 
 /// A job's name is a folder's name and part of client ids.
-pub(super) fn job_name(text: &str) -> Result<(), String> {
+pub(crate) fn job_name(text: &str) -> Result<(), String> {
     only_plain(text)?;
     if text.starts_with('.') {
         return Err("it starts with a dot".into());
@@ -30,7 +30,7 @@ pub(super) fn job_name(text: &str) -> Result<(), String> {
 }
 
 /// Kafka's rule for topic names.
-pub(super) fn topic(text: &str) -> Result<(), String> {
+pub(crate) fn topic(text: &str) -> Result<(), String> {
     only_plain(text)?;
     if matches!(text, "." | "..") {
         return Err("Kafka reserves this name".into());
@@ -42,7 +42,7 @@ pub(super) fn topic(text: &str) -> Result<(), String> {
 }
 
 /// `host`, `host:port` or `[v6]:port`.
-pub(super) fn broker(text: &str) -> Result<(), String> {
+pub(crate) fn broker(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("it is empty".into());
     }
@@ -67,7 +67,7 @@ pub(super) fn broker(text: &str) -> Result<(), String> {
 }
 
 /// `.name` or `.outer.inner`.
-pub(super) fn field_path(text: &str) -> Result<(), String> {
+pub(crate) fn field_path(text: &str) -> Result<(), String> {
     let Some(rest) = text.strip_prefix('.') else {
         return Err("it must start with a dot".into());
     };
@@ -84,7 +84,7 @@ pub(super) fn field_path(text: &str) -> Result<(), String> {
 }
 
 /// A path or pattern: anything but nothing.
-pub(super) fn path(text: &str) -> Result<(), String> {
+pub(crate) fn path(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("it is empty".into());
     }
@@ -92,6 +92,28 @@ pub(super) fn path(text: &str) -> Result<(), String> {
         return Err("a path has no NUL".into());
     }
     Ok(())
+}
+
+/// One ASCII character: what stands between or around fields of CSV.
+pub(crate) fn character(text: &str) -> Result<(), String> {
+    match text.as_bytes() {
+        [b'\n' | b'\r'] => Err("it is a line end".into()),
+        [b'\t'] => Ok(()),
+        [c] if c.is_ascii_control() => Err("it is a control character".into()),
+        [c] if c.is_ascii() => Ok(()),
+        _ if text.chars().count() == 1 => Err("it is not an ASCII character".into()),
+        _ => Err(format!("it has {} characters", text.chars().count())),
+    }
+}
+
+/// A column's name: anything but nothing.
+pub(crate) fn name(text: &str) -> Result<(), String> {
+    if text.is_empty() { Err("it is empty".into()) } else { Ok(()) }
+}
+
+/// A text that can be a field of CSV without quotes.
+pub(crate) fn one_line(text: &str) -> Result<(), String> {
+    if text.contains(['\n', '\r']) { Err("it has a line end".into()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -125,5 +147,12 @@ mod tests {
             &[".a", ".a.b", ".customer-id", ".größe", ".$id"],
             &["", ".", "a", ".a.", "..a", ".a[0]", ".a b", ".*"],
         );
+    }
+
+    #[test]
+    fn characters_of_csv() {
+        split(character, &[",", ";", "\t", "|", "'", " "], &["", ",,", "ü", "\n", "\r", "\0", "\u{7f}"]);
+        split(one_line, &["", "NULL", "\\N"], &["a\nb", "\r"]);
+        split(name, &["id", "a b"], &[""]);
     }
 }

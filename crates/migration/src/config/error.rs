@@ -228,11 +228,12 @@ impl Problems {
 
     /// Adds one; hints go to what is returned.
     pub(super) fn add(&mut self, code: Code, origin: &Origin, message: impl Into<String>) -> &mut ConfigError {
-        let (place, usage, rank) = match origin {
-            Origin::Default => (Place::Whole { file: self.source.name.clone() }, false, usize::MAX - 1),
-            Origin::File(span) => (self.source.place(span), false, span.start),
-            Origin::Given(Given { name, usage }) => (Place::Given { name: name.to_string() }, *usage, usize::MAX),
+        let (place, usage) = match origin {
+            Origin::Default => (Place::Whole { file: self.source.name.clone() }, false),
+            Origin::File(span) => (self.source.place(span), false),
+            Origin::Given(Given { name, usage }) => (Place::Given { name: name.to_string() }, *usage),
         };
+        let rank = origin.rank();
         self.errors.push(ConfigError { code, message: message.into(), place, help: Vec::new(), usage, rank });
         self.errors.last_mut().expect("one was pushed")
     }

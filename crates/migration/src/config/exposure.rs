@@ -6,12 +6,12 @@
 use std::net::IpAddr;
 
 use super::error::{Code, Problems};
-use super::merge::Merged;
+use super::key::Merged;
 use super::origin::Origin;
 use super::typed::tick;
 use super::value::Entry;
 use crate::Accept;
-use crate::job::{Job, Property};
+use crate::job::{Brokers, Job, KafkaRules, Property};
 
 const PROTOCOL: &str = "security.protocol";
 /// What it is when it is not given.
@@ -21,17 +21,18 @@ const UNENCRYPTED: &str = "sasl_plaintext";
 
 /// Refuses credentials that travel unencrypted over a network, and ones that would not be used at all. `given` are the properties
 /// with their secrets resolved.
-pub(super) fn credentials(merged: &Merged, given: &[(String, Property)], contacts_brokers: bool, problems: &mut Problems) {
-    let entry = merged.properties.iter().find(|entry| entry.name.value == PROTOCOL);
+pub(super) fn credentials(merged: &Merged<'_>, given: &[(String, Property)], contacts_brokers: bool, problems: &mut Problems) {
+    let entry = merged.entries(&KafkaRules::PROPERTIES).iter().find(|entry| entry.name.value == PROTOCOL);
     let protocol = protocol(given);
     if protocol == "plaintext" || protocol == "ssl" {
         unused(merged, &protocol, entry, problems);
     }
-    let accepted = merged.accept.value.contains(&Accept::PlaintextPassword.name());
+    let accepted = merged.get(&Job::ACCEPT).contains(&Accept::PlaintextPassword);
     if protocol != UNENCRYPTED || accepted || !contacts_brokers {
         return;
     }
-    let far = merged.brokers.value.iter().flatten().find(|broker| !is_this_machine(broker));
+    let Brokers::Bootstrap(brokers) = merged.get(&KafkaRules::BROKERS) else { return };
+    let far = brokers.iter().find(|broker| !is_this_machine(broker));
     if let (Some(broker), Some(entry)) = (far, entry) {
         let message = format!("the credentials would travel unencrypted to {}", tick(broker));
         // What the job means is wrong, not how the command line is written.
@@ -46,9 +47,11 @@ pub(super) fn credentials(merged: &Merged, given: &[(String, Property)], contact
 }
 
 /// Credentials without a protocol that uses them: the brokers would see an unknown client.
-fn unused(merged: &Merged, protocol: &str, given: Option<&Entry>, problems: &mut Problems) {
+fn unused(merged: &Merged<'_>, protocol: &str, given: Option<&Entry>, problems: &mut Problems) {
     let credentials = |name: &str| matches!(name, "sasl.username" | "sasl.password") || name.starts_with("sasl.oauthbearer.");
-    let Some(entry) = merged.properties.iter().find(|entry| credentials(&entry.name.value)) else { return };
+    let Some(entry) = merged.entries(&KafkaRules::PROPERTIES).iter().find(|entry| credentials(&entry.name.value)) else {
+        return;
+    };
     let whence = problems.whence(given.map_or(&Origin::Default, |given| &given.value.origin));
     let message = format!("{} is not used: `{PROTOCOL}` is {protocol} {whence}", tick(&entry.name.value));
     problems

@@ -1,98 +1,122 @@
-//! The third stage: what a config means. Rules between keys, secrets, paths; the result is a [`Job`].
-
-use std::io;
-use std::num::NonZeroU32;
-use std::path::{Component, Path, PathBuf};
+//! The third stage: what a config means. Rules between keys, secrets; the result is a [`Job`].
 
 use super::Typed;
+use super::context::Context;
 use super::error::{Code, ConfigErrors, Problems};
 use super::exposure::{as_read, credentials};
-use super::merge::Merged;
-use super::origin::{At, Origin};
-use super::properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
+use super::key::{Declared, Key, Merged, Table as _};
+use super::origin::Origin;
+use super::properties::{PropertyRule, is_secret_property, property_rule};
+use super::schema::KEYS;
 use super::secrets::resolve;
+use super::suggest::nearest;
 use super::typed::tick;
-use super::value::{Entry, EntryValue};
-use crate::Accept;
+use super::value::{Entry, EntryValue, Value};
 use crate::job::{
-    Brokers, ChunkLimits, FieldPath, FileRules, FlushPolicy, Job, JsonlSource, KafkaRules, Limits, OnMissing, Partitioner,
-    Property, RecordRules, RestartRules, ShardOrder, ShardRules, SourceRules, TimestampUnit, Validate, WorkerRules,
+    Brokers, CsvFormat, CsvHeader, CsvSource, Job, JsonlSource, KafkaRules, OnMissing, Property, RecordRules, SourceRules,
+    TimestampUnit, WorkerRules,
 };
-
-/// What librdkafka thinks of properties, given as names and values.
-pub type CheckProperties<'a> = dyn Fn(&[(String, String)]) -> Vec<PropertyProblem> + 'a;
-
-/// What a config's meaning depends on besides its text.
-pub struct Context<'a> {
-    /// The folder of the config file; relative paths start here.
-    pub config_dir: &'a Path,
-    /// The value of an environment variable.
-    pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// The text of a secret's file.
-    pub read_secret_file: &'a dyn Fn(&Path) -> io::Result<String>,
-    /// What librdkafka thinks of properties (name and value, secrets resolved).
-    pub check_properties: &'a CheckProperties<'a>,
-    /// Whether the job is for a command that contacts brokers.
-    pub contacts_brokers: bool,
-}
 
 impl Typed {
     /// What was typed means this job, or these are all the problems that could be found at once.
     pub fn mean(self, ctx: &Context<'_>) -> Result<Job, ConfigErrors> {
-        let (merged, mut problems) = Merged::new(self);
+        let (mut merged, mut problems) = self.merge(ctx.config_dir);
+        one_source(&merged, &mut problems);
         require(&merged, &mut problems);
         contradictions(&merged, &mut problems);
+        contradictions_of_csv(&merged, &mut problems);
         embedded_security(&merged, &mut problems);
-        let properties = properties(&merged.properties, ctx, &mut problems);
+        let properties = properties(merged.entries(&KafkaRules::PROPERTIES), ctx, &mut problems);
         credentials(&merged, &properties, ctx.contacts_brokers, &mut problems);
         problems.result()?;
-        Ok(job(merged, properties, ctx.config_dir))
+        merged.set(&KafkaRules::PROPERTIES, Value::Properties(properties));
+        Ok(Job::read(&merged))
     }
 }
 
-fn require(merged: &Merged, problems: &mut Problems) {
-    let required = [
-        ("job.name", merged.name.is_some(), "[job]", "name = \"orders-backfill\""),
-        ("source.jsonl.paths", merged.paths.is_some(), "[source.jsonl]", "paths = [\"data/*.jsonl\"]"),
-        ("kafka.topic", merged.topic.is_some(), "[kafka]", "topic = \"orders\""),
-    ];
-    for (path, there, table, example) in required {
-        if !there && !merged.refused.contains(path) {
-            let error = problems.add(Code::Missing, &Origin::Default, format!("`{path}` is missing"));
-            error.help(format!("add below {table}: {example}"));
+/// Two tables below `[source]`: the error points at the second.
+fn one_source(merged: &Merged<'_>, problems: &mut Problems) {
+    let mut sources: Vec<_> = merged.sources.iter().collect();
+    sources.sort_by_key(|(_, origin)| origin.rank());
+    if let [(first, before), (second, origin), ..] = sources.as_slice() {
+        let message = format!("two sources: `{first}` {} and `{second}`", problems.whence(before));
+        let error = problems.add(Code::Contradiction, origin, message);
+        error.help(format!("a job has exactly one source: delete [{second}] or [{first}]"));
+    }
+}
+
+fn require(merged: &Merged<'_>, problems: &mut Problems) {
+    let of_source = |key: &Declared| SourceRules::TABLES.contains(&key.table());
+    let [first, ..] = SourceRules::TABLES;
+    let wanted = |key: &Declared| match merged.sources.len() {
+        _ if !of_source(key) => true,
+        0 => key.table() == first,
+        1 => merged.has_source(key.table()),
+        _ => false,
+    };
+    for key in KEYS.iter().filter(|key| key.required && wanted(key)) {
+        if !merged.has(key) && !merged.refused.contains(key.path) {
+            let error = problems.add(Code::Missing, &Origin::Default, format!("`{}` is missing", key.path));
+            error.help(add_below(key));
+            if of_source(key) && merged.sources.is_empty() {
+                let others = KEYS.iter().filter(|other| of_source(other) && other.required && other.path != key.path);
+                others.for_each(|other| {
+                    error.help(format!("or {}", add_below(other)));
+                });
+            }
         }
     }
 }
 
-fn contradictions(merged: &Merged, problems: &mut Problems) {
-    let refused = |path| merged.refused.contains(path);
+fn add_below(key: &Declared) -> String {
+    format!("add below [{}]: {} = {}", key.table(), key.name(), key.example)
+}
+
+fn contradictions(merged: &Merged<'_>, problems: &mut Problems) {
     // A value equal to the default says nothing new, so it contradicts nothing.
-    if merged.key.is_none() && merged.on_missing.value != "dead-letter" && !refused("record.key") {
+    let on_missing = merged.at(&RecordRules::ON_MISSING);
+    let no_key = merged.get(&RecordRules::KEY).is_none() && !merged.refused(&RecordRules::KEY);
+    if no_key && on_missing.value != OnMissing::DeadLetter {
         let message = "`record.on_missing` without `record.key`: no key can be missing";
-        problems.add(Code::Contradiction, &merged.on_missing.origin, message).help("delete `on_missing`, or add `key`");
+        problems.add(Code::Contradiction, &on_missing.origin, message).help("delete `on_missing`, or add `key`");
     }
-    if merged.timestamp.is_none() && merged.timestamp_unit.value != "rfc3339" && !refused("record.timestamp") {
+    let unit = merged.at(&RecordRules::TIMESTAMP_UNIT);
+    let no_timestamp = merged.get(&RecordRules::TIMESTAMP).is_none() && !merged.refused(&RecordRules::TIMESTAMP);
+    if no_timestamp && unit.value != TimestampUnit::Rfc3339 {
         let message = "`record.timestamp_unit` without `record.timestamp`: no field is read";
-        let error = problems.add(Code::Contradiction, &merged.timestamp_unit.origin, message);
-        error.help("delete `timestamp_unit`, or add `timestamp`");
+        problems.add(Code::Contradiction, &unit.origin, message).help("delete `timestamp_unit`, or add `timestamp`");
     }
-    if !refused("source.jsonl.max_line") && !refused("workers.in_flight") {
-        above(problems, ("source.jsonl.max_line", &merged.max_line), ("workers.in_flight", &merged.in_flight), 1);
+    let csv = merged.has_source(CsvSource::MAX_LINE.declared().table());
+    let max_line = if csv { &CsvSource::MAX_LINE } else { &JsonlSource::MAX_LINE };
+    above(merged, max_line, &WorkerRules::IN_FLIGHT, 1, problems);
+    above(merged, &WorkerRules::IN_FLIGHT, &WorkerRules::MEMORY_LIMIT, 2, problems);
+}
+
+fn contradictions_of_csv(merged: &Merged<'_>, problems: &mut Problems) {
+    let (delimiter, quote) = (merged.at(&CsvFormat::DELIMITER), merged.at(&CsvFormat::QUOTE));
+    if delimiter.value == quote.value && !merged.refused(&CsvFormat::DELIMITER) && !merged.refused(&CsvFormat::QUOTE) {
+        let (typed, key) = if quote.typed() { (quote, "quote") } else { (delimiter, "delimiter") };
+        let message = "`source.csv.delimiter` and `source.csv.quote` are the same character";
+        problems.add(Code::Contradiction, &typed.origin, message).help(format!("change `{key}`"));
     }
-    if !refused("workers.in_flight") && !refused("workers.memory_limit") {
-        above(problems, ("workers.in_flight", &merged.in_flight), ("workers.memory_limit", &merged.memory_limit), 2);
+    let CsvHeader::Names(names) = merged.get(&CsvFormat::HEADER) else { return };
+    for entry in merged.entries(&CsvFormat::TYPES).iter().filter(|entry| !names.contains(&entry.name.value)) {
+        let message = format!("{} in [source.csv.types] is none of the columns that `header` names", tick(&entry.name.value));
+        let error = problems.add(Code::Contradiction, &entry.name.origin, message);
+        error.suggest(nearest(&entry.name.value, names.iter().map(String::as_str))).help("delete it, or add it to `header`");
     }
 }
 
 /// The embedded broker speaks plain text only: a worker would wait for it until `give_up_after`.
-fn embedded_security(merged: &Merged, problems: &mut Problems) {
-    let embedded = merged.brokers.value.is_none() && !merged.refused.contains("kafka.brokers");
+fn embedded_security(merged: &Merged<'_>, problems: &mut Problems) {
+    let brokers = merged.at(&KafkaRules::BROKERS);
+    let embedded = brokers.value == Brokers::Embedded && !merged.refused(&KafkaRules::BROKERS);
     let secured = |entry: &&Entry| match &entry.value.value {
         EntryValue::Plain(text) => entry.name.value == "security.protocol" && as_read(text) != "plaintext",
         EntryValue::Env(_) | EntryValue::File(_) => false,
     };
-    if let Some(entry) = merged.properties.iter().find(secured).filter(|_| embedded) {
-        let whence = problems.whence(&merged.brokers.origin);
+    if let Some(entry) = merged.entries(&KafkaRules::PROPERTIES).iter().find(secured).filter(|_| embedded) {
+        let whence = problems.whence(&brokers.origin);
         let message = format!("`security.protocol` with the embedded broker {whence}, which has no security");
         problems
             .add(Code::Contradiction, &entry.name.origin, message)
@@ -101,9 +125,11 @@ fn embedded_security(merged: &Merged, problems: &mut Problems) {
 }
 
 /// An error if `small` is more than a `share`-th of `large`. It points at the one that was typed, `small` if both were.
-fn above(problems: &mut Problems, small: (&str, &At<u64>), large: (&str, &At<u64>), share: u64) {
-    let ((small_path, small), (large_path, large)) = (small, large);
-    if small.value <= large.value / share {
+fn above(merged: &Merged<'_>, small: &'static Key<u64>, large: &'static Key<u64>, share: u64, problems: &mut Problems) {
+    let (small_path, large_path) = (small.declared().path, large.declared().path);
+    let refused = merged.refused(small) || merged.refused(large);
+    let (small, large) = (merged.at(small), merged.at(large));
+    if refused || small.value <= large.value / share {
         return;
     }
     let part = if share == 1 { "" } else { "half of " };
@@ -155,65 +181,6 @@ fn properties(entries: &[Entry], ctx: &Context<'_>, problems: &mut Problems) -> 
     out
 }
 
-/// Only called when there is no problem.
-fn job(merged: Merged, properties: Vec<(String, Property)>, config_dir: &Path) -> Job {
-    let required = "require() added a problem otherwise, and then no job is made";
-    Job {
-        name: merged.name.expect(required).value,
-        state_dir: joined(config_dir, &merged.state_dir.value),
-        source: SourceRules::Jsonl(JsonlSource {
-            files: FileRules {
-                paths: merged.paths.expect(required).value.iter().map(|pattern| pattern_in(config_dir, pattern)).collect(),
-                max_line: merged.max_line.value,
-            },
-        }),
-        shards: ShardRules {
-            target_size: merged.target_size.value,
-            order: if merged.order.value == "source" { ShardOrder::Source } else { ShardOrder::LargestFirst },
-        },
-        record: RecordRules {
-            key: merged.key.map(|at| field_path(&at.value)),
-            on_missing: if merged.on_missing.value == "null" { OnMissing::Null } else { OnMissing::DeadLetter },
-            validate: if merged.validate.value == "whole" { Validate::Whole } else { Validate::Field },
-            timestamp: merged.timestamp.map(|at| field_path(&at.value)),
-            timestamp_unit: timestamp_unit(merged.timestamp_unit.value),
-            headers: merged.headers.into_iter().filter_map(header).collect(),
-        },
-        kafka: KafkaRules {
-            brokers: merged.brokers.value.map_or(Brokers::Embedded, Brokers::Bootstrap),
-            topic: merged.topic.expect(required).value,
-            partitioner: if merged.partitioner.value == "crc32" { Partitioner::Crc32 } else { Partitioner::Murmur2 },
-            give_up_after: merged.give_up_after.value,
-            properties,
-        },
-        workers: WorkerRules {
-            count: merged.count.value.and_then(|n| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX))),
-            flush: if merged.flush.value == "record" { FlushPolicy::Record } else { FlushPolicy::Chunk },
-            chunk: ChunkLimits {
-                records: merged.chunk_records.value,
-                bytes: merged.chunk_bytes.value,
-                interval: merged.chunk_interval.value,
-            },
-            in_flight: merged.in_flight.value,
-            restart: RestartRules {
-                max_without_progress: u32::try_from(merged.max_without_progress.value).unwrap_or(u32::MAX),
-                backoff_min: merged.backoff.value.0,
-                backoff_max: merged.backoff.value.1,
-            },
-            heartbeat_timeout: merged.heartbeat_timeout.value,
-            drain_timeout: merged.drain_timeout.value,
-            memory_limit: merged.memory_limit.value,
-        },
-        limits: Limits {
-            rate_records: merged.rate_records.value,
-            rate_bytes: merged.rate_bytes.value,
-            max_bad_records: merged.max_bad_records.value,
-        },
-        accept: merged.accept.value.iter().filter_map(|name| Accept::named(name)).collect(),
-        record_limit: None,
-    }
-}
-
 /// A size as it can be written into a config: never rounded.
 fn size(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1_000_000, "MB"), (1000, "kB")];
@@ -221,47 +188,4 @@ fn size(bytes: u64) -> String {
         Some((factor, unit)) => format!("{}{unit}", bytes / factor),
         None => format!("{bytes}B"),
     }
-}
-
-fn timestamp_unit(word: &str) -> TimestampUnit {
-    match word {
-        "s" => TimestampUnit::Seconds,
-        "ms" => TimestampUnit::Milliseconds,
-        "us" => TimestampUnit::Microseconds,
-        _ => TimestampUnit::Rfc3339,
-    }
-}
-
-fn header(entry: Entry) -> Option<(String, String)> {
-    match entry.value.value {
-        EntryValue::Plain(text) => Some((entry.name.value, text)),
-        EntryValue::Env(_) | EntryValue::File(_) => None,
-    }
-}
-
-fn field_path(text: &str) -> FieldPath {
-    FieldPath(text.trim_start_matches('.').split('.').map(str::to_owned).collect())
-}
-
-/// A path in the config's folder, without `./` in front.
-pub(super) fn joined(config_dir: &Path, path: &str) -> PathBuf {
-    let config_dir: PathBuf = config_dir.components().filter(|c| *c != Component::CurDir).collect();
-    config_dir.join(path)
-}
-
-/// A pattern in the config's folder; the folder's own name is no pattern, whatever characters it has.
-fn pattern_in(config_dir: &Path, pattern: &str) -> String {
-    if Path::new(pattern).is_absolute() {
-        return pattern.to_owned();
-    }
-    let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
-    let folder = joined(config_dir, "");
-    let folder: String = folder.to_string_lossy().chars().fold(String::new(), |mut out, c| {
-        match c {
-            '?' | '*' | '[' | ']' => out.extend(['[', c, ']']),
-            c => out.push(c),
-        }
-        out
-    });
-    format!("{folder}{pattern}")
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Nobody typed it.
+    /// It was not typed.
     Default,
     /// Bytes of the config file.
     File(Range<usize>),
@@ -34,6 +34,15 @@ impl Origin {
         Origin::Given(Given { name: name.into(), usage: true })
     }
 
+    /// For an order of places: overrides last.
+    pub(super) fn rank(&self) -> usize {
+        match self {
+            Origin::File(span) => span.start,
+            Origin::Default => usize::MAX - 1,
+            Origin::Given(_) => usize::MAX,
+        }
+    }
+
     /// The origin of a part of the value: a range in the file, the same flag otherwise.
     pub(super) fn part(&self, span: Range<usize>) -> Origin {
         match self {
@@ -58,12 +67,7 @@ impl<T> At<T> {
         At { value, origin }
     }
 
-    /// Another value from the same place.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> At<U> {
-        At { value: change(self.value), origin: self.origin }
-    }
-
-    /// Whether somebody typed it.
+    /// Whether it was typed.
     pub(super) fn typed(&self) -> bool {
         self.origin != Origin::Default
     }

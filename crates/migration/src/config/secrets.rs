@@ -1,11 +1,12 @@
 //! Resolving references to secrets. No error and no debug output ever holds a secret's text.
 
+use super::context::Context;
 use super::error::{Code, Problems};
-use super::meaning::{Context, joined};
+use super::paths::joined;
 use super::properties::is_secret_property;
 use super::typed::tick;
 use super::value::{Entry, EntryValue};
-use crate::job::{Property, Secret};
+use crate::job::property::{Property, Secret};
 use crate::printable::printable_path;
 
 /// The value of a property; `None` after an error was added.

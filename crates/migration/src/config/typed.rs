@@ -8,11 +8,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Code, ConfigErrors, Problems, SourceText};
+use super::key::Declared;
 use super::origin::{At, Origin};
 use super::properties::is_secret_property;
 use super::schema::{self, LATER};
 use super::suggest::nearest;
-use super::value::{Entry, EntryValue, Kind, Value, scalar, seen};
+use super::value::{Entry, EntryValue, Kind, Value, quoted, scalar, seen};
+use crate::job::{JsonlSource, SourceRules};
 
 /// What was typed. Overrides are laid over it with [`Typed::set`] and its companions, then [`Typed::mean`] says what it means.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Typed {
     pub(super) entries: BTreeMap<&'static str, Vec<Entry>>,
     /// Keys whose value was refused: no further errors about them.
     pub(super) refused: BTreeSet<&'static str>,
+    /// The tables of sources, and where each was first.
+    pub(super) sources: BTreeMap<&'static str, Origin>,
     pub(super) problems: Problems,
 }
 
@@ -33,6 +37,7 @@ impl Typed {
             values: BTreeMap::new(),
             entries: BTreeMap::new(),
             refused: BTreeSet::new(),
+            sources: BTreeMap::new(),
             problems: Problems::new(source),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -60,18 +65,26 @@ impl Typed {
                 // A quoted name with dots is another key than the path it looks like.
                 self.unknown(name.get_ref(), at, &here);
             } else if let Some(key) = schema::find(&path) {
-                match key.kind {
-                    Kind::Headers | Kind::Properties => self.read_entries(key, value, origin),
-                    _ => self.read_value(key, value, origin),
+                if key.kind.has_entries() {
+                    self.read_entries(key, value, origin);
+                } else {
+                    self.read_value(key, value, origin);
                 }
             } else if LATER.contains(&path.as_str()) {
-                self.later(&path, &here, self.has("source.jsonl.paths") || table_has(table, "jsonl"));
-            } else if schema::is_table(&path) {
+                let another =
+                    SourceRules::TABLES.into_iter().find(|other| self.sources.contains_key(other) || has_table(table, other));
+                self.later(&path, &here, another);
+            } else if let Some(path) = schema::table(&path) {
                 match value.get_ref() {
-                    DeValue::Table(inner) => self.read_table(inner, &path, origin),
+                    DeValue::Table(inner) => {
+                        if SourceRules::TABLES.contains(&path) {
+                            self.sources.entry(path).or_insert(here);
+                        }
+                        self.read_table(inner, path, origin);
+                    }
                     other => {
                         let message = format!("`{path}` is {}; it must be a table", seen(other));
-                        self.problems.add(Code::WrongType, &origin.part(value.span()), message).help(allowed_in(&path));
+                        self.problems.add(Code::WrongType, &origin.part(value.span()), message).help(allowed_in(path));
                     }
                 }
             } else {
@@ -80,16 +93,18 @@ impl Typed {
         }
     }
 
-    fn later(&mut self, path: &str, here: &Origin, second_source: bool) {
-        if second_source {
-            let message = format!("two sources: `source.jsonl` and `{path}`");
+    fn later(&mut self, path: &str, here: &Origin, another: Option<&str>) {
+        if let Some(another) = another {
+            let message = format!("two sources: `{another}` and `{path}`");
             self.problems
                 .add(Code::Contradiction, here, message)
                 .help(format!("a job has exactly one source: delete [{path}]"));
         } else {
-            self.refused.insert("source.jsonl.paths");
+            // No source is missing: one is typed.
+            self.refused.insert(JsonlSource::PATHS.declared().path);
             let message = format!("`{path}` is not in this version");
-            self.problems.add(Code::NotYet, here, message).help("the only source of this version is [source.jsonl]");
+            let tables = SourceRules::TABLES.map(|table| format!("[{table}]")).join(" and ");
+            self.problems.add(Code::NotYet, here, message).help(format!("the sources of this version are {tables}"));
         }
     }
 
@@ -97,15 +112,14 @@ impl Typed {
         let path = join(at, name);
         let near = nearest(name, schema::names_in(at)).map(|near| join(at, near));
         let error = self.problems.add(Code::UnknownKey, here, format!("unknown key {}", tick(&path)));
-        if let Some(home) = schema::elsewhere(name, at) {
-            error.help(format!("`{name}` belongs in [{home}]"));
-        } else {
-            error.suggest(near.as_deref());
-        }
+        match schema::elsewhere(name, at).as_slice() {
+            [] => error.suggest(near.as_deref()),
+            homes => error.help(format!("`{name}` belongs in [{}]", homes.join("] or ["))),
+        };
         error.help(allowed_in(at));
     }
 
-    fn read_value(&mut self, key: &'static schema::Key, value: &Spanned<DeValue<'_>>, origin: &Origin) {
+    fn read_value(&mut self, key: &'static Declared, value: &Spanned<DeValue<'_>>, origin: &Origin) {
         match key.kind.read(value) {
             Ok(read) => {
                 self.refused.remove(key.path);
@@ -120,12 +134,11 @@ impl Typed {
         }
     }
 
-    fn read_entries(&mut self, key: &'static schema::Key, value: &Spanned<DeValue<'_>>, origin: &Origin) {
+    fn read_entries(&mut self, key: &'static Declared, value: &Spanned<DeValue<'_>>, origin: &Origin) {
         self.entries.entry(key.path).or_default();
         match value.get_ref() {
             DeValue::Table(table) => {
-                let secrets = matches!(key.kind, Kind::Properties);
-                self.read_entry_table(key.path, table, "", secrets, origin);
+                self.read_entry_table(key, table, "", origin);
             }
             other => {
                 let message = format!("`{}` is {}", key.path, seen(other));
@@ -136,32 +149,53 @@ impl Typed {
     }
 
     /// Property names have dots: `compression.type = "lz4"` and `"compression.type" = "lz4"` are the same.
-    fn read_entry_table(&mut self, path: &'static str, table: &DeTable<'_>, at: &str, secrets: bool, origin: &Origin) {
-        for (key, value) in in_order(table) {
-            let name = join(at, key.get_ref());
-            let here = origin.part(key.span());
+    fn read_entry_table(&mut self, key: &'static Declared, table: &DeTable<'_>, at: &str, origin: &Origin) {
+        let properties = matches!(key.kind, Kind::Properties);
+        for (name, value) in in_order(table) {
+            let here = origin.part(name.span());
+            let name = join(at, name.get_ref());
             let read = match value.get_ref() {
-                DeValue::Table(inner) if secrets && (is_secret_property(&name) || is_reference(inner)) => {
+                DeValue::Table(inner) if properties && (is_secret_property(&name) || is_reference(inner)) => {
                     self.read_reference(&name, inner, &here, origin)
                 }
-                DeValue::Table(inner) if secrets && !inner.is_empty() => {
-                    self.read_entry_table(path, inner, &name, secrets, origin);
+                DeValue::Table(inner) if properties && !inner.is_empty() => {
+                    self.read_entry_table(key, inner, &name, origin);
                     continue;
                 }
-                DeValue::String(text) if !secrets => Some(EntryValue::Plain(text.to_string())),
-                other => match scalar(other).filter(|_| secrets) {
-                    Some(text) => Some(EntryValue::Plain(text)),
-                    None => {
-                        let what = if secrets { "a string, number or boolean" } else { "a string" };
-                        let message = format!("{} in [{path}] is {}; it must be {what}", tick(&name), seen(other));
-                        self.problems.add(Code::WrongType, &origin.part(value.span()), message);
-                        None
-                    }
-                },
+                _ => self.read_entry_value(key, &name, value, origin),
             };
             if let Some(read) = read {
                 let value = At::new(read, origin.part(value.span()));
-                self.insert_entry(path, Entry { name: At::new(name, here), value });
+                self.insert_entry(key.path, Entry { name: At::new(name, here), value });
+            }
+        }
+    }
+
+    fn read_entry_value(
+        &mut self,
+        key: &'static Declared,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        origin: &Origin,
+    ) -> Option<EntryValue> {
+        let here = origin.part(value.span());
+        match (key.kind, value.get_ref()) {
+            (Kind::Choices(words), DeValue::String(text)) if !words.contains(&text.as_ref()) => {
+                let message = format!("{} in [{}] is {}", tick(name), key.path, quoted(text));
+                let error = self.problems.add(Code::BadValue, &here, message);
+                error.suggest(nearest(text, words.iter().copied())).help(format!("allowed: {}", key.kind.allowed()));
+                None
+            }
+            (Kind::Headers | Kind::Choices(_), DeValue::String(text)) => Some(EntryValue::Plain(text.to_string())),
+            (kind, other) => {
+                let properties = matches!(kind, Kind::Properties);
+                if let Some(text) = scalar(other).filter(|_| properties) {
+                    return Some(EntryValue::Plain(text));
+                }
+                let what = if properties { "a string, number or boolean" } else { "a string" };
+                let message = format!("{} in [{}] is {}; it must be {what}", tick(name), key.path, seen(other));
+                self.problems.add(Code::WrongType, &here, message);
+                None
             }
         }
     }
@@ -222,8 +256,9 @@ fn is_reference(table: &DeTable<'_>) -> bool {
     !table.is_empty() && in_order(table).iter().all(|(key, _)| matches!(key.get_ref().as_ref(), "env" | "file"))
 }
 
-fn table_has(table: &DeTable<'_>, name: &str) -> bool {
-    table.iter().any(|(key, _)| key.get_ref() == name)
+/// Whether a table below `[source]` has this source.
+fn has_table(source: &DeTable<'_>, path: &str) -> bool {
+    source.iter().any(|(name, _)| join("source", name.get_ref()) == path)
 }
 
 type Pair<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);

@@ -1,5 +1,6 @@
 //! What a key's value may be, and reading it: each kind knows its TOML types, its range and how to say what is allowed.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -9,16 +10,28 @@ use toml::de::{DeArray, DeInteger, DeValue};
 use super::error::Code;
 use super::origin::{At, Origin};
 use super::suggest::nearest;
+use crate::job::property::Property;
 use crate::units::{parse_duration, parse_size};
 
 /// Why a known word is refused: it may come in a later version.
 pub const NOT_YET: &str = "is not in this version";
 
+/// Which texts are allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct TextRule {
+    /// What such a text is: `field path`.
+    pub noun: &'static str,
+    /// What is allowed, in more words.
+    pub allowed: &'static str,
+    /// Says why a text is not.
+    pub check: fn(&str) -> Result<(), String>,
+}
+
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// A string that passes a check; the text says what is allowed.
-    Text(fn(&str) -> Result<(), String>, &'static str),
+    /// A string of some kind.
+    Text(TextRule),
     /// One of some words; the second list holds words (`*`: all others) that are known and refused, each with the reason:
     /// `NOT_YET`, or one of its own, which completes "which …".
     Word(&'static [&'static str], &'static [(&'static str, &'static str)]),
@@ -38,19 +51,23 @@ pub enum Kind {
     Time(u64),
     /// Two durations, `"MIN..MAX"`.
     Times,
-    /// A list of strings (one string is a list of one), each of which passes a check.
-    Texts(fn(&str) -> Result<(), String>, &'static str),
+    /// A list of strings (one string is a list of one).
+    Texts(TextRule),
     /// Like a list of strings, or a word, or one string with commas.
-    TextsOr(fn(&str) -> Result<(), String>, &'static str, &'static str),
+    TextsOr(TextRule, &'static str),
+    /// `true`, or a list of strings that differ.
+    TrueOr(TextRule),
     /// A table of the user's own names, each with a string.
     Headers,
+    /// A table of the user's own names, each with one of some words.
+    Choices(&'static [&'static str]),
     /// A table of librdkafka's names, each with a string, number or boolean, or a reference to a secret.
     Properties,
 }
 
 /// A value that its kind accepted.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Word(&'static str),
     Words(Vec<&'static str>),
@@ -61,6 +78,10 @@ pub(super) enum Value {
     Times(Duration, Duration),
     /// `None`: the kind's word stands there.
     Texts(Option<Vec<String>>),
+    /// Entries of a table of the user's own names.
+    Pairs(Vec<(String, String)>),
+    /// The client's properties, secrets resolved.
+    Properties(Vec<(String, Property)>),
 }
 
 /// Why a value was refused.
@@ -79,11 +100,9 @@ impl Kind {
     /// What is allowed, for people.
     pub fn allowed(&self) -> String {
         match self {
-            Kind::Text(_, allowed) | Kind::Texts(_, allowed) | Kind::TextsOr(_, _, allowed) => (*allowed).into(),
-            Kind::Word(words, _) => words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(" or "),
-            Kind::Words(words) => {
-                format!("a list of {}", words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", "))
-            }
+            Kind::Text(rule) | Kind::Texts(rule) | Kind::TextsOr(rule, _) | Kind::TrueOr(rule) => rule.allowed.into(),
+            Kind::Word(words, _) => quoted_words(words).join(" or "),
+            Kind::Words(words) => format!("a list of {}", quoted_words(words).join(", ")),
             Kind::Bool(true) => "true or false".into(),
             Kind::Bool(false) => "false".into(),
             Kind::Count(0) => "a whole number".into(),
@@ -95,17 +114,46 @@ impl Kind {
             Kind::Time(min) => format!("a duration of at least {min} ms, such as \"500ms\" or \"30s\""),
             Kind::Times => "two durations, \"MIN..MAX\", such as \"100ms..30s\"".into(),
             Kind::Headers => "a table of names with a string each, such as { source = \"backfill\" }".into(),
+            Kind::Choices(words) => format!("a table of names, each with {}", quoted_words(words).join(" or ")),
             Kind::Properties => "a table of librdkafka properties".into(),
         }
     }
 
-    /// Reads a value. [`Kind::Headers`] and [`Kind::Properties`] are read by `typed`, entry by entry.
+    /// What is allowed, for a column of a table.
+    pub fn noun(&self) -> String {
+        match self {
+            Kind::Text(rule) => rule.noun.into(),
+            Kind::Word(words, _) => either(words),
+            Kind::Words(_) => "list of names".into(),
+            Kind::Bool(_) => "boolean".into(),
+            Kind::Count(_) => "number".into(),
+            Kind::CountOr(_, word) => format!("`\"{word}\"` or number"),
+            Kind::Size => "size".into(),
+            Kind::SizeOr(word) => format!("`\"{word}\"` or size"),
+            Kind::Time(least) if *least >= 1000 => format!("duration, at least {} s", least / 1000),
+            Kind::Time(_) => "duration".into(),
+            Kind::Times => "two durations".into(),
+            Kind::Texts(rule) => format!("list of {}", rule.noun),
+            Kind::TextsOr(rule, word) => format!("`\"{word}\"` or list of {}", rule.noun),
+            Kind::TrueOr(rule) => format!("`true` or list of {}", rule.noun),
+            Kind::Headers => "table of strings".into(),
+            Kind::Choices(words) => format!("table of {}", either(words)),
+            Kind::Properties => "table".into(),
+        }
+    }
+
+    /// Whether it is a table of the user's own names, which `typed` reads entry by entry.
+    pub(super) fn has_entries(&self) -> bool {
+        matches!(self, Kind::Headers | Kind::Choices(_) | Kind::Properties)
+    }
+
+    /// Reads a value; not of a kind that has entries.
     pub(super) fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Value, Refusal> {
         let (span, value) = (value.span(), value.get_ref());
         let wrong = || refuse(Code::WrongType, &span, value);
         match (self, value) {
-            (Kind::Text(check, _), DeValue::String(text)) => {
-                check(text).map_err(|why| because(&span, text, &why))?;
+            (Kind::Text(rule), DeValue::String(text)) => {
+                (rule.check)(text).map_err(|why| because(&span, text, &why))?;
                 Ok(Value::Text(text.to_string()))
             }
             (Kind::Word(words, refused), DeValue::String(text)) => word(words, refused, text, &span),
@@ -143,20 +191,24 @@ impl Kind {
                 _ => Err(refuse(Code::BadValue, &span, value)),
             },
             (Kind::Times, DeValue::String(text)) => times(text, &span),
-            (Kind::TextsOr(_, word, _), DeValue::String(text)) if text == word => Ok(Value::Texts(None)),
-            (Kind::TextsOr(_, word, _), DeValue::String(text)) if near(text, &[word]).is_some() => {
+            (Kind::TextsOr(_, word), DeValue::String(text)) if text == word => Ok(Value::Texts(None)),
+            (Kind::TextsOr(_, word), DeValue::String(text)) if near(text, &[word]).is_some() => {
                 Err(Refusal { near: near(text, &[word]), ..refuse(Code::BadValue, &span, value) })
             }
-            (Kind::TextsOr(check, ..), DeValue::String(text)) => {
-                texts(text.split(',').map(|t| (t.trim(), span.clone())), *check)
-            }
-            (Kind::Texts(check, _), DeValue::String(text)) => texts([(text.as_ref(), span.clone())].into_iter(), *check),
-            (Kind::Texts(check, _) | Kind::TextsOr(check, ..), DeValue::Array(items)) => {
+            (Kind::TextsOr(rule, _), DeValue::String(text)) => texts(text.split(',').map(|t| (t.trim(), span.clone())), rule),
+            (Kind::Texts(rule), DeValue::String(text)) => texts([(text.as_ref(), span.clone())].into_iter(), rule),
+            (Kind::TrueOr(_), DeValue::Boolean(true)) => Ok(Value::Texts(None)),
+            (Kind::TrueOr(_), DeValue::Boolean(false)) => Err(refuse(Code::BadValue, &span, value)),
+            (Kind::Texts(rule) | Kind::TextsOr(rule, _) | Kind::TrueOr(rule), DeValue::Array(items)) => {
                 let strings = strings(items)?;
                 if strings.is_empty() {
                     return Err(Refusal { message: "is empty".into(), ..refuse(Code::BadValue, &span, value) });
                 }
-                texts(strings.into_iter(), *check)
+                if let (Kind::TrueOr(_), Some((text, span))) = (self, repeated(&strings)) {
+                    let message = format!("has {} twice", quoted(text));
+                    return Err(Refusal { message, ..refuse(Code::BadValue, &span, value) });
+                }
+                texts(strings.into_iter(), rule)
             }
             _ => Err(wrong()),
         }
@@ -232,16 +284,110 @@ fn times(text: &str, span: &Range<usize>) -> Result<Value, Refusal> {
     }
 }
 
-fn texts<'a>(
-    items: impl Iterator<Item = (&'a str, Range<usize>)>,
-    check: fn(&str) -> Result<(), String>,
-) -> Result<Value, Refusal> {
+/// The first string of a list that stood before.
+fn repeated<'a>(strings: &[(&'a str, Range<usize>)]) -> Option<(&'a str, Range<usize>)> {
+    let mut before = BTreeSet::new();
+    strings.iter().find(|(text, _)| !before.insert(*text)).cloned()
+}
+
+/// Words in quotes.
+fn quoted_words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| format!("\"{word}\"")).collect()
+}
+
+/// Words as Markdown: `"a"`, `"b"` or `"c"`.
+fn either(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+    match words.split_last() {
+        Some((last, first)) if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+fn texts<'a>(items: impl Iterator<Item = (&'a str, Range<usize>)>, rule: &TextRule) -> Result<Value, Refusal> {
     let mut out = Vec::new();
     for (text, span) in items {
-        check(text).map_err(|why| because(&span, text, &why))?;
+        (rule.check)(text).map_err(|why| because(&span, text, &why))?;
         out.push(text.to_owned());
     }
     Ok(Value::Texts(Some(out)))
+}
+
+/// The kind in a declaration decides which of these holds: a test reads every default and every example.
+impl Value {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Value::Text(text) => text,
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Value::Word(word) => word,
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn words(&self) -> &[&'static str] {
+        match self {
+            Value::Words(words) => words,
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn bool(&self) -> bool {
+        match self {
+            Value::Bool(flag) => *flag,
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn number(&self) -> Option<u64> {
+        match self {
+            Value::Number(number) => *number,
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn time(&self) -> Duration {
+        match self {
+            Value::Time(time) => *time,
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn times(&self) -> (Duration, Duration) {
+        match self {
+            Value::Times(least, most) => (*least, *most),
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn texts(&self) -> Option<&[String]> {
+        match self {
+            Value::Texts(texts) => texts.as_deref(),
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        match self {
+            Value::Pairs(pairs) => pairs,
+            other => wrong(other),
+        }
+    }
+
+    pub(crate) fn properties(&self) -> &[(String, Property)] {
+        match self {
+            Value::Properties(properties) => properties,
+            other => wrong(other),
+        }
+    }
+}
+
+fn wrong(value: &Value) -> ! {
+    unreachable!("a declaration's kind gave another value than it reads: {value:?}")
 }
 
 /// What stands there, for people.

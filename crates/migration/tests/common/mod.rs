@@ -1,4 +1,5 @@
 //! Reading a config in a world of one variable and one secret's file.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::io;
 use std::path::Path;
@@ -8,6 +9,29 @@ use migration::config::{ConfigErrors, Context, PropertyProblem, Typed};
 
 /// The smallest config that means something.
 pub const SMALLEST: &str = "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"a.jsonl\"]\n[kafka]\ntopic = \"t\"\n";
+
+/// The smallest config of CSV.
+pub const SMALLEST_CSV: &str = "[job]\nname = \"j\"\n[source.csv]\npaths = [\"a.csv\"]\n[kafka]\ntopic = \"t\"\n";
+
+/// Whether snapshots are to be written anew.
+pub fn updating() -> bool {
+    std::env::var_os("UPDATE_SNAPSHOTS").is_some()
+}
+
+/// The file at a path from this crate's folder is `expected`; with `UPDATE_SNAPSHOTS=1` it is written.
+pub fn snapshot(path: &str, expected: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if updating() {
+        std::fs::write(&file, expected).unwrap_or_else(|error| panic!("{path}: {error}"));
+        return;
+    }
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let different = text.lines().zip(expected.lines()).find(|(old, new)| old != new);
+    assert!(
+        text == expected,
+        "{path} is not what the declarations say; UPDATE_SNAPSHOTS=1 writes it anew. The first line that differs:\n{different:#?}"
+    );
+}
 
 /// What `typed` means in the folder `/jobs`.
 pub fn mean(typed: Typed) -> Result<Job, ConfigErrors> {

@@ -1,0 +1,79 @@
+//! Where records go.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::property::Property;
+use crate::config::{Kind, NOT_YET, PRESENT, Shape, TextRule, Value, checks, key, only, rules, text, time, word, words};
+
+const TOPIC: TextRule =
+    TextRule { noun: "string", allowed: "up to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`", check: checks::topic };
+
+const BROKERS: Shape<Brokers> = Shape {
+    kind: Kind::TextsOr(
+        TextRule {
+            noun: "`host:port`",
+            allowed: "\"embedded\" or a list of HOST:PORT, such as [\"kafka-1:9092\"]",
+            check: checks::broker,
+        },
+        "embedded",
+    ),
+    read: |value, _| match value.map(Value::texts).expect(PRESENT) {
+        Some(brokers) => Brokers::Bootstrap(brokers.to_vec()),
+        None => Brokers::Embedded,
+    },
+};
+
+const PROPERTIES: Shape<Vec<(String, Property)>> =
+    Shape { kind: Kind::Properties, read: |value, _| value.map(Value::properties).unwrap_or_default().to_vec() };
+
+rules! {
+    /// Where records go.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct KafkaRules {
+        /// `"embedded"`: a broker that lives as long as the run. Or a list: `["kafka-1:9092", "kafka-2:9092"]`.
+        ///
+        /// One string with commas is a list too. Other brokers of the same cluster continue the same job.
+        brokers: Brokers = key BROKERS key("kafka.brokers", BROKERS).default("\"embedded\"")
+            .example("[\"kafka-1:9092\", \"kafka-2:9092\"]").flag("--brokers", "SHARDLIFT_BROKERS");
+        /// It must exist, except on the embedded broker.
+        topic: String = key TOPIC
+            key("kafka.topic", text(TOPIC)).required().fixed().example("\"orders\"").flag("--topic", "SHARDLIFT_TOPIC");
+        /// How a key chooses its partition: `murmur2` (as Java clients do) or `crc32` (as librdkafka does; empty keys count as null).
+        partitioner: Partitioner = key PARTITIONER
+            key("kafka.partitioner", word()).default("\"murmur2\"").fixed().example("\"crc32\"");
+        /// When no broker answers for so long, the run stops with 75.
+        ///
+        /// At the start: with 4. `verify` waits so long, at most 90 s, for another producer's open transaction.
+        give_up_after: Duration = key GIVE_UP_AFTER key("kafka.give_up_after", time(1)).default("\"15min\"").example("\"1h\"");
+        /// What is promised about duplicates; `exactly-once` is not in this version.
+        key DELIVERY: () = key("kafka.delivery", only(&["at-least-once"], &[("exactly-once", NOT_YET)]))
+            .default("\"at-least-once\"").fixed().example("\"at-least-once\"");
+        /// librdkafka's properties by their own names; the ones that keys above decide are refused.
+        ///
+        /// See below.
+        properties: Vec<(String, Property)> = key PROPERTIES
+            key("kafka.properties", PROPERTIES).default("{}").example("{ \"compression.type\" = \"lz4\" }");
+    }
+}
+
+/// Which brokers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Brokers {
+    /// The embedded broker, started for this run.
+    Embedded,
+    /// `host:port` of some of the cluster's brokers.
+    Bootstrap(Vec<String>),
+}
+
+/// How a key chooses its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Partitioner {
+    /// As Java clients do.
+    Murmur2,
+    /// As librdkafka does by default; an empty key counts as null.
+    Crc32,
+}
+
+words! { Partitioner { Murmur2 = "murmur2", Crc32 = "crc32" } }
