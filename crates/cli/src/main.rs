@@ -6,7 +6,6 @@ mod args;
 mod commands;
 mod display;
 mod embedded;
-mod environment;
 mod helper;
 mod interrupt;
 mod letters;

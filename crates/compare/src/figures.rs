@@ -4,7 +4,7 @@
 //! the HTML page as it is in `-o json`.
 
 use migration::job::FlushPolicy;
-use migration::{Histogram, Phases};
+use migration::{Exit, Histogram, Phases};
 use serde::{Deserialize, Serialize};
 
 /// Who steps the shard workers.
@@ -268,4 +268,16 @@ pub struct Comparison {
     pub advice: Vec<String>,
     /// Whether it was interrupted before all rounds had run.
     pub interrupted: bool,
+}
+
+impl Comparison {
+    /// How the command ends that made it.
+    pub fn exit(&self) -> Exit {
+        if self.interrupted {
+            return Exit::Stopped;
+        }
+        // A row without any figure: the comparison is not what was asked for.
+        let has_figures = |index: usize| self.results.iter().any(|result| result.setting as usize == index);
+        if (0..self.settings.len()).all(has_figures) { Exit::Done } else { Exit::Failed }
+    }
 }

@@ -8,15 +8,19 @@
 #![forbid(unsafe_code)]
 
 pub mod advice;
+pub mod asked;
 mod bench_plan;
+pub mod environment;
 pub mod figures;
 mod heartbeat;
 mod measured;
 mod meter;
 pub mod model;
 pub mod pages;
+pub mod properties;
 pub mod results;
 pub mod round;
+pub mod rows;
 mod run_process;
 mod sampler;
 mod schedule;
@@ -30,7 +34,8 @@ mod wakeup;
 mod warm_up;
 pub mod web;
 
+pub use asked::{Asked, TopicFacts};
 pub use measured::Log;
 pub use round::{RoundError, serve};
 pub use spec::Bench;
-pub use undertaking::{CompareError, Standing, Undertaking, estimate};
+pub use undertaking::{CompareError, Standing, Undertaking};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use migration::job::FlushPolicy;
 use migration::printable::printable_path;
+use migration::units::{show_duration, show_things};
 use serde::Serialize;
 
 use super::run_process::{self, NoResult};
@@ -50,6 +51,27 @@ pub struct Standing {
     pub left: Duration,
 }
 
+impl Standing {
+    /// For people. `rounds`: of how many.
+    pub fn tell(&self, rounds: u32) -> String {
+        let Setting { variant, workers, flush, .. } = self.setting;
+        let many = if variant.is_alone() { String::new() } else { format!(" × {workers}") };
+        let flush = match flush {
+            FlushPolicy::Record => "",
+            FlushPolicy::Chunk => ", chunk",
+        };
+        let apart = if self.apart { ", without waits and CPU" } else { "" };
+        format!(
+            "round {} of {rounds}: {}{many}{flush}{apart} (run {} of {}, about {} left)",
+            self.round,
+            variant.name(),
+            self.run,
+            self.runs,
+            show_duration(self.left)
+        )
+    }
+}
+
 /// A comparison that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
@@ -76,6 +98,22 @@ impl Undertaking {
     /// The file that each result goes to as soon as it is known.
     pub fn results_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.jsonl", self.environment.started_unix_ms / 1000, std::process::id()))
+    }
+
+    /// For people, before the first run: how much there is to do.
+    pub fn announce(&self) -> String {
+        format!(
+            "{} of {}, about {}; each result is kept in {}",
+            show_things(u64::from(self.conditions.rounds), "round"),
+            show_things(self.settings.len() as u64, "setting"),
+            show_duration(self.estimate()),
+            printable_path(&self.results_path())
+        )
+    }
+
+    /// How long it will probably take.
+    fn estimate(&self) -> Duration {
+        self.cost(&schedule(self.settings.len(), self.apart(), self.conditions.rounds))
     }
 
     /// Whether the reference must run without waits and CPU too, for the model.
@@ -210,12 +248,6 @@ impl Undertaking {
         comparison.advice = advice::advice(&comparison);
         comparison
     }
-}
-
-/// How long a comparison of these settings will probably take.
-pub fn estimate(undertaking: &Undertaking) -> Duration {
-    let runs = schedule(undertaking.settings.len(), undertaking.apart(), undertaking.conditions.rounds);
-    undertaking.cost(&runs)
 }
 
 /// What one run will probably take: its clock, a process that starts, workers that connect four at a time.

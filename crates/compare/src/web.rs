@@ -10,6 +10,7 @@ pub mod load;
 pub mod meter;
 pub mod pages;
 pub mod records;
+pub mod scene;
 pub mod server;
 pub mod summary;
 

@@ -1,6 +1,6 @@
 //! What the web scene is asked to measure and what came out: plain values, serialised like those of [`crate::figures`].
 
-use migration::Histogram;
+use migration::{Exit, Histogram};
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{Environment, Spread};
@@ -20,6 +20,11 @@ pub enum WebFlush {
 impl WebFlush {
     /// All, in order.
     pub const ALL: [WebFlush; 3] = [WebFlush::Blocking, WebFlush::Cooperative, WebFlush::Wakeup];
+
+    /// Each of these once, in the order of tables.
+    pub fn in_order(asked: &[WebFlush]) -> Vec<WebFlush> {
+        WebFlush::ALL.into_iter().filter(|flush| asked.contains(flush)).collect()
+    }
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -60,6 +65,21 @@ pub struct WebRound {
     pub flush_us: u64,
     /// Why there is no figure.
     pub failure: Option<String>,
+}
+
+impl WebRound {
+    /// For people. `rounds`: of how many.
+    pub fn tell(&self, rounds: u32) -> String {
+        let head = format!("round {} of {rounds}, {}", self.round, self.flush.name());
+        match &self.failure {
+            Some(failure) => format!("{head}: failed: {failure}"),
+            None => format!(
+                "{head}: plain p50 {:.2} ms, produce p50 {:.2} ms",
+                self.plain.quantile(0.5) as f64 / 1e3,
+                self.produce.quantile(0.5) as f64 / 1e3
+            ),
+        }
+    }
 }
 
 /// What is the same for all runs of the web scene.
@@ -137,4 +157,16 @@ pub struct WebComparison {
     pub advice: Vec<String>,
     /// Whether it was interrupted.
     pub interrupted: bool,
+}
+
+impl WebComparison {
+    /// How the command ends that made it of these flushes.
+    pub fn exit(&self, flushes: &[WebFlush]) -> Exit {
+        if self.interrupted {
+            return Exit::Stopped;
+        }
+        // A flush without any figure: the comparison is not what was asked for.
+        let has_figures = |flush: &WebFlush| self.results.iter().any(|result| result.flush == *flush);
+        if flushes.iter().all(has_figures) { Exit::Done } else { Exit::Failed }
+    }
 }
