@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use migration::printable::printable_path;
 use migration::report::{GoneLetters, JobReport, SeenLetters};
-use migration::{Exit, ShardId, UserError};
+use migration::{ShardId, UserError, resume};
 use pipeline::dead_letter;
 use supervisor::{JobState, StateDir};
 
@@ -50,13 +50,9 @@ fn gone(found: &JobReport, folder: &Path) -> io::Result<Vec<GoneLetters>> {
 
 /// An error unless every record that was set aside is where the state says.
 pub fn require(found: &JobReport, folder: &Path) -> Result<(), UserError> {
-    let error = match gone(found, folder) {
-        Ok(gone) if gone.is_empty() => return Ok(()),
-        Ok(gone) => UserError::new(Exit::State, report::letters::gone(&gone, folder)),
-        Err(error) => UserError::new(Exit::State, format!("dead letters can't be read: {error}")),
-    };
-    Err(error.hint(
-        "find who moved or removed the files, put them back as they were and run again; else `shardlift run --restart` sets the records \
-         aside anew (and sends everything again)",
-    ))
+    match gone(found, folder) {
+        Ok(gone) if gone.is_empty() => Ok(()),
+        Ok(gone) => Err(resume::letters_gone(report::letters::gone(&gone, folder))),
+        Err(error) => Err(resume::letters_gone(format!("dead letters can't be read: {error}"))),
+    }
 }

@@ -75,12 +75,11 @@ fn read(keys: Keys<'_>, reading: &Reading<'_>) -> Result<Job, UserError> {
     let &Reading { env, read_secret_file, check_properties, contacts_brokers } = reading;
     let config_dir = file.parent().unwrap_or(Path::new("/"));
     let context = Context { config_dir, env, read_secret_file, check_properties, contacts_brokers };
-    let mut job = typed.mean(&context).map_err(wrong)?;
-    if let Some(limit) = args.limit {
-        job.name = format!("{}.limit-{limit}", job.name);
-        job.record_limit = Some(limit.get());
-    }
-    Ok(job)
+    let job = typed.mean(&context).map_err(wrong)?;
+    Ok(match args.limit {
+        Some(limit) => job.limited(limit.get()),
+        None => job,
+    })
 }
 
 fn missing(path: &str, error: &std::io::Error) -> UserError {

@@ -79,6 +79,12 @@ fn unlimited(_: &Merged<'_>) -> Option<u64> {
 }
 
 impl Job {
+    /// Only its first records, in source order: a job of its own.
+    #[must_use]
+    pub fn limited(self, records: u64) -> Job {
+        Job { name: format!("{}.limit-{records}", self.name), record_limit: Some(records), ..self }
+    }
+
     /// The job's own folder in the state directory.
     pub fn state_path(&self) -> PathBuf {
         self.state_dir.join(&self.name)

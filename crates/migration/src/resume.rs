@@ -175,6 +175,14 @@ pub fn files_added(what: impl std::fmt::Display) -> UserError {
     )
 }
 
+/// Records that were set aside are not where the state says; `what` says which.
+pub fn letters_gone(what: impl std::fmt::Display) -> UserError {
+    UserError::new(Exit::State, what).hint(
+        "find who moved or removed the files, put them back as they were and run again; else `shardlift run --restart` sets the records \
+         aside anew (and sends everything again)",
+    )
+}
+
 /// Whether the files are the planned ones can't be told.
 pub fn files_unreadable(error: impl std::fmt::Display) -> UserError {
     UserError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
