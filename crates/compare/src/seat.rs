@@ -2,6 +2,7 @@
 //! in flight. Who steps it is the variant's.
 
 use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -157,7 +158,7 @@ impl Seat {
                     return Err(Failure::new(FailureKind::Retry, message).into());
                 }
                 Step::Wait { reason: WaitReason::Reports, .. } => self.worker.wait(POLL)?,
-                Step::Wait { .. } => port.wait(Duration::from_millis(1))?,
+                Step::Wait { .. } => port.wait(Duration::from_millis(1), None)?,
             }
         }
     }
@@ -197,7 +198,7 @@ pub(crate) fn work_blocking(seat: &mut Seat, port: &mut dyn WorkerPort, clock: &
             }
             Step::Wait { until, .. } => {
                 heartbeat.beat(now, None);
-                port.wait(until.min(clock.deadline).saturating_duration_since(now))?;
+                port.wait(until.min(clock.deadline).saturating_duration_since(now), None)?;
                 seat.worker.wait(Duration::ZERO)?;
             }
             Step::Done => break now,
@@ -230,7 +231,7 @@ impl WorkerPort for OwnPort {
         Ok(self.control)
     }
 
-    fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone> {
+    fn wait(&mut self, timeout: Duration, _: Option<BorrowedFd<'_>>) -> Result<(), SupervisorGone> {
         std::thread::sleep(timeout);
         Ok(())
     }

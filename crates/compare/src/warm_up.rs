@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use kafka::partitioner;
 use migration::{Failure, FailureKind};
+use pipeline::fate::{self, Look, Takes};
 use pipeline::mapping::Mapping;
-use pipeline::source::is_blank;
-use pipeline::{Block, BlockPool, Group, Line, Lines, Sink};
+use pipeline::source::wait_for_rows;
+use pipeline::{Block, BlockPool, Group, Rows, Sink};
+
 use worker::{Attempt, WorkerContext};
 
 /// How many.
@@ -17,22 +19,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends the first records of a worker's shard, to as many partitions as their keys or their number allow, so that the connections
 /// to these partitions' leaders are made. Returns the shortest time until a report, in microseconds: that of a connection which was
-/// there before; 0 when the first block of the shard has no line that is a record.
+/// there before; 0 when the first block of the shard has no row that is a record.
 pub(crate) fn warm_up(context: &WorkerContext, attempt: &Attempt, sink: &mut dyn Sink) -> Result<u64, Failure> {
     let mut source = context.source.open(&context.plan, attempt.shard, &attempt.from.position, None)?;
-    let mut lines = Lines::default();
-    if !source.next(&mut BlockPool::new(0), &mut lines)? {
+    let mut rows = Rows::default();
+    if !wait_for_rows(source.as_mut(), &mut BlockPool::new(0), &mut rows)? {
         return Ok(0);
     }
-    let Some(block) = lines.block else { return Ok(0) };
+    let Some(block) = &rows.block else { return Ok(0) };
     let mut mapping = Mapping::new(&context.job.record);
     let (any, partitions) = (attempt.shard.0, sink.partitions());
-    let mut record = |line: &Line, any: u32| record(context, &mut mapping, &block, line, any, partitions);
-    let usable = lines.lines.iter().filter(|line| !line.too_long() && record(line, any).is_some()).take(RECORDS);
-    let usable: Vec<&Line> = usable.collect();
+    let mut record = |index: usize, any: u32| record(context, &mut mapping, (&rows, block), index, any, partitions);
+    let usable: Vec<usize> = (0..rows.rows.len()).filter(|index| record(*index, any).is_some()).take(RECORDS).collect();
     let mut least = None;
-    for (line, any) in usable.iter().cycle().zip(any..).take(RECORDS) {
-        if let Some((partition, group)) = record(line, any) {
+    for (index, any) in usable.iter().cycle().zip(any..).take(RECORDS) {
+        if let Some((partition, group)) = record(*index, any) {
             let took = deliver(sink, partition, group)?;
             least = Some(least.map_or(took, |least: u64| least.min(took)));
         }
@@ -40,21 +41,21 @@ pub(crate) fn warm_up(context: &WorkerContext, attempt: &Attempt, sink: &mut dyn
     Ok(least.unwrap_or(0))
 }
 
-/// A group of this line alone and its partition; `None` if it is no record.
+/// A group of this row alone and its partition; `None` if it is no record.
 fn record(
     context: &WorkerContext,
     mapping: &mut Mapping,
-    block: &Rc<Block>,
-    line: &Line,
+    (rows, block): (&Rows, &Rc<Block>),
+    index: usize,
     any: u32,
     partitions: u32,
 ) -> Option<(u32, Group)> {
-    let text = &block.bytes[line.start as usize..][..line.len as usize];
-    let mapped = (!is_blank(text)).then(|| mapping.map(text).ok()).flatten()?;
+    let Look::Record(text) = rows.look(block, index) else { return None };
+    let mapped = fate::record(mapping, &Takes::anything(), text).ok()?;
     let choose = partitioner::choose(context.job.kafka.partitioner);
     let partition = mapped.key.bytes(text).and_then(|key| choose(key, partitions)).unwrap_or(any % partitions);
-    let mut group = Group::default();
-    group.push(block, line.start, line.len, mapped.key, mapped.timestamp);
+    let (row, mut group) = (&rows.rows[index], Group::default());
+    group.push(block, row.start, row.len, mapped.key, mapped.timestamp);
     Some((partition, group))
 }
 

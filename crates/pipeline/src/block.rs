@@ -1,17 +1,52 @@
-//! Blocks: the pieces of a source object that are in memory. Records are ranges of blocks; a block is reused when the last record
-//! in it that was not copied has its delivery report.
+//! Blocks: the pieces of a source that are in memory. Records are ranges of blocks; a block is reused when the last record in it that
+//! was not copied has its delivery report.
+//!
+//! The bytes of a block are those of the source, and then the place of a row follows from where it stands in the block. Or the reader
+//! made them (a row of CSV becomes a JSON object), or gathered rows of several segments: then the block has a table of the rows'
+//! places. Records that are copied keep a share of the table, by which dead letters find their place.
 
 use std::rc::Rc;
 
-/// Some contiguous bytes of one segment.
+use crate::{RecordPlace, Row};
+
+/// Bytes in which rows stand.
 #[derive(Debug, Default)]
 pub struct Block {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// Index of the segment in its shard.
     pub segment: u32,
-    /// The place (see `migration::Position`) of the first byte.
+    /// The place (see `migration::Position`) of the first byte, or of the first row where there is a table.
     pub place: u64,
+    /// Where each of its rows begins, in the order of the rows; `None`: the bytes are those of the segment, one after the other.
+    pub table: Option<Rc<Vec<RowStart>>>,
+}
+
+/// Where a row begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowStart {
+    /// Its first byte in the block.
+    pub start: u32,
+    /// Index of the segment in its shard.
+    pub segment: u32,
+    /// Its place in the segment.
+    pub at: u64,
+}
+
+impl Block {
+    /// The segment of the row with this number.
+    pub fn segment_of(&self, number: usize) -> u32 {
+        self.table.as_ref().map_or(self.segment, |table| table[number].segment)
+    }
+
+    /// Where a row of this block, the one with this number, stands in its shard.
+    pub fn place_of(&self, number: usize, row: &Row) -> RecordPlace {
+        let (segment, start) = match &self.table {
+            Some(table) => (table[number].segment, table[number].at),
+            None => (self.segment, self.place + u64::from(row.start)),
+        };
+        RecordPlace { segment, start, bytes: row.whole }
+    }
 }
 
 /// A bounded set of blocks. What is alive bounds a worker's memory, together with copies: a block is alive while it is read from,
@@ -21,13 +56,15 @@ pub struct BlockPool {
     block_bytes: usize,
     limit_bytes: usize,
     blocks: Vec<Rc<Block>>,
+    /// Tables of blocks that may have been recycled, while a group has a share of them.
+    tables: Vec<Rc<Vec<RowStart>>>,
 }
 
 impl BlockPool {
     /// A pool whose blocks together hold at most `limit_bytes`, but always at least two blocks.
     pub fn new(limit_bytes: usize) -> Self {
         let block_bytes = (limit_bytes / 32).clamp(16 << 10, 256 << 10);
-        BlockPool { block_bytes, limit_bytes: limit_bytes.max(2 * block_bytes), blocks: Vec::new() }
+        BlockPool { block_bytes, limit_bytes: limit_bytes.max(2 * block_bytes), blocks: Vec::new(), tables: Vec::new() }
     }
 
     /// How much one block normally holds.
@@ -38,6 +75,7 @@ impl BlockPool {
     /// Whether another block can be taken without exceeding the limit, where `elsewhere` bytes are held besides blocks.
     pub fn has_room(&mut self, elsewhere: usize) -> bool {
         self.blocks.retain(|b| Rc::strong_count(b) > 1 || b.bytes.capacity() <= self.block_bytes);
+        self.tables.retain(|table| Rc::strong_count(table) > 1);
         self.alive_bytes() + elsewhere + self.block_bytes <= self.limit_bytes
     }
 
@@ -54,6 +92,7 @@ impl BlockPool {
             Some(i) => {
                 let mut block = Rc::try_unwrap(self.blocks.swap_remove(i)).unwrap_or_default();
                 block.bytes.clear();
+                block.table = None;
                 block
             }
             None => Block { bytes: Vec::with_capacity(self.block_bytes), ..Block::default() },
@@ -62,14 +101,17 @@ impl BlockPool {
 
     /// Shares a filled block; the pool remembers it and recycles it when nobody else holds it.
     pub fn share(&mut self, block: Block) -> Rc<Block> {
+        self.tables.extend(block.table.clone());
         let block = Rc::new(block);
         self.blocks.push(Rc::clone(&block));
         block
     }
 
-    /// Bytes of blocks that somebody holds.
+    /// Bytes of blocks, and of their tables, that are in use.
     pub fn alive_bytes(&self) -> usize {
-        self.blocks.iter().filter(|b| Rc::strong_count(b) > 1).map(|b| b.bytes.capacity()).sum()
+        let blocks: usize = self.blocks.iter().filter(|b| Rc::strong_count(b) > 1).map(|b| b.bytes.capacity()).sum();
+        let tables = self.tables.iter().filter(|table| Rc::strong_count(table) > 1);
+        blocks + tables.map(|table| table.capacity() * size_of::<RowStart>()).sum::<usize>()
     }
 }
 

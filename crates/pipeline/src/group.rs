@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use crate::Block;
+use crate::block::RowStart;
 
 /// What a record costs in a batch besides key, value and headers.
 pub const RECORD_OVERHEAD: usize = 40;
@@ -71,8 +72,46 @@ struct Origin {
     segment: u32,
     /// Place of its first byte.
     place: u64,
+    /// The places of its rows, where they don't follow from where these stand.
+    table: Option<Rc<Vec<RowStart>>>,
     /// The group's share of it; `None`: the group has copies of its records.
     block: Option<Rc<Block>>,
+}
+
+/// What tells the places of an origin's rows.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    segment: u32,
+    place: u64,
+    table: Option<&'a Rc<Vec<RowStart>>>,
+}
+
+impl<'a> Places<'a> {
+    #[inline]
+    fn of(block: &'a Block) -> Places<'a> {
+        Places { segment: block.segment, place: block.place, table: block.table.as_ref() }
+    }
+
+    fn origin(self, block: Option<&Rc<Block>>) -> Origin {
+        Origin { segment: self.segment, place: self.place, table: self.table.cloned(), block: block.cloned() }
+    }
+}
+
+impl Origin {
+    fn places(&self) -> Places<'_> {
+        Places { segment: self.segment, place: self.place, table: self.table.as_ref() }
+    }
+
+    /// Whether the group has copies of records whose places are told by this.
+    #[inline]
+    fn copies(&self, places: Places<'_>) -> bool {
+        let same_table = match (&self.table, places.table) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Rc::ptr_eq(own, other),
+            _ => false,
+        };
+        self.block.is_none() && same_table && (self.segment, self.place) == (places.segment, places.place)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +171,7 @@ impl Group {
             return self.push_copy(block, start, len, key, timestamp);
         }
         if !self.origins.last().and_then(|last| last.block.as_ref()).is_some_and(|last| Rc::ptr_eq(last, block)) {
-            self.origins.push(Origin { segment: block.segment, place: block.place, block: Some(Rc::clone(block)) });
+            self.origins.push(Places::of(block).origin(Some(block)));
         }
         self.add(start, start, len, key, timestamp);
     }
@@ -141,13 +180,13 @@ impl Group {
     /// reads the group later finds them one after the other, and nobody keeps the block for the few of its records that are here.
     #[inline]
     pub fn push_copy(&mut self, block: &Block, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
-        self.copy((block.segment, block.place), start, range(&block.bytes, start, len), key, timestamp);
+        self.copy(Places::of(block), start, range(&block.bytes, start, len), key, timestamp);
     }
 
     #[inline]
-    fn copy(&mut self, origin: (u32, u64), start: u32, value: &[u8], key: Key<'_>, timestamp: Option<i64>) {
-        if !self.origins.last().is_some_and(|last| last.block.is_none() && (last.segment, last.place) == origin) {
-            self.origins.push(Origin { segment: origin.0, place: origin.1, block: None });
+    fn copy(&mut self, places: Places<'_>, start: u32, value: &[u8], key: Key<'_>, timestamp: Option<i64>) {
+        if !self.origins.last().is_some_and(|last| last.copies(places)) {
+            self.origins.push(places.origin(None));
         }
         let at = self.copies.len() as u32;
         self.copies.extend_from_slice(value);
@@ -263,7 +302,11 @@ impl Group {
     pub fn place(&self, index: usize) -> RecordPlace {
         let e = &self.entries[index];
         let origin = &self.origins[e.origin as usize];
-        RecordPlace { segment: origin.segment, start: origin.place + u64::from(e.start), bytes: u64::from(e.len) }
+        let (segment, start) = match &origin.table {
+            Some(table) => row_at(table, e.start),
+            None => (origin.segment, origin.place + u64::from(e.start)),
+        };
+        RecordPlace { segment, start, bytes: u64::from(e.len) }
     }
 
     /// The order of the group's first record in the shard: who compares two groups learns which holds the older one.
@@ -300,7 +343,7 @@ impl Group {
         let origin = &other.origins[e.origin as usize];
         match &origin.block {
             Some(block) => self.push(block, e.start, e.len, key, message.timestamp),
-            None => self.copy((origin.segment, origin.place), e.start, message.value, key, message.timestamp),
+            None => self.copy(origin.places(), e.start, message.value, key, message.timestamp),
         }
     }
 
@@ -317,6 +360,14 @@ impl Group {
     }
 }
 
+/// Segment and place of the row that begins at a byte of its block.
+fn row_at(table: &[RowStart], start: u32) -> (u32, u64) {
+    // A row without bytes begins where the next one does, and is never sent.
+    let behind = table.partition_point(|row| row.start <= start);
+    let row = &table[behind.saturating_sub(1)];
+    (row.segment, row.at)
+}
+
 #[inline]
 fn range(bytes: &[u8], start: u32, len: u32) -> &[u8] {
     &bytes[start as usize..start as usize + len as usize]
@@ -328,7 +379,7 @@ mod tests {
 
     #[test]
     fn records_keep_their_bytes_and_places() {
-        let block = Rc::new(Block { bytes: b"{\"k\":\"a\"}\n{}".to_vec(), segment: 3, place: 100 });
+        let block = Rc::new(Block { bytes: b"{\"k\":\"a\"}\n{}".to_vec(), segment: 3, place: 100, table: None });
         let mut shared = Group::default();
         shared.push(&block, 0, 9, Key::Inside { start: 6, len: 1 }, Some(7));
         shared.push(&block, 10, 2, Key::Copied(b"b\""), None);
@@ -350,6 +401,31 @@ mod tests {
             assert!(group.is_empty() && group.bytes() == 0);
         }
         assert_eq!(Rc::strong_count(&block), 1);
+    }
+
+    #[test]
+    fn made_records_have_their_places_from_the_table() {
+        let rows = [(0, 3, 100), (2, 3, 140), (2, 4, 0), (4, 4, 9)].map(|(start, segment, at)| RowStart { start, segment, at });
+        let table = Some(Rc::new(rows.to_vec()));
+        let block = Rc::new(Block { bytes: b"{}[]\"\"".to_vec(), segment: 3, place: 100, table });
+        let mut shared = Group::default();
+        let mut copied = Group::default();
+        for start in [0, 2, 4] {
+            shared.push(&block, start, 2, Key::Null, None);
+            copied.push_copy(&block, start, 2, Key::Null, None);
+        }
+        drop(block);
+        let places = |group: &Group| {
+            (0..group.len())
+                .map(|index| group.place(index))
+                .map(|place| (place.segment, place.start, place.bytes))
+                .collect::<Vec<_>>()
+        };
+        for group in [shared, copied] {
+            assert_eq!(places(&group), [(3, 100, 2), (4, 0, 2), (4, 9, 2)]);
+            assert_eq!(places(&group.select([2, 1])), [(4, 9, 2), (4, 0, 2)]);
+            assert_eq!(group.oldest(), Some((3, 100)));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod block;
 pub mod dead_letter;
 pub mod doubles;
+pub mod fate;
 pub mod group;
 pub mod lanes;
 pub mod mapping;
@@ -21,4 +22,4 @@ pub mod worker;
 pub use block::{Block, BlockPool};
 pub use group::{Group, Message, RecordPlace};
 pub use sink::{Alone, Blame, Delivered, Refusal, Sink, SinkLimits};
-pub use source::{Line, Lines, ShardReader, Source, SourceError};
+pub use source::{Next, Reader, Row, Rows, Source, SourceError};

@@ -1,19 +1,22 @@
 //! The narrow waist towards datasets: a source cuts itself into shards and reads one of them from any position.
 //!
 //! Responsible for: what a source must be able to do, and what its reader hands over. Not responsible for: any format, and what becomes
-//! of a row. A new kind of dataset implements [`Source`] and [`ShardReader`]; nothing else in the program knows of kinds.
+//! of a row. A new kind of dataset implements [`Source`] and [`Reader`]; nothing else in the program knows of kinds.
 
 use std::fmt::Debug;
-use std::rc::Rc;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 use migration::job::{FlushPolicy, ShardRules};
 use migration::{Cut, Failure, FailureKind, Plan, Position, ShardId, SourceObject, Token};
 
-use crate::{Block, BlockPool};
+use crate::BlockPool;
 
 mod changes;
+mod rows;
 
 pub use changes::Changes;
+pub use rows::{Next, Row, Rows};
 
 /// What to do about an object that is not as planned.
 pub const NOT_AS_PLANNED: &str =
@@ -40,15 +43,10 @@ pub trait Source: Debug + Send + Sync {
     /// Refuses a plan that a worker can't read: with what memory it has, for example.
     fn check(&self, plan: &Plan) -> Result<(), SourceError>;
 
-    /// Opens a shard at a position that [`Line::end_place`] of one of its lines gave, or at its start.
+    /// Opens a shard at a position that [`Row::after`] of one of its rows gave, or at its start.
     /// `token` is what the reader gave for that position, if it gave one.
-    fn open(
-        &self,
-        plan: &Plan,
-        shard: ShardId,
-        from: &Position,
-        token: Option<&Token>,
-    ) -> Result<Box<dyn ShardReader>, SourceError>;
+    fn open(&self, plan: &Plan, shard: ShardId, from: &Position, token: Option<&Token>)
+    -> Result<Box<dyn Reader>, SourceError>;
 
     /// Compares what the source means now with the plan. An error: that can't be known.
     ///
@@ -80,45 +78,20 @@ pub trait Beginning {
     fn step(&mut self) -> Result<Option<u128>, SourceError>;
 }
 
-/// Lines of one block.
-#[derive(Debug, Default)]
-pub struct Lines {
-    /// Where they stand; `None` before the first call.
-    pub block: Option<Rc<Block>>,
-    /// The lines in source order, blank ones included.
-    pub lines: Vec<Line>,
-}
-
-/// One line of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its first byte in the block (after a byte order mark, if any).
-    pub start: u32,
-    /// Its length in the block, without `\n` or `\r\n`.
-    pub len: u32,
-    /// Its length in the source, without the line end. More than `len` when the line is longer than `max_line`: then the block
-    /// holds only its first 64 KiB.
-    pub whole: u64,
-    /// The place right after its line end: where a position stands when this line is done.
-    pub end_place: u64,
-}
-
-impl Line {
-    /// Whether the line exceeds `max_line`.
-    pub fn too_long(&self) -> bool {
-        self.whole > u64::from(self.len)
-    }
-}
-
 /// Reads one shard from a position to its end.
-pub trait ShardReader {
-    /// Replaces `into` by the lines of the next block. False: the shard is at its end and `into` is empty. All lines of one call
-    /// belong to one segment. A block without a complete line is never returned; true without a block and lines means that the
-    /// reader is still on its way to where it was opened (a compressed stream can't be entered in its middle): call again.
-    fn next(&mut self, pool: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError>;
+pub trait Reader {
+    /// Replaces `into` by the rows of the next block. A block without a row is never given; [`Next::Rows`] without a block and rows means
+    /// that the reader is still on its way to where it was opened (a compressed stream can't be entered in its middle), or in a row
+    /// that is too long: call again. A call takes little time, whatever the source holds.
+    fn next(&mut self, pool: &mut BlockPool, into: &mut Rows) -> Result<Next, SourceError>;
 
     /// Checks once more, at the end of the shard, that no object changed since the plan.
     fn unchanged(&mut self) -> Result<(), SourceError>;
+
+    /// What can be read as soon as there is something again, after [`Next::Later`].
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// What was seen since the last call that a user should know, in words.
     fn take_notices(&mut self) -> Vec<String> {
@@ -135,6 +108,20 @@ pub trait ShardReader {
     fn segment(&self) -> u32;
 }
 
+/// The longest wait for a source before it is asked again.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
+
+/// The next rows, for callers that have nothing else to do until there are some. False: the shard is at its end.
+pub fn wait_for_rows(reader: &mut dyn Reader, pool: &mut BlockPool, into: &mut Rows) -> Result<bool, SourceError> {
+    loop {
+        match reader.next(pool, into)? {
+            Next::Rows => return Ok(true),
+            Next::End => return Ok(false),
+            Next::Later { until } => std::thread::sleep(until.saturating_duration_since(Instant::now()).min(LONGEST_WAIT)),
+        }
+    }
+}
+
 /// A source that can't be read, or not as planned. The message says what failed, where, what was seen and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -143,23 +130,5 @@ pub struct SourceError(pub String);
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Failure {
         Failure::new(FailureKind::Source, error.0)
-    }
-}
-
-/// Whether a line is blank: nothing but ASCII white space. Blank lines are counted, never sent; planning, sending and verifying
-/// must agree on them.
-#[inline]
-pub fn is_blank(line: &[u8]) -> bool {
-    line.first().is_none_or(|first| first.is_ascii_whitespace() && line.trim_ascii_start().is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_white_space_is_blank() {
-        assert!([&b""[..], b" ", b"\r", b" \t \r"].into_iter().all(is_blank));
-        assert!(![&b"x"[..], b" x", b"\0"].into_iter().any(is_blank));
     }
 }

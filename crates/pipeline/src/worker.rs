@@ -18,6 +18,7 @@ mod intake;
 mod tests;
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FlushPolicy};
@@ -29,7 +30,7 @@ use migration::{
 use crate::dead_letter::DeadLetterFile;
 use crate::lanes::Lanes;
 use crate::mapping::Mapping;
-use crate::{BlockPool, Delivered, Lines, RecordPlace, ShardReader, Sink, SinkLimits, SourceError};
+use crate::{BlockPool, Delivered, Next, Reader, RecordPlace, Rows, Sink, SinkLimits, SourceError};
 use chunk::OpenChunk;
 use intake::Stop;
 use ledger::Ledger;
@@ -106,6 +107,8 @@ pub enum WaitReason {
     Rate,
     /// `Control::paused` to end.
     Continue,
+    /// The source, which has nothing yet: [`ShardWorker::readable`] may have before. Delivery reports may come meanwhile.
+    Source,
     /// Something outside that the next record needs first ([`Toll::wait`]); delivery reports may come meanwhile.
     Outside,
 }
@@ -129,14 +132,14 @@ struct Waiting {
 /// One attempt at one shard.
 pub struct ShardWorker {
     settings: WorkerSettings,
-    reader: Box<dyn ShardReader>,
+    reader: Box<dyn Reader>,
     mapping: Mapping,
     sink: Box<dyn Sink>,
     letters: DeadLetterFile,
     limits: SinkLimits,
     pool: BlockPool,
-    lines: Lines,
-    /// The next line of `lines` to take.
+    rows: Rows,
+    /// The next of `rows` to take.
     cursor: usize,
     lanes: Lanes,
     throttle: Throttle,
@@ -174,7 +177,7 @@ impl ShardWorker {
     /// "start" ends here.
     pub fn new(
         settings: WorkerSettings,
-        reader: Box<dyn ShardReader>,
+        reader: Box<dyn Reader>,
         mapping: Mapping,
         sink: Box<dyn Sink>,
         letters: DeadLetterFile,
@@ -186,7 +189,7 @@ impl ShardWorker {
         let (partitions, limits) = (sink.partitions(), sink.limits());
         ShardWorker {
             pool: BlockPool::new(usize::try_from(settings.in_flight).unwrap_or(usize::MAX / 2)),
-            lines: Lines::default(),
+            rows: Rows::default(),
             cursor: 0,
             lanes: Lanes::new(partitions, limits, settings.headers_bytes),
             throttle: Throttle::new(Instant::now()),
@@ -243,6 +246,11 @@ impl ShardWorker {
         self.serve(timeout)
     }
 
+    /// What of its source becomes readable when [`WaitReason::Source`] is over.
+    pub fn readable(&self) -> Option<BorrowedFd<'_>> {
+        self.reader.readable()
+    }
+
     /// Whether it waits, or is about to wait, for reports because its flush policy says so: neither because too much is in flight
     /// nor for its listener's word.
     pub fn flushing(&self) -> bool {
@@ -281,7 +289,7 @@ impl ShardWorker {
 
     /// Closes the source, after an error, and gives back its memory: the window of a decompressor has up to 2 GiB.
     pub fn close_source(&mut self) {
-        (self.reader, self.lines) = (Box::new(Closed), Lines::default());
+        (self.reader, self.rows) = (Box::new(Closed), Rows::default());
     }
 
     /// Ends the client, after [`Step::Done`]. `peak_memory_bytes` is 0 and `cuts` are none: the caller knows them.
@@ -358,7 +366,7 @@ impl ShardWorker {
     }
 
     fn take(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
-        if self.cursor == self.lines.lines.len() {
+        if self.cursor == self.rows.rows.len() {
             return self.read(control, now);
         }
         if let Some(toll) = self.settings.toll {
@@ -375,7 +383,7 @@ impl ShardWorker {
             }
         }
         self.clock.switch(Phase::Map);
-        let stop = self.take_lines(now)?;
+        let stop = self.take_rows(now)?;
         match stop {
             Stop::Block => Ok(Step::Busy),
             Stop::Record => {
@@ -404,7 +412,7 @@ impl ShardWorker {
 
     /// Reads the next block, if memory has room for it.
     fn read(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
-        self.lines.block = None;
+        self.rows.block = None;
         if !self.has_room()
             && let Some(step) = self.make_room(now)?
         {
@@ -412,21 +420,28 @@ impl ShardWorker {
         }
         self.clock.switch(Phase::Read);
         self.cursor = 0;
-        self.lines.lines.clear();
-        let read = self.reader.next(&mut self.pool, &mut self.lines);
+        self.rows.clear();
+        let read = self.reader.next(&mut self.pool, &mut self.rows);
         self.events.extend(self.reader.take_notices().into_iter().map(WorkerEvent::Notice));
-        let more = match read {
-            Ok(more) => more,
+        let next = match read {
+            Ok(next) => next,
             Err(error) => return self.source_failed(error, control, now),
         };
-        if more {
-            if let Some(block) = self.lines.block.as_ref().filter(|block| block.segment != self.position.segment) {
-                self.position.segment = block.segment;
-                self.position.place = block.place;
+        match next {
+            Next::Rows => {
+                if let Some(block) = self.rows.block.as_ref().filter(|block| block.segment != self.position.segment) {
+                    self.position.segment = block.segment;
+                    self.position.place = block.place;
+                }
+                return Ok(Step::Busy);
             }
-            return Ok(Step::Busy);
+            Next::Later { until } => {
+                let until = until.min(now + LONGEST_REST);
+                return Ok(self.wait_for(WaitReason::Source, Phase::Outside, until, now));
+            }
+            Next::End => {}
         }
-        self.lines = Lines::default();
+        self.rows = Rows::default();
         self.at_end = true;
         if !self.chunk.is_empty() {
             return self.begin_close(control, now);
@@ -445,7 +460,7 @@ impl ShardWorker {
     /// What was taken before is as good as ever: it is committed first, so that no successor sends it again.
     fn source_failed(&mut self, error: SourceError, control: &Control, now: Instant) -> Result<Step, Failure> {
         let failure = damaged(error, self.reader.segment());
-        self.lines = Lines::default();
+        self.rows = Rows::default();
         if self.chunk.is_empty() {
             return Err(failure);
         }
@@ -626,7 +641,7 @@ impl ShardWorker {
             WaitReason::Recorded => Some(WaitingFor::Recorded),
             WaitReason::Rate => Some(WaitingFor::Rate),
             WaitReason::Continue => Some(WaitingFor::Continue),
-            WaitReason::Outside => None,
+            WaitReason::Source | WaitReason::Outside => None,
             WaitReason::Reports if now.saturating_duration_since(waiting.since) < NOTEWORTHY => None,
             WaitReason::Reports => {
                 let partition = waiting.partition.or_else(|| self.lanes.slowest())?;
@@ -639,10 +654,10 @@ impl ShardWorker {
 /// A source that was closed.
 struct Closed;
 
-impl ShardReader for Closed {
-    fn next(&mut self, _: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError> {
-        *into = Lines::default();
-        Ok(false)
+impl Reader for Closed {
+    fn next(&mut self, _: &mut BlockPool, into: &mut Rows) -> Result<Next, SourceError> {
+        into.clear();
+        Ok(Next::End)
     }
 
     fn unchanged(&mut self) -> Result<(), SourceError> {

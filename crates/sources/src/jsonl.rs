@@ -18,7 +18,7 @@ use migration::printable::printable_path;
 use migration::{Cut, Plan, Position, ShardId, SourceObject, Token};
 use pipeline::mapping::not_whole;
 use pipeline::source::{Beginning, Changes, PlanRules, Sent};
-use pipeline::{ShardReader, Source, SourceError};
+use pipeline::{Reader, Source, SourceError};
 
 use crate::files;
 
@@ -45,13 +45,7 @@ impl Source for JsonlFiles {
         files::check_windows(plan, self.windows)
     }
 
-    fn open(
-        &self,
-        plan: &Plan,
-        shard: ShardId,
-        from: &Position,
-        _: Option<&Token>,
-    ) -> Result<Box<dyn ShardReader>, SourceError> {
+    fn open(&self, plan: &Plan, shard: ShardId, from: &Position, _: Option<&Token>) -> Result<Box<dyn Reader>, SourceError> {
         open::open(plan, shard, *from, self.windows)
     }
 

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -96,18 +96,25 @@ impl WorkerPort for LocalPort<'_, '_> {
         Ok(self.hands.0.borrow().control)
     }
 
-    fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone> {
+    fn wait(&mut self, timeout: Duration, also: Option<BorrowedFd<'_>>) -> Result<(), SupervisorGone> {
         let timeout = timeout.min(self.driver.patience());
-        wait(self.driver, self.signals, self.door, timeout).map_err(|_| SupervisorGone)?;
+        wait(self.driver, self.signals, self.door, timeout, also).map_err(|_| SupervisorGone)?;
         self.looked = Duration::ZERO;
         self.look_around()
     }
 }
 
-/// Waits for a signal or for somebody at the door.
-fn wait(driver: &Driver<'_>, signals: &SignalFd, door: &Door, timeout: Duration) -> io::Result<()> {
+/// Waits for a signal, for somebody at the door, or until `also` is readable.
+fn wait(
+    driver: &Driver<'_>,
+    signals: &SignalFd,
+    door: &Door,
+    timeout: Duration,
+    also: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut entries = vec![(None::<Place>, signals.as_fd(), Interest::Read)];
     entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (Some(place), fd, interest)));
+    entries.extend(also.map(|fd| (None, fd, Interest::Read)));
     poll(&entries, Some(timeout)).map(drop)
 }
 
@@ -130,7 +137,7 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
     driver.tick(&mut hands);
     while !driver.over() {
         let Some(order) = hands.0.borrow_mut().next.take() else {
-            wait(&driver, &signals, &door, driver.patience()).map_err(SupervisorError::Poll)?;
+            wait(&driver, &signals, &door, driver.patience(), None).map_err(SupervisorError::Poll)?;
             for caught in signals.read_all().map_err(SupervisorError::Signals)? {
                 take_signal(&mut driver, &mut hands, caught);
             }

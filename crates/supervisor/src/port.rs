@@ -4,7 +4,7 @@
 //! responsible for what is said.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::panic::PanicHookInfo;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,8 @@ pub trait WorkerPort {
     /// The newest control, at most a millisecond old; does not wait. Cheap enough for every step of a loop.
     fn control(&mut self) -> Result<Control, SupervisorGone>;
 
-    /// Waits until there is something new to be told, at most `timeout`. May return early.
-    fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone>;
+    /// Waits until there is something new to be told or `also` is readable, at most `timeout`. May return early.
+    fn wait(&mut self, timeout: Duration, also: Option<BorrowedFd<'_>>) -> Result<(), SupervisorGone>;
 }
 
 /// Says when it is worth a system call to look for news: [`WorkerPort::control`] is called far more often than there are any.
@@ -92,8 +92,9 @@ impl WorkerPort for PipePort {
         Ok(self.newest)
     }
 
-    fn wait(&mut self, timeout: Duration) -> Result<(), SupervisorGone> {
-        poll(&[((), self.ends.control.as_fd(), Interest::Read)], Some(timeout)).map_err(|_| SupervisorGone)?;
+    fn wait(&mut self, timeout: Duration, also: Option<BorrowedFd<'_>>) -> Result<(), SupervisorGone> {
+        let entries: Vec<_> = also.into_iter().chain([self.ends.control.as_fd()]).map(|fd| ((), fd, Interest::Read)).collect();
+        poll(&entries, Some(timeout)).map_err(|_| SupervisorGone)?;
         self.lookout.alert();
         Ok(())
     }

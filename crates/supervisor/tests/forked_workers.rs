@@ -328,7 +328,7 @@ fn a_stop_hides_no_limit() {
             let stop = |port: &mut dyn WorkerPort| {
                 send_signal(supervisor, Signal::SIGTERM).expect("sent");
                 while !port.control().expect("it lives").drain || fake::has_pending_signals(supervisor) {
-                    port.wait(Duration::from_millis(100)).expect("it lives");
+                    port.wait(Duration::from_millis(100), None).expect("it lives");
                 }
             };
             if stop_first {

@@ -22,7 +22,7 @@ use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
 use pipeline::worker::toll::Toll;
 use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
-use pipeline::{ShardReader, Sink, Source};
+use pipeline::{Reader, Sink, Source};
 use supervisor::port::{SupervisorGone, WorkerPort};
 use supervisor::protocol::MOST_UNTOLD;
 
@@ -187,8 +187,12 @@ fn send_rows(
                 let timeout = until.min(heartbeat_due).saturating_duration_since(now).min(POLL);
                 match reason {
                     WaitReason::Reports => worker.wait(timeout)?,
-                    WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue | WaitReason::Outside => {
-                        port.wait(timeout)?;
+                    WaitReason::Recorded
+                    | WaitReason::Rate
+                    | WaitReason::Continue
+                    | WaitReason::Outside
+                    | WaitReason::Source => {
+                        port.wait(timeout, worker.readable().filter(|_| reason == WaitReason::Source))?;
                         worker.wait(Duration::ZERO)?;
                     }
                 }
@@ -291,7 +295,7 @@ fn silence(job: &Job) -> Duration {
 /// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
 pub struct Files {
     from: LedgerEntry,
-    reader: Box<dyn ShardReader>,
+    reader: Box<dyn Reader>,
     letters: DeadLetterFile,
 }
 

@@ -30,6 +30,7 @@ pub const TESTS: &[Test] = &[
     test!(Works, Nothing, the_report_says_where_dead_letters_are),
     test!(Waits, Nothing, letters_whose_folder_is_removed_in_mid_run_are_no_success),
     test!(Waits, Nothing, letters_of_shards_that_are_done_are_missed_at_the_end),
+    test!(Works, Nothing, init_and_run_find_the_same_records),
     test!(Works, Nothing, the_help_names_every_exit_code),
     test!(Works, Kafka, the_embedded_broker_never_replaces_real_state),
 ];
@@ -47,6 +48,21 @@ fn job(what: &str, extra: &str) -> Program {
         ),
     );
     program
+}
+
+/// Blank lines are no records to either, bad ones are to both.
+fn init_and_run_find_the_same_records(_: &Clusters) {
+    let program = Program::new("init-and-run");
+    let long = format!("{{\"k\":\"{}\"}}", "x".repeat(5 << 20));
+    program.write("data.jsonl", format!("{{\"k\":\"a\"}}\n\n  \n\t\r\n{{\"k\":1}}\n{long}\nbroken\n \n"));
+    let arguments = ["init", "--from", "data.jsonl", "-t", "t", "-o", "json"];
+    let seen = program.run(&arguments, LIMIT).expect_code(0).json();
+    assert_eq!((&seen["sampled_records"], &seen["invalid_records"]), (&4.into(), &2.into()), "{seen}");
+    let bad = ["--set", "limits.max_bad_records = 10", "--set", "record.key = \".k\""];
+    let report = program.run(&[&["run", "-o", "json"], &bad[..]].concat(), LIMIT).json();
+    let records = &report["records"];
+    assert_eq!((&records["read"], &records["filtered"]), (&8.into(), &4.into()), "{report}");
+    assert_eq!((&records["acknowledged"], &records["dead_lettered"]), (&2.into(), &2.into()), "{report}");
 }
 
 /// Waits for a child of the run whose name begins with `name`.

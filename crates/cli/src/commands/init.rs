@@ -9,8 +9,9 @@ use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit
 use migration::printable::printable_path;
 use migration::sample::{Sample, guess_topic};
 use migration::{Exit, Plan, UserError};
-use pipeline::source::PlanRules;
-use pipeline::{BlockPool, Lines, Source};
+use pipeline::fate::Look;
+use pipeline::source::{PlanRules, wait_for_rows};
+use pipeline::{BlockPool, Rows, Source};
 use report::sample::ShownSample;
 use serde_json::Value;
 use sources::jsonl::JsonlFiles;
@@ -68,24 +69,26 @@ fn plan_sample(source: &dyn Source) -> Result<Plan, UserError> {
 fn read(source: &dyn Source, plan: &Plan) -> Result<Sample, UserError> {
     let mut sample = Sample::default();
     let mut pool = BlockPool::new(4 << 20);
-    let mut lines = Lines::default();
+    let mut rows = Rows::default();
+    let wrong = |e| UserError::new(Exit::Source, e);
     for shard in &plan.shards {
-        let wrong = |e| UserError::new(Exit::Source, e);
         let mut reader = source.open(plan, shard.id, &plan.start(shard), None).map_err(wrong)?;
-        while reader.next(&mut pool, &mut lines).map_err(wrong)? {
-            let Some(block) = &lines.block else { continue };
-            for line in lines.lines.iter().filter(|line| line.len > 0) {
-                add(&mut sample, &block.bytes[line.start as usize..][..line.len as usize]);
-            }
+        while wait_for_rows(reader.as_mut(), &mut pool, &mut rows).map_err(wrong)? {
+            rows.looks().for_each(|(_, look)| add(&mut sample, look));
         }
     }
     Ok(sample)
 }
 
-/// Adds a row to what was seen.
-fn add(sample: &mut Sample, row: &[u8]) {
-    match serde_json::from_slice(row) {
-        Ok(Value::Object(record)) => {
+/// Adds a row to what was seen unless it is blank: `run` sends it, or sets it aside.
+fn add(sample: &mut Sample, look: Look<'_>) {
+    let text = match look {
+        Look::Blank => return,
+        Look::Bad(_) => None,
+        Look::Record(text) => Some(text),
+    };
+    match text.map(serde_json::from_slice) {
+        Some(Ok(Value::Object(record))) => {
             sample.add(record.into_iter().map(|(name, value)| (name, kind(&value), value.to_string())));
         }
         _ => sample.add_invalid(),
@@ -132,7 +135,7 @@ mod tests {
 
     fn sample(lines: &[&str]) -> Sample {
         let mut sample = Sample::default();
-        lines.iter().for_each(|line| add(&mut sample, line.as_bytes()));
+        lines.iter().for_each(|line| add(&mut sample, Look::Record(line.as_bytes())));
         sample
     }
 

@@ -181,7 +181,7 @@ fn work(
     // Until the others are done too: what this worker does now would disturb them.
     while !port.control()?.drain {
         seat.say(port, Instant::now())?;
-        port.wait(Duration::from_millis(50))?;
+        port.wait(Duration::from_millis(50), None)?;
     }
     seat.drain(port)?;
     let mut finished = seat.worker.finish()?;
@@ -209,7 +209,7 @@ impl Waiting {
             let progress = migration::Progress { position: self.position, ..Default::default() };
             port.send(&WorkerEvent::Progress(progress))?;
         }
-        port.wait(LOOKS)?;
+        port.wait(LOOKS, None)?;
         Ok(())
     }
 }

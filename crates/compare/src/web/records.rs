@@ -5,10 +5,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use kafka::partitioner;
-use migration::{Failure, FailureKind, Job, Plan};
+use migration::{Failure, FailureKind, Job, Plan, TopicSettings};
+use pipeline::fate::{self, Look, Takes};
 use pipeline::mapping::Mapping;
-use pipeline::source::is_blank;
-use pipeline::{Block, BlockPool, Group, Lines};
+use pipeline::source::wait_for_rows;
+use pipeline::{Block, BlockPool, Group, Rows, SinkLimits};
 
 /// The most records that are kept.
 const MOST: usize = 1_000;
@@ -26,26 +27,27 @@ pub struct Records {
 
 impl Records {
     /// Reads the first records of the plan's first shard that the topic takes (`record_bytes` for key and value together).
-    /// Lines that would be dead letters in a run are left out.
+    /// Rows that would be dead letters in a run are left out.
     pub fn read(job: &Job, plan: &Plan, record_bytes: usize) -> Result<Records, Failure> {
         let nothing = |what: &str| Failure::new(FailureKind::Source, format!("the source has no record to send: {what}"));
         let shard = plan.shards.first().ok_or_else(|| nothing("it is empty"))?;
         let mut reader = sources::source_of(job)?.open(plan, shard.id, &plan.start(shard), None)?;
         let headers: usize = job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let limits = SinkLimits { record_bytes, batch_bytes: record_bytes, alone: None };
         let mut chooser = Chooser {
             mapping: Mapping::new(&job.record),
-            record_bytes: record_bytes.saturating_sub(headers),
+            takes: Takes::now(limits, headers, TopicSettings::default()),
             samples: Vec::new(),
             refused: None,
         };
-        let (mut pool, mut lines) = (BlockPool::new(MOST_BYTES), Lines::default());
-        while chooser.samples.len() < MOST && pool.has_room(0) && reader.next(&mut pool, &mut lines)? {
-            if let Some(block) = lines.block.clone() {
-                chooser.choose(&block, &lines);
+        let (mut pool, mut rows) = (BlockPool::new(MOST_BYTES), Rows::default());
+        while chooser.samples.len() < MOST && pool.has_room(0) && wait_for_rows(reader.as_mut(), &mut pool, &mut rows)? {
+            if let Some(block) = rows.block.clone() {
+                chooser.choose(&block, &rows);
             }
         }
         if chooser.samples.is_empty() {
-            return Err(nothing(&chooser.refused.unwrap_or_else(|| "its first lines are blank".to_owned())));
+            return Err(nothing(&chooser.refused.unwrap_or_else(|| "its first rows are blank".to_owned())));
         }
         let partitioner = partitioner::choose(job.kafka.partitioner);
         Ok(Records { samples: chooser.samples, partitioner, next: Cell::new(0) })
@@ -61,42 +63,36 @@ impl Records {
     }
 }
 
-/// Which lines become samples.
+/// Which rows become samples.
 struct Chooser {
     mapping: Mapping,
-    record_bytes: usize,
+    takes: Takes,
     samples: Vec<Group>,
-    /// Why the first line that became none was left out.
+    /// Why the first row that became none was left out.
     refused: Option<String>,
 }
 
 impl Chooser {
-    fn choose(&mut self, block: &Rc<Block>, lines: &Lines) {
-        for line in &lines.lines {
+    fn choose(&mut self, block: &Rc<Block>, rows: &Rows) {
+        for (index, look) in rows.looks() {
             if self.samples.len() == MOST {
                 return;
             }
-            let text = &block.bytes[line.start as usize..][..line.len as usize];
-            if is_blank(text) {
-                continue;
-            }
-            if line.too_long() {
-                self.refused.get_or_insert_with(|| "a line is longer than source.jsonl.max_line".to_owned());
-                continue;
-            }
-            match self.mapping.map(text) {
-                Ok(mapped) => {
-                    let key_bytes = mapped.key.bytes(text).map_or(0, <[u8]>::len);
-                    if text.len() + key_bytes > self.record_bytes {
-                        self.refused.get_or_insert_with(|| "a line is larger than the topic's max.message.bytes".to_owned());
+            let refused = match look {
+                Look::Blank => continue,
+                Look::Bad(reason) => reason.to_owned(),
+                Look::Record(text) => match fate::record(&mut self.mapping, &self.takes, text) {
+                    Ok(mapped) => {
+                        let row = &rows.rows[index];
+                        let mut sample = Group::default();
+                        sample.push(block, row.start, row.len, mapped.key, mapped.timestamp);
+                        self.samples.push(sample);
                         continue;
                     }
-                    let mut sample = Group::default();
-                    sample.push(block, line.start, line.len, mapped.key, mapped.timestamp);
-                    self.samples.push(sample);
-                }
-                Err(error) => _ = self.refused.get_or_insert_with(|| error.to_string()),
-            }
+                    Err(reason) => reason,
+                },
+            };
+            self.refused.get_or_insert(refused);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use migration::{Position, Token};
 
-use crate::{Block, BlockPool, Line, Lines, ShardReader, SourceError};
+use crate::{Block, BlockPool, Next, Reader, Row, Rows, SourceError};
 
 /// How much of a line over `max_line` a block holds.
 const KEPT: usize = 64 << 10;
@@ -62,16 +62,15 @@ impl MemoryReader {
     }
 }
 
-impl ShardReader for MemoryReader {
-    fn next(&mut self, pool: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError> {
-        *into = Lines { block: None, lines: std::mem::take(&mut into.lines) };
-        into.lines.clear();
+impl Reader for MemoryReader {
+    fn next(&mut self, pool: &mut BlockPool, into: &mut Rows) -> Result<Next, SourceError> {
+        into.clear();
         while self.readable().is_some_and(|(segment, whole)| self.place >= segment.len() && whole) {
             self.segment += 1;
             self.place = self.starts.get(self.segment).copied().unwrap_or(0);
         }
         let segments = std::rc::Rc::clone(&self.segments);
-        let Some(segment) = segments.get(self.segment) else { return Ok(false) };
+        let Some(segment) = segments.get(self.segment) else { return Ok(Next::End) };
         let readable = self.readable().map_or(0, |(readable, _)| readable.len());
         let lines = memchr::memrchr(b'\n', &segment[..readable]).map_or(0, |last| last + 1);
         if self.place >= lines {
@@ -79,29 +78,30 @@ impl ShardReader for MemoryReader {
         }
         let segment = &segment[..lines];
         let recycled = pool.take();
-        let mut block = Block { bytes: recycled.bytes, segment: self.segment as u32, place: self.place as u64 };
+        let mut block = Block { bytes: recycled.bytes, segment: self.segment as u32, place: self.place as u64, table: None };
         for line in segment[self.place..].split_inclusive(|&byte| byte == b'\n') {
             let text = line.strip_suffix(b"\n").unwrap_or(line);
             let too_long = text.len() > self.max_line;
             let full = block.bytes.len() + line.len() > pool.block_bytes();
-            if (full || too_long) && !into.lines.is_empty() {
+            if (full || too_long) && !into.rows.is_empty() {
                 break;
             }
             let kept = if too_long { &text[..text.len().min(KEPT).min(self.max_line)] } else { text };
             self.place += line.len();
-            into.lines.push(Line {
-                start: block.bytes.len() as u32,
-                len: kept.len() as u32,
-                whole: text.len() as u64,
-                end_place: self.place as u64,
-            });
+            let (start, counts, after) = (block.bytes.len() as u32, line.len() as u64, self.place as u64);
+            let row = Row { start, len: kept.len() as u32, whole: text.len() as u64, counts, after };
+            if too_long {
+                into.push_bad(row, format!("the row has {} bytes, which is too long", text.len()));
+            } else {
+                into.rows.push(row);
+            }
             block.bytes.extend_from_slice(if too_long { kept } else { line });
             if too_long {
                 break;
             }
         }
         into.block = Some(pool.share(block));
-        Ok(true)
+        Ok(Next::Rows)
     }
 
     fn unchanged(&mut self) -> Result<(), SourceError> {

@@ -8,7 +8,7 @@ use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject
 
 use super::{MemoryReader, token_of};
 use crate::source::{Beginning, Changes, PlanRules, Sent};
-use crate::{ShardReader, Source, SourceError};
+use crate::{Reader, Source, SourceError};
 
 /// Byte strings of lines, one object each, named `0.jsonl`, `1.jsonl` and so on. It is cut at line starts. It knows no limit on the
 /// number of records, and nothing can take an object's place.
@@ -92,7 +92,7 @@ impl Source for MemorySource {
         shard: ShardId,
         from: &Position,
         token: Option<&Token>,
-    ) -> Result<Box<dyn ShardReader>, SourceError> {
+    ) -> Result<Box<dyn Reader>, SourceError> {
         let expected = (self.tokens && from.records > 0).then(|| token_of(from));
         if token != expected.as_ref() {
             return Err(SourceError(format!("memory: opened with {token:?} instead of {expected:?}")));

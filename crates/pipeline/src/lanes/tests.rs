@@ -5,7 +5,7 @@ const LIMITS: SinkLimits = SinkLimits { record_bytes: 1_000, batch_bytes: 1_000,
 
 /// A block of so many records of ten bytes.
 fn block(place: u64) -> Rc<Block> {
-    Rc::new(Block { bytes: vec![b'x'; 1_000], segment: 0, place })
+    Rc::new(Block { bytes: vec![b'x'; 1_000], segment: 0, place, table: None })
 }
 
 fn sink(partitions: u32) -> MemorySink {

@@ -1,15 +1,18 @@
 //! Reads the source as verify needs it: each line once, as a record with its hash.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 
-use migration::ShardId;
+use migration::{Shard, ShardId};
 
 use super::hash::{Hasher, RecordHash};
 use super::{Verification, VerifyExample, VerifyKind, head};
 use crate::dead_letter::Held;
+use crate::fate::{self, Look, Takes};
 use crate::mapping::Mapping;
-use crate::source::is_blank;
-use crate::{BlockPool, Line, Lines, SourceError};
+use crate::source::wait_for_rows;
+use crate::{BlockPool, RecordPlace, Rows, SourceError};
 
 /// What reading may hold at a time, besides one line of `max_line`.
 const POOL_BYTES: usize = 4 << 20;
@@ -82,25 +85,26 @@ pub(super) fn read(
     let mut hasher = Hasher::new(job.rules, times);
     let mut counts = SourceCounts::default();
     let mut pool = BlockPool::new(POOL_BYTES);
-    let mut lines = Lines::default();
+    let mut rows = Rows::default();
+    let takes = Takes::anything();
     for shard in &job.plan.shards {
         let mut reader = job.source.open(job.plan, shard.id, &job.plan.start(shard), None)?;
-        while reader.next(&mut pool, &mut lines)? {
+        let mut object = ObjectLetters::default();
+        while wait_for_rows(reader.as_mut(), &mut pool, &mut rows)? {
             reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
-            let Some(block) = &lines.block else { continue };
-            let path = job.plan.object(&job.plan.segments(shard)[block.segment as usize]).path.to_string_lossy();
-            let aside = job.dead_letters.get(&*path);
-            for line in &lines.lines {
-                let value = &block.bytes[line.start as usize..][..line.len as usize];
-                if !line.too_long() && is_blank(value) {
+            for (index, look) in rows.looks() {
+                let Some(block) = &rows.block else { continue };
+                let (row, value) = (&rows.rows[index], rows.rows[index].text(block));
+                if look == Look::Blank {
                     continue;
                 }
                 counts.records += 1;
-                let start = block.place + u64::from(line.start);
-                let place = SourcePlace { path: &path, start, value };
-                if let Some(held) = aside.and_then(|starts| starts.get(&start)) {
+                let RecordPlace { segment, start, .. } = block.place_of(index, row);
+                object.turn_to(job, shard, segment);
+                let place = SourcePlace { path: &object.path, start, value };
+                if let Some(held) = object.letters.and_then(|starts| starts.get(&start)) {
                     counts.dead_lettered += 1;
-                    if *held != Held::of(line.whole, value) {
+                    if *held != Held::of(row.whole, value) {
                         counts.altered_letters += 1;
                         if !visit(SourceLine::AlteredLetter(place)) {
                             return Ok(counts);
@@ -110,31 +114,43 @@ pub(super) fn read(
                 }
                 let number = NonZeroU64::MIN.saturating_add(counts.records);
                 let order = SourceOrder { shard: shard.id, number };
-                if !visit_line(line, place, order, &mut mapping, &mut hasher, visit) {
+                let went_on = match look {
+                    Look::Record(value) => match fate::record(&mut mapping, &takes, value) {
+                        Ok(mapped) => {
+                            let key = mapped.key.bytes(value);
+                            let hash = hasher.expected(key, value, mapped.timestamp);
+                            visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
+                        }
+                        Err(_) => visit(SourceLine::Refused(place)),
+                    },
+                    Look::Blank | Look::Bad(_) => visit(SourceLine::Refused(place)),
+                };
+                if !went_on {
                     return Ok(counts);
                 }
             }
-            progress(counts.records);
+            if rows.block.is_some() {
+                progress(counts.records);
+            }
         }
         reader.unchanged()?;
     }
     Ok(counts)
 }
 
-fn visit_line(
-    line: &Line,
-    place: SourcePlace<'_>,
-    order: SourceOrder,
-    mapping: &mut Mapping,
-    hasher: &mut Hasher,
-    visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
-) -> bool {
-    match mapping.map(place.value) {
-        Ok(mapped) if !line.too_long() => {
-            let key = mapped.key.bytes(place.value);
-            let hash = hasher.expected(key, place.value, mapped.timestamp);
-            visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
+/// The dead letters of the object that is read.
+#[derive(Default)]
+struct ObjectLetters<'a> {
+    segment: Option<u32>,
+    path: Cow<'a, str>,
+    letters: Option<&'a HashMap<u64, Held>>,
+}
+
+impl<'a> ObjectLetters<'a> {
+    fn turn_to(&mut self, job: &Verification<'a>, shard: &Shard, segment: u32) {
+        if self.segment != Some(segment) {
+            let path = job.plan.object(&job.plan.segments(shard)[segment as usize]).path.to_string_lossy();
+            *self = ObjectLetters { segment: Some(segment), letters: job.dead_letters.get(&*path), path };
         }
-        _ => visit(SourceLine::Refused(place)),
     }
 }

@@ -4,7 +4,7 @@ use migration::job::WindowLimit;
 use migration::{Plan, Position, Segment, ShardId, SourceObject};
 
 use crate::files::{self, Stream, fail};
-use pipeline::{Block, BlockPool, Line, Lines, ShardReader, SourceError};
+use pipeline::{Block, BlockPool, Next, Reader, Row, Rows, SourceError};
 
 /// How much of a line over `max_line` is kept, if `max_line` is not less.
 const KEPT_BYTES: u64 = 64 << 10;
@@ -14,14 +14,9 @@ const STEP_BYTES: usize = 4 << 20;
 const LONGEST_LINE: u64 = 2 << 30;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Opens a shard at a position that [`Line::end_place`] of one of its lines gave, or at its start. Lines that are longer than the
+/// Opens a shard at a position that [`Row::after`] of one of its lines gave, or at its start. Lines that are longer than the
 /// plan's `max_line`, or than 2 GiB, are no records. `windows` is what a compressed file may need of memory.
-pub(super) fn open(
-    plan: &Plan,
-    shard: ShardId,
-    from: Position,
-    windows: WindowLimit,
-) -> Result<Box<dyn ShardReader>, SourceError> {
+pub(super) fn open(plan: &Plan, shard: ShardId, from: Position, windows: WindowLimit) -> Result<Box<dyn Reader>, SourceError> {
     let shard = plan
         .shards
         .get(shard.0 as usize)
@@ -36,7 +31,7 @@ pub(super) fn reader(
     from: Position,
     max_line: u64,
     windows: WindowLimit,
-) -> Result<Box<dyn ShardReader>, SourceError> {
+) -> Result<Box<dyn Reader>, SourceError> {
     let at = from.segment as usize;
     let mut place = 0;
     if let Some((object, segment)) = segments.get(at) {
@@ -49,7 +44,7 @@ pub(super) fn reader(
             ));
         }
     }
-    let mut reader = Reader {
+    let mut reader = LineReader {
         segments,
         at,
         stream: None,
@@ -66,7 +61,7 @@ pub(super) fn reader(
     Ok(Box::new(reader))
 }
 
-struct Reader {
+struct LineReader {
     segments: Vec<(SourceObject, Segment)>,
     /// The current segment.
     at: usize,
@@ -90,33 +85,44 @@ struct Reader {
 
 /// A line over `max_line` that is read over to its end.
 struct LongLine {
-    line: Line,
+    /// Its first byte in the block, and how much of it that holds.
+    start: u32,
+    kept: u32,
+    /// How much of it was read.
+    read: u64,
     /// The last byte so far.
     last: Option<u8>,
 }
 
-impl ShardReader for Reader {
+impl LongLine {
+    /// The whole line: `len` bytes, and with its end `counts`.
+    fn push(&self, block: &Block, len: u64, end: u64, rows: &mut Rows) {
+        let ends = u64::from(self.start) + self.read + end;
+        push_too_long(Row { start: self.start, len: self.kept, whole: len, counts: ends, after: block.place + ends }, rows);
+    }
+}
+
+impl Reader for LineReader {
     /// One reading of the file, or one step of the decompressor, whatever comes of it.
-    fn next(&mut self, pool: &mut BlockPool, into: &mut Lines) -> Result<bool, SourceError> {
-        into.lines.clear();
-        into.block = None;
-        let Some(stream) = &mut self.stream else { return Ok(false) };
+    fn next(&mut self, pool: &mut BlockPool, into: &mut Rows) -> Result<Next, SourceError> {
+        into.clear();
+        let Some(stream) = &mut self.stream else { return Ok(Next::End) };
         if !stream.skip()? {
-            return Ok(true);
+            return Ok(Next::Rows);
         }
         let (mut block, searched) = match self.filling.take() {
             Some(filling) => filling,
             None => self.begin(pool),
         };
         let over = match self.long.take() {
-            Some(long) => self.skip_line(long, &block, pool.block_bytes(), &mut into.lines)?,
-            None => self.fill(&mut block, searched, pool.block_bytes(), &mut into.lines)?,
+            Some(long) => self.skip_line(long, &block, pool.block_bytes(), into)?,
+            None => self.fill(&mut block, searched, pool.block_bytes(), into)?,
         };
         self.notices.extend(self.stream.as_mut().and_then(Stream::take_notice));
         if over {
             self.next_segment()?;
         }
-        if !into.lines.is_empty() {
+        if !into.rows.is_empty() {
             into.block = Some(pool.share(block));
         } else if over {
             self.spare = Some(block);
@@ -124,7 +130,7 @@ impl ShardReader for Reader {
             let searched = block.bytes.len();
             self.filling = Some((block, searched));
         }
-        Ok(true)
+        Ok(Next::Rows)
     }
 
     fn unchanged(&mut self) -> Result<(), SourceError> {
@@ -147,7 +153,7 @@ impl ShardReader for Reader {
     }
 }
 
-impl Reader {
+impl LineReader {
     fn open_segment(&mut self) -> Result<(), SourceError> {
         self.stream = match self.segments.get(self.at) {
             Some((object, segment)) => Some(Stream::open(object, segment, self.place, self.windows)?),
@@ -177,13 +183,7 @@ impl Reader {
 
     /// Reads on into a block, of which the first `searched` bytes have no line end, and finds its lines; of a compressed file it may
     /// get no further. True: the segment is over. A line that does not fit makes its block grow, up to `max_line`.
-    fn fill(
-        &mut self,
-        block: &mut Block,
-        searched: usize,
-        block_bytes: usize,
-        lines: &mut Vec<Line>,
-    ) -> Result<bool, SourceError> {
+    fn fill(&mut self, block: &mut Block, searched: usize, block_bytes: usize, rows: &mut Rows) -> Result<bool, SourceError> {
         let stream = self.stream.as_mut().expect("the caller has an open segment");
         let (filled, first) = (block.bytes.len(), first_byte(block));
         let room = if filled < block_bytes || searched < filled {
@@ -195,14 +195,14 @@ impl Reader {
         block.bytes.reserve_exact(wanted);
         let over = wanted > 0 && stream.read(wanted, &mut block.bytes)?;
         let first = first_byte(block);
-        let rest = find_lines(block, first, searched, self.max_line, lines);
+        let rest = find_lines(block, first, searched, self.max_line, rows);
         if over {
             stream.check_end(block.bytes.last().copied())?;
-            push_last(block, rest.max(first), self.max_line, lines);
+            push_last(block, rest, first, self.max_line, rows);
             self.tell_cut_off(block, rest.max(first));
             return Ok(true);
         }
-        if !lines.is_empty() {
+        if !rows.rows.is_empty() {
             self.tail.extend_from_slice(&block.bytes[rest..]);
             self.place = block.place + rest as u64;
             block.bytes.truncate(rest);
@@ -215,8 +215,7 @@ impl Reader {
             let last = block.bytes.last().copied();
             block.bytes.truncate(first + kept);
             block.bytes.shrink_to(block_bytes.max(first + kept));
-            let line = Line { start: first as u32, len: kept as u32, whole, end_place: 0 };
-            self.long = Some(LongLine { line, last });
+            self.long = Some(LongLine { start: first as u32, kept: kept as u32, read: whole, last });
         }
         Ok(false)
     }
@@ -231,35 +230,30 @@ impl Reader {
     }
 
     /// Reads on in a line that is too long and whose head fills the block.
-    fn skip_line(&mut self, long: LongLine, block: &Block, step: usize, lines: &mut Vec<Line>) -> Result<bool, SourceError> {
+    fn skip_line(&mut self, mut long: LongLine, block: &Block, step: usize, rows: &mut Rows) -> Result<bool, SourceError> {
         let stream = self.stream.as_mut().expect("the caller has an open segment");
-        let LongLine { mut line, last } = long;
-        let begins = block.place + u64::from(line.start);
         let mut piece = std::mem::take(&mut self.tail);
         piece.clear();
         let over = stream.read(step, &mut piece)?;
         if let Some(end) = memchr::memchr(b'\n', &piece) {
-            let before = if end > 0 { Some(piece[end - 1]) } else { last };
-            line.whole += end as u64;
-            line.end_place = begins + line.whole + 1;
-            line.whole -= u64::from(before == Some(b'\r'));
-            lines.push(line);
+            let before = if end > 0 { Some(piece[end - 1]) } else { long.last };
+            long.read += end as u64;
+            long.push(block, long.read - u64::from(before == Some(b'\r')), 1, rows);
             piece.drain(..=end);
-            self.place = line.end_place;
+            self.place = block.place + u64::from(long.start) + long.read + 1;
             self.tail = piece;
             // Lines that came with the end of this one are for the next block.
             return Ok(over && self.tail.is_empty());
         }
-        line.whole += piece.len() as u64;
-        let last = piece.last().copied().or(last);
+        long.read += piece.len() as u64;
+        long.last = piece.last().copied().or(long.last);
         self.tail = piece;
         self.tail.clear();
         if over {
-            stream.check_end(last)?;
-            line.end_place = begins + line.whole;
-            lines.push(line);
+            stream.check_end(long.last)?;
+            long.push(block, long.read, 0, rows);
         } else {
-            self.long = Some(LongLine { line, last });
+            self.long = Some(long);
         }
         Ok(over)
     }
@@ -272,29 +266,39 @@ fn first_byte(block: &Block) -> usize {
 
 /// Appends the whole lines of a block, of which the first `searched` bytes have no line end. Returns where the rest starts.
 #[inline]
-fn find_lines(block: &Block, first: usize, searched: usize, max_line: u64, lines: &mut Vec<Line>) -> usize {
+fn find_lines(block: &Block, first: usize, searched: usize, max_line: u64, rows: &mut Rows) -> usize {
     let bytes = &block.bytes[..];
-    let mut start = first;
+    let (mut start, mut behind) = (first, 0);
     for found in memchr::memchr_iter(b'\n', &bytes[searched..]) {
         let newline = searched + found;
         let end = if newline > start && bytes[newline - 1] == b'\r' { newline - 1 } else { newline };
-        lines.push(line(start, end, block.place + newline as u64 + 1, max_line));
-        start = newline + 1;
+        push(block, (start, end), (behind, newline + 1), max_line, rows);
+        (start, behind) = (newline + 1, newline + 1);
     }
-    if lines.is_empty() { 0 } else { start }
+    behind
 }
 
-/// Appends what stands after the last line end of a segment.
-fn push_last(block: &Block, rest: usize, max_line: u64, lines: &mut Vec<Line>) {
-    let end = block.bytes.len();
-    if rest < end {
-        lines.push(line(rest, end, block.place + end as u64, max_line));
+/// Appends what stands after the last line end of a segment, from `rest` on.
+fn push_last(block: &Block, rest: usize, first: usize, max_line: u64, rows: &mut Rows) {
+    let (start, end) = (rest.max(first), block.bytes.len());
+    if start < end {
+        push(block, (start, end), (rest, end), max_line, rows);
     }
 }
 
+/// Appends the line at `start..end` of a block, which takes `from..to` of it with all that is no part of its text.
 #[inline]
-fn line(start: usize, end: usize, end_place: u64, max_line: u64) -> Line {
-    let whole = (end - start) as u64;
-    let len = if whole > max_line { max_line.min(KEPT_BYTES) } else { whole };
-    Line { start: start as u32, len: len as u32, whole, end_place }
+fn push(block: &Block, (start, end): (usize, usize), (from, to): (usize, usize), max_line: u64, rows: &mut Rows) {
+    let (whole, counts, after) = ((end - start) as u64, (to - from) as u64, block.place + to as u64);
+    if whole <= max_line {
+        rows.rows.push(Row::new(start as u32, whole as u32, counts, after));
+    } else {
+        push_too_long(Row { start: start as u32, len: max_line.min(KEPT_BYTES) as u32, whole, counts, after }, rows);
+    }
+}
+
+#[cold]
+fn push_too_long(row: Row, rows: &mut Rows) {
+    let reason = format!("the line has {} bytes, more than source.jsonl.max_line allows", row.whole);
+    rows.push_bad(row, reason);
 }

@@ -12,8 +12,9 @@ use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject
 
 use super::open;
 use crate::files::{self, Link, Listed, Seen, read_at};
-use pipeline::source::{PlanRules, is_blank};
-use pipeline::{BlockPool, Lines, SourceError};
+use pipeline::fate::Look;
+use pipeline::source::{PlanRules, wait_for_rows};
+use pipeline::{BlockPool, Rows, SourceError};
 
 /// Bounds of an automatic shard size.
 const LARGEST: u64 = 256 << 20;
@@ -269,17 +270,13 @@ fn count(extent: &Extent, limit: u64, max_line: u64) -> Result<(u64, Option<u64>
     let object = vec![(extent.object.clone(), segment)];
     let mut reader = open::reader(object, Position::default(), max_line, WindowLimit::default())?;
     let mut pool = BlockPool::new(COUNT_BYTES);
-    let mut lines = Lines::default();
+    let mut rows = Rows::default();
     let mut records = 0;
-    while reader.next(&mut pool, &mut lines)? {
-        let Some(block) = &lines.block else { continue };
-        for line in &lines.lines {
-            let bytes = &block.bytes[line.start as usize..][..line.len as usize];
-            if line.too_long() || !is_blank(bytes) {
-                records += 1;
-                if records == limit {
-                    return Ok((records, Some(line.end_place)));
-                }
+    while wait_for_rows(reader.as_mut(), &mut pool, &mut rows)? {
+        for (index, _) in rows.looks().filter(|(_, look)| *look != Look::Blank) {
+            records += 1;
+            if records == limit {
+                return Ok((records, Some(rows.rows[index].after)));
             }
         }
     }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
 use migration::{Cut, Plan, Position, ShardId};
-use pipeline::source::{Changes, PlanRules};
-use pipeline::{BlockPool, Lines, ShardReader, Source, SourceError};
+use pipeline::fate::Look;
+use pipeline::source::{Changes, PlanRules, wait_for_rows};
+use pipeline::{BlockPool, Next, Reader, Rows, Source, SourceError};
 use tempfile::TempDir;
 
 use super::JsonlFiles;
@@ -95,29 +96,32 @@ fn read(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Ve
 }
 
 /// Opens a shard of a plan with another `max_line`.
-fn open_with(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Box<dyn ShardReader>, SourceError> {
+fn open_with(plan: &Plan, shard: ShardId, from: Position, max_line: u64) -> Result<Box<dyn Reader>, SourceError> {
     super::open::open(&Plan { max_line, ..plan.clone() }, shard, from, WindowLimit::default())
 }
 
 /// Opens a shard as it was planned.
-fn open(plan: &Plan, shard: ShardId, from: Position) -> Result<Box<dyn ShardReader>, SourceError> {
+fn open(plan: &Plan, shard: ShardId, from: Position) -> Result<Box<dyn Reader>, SourceError> {
     super::open::open(plan, shard, from, WindowLimit::default())
 }
 
-fn drain(reader: &mut dyn ShardReader, from: Position) -> Result<Vec<Read>, SourceError> {
+fn drain(reader: &mut dyn Reader, from: Position) -> Result<Vec<Read>, SourceError> {
     let mut pool = BlockPool::new(0);
-    let (mut lines, mut all, mut after) = (Lines::default(), Vec::new(), from);
-    while reader.next(&mut pool, &mut lines)? {
+    let (mut lines, mut all, mut after) = (Rows::default(), Vec::new(), from);
+    while wait_for_rows(reader, &mut pool, &mut lines)? {
         let Some(block) = &lines.block else { continue };
-        assert!(!lines.lines.is_empty());
-        for line in &lines.lines {
-            after = Position { segment: block.segment, place: line.end_place, records: after.records + 1 };
+        assert!(!lines.rows.is_empty());
+        let mut before = block.place;
+        for (index, line) in lines.rows.iter().enumerate() {
+            assert_eq!(line.counts, line.after - before);
+            before = line.after;
+            after = Position { segment: block.segment, place: line.after, records: after.records + 1 };
             let kept = block.bytes[line.start as usize..][..line.len as usize].to_vec();
-            assert_eq!(line.too_long(), kept.len() as u64 != line.whole);
+            assert_eq!(matches!(lines.look(block, index), Look::Bad(_)), kept.len() as u64 != line.whole);
             all.push(Read { kept, whole: line.whole, after });
         }
     }
-    assert!(!reader.next(&mut pool, &mut lines)?, "the end stays the end");
+    assert!(!wait_for_rows(reader, &mut pool, &mut lines)?, "the end stays the end");
     Ok(all)
 }
 

@@ -246,7 +246,7 @@ fn commit(order: &WorkOrder, port: &mut dyn WorkerPort, end: u64, mut dead: u64)
         taken = to;
         port.send(&WorkerEvent::Committed(chunk)).map_err(|_| SupervisorGone)?;
         while port.control()?.recorded < number {
-            port.wait(Duration::from_millis(100))?;
+            port.wait(Duration::from_millis(100), None)?;
         }
     }
     Ok(taken)

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn group(text: &str, records: usize) -> Group {
-        let block = Rc::new(Block { bytes: text.as_bytes().to_vec(), segment: 0, place: 0 });
+        let block = Rc::new(Block { bytes: text.as_bytes().to_vec(), ..Block::default() });
         let mut group = Group::default();
         (0..records).for_each(|_| group.push(&block, 0, text.len() as u32, Key::Null, None));
         group

@@ -169,8 +169,8 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     for (words, change) in changes {
         let (_folder, path, _source, plan) = setup();
         let mut reader = open(&plan, ShardId(0), Position::default()).unwrap();
-        let (mut pool, mut lines) = (BlockPool::new(0), Lines::default());
-        assert!(reader.next(&mut pool, &mut lines).unwrap());
+        let (mut pool, mut lines) = (BlockPool::new(0), Rows::default());
+        assert_eq!(reader.next(&mut pool, &mut lines).unwrap(), Next::Rows);
         change(&path);
         let end = drain(reader.as_mut(), Position::default()).and_then(|_| reader.unchanged());
         said(end, &path, words);

@@ -64,13 +64,11 @@ fn a_line_of_a_gibibyte_takes_little_memory() {
     let mut seen = Vec::new();
     for shard in &plan.shards {
         let mut reader = open(&plan, shard.id, plan.start(shard)).unwrap();
-        let (mut pool, mut lines) = (BlockPool::new(32 << 20), Lines::default());
-        while reader.next(&mut pool, &mut lines).unwrap() {
+        let (mut pool, mut lines) = (BlockPool::new(32 << 20), Rows::default());
+        while wait_for_rows(reader.as_mut(), &mut pool, &mut lines).unwrap() {
             let Some(block) = lines.block.as_ref() else { continue };
             assert!(pool.alive_bytes() <= 2 * pool.block_bytes(), "{}", pool.alive_bytes());
-            seen.extend(
-                lines.lines.iter().map(|line| (line.len, line.whole, line.end_place, block.bytes[line.start as usize])),
-            );
+            seen.extend(lines.rows.iter().map(|line| (line.len, line.whole, line.after, block.bytes[line.start as usize])));
         }
     }
     let gibi = 1 << 30;
@@ -142,16 +140,16 @@ fn until_error(plan: &Plan, pool: usize) -> (Vec<(Vec<u8>, u64)>, Option<String>
         Ok(reader) => reader,
         Err(error) => return (rows, Some(error.0)),
     };
-    let (mut pool, mut lines) = (BlockPool::new(pool), Lines::default());
+    let (mut pool, mut lines) = (BlockPool::new(pool), Rows::default());
     loop {
         match reader.next(&mut pool, &mut lines) {
-            Ok(true) => {}
-            Ok(false) => return (rows, None),
+            Ok(Next::Rows) => {}
+            Ok(_) => return (rows, None),
             Err(error) => return (rows, Some(error.0)),
         }
         let Some(block) = &lines.block else { continue };
         rows.extend(
-            lines.lines.iter().map(|line| (block.bytes[line.start as usize..][..line.len as usize].to_vec(), line.end_place)),
+            lines.rows.iter().map(|line| (block.bytes[line.start as usize..][..line.len as usize].to_vec(), line.after)),
         );
     }
 }
@@ -192,16 +190,16 @@ fn a_bomb_costs_only_time() {
     folder.write("a.gz", &packed);
     let plan = planned(&folder.source(&["a.gz"]), 1000, None);
     let mut reader = open_with(&plan, ShardId(0), Position::default(), 1 << 20).unwrap();
-    let (mut pool, mut lines) = (BlockPool::new(0), Lines::default());
+    let (mut pool, mut lines) = (BlockPool::new(0), Rows::default());
     let mut steps = 0;
     while lines.block.is_none() {
-        assert!(reader.next(&mut pool, &mut lines).unwrap());
+        assert_eq!(reader.next(&mut pool, &mut lines).unwrap(), Next::Rows);
         assert!(pool.alive_bytes() <= 70 << 10);
         steps += 1;
     }
     assert!(steps > 1000, "a step is short: {steps}");
-    assert_eq!((lines.lines[0].len, lines.lines[0].whole), (64 << 10, 100 << 20));
-    assert!(!reader.next(&mut pool, &mut lines).unwrap());
+    assert_eq!((lines.rows[0].len, lines.rows[0].whole), (64 << 10, 100 << 20));
+    assert_eq!(reader.next(&mut pool, &mut lines).unwrap(), Next::End);
 }
 
 #[test]
@@ -213,13 +211,13 @@ fn continuing_far_into_a_compressed_stream_is_done_in_steps() {
     let plan = planned(&folder.source(&["a.zst"]), 1000, None);
     let from = Position { segment: 0, place: 39 << 20, records: 39 };
     let mut reader = open(&plan, ShardId(0), from).unwrap();
-    let (mut pool, mut lines) = (BlockPool::new(0), Lines::default());
+    let (mut pool, mut lines) = (BlockPool::new(0), Rows::default());
     let mut steps = 0;
-    while reader.next(&mut pool, &mut lines).unwrap() && lines.block.is_none() {
+    while wait_for_rows(reader.as_mut(), &mut pool, &mut lines).unwrap() && lines.block.is_none() {
         steps += 1;
     }
     assert!((2..200).contains(&steps), "{steps}");
-    assert_eq!((lines.lines.len(), lines.lines[0].end_place), (1, 40 << 20));
+    assert_eq!((lines.rows.len(), lines.rows[0].after), (1, 40 << 20));
     let beyond = Position { segment: 0, place: 41 << 20, records: 41 };
     said(read(&plan, ShardId(0), beyond, MAX_LINE), &folder.path().join("a.zst"), "ends before decompressed byte");
 }
@@ -301,13 +299,13 @@ proptest! {
                 _ => zstd([&bytes[..]]),
             };
             folder.write(&format!("{number}.jsonl"), stored);
-            expected.extend(naive(bytes, MAX_LINE).into_iter().filter(|(line, ..)| !pipeline::source::is_blank(line)));
+            expected.extend(naive(bytes, MAX_LINE).into_iter().filter(|(line, ..)| !pipeline::fate::is_blank(line)));
         }
         expected.truncate(limit as usize);
         let source = folder.source(&["*.jsonl"]);
         let plan = planned(&source, target, Some(limit));
         let mut lines = strip(&read_all(&plan, MAX_LINE).unwrap());
-        lines.retain(|(line, ..)| !pipeline::source::is_blank(line));
+        lines.retain(|(line, ..)| !pipeline::fate::is_blank(line));
         prop_assert_eq!(lines, expected);
         unchanged(&plan, &source).unwrap();
     }
