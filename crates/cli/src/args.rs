@@ -91,7 +91,7 @@ impl Command {
 pub struct GlobalArgs {
     /// What stdout gets: text for people or one JSON object
     #[arg(short, long, global = true, env = "SHARDLIFT_OUTPUT", default_value = "text", value_name = "text|json")]
-    pub output: Output,
+    pub output: OutputFormat,
     /// Only errors on stderr
     #[arg(short, long, global = true, env = "SHARDLIFT_QUIET", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub quiet: bool,
@@ -100,7 +100,7 @@ pub struct GlobalArgs {
     pub verbose: u8,
     /// How progress is shown on stderr; auto = bars on a terminal, else a line each 10 s
     #[arg(long, global = true, env = "SHARDLIFT_PROGRESS", default_value = "auto", value_name = "auto|plain|json|none")]
-    pub progress: Progress,
+    pub progress: ProgressChoice,
     /// Colours; NO_COLOR is honoured
     #[arg(long, global = true, env = "SHARDLIFT_COLOR", default_value = "auto", value_name = "auto|always|never")]
     pub color: Color,
@@ -108,7 +108,7 @@ pub struct GlobalArgs {
 
 /// What stdout gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub enum OutputFormat {
     /// For people.
     Text,
     /// One JSON object.
@@ -117,7 +117,7 @@ pub enum Output {
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Progress {
+pub enum ProgressChoice {
     /// Bars on a terminal, else plain.
     Auto,
     /// One line each 10 s.

@@ -40,7 +40,7 @@ pub fn start(quiet: bool, verbose: u8, color: bool) {
         (false, _) => LevelFilter::TRACE,
     };
     // A second start (tests) keeps the first subscriber.
-    let _ = tracing_subscriber::registry().with(Lines { color }.with_filter(level)).try_init();
+    let _ = tracing_subscriber::registry().with(LogLines { color }.with_filter(level)).try_init();
 }
 
 /// From now on lines go through `printer`; `None` = straight to stderr again.
@@ -83,11 +83,11 @@ fn render(level: Level, text: &str, color: bool) -> String {
     if color { format!("{time} {paint}{name}\x1b[0m {text}") } else { format!("{time} {name} {text}") }
 }
 
-struct Lines {
+struct LogLines {
     color: bool,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LogLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = match *event.metadata().level() {
             tracing::Level::ERROR => Level::Error,

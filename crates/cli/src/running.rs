@@ -14,28 +14,28 @@ use crate::{settings, state};
 
 /// Where a job's state is.
 #[derive(Debug)]
-pub struct Place {
+pub struct StatePlace {
     /// The job's name.
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
 }
 
-impl Place {
+impl StatePlace {
     /// The place of the job that the arguments name. Secrets of its config are not needed for that, so another terminal need not
     /// have them.
-    pub fn find(args: &JobArgs) -> Result<Place, UserError> {
-        settings::load_without_secrets(args).map(|job: Job| Place { path: job.state_path(), name: job.name })
+    pub fn find(args: &JobArgs) -> Result<StatePlace, UserError> {
+        settings::load_without_secrets(args).map(|job: Job| StatePlace { path: job.state_path(), name: job.name })
     }
 }
 
 /// Who works on the job now, in its own words. The lock decides: what a killed supervisor left in the state says nothing about it.
-pub fn holder(place: &Place) -> Result<Option<String>, UserError> {
+pub fn holder(place: &StatePlace) -> Result<Option<String>, UserError> {
     StateDir::holder(&place.path).map_err(|error| UserError::new(error.exit(), error))
 }
 
 /// The job's report; `None` if it was never run.
-pub fn report(place: &Place, running: bool) -> Result<Option<JobReport>, UserError> {
+pub fn report(place: &StatePlace, running: bool) -> Result<Option<JobReport>, UserError> {
     let path = StateDir::store_path(&place.path);
     if !Store::exists(&path) {
         return Ok(None);
@@ -44,7 +44,7 @@ pub fn report(place: &Place, running: bool) -> Result<Option<JobReport>, UserErr
 }
 
 /// The job was never run.
-pub fn never_run(place: &Place) -> UserError {
+pub fn never_run(place: &StatePlace) -> UserError {
     UserError::new(
         Exit::Preflight,
         format!("job {} has no state in {}: it was never run", place.name, printable_path(&place.path)),
@@ -53,7 +53,7 @@ pub fn never_run(place: &Place) -> UserError {
 }
 
 /// No process works on the job: what is the case instead, and what to do.
-pub fn not_running(place: &Place) -> UserError {
+pub fn not_running(place: &StatePlace) -> UserError {
     let report = match report(place, false) {
         Ok(Some(report)) => report,
         Ok(None) => return never_run(place),
@@ -65,7 +65,7 @@ pub fn not_running(place: &Place) -> UserError {
 }
 
 /// A supervisor holds the job's lock but gives no answer.
-pub fn no_answer(place: &Place, error: ControlError) -> UserError {
+pub fn no_answer(place: &StatePlace, error: ControlError) -> UserError {
     let of_job = |exit: Exit, what: String| UserError::new(exit, format!("job {}: {what}", place.name));
     match error {
         ControlError::NoSocket | ControlError::Closed => {

@@ -7,7 +7,7 @@ use migration::printable::{printable_json, printable_lines};
 use migration::{Exit, UserError};
 use serde_json::{Map, Value};
 
-use crate::args::{Color, GlobalArgs, Output, Progress};
+use crate::args::{Color, GlobalArgs, OutputFormat, ProgressChoice};
 
 /// The version of the JSON objects' shape.
 const JSON_VERSION: u32 = 1;
@@ -18,7 +18,7 @@ pub struct Ui {
     /// The command's name.
     pub command: &'static str,
     /// Text or JSON on stdout.
-    pub output: Output,
+    pub output: OutputFormat,
     /// How progress is shown; `Auto` is resolved.
     pub progress: ProgressStyle,
     /// Whether stderr is coloured.
@@ -53,11 +53,11 @@ impl Ui {
             quiet: global.quiet,
             unwritten: Cell::new(false),
             progress: match global.progress {
-                Progress::None => ProgressStyle::None,
-                Progress::Auto if global.quiet => ProgressStyle::None,
-                Progress::Auto if terminal => ProgressStyle::Bars,
-                Progress::Auto | Progress::Plain => ProgressStyle::Plain,
-                Progress::Json => ProgressStyle::Json,
+                ProgressChoice::None => ProgressStyle::None,
+                ProgressChoice::Auto if global.quiet => ProgressStyle::None,
+                ProgressChoice::Auto if terminal => ProgressStyle::Bars,
+                ProgressChoice::Auto | ProgressChoice::Plain => ProgressStyle::Plain,
+                ProgressChoice::Json => ProgressStyle::Json,
             },
             color: match global.color {
                 Color::Always => true,
@@ -79,8 +79,8 @@ impl Ui {
     /// Prints a result: `text` for people, or the JSON object with `_command` and `_version` in front.
     pub fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Map<String, Value>) {
         let out = match self.output {
-            Output::Text => printable_lines(&text()),
-            Output::Json => printable_json(&Value::Object(self.object(json())).to_string()),
+            OutputFormat::Text => printable_lines(&text()),
+            OutputFormat::Json => printable_json(&Value::Object(self.object(json())).to_string()),
         };
         if let Err(error) = writeln!(std::io::stdout(), "{}", out.trim_end()) {
             // A reader that closed stdout does not want the result.

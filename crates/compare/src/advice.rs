@@ -17,7 +17,7 @@ const OVERLAPPED: f64 = 0.6;
 
 /// The sentences, the most important first.
 pub fn advice(comparison: &Comparison) -> Vec<String> {
-    let Some(found) = Found::of(comparison) else { return Vec::new() };
+    let Some(found) = AdviceFigures::of(comparison) else { return Vec::new() };
     [found.flush(), found.chunk(), found.green_blocking(), found.saturated(), found.stock(), found.best()]
         .into_iter()
         .flatten()
@@ -25,15 +25,15 @@ pub fn advice(comparison: &Comparison) -> Vec<String> {
 }
 
 /// The figures that advice is about.
-struct Found<'a> {
+struct AdviceFigures<'a> {
     comparison: &'a Comparison,
     reference: &'a Summary,
 }
 
-impl<'a> Found<'a> {
-    fn of(comparison: &'a Comparison) -> Option<Found<'a>> {
+impl<'a> AdviceFigures<'a> {
+    fn of(comparison: &'a Comparison) -> Option<AdviceFigures<'a>> {
         let reference = comparison.results.iter().find(|result| Some(result.setting) == comparison.reference)?;
-        Some(Found { comparison, reference })
+        Some(AdviceFigures { comparison, reference })
     }
 
     /// All rows with their relative speeds, that satisfy something.

@@ -10,7 +10,7 @@ pub(crate) const EVERY: Duration = Duration::from_millis(200);
 
 /// CPU used up to a moment by the process of a run and each of its children.
 #[derive(Clone, Debug, PartialEq)]
-struct Sample {
+struct CpuSample {
     at_us: u64,
     cpu_us: BTreeMap<u32, u64>,
 }
@@ -20,7 +20,7 @@ struct Sample {
 pub(crate) struct Sampler {
     pid: u32,
     next: Instant,
-    samples: Vec<Sample>,
+    samples: Vec<CpuSample>,
 }
 
 impl Sampler {
@@ -42,12 +42,12 @@ impl Sampler {
         let children = process::children_of(self.pid).unwrap_or_default();
         let pids = [self.pid].into_iter().chain(children);
         let cpu_us = pids.filter_map(|pid| Some((pid, process::cpu_of(pid).ok()?.as_micros() as u64))).collect();
-        self.samples.push(Sample { at_us: process::monotonic_us(), cpu_us });
+        self.samples.push(CpuSample { at_us: process::monotonic_us(), cpu_us });
     }
 
     /// Writes what was seen while the clock ran into the round.
     pub(crate) fn fill(&self, round: &mut Round, began_us: u64, ended_us: u64) {
-        let during: Vec<&Sample> = self.samples.iter().filter(|s| (began_us..=ended_us).contains(&s.at_us)).collect();
+        let during: Vec<&CpuSample> = self.samples.iter().filter(|s| (began_us..=ended_us).contains(&s.at_us)).collect();
         let mut workers: BTreeMap<u32, Vec<(u32, f32)>> = BTreeMap::new();
         for pair in during.windows(2) {
             let (before, after) = (pair[0], pair[1]);
@@ -72,8 +72,8 @@ impl Sampler {
 mod tests {
     use super::*;
 
-    fn sample(at_ms: u64, cpu_ms: &[(u32, u64)]) -> Sample {
-        Sample { at_us: at_ms * 1000, cpu_us: cpu_ms.iter().map(|&(pid, ms)| (pid, ms * 1000)).collect() }
+    fn sample(at_ms: u64, cpu_ms: &[(u32, u64)]) -> CpuSample {
+        CpuSample { at_us: at_ms * 1000, cpu_us: cpu_ms.iter().map(|&(pid, ms)| (pid, ms * 1000)).collect() }
     }
 
     #[test]

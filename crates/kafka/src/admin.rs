@@ -11,7 +11,7 @@ use migration::Job;
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{self, Client, Code, Kind, Topic};
+use crate::ffi::{self, Client, ClientKind, Code, Topic};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::problem::{PreflightProblem, PreflightProblemKind as Problem, addresses};
@@ -69,7 +69,7 @@ impl Admin {
     fn connect(job: &Job, timeout: Duration) -> Result<Admin, PreflightProblem> {
         let bad = |message: String| PreflightProblem::new(Problem::BadConfig, message);
         let conf = configure(&client_properties(job, Role::Admin)).map_err(bad)?;
-        let client = conf.into_client(Kind::Producer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
+        let client = conf.into_client(ClientKind::Producer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
         let (brokers, deadline) = (addresses(job), Instant::now() + timeout);
         let mut complaints = Complaints::default();
         let ask = |wait| client.metadata(None, wait);

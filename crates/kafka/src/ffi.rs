@@ -23,7 +23,7 @@ mod wakeup;
 pub(crate) use admin::{ask_settings, ask_topic, create_topic, delete_topic, topic_operations, topic_settings};
 pub(crate) use client::Client;
 pub(crate) use code::Code;
-pub(crate) use conf::{Conf, ConfError, Kind, version};
+pub(crate) use conf::{ClientKind, Conf, ConfError, version};
 pub(crate) use consume::{FetchQueue, Fetched};
 pub(crate) use event::Notice;
 pub(crate) use in_flight::MOST_RECORDS;

@@ -18,7 +18,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, Code, Kind, Topic, TopicMetadata, ask_topic, topic_operations, topic_settings};
+use crate::ffi::{Client, ClientKind, Code, Topic, TopicMetadata, ask_topic, topic_operations, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::problem::{PreflightProblem, PreflightProblemKind, addresses};
@@ -83,7 +83,7 @@ pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightPro
 fn try_settings(job: &Job) -> Result<(), PreflightProblem> {
     let producer = ProducerOptions::for_job(job, "check", TopicSettings::default().max_message_bytes).all_properties();
     let reader = client_properties(job, Role::Reader);
-    for (kind, properties) in [(Kind::Producer, producer), (Kind::Consumer, reader)] {
+    for (kind, properties) in [(ClientKind::Producer, producer), (ClientKind::Consumer, reader)] {
         let alone: Vec<_> = properties.into_iter().filter(|(name, _)| name != "bootstrap.servers").collect();
         configure(&alone).and_then(|conf| conf.into_client(kind)).map_err(|error| refused_settings(job, error))?;
     }
@@ -136,7 +136,7 @@ impl<'a> Asker<'a> {
     fn new(job: &'a Job, timeout: Duration) -> Result<Self, PreflightProblem> {
         let bad = |message: String| PreflightProblem::new(PreflightProblemKind::BadConfig, message);
         let conf = configure(&client_properties(job, Role::Admin)).map_err(bad)?;
-        let client = conf.into_client(Kind::Consumer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
+        let client = conf.into_client(ClientKind::Consumer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
         Ok(Asker { job, client, timeout, complaints: std::cell::RefCell::default() })
     }
 

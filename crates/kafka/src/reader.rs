@@ -16,10 +16,10 @@ use pipeline::verify::{self, TopicRecord, VerifyError};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, Code, FetchQueue, Kind, Topic, topic_settings};
+use crate::ffi::{Client, ClientKind, Code, FetchQueue, Topic, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
-use ranges::{Next, Outcome, Range, unread};
+use ranges::{FetchOutcome, Next, Range, unread};
 
 /// Records that one call asks for.
 const AT_ONCE: usize = 10_000;
@@ -130,13 +130,13 @@ impl TopicReader {
         let each = FETCHED_BYTES / self.ranges.len().max(self.starts.len()).max(1);
         properties.push(("queued.max.messages.kbytes".into(), (each / 1024).max(64).to_string()));
         properties.push(("fetch.message.max.bytes".into(), each.clamp(64 << 10, 4 << 20).to_string()));
-        configure(&properties).map_err(bad)?.into_client(Kind::Consumer).map_err(bad)
+        configure(&properties).map_err(bad)?.into_client(ClientKind::Consumer).map_err(bad)
     }
 
     /// A client that is told where logs end.
     fn asker(&self) -> Result<Rc<Client>, VerifyError> {
         let bad = |e: String| self.failed("can't create a Kafka client", e);
-        configure(&self.asking).map_err(bad)?.into_client(Kind::Consumer).map_err(bad)
+        configure(&self.asking).map_err(bad)?.into_client(ClientKind::Consumer).map_err(bad)
     }
 
     /// Fixes where each partition ends, and finds out whether the topic is compacted.
@@ -321,7 +321,7 @@ impl verify::TopicReader for TopicReader {
             return Ok(false);
         }
         let ranges = &mut self.ranges;
-        let mut outcome = Outcome::default();
+        let mut outcome = FetchOutcome::default();
         fetcher.queue.fetch(WAIT, &mut |fetched| outcome.take(fetched, ranges, visit));
         if outcome.advanced {
             fetcher.newest = Instant::now();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use migration::bound_topic::went_back;
 use migration::{BoundTopic, Job, TopicChange};
 
-use crate::ffi::{Client, Kind};
+use crate::ffi::{Client, ClientKind};
 use crate::options::{Role, client_properties, configure};
 use crate::topic_probe::{TopicLook, TopicProbe};
 use crate::turns::Turns;
@@ -30,7 +30,7 @@ impl TopicWatch {
     /// first look.
     pub fn new(job: &Job, bound: &BoundTopic, reached: Vec<i64>) -> Result<TopicWatch, String> {
         let conf = configure(&client_properties(job, Role::Admin))?;
-        let client = conf.into_client(Kind::Consumer)?;
+        let client = conf.into_client(ClientKind::Consumer)?;
         let probe = TopicProbe::new(&client, bound).map_err(|code| format!("can't use topic {:?}: {code}", bound.name))?;
         Ok(TopicWatch { client, probe, reached })
     }

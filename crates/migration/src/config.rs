@@ -46,18 +46,18 @@ mod value;
 
 pub use annotated::{AnnotatedValues, SECTIONS, Section, annotated};
 pub use context::{CheckProperties, Context};
-pub use error::{Code, ConfigError, ConfigErrors, Place};
+pub use error::{ConfigError, ConfigErrors, ErrorCode, ErrorPlace};
 pub use exposure::is_this_machine;
-pub use key::{Declared, Flag, Key, Resume};
+pub use key::{ConfigKey, Declared, Flag, Resume};
 pub use properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
 pub use schema::{KEYS, LATER};
 pub use typed::Typed;
-pub use value::{Kind, TextRule};
+pub use value::{TextRule, ValueKind};
 
-pub(crate) use key::{Item, Merged, Shape, Table, key, rules};
+pub(crate) use key::{Item, KeyTable, Merged, Shape, key, rules};
 pub(crate) use paths::pattern_in;
 pub(crate) use shape::{
-    BOOL, COUNT_32, FALSE, HEADERS, PATH, PRESENT, SIZE, TIMES, Word, count, count_32_or, count_or, only, size_or, some_words,
-    text, time, word, word_but, words,
+    BOOL, COUNT_32, FALSE, HEADERS, PATH, PRESENT, SIZE, TIMES, Vocabulary, count, count_32_or, count_or, only, size_or,
+    some_words, text, time, word, word_but, words,
 };
-pub(crate) use value::{NOT_YET, Value};
+pub(crate) use value::{NOT_YET, TypedValue};

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Accept;
 use crate::config::{
-    FALSE, Merged, NOT_YET, PATH, TextRule, Word, checks, count, count_or, key, only, rules, size_or, some_words, text, word,
-    words,
+    FALSE, Merged, NOT_YET, PATH, TextRule, Vocabulary, checks, count, count_or, key, only, rules, size_or, some_words, text,
+    word, words,
 };
 
 pub use kafka::{Brokers, KafkaRules, Partitioner};
@@ -68,7 +68,7 @@ rules! {
     }
 }
 
-impl Word for Accept {
+impl Vocabulary for Accept {
     const WORDS: &'static [&'static str] = &Accept::NAMES;
     const MEANINGS: &'static [Self] = &Accept::ALL;
 }

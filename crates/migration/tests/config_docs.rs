@@ -3,7 +3,7 @@
 
 mod common;
 
-use migration::config::{Code, Declared, KEYS, LATER, SECTIONS};
+use migration::config::{Declared, ErrorCode, KEYS, LATER, SECTIONS};
 
 const PATH: &str = "../../docs/configuration.md";
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
@@ -63,7 +63,7 @@ fn the_docs_have_every_key_and_code() {
     for key in KEYS.iter() {
         assert!(CONFIGURATION.contains(&format!("| `{}` |", key.path)), "docs/configuration.md has no row for `{}`", key.path);
     }
-    for code in Code::ALL {
+    for code in ErrorCode::ALL {
         assert!(CONFIGURATION.contains(&format!("| {code} |")), "docs/configuration.md does not explain {code}");
     }
     for later in LATER {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use common::{SMALLEST, SMALLEST_CSV, mean, read, updating};
-use migration::config::{Code, Typed};
+use migration::config::{ErrorCode, Typed};
 
 struct Case<'a> {
     title: &'a str,
@@ -74,7 +74,7 @@ fn every_mistake_is_answered_as_written_down() {
         let seen = outcome(case);
         assert!(seen.trim_end() == case.expected, "{}\n--- seen\n{seen}\n--- expected\n{}\n", case.title, case.expected);
     }
-    for code in Code::ALL {
+    for code in ErrorCode::ALL {
         assert!(text.contains(&format!("error[{code}]")), "no case for {code}");
     }
 }

@@ -35,7 +35,7 @@ impl SetupError {
 }
 
 /// What a new child should do after its rules were applied.
-pub(crate) enum Setup {
+pub(crate) enum ChildAction {
     /// Run the body.
     Ready,
     /// The parent died before its death could be noticed: exit at once.
@@ -49,13 +49,13 @@ pub(crate) fn apply_rules(
     parent: Pid,
     ends: &ChildEnds,
     dev_null: &File,
-) -> Result<Setup, SetupError> {
+) -> Result<ChildAction, SetupError> {
     close_foreign_descriptors(settings, ends, dev_null)?;
 
     // Only after arming can the death of the parent be noticed by the kernel; before it, the changed parent tells.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(SetupError::at("arm its parent-death signal"))?;
     if getppid() != parent {
-        return Ok(Setup::Orphaned);
+        return Ok(ChildAction::Orphaned);
     }
 
     fork::ignore_group_signals().map_err(SetupError::at("ignore signals"))?;
@@ -67,7 +67,7 @@ pub(crate) fn apply_rules(
         limit_data(bytes).map_err(SetupError::at("limit its memory (RLIMIT_DATA)"))?;
     }
     fork::set_default_thread_stack(settings.thread_stack).map_err(SetupError::at("set the default thread stack"))?;
-    Ok(Setup::Ready)
+    Ok(ChildAction::Ready)
 }
 
 /// Keeps the pipe ends, stderr and what the settings say; stdin and stdout become /dev/null; everything else is closed,

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nix::unistd::{Pid, getpid};
 
 use crate::child::{Child, ChildEnds, ChildSettings, EXIT_PANICKED, EXIT_SETUP_FAILED};
-use crate::child_rules::{Setup, apply_rules};
+use crate::child_rules::{ChildAction, apply_rules};
 use crate::fork::{self, ForkError, Forked};
 use crate::pipe::{Pipe, set_nonblocking};
 
@@ -51,8 +51,8 @@ fn run_child(
     body: impl FnOnce(ChildEnds) -> u8,
 ) -> u8 {
     match apply_rules(settings, parent, &ends, dev_null) {
-        Ok(Setup::Ready) => {}
-        Ok(Setup::Orphaned) => fork::exit_now(EXIT_SETUP_FAILED),
+        Ok(ChildAction::Ready) => {}
+        Ok(ChildAction::Orphaned) => fork::exit_now(EXIT_SETUP_FAILED),
         Err(error) => {
             // Unbuffered, and if stderr is gone too then the exit code still says it.
             let _ = nix::unistd::write(io::stderr(), error.line(settings).as_bytes());

@@ -48,7 +48,7 @@ pub(crate) trait Hands {
 
 /// A worker as the outside knows it.
 #[derive(Debug)]
-struct Meter {
+struct ProcessMeter {
     pid: i32,
     forked_us: u64,
     first_delivery_us: Option<u64>,
@@ -64,7 +64,7 @@ struct Meter {
     peak_memory_bytes: u64,
 }
 
-impl Meter {
+impl ProcessMeter {
     fn lasts_us(&self) -> u64 {
         process::monotonic_us().saturating_sub(self.forked_us)
     }
@@ -94,7 +94,7 @@ pub(crate) struct Driver<'a> {
     store: &'a mut Store,
     watcher: &'a mut dyn Watcher,
     plan: Rc<Plan>,
-    meters: BTreeMap<AttemptId, Meter>,
+    meters: BTreeMap<AttemptId, ProcessMeter>,
     paces: Paces,
     clock: Instant,
     watched: Option<Duration>,
@@ -392,7 +392,7 @@ impl<'a> Driver<'a> {
         let (forked_us, now) = (process::monotonic_us(), self.now());
         match hands.fork(&self.plan, order) {
             Ok(pid) => {
-                let meter = Meter {
+                let meter = ProcessMeter {
                     pid,
                     forked_us,
                     first_delivery_us: None,

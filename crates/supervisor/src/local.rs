@@ -13,7 +13,7 @@ use std::time::Duration;
 use migration::{Control, Plan, WorkerEvent};
 use process::{Caught, Interest, SignalFd, poll, reap_all};
 
-use crate::control::server::{Door, Place};
+use crate::control::server::{Door, SocketPlace};
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
 use crate::port::{Lookout, SupervisorGone, WorkerPort};
@@ -112,7 +112,7 @@ fn wait(
     timeout: Duration,
     also: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
-    let mut entries = vec![(None::<Place>, signals.as_fd(), Interest::Read)];
+    let mut entries = vec![(None::<SocketPlace>, signals.as_fd(), Interest::Read)];
     entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (Some(place), fd, interest)));
     entries.extend(also.map(|fd| (None, fd, Interest::Read)));
     poll(&entries, Some(timeout)).map(drop)

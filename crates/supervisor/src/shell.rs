@@ -11,7 +11,7 @@ use process::{
     send_signal,
 };
 
-use crate::control::server::{Door, Place};
+use crate::control::server::{Door, SocketPlace};
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
 use crate::port::{PipePort, WorkerPort};
@@ -32,11 +32,11 @@ const EXIT_NO_PORT: u8 = 103;
 pub type Work<'a> = dyn FnMut(&Plan, &WorkOrder, &mut dyn WorkerPort) -> u8 + 'a;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Token {
+enum PollToken {
     Signals,
     Worker(AttemptId),
     Control(AttemptId),
-    Socket(Place),
+    Socket(SocketPlace),
 }
 
 /// The supervisor's ends of a worker.
@@ -122,27 +122,27 @@ fn turn(
     door: &mut Door,
     signals: &SignalFd,
 ) -> Result<(), SupervisorError> {
-    let mut entries: Vec<(Token, BorrowedFd<'_>, Interest)> = vec![(Token::Signals, signals.as_fd(), Interest::Read)];
+    let mut entries: Vec<(PollToken, BorrowedFd<'_>, Interest)> = vec![(PollToken::Signals, signals.as_fd(), Interest::Read)];
     for (id, worker) in &workers.running {
         if !worker.deaf {
-            entries.push((Token::Worker(*id), worker.child.events.as_fd(), Interest::Read));
+            entries.push((PollToken::Worker(*id), worker.child.events.as_fd(), Interest::Read));
         }
         if worker.control.is_waiting() {
-            entries.push((Token::Control(*id), worker.child.control.as_fd(), Interest::Write));
+            entries.push((PollToken::Control(*id), worker.child.control.as_fd(), Interest::Write));
         }
     }
-    entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (Token::Socket(place), fd, interest)));
+    entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (PollToken::Socket(place), fd, interest)));
     let ready = poll(&entries, Some(driver.patience())).map_err(SupervisorError::Poll)?;
     for found in ready {
         match found.token {
-            Token::Signals => take_signals(driver, workers, signals)?,
-            Token::Worker(id) => listen(driver, workers, id, READS_PER_TURN),
-            Token::Control(id) => {
+            PollToken::Signals => take_signals(driver, workers, signals)?,
+            PollToken::Worker(id) => listen(driver, workers, id, READS_PER_TURN),
+            PollToken::Control(id) => {
                 if let Some(worker) = workers.running.get_mut(&id) {
                     let _ = worker.control.flush(&worker.child.control);
                 }
             }
-            Token::Socket(place) => door.serve(place, driver, workers),
+            PollToken::Socket(place) => door.serve(place, driver, workers),
         }
     }
     reap(driver, workers);

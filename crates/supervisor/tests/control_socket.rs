@@ -15,7 +15,7 @@ use fake::{Folder, Job, good, no_child_is_left};
 use migration::Exit;
 use migration::steer::{Scale, Standing, Steer};
 use process::ExitState;
-use supervisor::control::{Answer, Client, ControlError, Request};
+use supervisor::control::{Answer, ControlClient, ControlError, Request};
 
 const SIZE: u64 = 1_000;
 const SOCKET: &str = "control.sock";
@@ -59,7 +59,7 @@ fn job(folder: &Folder) -> Job {
 }
 
 fn ask(folder: &Path, steer: Steer) -> Standing {
-    match Client::connect(folder).and_then(|client| client.ask(&Request::Steer(steer))) {
+    match ControlClient::connect(folder).and_then(|client| client.ask(&Request::Steer(steer))) {
         Ok(Answer::Standing(standing)) => standing,
         other => panic!("{other:?}"),
     }
@@ -67,7 +67,7 @@ fn ask(folder: &Path, steer: Steer) -> Standing {
 
 fn await_socket(folder: &Path) {
     let begin = Instant::now();
-    while matches!(Client::connect(folder), Err(ControlError::NoSocket)) {
+    while matches!(ControlClient::connect(folder), Err(ControlError::NoSocket)) {
         assert!(begin.elapsed() < PATIENCE, "no socket");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -79,7 +79,7 @@ fn be_a_user(folder: &Path) {
     assert!(ask(folder, Steer::Pause).paused);
     assert_eq!(ask(folder, Steer::Scale(Scale::Down(4))).asked, 2);
     assert!(!ask(folder, Steer::Continue).paused);
-    let mut watcher = Client::connect(folder).expect("room for a watcher");
+    let mut watcher = ControlClient::connect(folder).expect("room for a watcher");
     watcher.send(&Request::Watch).expect("sent");
     fs::write(folder.join(ASKED), "").expect("written");
     let mut seen = 0;
@@ -148,7 +148,7 @@ fn be_hostile(folder: &Path) {
             // Wishes that can be taken, as fast as they are: each changes something.
             let records = Some(1e9 + f64::from(round % 40));
             let wish = Request::Steer(Steer::Throttle { records, bytes: None });
-            let _ = Client::connect(folder).and_then(|mut client| client.send(&wish));
+            let _ = ControlClient::connect(folder).and_then(|mut client| client.send(&wish));
         }
     }
     fs::write(folder.join("made"), made.to_string()).expect("written");

@@ -7,7 +7,7 @@ use kafka::embedded::EmbeddedOptions;
 use migration::{Exit, UserError};
 use process::Interest;
 
-use crate::args::{BrokerArgs, Output};
+use crate::args::{BrokerArgs, OutputFormat};
 use crate::embedded;
 use crate::interrupt::Interrupt;
 use crate::ui::Ui;
@@ -20,8 +20,8 @@ pub fn broker(args: &BrokerArgs, ui: &Ui) -> Result<Exit, UserError> {
     let broker = embedded::start(&options)?;
     let address = embedded::address(&broker);
     match ui.output {
-        Output::Text => drop(writeln!(std::io::stdout(), "{address}")),
-        Output::Json => ui.result(String::new, || {
+        OutputFormat::Text => drop(writeln!(std::io::stdout(), "{address}")),
+        OutputFormat::Json => ui.result(String::new, || {
             let mut object = serde_json::Map::new();
             object.insert("address".into(), address.clone().into());
             object

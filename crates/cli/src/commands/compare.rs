@@ -27,7 +27,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
     let rows = rows(&variants(args), &args.workers, &args.flush, args.shared_producer);
     require_records(args, &rows)?;
     require_room(&rows).map_err(|error| UserError::new(Exit::Preflight, error))?;
-    let files = Files::open(args.html.as_deref(), args.csv.as_deref())?;
+    let files = OutputFiles::open(args.html.as_deref(), args.csv.as_deref())?;
     files.are_none_of([args.config.config.as_path()])?;
     let interrupt = Interrupt::new()?;
     let rtt = (job.kafka.brokers == Brokers::Embedded).then_some(args.rtt);
@@ -134,21 +134,21 @@ pub fn complaint(error: &UserError, ui: &Ui) -> Exit {
 }
 
 /// The files that were asked for, opened before the first run.
-pub struct Files {
+pub struct OutputFiles {
     html: Option<OutputFile>,
     csv: Option<OutputFile>,
 }
 
-impl Files {
+impl OutputFiles {
     /// Opens them.
-    pub fn open(html: Option<&Path>, csv: Option<&Path>) -> Result<Files, UserError> {
+    pub fn open(html: Option<&Path>, csv: Option<&Path>) -> Result<OutputFiles, UserError> {
         if let (Some(page), Some(rows)) = (html, csv)
             && page == rows
         {
             let message = format!("--html and --csv both name {}", printable_path(page));
             return Err(UserError::new(Exit::Usage, message).hint("give each a file of its own"));
         }
-        Ok(Files { html: OutputFile::open(html)?, csv: OutputFile::open(csv)? })
+        Ok(OutputFiles { html: OutputFile::open(html)?, csv: OutputFile::open(csv)? })
     }
 
     /// Refuses to replace what the job is made of.

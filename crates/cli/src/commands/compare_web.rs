@@ -17,7 +17,7 @@ use kafka::{ProducerOptions, Right};
 use migration::job::{Brokers, FlushPolicy};
 use migration::{Exit, Purpose, UserError};
 
-use super::compare::{Files, brokers_asked, complaint, with_deletion};
+use super::compare::{OutputFiles, brokers_asked, complaint, with_deletion};
 use crate::args::WebArgs;
 use crate::interrupt::Interrupt;
 use crate::own_topic::{OwnTopic, Wanted};
@@ -33,7 +33,7 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
     let environment = environment(words::joined(words::of_this_process()));
     let name = format!("{}-{}-web.jsonl", environment.started_unix_ms / 1000, std::process::id());
     let kept = job.state_dir.join("compare").join(name);
-    let files = Files::open(args.html.as_deref(), args.csv.as_deref())?;
+    let files = OutputFiles::open(args.html.as_deref(), args.csv.as_deref())?;
     files.are_none_of([args.config.config.as_path()])?;
     let interrupt = Interrupt::new()?;
     let embedded = job.kafka.brokers == Brokers::Embedded;

@@ -7,14 +7,14 @@ use supervisor::{StateDir, Store, load_samples};
 use super::status;
 use crate::args::ReportArgs;
 use crate::output_file::OutputFile;
-use crate::running::{self, Place};
+use crate::running::{self, StatePlace};
 use crate::ui::Ui;
 use crate::{letters, settings, state};
 
 /// Prints the report, and writes the page if it is asked for. The job may run, have ended, or have been killed.
 pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = settings::load_without_secrets(&args.job)?;
-    let place = Place { path: job.state_path(), name: job.name.clone() };
+    let place = StatePlace { path: job.state_path(), name: job.name.clone() };
     let holder = running::holder(&place)?;
     let found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
     let store = Store::read_only(&StateDir::store_path(&place.path)).map_err(state::unusable)?;

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use migration::steer::Standing;
 use migration::{Exit, UserError};
-use supervisor::control::Client;
+use supervisor::control::ControlClient;
 use supervisor::{StateDir, Store};
 
 use super::watch::{self, Watched};
 use crate::args::StatusArgs;
 use crate::letters;
-use crate::running::{self, Place};
+use crate::running::{self, StatePlace};
 use crate::ui::Ui;
 
 /// Prints the job's report. Never says "running" unless a supervisor holds the lock.
 pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let place = Place::find(&args.job)?;
+    let place = StatePlace::find(&args.job)?;
     let mut holder = running::holder(&place)?;
     if args.watch {
         match &holder {
@@ -38,8 +38,8 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
 }
 
 /// What the run itself says; a run that prepares, compares or stands still says nothing.
-pub fn standing(place: &Place) -> Option<Standing> {
+pub fn standing(place: &StatePlace) -> Option<Standing> {
     const PATIENCE: Duration = Duration::from_secs(1);
-    let state = Client::connect(&place.path).and_then(|client| client.state(PATIENCE));
+    let state = ControlClient::connect(&place.path).and_then(|client| client.state(PATIENCE));
     state.ok().flatten().map(|snapshot| snapshot.standing)
 }

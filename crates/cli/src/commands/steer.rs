@@ -3,10 +3,10 @@
 use migration::steer::{Standing, Steer};
 use migration::{Exit, UserError};
 use serde_json::{Map, Value};
-use supervisor::control::{Answer, Client, ControlError, Request};
+use supervisor::control::{Answer, ControlClient, ControlError, Request};
 
 use crate::args::{JobArgs, ScaleArgs, ThrottleArgs};
-use crate::running::{self, Place};
+use crate::running::{self, StatePlace};
 use crate::ui::Ui;
 
 /// Another number of workers.
@@ -31,9 +31,9 @@ pub fn throttle(args: &ThrottleArgs, ui: &Ui) -> Result<Exit, UserError> {
 }
 
 fn steer(args: &JobArgs, wish: Steer, ui: &Ui) -> Result<Exit, UserError> {
-    let place = Place::find(args)?;
+    let place = StatePlace::find(args)?;
     running::holder(&place)?.ok_or_else(|| running::not_running(&place))?;
-    match Client::connect(&place.path).and_then(|client| client.ask(&Request::Steer(wish))) {
+    match ControlClient::connect(&place.path).and_then(|client| client.ask(&Request::Steer(wish))) {
         Ok(Answer::Standing(standing)) => {
             ui.result(|| standing.to_string(), || object(&place, &standing));
             Ok(Exit::Done)
@@ -48,7 +48,7 @@ fn steer(args: &JobArgs, wish: Steer, ui: &Ui) -> Result<Exit, UserError> {
     }
 }
 
-fn object(place: &Place, standing: &Standing) -> Map<String, Value> {
+fn object(place: &StatePlace, standing: &Standing) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("job".into(), place.name.clone().into());
     map.append(&mut report::standing::object(standing));

@@ -7,12 +7,12 @@ use migration::steer::SteerEvent;
 use migration::{Exit, Level, UserError};
 use process::{Interest, poll};
 use supervisor::Snapshot;
-use supervisor::control::{Answer, Client, ControlError, Request};
+use supervisor::control::{Answer, ControlClient, ControlError, Request};
 
 use crate::display::{Display, Viewer};
 use crate::interrupt::Interrupt;
 use crate::log;
-use crate::running::{self, Place};
+use crate::running::{self, StatePlace};
 use crate::ui::Ui;
 
 /// Between two looks whether the run can be watched now, or is over.
@@ -29,11 +29,11 @@ pub enum Watched {
 
 /// Shows the run of `holder` until it ends. While the run prepares, or compares at its end, there is nothing to show: that is
 /// waited for.
-pub fn watch(place: &Place, holder: &str, ui: &Ui) -> Result<Watched, UserError> {
+pub fn watch(place: &StatePlace, holder: &str, ui: &Ui) -> Result<Watched, UserError> {
     let interrupt = Interrupt::new()?;
     let mut show = Show::new(place, ui);
     while running::holder(place)?.as_deref() == Some(holder) {
-        let left = match Client::connect(&place.path).and_then(|client| follow(client, &interrupt, &mut show)) {
+        let left = match ControlClient::connect(&place.path).and_then(|client| follow(client, &interrupt, &mut show)) {
             Ok(left) => left,
             // It ended, does not send yet or no more, or we were too slow to look: the lock tells.
             Err(ControlError::NoSocket | ControlError::Closed) => {
@@ -54,7 +54,7 @@ pub fn watch(place: &Place, holder: &str, ui: &Ui) -> Result<Watched, UserError>
 }
 
 /// Shows what the supervisor tells until the user has seen enough (`Some`), or until it refuses.
-fn follow(mut client: Client, interrupt: &Interrupt, show: &mut Show) -> Result<Option<Exit>, ControlError> {
+fn follow(mut client: ControlClient, interrupt: &Interrupt, show: &mut Show) -> Result<Option<Exit>, ControlError> {
     client.send(&Request::Watch)?;
     loop {
         while let Some(answer) = client.received()? {
@@ -86,7 +86,7 @@ struct Show {
 }
 
 impl Show {
-    fn new(place: &Place, ui: &Ui) -> Self {
+    fn new(place: &StatePlace, ui: &Ui) -> Self {
         let (display, viewer) = (Display::new(ui), Viewer::new(&place.name));
         Show { display, viewer, told: None, quiet: ui.quiet, color: ui.color, refused: None }
     }

@@ -12,7 +12,7 @@ use super::{Eta, View, WorkerView};
 pub struct Viewer {
     job: String,
     eta: Eta,
-    rate: Rate,
+    rate: RecentRate,
 }
 
 impl Viewer {
@@ -67,14 +67,14 @@ fn share(part: u64, whole: u64) -> f64 {
 
 /// Records a second over the last few seconds, which is what a reader of a progress line expects.
 #[derive(Debug, Default)]
-struct Rate {
+struct RecentRate {
     marks: VecDeque<(Duration, u64)>,
 }
 
 /// How far back a rate looks.
 const RATE_OVER: Duration = Duration::from_secs(5);
 
-impl Rate {
+impl RecentRate {
     fn update(&mut self, elapsed: Duration, count: u64) -> f64 {
         self.marks.push_back((elapsed, count));
         while self.marks.len() > 2 && self.marks[1].0 + RATE_OVER <= elapsed {

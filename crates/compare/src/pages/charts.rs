@@ -17,7 +17,7 @@ use super::{label, rows};
 use crate::figures::{Comparison, Variant};
 
 /// A result as a row of a picture.
-struct Row {
+struct ChartRow {
     /// Where it is in the JSON.
     path: String,
     /// What it is called.
@@ -26,9 +26,9 @@ struct Row {
     variant: Variant,
 }
 
-fn results(comparison: &Comparison) -> Vec<Row> {
+fn results(comparison: &Comparison) -> Vec<ChartRow> {
     let all = rows(comparison).enumerate();
-    all.map(|(i, (setting, _))| Row {
+    all.map(|(i, (setting, _))| ChartRow {
         path: format!("results.{i}"),
         name: label(comparison, setting),
         variant: setting.variant,
@@ -89,7 +89,7 @@ impl Rows {
 }
 
 /// Every second variant on a faint ground, so that the eye keeps the rows.
-fn bands(rows: &Rows, room: Room, results: &[Row]) -> Vec<Element> {
+fn bands(rows: &Rows, room: Room, results: &[ChartRow]) -> Vec<Element> {
     let mut out = Vec::new();
     let mut shaded = true;
     for (i, row) in results.iter().enumerate() {

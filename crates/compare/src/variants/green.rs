@@ -32,7 +32,7 @@ const LONGEST_TURN: Duration = Duration::from_millis(1);
 
 /// What all tasks share.
 #[derive(Clone)]
-struct Shared {
+struct TaskShared {
     clock: Clock,
     /// Whether a record has another wait before its flush, in which others run.
     has_waits: bool,
@@ -40,7 +40,7 @@ struct Shared {
 }
 
 /// How a task waits for its delivery reports.
-enum Waits {
+enum ReportWait {
     /// In the client: the whole thread waits.
     Blocking,
     /// It looks at its own producer each millisecond.
@@ -57,7 +57,7 @@ enum Waits {
 struct Task {
     seat: Seat,
     port: OwnPort,
-    waits: Waits,
+    waits: ReportWait,
 }
 
 /// One task for each worker.
@@ -79,11 +79,11 @@ fn no_executor(error: std::io::Error) -> Failure {
 /// A producer for each task.
 fn own(context: &WorkerContext, spec: &RoundSpec) -> Result<Vec<Task>, Failure> {
     let task = |worker| {
-        let mut waits = if spec.setting.variant == Variant::GreenBlocking { Waits::Blocking } else { Waits::Looks };
+        let mut waits = if spec.setting.variant == Variant::GreenBlocking { ReportWait::Blocking } else { ReportWait::Looks };
         let connect = || -> Result<Box<dyn Sink>, Failure> {
             let producer = Producer::create(&options(context, worker))?;
             if spec.setting.variant == Variant::GreenWakeup {
-                waits = Waits::Woken(producer.wakeup().map_err(no_executor)?);
+                waits = ReportWait::Woken(producer.wakeup().map_err(no_executor)?);
             }
             Ok(Box::new(producer))
         };
@@ -104,9 +104,9 @@ fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option
     let task = |worker| {
         let seat = Seat::open(context, spec, &attempt(context, worker), || Ok(Box::new(producer.seat(worker)?)))?;
         let waits = match spec.setting.variant {
-            Variant::GreenBlocking => Waits::Blocking,
-            Variant::GreenWakeup => Waits::Told(Rc::clone(&told[worker as usize])),
-            _ => Waits::LooksForAll(producer.clone()),
+            Variant::GreenBlocking => ReportWait::Blocking,
+            Variant::GreenWakeup => ReportWait::Told(Rc::clone(&told[worker as usize])),
+            _ => ReportWait::LooksForAll(producer.clone()),
         };
         Ok(Task { seat, port: OwnPort::default(), waits })
     };
@@ -131,7 +131,7 @@ async fn work_together(
     });
     let (cpu_before, thread_before) = (process::own_cpu().total_us(), process::thread_cpu());
     let clock = Clock::starting(Instant::now(), spec);
-    let shared = Shared { clock, has_waits: !spec.wait.is_zero(), flushes: Rc::default() };
+    let shared = TaskShared { clock, has_waits: !spec.wait.is_zero(), flushes: Rc::default() };
     let heartbeat = Rc::new(RefCell::new(Heartbeat::new(clock.begin)));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&heartbeat), shared.clone()));
     let tasks: Vec<_> = tasks.into_iter().map(|task| tokio::task::spawn_local(work(task, shared.clone()))).collect();
@@ -179,7 +179,7 @@ async fn send(producer: SharedProducer, waiting: Rc<Notify>) -> Result<(), Failu
 }
 
 /// The 1 ms heartbeat: a task like any other.
-async fn tick(heartbeat: Rc<RefCell<Heartbeat>>, shared: Shared) {
+async fn tick(heartbeat: Rc<RefCell<Heartbeat>>, shared: TaskShared) {
     let mut interval = tokio::time::interval(TICK);
     loop {
         interval.tick().await;
@@ -188,11 +188,11 @@ async fn tick(heartbeat: Rc<RefCell<Heartbeat>>, shared: Shared) {
 }
 
 /// One task's work until the clock stops.
-async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
+async fn work(task: Task, shared: TaskShared) -> Result<(Measured, Task), Ended> {
     let Task { mut seat, mut port, waits } = task;
     let clock = shared.clock;
     let wakeup = match &waits {
-        Waits::Woken(wakeup) => Some(watch(wakeup.clone()).map_err(no_executor)?),
+        ReportWait::Woken(wakeup) => Some(watch(wakeup.clone()).map_err(no_executor)?),
         _ => None,
     };
     let mut flushing = false;
@@ -220,7 +220,7 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
                 }
                 // Who begins its next wait first lets the others run during it. Who was told goes on, so that its record can leave
                 // with those of the others that were told.
-                let others_turn = flushed && !shared.has_waits && !matches!(waits, Waits::Told(_));
+                let others_turn = flushed && !shared.has_waits && !matches!(waits, ReportWait::Told(_));
                 if others_turn || now.saturating_duration_since(turn) >= LONGEST_TURN {
                     yield_now().await;
                     turn = Instant::now();
@@ -229,18 +229,18 @@ async fn work(task: Task, shared: Shared) -> Result<(Measured, Task), Ended> {
             Step::Wait { until, reason: WaitReason::Reports } => {
                 let until = until.min(clock.deadline);
                 match &waits {
-                    Waits::Blocking => seat.worker.wait(until.saturating_duration_since(now).min(POLL))?,
-                    Waits::Looks => tokio::time::sleep(LOOKS).await,
-                    Waits::LooksForAll(producer) if flushing => look_for_all(producer, clock.deadline).await?,
-                    Waits::LooksForAll(_) => tokio::time::sleep(LOOKS).await,
-                    Waits::Woken(_) => {
+                    ReportWait::Blocking => seat.worker.wait(until.saturating_duration_since(now).min(POLL))?,
+                    ReportWait::Looks => tokio::time::sleep(LOOKS).await,
+                    ReportWait::LooksForAll(producer) if flushing => look_for_all(producer, clock.deadline).await?,
+                    ReportWait::LooksForAll(_) => tokio::time::sleep(LOOKS).await,
+                    ReportWait::Woken(_) => {
                         let Some(wakeup) = &wakeup else { continue };
                         // That the time is up is seen above.
                         timeout_at(until.into(), woken(wakeup)).await.unwrap_or(Ok(())).map_err(no_executor)?;
                     }
-                    Waits::Told(told) => drop(timeout_at(until.into(), told.notified()).await),
+                    ReportWait::Told(told) => drop(timeout_at(until.into(), told.notified()).await),
                 }
-                if !matches!(waits, Waits::Blocking) {
+                if !matches!(waits, ReportWait::Blocking) {
                     turn = Instant::now();
                 }
             }

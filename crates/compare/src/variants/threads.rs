@@ -16,7 +16,7 @@ use crate::spec::RoundSpec;
 pub(crate) const AT_A_TIME: u32 = 4;
 
 /// What a thread says.
-enum Word {
+enum ThreadMessage {
     /// Connected, or not.
     Ready(Result<(), Failure>),
     /// The clock stopped.
@@ -29,7 +29,7 @@ enum Word {
 pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, Failure> {
     let workers = spec.setting.workers;
     let (shards, for_threads) = unbounded::<u32>();
-    let (say, words) = unbounded::<Word>();
+    let (say, words) = unbounded::<ThreadMessage>();
     std::thread::scope(|scope| {
         // Dropped when this closure is left, with an error too: threads that wait for a shard then end.
         let shards = shards;
@@ -47,7 +47,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, 
                 shards.send(shard).map_err(|_| confused())?;
             }
             for _ in few {
-                let Word::Ready(ready) = hear(&words)? else { return Err(confused()) };
+                let ThreadMessage::Ready(ready) = hear(&words)? else { return Err(confused()) };
                 ready?;
             }
         }
@@ -58,7 +58,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, 
         }
         let mut measured = Vec::new();
         while measured.len() < workers as usize {
-            let Word::Stopped(stopped) = hear(&words)? else { return Err(confused()) };
+            let ThreadMessage::Stopped(stopped) = hear(&words)? else { return Err(confused()) };
             measured.push(stopped?);
         }
         let mut figures = Figures::of_threads(measured);
@@ -67,14 +67,14 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, 
         // No worker drains before: it would disturb those that still work, and count.
         drop(starts);
         for _ in 0..workers {
-            let Word::Drained(drained) = hear(&words)? else { return Err(confused()) };
+            let ThreadMessage::Drained(drained) = hear(&words)? else { return Err(confused()) };
             drained?;
         }
         Ok(figures)
     })
 }
 
-fn hear(words: &Receiver<Word>) -> Result<Word, Failure> {
+fn hear(words: &Receiver<ThreadMessage>) -> Result<ThreadMessage, Failure> {
     words.recv().map_err(|_| Failure::new(FailureKind::Retry, "a thread of the run ended without a word"))
 }
 
@@ -83,23 +83,29 @@ fn confused() -> Failure {
 }
 
 /// The life of a thread. Channels that close mean that the run has failed elsewhere: then nothing is worth saying.
-fn body(context: &WorkerContext, spec: &RoundSpec, shards: &Receiver<u32>, begin: &Receiver<Clock>, say: &Sender<Word>) {
+fn body(
+    context: &WorkerContext,
+    spec: &RoundSpec,
+    shards: &Receiver<u32>,
+    begin: &Receiver<Clock>,
+    say: &Sender<ThreadMessage>,
+) {
     let Ok(shard) = shards.recv() else { return };
     let connect = || Producer::create(&options(context, shard)).map(|producer| Box::new(producer) as _);
     let mut seat = match Seat::open(context, spec, &attempt(context, shard), connect) {
         Ok(seat) => seat,
-        Err(failure) => return drop(say.send(Word::Ready(Err(failure)))),
+        Err(failure) => return drop(say.send(ThreadMessage::Ready(Err(failure)))),
     };
-    drop(say.send(Word::Ready(Ok(()))));
+    drop(say.send(ThreadMessage::Ready(Ok(()))));
     let Ok(clock) = begin.recv() else { return };
     let mut port = OwnPort::default();
     let measured = work_blocking(&mut seat, &mut port, &clock).map_err(failure);
     let failed = measured.is_err();
-    drop(say.send(Word::Stopped(measured)));
+    drop(say.send(ThreadMessage::Stopped(measured)));
     if !failed {
         // Closed as soon as all have stopped.
         begin.iter().for_each(drop::<Clock>);
         let drained = seat.drain(&mut port).map_err(failure).and_then(|()| seat.worker.finish().map(drop));
-        drop(say.send(Word::Drained(drained)));
+        drop(say.send(ThreadMessage::Drained(drained)));
     }
 }

@@ -44,7 +44,7 @@ impl ProducerContext for Reports {
 }
 
 /// A group with reports missing.
-struct InFlight {
+struct StockGroup {
     group: Group,
     /// For each record: it has its report.
     reported: Vec<bool>,
@@ -58,7 +58,7 @@ pub struct StockFlush {
     topic: String,
     limits: SinkLimits,
     headers: Vec<(String, String)>,
-    in_flight: Vec<Option<InFlight>>,
+    in_flight: Vec<Option<StockGroup>>,
     deliveries: Option<(u64, u64)>,
 }
 
@@ -176,7 +176,7 @@ impl Sink for StockFlush {
             }
         }
         let waiting = group.len() - refused.len();
-        self.in_flight[partition as usize] = Some(InFlight { group, reported, waiting, refused });
+        self.in_flight[partition as usize] = Some(StockGroup { group, reported, waiting, refused });
         Ok(())
     }
 
@@ -196,7 +196,7 @@ impl Sink for StockFlush {
             self.count(opaque, result)?;
         }
         for (partition, slot) in self.in_flight.iter_mut().enumerate() {
-            if let Some(InFlight { group, mut refused, .. }) = slot.take_if(|flight| flight.waiting == 0) {
+            if let Some(StockGroup { group, mut refused, .. }) = slot.take_if(|flight| flight.waiting == 0) {
                 refused.sort_by_key(|refusal| refusal.index);
                 let acknowledged = group.len() - refused.len();
                 done.push(Delivered { partition: partition as u32, group, acknowledged, refused });

@@ -36,21 +36,21 @@ fn request_millis(timeout: Duration) -> c_int {
 }
 
 /// A request of the admin API that is on its way, and the queue of its own that its answer comes to.
-struct Request<'a> {
+struct AdminRequest<'a> {
     queue: NonNull<rd::rd_kafka_queue_t>,
     deadline: Option<Instant>,
     // Keeps the client alive as long as the queue.
     _client: &'a Client,
 }
 
-impl<'a> Request<'a> {
+impl<'a> AdminRequest<'a> {
     /// Sends it.
     fn send(
         client: &'a Client,
         operation: rd::rd_kafka_admin_op_t,
         timeout: Duration,
         ask: impl FnOnce(*mut rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
-    ) -> Request<'a> {
+    ) -> AdminRequest<'a> {
         let mut error = ErrorText::new();
         // SAFETY: the client is alive. The options are ours and freed once, after `ask` has returned; the queue is
         // freed in `drop`.
@@ -70,7 +70,7 @@ impl<'a> Request<'a> {
         let queue = NonNull::new(queue).expect("librdkafka aborts by itself when it is out of memory");
         // `None`: later than clocks go.
         let deadline = Instant::now().checked_add(timeout.saturating_add(REQUEST_IS_OVER));
-        Request { queue, deadline, _client: client }
+        AdminRequest { queue, deadline, _client: client }
     }
 
     /// Waits for the answer.
@@ -89,7 +89,7 @@ impl<'a> Request<'a> {
     }
 }
 
-impl Drop for Request<'_> {
+impl Drop for AdminRequest<'_> {
     fn drop(&mut self) {
         // SAFETY: ours, freed once, before the client; the client keeps a reference of its own while the request is
         // open.
@@ -137,13 +137,13 @@ fn answer(
     timeout: Duration,
     ask: impl FnOnce(*mut rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
 ) -> Result<Event, Failed> {
-    Request::send(client, operation, timeout, ask).answer(&mut Turns::one(&mut || true))
+    AdminRequest::send(client, operation, timeout, ask).answer(&mut Turns::one(&mut || true))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::{Conf, Kind};
+    use crate::ffi::{ClientKind, Conf};
 
     /// Whether the admin API takes a time for a request.
     fn takes(client: &Client, millis: c_int) -> bool {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_request_may_take_as_long_as_the_client_allows_and_no_longer() {
-        let client = Conf::new().into_client(Kind::Producer).unwrap();
+        let client = Conf::new().into_client(ClientKind::Producer).unwrap();
         let hour = Duration::from_secs(3600);
         for (timeout, expected) in [
             (Duration::from_micros(1), 1),

@@ -34,7 +34,7 @@ pub(crate) enum ConfError {
 
 /// Which kind of client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ClientKind {
     /// Sends.
     Producer,
     /// Reads.
@@ -135,14 +135,14 @@ impl Conf {
 
     /// Creates the client. Its reports, errors and log lines are all served by [`Client::serve`] or [`Sender::serve`]:
     /// nothing of librdkafka ever calls into Rust.
-    pub(crate) fn into_client(mut self, kind: Kind) -> Result<Rc<Client>, String> {
+    pub(crate) fn into_client(mut self, kind: ClientKind) -> Result<Rc<Client>, String> {
         self.set("log.queue", "true").map_err(|e| format!("log.queue: {e:?}"))?;
         let events = rd::RD_KAFKA_EVENT_DR | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG;
         // SAFETY: the configuration is ours and alive.
         unsafe { rd::rd_kafka_conf_set_events(self.0.as_ptr(), events) };
         let c_kind = match kind {
-            Kind::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
-            Kind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+            ClientKind::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            ClientKind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
         };
         let mut error = ErrorText::new();
         // SAFETY: on success the client takes the configuration over (it is forgotten below); on failure it stays ours

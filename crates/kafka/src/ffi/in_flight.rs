@@ -26,7 +26,7 @@ pub(super) fn from_opaque(opaque: usize) -> (u32, u32, usize) {
 }
 
 /// A group whose bytes the client may read at any time.
-pub(super) struct InFlight {
+pub(super) struct GroupInFlight {
     pub(super) group: Group,
     /// Tells its reports from those of an older group of the partition.
     pub(super) generation: u32,
@@ -38,11 +38,11 @@ pub(super) struct InFlight {
     settled: Vec<u64>,
 }
 
-impl InFlight {
+impl GroupInFlight {
     /// A group of which nothing was handed over.
-    pub(super) fn new(group: Group, generation: u32) -> InFlight {
+    pub(super) fn new(group: Group, generation: u32) -> GroupInFlight {
         let settled = vec![0; group.len().div_ceil(64)];
-        InFlight { group, generation, next: 0, waiting: 0, settled }
+        GroupInFlight { group, generation, next: 0, waiting: 0, settled }
     }
 
     /// Settles a record; false if it was settled before.

@@ -13,13 +13,13 @@ use rdkafka::bindings as rd;
 
 use super::client::Client;
 use super::code::{Code, codes};
-use super::in_flight::{GENERATION_BITS, InFlight, MOST_RECORDS, PARTITION_BITS, opaque};
+use super::in_flight::{GENERATION_BITS, GroupInFlight, MOST_RECORDS, PARTITION_BITS, opaque};
 use super::topic::Topic;
 
 /// Hands groups to a producer without copying their values, and owns them until the last report.
 pub(crate) struct Sender {
     topic: Topic,
-    pub(super) in_flight: Vec<Option<InFlight>>,
+    pub(super) in_flight: Vec<Option<GroupInFlight>>,
     generations: Vec<u32>,
     headers: Vec<(CString, Vec<u8>)>,
     scratch: Vec<rd::rd_kafka_message_t>,
@@ -70,7 +70,7 @@ impl Sender {
             Some(free @ None) if group.len() <= MOST_RECORDS => {
                 let generation = &mut self.generations[partition as usize];
                 *generation = (*generation + 1) & ((1 << GENERATION_BITS) - 1);
-                *free = Some(InFlight::new(group, *generation));
+                *free = Some(GroupInFlight::new(group, *generation));
                 Ok(())
             }
             _ => Err(group),
@@ -91,7 +91,7 @@ impl Sender {
 
     fn enqueue_batch(
         topic: &Topic,
-        flight: &mut InFlight,
+        flight: &mut GroupInFlight,
         partition: u32,
         scratch: &mut Vec<rd::rd_kafka_message_t>,
         refused: &mut dyn FnMut(usize, Code),
@@ -136,7 +136,7 @@ impl Sender {
 
     fn enqueue_singly(
         topic: &Topic,
-        flight: &mut InFlight,
+        flight: &mut GroupInFlight,
         partition: u32,
         headers: &[(CString, Vec<u8>)],
         refused: &mut dyn FnMut(usize, Code),
@@ -192,7 +192,7 @@ impl Sender {
     }
 
     /// Notes that the client took (or refused) the record at `index`.
-    fn handed(flight: &mut InFlight, index: usize, code: Code, refused: &mut dyn FnMut(usize, Code)) {
+    fn handed(flight: &mut GroupInFlight, index: usize, code: Code, refused: &mut dyn FnMut(usize, Code)) {
         flight.next = index + 1;
         if code.is_error() {
             flight.settle(index);

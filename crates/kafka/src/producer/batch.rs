@@ -10,7 +10,7 @@ use crate::ffi::Code;
 
 /// What the reports of a partition's group said so far.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct ReportTally {
     pub(super) acknowledged: usize,
     pub(super) refused: Vec<Refusal>,
 }

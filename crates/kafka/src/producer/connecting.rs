@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 use super::options::ProducerOptions;
 use super::sink::{FoundTopic, PROBE_TIMEOUT, Producer};
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, Code, Kind, Sender, Topic, TopicMetadata, ask_settings, ask_topic, keep_freed_memory};
+use crate::ffi::{Client, ClientKind, Code, Sender, Topic, TopicMetadata, ask_settings, ask_topic, keep_freed_memory};
 use crate::notice::{Complaints, Patience, until_answered_in};
 use crate::options::configure;
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
@@ -32,7 +32,7 @@ impl Connecting {
         keep_freed_memory();
         let conf = configure(&options.all_properties()).map_err(refused)?;
         let client = conf
-            .into_client(Kind::Producer)
+            .into_client(ClientKind::Producer)
             // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
             .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
         Ok(Connecting { options, client, complaints: Complaints::default() })

@@ -12,7 +12,7 @@ use migration::{Failure, FailureKind, SeenTopic, TopicSettings};
 use pipeline::{Blame, Delivered, Group, Refusal, Sink, SinkLimits};
 use rdkafka::types::RDKafkaRespErr as E;
 
-use super::batch::{Batch, Tally};
+use super::batch::{Batch, ReportTally};
 use super::epochs::Epochs;
 use super::options::ProducerOptions;
 use crate::classify::{Verdict, verdict};
@@ -46,7 +46,7 @@ pub struct Producer {
     probe: Option<Rc<TopicProbe>>,
     limits: SinkLimits,
     leaders: Vec<Option<i32>>,
-    tallies: Vec<Tally>,
+    tallies: Vec<ReportTally>,
     ready: Vec<Delivered>,
     complaints: Complaints,
     deliveries: Option<(u64, u64)>,
@@ -73,7 +73,7 @@ impl Producer {
             probe: found.probe.map(Rc::new),
             limits: options.limits(),
             leaders,
-            tallies: (0..partitions).map(|_| Tally::default()).collect(),
+            tallies: (0..partitions).map(|_| ReportTally::default()).collect(),
             ready: Vec::new(),
             complaints,
             deliveries: None,

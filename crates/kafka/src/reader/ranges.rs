@@ -80,7 +80,7 @@ impl Range {
 
 /// What one fetch brought besides records.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct FetchOutcome {
     /// Whether any partition came nearer to its end.
     pub(super) advanced: bool,
     /// Partitions whose next offset can't be read any more.
@@ -89,7 +89,7 @@ pub(super) struct Outcome {
     pub(super) failed: Option<(u32, Code, String)>,
 }
 
-impl Outcome {
+impl FetchOutcome {
     pub(super) fn take(&mut self, fetched: Fetched<'_>, ranges: &mut [Range], visit: &mut dyn FnMut(TopicRecord<'_>)) {
         let Some(range) = ranges.get_mut(fetched.partition as usize) else { return };
         if range.is_read() {
@@ -146,8 +146,8 @@ mod tests {
     }
 
     /// Takes all of one fetch; the offsets that were visited.
-    fn take(ranges: &mut [Range], all: &[Fetched<'_>]) -> (Outcome, Vec<i64>) {
-        let (mut outcome, mut visited) = (Outcome::default(), Vec::new());
+    fn take(ranges: &mut [Range], all: &[Fetched<'_>]) -> (FetchOutcome, Vec<i64>) {
+        let (mut outcome, mut visited) = (FetchOutcome::default(), Vec::new());
         all.iter().for_each(|&one| outcome.take(one, ranges, &mut |record| visited.push(record.offset)));
         (outcome, visited)
     }

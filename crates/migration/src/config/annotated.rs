@@ -2,7 +2,7 @@
 
 use super::key::Declared;
 use super::schema::KEYS;
-use super::value::Kind;
+use super::value::ValueKind;
 use crate::job::SourceRules;
 
 /// What stands above all tables.
@@ -135,7 +135,7 @@ fn comment<'a>(out: &mut String, lines: impl Iterator<Item = &'a str>) {
 fn one_key(out: &mut String, key: &Declared, values: &AnnotatedValues, used: bool) {
     let summary = key.doc.iter().take_while(|line| !line.is_empty());
     let plain: Vec<String> = summary.map(|line| line.replace('`', "")).collect();
-    if matches!(key.kind, Kind::Properties) {
+    if matches!(key.kind, ValueKind::Properties) {
         out.push('\n');
         comment(out, plain.iter().map(String::as_str));
         out.push_str(&format!("[{}]\n{PROPERTIES}", key.path));

@@ -4,13 +4,13 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::origin::{Given, Origin};
+use super::origin::{Given, ValueOrigin};
 use super::properties::mask_secrets;
 use crate::Exit;
 
 /// Kinds of config errors. The codes are documented in `docs/configuration.md` and never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Code {
+pub enum ErrorCode {
     /// The text is not TOML.
     Syntax,
     /// No such key.
@@ -39,26 +39,26 @@ pub enum Code {
     Exposed,
 }
 
-impl Code {
+impl ErrorCode {
     /// All, in the order of their numbers.
-    pub const ALL: [Code; 13] = [
-        Code::Syntax,
-        Code::UnknownKey,
-        Code::WrongType,
-        Code::BadValue,
-        Code::Missing,
-        Code::OwnedProperty,
-        Code::Contradiction,
-        Code::NotYet,
-        Code::Secret,
-        Code::BadProperty,
-        Code::SecretInSight,
-        Code::BadOverride,
-        Code::Exposed,
+    pub const ALL: [ErrorCode; 13] = [
+        ErrorCode::Syntax,
+        ErrorCode::UnknownKey,
+        ErrorCode::WrongType,
+        ErrorCode::BadValue,
+        ErrorCode::Missing,
+        ErrorCode::OwnedProperty,
+        ErrorCode::Contradiction,
+        ErrorCode::NotYet,
+        ErrorCode::Secret,
+        ErrorCode::BadProperty,
+        ErrorCode::SecretInSight,
+        ErrorCode::BadOverride,
+        ErrorCode::Exposed,
     ];
 }
 
-impl fmt::Display for Code {
+impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "K{:03}", *self as u8 + 1)
     }
@@ -66,7 +66,7 @@ impl fmt::Display for Code {
 
 /// Where an error is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ErrorPlace {
     /// In the file as a whole: something is missing.
     Whole {
         /// The file's name as the user knows it.
@@ -96,11 +96,11 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// Its kind.
-    pub code: Code,
+    pub code: ErrorCode,
     /// What is wrong, in one line.
     pub message: String,
     /// Where.
-    pub place: Place,
+    pub place: ErrorPlace,
     /// What is allowed and what to do, a line each.
     pub help: Vec<String>,
     /// Whether the command line is wrong (exit 2), not the config (exit 3).
@@ -114,9 +114,9 @@ impl fmt::Display for ConfigError {
         write!(f, "error[{}]: {}", self.code, self.message)?;
         let mut gutter = 3;
         match &self.place {
-            Place::Whole { file } => write!(f, "\n  --> {file}")?,
-            Place::Given { name } => write!(f, "\n  --> {name}")?,
-            Place::Text { file, line, column, source_line, width } => {
+            ErrorPlace::Whole { file } => write!(f, "\n  --> {file}")?,
+            ErrorPlace::Given { name } => write!(f, "\n  --> {name}")?,
+            ErrorPlace::Text { file, line, column, source_line, width } => {
                 gutter = line.to_string().len() + 2;
                 let (pad, carets) = (" ".repeat(column - 1), "^".repeat(*width));
                 write!(f, "\n{:1$}--> {file}:{line}:{column}", "", gutter - 1)?;
@@ -170,7 +170,7 @@ impl fmt::Debug for SourceText {
 }
 
 impl SourceText {
-    fn place(&self, span: &Range<usize>) -> Place {
+    fn place(&self, span: &Range<usize>) -> ErrorPlace {
         let text = &self.text;
         let at = floor_char(text, span.start);
         let start = text[..at].rfind('\n').map_or(0, |i| i + 1);
@@ -180,7 +180,7 @@ impl SourceText {
         let shown = if inside { "…".into() } else { mask_secrets(&printable(line)) };
         let masked = shown.ends_with('…') && !line.ends_with('…');
         let stop = floor_char(text, span.end).clamp(at, start + line.len().max(at - start));
-        Place::Text {
+        ErrorPlace::Text {
             file: self.name.clone(),
             line: text[..start].matches('\n').count() + 1,
             column: text[start..at].chars().count() + 1,
@@ -227,11 +227,11 @@ impl Problems {
     }
 
     /// Adds one; hints go to what is returned.
-    pub(super) fn add(&mut self, code: Code, origin: &Origin, message: impl Into<String>) -> &mut ConfigError {
+    pub(super) fn add(&mut self, code: ErrorCode, origin: &ValueOrigin, message: impl Into<String>) -> &mut ConfigError {
         let (place, usage) = match origin {
-            Origin::Default => (Place::Whole { file: self.source.name.clone() }, false),
-            Origin::File(span) => (self.source.place(span), false),
-            Origin::Given(Given { name, usage }) => (Place::Given { name: name.to_string() }, *usage),
+            ValueOrigin::Default => (ErrorPlace::Whole { file: self.source.name.clone() }, false),
+            ValueOrigin::File(span) => (self.source.place(span), false),
+            ValueOrigin::Given(Given { name, usage }) => (ErrorPlace::Given { name: name.to_string() }, *usage),
         };
         let rank = origin.rank();
         self.errors.push(ConfigError { code, message: message.into(), place, help: Vec::new(), usage, rank });
@@ -239,12 +239,12 @@ impl Problems {
     }
 
     /// How a value's origin is called in another error's text: `(line 12)`, `(--set job.name)`, `(the default)`.
-    pub(super) fn whence(&self, origin: &Origin) -> String {
+    pub(super) fn whence(&self, origin: &ValueOrigin) -> String {
         let mut out = String::from("(");
         match origin {
-            Origin::Default => out.push_str("the default"),
-            Origin::Given(given) => out.push_str(&given.name),
-            Origin::File(span) => {
+            ValueOrigin::Default => out.push_str("the default"),
+            ValueOrigin::Given(given) => out.push_str(&given.name),
+            ValueOrigin::File(span) => {
                 let line = self.source.text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
                 let _ = write!(out, "line {line}");
             }
@@ -276,7 +276,7 @@ impl ConfigError {
 
     /// Cuts the source line after the `=`: a secret may stand there.
     pub(super) fn hide_value(&mut self) {
-        if let Place::Text { source_line, .. } = &mut self.place
+        if let ErrorPlace::Text { source_line, .. } = &mut self.place
             && let Some(at) = source_line.find('=')
         {
             source_line.replace_range(at.., "= …");

@@ -5,11 +5,11 @@
 
 use std::net::IpAddr;
 
-use super::error::{Code, Problems};
+use super::error::{ErrorCode, Problems};
 use super::key::Merged;
-use super::origin::Origin;
+use super::origin::ValueOrigin;
 use super::typed::tick;
-use super::value::Entry;
+use super::value::NamedValue;
 use crate::Accept;
 use crate::job::{Brokers, Job, KafkaRules, Property};
 
@@ -37,25 +37,25 @@ pub(super) fn credentials(merged: &Merged<'_>, given: &[(String, Property)], con
         let message = format!("the credentials would travel unencrypted to {}", tick(broker));
         // What the job means is wrong, not how the command line is written.
         let origin = match &entry.value.origin {
-            Origin::Given(given) => Origin::given(&given.name),
+            ValueOrigin::Given(given) => ValueOrigin::given(&given.name),
             other => other.clone(),
         };
         problems
-            .add(Code::Exposed, &origin, message)
+            .add(ErrorCode::Exposed, &origin, message)
             .help("use \"SASL_SSL\", or let it pass with --accept plaintext-password (checks.accept)");
     }
 }
 
 /// Credentials without a protocol that uses them: the brokers would see an unknown client.
-fn unused(merged: &Merged<'_>, protocol: &str, given: Option<&Entry>, problems: &mut Problems) {
+fn unused(merged: &Merged<'_>, protocol: &str, given: Option<&NamedValue>, problems: &mut Problems) {
     let credentials = |name: &str| matches!(name, "sasl.username" | "sasl.password") || name.starts_with("sasl.oauthbearer.");
     let Some(entry) = merged.entries(&KafkaRules::PROPERTIES).iter().find(|entry| credentials(&entry.name.value)) else {
         return;
     };
-    let whence = problems.whence(given.map_or(&Origin::Default, |given| &given.value.origin));
+    let whence = problems.whence(given.map_or(&ValueOrigin::Default, |given| &given.value.origin));
     let message = format!("{} is not used: `{PROTOCOL}` is {protocol} {whence}", tick(&entry.name.value));
     problems
-        .add(Code::Contradiction, &entry.name.origin, message)
+        .add(ErrorCode::Contradiction, &entry.name.origin, message)
         .help(format!("set \"{PROTOCOL}\" = \"SASL_SSL\", or delete it"));
 }
 

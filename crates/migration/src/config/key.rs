@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::origin::{At, Origin};
-use super::value::{Entry, Kind, Value};
+use super::origin::{At, ValueOrigin};
+use super::value::{NamedValue, TypedValue, ValueKind};
 
 /// A key of the config without the type of what it means.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub struct Declared {
     /// Dotted path, such as `workers.chunk.records`.
     pub path: &'static str,
     /// What its value may be.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Its default as TOML; `None`: absent means absent, or the key is required.
     pub default: Option<&'static str>,
     /// Whether a job can't be without it.
@@ -75,30 +75,30 @@ impl Declared {
 
 /// A key of the config whose value means a `T`.
 #[derive(Clone, Copy, Debug)]
-pub struct Key<T: 'static> {
+pub struct ConfigKey<T: 'static> {
     declared: Declared,
     read: Read<T>,
 }
 
 /// From what was typed, or the default, to what it means. Relative paths start at the folder. `None`: absent, and no default.
-type Read<T> = fn(Option<&Value>, &Path) -> T;
+type Read<T> = fn(Option<&TypedValue>, &Path) -> T;
 
 /// What a key's value may be, and what it means.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape<T: 'static> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
     pub(crate) read: Read<T>,
 }
 
 /// A key that may change between stop and resume, with no default.
-pub(crate) const fn key<T>(path: &'static str, shape: Shape<T>) -> Key<T> {
+pub(crate) const fn key<T>(path: &'static str, shape: Shape<T>) -> ConfigKey<T> {
     let Shape { kind, read } = shape;
     let declared =
         Declared { path, kind, default: None, required: false, example: "", doc: &[], resume: Resume::May, flag: None };
-    Key { declared, read }
+    ConfigKey { declared, read }
 }
 
-impl<T> Key<T> {
+impl<T> ConfigKey<T> {
     /// Its declaration.
     pub const fn declared(&'static self) -> &'static Declared {
         &self.declared
@@ -106,42 +106,42 @@ impl<T> Key<T> {
 
     /// With a default, in TOML.
     pub(crate) const fn default(self, default: &'static str) -> Self {
-        Key { declared: Declared { default: Some(default), ..self.declared }, ..self }
+        ConfigKey { declared: Declared { default: Some(default), ..self.declared }, ..self }
     }
 
     /// Without it there is no job.
     pub(crate) const fn required(self) -> Self {
-        Key { declared: Declared { required: true, ..self.declared }, ..self }
+        ConfigKey { declared: Declared { required: true, ..self.declared }, ..self }
     }
 
     /// With an example, in TOML.
     pub(crate) const fn example(self, example: &'static str) -> Self {
-        Key { declared: Declared { example, ..self.declared }, ..self }
+        ConfigKey { declared: Declared { example, ..self.declared }, ..self }
     }
 
     /// The plan is made with it and stays.
     pub(crate) const fn planned(self) -> Self {
-        Key { declared: Declared { resume: Resume::Planned, ..self.declared }, ..self }
+        ConfigKey { declared: Declared { resume: Resume::Planned, ..self.declared }, ..self }
     }
 
     /// It must not change between stop and resume.
     pub(crate) const fn fixed(self) -> Self {
-        Key { declared: Declared { resume: Resume::MustNot, ..self.declared }, ..self }
+        ConfigKey { declared: Declared { resume: Resume::MustNot, ..self.declared }, ..self }
     }
 
     /// With a flag and a variable of its own.
     pub(crate) const fn flag(self, long: &'static str, variable: &'static str) -> Self {
-        Key { declared: Declared { flag: Some(Flag { long, variable }), ..self.declared }, ..self }
+        ConfigKey { declared: Declared { flag: Some(Flag { long, variable }), ..self.declared }, ..self }
     }
 
     /// What it is for; [`rules!`] gives the field's documentation.
     pub(crate) const fn doc(self, doc: &'static [&'static str]) -> Self {
-        Key { declared: Declared { doc, ..self.declared }, ..self }
+        ConfigKey { declared: Declared { doc, ..self.declared }, ..self }
     }
 }
 
 /// A struct that keys of the config fill.
-pub(crate) trait Table: Sized {
+pub(crate) trait KeyTable: Sized {
     /// Its keys, in the order of the annotated file.
     const ITEMS: &'static [Item];
 
@@ -152,7 +152,7 @@ pub(crate) trait Table: Sized {
 /// What stands in a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Item {
-    Key(&'static Declared),
+    ConfigKey(&'static Declared),
     Table(&'static [Item]),
 }
 
@@ -160,7 +160,7 @@ impl Item {
     /// Adds its keys.
     pub(crate) fn add_to(&self, keys: &mut Vec<&'static Declared>) {
         match self {
-            Item::Key(key) => keys.push(key),
+            Item::ConfigKey(key) => keys.push(key),
             Item::Table(items) => items.iter().for_each(|item| item.add_to(keys)),
         }
     }
@@ -169,32 +169,32 @@ impl Item {
 /// The second stage: what was typed, merged with the defaults. Where a value came from is still known.
 pub(crate) struct Merged<'a> {
     /// Values of keys that have a default or were typed.
-    pub(super) values: BTreeMap<&'static str, At<Value>>,
+    pub(super) values: BTreeMap<&'static str, At<TypedValue>>,
     /// Entries of tables of the user's own names.
-    pub(super) entries: BTreeMap<&'static str, Vec<Entry>>,
+    pub(super) entries: BTreeMap<&'static str, Vec<NamedValue>>,
     /// Keys whose value was refused; they stand here with their defaults.
     pub(super) refused: BTreeSet<&'static str>,
     /// The tables of sources that were typed, and where each was first.
-    pub(super) sources: BTreeMap<&'static str, Origin>,
+    pub(super) sources: BTreeMap<&'static str, ValueOrigin>,
     /// Relative paths start here.
     pub(super) folder: &'a Path,
 }
 
 impl Merged<'_> {
     /// What a key means.
-    pub(crate) fn get<T>(&self, key: &Key<T>) -> T {
+    pub(crate) fn get<T>(&self, key: &ConfigKey<T>) -> T {
         (key.read)(self.values.get(key.declared.path).map(|at| &at.value), self.folder)
     }
 
     /// The same, with where it was typed.
-    pub(super) fn at<T>(&self, key: &Key<T>) -> At<T> {
-        let origin = self.values.get(key.declared.path).map_or(Origin::Default, |at| at.origin.clone());
+    pub(super) fn at<T>(&self, key: &ConfigKey<T>) -> At<T> {
+        let origin = self.values.get(key.declared.path).map_or(ValueOrigin::Default, |at| at.origin.clone());
         At::new(self.get(key), origin)
     }
 
     /// Puts a value there.
-    pub(super) fn set<T>(&mut self, key: &'static Key<T>, value: Value) {
-        self.values.insert(key.declared.path, At::new(value, Origin::Default));
+    pub(super) fn set<T>(&mut self, key: &'static ConfigKey<T>, value: TypedValue) {
+        self.values.insert(key.declared.path, At::new(value, ValueOrigin::Default));
     }
 
     /// Whether a value stands there, typed or by default.
@@ -203,12 +203,12 @@ impl Merged<'_> {
     }
 
     /// Whether a value was typed and refused.
-    pub(super) fn refused<T>(&self, key: &Key<T>) -> bool {
+    pub(super) fn refused<T>(&self, key: &ConfigKey<T>) -> bool {
         self.refused.contains(key.declared.path)
     }
 
     /// The entries of a table of the user's own names.
-    pub(super) fn entries<T>(&self, key: &Key<T>) -> &[Entry] {
+    pub(super) fn entries<T>(&self, key: &ConfigKey<T>) -> &[NamedValue] {
         self.entries.get(key.declared.path).map_or(&[], Vec::as_slice)
     }
 
@@ -231,8 +231,8 @@ macro_rules! rules {
             [$($field)* $(#[doc = $doc])* pub $f: $t,]
             [$($key)*
                 #[doc = concat!("The key of `", stringify!($f), "`.")]
-                pub const $k: $crate::config::Key<$t> = $declared.doc(&[$($doc),*]);]
-            [$($item)* $crate::config::Item::Key(Self::$k.declared()),]
+                pub const $k: $crate::config::ConfigKey<$t> = $declared.doc(&[$($doc),*]);]
+            [$($item)* $crate::config::Item::ConfigKey(Self::$k.declared()),]
             [$($read)* $f (|config: &$crate::config::Merged<'_>| config.get(&Self::$k))]
             $($rest)* }
     };
@@ -241,8 +241,8 @@ macro_rules! rules {
         $crate::config::rules! { @ $head
             [$($field)* $(#[doc = $doc])* pub $f: $t,]
             $key
-            [$($item)* $crate::config::Item::Table(<$t as $crate::config::Table>::ITEMS),]
-            [$($read)* $f (<$t as $crate::config::Table>::read)]
+            [$($item)* $crate::config::Item::Table(<$t as $crate::config::KeyTable>::ITEMS),]
+            [$($read)* $f (<$t as $crate::config::KeyTable>::read)]
             $($rest)* }
     };
     (@ $head:tt [$($field:tt)*] $key:tt $item:tt [$($read:tt)*]
@@ -257,8 +257,8 @@ macro_rules! rules {
         $(#[doc = $doc:literal])* key $k:ident: $t:ty = $declared:expr; $($rest:tt)*) => {
         $crate::config::rules! { @ $head
             $field
-            [$($key)* $(#[doc = $doc])* pub const $k: $crate::config::Key<$t> = $declared.doc(&[$($doc),*]);]
-            [$($item)* $crate::config::Item::Key(Self::$k.declared()),]
+            [$($key)* $(#[doc = $doc])* pub const $k: $crate::config::ConfigKey<$t> = $declared.doc(&[$($doc),*]);]
+            [$($item)* $crate::config::Item::ConfigKey(Self::$k.declared()),]
             $read
             $($rest)* }
     };
@@ -268,7 +268,7 @@ macro_rules! rules {
 
         impl $name { $($key)* }
 
-        impl $crate::config::Table for $name {
+        impl $crate::config::KeyTable for $name {
             const ITEMS: &'static [$crate::config::Item] = &[$($item)*];
 
             fn read(config: &$crate::config::Merged<'_>) -> Self {

@@ -2,16 +2,16 @@
 
 use super::Typed;
 use super::context::Context;
-use super::error::{Code, ConfigErrors, Problems};
+use super::error::{ConfigErrors, ErrorCode, Problems};
 use super::exposure::{as_read, credentials};
-use super::key::{Declared, Key, Merged, Table as _};
-use super::origin::Origin;
+use super::key::{ConfigKey, Declared, KeyTable as _, Merged};
+use super::origin::ValueOrigin;
 use super::properties::{PropertyRule, is_secret_property, property_rule};
 use super::schema::KEYS;
 use super::secrets::resolve;
 use super::suggest::nearest;
 use super::typed::tick;
-use super::value::{Entry, EntryValue, Value};
+use super::value::{EntryValue, NamedValue, TypedValue};
 use crate::job::{
     Brokers, CsvFormat, CsvHeader, CsvSource, Job, JsonlSource, KafkaRules, OnMissing, Property, RecordRules, SourceRules,
     TimestampUnit, WorkerRules,
@@ -29,7 +29,7 @@ impl Typed {
         let properties = properties(merged.entries(&KafkaRules::PROPERTIES), ctx, &mut problems);
         credentials(&merged, &properties, ctx.contacts_brokers, &mut problems);
         problems.result()?;
-        merged.set(&KafkaRules::PROPERTIES, Value::Properties(properties));
+        merged.set(&KafkaRules::PROPERTIES, TypedValue::Properties(properties));
         Ok(Job::read(&merged))
     }
 }
@@ -40,7 +40,7 @@ fn one_source(merged: &Merged<'_>, problems: &mut Problems) {
     sources.sort_by_key(|(_, origin)| origin.rank());
     if let [(first, before), (second, origin), ..] = sources.as_slice() {
         let message = format!("two sources: `{first}` {} and `{second}`", problems.whence(before));
-        let error = problems.add(Code::Contradiction, origin, message);
+        let error = problems.add(ErrorCode::Contradiction, origin, message);
         error.help(format!("a job has exactly one source: delete [{second}] or [{first}]"));
     }
 }
@@ -56,7 +56,7 @@ fn require(merged: &Merged<'_>, problems: &mut Problems) {
     };
     for key in KEYS.iter().filter(|key| key.required && wanted(key)) {
         if !merged.has(key) && !merged.refused.contains(key.path) {
-            let error = problems.add(Code::Missing, &Origin::Default, format!("`{}` is missing", key.path));
+            let error = problems.add(ErrorCode::Missing, &ValueOrigin::Default, format!("`{}` is missing", key.path));
             error.help(add_below(key));
             if of_source(key) && merged.sources.is_empty() {
                 let others = KEYS.iter().filter(|other| of_source(other) && other.required && other.path != key.path);
@@ -78,13 +78,13 @@ fn contradictions(merged: &Merged<'_>, problems: &mut Problems) {
     let no_key = merged.get(&RecordRules::KEY).is_none() && !merged.refused(&RecordRules::KEY);
     if no_key && on_missing.value != OnMissing::DeadLetter {
         let message = "`record.on_missing` without `record.key`: no key can be missing";
-        problems.add(Code::Contradiction, &on_missing.origin, message).help("delete `on_missing`, or add `key`");
+        problems.add(ErrorCode::Contradiction, &on_missing.origin, message).help("delete `on_missing`, or add `key`");
     }
     let unit = merged.at(&RecordRules::TIMESTAMP_UNIT);
     let no_timestamp = merged.get(&RecordRules::TIMESTAMP).is_none() && !merged.refused(&RecordRules::TIMESTAMP);
     if no_timestamp && unit.value != TimestampUnit::Rfc3339 {
         let message = "`record.timestamp_unit` without `record.timestamp`: no field is read";
-        problems.add(Code::Contradiction, &unit.origin, message).help("delete `timestamp_unit`, or add `timestamp`");
+        problems.add(ErrorCode::Contradiction, &unit.origin, message).help("delete `timestamp_unit`, or add `timestamp`");
     }
     let csv = merged.has_source(CsvSource::MAX_LINE.declared().table());
     let max_line = if csv { &CsvSource::MAX_LINE } else { &JsonlSource::MAX_LINE };
@@ -97,12 +97,12 @@ fn contradictions_of_csv(merged: &Merged<'_>, problems: &mut Problems) {
     if delimiter.value == quote.value && !merged.refused(&CsvFormat::DELIMITER) && !merged.refused(&CsvFormat::QUOTE) {
         let (typed, key) = if quote.typed() { (quote, "quote") } else { (delimiter, "delimiter") };
         let message = "`source.csv.delimiter` and `source.csv.quote` are the same character";
-        problems.add(Code::Contradiction, &typed.origin, message).help(format!("change `{key}`"));
+        problems.add(ErrorCode::Contradiction, &typed.origin, message).help(format!("change `{key}`"));
     }
     let CsvHeader::Names(names) = merged.get(&CsvFormat::HEADER) else { return };
     for entry in merged.entries(&CsvFormat::TYPES).iter().filter(|entry| !names.contains(&entry.name.value)) {
         let message = format!("{} in [source.csv.types] is none of the columns that `header` names", tick(&entry.name.value));
-        let error = problems.add(Code::Contradiction, &entry.name.origin, message);
+        let error = problems.add(ErrorCode::Contradiction, &entry.name.origin, message);
         error.suggest(nearest(&entry.name.value, names.iter().map(String::as_str))).help("delete it, or add it to `header`");
     }
 }
@@ -111,7 +111,7 @@ fn contradictions_of_csv(merged: &Merged<'_>, problems: &mut Problems) {
 fn embedded_security(merged: &Merged<'_>, problems: &mut Problems) {
     let brokers = merged.at(&KafkaRules::BROKERS);
     let embedded = brokers.value == Brokers::Embedded && !merged.refused(&KafkaRules::BROKERS);
-    let secured = |entry: &&Entry| match &entry.value.value {
+    let secured = |entry: &&NamedValue| match &entry.value.value {
         EntryValue::Plain(text) => entry.name.value == "security.protocol" && as_read(text) != "plaintext",
         EntryValue::Env(_) | EntryValue::File(_) => false,
     };
@@ -119,13 +119,19 @@ fn embedded_security(merged: &Merged<'_>, problems: &mut Problems) {
         let whence = problems.whence(&brokers.origin);
         let message = format!("`security.protocol` with the embedded broker {whence}, which has no security");
         problems
-            .add(Code::Contradiction, &entry.name.origin, message)
+            .add(ErrorCode::Contradiction, &entry.name.origin, message)
             .help("delete it, or name the cluster in `kafka.brokers`");
     }
 }
 
 /// An error if `small` is more than a `share`-th of `large`. It points at the one that was typed, `small` if both were.
-fn above(merged: &Merged<'_>, small: &'static Key<u64>, large: &'static Key<u64>, share: u64, problems: &mut Problems) {
+fn above(
+    merged: &Merged<'_>,
+    small: &'static ConfigKey<u64>,
+    large: &'static ConfigKey<u64>,
+    share: u64,
+    problems: &mut Problems,
+) {
     let (small_path, large_path) = (small.declared().path, large.declared().path);
     let refused = merged.refused(small) || merged.refused(large);
     let (small, large) = (merged.at(small), merged.at(large));
@@ -143,21 +149,21 @@ fn above(merged: &Merged<'_>, small: &'static Key<u64>, large: &'static Key<u64>
     let origin = if small.typed() { &small.origin } else { &large.origin };
     let (most, least) = (size(large.value / share), size(small.value.saturating_mul(share)));
     problems
-        .add(Code::Contradiction, origin, message)
+        .add(ErrorCode::Contradiction, origin, message)
         .help(format!("lower `{small_path}` to at most {most}, or raise `{large_path}` to at least {least}"));
 }
 
-fn properties(entries: &[Entry], ctx: &Context<'_>, problems: &mut Problems) -> Vec<(String, Property)> {
+fn properties(entries: &[NamedValue], ctx: &Context<'_>, problems: &mut Problems) -> Vec<(String, Property)> {
     let mut out = Vec::new();
     for entry in entries {
         let name = &entry.name.value;
         if let Some(PropertyRule::Owned(why)) = property_rule(name) {
             let message = format!("{} is set by shardlift", tick(name));
-            problems.add(Code::OwnedProperty, &entry.name.origin, message).help(format!("delete it; {why}"));
+            problems.add(ErrorCode::OwnedProperty, &entry.name.origin, message).help(format!("delete it; {why}"));
         } else if let Some(value) = resolve(entry, ctx, problems) {
             if name.contains('\0') || value.expose().contains('\0') {
                 let message = format!("{} contains a NUL character", tick(name));
-                problems.add(Code::BadValue, &entry.name.origin, message).help("librdkafka's properties are C strings");
+                problems.add(ErrorCode::BadValue, &entry.name.origin, message).help("librdkafka's properties are C strings");
             } else {
                 out.push((name.clone(), value));
             }
@@ -166,13 +172,13 @@ fn properties(entries: &[Entry], ctx: &Context<'_>, problems: &mut Problems) -> 
     let exposed: Vec<_> = out.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
     for problem in (ctx.check_properties)(&exposed) {
         let entry = entries.iter().find(|entry| entry.name.value == problem.name);
-        let origin = entry.map_or(&Origin::Default, |entry| &entry.name.origin);
+        let origin = entry.map_or(&ValueOrigin::Default, |entry| &entry.name.origin);
         // librdkafka quotes the value that it refuses.
         let message = match out.iter().find(|(name, _)| *name == problem.name) {
             Some((_, Property::Secret(secret))) => problem.message.replace(&secret.value, "***"),
             _ => problem.message.clone(),
         };
-        let error = problems.add(Code::BadProperty, origin, format!("{}: {message}", tick(&problem.name)));
+        let error = problems.add(ErrorCode::BadProperty, origin, format!("{}: {message}", tick(&problem.name)));
         error.suggest(problem.did_you_mean.as_deref());
         if problem.did_you_mean.as_deref().is_some_and(is_secret_property) {
             error.hide_value();

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::Typed;
 use super::error::Problems;
 use super::key::{Declared, Merged};
-use super::origin::{At, Origin};
+use super::origin::{At, ValueOrigin};
 use super::schema::KEYS;
-use super::value::{Entry, EntryValue, Kind, Value};
+use super::value::{EntryValue, NamedValue, TypedValue, ValueKind};
 
 impl Typed {
     /// Merges; what was wrong in the first stage is handed on. Relative paths start at the folder.
@@ -15,9 +15,9 @@ impl Typed {
         let Typed { mut values, entries, refused, sources, problems } = self;
         for key in KEYS.iter() {
             let merged = match key.kind {
-                Kind::Headers | Kind::Choices(_) => Some(pairs(entries.get(key.path).map_or(&[], Vec::as_slice))),
+                ValueKind::Headers | ValueKind::Choices(_) => Some(pairs(entries.get(key.path).map_or(&[], Vec::as_slice))),
                 // Its secrets are resolved later.
-                Kind::Properties => None,
+                ValueKind::Properties => None,
                 _ => values.remove(key.path).or_else(|| default(key)),
             };
             values.extend(merged.map(|value| (key.path, value)));
@@ -27,16 +27,16 @@ impl Typed {
 }
 
 /// A key's default, read as if it had been typed.
-fn default(key: &Declared) -> Option<At<Value>> {
+fn default(key: &Declared) -> Option<At<TypedValue>> {
     let value = toml::de::DeValue::parse(key.default?).expect("a test reads every default");
-    Some(At::new(key.kind.read(&value).expect("a test reads every default"), Origin::Default))
+    Some(At::new(key.kind.read(&value).expect("a test reads every default"), ValueOrigin::Default))
 }
 
 /// Names and texts; none of them is a secret's reference.
-fn pairs(entries: &[Entry]) -> At<Value> {
-    let plain = |entry: &Entry| match &entry.value.value {
+fn pairs(entries: &[NamedValue]) -> At<TypedValue> {
+    let plain = |entry: &NamedValue| match &entry.value.value {
         EntryValue::Plain(text) => Some((entry.name.value.clone(), text.clone())),
         EntryValue::Env(_) | EntryValue::File(_) => None,
     };
-    At::new(Value::Pairs(entries.iter().filter_map(plain).collect()), Origin::Default)
+    At::new(TypedValue::Pairs(entries.iter().filter_map(plain).collect()), ValueOrigin::Default)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ValueOrigin {
     /// It was not typed.
     Default,
     /// Bytes of the config file.
@@ -23,30 +23,30 @@ pub(super) struct Given {
     pub(super) usage: bool,
 }
 
-impl Origin {
+impl ValueOrigin {
     /// A flag or variable whose mistakes are the config's.
-    pub(super) fn given(name: &str) -> Origin {
-        Origin::Given(Given { name: name.into(), usage: false })
+    pub(super) fn given(name: &str) -> ValueOrigin {
+        ValueOrigin::Given(Given { name: name.into(), usage: false })
     }
 
     /// A flag or variable whose mistakes are the command line's.
-    pub(super) fn usage(name: &str) -> Origin {
-        Origin::Given(Given { name: name.into(), usage: true })
+    pub(super) fn usage(name: &str) -> ValueOrigin {
+        ValueOrigin::Given(Given { name: name.into(), usage: true })
     }
 
     /// For an order of places: overrides last.
     pub(super) fn rank(&self) -> usize {
         match self {
-            Origin::File(span) => span.start,
-            Origin::Default => usize::MAX - 1,
-            Origin::Given(_) => usize::MAX,
+            ValueOrigin::File(span) => span.start,
+            ValueOrigin::Default => usize::MAX - 1,
+            ValueOrigin::Given(_) => usize::MAX,
         }
     }
 
     /// The origin of a part of the value: a range in the file, the same flag otherwise.
-    pub(super) fn part(&self, span: Range<usize>) -> Origin {
+    pub(super) fn part(&self, span: Range<usize>) -> ValueOrigin {
         match self {
-            Origin::File(_) => Origin::File(span),
+            ValueOrigin::File(_) => ValueOrigin::File(span),
             other => other.clone(),
         }
     }
@@ -58,17 +58,17 @@ pub(super) struct At<T> {
     /// The value.
     pub(super) value: T,
     /// Where it came from.
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
 }
 
 impl<T> At<T> {
     /// A value from somewhere.
-    pub(super) fn new(value: T, origin: Origin) -> Self {
+    pub(super) fn new(value: T, origin: ValueOrigin) -> Self {
         At { value, origin }
     }
 
     /// Whether it was typed.
     pub(super) fn typed(&self) -> bool {
-        self.origin != Origin::Default
+        self.origin != ValueOrigin::Default
     }
 }

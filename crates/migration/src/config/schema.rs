@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::key::{Declared, Table as _};
+use super::key::{Declared, KeyTable as _};
 use crate::job::Job;
 
 /// Every key, in the order of the annotated file.

@@ -1,16 +1,16 @@
 //! Resolving references to secrets. No error and no debug output ever holds a secret's text.
 
 use super::context::Context;
-use super::error::{Code, Problems};
+use super::error::{ErrorCode, Problems};
 use super::paths::joined;
 use super::properties::is_secret_property;
 use super::typed::tick;
-use super::value::{Entry, EntryValue};
+use super::value::{EntryValue, NamedValue};
 use crate::job::property::{Property, Secret};
 use crate::printable::printable_path;
 
 /// The value of a property; `None` after an error was added.
-pub(super) fn resolve(entry: &Entry, ctx: &Context<'_>, problems: &mut Problems) -> Option<Property> {
+pub(super) fn resolve(entry: &NamedValue, ctx: &Context<'_>, problems: &mut Problems) -> Option<Property> {
     let name = &entry.name.value;
     let secret = |from: String, value: String| Some(Property::Secret(Secret { from, value }));
     match &entry.value.value {
@@ -21,7 +21,7 @@ pub(super) fn resolve(entry: &Entry, ctx: &Context<'_>, problems: &mut Problems)
             found => {
                 let what = if found.is_some() { "empty" } else { "not set" };
                 let message = format!("the secret {} needs the variable {}, which is {what}", tick(name), tick(variable));
-                problems.add(Code::Secret, &entry.value.origin, message).help("set it in the environment of this command");
+                problems.add(ErrorCode::Secret, &entry.value.origin, message).help("set it in the environment of this command");
                 None
             }
         },
@@ -40,7 +40,7 @@ pub(super) fn resolve(entry: &Entry, ctx: &Context<'_>, problems: &mut Problems)
                 Err(error) => error.to_string(),
             };
             let message = format!("the secret {} can't be read from {}: {failed}", tick(name), tick(&shown));
-            problems.add(Code::Secret, &entry.value.origin, message).help("relative paths start at the config's folder");
+            problems.add(ErrorCode::Secret, &entry.value.origin, message).help("relative paths start at the config's folder");
             None
         }
     }

@@ -4,28 +4,28 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Typed;
-use super::error::Code;
-use super::origin::{At, Origin};
+use super::error::ErrorCode;
+use super::origin::{At, ValueOrigin};
 use super::properties::{PROPERTIES, is_secret_property, typed_form};
 use super::typed::tick;
-use super::value::{Entry, EntryValue};
+use super::value::{EntryValue, NamedValue};
 
 impl Typed {
     /// Sets the key at `path` to a TOML value; what is not TOML is taken as a bare word, a string. Tables keep what they are
     /// not told (`workers.chunk` = `{ records = 5 }`), lists are replaced. `origin` names the flag or variable in errors.
     pub fn set(&mut self, path: &str, value: &str, origin: &str) {
-        self.set_from(path, value, &Origin::given(origin));
+        self.set_from(path, value, &ValueOrigin::given(origin));
     }
 
     /// Like [`Typed::set`] with a text that is not TOML: what `--topic 2026` means is the string `2026`.
     pub fn set_text(&mut self, path: &str, text: &str, origin: &str) {
-        self.set_value(path, DeValue::String(text.into()), &Origin::given(origin));
+        self.set_value(path, DeValue::String(text.into()), &ValueOrigin::given(origin));
     }
 
     /// One `--set`: `PATH=VALUE`. Errors name `FLAG PATH`.
     pub fn set_assignment(&mut self, assignment: &str, flag: &str) {
         match split(assignment) {
-            Some((path, value)) => self.set_from(path, value, &Origin::given(&format!("{flag} {path}"))),
+            Some((path, value)) => self.set_from(path, value, &ValueOrigin::given(&format!("{flag} {path}"))),
             None => self.malformed(flag, "PATH=VALUE", "workers.count=4"),
         }
     }
@@ -35,33 +35,33 @@ impl Typed {
         match assignment.split_once('=') {
             Some((name, value)) if !name.trim().is_empty() => {
                 let (name, value) = (name.trim().to_owned(), value.to_owned());
-                let origin = Origin::usage(&format!("{flag} {}", name.escape_debug()));
+                let origin = ValueOrigin::usage(&format!("{flag} {}", name.escape_debug()));
                 if is_secret_property(&name) {
                     return self.secret_in_sight(&name, &origin);
                 }
                 let value = At::new(EntryValue::Plain(value), origin.clone());
-                self.insert_entry(PROPERTIES, Entry { name: At::new(name, origin), value });
+                self.insert_entry(PROPERTIES, NamedValue { name: At::new(name, origin), value });
             }
             _ => self.malformed(flag, "NAME=VALUE", "compression.type=lz4"),
         }
     }
 
-    fn set_from(&mut self, path: &str, value: &str, origin: &Origin) {
+    fn set_from(&mut self, path: &str, value: &str, origin: &ValueOrigin) {
         match DeValue::parse(value) {
             Ok(parsed) => self.set_value(path, parsed.into_inner(), origin),
             Err(_) if is_bare(value) => self.set_value(path, DeValue::String(value.into()), origin),
             Err(error) => {
                 let message = format!("the value of {} is not TOML: {}", tick(path), error.message());
-                self.problems.add(Code::Syntax, &Origin::usage(&origin_name(origin)), message);
+                self.problems.add(ErrorCode::Syntax, &ValueOrigin::usage(&origin_name(origin)), message);
             }
         }
     }
 
-    fn set_value(&mut self, path: &str, value: DeValue<'_>, origin: &Origin) {
+    fn set_value(&mut self, path: &str, value: DeValue<'_>, origin: &ValueOrigin) {
         let Some(names) = names(path) else {
             let message = format!("{} is not the path of a key", tick(path));
-            let origin = Origin::usage(&origin_name(origin));
-            self.problems.add(Code::BadOverride, &origin, message).help("a path looks like workers.chunk.records");
+            let origin = ValueOrigin::usage(&origin_name(origin));
+            self.problems.add(ErrorCode::BadOverride, &origin, message).help("a path looks like workers.chunk.records");
             return;
         };
         let nested = names.into_iter().rev().fold(value, |inner, name| {
@@ -72,10 +72,10 @@ impl Typed {
         let DeValue::Table(table) = nested else { return };
         let plain_secrets = self.plain_secrets();
         self.read_table(&table, "", origin);
-        if matches!(origin, Origin::Given(_)) {
+        if matches!(origin, ValueOrigin::Given(_)) {
             for name in self.plain_secrets().into_iter().filter(|name| !plain_secrets.contains(name)) {
                 self.entries.entry(PROPERTIES).or_default().retain(|entry| entry.name.value != name);
-                self.secret_in_sight(&name, &Origin::usage(&origin_name(origin)));
+                self.secret_in_sight(&name, &ValueOrigin::usage(&origin_name(origin)));
             }
         }
     }
@@ -89,23 +89,23 @@ impl Typed {
             .collect()
     }
 
-    fn secret_in_sight(&mut self, name: &str, origin: &Origin) {
+    fn secret_in_sight(&mut self, name: &str, origin: &ValueOrigin) {
         let message = format!("{} is a secret: everybody on this machine can read a command line", tick(name));
-        let error = self.problems.add(Code::SecretInSight, origin, message);
+        let error = self.problems.add(ErrorCode::SecretInSight, origin, message);
         error.help("write into the config file, below [kafka.properties]:").help(typed_form(name));
     }
 
     fn malformed(&mut self, flag: &str, shape: &str, example: &str) {
-        let origin = Origin::usage(flag);
+        let origin = ValueOrigin::usage(flag);
         self.problems
-            .add(Code::BadOverride, &origin, format!("{flag} needs {shape}"))
+            .add(ErrorCode::BadOverride, &origin, format!("{flag} needs {shape}"))
             .help(format!("such as {flag} {example}"));
     }
 }
 
-fn origin_name(origin: &Origin) -> String {
+fn origin_name(origin: &ValueOrigin) -> String {
     match origin {
-        Origin::Given(given) => given.name.to_string(),
+        ValueOrigin::Given(given) => given.name.to_string(),
         _ => String::new(),
     }
 }

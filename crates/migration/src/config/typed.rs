@@ -7,24 +7,24 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Code, ConfigErrors, Problems, SourceText};
+use super::error::{ConfigErrors, ErrorCode, Problems, SourceText};
 use super::key::Declared;
-use super::origin::{At, Origin};
+use super::origin::{At, ValueOrigin};
 use super::properties::is_secret_property;
 use super::schema::{self, LATER};
 use super::suggest::nearest;
-use super::value::{Entry, EntryValue, Kind, Value, quoted, scalar, seen};
+use super::value::{EntryValue, NamedValue, TypedValue, ValueKind, quoted, scalar, seen};
 use crate::job::{JsonlSource, SourceRules};
 
 /// What was typed. Overrides are laid over it with [`Typed::set`] and its companions, then [`Typed::mean`] says what it means.
 #[derive(Debug)]
 pub struct Typed {
-    pub(super) values: BTreeMap<&'static str, At<Value>>,
-    pub(super) entries: BTreeMap<&'static str, Vec<Entry>>,
+    pub(super) values: BTreeMap<&'static str, At<TypedValue>>,
+    pub(super) entries: BTreeMap<&'static str, Vec<NamedValue>>,
     /// Keys whose value was refused: no further errors about them.
     pub(super) refused: BTreeSet<&'static str>,
     /// The tables of sources, and where each was first.
-    pub(super) sources: BTreeMap<&'static str, Origin>,
+    pub(super) sources: BTreeMap<&'static str, ValueOrigin>,
     pub(super) problems: Problems,
 }
 
@@ -42,12 +42,12 @@ impl Typed {
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
-            typed.read_table(table.get_ref(), "", &Origin::File(0..0));
+            typed.read_table(table.get_ref(), "", &ValueOrigin::File(0..0));
             return Ok(typed);
         }
         for error in errors {
-            let origin = Origin::File(error.span().unwrap_or(0..0));
-            typed.problems.add(Code::Syntax, &origin, format!("this is not TOML: {}", error.message()));
+            let origin = ValueOrigin::File(error.span().unwrap_or(0..0));
+            typed.problems.add(ErrorCode::Syntax, &origin, format!("this is not TOML: {}", error.message()));
         }
         Err(typed.problems.into_errors())
     }
@@ -57,7 +57,7 @@ impl Typed {
         self.values.contains_key(path) || self.entries.contains_key(path) || self.refused.contains(path)
     }
 
-    pub(super) fn read_table(&mut self, table: &DeTable<'_>, at: &str, origin: &Origin) {
+    pub(super) fn read_table(&mut self, table: &DeTable<'_>, at: &str, origin: &ValueOrigin) {
         for (name, value) in in_order(table) {
             let path = join(at, name.get_ref());
             let here = origin.part(name.span());
@@ -84,7 +84,7 @@ impl Typed {
                     }
                     other => {
                         let message = format!("`{path}` is {}; it must be a table", seen(other));
-                        self.problems.add(Code::WrongType, &origin.part(value.span()), message).help(allowed_in(path));
+                        self.problems.add(ErrorCode::WrongType, &origin.part(value.span()), message).help(allowed_in(path));
                     }
                 }
             } else {
@@ -93,25 +93,25 @@ impl Typed {
         }
     }
 
-    fn later(&mut self, path: &str, here: &Origin, another: Option<&str>) {
+    fn later(&mut self, path: &str, here: &ValueOrigin, another: Option<&str>) {
         if let Some(another) = another {
             let message = format!("two sources: `{another}` and `{path}`");
             self.problems
-                .add(Code::Contradiction, here, message)
+                .add(ErrorCode::Contradiction, here, message)
                 .help(format!("a job has exactly one source: delete [{path}]"));
         } else {
             // No source is missing: one is typed.
             self.refused.insert(JsonlSource::PATHS.declared().path);
             let message = format!("`{path}` is not in this version");
             let tables = SourceRules::TABLES.map(|table| format!("[{table}]")).join(" and ");
-            self.problems.add(Code::NotYet, here, message).help(format!("the sources of this version are {tables}"));
+            self.problems.add(ErrorCode::NotYet, here, message).help(format!("the sources of this version are {tables}"));
         }
     }
 
-    fn unknown(&mut self, name: &str, at: &str, here: &Origin) {
+    fn unknown(&mut self, name: &str, at: &str, here: &ValueOrigin) {
         let path = join(at, name);
         let near = nearest(name, schema::names_in(at)).map(|near| join(at, near));
-        let error = self.problems.add(Code::UnknownKey, here, format!("unknown key {}", tick(&path)));
+        let error = self.problems.add(ErrorCode::UnknownKey, here, format!("unknown key {}", tick(&path)));
         match schema::elsewhere(name, at).as_slice() {
             [] => error.suggest(near.as_deref()),
             homes => error.help(format!("`{name}` belongs in [{}]", homes.join("] or ["))),
@@ -119,7 +119,7 @@ impl Typed {
         error.help(allowed_in(at));
     }
 
-    fn read_value(&mut self, key: &'static Declared, value: &Spanned<DeValue<'_>>, origin: &Origin) {
+    fn read_value(&mut self, key: &'static Declared, value: &Spanned<DeValue<'_>>, origin: &ValueOrigin) {
         match key.kind.read(value) {
             Ok(read) => {
                 self.refused.remove(key.path);
@@ -134,7 +134,7 @@ impl Typed {
         }
     }
 
-    fn read_entries(&mut self, key: &'static Declared, value: &Spanned<DeValue<'_>>, origin: &Origin) {
+    fn read_entries(&mut self, key: &'static Declared, value: &Spanned<DeValue<'_>>, origin: &ValueOrigin) {
         self.entries.entry(key.path).or_default();
         match value.get_ref() {
             DeValue::Table(table) => {
@@ -142,15 +142,15 @@ impl Typed {
             }
             other => {
                 let message = format!("`{}` is {}", key.path, seen(other));
-                let error = self.problems.add(Code::WrongType, &origin.part(value.span()), message);
+                let error = self.problems.add(ErrorCode::WrongType, &origin.part(value.span()), message);
                 error.help(format!("allowed: {}", key.kind.allowed()));
             }
         }
     }
 
     /// Property names have dots: `compression.type = "lz4"` and `"compression.type" = "lz4"` are the same.
-    fn read_entry_table(&mut self, key: &'static Declared, table: &DeTable<'_>, at: &str, origin: &Origin) {
-        let properties = matches!(key.kind, Kind::Properties);
+    fn read_entry_table(&mut self, key: &'static Declared, table: &DeTable<'_>, at: &str, origin: &ValueOrigin) {
+        let properties = matches!(key.kind, ValueKind::Properties);
         for (name, value) in in_order(table) {
             let here = origin.part(name.span());
             let name = join(at, name.get_ref());
@@ -166,7 +166,7 @@ impl Typed {
             };
             if let Some(read) = read {
                 let value = At::new(read, origin.part(value.span()));
-                self.insert_entry(key.path, Entry { name: At::new(name, here), value });
+                self.insert_entry(key.path, NamedValue { name: At::new(name, here), value });
             }
         }
     }
@@ -176,37 +176,43 @@ impl Typed {
         key: &'static Declared,
         name: &str,
         value: &Spanned<DeValue<'_>>,
-        origin: &Origin,
+        origin: &ValueOrigin,
     ) -> Option<EntryValue> {
         let here = origin.part(value.span());
         match (key.kind, value.get_ref()) {
-            (Kind::Choices(words), DeValue::String(text)) if !words.contains(&text.as_ref()) => {
+            (ValueKind::Choices(words), DeValue::String(text)) if !words.contains(&text.as_ref()) => {
                 let message = format!("{} in [{}] is {}", tick(name), key.path, quoted(text));
-                let error = self.problems.add(Code::BadValue, &here, message);
+                let error = self.problems.add(ErrorCode::BadValue, &here, message);
                 error.suggest(nearest(text, words.iter().copied())).help(format!("allowed: {}", key.kind.allowed()));
                 None
             }
-            (Kind::Headers | Kind::Choices(_), DeValue::String(text)) => Some(EntryValue::Plain(text.to_string())),
+            (ValueKind::Headers | ValueKind::Choices(_), DeValue::String(text)) => Some(EntryValue::Plain(text.to_string())),
             (kind, other) => {
-                let properties = matches!(kind, Kind::Properties);
+                let properties = matches!(kind, ValueKind::Properties);
                 if let Some(text) = scalar(other).filter(|_| properties) {
                     return Some(EntryValue::Plain(text));
                 }
                 let what = if properties { "a string, number or boolean" } else { "a string" };
                 let message = format!("{} in [{}] is {}; it must be {what}", tick(name), key.path, seen(other));
-                self.problems.add(Code::WrongType, &here, message);
+                self.problems.add(ErrorCode::WrongType, &here, message);
                 None
             }
         }
     }
 
-    fn read_reference(&mut self, name: &str, table: &DeTable<'_>, here: &Origin, origin: &Origin) -> Option<EntryValue> {
+    fn read_reference(
+        &mut self,
+        name: &str,
+        table: &DeTable<'_>,
+        here: &ValueOrigin,
+        origin: &ValueOrigin,
+    ) -> Option<EntryValue> {
         let entries = in_order(table);
         for (key, _) in &entries {
             if !matches!(key.get_ref().as_ref(), "env" | "file") {
                 let near = nearest(key.get_ref(), ["env", "file"]);
                 let message = format!("unknown key {} in the secret {}", tick(key.get_ref()), tick(name));
-                let error = self.problems.add(Code::UnknownKey, &origin.part(key.span()), message);
+                let error = self.problems.add(ErrorCode::UnknownKey, &origin.part(key.span()), message);
                 error.suggest(near).help("a secret is { env = \"NAME\" } or { file = \"PATH\" }");
                 return None;
             }
@@ -218,31 +224,33 @@ impl Typed {
                 other => {
                     let message =
                         format!("`{}` of the secret {} is {}; it must be a string", key.get_ref(), tick(name), seen(other));
-                    self.problems.add(Code::WrongType, &origin.part(value.span()), message);
+                    self.problems.add(ErrorCode::WrongType, &origin.part(value.span()), message);
                     None
                 }
             },
             [] => {
                 let message = format!("the secret {} names neither a variable nor a file", tick(name));
-                self.problems.add(Code::BadValue, here, message).help("a secret is { env = \"NAME\" } or { file = \"PATH\" }");
+                self.problems
+                    .add(ErrorCode::BadValue, here, message)
+                    .help("a secret is { env = \"NAME\" } or { file = \"PATH\" }");
                 None
             }
             _ => {
                 let message = format!("the secret {} has both `env` and `file`", tick(name));
-                self.problems.add(Code::Contradiction, here, message).help("delete one of them");
+                self.problems.add(ErrorCode::Contradiction, here, message).help("delete one of them");
                 None
             }
         }
     }
 
-    pub(super) fn insert_entry(&mut self, path: &'static str, entry: Entry) {
+    pub(super) fn insert_entry(&mut self, path: &'static str, entry: NamedValue) {
         let entries = self.entries.entry(path).or_default();
         if let Some(old) = entries.iter_mut().find(|old| old.name.value == entry.name.value) {
             if old.in_file() && entry.in_file() {
                 let message = format!("{} is given twice", tick(&entry.name.value));
                 let first = self.problems.whence(&old.name.origin);
                 self.problems
-                    .add(Code::Contradiction, &entry.name.origin, message)
+                    .add(ErrorCode::Contradiction, &entry.name.origin, message)
                     .help(format!("delete this one or the one before {first}"));
             }
             *old = entry;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeValue};
 
-use super::error::Code;
-use super::origin::{At, Origin};
+use super::error::ErrorCode;
+use super::origin::{At, ValueOrigin};
 use super::suggest::nearest;
 use crate::job::property::Property;
 use crate::units::{parse_duration, parse_size};
@@ -29,7 +29,7 @@ pub struct TextRule {
 
 /// What a key's value may be.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum ValueKind {
     /// A string of some kind.
     Text(TextRule),
     /// One of some words; the second list holds words (`*`: all others) that are known and refused, each with the reason:
@@ -67,7 +67,7 @@ pub enum Kind {
 
 /// A value that its kind accepted.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum TypedValue {
     Text(String),
     Word(&'static str),
     Words(Vec<&'static str>),
@@ -86,8 +86,8 @@ pub(crate) enum Value {
 
 /// Why a value was refused.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) code: Code,
+pub(super) struct InvalidValue {
+    pub(super) code: ErrorCode,
     /// The part of the value that is wrong.
     pub(super) span: Range<usize>,
     /// Completes "`key` …".
@@ -96,117 +96,121 @@ pub(super) struct Refusal {
     pub(super) near: Option<String>,
 }
 
-impl Kind {
+impl ValueKind {
     /// What is allowed, for people.
     pub fn allowed(&self) -> String {
         match self {
-            Kind::Text(rule) | Kind::Texts(rule) | Kind::TextsOr(rule, _) | Kind::TrueOr(rule) => rule.allowed.into(),
-            Kind::Word(words, _) => quoted_words(words).join(" or "),
-            Kind::Words(words) => format!("a list of {}", quoted_words(words).join(", ")),
-            Kind::Bool(true) => "true or false".into(),
-            Kind::Bool(false) => "false".into(),
-            Kind::Count(0) => "a whole number".into(),
-            Kind::Count(min) => format!("a whole number of at least {min}"),
-            Kind::CountOr(_, word) => format!("\"{word}\" or a whole number of at least 1"),
-            Kind::Size => "a size of at least 1 byte, such as \"4MiB\"".into(),
-            Kind::SizeOr(word) => format!("\"{word}\" or a size of at least 1 byte, such as \"64MiB\""),
-            Kind::Time(min) if *min >= 1000 => format!("a duration of at least {} s, such as \"30s\"", min / 1000),
-            Kind::Time(min) => format!("a duration of at least {min} ms, such as \"500ms\" or \"30s\""),
-            Kind::Times => "two durations, \"MIN..MAX\", such as \"100ms..30s\"".into(),
-            Kind::Headers => "a table of names with a string each, such as { source = \"backfill\" }".into(),
-            Kind::Choices(words) => format!("a table of names, each with {}", quoted_words(words).join(" or ")),
-            Kind::Properties => "a table of librdkafka properties".into(),
+            ValueKind::Text(rule) | ValueKind::Texts(rule) | ValueKind::TextsOr(rule, _) | ValueKind::TrueOr(rule) => {
+                rule.allowed.into()
+            }
+            ValueKind::Word(words, _) => quoted_words(words).join(" or "),
+            ValueKind::Words(words) => format!("a list of {}", quoted_words(words).join(", ")),
+            ValueKind::Bool(true) => "true or false".into(),
+            ValueKind::Bool(false) => "false".into(),
+            ValueKind::Count(0) => "a whole number".into(),
+            ValueKind::Count(min) => format!("a whole number of at least {min}"),
+            ValueKind::CountOr(_, word) => format!("\"{word}\" or a whole number of at least 1"),
+            ValueKind::Size => "a size of at least 1 byte, such as \"4MiB\"".into(),
+            ValueKind::SizeOr(word) => format!("\"{word}\" or a size of at least 1 byte, such as \"64MiB\""),
+            ValueKind::Time(min) if *min >= 1000 => format!("a duration of at least {} s, such as \"30s\"", min / 1000),
+            ValueKind::Time(min) => format!("a duration of at least {min} ms, such as \"500ms\" or \"30s\""),
+            ValueKind::Times => "two durations, \"MIN..MAX\", such as \"100ms..30s\"".into(),
+            ValueKind::Headers => "a table of names with a string each, such as { source = \"backfill\" }".into(),
+            ValueKind::Choices(words) => format!("a table of names, each with {}", quoted_words(words).join(" or ")),
+            ValueKind::Properties => "a table of librdkafka properties".into(),
         }
     }
 
     /// What is allowed, for a column of a table.
     pub fn noun(&self) -> String {
         match self {
-            Kind::Text(rule) => rule.noun.into(),
-            Kind::Word(words, _) => either(words),
-            Kind::Words(_) => "list of names".into(),
-            Kind::Bool(_) => "boolean".into(),
-            Kind::Count(_) => "number".into(),
-            Kind::CountOr(_, word) => format!("`\"{word}\"` or number"),
-            Kind::Size => "size".into(),
-            Kind::SizeOr(word) => format!("`\"{word}\"` or size"),
-            Kind::Time(least) if *least >= 1000 => format!("duration, at least {} s", least / 1000),
-            Kind::Time(_) => "duration".into(),
-            Kind::Times => "two durations".into(),
-            Kind::Texts(rule) => format!("list of {}", rule.noun),
-            Kind::TextsOr(rule, word) => format!("`\"{word}\"` or list of {}", rule.noun),
-            Kind::TrueOr(rule) => format!("`true` or list of {}", rule.noun),
-            Kind::Headers => "table of strings".into(),
-            Kind::Choices(words) => format!("table of {}", either(words)),
-            Kind::Properties => "table".into(),
+            ValueKind::Text(rule) => rule.noun.into(),
+            ValueKind::Word(words, _) => either(words),
+            ValueKind::Words(_) => "list of names".into(),
+            ValueKind::Bool(_) => "boolean".into(),
+            ValueKind::Count(_) => "number".into(),
+            ValueKind::CountOr(_, word) => format!("`\"{word}\"` or number"),
+            ValueKind::Size => "size".into(),
+            ValueKind::SizeOr(word) => format!("`\"{word}\"` or size"),
+            ValueKind::Time(least) if *least >= 1000 => format!("duration, at least {} s", least / 1000),
+            ValueKind::Time(_) => "duration".into(),
+            ValueKind::Times => "two durations".into(),
+            ValueKind::Texts(rule) => format!("list of {}", rule.noun),
+            ValueKind::TextsOr(rule, word) => format!("`\"{word}\"` or list of {}", rule.noun),
+            ValueKind::TrueOr(rule) => format!("`true` or list of {}", rule.noun),
+            ValueKind::Headers => "table of strings".into(),
+            ValueKind::Choices(words) => format!("table of {}", either(words)),
+            ValueKind::Properties => "table".into(),
         }
     }
 
     /// Whether it is a table of the user's own names, which `typed` reads entry by entry.
     pub(super) fn has_entries(&self) -> bool {
-        matches!(self, Kind::Headers | Kind::Choices(_) | Kind::Properties)
+        matches!(self, ValueKind::Headers | ValueKind::Choices(_) | ValueKind::Properties)
     }
 
     /// Reads a value; not of a kind that has entries.
-    pub(super) fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Value, Refusal> {
+    pub(super) fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<TypedValue, InvalidValue> {
         let (span, value) = (value.span(), value.get_ref());
-        let wrong = || refuse(Code::WrongType, &span, value);
+        let wrong = || refuse(ErrorCode::WrongType, &span, value);
         match (self, value) {
-            (Kind::Text(rule), DeValue::String(text)) => {
+            (ValueKind::Text(rule), DeValue::String(text)) => {
                 (rule.check)(text).map_err(|why| because(&span, text, &why))?;
-                Ok(Value::Text(text.to_string()))
+                Ok(TypedValue::Text(text.to_string()))
             }
-            (Kind::Word(words, refused), DeValue::String(text)) => word(words, refused, text, &span),
-            (Kind::Words(known), DeValue::String(text)) => {
+            (ValueKind::Word(words, refused), DeValue::String(text)) => word(words, refused, text, &span),
+            (ValueKind::Words(known), DeValue::String(text)) => {
                 words(known, text.split(',').map(|text| (text.trim(), span.clone())))
             }
-            (Kind::Words(known), DeValue::Array(items)) => words(known, strings(items)?.into_iter()),
-            (Kind::Bool(now), DeValue::Boolean(flag)) => {
+            (ValueKind::Words(known), DeValue::Array(items)) => words(known, strings(items)?.into_iter()),
+            (ValueKind::Bool(now), DeValue::Boolean(flag)) => {
                 if *flag && !now {
                     return Err(not_yet(&span, "true"));
                 }
-                Ok(Value::Bool(*flag))
+                Ok(TypedValue::Bool(*flag))
             }
-            (Kind::Count(min), DeValue::Integer(number)) => {
-                in_range(number, *min, u64::MAX, &span).map(|n| Value::Number(Some(n)))
+            (ValueKind::Count(min), DeValue::Integer(number)) => {
+                in_range(number, *min, u64::MAX, &span).map(|n| TypedValue::Number(Some(n)))
             }
-            (Kind::CountOr(_, word), DeValue::String(text)) if text == word => Ok(Value::Number(None)),
-            (Kind::CountOr(max, word), DeValue::String(text)) => match text.parse::<u64>() {
-                Ok(number) if (1..=*max).contains(&number) => Ok(Value::Number(Some(number))),
-                _ => Err(Refusal { near: near(text, &[word]), ..refuse(Code::BadValue, &span, value) }),
+            (ValueKind::CountOr(_, word), DeValue::String(text)) if text == word => Ok(TypedValue::Number(None)),
+            (ValueKind::CountOr(max, word), DeValue::String(text)) => match text.parse::<u64>() {
+                Ok(number) if (1..=*max).contains(&number) => Ok(TypedValue::Number(Some(number))),
+                _ => Err(InvalidValue { near: near(text, &[word]), ..refuse(ErrorCode::BadValue, &span, value) }),
             },
-            (Kind::CountOr(max, _), DeValue::Integer(number)) => {
-                in_range(number, 1, *max, &span).map(|n| Value::Number(Some(n)))
+            (ValueKind::CountOr(max, _), DeValue::Integer(number)) => {
+                in_range(number, 1, *max, &span).map(|n| TypedValue::Number(Some(n)))
             }
-            (Kind::SizeOr(word), DeValue::String(text)) if text == word => Ok(Value::Number(None)),
-            (Kind::Size | Kind::SizeOr(_), DeValue::String(text)) => match parse_size(text) {
-                Ok(size) if size > 0 => Ok(Value::Number(Some(size))),
-                _ => Err(refuse(Code::BadValue, &span, value)),
+            (ValueKind::SizeOr(word), DeValue::String(text)) if text == word => Ok(TypedValue::Number(None)),
+            (ValueKind::Size | ValueKind::SizeOr(_), DeValue::String(text)) => match parse_size(text) {
+                Ok(size) if size > 0 => Ok(TypedValue::Number(Some(size))),
+                _ => Err(refuse(ErrorCode::BadValue, &span, value)),
             },
-            (Kind::Size | Kind::SizeOr(_), DeValue::Integer(number)) => {
-                in_range(number, 1, u64::MAX, &span).map(|n| Value::Number(Some(n)))
+            (ValueKind::Size | ValueKind::SizeOr(_), DeValue::Integer(number)) => {
+                in_range(number, 1, u64::MAX, &span).map(|n| TypedValue::Number(Some(n)))
             }
-            (Kind::Time(min), DeValue::String(text)) => match parse_duration(text) {
-                Ok(time) if time >= Duration::from_millis(*min) => Ok(Value::Time(time)),
-                _ => Err(refuse(Code::BadValue, &span, value)),
+            (ValueKind::Time(min), DeValue::String(text)) => match parse_duration(text) {
+                Ok(time) if time >= Duration::from_millis(*min) => Ok(TypedValue::Time(time)),
+                _ => Err(refuse(ErrorCode::BadValue, &span, value)),
             },
-            (Kind::Times, DeValue::String(text)) => times(text, &span),
-            (Kind::TextsOr(_, word), DeValue::String(text)) if text == word => Ok(Value::Texts(None)),
-            (Kind::TextsOr(_, word), DeValue::String(text)) if near(text, &[word]).is_some() => {
-                Err(Refusal { near: near(text, &[word]), ..refuse(Code::BadValue, &span, value) })
+            (ValueKind::Times, DeValue::String(text)) => times(text, &span),
+            (ValueKind::TextsOr(_, word), DeValue::String(text)) if text == word => Ok(TypedValue::Texts(None)),
+            (ValueKind::TextsOr(_, word), DeValue::String(text)) if near(text, &[word]).is_some() => {
+                Err(InvalidValue { near: near(text, &[word]), ..refuse(ErrorCode::BadValue, &span, value) })
             }
-            (Kind::TextsOr(rule, _), DeValue::String(text)) => texts(text.split(',').map(|t| (t.trim(), span.clone())), rule),
-            (Kind::Texts(rule), DeValue::String(text)) => texts([(text.as_ref(), span.clone())].into_iter(), rule),
-            (Kind::TrueOr(_), DeValue::Boolean(true)) => Ok(Value::Texts(None)),
-            (Kind::TrueOr(_), DeValue::Boolean(false)) => Err(refuse(Code::BadValue, &span, value)),
-            (Kind::Texts(rule) | Kind::TextsOr(rule, _) | Kind::TrueOr(rule), DeValue::Array(items)) => {
+            (ValueKind::TextsOr(rule, _), DeValue::String(text)) => {
+                texts(text.split(',').map(|t| (t.trim(), span.clone())), rule)
+            }
+            (ValueKind::Texts(rule), DeValue::String(text)) => texts([(text.as_ref(), span.clone())].into_iter(), rule),
+            (ValueKind::TrueOr(_), DeValue::Boolean(true)) => Ok(TypedValue::Texts(None)),
+            (ValueKind::TrueOr(_), DeValue::Boolean(false)) => Err(refuse(ErrorCode::BadValue, &span, value)),
+            (ValueKind::Texts(rule) | ValueKind::TextsOr(rule, _) | ValueKind::TrueOr(rule), DeValue::Array(items)) => {
                 let strings = strings(items)?;
                 if strings.is_empty() {
-                    return Err(Refusal { message: "is empty".into(), ..refuse(Code::BadValue, &span, value) });
+                    return Err(InvalidValue { message: "is empty".into(), ..refuse(ErrorCode::BadValue, &span, value) });
                 }
-                if let (Kind::TrueOr(_), Some((text, span))) = (self, repeated(&strings)) {
+                if let (ValueKind::TrueOr(_), Some((text, span))) = (self, repeated(&strings)) {
                     let message = format!("has {} twice", quoted(text));
-                    return Err(Refusal { message, ..refuse(Code::BadValue, &span, value) });
+                    return Err(InvalidValue { message, ..refuse(ErrorCode::BadValue, &span, value) });
                 }
                 texts(strings.into_iter(), rule)
             }
@@ -215,72 +219,85 @@ impl Kind {
     }
 }
 
-fn refuse(code: Code, span: &Range<usize>, value: &DeValue<'_>) -> Refusal {
-    Refusal { code, span: span.clone(), message: format!("is {}", seen(value)), near: None }
+fn refuse(code: ErrorCode, span: &Range<usize>, value: &DeValue<'_>) -> InvalidValue {
+    InvalidValue { code, span: span.clone(), message: format!("is {}", seen(value)), near: None }
 }
 
-fn because(span: &Range<usize>, text: &str, why: &str) -> Refusal {
-    Refusal { code: Code::BadValue, span: span.clone(), message: format!("is {}: {why}", quoted(text)), near: None }
+fn because(span: &Range<usize>, text: &str, why: &str) -> InvalidValue {
+    InvalidValue { code: ErrorCode::BadValue, span: span.clone(), message: format!("is {}: {why}", quoted(text)), near: None }
 }
 
-fn not_yet(span: &Range<usize>, what: &str) -> Refusal {
+fn not_yet(span: &Range<usize>, what: &str) -> InvalidValue {
     let message = format!("is {what}, which {NOT_YET}");
-    Refusal { code: Code::NotYet, span: span.clone(), message, near: None }
+    InvalidValue { code: ErrorCode::NotYet, span: span.clone(), message, near: None }
 }
 
 fn near(text: &str, words: &[&'static str]) -> Option<String> {
     nearest(text, words.iter().copied()).map(str::to_owned)
 }
 
-fn word(words: &'static [&'static str], refused: &[(&str, &str)], text: &str, span: &Range<usize>) -> Result<Value, Refusal> {
+fn word(
+    words: &'static [&'static str],
+    refused: &[(&str, &str)],
+    text: &str,
+    span: &Range<usize>,
+) -> Result<TypedValue, InvalidValue> {
     if let Some(word) = words.iter().find(|word| **word == text) {
-        return Ok(Value::Word(word));
+        return Ok(TypedValue::Word(word));
     }
     let message = match refused.iter().find(|(word, _)| *word == text || *word == "*") {
         Some((_, why)) if *why == NOT_YET => return Err(not_yet(span, &quoted(text))),
         Some((_, why)) => format!("is {}, which {why}", quoted(text)),
         None => format!("is {}", quoted(text)),
     };
-    Err(Refusal { code: Code::BadValue, span: span.clone(), message, near: near(text, words) })
+    Err(InvalidValue { code: ErrorCode::BadValue, span: span.clone(), message, near: near(text, words) })
 }
 
 /// Each word once, in the order of the known ones.
-fn words<'a>(known: &'static [&'static str], items: impl Iterator<Item = (&'a str, Range<usize>)>) -> Result<Value, Refusal> {
+fn words<'a>(
+    known: &'static [&'static str],
+    items: impl Iterator<Item = (&'a str, Range<usize>)>,
+) -> Result<TypedValue, InvalidValue> {
     let mut found = Vec::new();
     for (text, span) in items {
         if !known.contains(&text) {
             let message = format!("has {}", quoted(text));
-            return Err(Refusal { code: Code::BadValue, span, message, near: near(text, known) });
+            return Err(InvalidValue { code: ErrorCode::BadValue, span, message, near: near(text, known) });
         }
         found.push(text);
     }
-    Ok(Value::Words(known.iter().copied().filter(|word| found.contains(word)).collect()))
+    Ok(TypedValue::Words(known.iter().copied().filter(|word| found.contains(word)).collect()))
 }
 
 /// The strings of a list, each with its place.
-fn strings<'a>(items: &'a DeArray<'_>) -> Result<Vec<(&'a str, Range<usize>)>, Refusal> {
+fn strings<'a>(items: &'a DeArray<'_>) -> Result<Vec<(&'a str, Range<usize>)>, InvalidValue> {
     let string = |item: &'a Spanned<DeValue<'_>>| match item.get_ref() {
         DeValue::String(text) => Ok((text.as_ref(), item.span())),
-        other => Err(refuse(Code::WrongType, &item.span(), other)),
+        other => Err(refuse(ErrorCode::WrongType, &item.span(), other)),
     };
     items.iter().map(string).collect()
 }
 
-fn in_range(number: &DeInteger<'_>, min: u64, max: u64, span: &Range<usize>) -> Result<u64, Refusal> {
-    u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| (min..=max).contains(n)).ok_or_else(|| Refusal {
-        code: Code::BadValue,
+fn in_range(number: &DeInteger<'_>, min: u64, max: u64, span: &Range<usize>) -> Result<u64, InvalidValue> {
+    u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| (min..=max).contains(n)).ok_or_else(|| InvalidValue {
+        code: ErrorCode::BadValue,
         span: span.clone(),
         message: format!("is {number}"),
         near: None,
     })
 }
 
-fn times(text: &str, span: &Range<usize>) -> Result<Value, Refusal> {
+fn times(text: &str, span: &Range<usize>) -> Result<TypedValue, InvalidValue> {
     let pair = text.split_once("..").and_then(|(a, b)| Some((parse_duration(a).ok()?, parse_duration(b).ok()?)));
     match pair {
         Some((min, max)) if min > max => Err(because(span, text, "the first is longer than the second")),
-        Some((min, max)) if !min.is_zero() => Ok(Value::Times(min, max)),
-        _ => Err(Refusal { code: Code::BadValue, span: span.clone(), message: format!("is {}", quoted(text)), near: None }),
+        Some((min, max)) if !min.is_zero() => Ok(TypedValue::Times(min, max)),
+        _ => Err(InvalidValue {
+            code: ErrorCode::BadValue,
+            span: span.clone(),
+            message: format!("is {}", quoted(text)),
+            near: None,
+        }),
     }
 }
 
@@ -304,89 +321,89 @@ fn either(words: &[&str]) -> String {
     }
 }
 
-fn texts<'a>(items: impl Iterator<Item = (&'a str, Range<usize>)>, rule: &TextRule) -> Result<Value, Refusal> {
+fn texts<'a>(items: impl Iterator<Item = (&'a str, Range<usize>)>, rule: &TextRule) -> Result<TypedValue, InvalidValue> {
     let mut out = Vec::new();
     for (text, span) in items {
         (rule.check)(text).map_err(|why| because(&span, text, &why))?;
         out.push(text.to_owned());
     }
-    Ok(Value::Texts(Some(out)))
+    Ok(TypedValue::Texts(Some(out)))
 }
 
 /// The kind in a declaration decides which of these holds: a test reads every default and every example.
-impl Value {
+impl TypedValue {
     pub(crate) fn text(&self) -> &str {
         match self {
-            Value::Text(text) => text,
+            TypedValue::Text(text) => text,
             other => wrong(other),
         }
     }
 
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Value::Word(word) => word,
+            TypedValue::Word(word) => word,
             other => wrong(other),
         }
     }
 
     pub(crate) fn words(&self) -> &[&'static str] {
         match self {
-            Value::Words(words) => words,
+            TypedValue::Words(words) => words,
             other => wrong(other),
         }
     }
 
     pub(crate) fn bool(&self) -> bool {
         match self {
-            Value::Bool(flag) => *flag,
+            TypedValue::Bool(flag) => *flag,
             other => wrong(other),
         }
     }
 
     pub(crate) fn number(&self) -> Option<u64> {
         match self {
-            Value::Number(number) => *number,
+            TypedValue::Number(number) => *number,
             other => wrong(other),
         }
     }
 
     pub(crate) fn time(&self) -> Duration {
         match self {
-            Value::Time(time) => *time,
+            TypedValue::Time(time) => *time,
             other => wrong(other),
         }
     }
 
     pub(crate) fn times(&self) -> (Duration, Duration) {
         match self {
-            Value::Times(least, most) => (*least, *most),
+            TypedValue::Times(least, most) => (*least, *most),
             other => wrong(other),
         }
     }
 
     pub(crate) fn texts(&self) -> Option<&[String]> {
         match self {
-            Value::Texts(texts) => texts.as_deref(),
+            TypedValue::Texts(texts) => texts.as_deref(),
             other => wrong(other),
         }
     }
 
     pub(crate) fn pairs(&self) -> &[(String, String)] {
         match self {
-            Value::Pairs(pairs) => pairs,
+            TypedValue::Pairs(pairs) => pairs,
             other => wrong(other),
         }
     }
 
     pub(crate) fn properties(&self) -> &[(String, Property)] {
         match self {
-            Value::Properties(properties) => properties,
+            TypedValue::Properties(properties) => properties,
             other => wrong(other),
         }
     }
 }
 
-fn wrong(value: &Value) -> ! {
+fn wrong(value: &TypedValue) -> ! {
     unreachable!("a declaration's kind gave another value than it reads: {value:?}")
 }
 
@@ -436,7 +453,7 @@ impl std::fmt::Debug for EntryValue {
 
 /// One entry of a table of the user's own names.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct NamedValue {
     /// Its name and where that stands.
     pub(super) name: At<String>,
     /// Its value and where that stands.
@@ -454,9 +471,9 @@ pub(super) fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-impl Entry {
+impl NamedValue {
     /// Whether the entry stands in the file.
     pub(super) fn in_file(&self) -> bool {
-        matches!(self.name.origin, Origin::File(_))
+        matches!(self.name.origin, ValueOrigin::File(_))
     }
 }

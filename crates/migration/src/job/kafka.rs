@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::property::Property;
-use crate::config::{Kind, NOT_YET, PRESENT, Shape, TextRule, Value, checks, key, only, rules, text, time, word, words};
+use crate::config::{
+    NOT_YET, PRESENT, Shape, TextRule, TypedValue, ValueKind, checks, key, only, rules, text, time, word, words,
+};
 
 const TOPIC: TextRule =
     TextRule { noun: "string", allowed: "up to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`", check: checks::topic };
 
 const BROKERS: Shape<Brokers> = Shape {
-    kind: Kind::TextsOr(
+    kind: ValueKind::TextsOr(
         TextRule {
             noun: "`host:port`",
             allowed: "\"embedded\" or a list of HOST:PORT, such as [\"kafka-1:9092\"]",
@@ -19,14 +21,14 @@ const BROKERS: Shape<Brokers> = Shape {
         },
         "embedded",
     ),
-    read: |value, _| match value.map(Value::texts).expect(PRESENT) {
+    read: |value, _| match value.map(TypedValue::texts).expect(PRESENT) {
         Some(brokers) => Brokers::Bootstrap(brokers.to_vec()),
         None => Brokers::Embedded,
     },
 };
 
 const PROPERTIES: Shape<Vec<(String, Property)>> =
-    Shape { kind: Kind::Properties, read: |value, _| value.map(Value::properties).unwrap_or_default().to_vec() };
+    Shape { kind: ValueKind::Properties, read: |value, _| value.map(TypedValue::properties).unwrap_or_default().to_vec() };
 
 rules! {
     /// Where records go.

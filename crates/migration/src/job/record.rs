@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{HEADERS, Kind, NOT_YET, Shape, TextRule, Value, checks, key, only, rules, word, words};
+use crate::config::{HEADERS, NOT_YET, Shape, TextRule, TypedValue, ValueKind, checks, key, only, rules, word, words};
 
 /// A path of object fields, if one is given.
 const FIELD: Shape<Option<FieldPath>> = Shape {
-    kind: Kind::Text(TextRule {
+    kind: ValueKind::Text(TextRule {
         noun: "field path",
         allowed: "a path of object fields, such as \".customer.id\"",
         check: checks::field_path,
     }),
-    read: |value, _| value.map(Value::text).map(FieldPath::of),
+    read: |value, _| value.map(TypedValue::text).map(FieldPath::of),
 };
 
 rules! {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    BOOL, Item, Kind, Merged, PRESENT, SIZE, Shape, Table, TextRule, Value, Word as _, checks, key, pattern_in, rules, text,
-    words,
+    BOOL, Item, KeyTable, Merged, PRESENT, SIZE, Shape, TextRule, TypedValue, ValueKind, Vocabulary as _, checks, key,
+    pattern_in, rules, text, words,
 };
 
 /// Where records come from: exactly one table below `[source]`.
@@ -38,7 +38,7 @@ impl SourceRules {
     }
 }
 
-impl Table for SourceRules {
+impl KeyTable for SourceRules {
     const ITEMS: &'static [Item] = &[Item::Table(JsonlSource::ITEMS), Item::Table(CsvSource::ITEMS)];
 
     fn read(config: &Merged<'_>) -> Self {
@@ -62,13 +62,13 @@ pub struct FileRules {
 
 /// Files or patterns; relative ones start at the config's folder.
 const PATTERNS: Shape<Vec<String>> = Shape {
-    kind: Kind::Texts(TextRule {
+    kind: ValueKind::Texts(TextRule {
         noun: "paths or patterns",
         allowed: "a list of paths or patterns, such as [\"data/*.jsonl\"]",
         check: checks::path,
     }),
     read: |value, folder| {
-        let patterns = value.and_then(Value::texts).expect(PRESENT);
+        let patterns = value.and_then(TypedValue::texts).expect(PRESENT);
         patterns.iter().map(|pattern| pattern_in(folder, pattern)).collect()
     },
 };
@@ -117,7 +117,7 @@ rules! {
 
 /// One ASCII character that can stand between or around fields.
 const CHARACTER: Shape<u8> = Shape {
-    kind: Kind::Text(TextRule {
+    kind: ValueKind::Text(TextRule {
         noun: "one character",
         allowed: "one ASCII character that is no line end, such as \",\", \";\" or \"\\t\"",
         check: checks::character,
@@ -126,21 +126,21 @@ const CHARACTER: Shape<u8> = Shape {
 };
 
 const HEADER: Shape<CsvHeader> = Shape {
-    kind: Kind::TrueOr(TextRule {
+    kind: ValueKind::TrueOr(TextRule {
         noun: "names",
         allowed: "true (each file's first row has the names) or a list of the columns' names, such as [\"id\", \"name\"]",
         check: checks::name,
     }),
-    read: |value, _| match value.map(Value::texts).expect(PRESENT) {
+    read: |value, _| match value.map(TypedValue::texts).expect(PRESENT) {
         Some(names) => CsvHeader::Names(names.to_vec()),
         None => CsvHeader::FirstRow,
     },
 };
 
 const TYPES: Shape<Vec<(String, CsvType)>> = Shape {
-    kind: Kind::Choices(CsvType::WORDS),
+    kind: ValueKind::Choices(CsvType::WORDS),
     read: |value, _| {
-        let pairs = value.map(Value::pairs).unwrap_or_default();
+        let pairs = value.map(TypedValue::pairs).unwrap_or_default();
         pairs.iter().filter_map(|(name, word)| Some((name.clone(), CsvType::of(word)?))).collect()
     },
 };

@@ -28,13 +28,13 @@ pub(super) const SMALLER: usize = 4;
 
 /// The newest records of the keys of one slice.
 pub(super) struct Newest {
-    keys: HashMap<u64, Key, BuildHasherDefault<Mixed>>,
+    keys: HashMap<u64, PartitionKey, BuildHasherDefault<Mixed>>,
     /// How many partitions the topic has now.
     partitions: u32,
 }
 
 /// One key and partition. Offsets of different partitions are not compared: then only whether there is one counts.
-struct Key {
+struct PartitionKey {
     /// Where the newest readable record stands; below 0: there is none.
     offset: i64,
     /// What it is.
@@ -56,9 +56,9 @@ struct Tail {
     after: u32,
 }
 
-impl Default for Key {
-    fn default() -> Key {
-        Key { offset: -1, newest: [0; 2], missing: 0, best: None, current: None }
+impl Default for PartitionKey {
+    fn default() -> PartitionKey {
+        PartitionKey { offset: -1, newest: [0; 2], missing: 0, best: None, current: None }
     }
 }
 
@@ -151,7 +151,7 @@ impl Newest {
     }
 }
 
-impl Key {
+impl PartitionKey {
     /// The shard is read.
     fn close(&mut self) {
         let current = self.current.take();
@@ -166,5 +166,5 @@ impl Key {
 /// Bytes of a key in the table.
 #[cfg(test)]
 pub(super) fn key_bytes() -> usize {
-    size_of::<(u64, Key)>()
+    size_of::<(u64, PartitionKey)>()
 }

@@ -30,13 +30,13 @@ pub(super) fn find(
     let newest = Newest::of(topic);
     let records = if newest.is_some() { job.limits.records / compaction::SMALLER } else { job.limits.records };
     let mut todo = sizes.slices(records);
-    let mut search = Search {
+    let mut search = AlteredSearch {
         details: hash::Hasher::new(job.rules, times).has_details(),
         read: Reading { job, times, topic, progress, slice: 0, slices: 0 },
-        table: Table::default(),
+        table: EntryTable::default(),
         groups: Groups::default(),
         newest,
-        found: Found::default(),
+        found: FoundExamples::default(),
     };
     let mut sum = Tally::default();
     while let Some(slice) = todo.pop() {
@@ -91,11 +91,11 @@ impl Tally {
     }
 }
 
-type Table = HashMap<[u64; 2], Entry, BuildHasherDefault<Mixed>>;
-type Groups = HashMap<u64, Group, BuildHasherDefault<Mixed>>;
+type EntryTable = HashMap<[u64; 2], EqualRecords, BuildHasherDefault<Mixed>>;
+type Groups = HashMap<u64, KeyDifferences, BuildHasherDefault<Mixed>>;
 
 /// Equal records of the source.
-struct Entry {
+struct EqualRecords {
     /// What altered ones are paired by, and what compaction takes older ones of; 0 for none.
     group: u64,
     /// How many the topic has not shown.
@@ -104,7 +104,7 @@ struct Entry {
 
 /// Differences with one key and partition: how many records of each side; after pairing, how many pairs are not yet named.
 #[derive(Default)]
-struct Group {
+struct KeyDifferences {
     source: u64,
     topic: u64,
 }
@@ -112,35 +112,35 @@ struct Group {
 /// Bytes of an item of either table.
 #[cfg(test)]
 pub(super) fn entry_bytes() -> (usize, usize) {
-    (size_of::<([u64; 2], Entry)>(), size_of::<(u64, Group)>())
+    (size_of::<([u64; 2], EqualRecords)>(), size_of::<(u64, KeyDifferences)>())
 }
 
 /// Examples of one slice on their way.
 #[derive(Default)]
-struct Found {
+struct FoundExamples {
     duplicates: Vec<VerifyExample>,
     misplaced: Vec<VerifyExample>,
     /// Altered records as the topic has them, with their group; the source's side is added when it is met.
     altered: Vec<(u64, VerifyExample)>,
 }
 
-struct Search<'a, 'b> {
+struct AlteredSearch<'a, 'b> {
     read: Reading<'a, 'b>,
     /// Whether more than key and value is compared: else records without a key can't be altered.
     details: bool,
-    table: Table,
+    table: EntryTable,
     groups: Groups,
     /// Of a compacted topic.
     newest: Option<Newest>,
-    found: Found,
+    found: FoundExamples,
 }
 
-impl Search<'_, '_> {
+impl AlteredSearch<'_, '_> {
     /// Counts a slice's differences. `None`: too many keys for the memory, and the slice can be split.
     fn compare(&mut self, slice: &Slice) -> Result<Option<Tally>, VerifyError> {
         self.groups.clear();
         self.newest.iter_mut().for_each(Newest::clear);
-        self.found = Found::default();
+        self.found = FoundExamples::default();
         let limit = if slice.halves().is_some() { self.read.job.limits.keys } else { usize::MAX };
         let mut tally = Tally::default();
         for part in 0..slice.parts {
@@ -169,7 +169,7 @@ impl Search<'_, '_> {
         for group in self.groups.values_mut() {
             let pairs = group.source.min(group.topic);
             tally.altered += pairs;
-            *group = Group { source: pairs, topic: pairs };
+            *group = KeyDifferences { source: pairs, topic: pairs };
         }
         tally.missing -= tally.altered;
         tally.unexpected -= tally.altered;
@@ -178,7 +178,7 @@ impl Search<'_, '_> {
 
     /// How many of the missing records compaction may have taken; the others are left to be paired.
     fn explain(&mut self, slice: &Slice) -> Result<u64, VerifyError> {
-        let Search { read, groups, newest: Some(newest), .. } = self else { return Ok(0) };
+        let AlteredSearch { read, groups, newest: Some(newest), .. } = self else { return Ok(0) };
         let job = read.job;
         // All parts of a slice in one reading: the order of a key's records counts.
         read.source(slice, None, &mut |record| {
@@ -194,7 +194,7 @@ impl Search<'_, '_> {
 
     /// Puts the source's records of one part into the table.
     fn load(&mut self, slice: &Slice, part: u64) -> Result<(), VerifyError> {
-        let Search { read, details, table, newest, .. } = self;
+        let AlteredSearch { read, details, table, newest, .. } = self;
         let job = read.job;
         let (partitioner, partitions) = (job.partitioner, job.partitions);
         table.clear();
@@ -210,7 +210,7 @@ impl Search<'_, '_> {
                             partition.and_then(|p| record.hash.group(p)).unwrap_or(0)
                         }
                     };
-                    Entry { group, left: 0 }
+                    EqualRecords { group, left: 0 }
                 })
                 .left += 1;
             true
@@ -225,7 +225,7 @@ impl Search<'_, '_> {
         limit: usize,
         mut tally: Option<&mut Tally>,
     ) -> Result<bool, VerifyError> {
-        let Search { read, details, table, groups, newest, found } = self;
+        let AlteredSearch { read, details, table, groups, newest, found } = self;
         let job = read.job;
         read.topic(slice, part, &mut |record, hash| {
             let entry = table.get_mut(&hash.halves());
@@ -309,7 +309,7 @@ impl Search<'_, '_> {
         unexpected: usize,
         report: &mut VerifyReport,
     ) -> Result<usize, VerifyError> {
-        let Search { read, details, table, groups, found, .. } = self;
+        let AlteredSearch { read, details, table, groups, found, .. } = self;
         let mut named = 0;
         read.topic(slice, part, &mut |record, hash| {
             if table.contains_key(&hash.halves()) {
@@ -342,7 +342,7 @@ impl Search<'_, '_> {
         missing: usize,
         report: &mut VerifyReport,
     ) -> Result<usize, VerifyError> {
-        let Search { read, table, groups, newest, found, .. } = self;
+        let AlteredSearch { read, table, groups, newest, found, .. } = self;
         let mut named = 0;
         read.source(slice, Some(part), &mut |record| {
             let Some(entry) = table.get_mut(&record.hash.halves()).filter(|entry| entry.left > 0) else { return true };

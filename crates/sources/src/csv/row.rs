@@ -67,12 +67,12 @@ pub struct RowMaker {
     dialect: Dialect,
     /// A field without quotes that equals it becomes `null`.
     null: Box<[u8]>,
-    columns: Vec<Column>,
+    columns: Vec<CsvColumn>,
     scratch: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
-struct Column {
+struct CsvColumn {
     /// What stands before its value: a brace or comma, its name and a colon.
     before: Box<[u8]>,
     kind: CsvType,
@@ -86,7 +86,7 @@ impl RowMaker {
             let mut before = vec![if index == 0 { b'{' } else { b',' }, b'"'];
             escape(name.as_bytes(), &mut before);
             before.extend_from_slice(b"\":");
-            Column { before: before.into(), kind: kind(name), name: name.clone() }
+            CsvColumn { before: before.into(), kind: kind(name), name: name.clone() }
         };
         let columns = header.names().iter().enumerate().map(column).collect();
         RowMaker { dialect, null: null.as_bytes().into(), columns, scratch: Vec::new() }
@@ -130,7 +130,7 @@ impl RowMaker {
     }
 }
 
-impl Column {
+impl CsvColumn {
     /// Appends the value of a field that is not `null`.
     fn append(&self, field: &Field<'_>, quote: u8, scratch: &mut Vec<u8>, into: &mut Vec<u8>) -> Result<(), BadRow> {
         let text = field.unquoted(quote, scratch);

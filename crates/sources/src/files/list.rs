@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::fail;
-use super::pattern::{self, Found, PatternError};
+use super::pattern::{self, Matches, PatternError};
 use migration::printable::{printable, printable_path};
 
 use pipeline::SourceError;
@@ -88,7 +88,7 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
     Ok(listed)
 }
 
-fn matches(pattern: &str) -> Result<Found, SourceError> {
+fn matches(pattern: &str) -> Result<Matches, SourceError> {
     let found = pattern::find(pattern).map_err(|error| match error {
         PatternError::Wrong(e) => SourceError(format!("`{}` is not a file pattern: {e}", printable(pattern))),
         PatternError::Folder(folder, e) => fail(&folder, format_args!("can't be searched for `{}`: {e}", printable(pattern))),
@@ -99,7 +99,7 @@ fn matches(pattern: &str) -> Result<Found, SourceError> {
     // A name may hold brackets.
     let literal = PathBuf::from(pattern);
     if literal.exists() {
-        return Ok(Found { names: vec![literal], ..Found::default() });
+        return Ok(Matches { names: vec![literal], ..Matches::default() });
     }
     Err(SourceError(format!(
         "no file matches `{}`; check the source's paths (relative ones start at the config's folder)",

@@ -16,7 +16,7 @@ const OPTIONS: MatchOptions =
 
 /// What a pattern found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct Matches {
     /// Under the names by which they were found.
     pub(super) names: Vec<PathBuf>,
     /// Folders that were not searched, each with the name under which it was searched before.
@@ -33,11 +33,11 @@ pub(super) enum PatternError {
 }
 
 /// Everything that a pattern means.
-pub(super) fn find(pattern: &str) -> Result<Found, PatternError> {
+pub(super) fn find(pattern: &str) -> Result<Matches, PatternError> {
     Pattern::new(pattern).map_err(PatternError::Wrong)?;
     let parts = pattern.split('/').filter(|part| !part.is_empty());
-    let parts = parts.map(Part::new).collect::<Result<Vec<_>, _>>().map_err(PatternError::Wrong)?;
-    let mut search = Search::default();
+    let parts = parts.map(PatternPart::new).collect::<Result<Vec<_>, _>>().map_err(PatternError::Wrong)?;
+    let mut search = PatternSearch::default();
     let start = if pattern.starts_with('/') { "/" } else { "" };
     search.find(Path::new(start), &parts)?;
     if pattern.ends_with('/') {
@@ -48,33 +48,33 @@ pub(super) fn find(pattern: &str) -> Result<Found, PatternError> {
 
 /// What stands between two slashes.
 #[derive(Debug)]
-enum Part {
+enum PatternPart {
     /// `**`
     Folders,
     Name(String),
     Names(Pattern),
 }
 
-impl Part {
-    fn new(text: &str) -> Result<Part, glob::PatternError> {
+impl PatternPart {
+    fn new(text: &str) -> Result<PatternPart, glob::PatternError> {
         Ok(match text {
-            "**" => Part::Folders,
-            name if !name.contains(['*', '?', '[']) => Part::Name(name.to_owned()),
-            names => Part::Names(Pattern::new(names)?),
+            "**" => PatternPart::Folders,
+            name if !name.contains(['*', '?', '[']) => PatternPart::Name(name.to_owned()),
+            names => PatternPart::Names(Pattern::new(names)?),
         })
     }
 
     fn is(&self, name: &str) -> bool {
         match self {
-            Part::Folders => false,
-            Part::Name(own) => own == name,
-            Part::Names(pattern) => pattern.matches_with(name, OPTIONS),
+            PatternPart::Folders => false,
+            PatternPart::Name(own) => own == name,
+            PatternPart::Names(pattern) => pattern.matches_with(name, OPTIONS),
         }
     }
 }
 
 /// Something in a folder.
-struct Entry {
+struct FolderEntry {
     path: PathBuf,
     /// What of it is UTF-8, which is all of it where it can be sent.
     name: String,
@@ -82,38 +82,38 @@ struct Entry {
 }
 
 #[derive(Default)]
-struct Search {
-    found: Found,
+struct PatternSearch {
+    found: Matches,
     /// Folders that were searched for what follows a `**`, with how much of the pattern that is, and under which name.
     searched: HashMap<(PathBuf, usize), PathBuf>,
 }
 
-impl Search {
+impl PatternSearch {
     /// Finds the rest of a pattern in a folder.
-    fn find(&mut self, folder: &Path, parts: &[Part]) -> Result<(), PatternError> {
+    fn find(&mut self, folder: &Path, parts: &[PatternPart]) -> Result<(), PatternError> {
         match parts {
             [] => self.found.names.push(folder.to_owned()),
-            [Part::Name(name), rest @ ..] => {
+            [PatternPart::Name(name), rest @ ..] => {
                 let path = folder.join(name);
                 if path.symlink_metadata().is_ok() {
                     self.find(&path, rest)?;
                 }
             }
-            [part @ Part::Names(_), rest @ ..] => {
+            [part @ PatternPart::Names(_), rest @ ..] => {
                 for entry in entries(folder)? {
                     if part.is(&entry.name) && (rest.is_empty() || entry.is_folder) {
                         self.find(&entry.path, rest)?;
                     }
                 }
             }
-            [Part::Folders, Part::Folders, ..] => self.find(folder, &parts[1..])?,
-            [Part::Folders, rest @ ..] => self.find_below(folder, rest)?,
+            [PatternPart::Folders, PatternPart::Folders, ..] => self.find(folder, &parts[1..])?,
+            [PatternPart::Folders, rest @ ..] => self.find_below(folder, rest)?,
         }
         Ok(())
     }
 
     /// Finds the rest of a pattern in a folder and in all folders below it.
-    fn find_below(&mut self, folder: &Path, rest: &[Part]) -> Result<(), PatternError> {
+    fn find_below(&mut self, folder: &Path, rest: &[PatternPart]) -> Result<(), PatternError> {
         if !folder.is_dir() {
             return Ok(());
         }
@@ -143,7 +143,7 @@ impl Search {
 }
 
 /// What is in a folder, by name; nothing if it is none.
-fn entries(folder: &Path) -> Result<Vec<Entry>, PatternError> {
+fn entries(folder: &Path) -> Result<Vec<FolderEntry>, PatternError> {
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     if !here.is_dir() {
         return Ok(Vec::new());
@@ -157,7 +157,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>, PatternError> {
             Ok(kind) if !kind.is_symlink() => kind.is_dir(),
             _ => path.is_dir(),
         };
-        found.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), path, is_folder });
+        found.push(FolderEntry { name: entry.file_name().to_string_lossy().into_owned(), path, is_folder });
     }
     found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
     Ok(found)

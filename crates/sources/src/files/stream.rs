@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     object: SourceObject,
     /// To ask for size and time again.
     file: File,
-    input: Input,
+    input: StreamInput,
     /// The place of the next byte.
     place: u64,
     end: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Stream {
     padding: Option<String>,
 }
 
-enum Input {
+enum StreamInput {
     Plain(File),
     Packed {
         format: Format,
@@ -69,11 +69,11 @@ impl Stream {
                 if place < segment.end {
                     seek_to_line(&mut file, object, place)?;
                 }
-                Input::Plain(file)
+                StreamInput::Plain(file)
             }
             Some(format) => {
                 let unpacker = Box::new(Unpacker::new(file, format, windows.most).map_err(cant_read)?);
-                Input::Packed { format, unpacker, to_skip: place, told: false }
+                StreamInput::Packed { format, unpacker, to_skip: place, told: false }
             }
         };
         Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, windows, padding: None })
@@ -82,7 +82,7 @@ impl Stream {
     /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is done in
     /// steps between which the caller can live.
     pub(crate) fn skip(&mut self) -> Result<bool, SourceError> {
-        let Input::Packed { format, unpacker, to_skip, .. } = &mut self.input else { return Ok(true) };
+        let StreamInput::Packed { format, unpacker, to_skip, .. } = &mut self.input else { return Ok(true) };
         if *to_skip == 0 {
             return Ok(true);
         }
@@ -114,7 +114,7 @@ impl Stream {
         }
         let before = into.len();
         let over = match &mut self.input {
-            Input::Plain(file) => {
+            StreamInput::Plain(file) => {
                 let read = file.take(wanted as u64).read_to_end(into);
                 let got = into.len() - before;
                 match read {
@@ -124,7 +124,7 @@ impl Stream {
                     Err(error) => return Err(unreadable(&self.object.path, error)),
                 }
             }
-            Input::Packed { format, unpacker, told, .. } => {
+            StreamInput::Packed { format, unpacker, told, .. } => {
                 into.resize(before + wanted, 0);
                 let unpacked = unpacker.step(&mut into[before..]);
                 into.truncate(before + if let Ok(Unpacked::Bytes(n)) = unpacked { n } else { 0 });

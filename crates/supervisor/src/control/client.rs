@@ -47,16 +47,16 @@ pub enum ControlError {
 
 /// A connection to the supervisor of a running job.
 #[derive(Debug)]
-pub struct Client {
+pub struct ControlClient {
     stream: LocalStream,
     reader: FrameReader,
 }
 
-impl Client {
+impl ControlClient {
     /// Connects to the supervisor that works on the job in `folder`.
-    pub fn connect(folder: &Path) -> Result<Client, ControlError> {
+    pub fn connect(folder: &Path) -> Result<ControlClient, ControlError> {
         match LocalStream::connect(folder, SOCKET, PATIENCE) {
-            Ok(stream) => Ok(Client { stream, reader: FrameReader::new() }),
+            Ok(stream) => Ok(ControlClient { stream, reader: FrameReader::new() }),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 Err(ControlError::NoSocket)
             }
@@ -135,7 +135,7 @@ impl Client {
     }
 }
 
-impl AsFd for Client {
+impl AsFd for ControlClient {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }

@@ -42,7 +42,7 @@ const WISHES_A_SECOND: f64 = 10.0;
 
 /// Where something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SocketPlace {
     /// Somebody wants to connect.
     Entrance,
     /// A connection has something to read or to write.
@@ -67,12 +67,12 @@ impl Door {
     }
 
     /// What to wait for.
-    pub(crate) fn entries(&self, now: Duration) -> impl Iterator<Item = (Place, BorrowedFd<'_>, Interest)> {
+    pub(crate) fn entries(&self, now: Duration) -> impl Iterator<Item = (SocketPlace, BorrowedFd<'_>, Interest)> {
         self.0.iter().flat_map(move |socket| socket.entries(now))
     }
 
     /// Serves what is ready.
-    pub(crate) fn serve(&mut self, place: Place, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
+    pub(crate) fn serve(&mut self, place: SocketPlace, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
         if let Some(socket) = &mut self.0 {
             socket.serve(place, driver.now(), &mut |request| driver.obey(request, hands));
         }
@@ -143,23 +143,23 @@ impl ControlSocket {
     }
 
     /// What to wait for.
-    fn entries(&self, now: Duration) -> impl Iterator<Item = (Place, BorrowedFd<'_>, Interest)> {
+    fn entries(&self, now: Duration) -> impl Iterator<Item = (SocketPlace, BorrowedFd<'_>, Interest)> {
         let open = self.connections.len() < MOST_CONNECTIONS && now >= self.closed_until;
-        let door = open.then(|| (Place::Entrance, self.listener.as_fd(), Interest::Read));
+        let door = open.then(|| (SocketPlace::Entrance, self.listener.as_fd(), Interest::Read));
         // One that has gone while its wish waits would be ready all the time.
         let connections = self
             .connections
             .iter()
             .filter(|c| c.wish.is_none())
-            .map(|c| (Place::Connection(c.id), c.stream.as_fd(), c.session.interest()));
+            .map(|c| (SocketPlace::Connection(c.id), c.stream.as_fd(), c.session.interest()));
         door.into_iter().chain(connections)
     }
 
     /// Serves what is ready; `obey` gives the answer to a request. Never waits.
-    fn serve(&mut self, place: Place, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
+    fn serve(&mut self, place: SocketPlace, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
         match place {
-            Place::Entrance => self.let_in(now),
-            Place::Connection(id) => {
+            SocketPlace::Entrance => self.let_in(now),
+            SocketPlace::Connection(id) => {
                 let watchers = self.connections.iter().filter(|c| c.session.is_watching()).count();
                 if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) {
                     connection.serve(now, watchers < MOST_WATCHERS, obey);
@@ -272,7 +272,7 @@ mod tests {
     use migration::steer::Steer;
 
     use super::*;
-    use crate::control::{Client, ControlError};
+    use crate::control::{ControlClient, ControlError};
 
     /// Serves whatever is ready, at a time that the test chooses; how many requests were obeyed.
     fn turn(socket: &mut ControlSocket, now: Duration) -> usize {
@@ -299,13 +299,13 @@ mod tests {
     fn more_connections_than_16_wait_outside_until_the_silent_ones_are_left() {
         let folder = tempfile::tempdir().unwrap();
         let mut socket = ControlSocket::open(folder.path()).unwrap();
-        let silent: Vec<_> = (0..MOST_CONNECTIONS).map(|_| Client::connect(folder.path()).unwrap()).collect();
+        let silent: Vec<_> = (0..MOST_CONNECTIONS).map(|_| ControlClient::connect(folder.path()).unwrap()).collect();
         turn(&mut socket, NOW);
         assert_eq!(socket.connections.len(), MOST_CONNECTIONS);
-        let mut late = Client::connect(folder.path()).unwrap();
+        let mut late = ControlClient::connect(folder.path()).unwrap();
         late.send(&Request::State).unwrap();
         assert_eq!(turn(&mut socket, NOW), 0);
-        assert!(!socket.entries(NOW).any(|(place, ..)| place == Place::Entrance), "a full house does not spin");
+        assert!(!socket.entries(NOW).any(|(place, ..)| place == SocketPlace::Entrance), "a full house does not spin");
         assert_eq!(socket.connections.len(), MOST_CONNECTIONS);
         let later = NOW + CROWD_PATIENCE;
         turn(&mut socket, later);
@@ -319,7 +319,7 @@ mod tests {
     fn a_wish_is_answered_and_the_connection_closed() {
         let folder = tempfile::tempdir().unwrap();
         let mut socket = ControlSocket::open(folder.path()).unwrap();
-        let mut client = Client::connect(folder.path()).unwrap();
+        let mut client = ControlClient::connect(folder.path()).unwrap();
         client.send(&Request::Steer(Steer::Pause)).unwrap();
         turn(&mut socket, NOW);
         assert_eq!(turn(&mut socket, NOW), 1);
@@ -335,7 +335,7 @@ mod tests {
         let (mut clients, mut taken) = (Vec::new(), 0);
         for round in 0..3 {
             for _ in 0..10 {
-                let mut client = Client::connect(folder.path()).unwrap();
+                let mut client = ControlClient::connect(folder.path()).unwrap();
                 client.send(&Request::Steer(Steer::Pause)).unwrap();
                 clients.push(client);
             }
@@ -366,13 +366,13 @@ mod tests {
         let mut socket = ControlSocket::open(folder.path()).unwrap();
         let mut watchers = Vec::new();
         for _ in 0..MOST_WATCHERS {
-            let mut client = Client::connect(folder.path()).unwrap();
+            let mut client = ControlClient::connect(folder.path()).unwrap();
             client.send(&Request::Watch).unwrap();
             turn(&mut socket, NOW);
             turn(&mut socket, NOW);
             watchers.push(client);
         }
-        let mut one_more = Client::connect(folder.path()).unwrap();
+        let mut one_more = ControlClient::connect(folder.path()).unwrap();
         one_more.send(&Request::Watch).unwrap();
         turn(&mut socket, NOW);
         turn(&mut socket, NOW);
@@ -387,6 +387,6 @@ mod tests {
         turn(&mut socket, NOW);
         assert!(socket.connections.is_empty(), "who has gone is noticed at once");
         drop(socket);
-        assert!(matches!(Client::connect(folder.path()), Err(ControlError::NoSocket)));
+        assert!(matches!(ControlClient::connect(folder.path()), Err(ControlError::NoSocket)));
     }
 }

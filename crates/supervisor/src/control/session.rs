@@ -17,7 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const WATCHER_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum SessionStage {
     /// Its request has not come yet.
     Asking,
     /// Its answer is going out.
@@ -31,7 +31,7 @@ enum Stage {
 /// A connection's state, without its descriptor.
 #[derive(Debug)]
 pub(super) struct Session {
-    stage: Stage,
+    stage: SessionStage,
     reader: FrameReader,
     out: LatestFrame,
     /// When it has to be further.
@@ -42,7 +42,7 @@ impl Session {
     /// A connection that was accepted at `now`.
     pub(super) fn new(now: Duration) -> Self {
         Session {
-            stage: Stage::Asking,
+            stage: SessionStage::Asking,
             reader: FrameReader::with_limit(LARGEST_REQUEST),
             out: LatestFrame::new(),
             deadline: Some(now + PATIENCE),
@@ -52,37 +52,37 @@ impl Session {
     /// What it waits for.
     pub(super) fn interest(&self) -> Interest {
         match self.stage {
-            Stage::Answering => Interest::Write,
-            Stage::Watching if self.out.is_waiting() => Interest::ReadWrite,
-            Stage::Asking | Stage::Watching | Stage::Over => Interest::Read,
+            SessionStage::Answering => Interest::Write,
+            SessionStage::Watching if self.out.is_waiting() => Interest::ReadWrite,
+            SessionStage::Asking | SessionStage::Watching | SessionStage::Over => Interest::Read,
         }
     }
 
     pub(super) fn is_watching(&self) -> bool {
-        self.stage == Stage::Watching
+        self.stage == SessionStage::Watching
     }
 
     /// Whether it is to be closed: it ended, or took too long.
     pub(super) fn is_over(&self, now: Duration) -> bool {
-        self.stage == Stage::Over || self.deadline.is_some_and(|deadline| now >= deadline)
+        self.stage == SessionStage::Over || self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
     /// Whether it was there at `then` and has not asked since.
     pub(super) fn is_silent_since(&self, then: Duration) -> bool {
-        self.stage == Stage::Asking && self.deadline.is_some_and(|deadline| deadline <= then + PATIENCE)
+        self.stage == SessionStage::Asking && self.deadline.is_some_and(|deadline| deadline <= then + PATIENCE)
     }
 
     /// Reads once. Gives the request when it is there; answer it then.
     pub(super) fn read(&mut self, fd: &impl AsFd, now: Duration) -> Option<Request> {
-        if self.stage == Stage::Answering {
+        if self.stage == SessionStage::Answering {
             // Whatever it says now is not read; that it has gone is noticed when the answer is written.
             return None;
         }
         match (self.stage, self.reader.fill(fd)) {
             (_, Ok(Filled::WouldBlock)) => return None,
-            (Stage::Asking, Ok(Filled::Bytes(_) | Filled::Full)) => {}
+            (SessionStage::Asking, Ok(Filled::Bytes(_) | Filled::Full)) => {}
             // It has gone, or a watcher talks, who has nothing to say.
-            _ => self.stage = Stage::Over,
+            _ => self.stage = SessionStage::Over,
         }
         match self.request() {
             Ok(request) => request,
@@ -91,14 +91,14 @@ impl Session {
                 None
             }
             Err(_) => {
-                self.stage = Stage::Over;
+                self.stage = SessionStage::Over;
                 None
             }
         }
     }
 
     fn request(&mut self) -> Result<Option<Request>, WireError> {
-        if self.stage != Stage::Asking {
+        if self.stage != SessionStage::Asking {
             return Ok(None);
         }
         let Some((kind, payload)) = self.reader.next_frame()? else { return Ok(None) };
@@ -107,7 +107,7 @@ impl Session {
 
     /// Its request is there and is answered later.
     pub(super) fn wait(&mut self) {
-        (self.stage, self.deadline) = (Stage::Answering, None);
+        (self.stage, self.deadline) = (SessionStage::Answering, None);
     }
 
     /// Gives the one answer; the connection ends when it is out.
@@ -116,25 +116,25 @@ impl Session {
     }
 
     fn send(&mut self, kind: u8, payload: &[u8], fd: &impl AsFd, now: Duration) {
-        (self.stage, self.deadline) = (Stage::Answering, Some(now + PATIENCE));
+        (self.stage, self.deadline) = (SessionStage::Answering, Some(now + PATIENCE));
         if self.out.put(kind, payload).is_err() {
-            self.stage = Stage::Over;
+            self.stage = SessionStage::Over;
         }
         self.flush(fd);
     }
 
     /// From now on it is shown what [`Session::show`] gets.
     pub(super) fn watch(&mut self) {
-        (self.stage, self.deadline) = (Stage::Watching, None);
+        (self.stage, self.deadline) = (SessionStage::Watching, None);
     }
 
     /// Shows a watcher how the run stands (an encoded answer); the newest replaces one that is not begun.
     pub(super) fn show(&mut self, payload: &[u8], fd: &impl AsFd, now: Duration) {
-        if self.stage != Stage::Watching {
+        if self.stage != SessionStage::Watching {
             return;
         }
         if self.out.put(ANSWER, payload).is_err() {
-            self.stage = Stage::Over;
+            self.stage = SessionStage::Over;
         }
         self.deadline.get_or_insert(now + WATCHER_PATIENCE);
         self.flush(fd);
@@ -144,8 +144,8 @@ impl Session {
     pub(super) fn flush(&mut self, fd: &impl AsFd) {
         match self.out.flush(fd) {
             Ok(Flushed::WouldBlock) => {}
-            Ok(Flushed::Done) if self.stage == Stage::Watching => self.deadline = None,
-            Ok(Flushed::Done) if self.stage == Stage::Answering => self.stage = Stage::Over,
+            Ok(Flushed::Done) if self.stage == SessionStage::Watching => self.deadline = None,
+            Ok(Flushed::Done) if self.stage == SessionStage::Answering => self.stage = SessionStage::Over,
             Ok(Flushed::Done) => {}
             Err(error) => self.gone(&error),
         }
@@ -153,7 +153,7 @@ impl Session {
 
     /// The client has gone: there is nothing to tell.
     fn gone(&mut self, _: &io::Error) {
-        self.stage = Stage::Over;
+        self.stage = SessionStage::Over;
     }
 }
 

@@ -117,12 +117,12 @@ pub(super) struct Attempt {
     pub(super) committed: Counts,
     pub(super) work: Work,
     measured: (Duration, Counts),
-    lines: Lines,
+    lines: LogAllowance,
 }
 
 /// How many log lines came in the present second, and how many were dropped before.
 #[derive(Clone, Debug, Default)]
-struct Lines {
+struct LogAllowance {
     since: Duration,
     printed: u32,
     dropped: u64,
@@ -157,7 +157,7 @@ impl Attempt {
             committed: Counts::default(),
             work: Work::default(),
             measured: (now, Counts::default()),
-            lines: Lines { since: now, ..Lines::default() },
+            lines: LogAllowance { since: now, ..LogAllowance::default() },
         }
     }
 

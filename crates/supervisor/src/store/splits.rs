@@ -60,9 +60,9 @@ pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Resul
     replace_before(&mut state.plan, splits)
 }
 
-type Row = (i64, ShardId, Vec<u8>, i64);
+type SplitRow = (i64, ShardId, Vec<u8>, i64);
 
-fn rows(db: &Connection) -> rusqlite::Result<Vec<Row>> {
+fn rows(db: &Connection) -> rusqlite::Result<Vec<SplitRow>> {
     db.prepare("SELECT sequence, shard, cuts, checksum FROM splits ORDER BY sequence")?
         .query_map([], |row| Ok((row.get(0)?, ShardId(row.get(1)?), row.get(2)?, row.get(3)?)))?
         .collect()

@@ -7,7 +7,7 @@ use supervisor::{NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
 
 use super::pass::Pass;
-use super::topic_watch::TopicWatch;
+use super::topic_watch::TopicWatcher;
 use crate::state::{self, Earlier};
 use crate::{helper, log, source, verify};
 
@@ -34,7 +34,7 @@ pub struct Ready {
     /// The checkpoint.
     pub store: Store,
     /// Watches the topic, if others may change it.
-    pub watch: Option<TopicWatch>,
+    pub watch: Option<TopicWatcher>,
     /// Where each partition of the topic ends at least: where it ended before the first record.
     pub reached: Vec<i64>,
 }
@@ -63,7 +63,7 @@ impl Planned {
         let topic = BoundTopic::of(job, &self.binding, &now);
         let reached = now.end_offsets;
         // The last helper before the state is open. The embedded broker's topic is the program's own.
-        let watch = if pass.broker.is_some() { None } else { Some(TopicWatch::start(job, &topic, &reached)?) };
+        let watch = if pass.broker.is_some() { None } else { Some(TopicWatcher::start(job, &topic, &reached)?) };
         let source = source::source_of(job)?;
         let (store, plan) = self.keep(pass)?;
         plan.notes.iter().for_each(|note| tracing::warn!("{note}"));

@@ -8,7 +8,7 @@ use worker::WorkerContext;
 
 use super::pass::Pass;
 use super::plan::Ready;
-use super::topic_watch::TopicWatch;
+use super::topic_watch::TopicWatcher;
 use crate::{helper, state};
 
 /// A run that sends nothing more.
@@ -65,7 +65,7 @@ fn may_fork(pass: &Pass<'_>, end: &mut RunEnd) -> bool {
 }
 
 /// Every record was acknowledged: by the topic that is there now? What was sent just before a topic was deleted was acknowledged, too.
-fn look_a_last_time(pass: &Pass<'_>, end: &mut RunEnd, watch: &mut TopicWatch, context: &WorkerContext, reached: &[i64]) {
+fn look_a_last_time(pass: &Pass<'_>, end: &mut RunEnd, watch: &mut TopicWatcher, context: &WorkerContext, reached: &[i64]) {
     let Some(topic) = &context.bound else { return };
     let (cause, text) = match watch.last_look(&pass.job, topic, reached, &pass.interrupt) {
         TopicLook::Same => return,

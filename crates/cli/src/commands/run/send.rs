@@ -9,7 +9,7 @@ use worker::{Attempt, Ended, WorkerContext, work};
 
 use super::pass::Pass;
 use super::plan::Ready;
-use super::topic_watch::TopicWatch;
+use super::topic_watch::TopicWatcher;
 use crate::display::{Display, Viewer};
 use crate::log;
 use crate::source;
@@ -55,7 +55,7 @@ pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
         store,
         seed: seed(),
     };
-    let mut watcher = Screen::new(pass, watch.as_mut());
+    let mut watcher = SendScreen::new(pass, watch.as_mut());
     let end = if pass.single {
         supervisor::run_single(setup, &mut |plan, order, port| in_this_process(context, plan, order, port), &mut watcher)
     } else {
@@ -105,19 +105,19 @@ fn seed() -> u64 {
 }
 
 /// Carries the supervisor's snapshots to the display and its lines to the log.
-struct Screen<'a> {
+struct SendScreen<'a> {
     display: Display,
     viewer: Viewer,
     broker: Option<&'a RunningHelper>,
-    watch: Option<&'a mut TopicWatch>,
+    watch: Option<&'a mut TopicWatcher>,
     wishes: Vec<Wish>,
     color: bool,
     quiet: bool,
 }
 
-impl<'a> Screen<'a> {
-    fn new(pass: &'a Pass<'_>, watch: Option<&'a mut TopicWatch>) -> Self {
-        Screen {
+impl<'a> SendScreen<'a> {
+    fn new(pass: &'a Pass<'_>, watch: Option<&'a mut TopicWatcher>) -> Self {
+        SendScreen {
             display: Display::new(pass.ui),
             viewer: Viewer::new(&pass.job.name),
             broker: pass.broker.as_ref(),
@@ -129,7 +129,7 @@ impl<'a> Screen<'a> {
     }
 }
 
-impl Watcher for Screen<'_> {
+impl Watcher for SendScreen<'_> {
     fn tick(&mut self, snapshot: &Snapshot) {
         self.display.show(&self.viewer.view(snapshot));
         if let Some(topic) = &mut self.watch {

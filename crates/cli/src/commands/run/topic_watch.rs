@@ -35,20 +35,20 @@ struct Said {
 
 /// The watching helper, seen from the supervisor's process. Dropping it ends the helper.
 #[derive(Debug)]
-pub struct TopicWatch {
+pub struct TopicWatcher {
     helper: Option<RunningHelper>,
     heard: Vec<u8>,
     /// The last change that was news.
     told: Option<TopicChange>,
 }
 
-impl TopicWatch {
+impl TopicWatcher {
     /// Starts the helper. `reached`: where each partition ends at least.
-    pub fn start(job: &Job, bound: &BoundTopic, reached: &[i64]) -> Result<TopicWatch, UserError> {
+    pub fn start(job: &Job, bound: &BoundTopic, reached: &[i64]) -> Result<TopicWatcher, UserError> {
         let options = HelperOptions { timeout: Some(LAST_ANSWER), ..HelperOptions::named("shardlift topic") };
         let helper = process::start_helper(&options, |ends| watch(&ends, job, bound, reached))
             .map_err(|error| helper::not_started("the topic can't be watched", error))?;
-        Ok(TopicWatch { helper: Some(helper), heard: Vec::new(), told: None })
+        Ok(TopicWatcher { helper: Some(helper), heard: Vec::new(), told: None })
     }
 
     /// What the helper found by itself since the last call; does not wait.
@@ -127,7 +127,7 @@ impl TopicWatch {
     }
 }
 
-impl Drop for TopicWatch {
+impl Drop for TopicWatcher {
     fn drop(&mut self) {
         if let Some(helper) = self.helper.take() {
             // Whatever goes wrong here, the helper dies with this process.

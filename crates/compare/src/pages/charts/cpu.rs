@@ -29,7 +29,7 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
     let of_round = |round: &Round| round.cpu_over_time.iter().map(|(_, cores)| f64::from(*cores)).fold(0.0, f64::max);
     let most = panels.iter().map(|(_, (_, round))| of_round(round)).reduce(f64::max)?;
     let time = panels.iter().flat_map(|(_, (_, round))| round.cpu_over_time.last()).map(|(at, _)| *at).max()?;
-    let cores = |row: &super::Row| numbers.get(&format!("{}.cpu_cores", row.path));
+    let cores = |row: &super::ChartRow| numbers.get(&format!("{}.cpu_cores", row.path));
     let busiest = panels.iter().filter_map(|(row, _)| Some((row, cores(row)?))).max_by(|a, b| a.1.total_cmp(&b.1));
     let sentence = busiest.map_or_else(String::new, |(row, cores)| {
         format!(

@@ -6,14 +6,14 @@ use report::html::{Figure, Numbers, phase_legend, stack};
 use report::markup::Element;
 use report::svg::{Anchor, Room, Scale, Words, bottom_axis, label, picture};
 
-use super::{Row, Rows, results};
+use super::{ChartRow, Rows, results};
 use crate::figures::Comparison;
 
 /// The picture; nothing where no time was measured.
 pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element> {
-    let results: Vec<Row> = results(comparison).into_iter().filter(|row| total(numbers, row) > 0.0).collect();
+    let results: Vec<ChartRow> = results(comparison).into_iter().filter(|row| total(numbers, row) > 0.0).collect();
     let first = results.first()?;
-    let share = |row: &Row, phase: Phase| time(numbers, row, phase) / total(numbers, row);
+    let share = |row: &ChartRow, phase: Phase| time(numbers, row, phase) / total(numbers, row);
     let (top, part) = Phase::ALL.map(|phase| (phase, share(first, phase))).into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let sentence = format!("{}: {} % of the time is {}.", first.name, show_percent(part), top.name());
     let draw = |room: Room| {
@@ -50,16 +50,16 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
     Some(figure.drawn(draw))
 }
 
-fn time(numbers: &Numbers<'_>, row: &Row, phase: Phase) -> f64 {
+fn time(numbers: &Numbers<'_>, row: &ChartRow, phase: Phase) -> f64 {
     numbers.get(&format!("{}.phases_ms.{}", row.path, phase.name())).unwrap_or(0.0)
 }
 
-fn total(numbers: &Numbers<'_>, row: &Row) -> f64 {
+fn total(numbers: &Numbers<'_>, row: &ChartRow) -> f64 {
     Phase::ALL.iter().map(|phase| time(numbers, row, *phase)).sum()
 }
 
 /// A worker's time for one record: "13.7 ms a record".
-fn each(comparison: &Comparison, numbers: &Numbers<'_>, row: usize, of: &Row) -> Option<String> {
+fn each(comparison: &Comparison, numbers: &Numbers<'_>, row: usize, of: &ChartRow) -> Option<String> {
     let setting = comparison.results.get(row)?.setting;
     let records: u64 = super::super::good_rounds(comparison, setting).map(|round| round.records).sum();
     let each = (records > 0).then(|| total(numbers, of) / records as f64)?;

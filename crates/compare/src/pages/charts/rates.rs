@@ -57,7 +57,7 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
 }
 
 /// From the least to the greatest of everything that is drawn.
-fn scale(numbers: &Numbers<'_>, results: &[super::Row], measured: (f64, f64), places: (f64, f64)) -> Scale {
+fn scale(numbers: &Numbers<'_>, results: &[super::ChartRow], measured: (f64, f64), places: (f64, f64)) -> Scale {
     let (mut least, mut most) = measured;
     for row in results {
         for name in ["spread.records_per_second.0", "spread.records_per_second.1", "predicted_records_per_second"] {
@@ -76,7 +76,7 @@ fn value(numbers: &Numbers<'_>, path: &str, rate: f64) -> String {
     }
 }
 
-fn one(numbers: &Numbers<'_>, row: &super::Row, rate: f64, scale: &Scale, y: f64) -> Vec<Element> {
+fn one(numbers: &Numbers<'_>, row: &super::ChartRow, rate: f64, scale: &Scale, y: f64) -> Vec<Element> {
     let get = |name: &str| numbers.get(&format!("{}.{name}", row.path));
     let mut out = Vec::new();
     let mut words = format!("{}: {} records a second", row.name, show(rate));

@@ -13,7 +13,7 @@ use crate::figures::{Comparison, Setting, Variant};
 use crate::pages::rows;
 
 /// A line: a variant whose workers' number varies.
-struct Series {
+struct VariantLine {
     variant: Variant,
     flush: FlushPolicy,
     name: String,
@@ -72,7 +72,7 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
 }
 
 /// What the fastest line comes to that flushes as the reference does: for any other the ideal is not n times the reference.
-fn sentence(comparison: &Comparison, all: &[Series]) -> String {
+fn sentence(comparison: &Comparison, all: &[VariantLine]) -> String {
     let of_reference = comparison.reference.map(|reference| comparison.settings[reference as usize].flush);
     let alike = all.iter().filter(|line| Some(line.flush) == of_reference);
     let best = alike.filter_map(|line| Some((line, line.points.last()?))).max_by(|a, b| a.1.1.total_cmp(&b.1.1));
@@ -88,13 +88,13 @@ fn sentence(comparison: &Comparison, all: &[Series]) -> String {
 }
 
 /// Variants with two numbers of workers or more; another flush or producer makes another line.
-fn lines(comparison: &Comparison, numbers: &Numbers<'_>) -> Vec<Series> {
-    let mut found: BTreeMap<(usize, String), Series> = BTreeMap::new();
+fn lines(comparison: &Comparison, numbers: &Numbers<'_>) -> Vec<VariantLine> {
+    let mut found: BTreeMap<(usize, String), VariantLine> = BTreeMap::new();
     for (i, (setting, _)) in rows(comparison).enumerate() {
         let path = format!("results.{i}");
         let Some(speed) = numbers.get(&format!("{path}.relative_speed")).filter(|speed| *speed > 0.0) else { continue };
         let name = name(comparison, setting);
-        let line = found.entry((series(setting.variant), name.clone())).or_insert_with(|| Series {
+        let line = found.entry((series(setting.variant), name.clone())).or_insert_with(|| VariantLine {
             variant: setting.variant,
             flush: setting.flush,
             name,
@@ -102,7 +102,7 @@ fn lines(comparison: &Comparison, numbers: &Numbers<'_>) -> Vec<Series> {
         });
         line.points.push((f64::from(setting.workers), speed, path));
     }
-    let mut all: Vec<Series> = found.into_values().filter(|line| line.points.len() > 1).collect();
+    let mut all: Vec<VariantLine> = found.into_values().filter(|line| line.points.len() > 1).collect();
     all.iter_mut().for_each(|line| line.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
     all
 }
@@ -121,7 +121,7 @@ fn show_whole(value: f64) -> String {
     format!("{value:.0}")
 }
 
-fn worker_ticks(all: &[Series]) -> Vec<(f64, String)> {
+fn worker_ticks(all: &[VariantLine]) -> Vec<(f64, String)> {
     let mut counts: Vec<u64> = all.iter().flat_map(|line| &line.points).map(|point| point.0 as u64).collect();
     counts.sort_unstable();
     counts.dedup();
@@ -133,7 +133,7 @@ fn range_end(numbers: &Numbers<'_>, path: &str, end: usize) -> Option<f64> {
     numbers.get(&format!("{path}.spread.relative_speed.{end}"))
 }
 
-fn one(numbers: &Numbers<'_>, of: &Series, along: &Scale, up: &Scale) -> Vec<Element> {
+fn one(numbers: &Numbers<'_>, of: &VariantLine, along: &Scale, up: &Scale) -> Vec<Element> {
     let number = series(of.variant);
     let places: Vec<(f64, f64)> = of.points.iter().map(|(n, speed, _)| (along.at(*n), up.at(*speed))).collect();
     let mut out = vec![curve("curve", &places).set("stroke", colour(of.variant)).set("stroke-dasharray", dash(number))];

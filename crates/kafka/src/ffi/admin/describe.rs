@@ -9,7 +9,7 @@ use std::time::Duration;
 use migration::SeenTopic;
 use rdkafka::bindings as rd;
 
-use super::{Request, named, names_no_topic, only_one};
+use super::{AdminRequest, named, names_no_topic, only_one};
 use crate::ffi::client::Client;
 use crate::ffi::code::{Code, Failed, codes};
 use crate::ffi::event::Event;
@@ -17,7 +17,7 @@ use crate::ffi::text::text;
 use crate::turns::Turns;
 
 /// A question for a topic's id that is on its way.
-pub(crate) struct TopicQuestion<'a>(Request<'a>);
+pub(crate) struct TopicQuestion<'a>(AdminRequest<'a>);
 
 /// Asks for a topic's id and partitions, and does not wait for the answer. A controller must be known, or none comes.
 pub(crate) fn ask_topic<'a>(client: &'a Client, topic: &str, timeout: Duration) -> Result<TopicQuestion<'a>, Failed> {
@@ -55,10 +55,10 @@ pub(crate) fn topic_operations(client: &Client, topic: &str, timeout: Duration) 
 }
 
 /// Sends the request, with or without the question for the principal's operations.
-fn describe<'a>(client: &'a Client, topic: &str, timeout: Duration, operations: bool) -> Result<Request<'a>, Failed> {
+fn describe<'a>(client: &'a Client, topic: &str, timeout: Duration, operations: bool) -> Result<AdminRequest<'a>, Failed> {
     let name = named(topic)?;
     let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    Ok(Request::send(client, operation, timeout, |options, queue| {
+    Ok(AdminRequest::send(client, operation, timeout, |options, queue| {
         let mut names = [name.as_ptr()];
         // SAFETY: the options are not yet in use; setting one returns null or an error that is freed once (null is
         // allowed). The collection copies the names and is freed once; client, options and queue are alive.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as rd;
 
-use super::{Request, named, only_one};
+use super::{AdminRequest, named, only_one};
 use crate::ffi::client::Client;
 use crate::ffi::code::{Code, Failed, codes};
 use crate::ffi::event::Event;
@@ -15,13 +15,13 @@ use crate::ffi::text::text;
 use crate::turns::Turns;
 
 /// A question for a topic's settings that is on its way.
-pub(crate) struct SettingsQuestion<'a>(Request<'a>);
+pub(crate) struct SettingsQuestion<'a>(AdminRequest<'a>);
 
 /// Asks for the settings of a topic, and does not wait for the answer.
 pub(crate) fn ask_settings<'a>(client: &'a Client, topic: &str, timeout: Duration) -> Result<SettingsQuestion<'a>, Failed> {
     let name = named(topic)?;
     let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
-    Ok(SettingsQuestion(Request::send(client, operation, timeout, |options, queue| {
+    Ok(SettingsQuestion(AdminRequest::send(client, operation, timeout, |options, queue| {
         // SAFETY: the request copies the resource, which is freed once; client, options and queue are alive.
         unsafe {
             let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;

@@ -19,13 +19,13 @@ const NO_MEMORY: &str = "Allocation error : not enough memory";
 pub(super) struct Zstd {
     decoder: Decoder<'static>,
     largest_window: u64,
-    part: Part,
+    part: FramePart,
     /// Whether a frame was read to its end.
     any: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum FramePart {
     /// A frame's header, or what stands behind the last frame.
     Head,
     /// How many bytes are left of a frame that is to be skipped.
@@ -38,29 +38,29 @@ impl Zstd {
     pub(super) fn new(largest_window: u64) -> io::Result<Zstd> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(LARGEST_WINDOW_LOG))?;
-        Ok(Zstd { decoder, largest_window, part: Part::Head, any: false })
+        Ok(Zstd { decoder, largest_window, part: FramePart::Head, any: false })
     }
 
     /// Goes on by one part, or a piece of it, filling `out` from `filled` on.
     pub(super) fn go_on<R: Read>(&mut self, input: &mut Input<R>, out: &mut [u8], filled: &mut usize) -> Result<Went, Trouble> {
         match self.part {
-            Part::Head => return self.head(input),
-            Part::Skipped(0) => return Ok(self.frame_ended()),
-            Part::Skipped(left) => {
+            FramePart::Head => return self.head(input),
+            FramePart::Skipped(0) => return Ok(self.frame_ended()),
+            FramePart::Skipped(left) => {
                 let n = input.view(1)?.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 if n == 0 {
                     return cut_off();
                 }
                 input.take(n);
-                self.part = Part::Skipped(left - n as u64);
+                self.part = FramePart::Skipped(left - n as u64);
             }
-            Part::Frame(window) => return self.frame(window, input, out, filled),
+            FramePart::Frame(window) => return self.frame(window, input, out, filled),
         }
         Ok(Went::On)
     }
 
     fn frame_ended(&mut self) -> Went {
-        self.part = Part::Head;
+        self.part = FramePart::Head;
         self.any = true;
         Went::Whole
     }
@@ -75,14 +75,14 @@ impl Zstd {
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, rest @ ..] => {
                 let Some(&len) = rest.first_chunk::<4>() else { return cut_off() };
                 input.take(8);
-                self.part = Part::Skipped(u64::from(u32::from_le_bytes(len)));
+                self.part = FramePart::Skipped(u64::from(u32::from_le_bytes(len)));
             }
             _ if view.starts_with(&MAGIC) => {
                 let Some(window) = window(view) else { return cut_off() };
                 if window > self.largest_window {
                     return Err(Trouble::Window(window));
                 }
-                self.part = Part::Frame(window);
+                self.part = FramePart::Frame(window);
             }
             [0x50..=0x5f, rest @ ..] if [0x2a, 0x4d, 0x18].starts_with(rest) => return cut_off(),
             _ if MAGIC.starts_with(view) => return cut_off(),
