@@ -13,6 +13,7 @@ use crate::doubles::MemorySource;
 use crate::source::PlanRules;
 
 mod compaction;
+mod made_rows;
 
 const PARTITIONS: u32 = 3;
 

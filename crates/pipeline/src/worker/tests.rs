@@ -2,6 +2,7 @@
 
 mod barrier;
 mod faults;
+mod later;
 mod letters;
 mod order;
 mod pace;
@@ -15,14 +16,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
-use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Position, ShardId, TopicSettings, WorkerEvent};
+use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Plan, Position, ShardId, TopicSettings, WorkerEvent};
 use tempfile::TempDir;
 
 use super::ledger::Ledger;
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
-use crate::doubles::{Behaviour, MemoryReader, MemorySink, Topic};
+use crate::doubles::{Behaviour, MadeRows, MemoryReader, MemorySink, Topic, token_of};
 use crate::mapping::Mapping;
+use crate::{Reader, Source};
 
 /// What a test runs; attempts share the topic and the dead letters.
 struct Rig {
@@ -34,6 +36,8 @@ struct Rig {
     seed: u64,
     max_line: usize,
     changed: bool,
+    /// The reader makes the rows.
+    made: bool,
     /// The segment and the byte in it from which on nothing can be read.
     damaged: Option<(u32, u64)>,
     /// The attempt dies right before this step.
@@ -114,6 +118,7 @@ impl Rig {
             seed: 1,
             max_line: 1 << 20,
             changed: false,
+            made: false,
             damaged: None,
             kill_at: None,
             folder: tempfile::tempdir().unwrap(),
@@ -128,10 +133,10 @@ impl Rig {
     }
 
     fn worker(&mut self, from: Position) -> ShardWorker {
-        let mut sink = MemorySink::new(self.partitions, self.behaviour.clone(), self.seed);
-        match &self.topic {
-            Some(topic) => sink = sink.onto(Rc::clone(topic)),
-            None => self.topic = Some(sink.topic()),
+        if self.made {
+            let token = (from.records > 0).then(|| token_of(&from));
+            let made = self.made_rows().open(&Plan::default(), ShardId(0), &from, token.as_ref()).unwrap();
+            return self.worker_of(made, from);
         }
         let mut reader = MemoryReader::new(Rc::clone(&self.segments), from.segment, from.place, self.max_line).with_tokens();
         if self.changed {
@@ -140,6 +145,15 @@ impl Rig {
         if let Some((segment, place)) = self.damaged {
             reader = reader.damaged(segment, place);
         }
+        self.worker_of(Box::new(reader), from)
+    }
+
+    fn worker_of(&mut self, reader: Box<dyn Reader>, from: Position) -> ShardWorker {
+        let mut sink = MemorySink::new(self.partitions, self.behaviour.clone(), self.seed);
+        match &self.topic {
+            Some(topic) => sink = sink.onto(Rc::clone(topic)),
+            None => self.topic = Some(sink.topic()),
+        }
         let objects: Vec<_> = (0..self.segments.len()).map(|index| PathBuf::from(format!("{index}.jsonl"))).collect();
         let letters =
             DeadLetterFile::open(&self.letters_folder(), ShardId(0), &objects, self.committed_letters, |path, options| {
@@ -147,7 +161,12 @@ impl Rig {
             })
             .unwrap();
         let mapping = Mapping::new(&self.rules);
-        ShardWorker::new(self.settings.clone(), Box::new(reader), mapping, Box::new(sink), letters, from, Instant::now())
+        ShardWorker::new(self.settings.clone(), reader, mapping, Box::new(sink), letters, from, Instant::now())
+    }
+
+    /// The segments as a source of made rows.
+    fn made_rows(&self) -> MadeRows {
+        MadeRows::new(self.segments.to_vec(), self.max_line)
     }
 
     /// Runs one attempt; every chunk is recorded at once unless the script takes that back.

@@ -1,0 +1,40 @@
+//! A source that makes its rows: blocks with rows of several objects, whose letters lie at numbers of rows.
+
+use super::*;
+use crate::doubles::MadeRows;
+
+#[test]
+fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
+    let objects = ["{\"k\":\"a\",\"v\":1}\n\nbad\n", "", "worse\n{\"k\":\"b\",\"v\":2}\n{\"k\":\"c\",\"v\":3}\n"];
+    let source = MadeRows::new(objects.iter().map(|object| object.as_bytes().to_vec()).collect(), 1_000);
+    let shards = ShardRules { target_size: None, order: ShardOrder::Source };
+    let rules = PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: None };
+    let dataset = Dataset { plan: source.plan(&rules).unwrap(), ..Dataset::new(&[]) };
+    let letter = |row: u64, bytes: &[u8]| [(row, Held::of(bytes.len() as u64, bytes))].into();
+    let name = |object| MemorySource::name(object).to_str().unwrap().to_owned();
+    let dead: Places = [(name(0), letter(2, b" bad")), (name(2), letter(0, b" worse"))].into();
+    let compare = |dead: &Places, records: &[(&str, u32)]| {
+        let job = Verification {
+            source: &source,
+            plan: &dataset.plan,
+            rules: &dataset.rules,
+            dead_letters: dead,
+            partitioner: partition,
+            partitions: PARTITIONS,
+            limits: tiny(9),
+        };
+        let sent = |(key, value): &(&str, u32)| {
+            let record = (Some(key.as_bytes().to_vec()), format!(" {}", line(key, *value)).into_bytes());
+            (at(key), record)
+        };
+        verify(&job, &mut Topic::new(records.iter().map(sent).collect()), &mut |_| ()).unwrap()
+    };
+    let report = compare(&dead, &[("a", 1), ("b", 2), ("c", 3)]);
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.source_records, report.dead_lettered, report.altered_letters), (5, 2, 0));
+
+    let lost = compare(&[(name(2), letter(0, b" else"))].into(), &[("a", 1), ("c", 3)]);
+    let examples: Vec<_> = lost.examples.iter().map(|e| (e.kind, e.path.clone().unwrap(), e.start.unwrap())).collect();
+    let missing = |object, row| (VerifyKind::Missing, name(object), row);
+    assert_eq!(examples, [missing(0, 2), missing(2, 1), (VerifyKind::Letter, name(2), 0)]);
+}
