@@ -17,7 +17,8 @@ use rdkafka::bindings as rd;
 use super::client::Client;
 use super::code::{Code, Failed};
 use super::event::Event;
-use super::text::{ErrorText, millis, topic_name};
+use super::text::{ErrorText, millis};
+use super::topic::topic_name;
 use crate::turns::Turns;
 
 pub(crate) use describe::{ask_topic, topic_operations};

@@ -82,7 +82,12 @@ impl Client {
 
     /// Serves one event of the main queue that is not a delivery report, waiting up to `timeout`. `None`: none came.
     pub(crate) fn serve(&self, timeout: Duration) -> Option<Notice> {
-        self.next_event(timeout)?.notice(self)
+        self.notice(&self.next_event(timeout)?)
+    }
+
+    /// What an event says that is not a delivery report.
+    pub(super) fn notice(&self, event: &Event) -> Option<Notice> {
+        event.notice(|| self.fatal_error())
     }
 
     /// The next event of the main queue, waiting up to `timeout` for it.

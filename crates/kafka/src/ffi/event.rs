@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as rd;
 
-use super::client::Client;
-use super::code::{Code, codes};
+use super::code::{Code, Failed, codes};
 use super::text::{millis, text};
 
 /// What a client says besides delivery reports.
@@ -66,8 +65,8 @@ impl Event {
         unsafe { text(rd::rd_kafka_event_error_string(self.0.as_ptr())) }
     }
 
-    /// A log line or an error; `None` for every other kind.
-    pub(super) fn notice(&self, client: &Client) -> Option<Notice> {
+    /// A log line or an error; `None` for every other kind. `fatal`: why the client can't go on, if it can't.
+    pub(super) fn notice(&self, fatal: impl FnOnce() -> Option<Failed>) -> Option<Notice> {
         match self.kind() {
             rd::RD_KAFKA_EVENT_LOG => {
                 let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
@@ -81,7 +80,7 @@ impl Event {
                     })
                 }
             }
-            rd::RD_KAFKA_EVENT_ERROR => Some(match client.fatal_error() {
+            rd::RD_KAFKA_EVENT_ERROR => Some(match fatal() {
                 Some((code, text)) => Notice::Error { code, fatal: true, text },
                 None => Notice::Error { code: self.code(), fatal: false, text: self.error_text() },
             }),

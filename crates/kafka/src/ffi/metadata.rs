@@ -10,8 +10,8 @@ use rdkafka::bindings as rd;
 
 use super::client::Client;
 use super::code::{Code, codes};
-use super::text::{millis, text, topic_name};
-use super::topic::Topic;
+use super::text::{millis, text};
+use super::topic::{Topic, topic_name};
 
 /// A topic as the cluster describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -52,7 +52,7 @@ impl Sender {
     pub(crate) fn serve(&mut self, timeout: Duration, visit: &mut dyn FnMut(Served)) -> bool {
         let Some(event) = self.client().next_event(timeout) else { return false };
         if event.kind() != rd::RD_KAFKA_EVENT_DR {
-            if let Some(notice) = event.notice(self.client()) {
+            if let Some(notice) = self.client().notice(&event) {
                 visit(Served::Notice(notice));
             }
             return true;

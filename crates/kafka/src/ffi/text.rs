@@ -4,10 +4,8 @@
 //! Rust depends on how long it stays; a buffer for an error text is zeroed, so that it ends even if nothing was
 //! written.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 use std::time::Duration;
-
-use super::code::{Code, INVALID_ARGUMENT};
 
 /// Copies a C string; null is the empty string.
 ///
@@ -19,11 +17,6 @@ pub(super) unsafe fn text(from: *const c_char) -> String {
     }
     // SAFETY: not null, and NUL-terminated by the caller's word.
     unsafe { CStr::from_ptr(from) }.to_string_lossy().into_owned()
-}
-
-/// A topic's name as the client takes it.
-pub(super) fn topic_name(topic: &str) -> Result<CString, Code> {
-    CString::new(topic).map_err(|_| INVALID_ARGUMENT)
 }
 
 /// Milliseconds for librdkafka: rounded up, so that a short wait is not none.

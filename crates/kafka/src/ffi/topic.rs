@@ -2,14 +2,19 @@
 //!
 //! Wraps: `rd_kafka_topic_t`. Safety rule kept here: the topic is freed once, before its client, which it holds.
 
+use std::ffi::CString;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use rdkafka::bindings as rd;
 
 use super::client::Client;
-use super::code::Code;
-use super::text::topic_name;
+use super::code::{Code, INVALID_ARGUMENT};
+
+/// A topic's name as the client takes it.
+pub(super) fn topic_name(topic: &str) -> Result<CString, Code> {
+    CString::new(topic).map_err(|_| INVALID_ARGUMENT)
+}
 
 /// A client's view of one topic.
 pub(crate) struct Topic {
