@@ -25,7 +25,7 @@ pub struct Asked {
     pub cpu: Duration,
     /// Each run stops after so long.
     pub seconds: f64,
-    /// Or after so many records.
+    /// Or after this number of records.
     pub records: Option<u64>,
     /// How often each setting runs.
     pub rounds: u32,

@@ -91,9 +91,9 @@ pub struct Conditions {
     pub replication: Option<u32>,
     /// How a key chooses its partition, as configured.
     pub partitioner: String,
-    /// A chunk has at most so many records.
+    /// The most records of a chunk.
     pub chunk_records: u64,
-    /// And so many bytes.
+    /// And the most bytes.
     pub chunk_bytes: u64,
     /// And lasts at most so long.
     pub chunk_interval_ms: u64,
@@ -105,7 +105,7 @@ pub struct Conditions {
     pub cpu_us: u64,
     /// Each setting stops after so long.
     pub seconds: f64,
-    /// Or after so many records.
+    /// Or after this number of records.
     pub records: Option<u64>,
     /// How often each setting ran.
     pub rounds: u32,

@@ -48,7 +48,7 @@ pub(super) fn remove_leftovers(folder: &Path) {
         let name = entry.file_name();
         let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
         if maker.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            // What can't be removed is in the way of nobody.
+            // What can't be removed is not in the way.
             drop(fs::remove_dir_all(entry.path()));
         }
     }

@@ -39,7 +39,7 @@ pub struct Undertaking {
 pub struct Standing {
     /// The run that begins, from 1.
     pub run: usize,
-    /// Of so many.
+    /// Of how many.
     pub runs: usize,
     /// Its round, from 1.
     pub round: u32,

@@ -99,7 +99,7 @@ impl BlockPool {
         }
     }
 
-    /// Shares a filled block; the pool remembers it and recycles it when nobody else holds it.
+    /// Shares a filled block; the pool remembers it and recycles it when nothing else holds it.
     pub fn share(&mut self, block: Block) -> Rc<Block> {
         self.tables.extend(block.table.clone());
         let block = Rc::new(block);

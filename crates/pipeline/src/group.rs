@@ -1,5 +1,5 @@
 //! Groups: the records that go to one partition in one piece. A group owns its share of the blocks, or copies of its records, so
-//! that whoever holds the group holds the bytes: a sink keeps it until every record has its delivery report, then gives it back.
+//! that the bytes live as long as the group: a sink keeps it until every record has its delivery report, then gives it back.
 
 use std::rc::Rc;
 
@@ -176,8 +176,8 @@ impl Group {
         self.add(start, start, len, key, timestamp);
     }
 
-    /// Adds a copy of the record at `start..start + len` of `block`: right for records that are scattered over the source. Whoever
-    /// reads the group later finds them one after the other, and nobody keeps the block for the few of its records that are here.
+    /// Adds a copy of the record at `start..start + len` of `block`: right for records that are scattered over the source. A later
+    /// reader of the group finds them one after the other, and the block is not kept for the few of its records that are here.
     #[inline]
     pub fn push_copy(&mut self, block: &Block, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
         self.copy(Places::of(block), start, range(&block.bytes, start, len), key, timestamp);
@@ -196,7 +196,7 @@ impl Group {
         self.add(start, at, value.len() as u32, key, timestamp);
     }
 
-    /// By how much its memory should grow before so many bytes are copied into it. By a quarter of what it has: growing to twice
+    /// By how much its memory should grow before `bytes` are copied into it. By a quarter of what it has: growing to twice
     /// the size would leave too much of a worker's memory empty.
     #[inline]
     pub(crate) fn growth(&self, bytes: usize) -> usize {

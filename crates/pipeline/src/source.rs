@@ -31,7 +31,7 @@ pub struct PlanRules<'a> {
     pub flush: FlushPolicy,
     /// How many workers there will be at least; bounds an automatic size, no more: the plan does not depend on it once it is made.
     pub workers: u32,
-    /// Only the first so many rows in source order that are not blank; for this all of them are read once.
+    /// Only the first rows in source order, as many as this, blank ones not counted; for this all of them are read once.
     pub record_limit: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub trait Source: Debug + Send + Sync {
     /// Where the plan ends with a limit that was reached, what comes after it does not matter.
     fn changes(&self, plan: &Plan) -> Result<Changes, SourceError>;
 
-    /// Where the rest of a shard, from a position of it on, can be cut into so many pieces of about the same size. Fewer where that
+    /// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size. Fewer where that
     /// can't be done with little reading.
     fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError>;
 

@@ -38,7 +38,7 @@ pub struct LocalListener {
 pub struct LocalStream(UnixStream);
 
 impl LocalListener {
-    /// Listens at `folder/name` with room for `backlog` connections that nobody has accepted yet. What was there before is replaced.
+    /// Listens at `folder/name` with room for `backlog` connections that are not yet accepted. What was there before is replaced.
     pub fn bind(folder: &Path, name: &str, backlog: i32) -> io::Result<LocalListener> {
         let folder = open_folder(folder)?;
         let new = format!("{name}.new");
@@ -53,7 +53,7 @@ impl LocalListener {
         Ok(LocalListener { socket: socket.into(), folder, name: name.to_owned(), id: (metadata.dev(), metadata.ino()) })
     }
 
-    /// The next connection, or `None` if nobody waits.
+    /// The next connection, or `None` if none waits.
     pub fn accept(&self) -> io::Result<Option<LocalStream>> {
         loop {
             match self.socket.accept() {
@@ -62,7 +62,7 @@ impl LocalListener {
                     return Ok(Some(LocalStream(stream)));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                // Whoever it was has gone again.
+                // The client has gone again.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => return Err(e),
             }
@@ -173,7 +173,7 @@ mod tests {
         let listener = LocalListener::bind(&folder.path(), "it.sock", 4).unwrap();
         let mode = fs::metadata(folder.path().join("it.sock")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(listener.accept().unwrap().is_none(), "nobody is waited for");
+        assert!(listener.accept().unwrap().is_none(), "no client is there yet");
         let client = connect(&folder).unwrap();
         assert_eq!(poll(&[((), listener.as_fd(), Interest::Read)], Some(Duration::ZERO)).unwrap().len(), 1);
         let server = listener.accept().unwrap().unwrap();
@@ -195,7 +195,7 @@ mod tests {
         let folder = Folder::new();
         let path = folder.path().join("it.sock");
         assert_eq!(connect(&folder).unwrap_err().kind(), io::ErrorKind::NotFound);
-        // As a killed process leaves it: the name stays, nobody listens.
+        // As a killed process leaves it: the name stays, and nothing listens.
         let first = LocalListener::bind(&folder.path(), "it.sock", 4).unwrap();
         fs::hard_link(&path, folder.path().join("kept")).unwrap();
         drop(first);

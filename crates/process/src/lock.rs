@@ -22,7 +22,7 @@ const TEXT_BYTES: u64 = 1024;
 /// Why a lock is not held.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else holds it.
+    /// Another process holds it.
     #[error("{path} is locked by another process ({holder_text})")]
     Busy {
         /// The lock file.
@@ -59,7 +59,7 @@ impl LockFile {
                     write_text(&file, text).map_err(io_error(path))?;
                     return Ok(LockFile { file });
                 }
-                // Somebody removed or replaced the file between opening and locking it: that lock guards nothing.
+                // The file was removed or replaced between opening and locking it: that lock guards nothing.
                 Ok(()) => continue,
                 Err(TryLockError::Error(source)) => return Err(io_error(path)(source)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(busy(path, &file)),
@@ -69,7 +69,7 @@ impl LockFile {
     }
 
     /// Takes the lock together with other readers, without waiting and without making or writing the file: [`LockError::Busy`]
-    /// tells that somebody holds it for itself.
+    /// tells that another process holds it for itself.
     pub fn shared_nonblocking(path: impl AsRef<Path>) -> Result<LockFile, LockError> {
         let path = path.as_ref();
         let file = open(OpenOptions::new().read(true), path)?;

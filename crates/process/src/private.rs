@@ -83,8 +83,8 @@ fn objection(owner: u32, group: u32, mode: u32, us: u32, our_groups: &[u32]) -> 
     foreign.then(|| format!("a group may write there that this user is not in (number {group})"))
 }
 
-/// Opens a file without following a link in its last name. It must be a file, with no second name that would make it somebody
-/// else's too. Nothing is cut off or written: the caller does that to what it got.
+/// Opens a file without following a link in its last name. It must be a file, with no second name, by which another user could
+/// have it too. Nothing is cut off or written: the caller does that to what it got.
 pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // Opening a pipe must not wait for its other end.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;

@@ -47,13 +47,13 @@ const SILENCE: Duration = Duration::from_secs(1);
 const LEAVE: Duration = Duration::from_millis(500);
 /// The longest pause after "brokers unreachable": the successor itself waits for an answer.
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
-/// So many forks in a row that fail stop the job if no worker runs, else it goes on with those that do.
+/// The number of failed forks in a row that stops the job if no worker runs; else it goes on with those that do.
 const MOST_FORK_FAILURES: u32 = 5;
 /// So long after that many forks failed the job counts its workers; meanwhile nothing is forked.
 const SHORTAGE_IS_OVER: Duration = Duration::from_secs(1);
-/// So many warnings about the source a run keeps in the job's history; the others are counted.
+/// The most warnings about the source that a run keeps in the job's history; the others are counted.
 const MOST_NOTICES: usize = 10;
-/// So many workers are started at once; the others as soon as the pipes of those that run were read.
+/// The most workers that are started at once; the others follow as soon as the pipes of those that run were read.
 const MOST_FORKS_AT_ONCE: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq)]

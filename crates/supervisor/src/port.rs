@@ -20,7 +20,7 @@ pub struct SupervisorGone;
 
 /// What a worker talks to, whatever kind of process it runs in.
 pub trait WorkerPort {
-    /// Sends an event; it is out when this returns. An error means that nobody listens any more.
+    /// Sends an event; it is out when this returns. An error means that the supervisor does not listen any more.
     fn send(&mut self, event: &WorkerEvent) -> io::Result<()>;
 
     /// The newest control, at most a millisecond old; does not wait. Cheap enough for every step of a loop.
@@ -104,7 +104,7 @@ impl WorkerPort for PipePort {
 fn send_panics(events: std::os::fd::OwnedFd) {
     std::panic::set_hook(Box::new(move |info| {
         let failure = Failure::new(FailureKind::Retry, panic_text(info));
-        // Nobody is left to tell if this fails; the exit code still says that it was a panic.
+        // A failure here can't be told; the exit code still says that it was a panic.
         let _ = EventSender::on_greeted(&events).send(&WorkerEvent::Failed(failure));
     }));
 }

@@ -109,7 +109,7 @@ pub struct WindowLimit {
 }
 
 impl WindowLimit {
-    /// The `workers.memory_limit` that a window of so many bytes needs.
+    /// The `workers.memory_limit` that a window of `window` bytes needs.
     pub fn memory_for(&self, window: u64) -> u64 {
         window.saturating_add(self.beside)
     }

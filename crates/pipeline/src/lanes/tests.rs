@@ -3,7 +3,7 @@ use crate::doubles::{Behaviour, MemorySink};
 
 const LIMITS: SinkLimits = SinkLimits { record_bytes: 1_000, batch_bytes: 1_000, alone: None };
 
-/// A block of so many records of ten bytes.
+/// A block of records of ten bytes.
 fn block(place: u64) -> Rc<Block> {
     Rc::new(Block { bytes: vec![b'x'; 1_000], segment: 0, place, table: None })
 }

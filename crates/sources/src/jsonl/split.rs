@@ -28,8 +28,8 @@ const COUNT_BYTES: usize = 4 << 20;
 
 /// Plans the shards of a source. Ids follow the order in which shards are handed out.
 ///
-/// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves only the
-/// first so many non-blank lines in source order, for which all of them are read once.
+/// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves only that
+/// number of first non-blank lines in source order, for which all of them are read once.
 pub(super) fn plan(source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
     let PlanRules { shards: rules, flush, workers, record_limit } = *rules;
     let Listed { files, links } = files::files(&source.paths, &|_| false)?;
@@ -51,7 +51,7 @@ pub(super) fn plan(source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, So
     Ok(plan)
 }
 
-/// So many notes of a kind are told one by one.
+/// How many notes of a kind are told one by one.
 const NOTES_TOLD: usize = 3;
 
 /// The first notes, and how many more there are of `what`.
@@ -172,7 +172,7 @@ fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
 /// How much is read at most in search of line starts to cut a rest at, for each piece: a worker does it, and must not be silent long.
 const SEARCH_BYTES: u64 = 4 << 20;
 
-/// Where the rest of a shard, from a position of it on, can be cut into so many pieces of about the same size, as stored: at line
+/// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size, as stored: at line
 /// starts of plain files, else between segments. Fewer where lines are longer than 4 MiB or a compressed file can't be cut.
 pub(super) fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
     let Some(shard) = plan.shards.get(shard.0 as usize) else { return Ok(Vec::new()) };
@@ -199,7 +199,7 @@ pub(super) fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) ->
     Ok(cuts)
 }
 
-/// The first place to cut at, from so many bytes of the rest on.
+/// The first place to cut at, from the place on that has `wished` bytes of the rest before it.
 fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Result<Option<Cut>, SourceError> {
     let mut before = 0;
     for &(index, segment, start, bytes) in rest {

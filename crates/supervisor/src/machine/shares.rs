@@ -1,6 +1,6 @@
 //! The job's limit among its workers: who gets which share, and what the job is owed.
 //!
-//! Workers pause at a chunk's end, end and are replaced: each such moment leaves tokens that nobody takes. So the machine counts what
+//! Workers pause at a chunk's end, end and are replaced: each such moment leaves tokens that no worker takes. So the machine counts what
 //! was taken against the limit, and lets the workers catch up with a little, or slow down, in the seconds that follow. How shares are
 //! divided is [`crate::rates`].
 

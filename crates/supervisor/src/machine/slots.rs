@@ -33,7 +33,7 @@ impl Machine {
         }
     }
 
-    /// Some attempts, the one that will finish first first. One whose speed nobody knows is taken for an average one.
+    /// Some attempts, the one that will finish first first. One of unknown speed is taken for an average one.
     fn by_time_left(&self, wanted: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
         let speeds: Vec<f64> = self.attempts.values().filter_map(|a| a.speed.map(|speed| speed.bytes)).collect();
         let average = if speeds.is_empty() { 1.0 } else { speeds.iter().sum::<f64>() / speeds.len() as f64 };
@@ -113,7 +113,7 @@ impl Machine {
 }
 
 impl Extent {
-    /// How many bytes are left to be read (decompressed) after `counts`. Of a compressed shard nobody knows how many it has:
+    /// How many bytes are left to be read (decompressed) after `counts`. A compressed shard's number is unknown: it is
     /// judged by its records, of which at least a hundredth is left until its end is seen.
     pub(super) fn bytes_left(&self, counts: &migration::Counts) -> f64 {
         if let (true, Some(bytes)) = (self.splittable, self.bytes) {

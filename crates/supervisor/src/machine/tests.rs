@@ -450,7 +450,7 @@ fn without_retry_the_first_death_stops_the_job() {
     assert_eq!(world.ended.map(|e| e.causes.exit()), Some(Exit::Stopped));
 }
 
-/// A heartbeat of an attempt that read so many records so far.
+/// A heartbeat of an attempt that has read `read` records.
 fn heartbeat(machine: &mut Machine, shard: u32, read: u64, now: Duration) {
     let counts = Counts { read, bytes_read: read * 10, ..Counts::default() };
     let progress = migration::Progress { position: at(read), counts, ..Default::default() };
@@ -483,7 +483,7 @@ fn scaling_down_drains_the_workers_that_would_finish_last() {
     let down = machine.on(Input::Steer(Steer::Scale(Scale::To(2))), now);
     assert_eq!(told(&down), (vec![0, 2], vec![]));
     assert_eq!((machine.standing().running, machine.standing().leaving), (2, 2));
-    // One more: of those that were to leave, the one that finishes sooner stays; nobody new is started for it.
+    // One more: of those that were to leave, the one that finishes sooner stays; no new one is started for it.
     let up = machine.on(Input::Steer(Steer::Scale(Scale::Up(1))), now);
     assert_eq!(told(&up), (vec![], vec![2]));
     assert!(!up.iter().any(|action| matches!(action, Action::Fork(_))));
@@ -659,7 +659,7 @@ fn a_job_that_begins_paused_has_its_workers_wait_before_the_first_record() {
     assert_eq!(world.ended.map(|e| e.causes.exit()), Some(Exit::Done));
 }
 
-/// One shard of so many records in one slot, of which a worker did 100 in two seconds; then eight are asked for.
+/// One shard of `size` records in one slot, of which a worker did 100 in two seconds; then eight are asked for.
 fn one_slow_shard(size: u64) -> (Machine, Vec<Action>) {
     let mut machine = Machine::new(rules(1), &starts(1, size), 1);
     machine.on(Input::Tick, Duration::ZERO);
@@ -810,11 +810,11 @@ fn an_attempt_that_the_store_can_not_begin_stops_the_job_with_74() {
         assert!(!last.iter().any(|action| matches!(action, Action::Fork(_) | Action::Close(_))), "{last:?}");
     }
     let ended = last.iter().find_map(|action| if let Action::End(ended) = action { Some(ended.clone()) } else { None });
-    let ended = ended.expect("nobody runs");
+    let ended = ended.expect("no worker runs");
     assert_eq!((ended.causes.exit(), ended.causes.reasons()), (Exit::State, vec!["the disk is full".to_owned()]));
 }
 
-/// Of so many shards, so many workers that have started; then many more are asked for, of which none can be forked.
+/// Workers that have started, one for each of `running` shards; then many more are asked for, of which none can be forked.
 fn no_more_can_be_forked(running: u32) -> (Machine, Vec<Action>) {
     let mut machine = Machine::new(rules(running), &fresh(40), 1);
     let mut waiting: std::collections::VecDeque<Action> = machine.on(Input::Tick, Duration::ZERO).into();
@@ -902,7 +902,7 @@ fn a_worker_that_was_not_asked_for_cuts_in_time_does_not_make_its_shard_whole() 
     assert_eq!(asked(&told.collect::<Vec<_>>()).len(), 1, "its successor is asked");
 }
 
-/// One shard of so many records, a worker that has a chunk with these dead letters out, and a limit of two.
+/// One shard, a worker that has a chunk with these dead letters out, and a limit of two.
 fn letters_out(letters: u64) -> (World, AttemptId) {
     let limited = super::Rules { max_bad_records: 2, ..rules(1) };
     let mut world = World::new(1, 1, 10, limited);

@@ -123,7 +123,7 @@ mod tests {
         let mut other = working(bound(true, false));
         let actions = started(&mut other, 1, SeenTopic { id: Some("B".into()), partitions: 3 });
         assert_eq!(killed(&actions), 2, "{actions:?}");
-        assert_eq!(end(&mut machine), end(&mut other), "one reason, whoever found it");
+        assert_eq!(end(&mut machine), end(&mut other), "one reason, wherever it was found");
     }
 
     #[test]

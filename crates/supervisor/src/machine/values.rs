@@ -39,7 +39,7 @@ pub struct Rules {
     pub paused: bool,
     /// Whether a shard that has much left may be split for slots that nothing waits for.
     pub split: bool,
-    /// So many deaths at one position quarantine the shard.
+    /// The number of deaths at one position that quarantines the shard.
     pub max_without_progress: u32,
     /// The first pause before a successor.
     pub backoff_min: Duration,
@@ -89,7 +89,7 @@ impl Extent {
 }
 
 impl ShardStart {
-    /// A shard of the plan that nobody worked on yet.
+    /// A shard of the plan that no worker had yet.
     pub fn fresh(plan: &Plan, shard: &migration::Shard) -> ShardStart {
         let (extent, position) = (Extent::of(plan, shard), plan.start(shard));
         ShardStart { extent, position, token: None, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
@@ -236,7 +236,7 @@ fn signal_name(number: i32) -> &'static str {
         6 => "SIGABRT: it gave up, out of memory perhaps",
         7 => "SIGBUS",
         8 => "SIGFPE",
-        9 => "SIGKILL: somebody or the kernel's memory limit killed it",
+        9 => "SIGKILL: another process or the kernel's memory limit killed it",
         11 => "SIGSEGV",
         15 => "SIGTERM",
         _ => "see `kill -l`",
@@ -256,7 +256,7 @@ pub struct WorkOrder {
     pub from: LedgerEntry,
     /// How long the shard's file of dead letters is by then, bytes: what stands behind is none of its.
     pub letters: u64,
-    /// So many records the job may still set aside.
+    /// How many records the job may still set aside.
     pub letters_left: u64,
     /// For everything random in the worker: generators repeat themselves after a fork.
     pub seed: u64,

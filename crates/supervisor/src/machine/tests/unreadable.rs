@@ -8,7 +8,7 @@ use migration::{Damage, Exit, Failure, FailureKind, Position, ShardId, WorkerEve
 use super::world::{at, fresh, rules};
 use crate::machine::{Action, After, AttemptEnd, AttemptId, Ending, Extent, Input, Machine, ShardStart, Split};
 
-/// A shard of so many segments that nobody worked on.
+/// A shard of this number of segments that no worker had yet.
 fn shard(segments: u32) -> ShardStart {
     let start = fresh(1).pop().expect("one was asked for");
     ShardStart { extent: Extent { segments, splittable: false, ..start.extent }, ..start }

@@ -54,7 +54,7 @@ pub(in crate::machine) fn fresh(count: usize) -> Vec<ShardStart> {
     starts(count, 100)
 }
 
-/// Shards of so many records that nobody worked on yet.
+/// Shards of `size` records that no worker had yet.
 pub(in crate::machine) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
     let extent = Extent { bytes: Some(size * 10), records_estimate: size, segments: 1, splittable: true };
     let (position, counts) = (at(0), Counts::default());
