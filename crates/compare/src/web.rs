@@ -1,14 +1,14 @@
 //! The web scene: an HTTP server on one thread, with a route that waits for its record's delivery report and a plain one, and who
 //! asks both.
 //!
-//! Responsible for: the server ([`server`]) and how its produce route waits ([`desk`]), the load ([`load`]), and what the rounds say
-//! together ([`summary`]). Not responsible for: the two processes in which server and load run, or how often.
+//! Responsible for: the server ([`server`]) and how its produce route waits ([`produce`]), the load ([`load`]), and what the rounds
+//! say together ([`summary`]). Not responsible for: the two processes in which server and load run, or how often.
 
-pub mod desk;
 pub mod figures;
 pub mod load;
 pub mod meter;
 pub mod pages;
+pub mod produce;
 pub mod records;
 pub mod scene;
 pub mod server;
@@ -39,7 +39,7 @@ pub fn round(flush: WebFlush, number: u32, load: &Load, figures: Result<LoadFigu
     match figures {
         Err(failure) => round.failure = Some(failure),
         Ok(LoadFigures { elapsed_us, plain, produce, delivered, cpu_us, server }) => {
-            // The desk warms each of its places up with a record of its own.
+            // The handler warms each of its slots up with a record of its own.
             let expected = delivered + u64::from(load.clients);
             round.failure = (server.records != expected)
                 .then(|| format!("{expected} answers and warm-up records, but {} delivery reports", server.records));

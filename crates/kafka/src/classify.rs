@@ -12,10 +12,10 @@ use crate::ffi::Code;
 pub(crate) enum Verdict {
     /// Acknowledged as the topic's settings and `acks` ask for.
     Delivered,
-    /// This record, or its batch because of one record in it, is refused for good: others may pass.
-    Refusal,
-    /// Every record would be refused: authorisation, policy, no such topic.
-    Refused,
+    /// This record, or its batch because of one record in it, is rejected for good: others may pass.
+    RecordRejected,
+    /// Every record would be rejected: authorisation, policy, no such topic.
+    AllRejected,
     /// No broker answers or the brokers are not ready.
     Unreachable,
     /// Timed out (perhaps written), fenced, fatal, purged, unknown: a successor starts at the committed position.
@@ -39,7 +39,7 @@ fn table(code: E) -> Verdict {
         | E::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
         | E::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
         | E::RD_KAFKA_RESP_ERR_INVALID_RECORD
-        | E::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD => Verdict::Refusal,
+        | E::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD => Verdict::RecordRejected,
 
         E::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
         | E::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
@@ -68,7 +68,7 @@ fn table(code: E) -> Verdict {
         | E::RD_KAFKA_RESP_ERR_INVALID_CONFIG
         | E::RD_KAFKA_RESP_ERR_INVALID_REQUEST
         | E::RD_KAFKA_RESP_ERR_UNACCEPTABLE_CREDENTIAL
-        | E::RD_KAFKA_RESP_ERR_PRINCIPAL_DESERIALIZATION_FAILURE => Verdict::Refused,
+        | E::RD_KAFKA_RESP_ERR_PRINCIPAL_DESERIALIZATION_FAILURE => Verdict::AllRejected,
 
         E::RD_KAFKA_RESP_ERR__TRANSPORT
         | E::RD_KAFKA_RESP_ERR__RESOLVE
@@ -237,10 +237,10 @@ mod tests {
     #[test]
     fn classes_that_the_worker_relies_on() {
         let of = |code| verdict(Code::of(code));
-        assert_eq!(of(E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE), Verdict::Refusal);
-        assert_eq!(of(E::RD_KAFKA_RESP_ERR_INVALID_RECORD), Verdict::Refusal);
-        assert_eq!(of(E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED), Verdict::Refused);
-        assert_eq!(of(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART), Verdict::Refused);
+        assert_eq!(of(E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE), Verdict::RecordRejected);
+        assert_eq!(of(E::RD_KAFKA_RESP_ERR_INVALID_RECORD), Verdict::RecordRejected);
+        assert_eq!(of(E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED), Verdict::AllRejected);
+        assert_eq!(of(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART), Verdict::AllRejected);
         assert_eq!(of(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT), Verdict::Retry);
         assert_eq!(of(E::RD_KAFKA_RESP_ERR__PURGE_QUEUE), Verdict::Retry);
         assert_eq!(of(E::RD_KAFKA_RESP_ERR__FENCED), Verdict::Retry);

@@ -58,7 +58,7 @@ impl Complaints {
         let Notice::Error { code, text, .. } = notice else { return };
         match verdict(*code) {
             // A broker that goes down in the middle of a TLS handshake is an error of TLS, too.
-            Verdict::Refused if !text.contains("isconnected") => self.hopeless = Some((*code, text.clone())),
+            Verdict::AllRejected if !text.contains("isconnected") => self.hopeless = Some((*code, text.clone())),
             // "All brokers are down" says less than the reason that came before it.
             _ if *code == ALL_BROKERS_DOWN && self.connection.is_some() => {}
             _ => self.connection = Some((*code, text.clone())),
@@ -122,7 +122,7 @@ pub(crate) fn until_answered_in<T>(
             Err(error) => error,
         };
         complaints.hear_all(client);
-        let hopeless = complaints.hopeless.is_some() || verdict(error) == Verdict::Refused;
+        let hopeless = complaints.hopeless.is_some() || verdict(error) == Verdict::AllRejected;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || (hopeless && patience == Patience::UntilHopeless) || !turns.go_on() {
             return Err(error);

@@ -270,7 +270,7 @@ impl<'a> Asker<'a> {
             (Some(E::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION), _) => {
                 PreflightProblem::new(K::NoTopic, format!("{topic:?} is not a valid name of a topic ({code})"))
             }
-            (_, Verdict::Refused) => PreflightProblem::new(K::Other, format!("topic {topic:?}: {code}")),
+            (_, Verdict::AllRejected) => PreflightProblem::new(K::Other, format!("topic {topic:?}: {code}")),
             _ => PreflightProblem::new(
                 K::Unreachable,
                 format!("no broker answered at {brokers} within {:?}: {}", self.timeout, complaints.reason(code)),

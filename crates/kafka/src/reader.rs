@@ -120,7 +120,7 @@ impl TopicReader {
 
     /// Which of both it is.
     fn by_code(&self, code: Code, what: &str, reason: impl std::fmt::Display) -> VerifyError {
-        if verdict(code) == Verdict::Refused { self.failed(what, reason) } else { self.not_now(what, reason) }
+        if verdict(code) == Verdict::AllRejected { self.failed(what, reason) } else { self.not_now(what, reason) }
     }
 
     fn client(&self) -> Result<Rc<Client>, VerifyError> {
@@ -182,7 +182,7 @@ impl TopicReader {
         loop {
             match client.watermarks(&self.topic, partition, ANSWER) {
                 Ok(ends) => return Ok(ends),
-                Err(code) if verdict(code) == Verdict::Refused || Instant::now() >= deadline => {
+                Err(code) if verdict(code) == Verdict::AllRejected || Instant::now() >= deadline => {
                     return Err(self.by_code(code, &format!("no offsets of partition {partition}"), code));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),

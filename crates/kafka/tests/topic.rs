@@ -132,10 +132,10 @@ fn a_wait_that_is_ended_does_not_say_that_it_took_all_its_time() {
 
 /// Takes connections on to a broker.
 #[expect(clippy::disallowed_methods, reason = "this is the tests' process; the supervisor is another one")]
-fn forward(door: std::net::TcpListener, broker: String) {
+fn forward(listener: std::net::TcpListener, broker: String) {
     let copy = |mut from: TcpStream, mut to: TcpStream| std::thread::spawn(move || std::io::copy(&mut from, &mut to));
     std::thread::spawn(move || {
-        for here in door.incoming() {
+        for here in listener.incoming() {
             let (here, there) = (here.unwrap(), TcpStream::connect(&broker).unwrap());
             copy(here.try_clone().unwrap(), there.try_clone().unwrap());
             copy(there, here);
@@ -146,13 +146,13 @@ fn forward(door: std::net::TcpListener, broker: String) {
 #[test]
 fn a_client_that_was_not_answered_can_be_asked_again() {
     let broker = broker();
-    let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let job = job(&door.local_addr().unwrap().to_string());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let job = job(&listener.local_addr().unwrap().to_string());
     let mut connecting =
         Connecting::new(ProducerOptions { metadata_timeout: Duration::from_millis(50), ..options(&job) }).unwrap();
     let first = connecting.wait(&mut Turns::new(SECOND, &mut || true)).err().expect("no broker is there yet");
     assert_eq!(first.kind, FailureKind::Unreachable);
-    forward(door, broker.bootstrap());
+    forward(listener, broker.bootstrap());
     let deadline = Instant::now() + 30 * SECOND;
     while let Err(failure) = connecting.wait(&mut Turns::new(SECOND, &mut || true)) {
         assert_eq!(failure.kind, FailureKind::Unreachable);

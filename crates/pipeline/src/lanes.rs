@@ -13,7 +13,7 @@ use std::rc::Rc;
 use migration::{Failure, FailureKind};
 
 use crate::group::{Key, RECORD_OVERHEAD};
-use crate::{Blame, Block, Delivered, Group, Refusal, Sink, SinkLimits};
+use crate::{Blame, Block, Delivered, Group, RejectedRecord, Sink, SinkLimits};
 
 /// The most records in a group.
 pub const GROUP_RECORDS: usize = 2_500;
@@ -320,7 +320,7 @@ impl Lanes {
         let mut settled = Settled { acknowledged: acknowledged as u64, ..Settled::default() };
         // A single suspect was alone in its batch.
         let suspects = refused.iter().filter(|refusal| refusal.blame == Blame::Unknown).count();
-        let is_dead = |refusal: &Refusal| match refusal.blame {
+        let is_dead = |refusal: &RejectedRecord| match refusal.blame {
             Blame::Own => true,
             Blame::Unknown => suspects == 1,
             Blame::Others => false,

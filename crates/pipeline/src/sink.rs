@@ -55,12 +55,12 @@ pub struct Delivered {
     pub acknowledged: usize,
     /// Records that were refused for good, by ascending index. Everything worse (timed out, fenced, fatal) is an error of
     /// [`Sink::poll`] instead.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RejectedRecord>,
 }
 
 /// A record that was refused for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RejectedRecord {
     /// Its index in the group.
     pub index: usize,
     /// Why: the client's or broker's words.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use migration::{Control, Plan, WorkerEvent};
 use process::{Caught, Interest, SignalFd, poll, reap_all};
 
-use crate::control::server::{Door, SocketPlace};
+use crate::control::server::{ControlServer, SocketPlace};
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
 use crate::port::{Lookout, SupervisorGone, WorkerPort};
@@ -57,7 +57,7 @@ struct LocalPort<'a, 'b> {
     driver: &'a mut Driver<'b>,
     hands: LocalHands,
     signals: &'a SignalFd,
-    door: &'a mut Door,
+    server: &'a mut ControlServer,
     attempt: AttemptId,
     lookout: Lookout,
     looked: Duration,
@@ -71,7 +71,7 @@ impl LocalPort<'_, '_> {
         let now = self.driver.now();
         if now.saturating_sub(self.looked) >= LOOK_OUTSIDE_EVERY {
             self.looked = now;
-            self.door.look(self.driver, &mut self.hands);
+            self.server.look(self.driver, &mut self.hands);
         }
         self.driver.tick(&mut self.hands);
         self.go_on()
@@ -98,22 +98,22 @@ impl WorkerPort for LocalPort<'_, '_> {
 
     fn wait(&mut self, timeout: Duration, also: Option<BorrowedFd<'_>>) -> Result<(), SupervisorGone> {
         let timeout = timeout.min(self.driver.patience());
-        wait(self.driver, self.signals, self.door, timeout, also).map_err(|_| SupervisorGone)?;
+        wait(self.driver, self.signals, self.server, timeout, also).map_err(|_| SupervisorGone)?;
         self.looked = Duration::ZERO;
         self.look_around()
     }
 }
 
-/// Waits for a signal, for somebody at the door, or until `also` is readable.
+/// Waits for a signal, for something at the control socket, or until `also` is readable.
 fn wait(
     driver: &Driver<'_>,
     signals: &SignalFd,
-    door: &Door,
+    server: &ControlServer,
     timeout: Duration,
     also: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
     let mut entries = vec![(None::<SocketPlace>, signals.as_fd(), Interest::Read)];
-    entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (Some(place), fd, interest)));
+    entries.extend(server.entries(driver.now()).map(|(place, fd, interest)| (Some(place), fd, interest)));
     entries.extend(also.map(|fd| (None, fd, Interest::Read)));
     poll(&entries, Some(timeout)).map(drop)
 }
@@ -132,16 +132,16 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
     let signals = signals::open()?;
     let folder = setup.state.path();
     let mut driver = Driver::begin(setup, watcher, false)?;
-    let mut door = Door::open(folder, &mut driver);
+    let mut server = ControlServer::open(folder, &mut driver);
     let mut hands = LocalHands::default();
     driver.tick(&mut hands);
     while !driver.over() {
         let Some(order) = hands.0.borrow_mut().next.take() else {
-            wait(&driver, &signals, &door, driver.patience(), None).map_err(SupervisorError::Poll)?;
+            wait(&driver, &signals, &server, driver.patience(), None).map_err(SupervisorError::Poll)?;
             for caught in signals.read_all().map_err(SupervisorError::Signals)? {
                 take_signal(&mut driver, &mut hands, caught);
             }
-            door.look(&mut driver, &mut hands);
+            server.look(&mut driver, &mut hands);
             driver.tick(&mut hands);
             continue;
         };
@@ -151,7 +151,7 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
             driver: &mut driver,
             hands: hands_of_port,
             signals: &signals,
-            door: &mut door,
+            server: &mut server,
             attempt: order.id(),
             lookout,
             looked: Duration::ZERO,
@@ -163,6 +163,6 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
         driver.ended(order.id(), Ending::Code(i32::from(code)), &mut hands);
         driver.watch(false);
     }
-    door.show(&driver, true);
+    server.show(&driver, true);
     Ok(driver.finish())
 }

@@ -11,7 +11,7 @@ use process::{
     send_signal,
 };
 
-use crate::control::server::{Door, SocketPlace};
+use crate::control::server::{ControlServer, SocketPlace};
 use crate::driver::{Driver, Hands};
 use crate::machine::{AttemptId, Ending, Input, WorkOrder};
 use crate::port::{PipePort, WorkerPort};
@@ -104,12 +104,12 @@ pub fn run<'a>(setup: Setup<'a>, work: &'a mut Work<'a>, watcher: &'a mut dyn Wa
         keep: vec![setup.state.workers_lock()],
     };
     let mut driver = Driver::begin(setup, watcher, true)?;
-    let mut door = Door::open(folder, &mut driver);
+    let mut server = ControlServer::open(folder, &mut driver);
     driver.tick(&mut workers);
     while !driver.over() {
-        turn(&mut driver, &mut workers, &mut door, &signals)?;
+        turn(&mut driver, &mut workers, &mut server, &signals)?;
     }
-    door.show(&driver, true);
+    server.show(&driver, true);
     for attempt in workers.running.keys().copied().collect::<Vec<_>>() {
         workers.kill(attempt);
     }
@@ -119,7 +119,7 @@ pub fn run<'a>(setup: Setup<'a>, work: &'a mut Work<'a>, watcher: &'a mut dyn Wa
 fn turn(
     driver: &mut Driver<'_>,
     workers: &mut Workers<'_>,
-    door: &mut Door,
+    server: &mut ControlServer,
     signals: &SignalFd,
 ) -> Result<(), SupervisorError> {
     let mut entries: Vec<(PollToken, BorrowedFd<'_>, Interest)> = vec![(PollToken::Signals, signals.as_fd(), Interest::Read)];
@@ -131,7 +131,7 @@ fn turn(
             entries.push((PollToken::Control(*id), worker.child.control.as_fd(), Interest::Write));
         }
     }
-    entries.extend(door.entries(driver.now()).map(|(place, fd, interest)| (PollToken::Socket(place), fd, interest)));
+    entries.extend(server.entries(driver.now()).map(|(place, fd, interest)| (PollToken::Socket(place), fd, interest)));
     let ready = poll(&entries, Some(driver.patience())).map_err(SupervisorError::Poll)?;
     for found in ready {
         match found.token {
@@ -142,13 +142,13 @@ fn turn(
                     let _ = worker.control.flush(&worker.child.control);
                 }
             }
-            PollToken::Socket(place) => door.serve(place, driver, workers),
+            PollToken::Socket(place) => server.serve(place, driver, workers),
         }
     }
     reap(driver, workers);
     driver.tick(workers);
-    door.grant(driver, workers);
-    door.show(driver, false);
+    server.grant(driver, workers);
+    server.show(driver, false);
     Ok(())
 }
 

@@ -61,7 +61,7 @@ fn another_user_is_refused(clusters: &Clusters) {
         let as_stranger = |words: &[&str]| scene.program.spawn(scene.program.command_of_a_stranger(words)).finish(patience());
         let refused = as_stranger(&["scale", "2", "-o", "json"]).expect_code(74);
         println!("a stranger, folders closed: exit {}, {}", refused.code, refused.stderr.trim());
-        // With all doors open it is the peer's user that counts.
+        // With all permissions open it is the peer's user that counts.
         open_up(&scene.program.join(".shardlift"));
         let refused = as_stranger(&["scale", "2", "-o", "json"]).expect_code(74);
         assert!(refused.stderr.contains("its run is user 0's"), "{refused:?}");

@@ -10,9 +10,9 @@ use kafka::ProducerOptions;
 use migration::{Job, Plan};
 use process::{ChildEnds, HelperError, HelperOptions, LimitError, RunningHelper};
 
-use super::desk::{Desk, DeskSettings};
 use super::figures::{WebFlush, WebRound};
 use super::load::{Load, LoadFigures};
+use super::produce::{ProduceHandler, ProduceSettings};
 use crate::results::Results;
 
 /// Descriptors of a producer: sockets, pipes and an eventfd.
@@ -108,7 +108,7 @@ impl Scene<'_> {
 
     /// Starts a server process. It ends when its handle is dropped.
     fn serve(&self, flush: WebFlush) -> Result<RunningHelper, HelperError> {
-        let settings = DeskSettings {
+        let settings = ProduceSettings {
             flush,
             seats: self.load.clients,
             shared_producer: self.shared_producer,
@@ -146,11 +146,11 @@ impl Scene<'_> {
 }
 
 /// The server process: says where it listens, or why it does not, and serves until its control pipe is closed.
-fn serve(settings: &DeskSettings, job: &Job, plan: &Plan, ends: ChildEnds) -> u8 {
+fn serve(settings: &ProduceSettings, job: &Job, plan: &Plan, ends: ChildEnds) -> u8 {
     let mut events = std::fs::File::from(ends.events);
-    let desk = Desk::open(settings, job, plan).and_then(|desk| desk.warm_up().map(|()| desk));
-    let served = match desk {
-        Ok(desk) => super::server::serve(desk, ends.control, |address| writeln!(events, "{address}")),
+    let handler = ProduceHandler::open(settings, job, plan).and_then(|handler| handler.warm_up().map(|()| handler));
+    let served = match handler {
+        Ok(handler) => super::server::serve(handler, ends.control, |address| writeln!(events, "{address}")),
         Err(failure) => writeln!(events, "{REFUSED}{}", failure.message.replace('\n', " ")),
     };
     u8::from(served.is_err())

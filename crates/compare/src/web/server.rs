@@ -17,21 +17,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::desk::Desk;
 use super::meter::heartbeat;
+use super::produce::ProduceHandler;
 use super::route;
 
 /// Serves on a free port, which `ready` is told, until `control` is closed. What goes wrong in a request is that request's answer.
-pub fn serve(desk: Desk, control: OwnedFd, ready: impl FnOnce(SocketAddr) -> io::Result<()>) -> io::Result<()> {
+pub fn serve(handler: ProduceHandler, control: OwnedFd, ready: impl FnOnce(SocketAddr) -> io::Result<()>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let control = pipe::Receiver::from_owned_fd(control)?;
-        let desk = Rc::new(desk);
-        desk.staff()?;
-        spawn_local(heartbeat(Rc::clone(&desk.meter)));
+        let handler = Rc::new(handler);
+        handler.start_waking()?;
+        spawn_local(heartbeat(Rc::clone(&handler.meter)));
         ready(listener.local_addr()?)?;
-        spawn_local(accept(listener, desk));
+        spawn_local(accept(listener, handler));
         closed(&control).await
     })
 }
@@ -49,38 +49,38 @@ async fn closed(pipe: &pipe::Receiver) -> io::Result<()> {
     }
 }
 
-async fn accept(listener: TcpListener, desk: Rc<Desk>) {
+async fn accept(listener: TcpListener, handler: Rc<ProduceHandler>) {
     loop {
         // Without a connection no client is answered, and the one that asks notices; there is nothing else to tell.
         if let Ok((stream, _)) = listener.accept().await {
-            spawn_local(answer_all(stream, Rc::clone(&desk)));
+            spawn_local(answer_all(stream, Rc::clone(&handler)));
         }
     }
 }
 
 /// Answers the requests of one connection, one after the other, until its other end closes it.
-async fn answer_all(stream: TcpStream, desk: Rc<Desk>) {
+async fn answer_all(stream: TcpStream, handler: Rc<ProduceHandler>) {
     // Without it small answers would wait for the other end's acknowledgement.
     drop(stream.set_nodelay(true));
     let service = service_fn(|request: Request<Incoming>| {
-        let desk = Rc::clone(&desk);
-        async move { Ok::<_, Infallible>(answer(&desk, &request).await) }
+        let handler = Rc::clone(&handler);
+        async move { Ok::<_, Infallible>(answer(&handler, &request).await) }
     });
     drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
 }
 
-async fn answer(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(handler: &ProduceHandler, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
-        (&Method::POST, route::PRODUCE) => match desk.produce().await {
+        (&Method::POST, route::PRODUCE) => match handler.produce().await {
             Ok(()) => response(StatusCode::OK, "delivered\n"),
             Err(failure) => response(StatusCode::SERVICE_UNAVAILABLE, format!("{failure}\n")),
         },
         (&Method::GET, route::PLAIN) => response(StatusCode::OK, "here\n"),
         (&Method::POST, route::BEGIN) => {
-            desk.meter.begin();
+            handler.meter.begin();
             response(StatusCode::OK, "")
         }
-        (&Method::POST, route::END) => match postcard::to_stdvec(&desk.meter.end()) {
+        (&Method::POST, route::END) => match postcard::to_stdvec(&handler.meter.end()) {
             Ok(figures) => response(StatusCode::OK, figures),
             Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         },

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use migration::{Failure, FailureKind};
-use pipeline::{Blame, Delivered, Group, Refusal, Sink, SinkLimits};
+use pipeline::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -49,7 +49,7 @@ struct StockGroup {
     /// For each record: it has its report.
     reported: Vec<bool>,
     waiting: usize,
-    refused: Vec<Refusal>,
+    refused: Vec<RejectedRecord>,
 }
 
 /// A [`Sink`] made of the binding's `BaseProducer`.
@@ -126,8 +126,8 @@ impl StockFlush {
                 let now = monotonic_micros();
                 self.deliveries = Some((self.deliveries.map_or(now, |(first, _)| first), now));
             }
-            Err(code) if verdict(code) == Verdict::Refusal => {
-                flight.refused.push(Refusal { index, reason: code.to_string(), blame: Blame::Unknown });
+            Err(code) if verdict(code) == Verdict::RecordRejected => {
+                flight.refused.push(RejectedRecord { index, reason: code.to_string(), blame: Blame::Unknown });
             }
             Err(code) => return Err(failure(&place(), code)),
         }
@@ -137,9 +137,9 @@ impl StockFlush {
 
 fn failure(place: &str, code: Code) -> Failure {
     let kind = match verdict(code) {
-        Verdict::Refused => FailureKind::Refused,
+        Verdict::AllRejected => FailureKind::Refused,
         Verdict::Unreachable => FailureKind::Unreachable,
-        Verdict::Delivered | Verdict::Refusal | Verdict::Retry => FailureKind::Retry,
+        Verdict::Delivered | Verdict::RecordRejected | Verdict::Retry => FailureKind::Retry,
     };
     Failure::new(kind, format!("{place}: {code}"))
 }
@@ -168,9 +168,9 @@ impl Sink for StockFlush {
         for (index, reported) in reported.iter_mut().enumerate() {
             match self.send(&group, index, partition) {
                 Ok(()) => {}
-                Err(code) if verdict(code) == Verdict::Refusal => {
+                Err(code) if verdict(code) == Verdict::RecordRejected => {
                     *reported = true;
-                    refused.push(Refusal { index, reason: code.to_string(), blame: Blame::Own });
+                    refused.push(RejectedRecord { index, reason: code.to_string(), blame: Blame::Own });
                 }
                 Err(code) => return Err(failure(&format!("topic {:?}, partition {partition}", self.topic), code)),
             }

@@ -70,7 +70,7 @@ impl Asker<'_> {
                 Ok((low, high)) => *ends = Some(PartitionEnds { low, high }),
                 // The cluster has just said that the topic is there: of a new one a broker may hear later than the
                 // others.
-                Err(code) if verdict(code) == Verdict::Refused && !is_unknown_topic(code) => {
+                Err(code) if verdict(code) == Verdict::AllRejected && !is_unknown_topic(code) => {
                     let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
                     return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));
                 }

@@ -3,7 +3,7 @@
 //! Responsible for: telling the records because of which a broker refused a batch from their neighbours. Not
 //! responsible for: sending the others again.
 
-use pipeline::{Blame, Refusal};
+use pipeline::{Blame, RejectedRecord};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::ffi::Code;
@@ -12,7 +12,7 @@ use crate::ffi::Code;
 #[derive(Debug, Default)]
 pub(super) struct ReportTally {
     pub(super) acknowledged: usize,
-    pub(super) refused: Vec<Refusal>,
+    pub(super) refused: Vec<RejectedRecord>,
 }
 
 /// What the reports of one batch said.
@@ -29,7 +29,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Because of which records the broker refused the batch, if it said so: the client reports the others with a code
     /// of its own.
-    pub(super) fn judge(self) -> impl Iterator<Item = (u32, Refusal)> {
+    pub(super) fn judge(self) -> impl Iterator<Item = (u32, RejectedRecord)> {
         let is_other = |code: Code| code == Code::of(E::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD);
         let others = self.refused.iter().filter(|(_, _, code)| is_other(*code)).count();
         let whole = self.code;
@@ -46,7 +46,7 @@ impl Batch {
                 true => Blame::Own,
             };
             let reason = if code == whole { code.to_string() } else { format!("{code}; of its batch: {whole}") };
-            (partition, Refusal { index, reason, blame })
+            (partition, RejectedRecord { index, reason, blame })
         })
     }
 }

@@ -143,7 +143,7 @@ fn no_metadata(options: &ProducerOptions, code: Code, complaints: &Complaints, w
     match (verdict(code), &options.bound) {
         // The job's own preflight has seen it.
         (_, Some(bound)) if is_unknown_topic(code) => gone(bound, &TopicChange::Deleted),
-        (Verdict::Refused, _) => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
+        (Verdict::AllRejected, _) => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
         _ => {
             let ms = options.metadata_timeout.min(waited).as_millis();
             Failure::new(FailureKind::Unreachable, format!("no metadata of topic {topic:?} within {ms} ms: {reason}"))

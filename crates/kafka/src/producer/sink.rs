@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::{Failure, FailureKind, SeenTopic, TopicSettings};
-use pipeline::{Blame, Delivered, Group, Refusal, Sink, SinkLimits};
+use pipeline::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::{Batch, ReportTally};
@@ -134,11 +134,11 @@ impl Producer {
             }
             Served::Failed { partition, index, code, batch: whole } => {
                 match verdict(code) {
-                    Verdict::Refusal => {
+                    Verdict::RecordRejected => {
                         batch.code = whole;
                         batch.refused.push((partition, index, code));
                     }
-                    Verdict::Delivered | Verdict::Refused | Verdict::Unreachable | Verdict::Retry => {
+                    Verdict::Delivered | Verdict::AllRejected | Verdict::Unreachable | Verdict::Retry => {
                         failed.get_or_insert((code, partition, index));
                     }
                 }
@@ -159,7 +159,7 @@ impl Producer {
                 // Any other error is one of a connection, which the client cures by itself or which nothing cures: then
                 // no report comes.
                 if let Notice::Error { code, fatal: true, text } = notice {
-                    let kind = if verdict(code) == Verdict::Refused { FailureKind::Refused } else { FailureKind::Retry };
+                    let kind = if verdict(code) == Verdict::AllRejected { FailureKind::Refused } else { FailureKind::Retry };
                     failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
                 }
             }
@@ -202,7 +202,7 @@ impl Producer {
             return Failure::new(FailureKind::Retry, format!("{place}: {code}: the producer can't go on: {text} ({cause})"));
         }
         match verdict(code) {
-            Verdict::Refused => Failure::new(FailureKind::Refused, format!("{place}: {code}")),
+            Verdict::AllRejected => Failure::new(FailureKind::Refused, format!("{place}: {code}")),
             Verdict::Unreachable => Failure::new(FailureKind::Unreachable, format!("{place}: {code}")),
             // Timed out: because no broker was there, or because the record could not be written in time?
             _ if matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT | E::RD_KAFKA_RESP_ERR__TIMED_OUT))
@@ -256,9 +256,9 @@ impl Sink for Producer {
             let mut failed = None;
             let tally = &mut self.tallies[partition as usize];
             let all = self.sender.enqueue(partition, &mut |index, code| match verdict(code) {
-                Verdict::Refusal => {
+                Verdict::RecordRejected => {
                     let reason = format!("the Kafka client does not take it: {code}");
-                    tally.refused.push(Refusal { index, reason, blame: Blame::Own });
+                    tally.refused.push(RejectedRecord { index, reason, blame: Blame::Own });
                 }
                 _ => _ = failed.get_or_insert((code, index)),
             });

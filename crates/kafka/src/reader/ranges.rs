@@ -119,7 +119,7 @@ impl FetchOutcome {
             Some(E::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | E::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) => {
                 self.skipped.insert(fetched.partition);
             }
-            _ if verdict(fetched.code) == Verdict::Refused => {
+            _ if verdict(fetched.code) == Verdict::AllRejected => {
                 let text = String::from_utf8_lossy(fetched.value).into_owned();
                 self.failed.get_or_insert((fetched.partition, fetched.code, text));
             }

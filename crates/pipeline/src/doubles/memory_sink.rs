@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration::Failure;
 
-use crate::{Blame, Delivered, Group, Refusal, Sink, SinkLimits};
+use crate::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits};
 
 /// One stored message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl MemorySink {
         let (mut refused, mut passed) = (Vec::new(), Vec::new());
         for (index, message) in group.messages().enumerate() {
             match (self.behaviour.refuse_locally)(message.value) {
-                true => refused.push(Refusal { index, reason: "refused by the client".to_owned(), blame: Blame::Own }),
+                true => refused.push(RejectedRecord { index, reason: "refused by the client".to_owned(), blame: Blame::Own }),
                 false => passed.push(index),
             }
         }
@@ -144,7 +144,7 @@ impl MemorySink {
                 true => Blame::Others,
                 false => Blame::Unknown,
             };
-            refused.extend(passed.drain(..).map(|index| Refusal { index, reason: reason.clone(), blame: blame(index) }));
+            refused.extend(passed.drain(..).map(|index| RejectedRecord { index, reason: reason.clone(), blame: blame(index) }));
             refused.sort_by_key(|refusal| refusal.index);
         }
         let stored = passed.iter().map(|&index| {

@@ -142,7 +142,7 @@ fn a_refused_group_is_halved_in_order_before_anything_newer() {
             order.extend(texts.clone());
         }
         let refused = (0..if bad { sent.len() } else { 0 })
-            .map(|index| crate::Refusal { index, reason: "no".to_owned(), blame: Blame::Unknown })
+            .map(|index| crate::RejectedRecord { index, reason: "no".to_owned(), blame: Blame::Unknown })
             .collect();
         let acknowledged = if bad { 0 } else { sent.len() };
         let delivered = Delivered { partition: 0, group: sent, acknowledged, refused };

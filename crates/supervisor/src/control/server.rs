@@ -43,17 +43,17 @@ const WISHES_A_SECOND: f64 = 10.0;
 /// Where something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketPlace {
-    /// Somebody wants to connect.
-    Entrance,
+    /// A client wants to connect.
+    Listener,
     /// A connection has something to read or to write.
     Connection(u64),
 }
 
 /// The control socket of a run, if it could be opened: a run that can't be steered sends all the same.
 #[derive(Debug)]
-pub(crate) struct Door(Option<ControlSocket>);
+pub(crate) struct ControlServer(Option<ControlSocket>);
 
-impl Door {
+impl ControlServer {
     /// Opens the socket in the job's folder, whose lock has to be held.
     pub(crate) fn open(folder: &Path, driver: &mut Driver<'_>) -> Self {
         let socket = ControlSocket::open(folder);
@@ -63,7 +63,7 @@ impl Door {
                 format!("{} can't be opened: {error}; a state directory on a local disk can have one", printable_path(&path));
             driver.log(Level::Warning, &format!("this run can't be steered from outside but by signals: {why}"));
         }
-        Door(socket.ok())
+        ControlServer(socket.ok())
     }
 
     /// What to wait for.
@@ -145,20 +145,20 @@ impl ControlSocket {
     /// What to wait for.
     fn entries(&self, now: Duration) -> impl Iterator<Item = (SocketPlace, BorrowedFd<'_>, Interest)> {
         let open = self.connections.len() < MOST_CONNECTIONS && now >= self.closed_until;
-        let door = open.then(|| (SocketPlace::Entrance, self.listener.as_fd(), Interest::Read));
+        let listener = open.then(|| (SocketPlace::Listener, self.listener.as_fd(), Interest::Read));
         // One that has gone while its wish waits would be ready all the time.
         let connections = self
             .connections
             .iter()
             .filter(|c| c.wish.is_none())
             .map(|c| (SocketPlace::Connection(c.id), c.stream.as_fd(), c.session.interest()));
-        door.into_iter().chain(connections)
+        listener.into_iter().chain(connections)
     }
 
     /// Serves what is ready; `obey` gives the answer to a request. Never waits.
     fn serve(&mut self, place: SocketPlace, now: Duration, obey: &mut dyn FnMut(Request) -> Answer) {
         match place {
-            SocketPlace::Entrance => self.let_in(now),
+            SocketPlace::Listener => self.let_in(now),
             SocketPlace::Connection(id) => {
                 let watchers = self.connections.iter().filter(|c| c.session.is_watching()).count();
                 if let Some(connection) = self.connections.iter_mut().find(|c| c.id == id) {
@@ -305,7 +305,7 @@ mod tests {
         let mut late = ControlClient::connect(folder.path()).unwrap();
         late.send(&Request::State).unwrap();
         assert_eq!(turn(&mut socket, NOW), 0);
-        assert!(!socket.entries(NOW).any(|(place, ..)| place == SocketPlace::Entrance), "a full house does not spin");
+        assert!(!socket.entries(NOW).any(|(place, ..)| place == SocketPlace::Listener), "a full house does not spin");
         assert_eq!(socket.connections.len(), MOST_CONNECTIONS);
         let later = NOW + CROWD_PATIENCE;
         turn(&mut socket, later);

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use pipeline::lanes::GROUP_RECORDS;
-use pipeline::{Delivered, Group, Refusal};
+use pipeline::{Delivered, Group, RejectedRecord};
 
 /// As many partitions as the idempotent client has requests in flight to one broker.
 pub(super) const LANES: u32 = 5;
@@ -80,11 +80,11 @@ impl Together {
         let (mut parts, mut first) = (Vec::new(), 0);
         for Piece { seat, group } in lane.flying.drain(..) {
             let own = first..first + group.len();
-            let refused: Vec<Refusal> = delivered
+            let refused: Vec<RejectedRecord> = delivered
                 .refused
                 .iter()
                 .filter(|refusal| own.contains(&refusal.index))
-                .map(|refusal| Refusal { index: refusal.index - own.start, ..refusal.clone() })
+                .map(|refusal| RejectedRecord { index: refusal.index - own.start, ..refusal.clone() })
                 .collect();
             // Whose report is missing can't be said: then no seat's records count as acknowledged.
             let acknowledged = if complete { group.len() - refused.len() } else { 0 };
@@ -152,7 +152,7 @@ mod tests {
         assert!(together.depart().is_empty(), "its partition has a batch in flight");
         assert_eq!((together.records_of(1), together.records_of(2)), ((0, 2), (1, 0)));
         let (_, batch) = sent.into_iter().next().unwrap();
-        let refused = vec![Refusal { index: 2, reason: "no".to_owned(), blame: pipeline::Blame::Unknown }];
+        let refused = vec![RejectedRecord { index: 2, reason: "no".to_owned(), blame: pipeline::Blame::Unknown }];
         let parts = together.arrive(&Delivered { partition: 0, group: batch, acknowledged: 2, refused });
         assert_eq!(parts.iter().map(|(seat, part)| (*seat, part.acknowledged)).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
         assert_eq!(parts[1].1.refused[0].index, 1);

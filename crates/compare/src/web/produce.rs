@@ -29,7 +29,7 @@ const YIELD: Duration = Duration::from_millis(1);
 
 /// How the produce route is to work.
 #[derive(Clone)]
-pub struct DeskSettings {
+pub struct ProduceSettings {
     /// How a request waits for its record.
     pub flush: WebFlush,
     /// How many requests can wait at a time.
@@ -40,53 +40,53 @@ pub struct DeskSettings {
     pub producer: ProducerOptions,
 }
 
-/// Where requests bring their records. A request has a place while it waits.
-pub struct Desk {
+/// Where requests bring their records. A request has a slot while it waits.
+pub struct ProduceHandler {
     flush: WebFlush,
     records: Records,
-    /// Free places.
-    places: RefCell<VecDeque<Place>>,
+    /// Free slots.
+    slots: RefCell<VecDeque<RequestSlot>>,
     producers: Vec<SharedProducer>,
     /// What it counts.
     pub meter: Rc<Meter>,
 }
 
 /// Where one request at a time waits.
-struct Place {
+struct RequestSlot {
     seat: Seat,
     producer: SharedProducer,
-    /// Rung when the seat has something to fetch.
-    bell: Rc<Notify>,
+    /// Notified when the seat has something to fetch.
+    waker: Rc<Notify>,
 }
 
-impl Desk {
+impl ProduceHandler {
     /// Creates the producers and reads the records.
-    pub fn open(settings: &DeskSettings, job: &Job, plan: &Plan) -> Result<Desk, Failure> {
+    pub fn open(settings: &ProduceSettings, job: &Job, plan: &Plan) -> Result<ProduceHandler, Failure> {
         let (producers, seats) = if settings.shared_producer { (1, settings.seats) } else { (settings.seats, 1) };
         let create = |_| SharedProducer::create(&settings.producer, seats);
         let producers: Vec<SharedProducer> = (0..producers).map(create).collect::<Result<_, _>>()?;
-        let mut places = VecDeque::new();
+        let mut slots = VecDeque::new();
         for producer in &producers {
-            places.extend(sit_down(producer)?);
+            slots.extend(slots_of(producer)?);
         }
-        let record_bytes = places.front().map_or(0, |place: &Place| place.seat.limits().record_bytes);
+        let record_bytes = slots.front().map_or(0, |slot: &RequestSlot| slot.seat.limits().record_bytes);
         let records = Records::read(job, plan, record_bytes)?;
-        Ok(Desk { flush: settings.flush, records, places: RefCell::new(places), producers, meter: Rc::default() })
+        Ok(ProduceHandler { flush: settings.flush, records, slots: RefCell::new(slots), producers, meter: Rc::default() })
     }
 
-    /// Sends a record from each place, one after the other: connections and producer ids are there when the clock starts.
+    /// Sends a record from each slot, one after the other: connections and producer ids are there when the clock starts.
     pub fn warm_up(&self) -> Result<(), Failure> {
-        for place in self.places.borrow_mut().iter_mut() {
-            let (partition, group) = self.records.take(place.seat.partitions());
-            place.seat.hand_over(partition, group)?;
-            verdict(&place.wait_blocking()?)?;
+        for slot in self.slots.borrow_mut().iter_mut() {
+            let (partition, group) = self.records.take(slot.seat.partitions());
+            slot.seat.hand_over(partition, group)?;
+            verdict(&slot.wait_blocking()?)?;
             self.meter.delivered();
         }
         Ok(())
     }
 
-    /// Starts what rings the bells, where requests are woken by their reports. Inside the server's executor.
-    pub fn staff(&self) -> io::Result<()> {
+    /// Starts what wakes the slots, where requests are woken by their reports. Inside the server's executor.
+    pub fn start_waking(&self) -> io::Result<()> {
         if self.flush == WebFlush::Wakeup {
             for producer in &self.producers {
                 spawn_local(serve_when_woken(producer.clone(), watch(producer.wakeup()?)?));
@@ -97,31 +97,31 @@ impl Desk {
 
     /// Sends the next record and returns when it was delivered.
     pub async fn produce(&self) -> Result<(), Failure> {
-        // First come, first served: each place gets its turn even where one would do.
-        let place = self.places.borrow_mut().pop_front();
-        let Some(mut place) = place else {
+        // First come, first served: each slot gets its turn even where one would do.
+        let slot = self.slots.borrow_mut().pop_front();
+        let Some(mut slot) = slot else {
             return Err(Failure::new(FailureKind::Retry, "more requests at a time than seats at a producer"));
         };
-        let (partition, group) = self.records.take(place.seat.partitions());
-        let delivered = self.deliver(&mut place, partition, group).await;
-        self.places.borrow_mut().push_back(place);
+        let (partition, group) = self.records.take(slot.seat.partitions());
+        let delivered = self.deliver(&mut slot, partition, group).await;
+        self.slots.borrow_mut().push_back(slot);
         verdict(&delivered?)?;
         self.meter.delivered();
         Ok(())
     }
 
-    async fn deliver(&self, place: &mut Place, partition: u32, group: Group) -> Result<Delivered, Failure> {
-        place.seat.hand_over(partition, group)?;
+    async fn deliver(&self, slot: &mut RequestSlot, partition: u32, group: Group) -> Result<Delivered, Failure> {
+        slot.seat.hand_over(partition, group)?;
         let _waits = self.meter.waits();
         match self.flush {
-            WebFlush::Blocking => place.wait_blocking(),
-            WebFlush::Cooperative => place.wait_cooperatively().await,
-            WebFlush::Wakeup => place.wait_for_bell().await,
+            WebFlush::Blocking => slot.wait_blocking(),
+            WebFlush::Cooperative => slot.wait_cooperatively().await,
+            WebFlush::Wakeup => slot.wait_until_woken().await,
         }
     }
 }
 
-impl Place {
+impl RequestSlot {
     /// Stops the thread until the report is there.
     fn wait_blocking(&mut self) -> Result<Delivered, Failure> {
         let mut done = Vec::new();
@@ -148,7 +148,7 @@ impl Place {
     }
 
     /// Sleeps until the own report is there.
-    async fn wait_for_bell(&mut self) -> Result<Delivered, Failure> {
+    async fn wait_until_woken(&mut self) -> Result<Delivered, Failure> {
         let mut done = Vec::new();
         loop {
             self.seat.poll(Duration::ZERO, &mut done)?;
@@ -156,7 +156,7 @@ impl Place {
                 return Ok(delivered);
             }
             self.not_lost()?;
-            self.bell.notified().await;
+            self.waker.notified().await;
         }
     }
 
@@ -165,16 +165,16 @@ impl Place {
     }
 }
 
-/// A place for each seat of a producer.
-fn sit_down(producer: &SharedProducer) -> Result<Vec<Place>, Failure> {
-    let bells: Vec<Rc<Notify>> = (0..producer.seats()).map(|_| Rc::default()).collect();
-    let rung = bells.clone();
-    producer.when_ready(move |seat| rung[seat as usize].notify_one());
-    let place = |(bell, seat)| Ok(Place { seat: producer.seat(seat)?, producer: producer.clone(), bell });
-    bells.into_iter().zip(0..).map(place).collect()
+/// A slot for each seat of a producer.
+fn slots_of(producer: &SharedProducer) -> Result<Vec<RequestSlot>, Failure> {
+    let wakers: Vec<Rc<Notify>> = (0..producer.seats()).map(|_| Rc::default()).collect();
+    let to_wake = wakers.clone();
+    producer.when_ready(move |seat| to_wake[seat as usize].notify_one());
+    let slot = |(waker, seat)| Ok(RequestSlot { seat: producer.seat(seat)?, producer: producer.clone(), waker });
+    wakers.into_iter().zip(0..).map(slot).collect()
 }
 
-/// Serves a producer whenever it has something, which rings the bells. It ends when the producer fails: what waits learns it
+/// Serves a producer whenever it has something, which wakes the slots. It ends when the producer fails: what waits learns it
 /// from its seat.
 async fn serve_when_woken(producer: SharedProducer, wakeup: AsyncFd<Wakeup>) {
     loop {
