@@ -48,6 +48,59 @@ fn the_scan_finds_definitions_and_nothing_else() {
     }
 }
 
+#[test]
+fn words_that_the_glossary_bans_stand_in_no_name_and_no_message() {
+    let glossary = fs::read_to_string(root().join("docs/glossary.md")).expect("it can be read");
+    let banned = banned(&glossary);
+    assert!(banned.len() > 5, "the glossary bans {banned:?}");
+    let mut found = Vec::new();
+    for (path, code) in product() {
+        for (line, number) in code.lines().zip(1..).filter(|(line, _)| !line.trim_start().starts_with("//")) {
+            let words = words(line);
+            let says = |banned: &&String| words.windows(banned.split(' ').count()).any(|part| part.join(" ") == **banned);
+            found.extend(banned.iter().filter(says).map(|word| format!("{path}:{number}: {word}")));
+        }
+    }
+    assert!(found.is_empty(), "docs/glossary.md has other words for these: {found:#?}");
+}
+
+#[test]
+fn the_scan_finds_words_of_names_and_messages() {
+    assert_eq!(
+        words("let next_batch = MyQueue::of(\"a state file\");"),
+        "let next batch my queue of a state file".split(' ').collect::<Vec<_>>()
+    );
+    assert_eq!(
+        banned("| word | means | never say |\n|---|---|---|\n| a | b | |\n| c | d | one, two words |\n"),
+        ["one", "two words"]
+    );
+}
+
+/// What stands in the last column of the glossary's table.
+fn banned(glossary: &str) -> Vec<String> {
+    let rows = glossary.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let cells = rows.filter_map(|row| row.trim().trim_end_matches('|').rsplit('|').next());
+    let words = cells.flat_map(|cell| cell.split(',')).map(str::trim).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
+}
+
+/// The words of a line of code: names are parted where words in them begin.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before = ' ';
+    for c in line.chars() {
+        if !c.is_alphabetic() || (c.is_uppercase() && before.is_lowercase()) {
+            words.push(String::new());
+        }
+        if c.is_alphabetic() {
+            words.last_mut().expect("there is one").extend(c.to_lowercase());
+        }
+        before = c;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 /// The type that a line defines, and whether it is public. Associated types are no definitions of their own.
 fn defined(line: &str) -> Option<(&str, bool)> {
     let (indented, rest) = (line.starts_with(' '), line.trim_start());

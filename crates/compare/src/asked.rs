@@ -1,14 +1,14 @@
-//! What is asked of a comparison, and the undertaking that comes of it on a job's records.
+//! What is asked of a comparison, and the run of all of it that follows for a job's records.
 
 use std::time::Duration;
 
 use migration::{Job, Plan};
 
+use crate::comparison_run::ComparisonRun;
 use crate::figures::{Conditions, Environment, Setting};
 use crate::properties::{properties_instead, shown_properties};
 use crate::rows::reference;
 use crate::spec::Bench;
-use crate::undertaking::Undertaking;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -44,8 +44,8 @@ pub struct TopicFacts {
 
 impl Asked {
     /// The whole comparison, with the job's records. `job` has the brokers and the topic that runs write to.
-    pub fn of(self, job: &Job, plan: Plan, topic: &TopicFacts, environment: Environment) -> Undertaking {
-        Undertaking {
+    pub fn of(self, job: &Job, plan: Plan, topic: &TopicFacts, environment: Environment) -> ComparisonRun {
+        ComparisonRun {
             conditions: self.conditions(job, topic),
             bench: Bench::of(job, plan, topic.max_message_bytes, topic.partitions),
             environment,

@@ -1,6 +1,6 @@
 //! The instrument: the same shard worker stepped in several ways side by side, and the web scene. The product does not need it.
 //!
-//! Responsible for what is measured and how ([`round`]: one run; [`undertaking`]: all of them; [`web`]: requests that wait for
+//! Responsible for what is measured and how ([`round`]: one run; [`comparison_run`]: all of them; [`web`]: requests that wait for
 //! their record), for what the figures say ([`statistics`], [`model`], [`advice`]), and how that looks ([`pages`]). Each run is a
 //! fresh process, and the runs are interleaved. Not responsible for what a worker does ([`worker`]), what a record is or how it is
 //! delivered (`pipeline`, `kafka`), forking and checkpoints (`supervisor`), the brokers, the topic, or what was typed.
@@ -10,6 +10,7 @@
 pub mod advice;
 pub mod asked;
 mod bench_plan;
+pub mod comparison_run;
 pub mod environment;
 pub mod figures;
 mod heartbeat;
@@ -28,14 +29,13 @@ mod seat;
 pub mod spec;
 pub mod statistics;
 mod temporary;
-pub mod undertaking;
 mod variants;
 mod wakeup;
 mod warm_up;
 pub mod web;
 
 pub use asked::{Asked, TopicFacts};
+pub use comparison_run::{CompareError, ComparisonRun, Standing};
 pub use measured::Log;
 pub use round::{RoundError, serve};
 pub use spec::Bench;
-pub use undertaking::{CompareError, Standing, Undertaking};

@@ -340,7 +340,7 @@ impl Machine {
                 let committed = &self.shards[id.shard.0 as usize].position;
                 match attempt.check_chunk(&chunk, committed) {
                     Ok(()) => {
-                        attempt.pending = Some(chunk.clone());
+                        attempt.unrecorded = Some(chunk.clone());
                         out.push(Action::Record(id, chunk));
                     }
                     Err(wrong) => self.kill(id, Kill::Fault(wrong), out),

@@ -7,7 +7,7 @@ use std::path::Path;
 use compare::environment::environment;
 use compare::figures::{Comparison, Setting, Variant};
 use compare::rows::{in_bulk, most_sharing, most_workers, require_room, rows};
-use compare::{Asked, CompareError, Log, Standing, TopicFacts, Undertaking};
+use compare::{Asked, CompareError, ComparisonRun, Log, Standing, TopicFacts};
 use kafka::Right;
 use migration::job::{Brokers, FlushPolicy};
 use migration::printable::printable_path;
@@ -71,8 +71,8 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
         records: args.records.map(NonZeroU64::get),
         rounds: args.rounds,
     };
-    let undertaking = asked.of(&job, plan, &facts, environment(words::joined(words::of_this_process())));
-    let (comparison, kept) = measure(&undertaking, &interrupt, ui)?;
+    let comparison_run = asked.of(&job, plan, &facts, environment(words::joined(words::of_this_process())));
+    let (comparison, kept) = measure(&comparison_run, &interrupt, ui)?;
     let deleted = topic.delete();
     let object = compare::pages::object(&comparison);
     let written =
@@ -166,19 +166,19 @@ impl OutputFiles {
 
 /// The comparison, and whether all its results were kept.
 fn measure(
-    undertaking: &Undertaking,
+    comparison_run: &ComparisonRun,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> Result<(Comparison, Result<(), UserError>), UserError> {
     if !ui.quiet {
-        ui.say(undertaking.announce());
+        ui.say(comparison_run.announce());
     }
     let mut say = |standing: &Standing| {
         if !ui.quiet {
-            ui.say(standing.tell(undertaking.conditions.rounds));
+            ui.say(standing.tell(comparison_run.conditions.rounds));
         }
     };
     let not_kept = |error: CompareError| UserError::new(Exit::State, error);
-    let (comparison, kept) = undertaking.run(interrupt.as_fd(), &mut say).map_err(not_kept)?;
+    let (comparison, kept) = comparison_run.run(interrupt.as_fd(), &mut say).map_err(not_kept)?;
     Ok((comparison, kept.map_err(not_kept)))
 }

@@ -3,14 +3,14 @@
 mod flush;
 mod pace;
 mod partitions;
-mod seats;
 mod shards;
+mod slots;
 
 pub use flush::figure as flush;
 pub use pace::{phases, rate};
 pub use partitions::figure as partitions;
-pub use seats::{cpu, workers};
 pub use shards::{figure as shards, troubled};
+pub use slots::{cpu, workers};
 
 use super::timeline::Timeline;
 use crate::markup::Element;

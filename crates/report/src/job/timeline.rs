@@ -1,4 +1,4 @@
-//! A job over time: its runs one after the other without the pauses between them, its attempts on as many seats as worked at once,
+//! A job over time: its runs one after the other without the pauses between them, its attempts on as many slots as worked at once,
 //! and its samples in even steps.
 
 use migration::report::{AttemptReport, JobReport, Samples};
@@ -13,24 +13,24 @@ pub struct Timeline<'a> {
     /// Each attempt, in the order in which they began.
     pub attempts: Vec<Placed<'a>>,
     /// How many worked at once at most.
-    pub seats: usize,
+    pub slots: usize,
     /// What happened that was worth a line: when, and its number in the report.
     pub events: Vec<(f64, usize)>,
 }
 
-/// An attempt on its seat.
+/// An attempt on its slot.
 pub struct Placed<'a> {
     /// Its number in the report's list.
     pub index: usize,
     /// What it did.
     pub report: &'a AttemptReport,
     /// Where it sat, from 0.
-    pub seat: usize,
+    pub slot: usize,
     /// From when to when.
     pub span: (f64, f64),
 }
 
-/// A step of time: what all attempts together (or those on one seat) did in it.
+/// A step of time: what all attempts together (or those on one slot) did in it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Step {
     /// Wall time by phase, milliseconds.
@@ -58,29 +58,29 @@ impl<'a> Timeline<'a> {
             run.map(|(_, began, offset)| offset + (started_ms - began).max(0) as f64)
         };
         let mut attempts: Vec<Placed<'a>> = Vec::new();
-        let mut seats: Vec<f64> = Vec::new();
+        let mut slots: Vec<f64> = Vec::new();
         for (index, attempt) in report.attempts.iter().enumerate() {
             let Some(from) = place(attempt.started_ms) else { continue };
             let to = from + attempt.elapsed_us as f64 / 1000.0;
-            // Clocks and rounding: a successor that begins a moment before its predecessor's end takes its seat all the same.
-            let free = seats.iter().position(|until| *until <= from + 5.0);
-            let seat = free.unwrap_or(seats.len());
+            // Clocks and rounding: a successor that begins a moment before its predecessor's end takes its slot all the same.
+            let free = slots.iter().position(|until| *until <= from + 5.0);
+            let slot = free.unwrap_or(slots.len());
             if free.is_none() {
-                seats.push(to);
+                slots.push(to);
             }
-            seats[seat] = to;
-            attempts.push(Placed { index, report: attempt, seat, span: (from, to) });
+            slots[slot] = to;
+            attempts.push(Placed { index, report: attempt, slot, span: (from, to) });
         }
         let seams = offsets.iter().skip(1).map(|(number, _, offset)| (*offset, *number)).collect();
         let events =
             report.events.iter().enumerate().filter_map(|(i, (at, _))| Some((place(*at)?.min(length_ms), i))).collect();
-        Timeline { length_ms, seams, attempts, seats: seats.len(), events }
+        Timeline { length_ms, seams, attempts, slots: slots.len(), events }
     }
 
-    /// `count` even steps of what the attempts on one seat did, or all.
-    pub fn steps(&self, samples: &Samples, seat: Option<usize>, count: usize) -> Vec<Step> {
+    /// `count` even steps of what the attempts on one slot did, or all.
+    pub fn steps(&self, samples: &Samples, slot: Option<usize>, count: usize) -> Vec<Step> {
         let mut steps = vec![Step::default(); count];
-        for placed in self.attempts.iter().filter(|placed| seat.is_none_or(|seat| placed.seat == seat)) {
+        for placed in self.attempts.iter().filter(|placed| slot.is_none_or(|slot| placed.slot == slot)) {
             let Some(samples) = samples.get(&(placed.report.shard, placed.report.number)) else { continue };
             let (mut at, mut before) = (placed.span.0, (Phases::default(), 0, 0));
             for sample in samples {
@@ -128,9 +128,9 @@ mod tests {
         let timeline = Timeline::of(&report);
         assert_eq!(timeline.length_ms, 20_000.0, "two runs of ten seconds, an hour apart");
         assert_eq!(timeline.seams, [(10_000.0, 2)]);
-        assert_eq!(timeline.seats, 2);
-        for seat in 0..timeline.seats {
-            let spans: Vec<_> = timeline.attempts.iter().filter(|a| a.seat == seat).map(|a| a.span).collect();
+        assert_eq!(timeline.slots, 2);
+        for slot in 0..timeline.slots {
+            let spans: Vec<_> = timeline.attempts.iter().filter(|a| a.slot == slot).map(|a| a.span).collect();
             assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0 + 5.0), "{spans:?}");
         }
     }
@@ -149,9 +149,9 @@ mod tests {
             assert!((sum(|step| step.acknowledged) - records as f64).abs() < 1e-6, "{count}");
             assert!((sum(|step| step.cpu_ms) - cpu as f64 / 1000.0).abs() < 1e-6, "{count}");
             assert!((sum(|step| step.phases.iter().sum()) - wall as f64 / 1e6).abs() < 1e-3, "{count}");
-            let seats: f64 =
-                (0..2).flat_map(|seat| timeline.steps(&samples, Some(seat), count)).map(|step| step.acknowledged).sum();
-            assert!((seats - records as f64).abs() < 1e-6);
+            let slots: f64 =
+                (0..2).flat_map(|slot| timeline.steps(&samples, Some(slot), count)).map(|step| step.acknowledged).sum();
+            assert!((slots - records as f64).abs() < 1e-6);
         }
     }
 
@@ -160,6 +160,6 @@ mod tests {
         let mut report = example::report();
         (report.runs, report.attempts) = (Vec::new(), Vec::new());
         let timeline = Timeline::of(&report);
-        assert_eq!((timeline.length_ms, timeline.seats, timeline.attempts.len()), (0.0, 0, 0));
+        assert_eq!((timeline.length_ms, timeline.slots, timeline.attempts.len()), (0.0, 0, 0));
     }
 }

@@ -102,7 +102,7 @@ pub(super) struct Attempt {
     /// What it said made no sense at some point, and nothing was read after it.
     pub(super) garbled: bool,
     /// The chunk that the store has not answered for.
-    pub(super) pending: Option<Chunk>,
+    pub(super) unrecorded: Option<Chunk>,
     pub(super) progress: Progress,
     pub(super) verdict: Option<Verdict>,
     pub(super) kill: Option<Kill>,
@@ -146,7 +146,7 @@ impl Attempt {
             recorded: 0,
             chunks_heard: 0,
             garbled: false,
-            pending: None,
+            unrecorded: None,
             progress: Progress { position, ..Progress::default() },
             verdict: None,
             kill: None,
@@ -223,7 +223,7 @@ impl Attempt {
     pub(super) fn check_chunk(&self, chunk: &Chunk, committed: &Position) -> Result<(), String> {
         let wrong = if self.verdict.is_some() {
             "came after the worker's last word".to_owned()
-        } else if self.pending.is_some() {
+        } else if self.unrecorded.is_some() {
             "came before the one ahead of it was recorded".to_owned()
         } else if chunk.number != self.recorded + 1 {
             format!("is number {}, but {} was expected", chunk.number, self.recorded + 1)
@@ -248,7 +248,7 @@ impl Attempt {
 
     /// Takes over the chunk that the store just recorded.
     pub(super) fn recorded(&mut self) -> Option<Chunk> {
-        let chunk = self.pending.take()?;
+        let chunk = self.unrecorded.take()?;
         self.recorded = chunk.number;
         self.committed.add(&chunk.counts);
         self.work.add(&chunk.work);

@@ -18,7 +18,7 @@ const MOST_UNREADABLE: u32 = 50;
 impl Machine {
     /// Once a worker has ended and the store has answered for its last chunk: judge it and close it.
     pub(super) fn finish_attempt(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
-        let Some(attempt) = self.attempts.get(&id).filter(|a| a.pending.is_none()) else { return };
+        let Some(attempt) = self.attempts.get(&id).filter(|a| a.unrecorded.is_none()) else { return };
         let Some(ending) = attempt.ended else { return };
         let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].position);
         let Some(attempt) = self.attempts.remove(&id) else { return };
@@ -229,7 +229,7 @@ impl Machine {
         self.closing.remove(&id);
         if let Some(attempt) = self.attempts.get_mut(&id) {
             // Its chunk can't be recorded, so it can't go on: it would wait for ever.
-            attempt.pending = None;
+            attempt.unrecorded = None;
             self.kill(id, Kill::Stop("its chunk could not be recorded".to_owned()), out);
             self.finish_attempt(id, now, out);
         }

@@ -81,7 +81,7 @@ pub fn phases(report: &JobReport, timeline: &Timeline<'_>, samples: &Samples) ->
         show_percent(share(top)),
         top.name(),
         show_count(timeline.attempts.len() as u64),
-        timeline.seats
+        timeline.slots
     );
     let draw = |room: Room| {
         let steps = timeline.steps(samples, None, if room == Room::Wide { 60 } else { 30 });

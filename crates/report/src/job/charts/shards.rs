@@ -11,7 +11,7 @@ use crate::job::timeline::{Placed, Timeline};
 use crate::markup::Element;
 use crate::svg::{Anchor, Hatch, Room, Words, area, hatch, label, marker, picture};
 
-/// With more shards a row is a seat.
+/// With more shards a row is a slot.
 const MOST_SHARDS: usize = 40;
 /// More bars than that are not drawn: the troubled ones first, then the longest.
 const MOST_BARS: usize = 1_500;
@@ -22,7 +22,7 @@ pub fn figure(report: &JobReport, timeline: &Timeline<'_>, numbers: &Numbers<'_>
         return None;
     }
     let by_shard = report.shard_reports.len() <= MOST_SHARDS;
-    let rows = if by_shard { report.shard_reports.len() } else { timeline.seats };
+    let rows = if by_shard { report.shard_reports.len() } else { timeline.slots };
     let mut shown: Vec<&Placed<'_>> = timeline.attempts.iter().collect();
     shown.sort_by_key(|placed| (!troubled(placed.report), std::cmp::Reverse(placed.report.elapsed_us)));
     let left_out = shown.len().saturating_sub(MOST_BARS);
@@ -37,13 +37,13 @@ pub fn figure(report: &JobReport, timeline: &Timeline<'_>, numbers: &Numbers<'_>
         for row in 0..rows {
             let name = match (by_shard, room) {
                 (true, Room::Wide) => format!("shard {row}"),
-                (false, Room::Wide) => format!("seat {}", row + 1),
+                (false, Room::Wide) => format!("slot {}", row + 1),
                 (_, Room::Narrow) => (row + usize::from(!by_shard)).to_string(),
             };
             marks.push(label("tick", left - 8.0, top + (row as f64 + 0.5) * height, Anchor::End, &name));
         }
         for placed in &shown {
-            let row = if by_shard { placed.report.shard.0 as usize } else { placed.seat };
+            let row = if by_shard { placed.report.shard.0 as usize } else { placed.slot };
             let y = top + row as f64 * height;
             marks.push(bar(numbers, placed, &axis, (y + 3.0, y + height - 3.0)));
         }

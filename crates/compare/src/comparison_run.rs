@@ -19,7 +19,7 @@ use crate::figures::{Comparison, Conditions, Environment, Round, Setting};
 use crate::results::Results;
 
 /// What is to be compared, and where.
-pub struct Undertaking {
+pub struct ComparisonRun {
     /// The records and where they go.
     pub bench: Bench,
     /// What is the same for all settings.
@@ -94,7 +94,7 @@ enum Line<'a> {
     Apart(&'a Round),
 }
 
-impl Undertaking {
+impl ComparisonRun {
     /// The file that each result goes to as soon as it is known.
     pub fn results_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.jsonl", self.environment.started_unix_ms / 1000, std::process::id()))
@@ -131,7 +131,7 @@ impl Undertaking {
     ) -> Result<(Comparison, Result<(), CompareError>), CompareError> {
         let wrong = |cause: io::Error| CompareError::Folder { path: printable_path(&self.folder), cause };
         let mut results = Results::create(&self.results_path()).map_err(wrong)?;
-        let Undertaking { conditions, environment, settings, .. } = self;
+        let ComparisonRun { conditions, environment, settings, .. } = self;
         results.add(&Line::Comparison { conditions, environment, settings }).map_err(wrong)?;
         temporary::remove_leftovers(&self.folder);
         let runs = schedule(self.settings.len(), self.apart(), self.conditions.rounds);

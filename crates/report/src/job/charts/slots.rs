@@ -1,4 +1,4 @@
-//! Each worker over time: what it was busy with, and its CPU. A seat is where one worker follows another.
+//! Each worker over time: what it was busy with, and its CPU. A slot is where one worker follows another.
 
 use migration::Phase;
 use migration::report::{JobReport, Samples};
@@ -10,29 +10,29 @@ use crate::job::timeline::{Step, Timeline};
 use crate::markup::Element;
 use crate::svg::{Anchor, Room, Scale, Words, area, curve, label, left_axis, line, picture};
 
-/// More seats than that would be stripes.
-const MOST_SEATS: usize = 24;
+/// More slots than that would be stripes.
+const MOST_SLOTS: usize = 24;
 
 /// What each worker was busy with; nothing without samples.
 pub fn workers(report: &JobReport, timeline: &Timeline<'_>, samples: &Samples) -> Option<Element> {
-    if samples.is_empty() || timeline.seats == 0 {
+    if samples.is_empty() || timeline.slots == 0 {
         return None;
     }
-    let seats = timeline.seats.min(MOST_SEATS);
-    let sentence = match timeline.seats > seats {
-        true => format!("The first {seats} of {} seats; a seat is where one worker process follows another.", timeline.seats),
-        false => format!("{seats} seats; a seat is where one worker process follows another."),
+    let slots = timeline.slots.min(MOST_SLOTS);
+    let sentence = match timeline.slots > slots {
+        true => format!("The first {slots} of {} slots; a slot is where one worker process follows another.", timeline.slots),
+        false => format!("{slots} slots; a slot is where one worker process follows another."),
     };
     let draw = |room: Room| {
         let (left, right, top, height) = (if room == Room::Wide { 60.0 } else { 24.0 }, room.width() - 8.0, 6.0, 34.0);
-        let bottom = top + seats as f64 * height;
+        let bottom = top + slots as f64 * height;
         let axis = TimeAxis::new(timeline, left, right);
         let mut marks = axis.draw(room, top, bottom);
-        for seat in 0..seats {
-            let y = top + seat as f64 * height + 3.0;
-            let name = if room == Room::Wide { format!("seat {}", seat + 1) } else { (seat + 1).to_string() };
+        for slot in 0..slots {
+            let y = top + slot as f64 * height + 3.0;
+            let name = if room == Room::Wide { format!("slot {}", slot + 1) } else { (slot + 1).to_string() };
             marks.push(label("", left - 8.0, y + 14.0, Anchor::End, &name));
-            let steps = timeline.steps(samples, Some(seat), steps(room));
+            let steps = timeline.steps(samples, Some(slot), steps(room));
             marks.extend(strip(&steps, timeline.length_ms, &axis, (y, y + height - 6.0)));
         }
         marks.extend(axis.seams(timeline, top, bottom));
@@ -44,7 +44,7 @@ pub fn workers(report: &JobReport, timeline: &Timeline<'_>, samples: &Samples) -
         id: "workers",
         title: "What each worker was busy with",
         sentence: &sentence,
-        reading: "Each strip is one seat over time, from top to bottom the phases in the order of the legend; empty where no worker sat.",
+        reading: "Each strip is one slot over time, from top to bottom the phases in the order of the legend; empty where no worker sat.",
         legend: Some(phase_legend(|phase| report.work.phases.get(phase) as f64 / total >= 0.0005)),
     };
     Some(figure.drawn(draw))
@@ -78,23 +78,23 @@ fn strip(steps: &[Step], length_ms: f64, axis: &TimeAxis, (top, bottom): (f64, f
 /// CPU of each worker, a small picture each, on one scale; nothing without samples.
 pub fn cpu(report: &JobReport, timeline: &Timeline<'_>, samples: &Samples) -> Option<Element> {
     const COLUMNS: usize = 60;
-    let seats: Vec<Vec<Step>> =
-        (0..timeline.seats.min(MOST_SEATS)).map(|seat| timeline.steps(samples, Some(seat), COLUMNS)).collect();
+    let slots: Vec<Vec<Step>> =
+        (0..timeline.slots.min(MOST_SLOTS)).map(|slot| timeline.steps(samples, Some(slot), COLUMNS)).collect();
     let width = timeline.length_ms / COLUMNS as f64;
     let cores = |step: &Step| step.cpu_ms / width;
-    let most = seats.iter().flatten().map(cores).reduce(f64::max).filter(|most| *most > 0.0)?;
+    let most = slots.iter().flatten().map(cores).reduce(f64::max).filter(|most| *most > 0.0)?;
     let seconds = |us: u64| show(us as f64 / 1e6);
     let sentence = format!(
         "The workers used {} s of CPU, the supervisor {} s.",
         seconds(report.cpu_workers_us),
         seconds(report.cpu_supervisor_us)
     );
-    let pictures = seats.iter().enumerate().map(|(seat, steps)| {
+    let pictures = slots.iter().enumerate().map(|(slot, steps)| {
         let values: Vec<f64> = steps.iter().map(cores).collect();
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         let words = Words {
-            id: format!("cpu-{seat}"),
-            title: &format!("seat {}", seat + 1),
+            id: format!("cpu-{slot}"),
+            title: &format!("slot {}", slot + 1),
             description: &format!("{} cores on average over the whole time", show(mean)),
         };
         panel(timeline, &words, &values, most)
