@@ -290,6 +290,32 @@ fn what_the_documents_name_as_tests_are_tests() {
     assert!(unknown.is_empty(), "no tests: {unknown:#?}");
 }
 
+#[test]
+fn what_the_walks_pass_through_is_there() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).expect("it can be read");
+    let steps: Vec<Vec<&str>> = text.lines().filter_map(|line| line.strip_prefix("  +- ")).map(columns).collect();
+    assert!(steps.len() > 20, "two walks are drawn");
+    let mut unknown = Vec::new();
+    for step in &steps {
+        let [file, names, _] = step[..] else { panic!("a step has a file, functions, and what happens: {step:?}") };
+        let code = fs::read_to_string(root().join("crates").join(file)).unwrap_or_default();
+        let defines = |name: &str| ["fn", "struct"].iter().any(|kind| defined(&code, kind, name));
+        unknown.extend(names.split(", ").filter(|name| !defines(name)).map(|name| format!("{file}: {name}")));
+    }
+    assert!(unknown.is_empty(), "the walks in architecture.md name what is not there: {unknown:#?}");
+}
+
+/// What stands in a line with two spaces or more between.
+fn columns(line: &str) -> Vec<&str> {
+    line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect()
+}
+
+/// Whether the code has a definition of this kind and name.
+fn defined(code: &str, kind: &str, name: &str) -> bool {
+    let head = format!("{kind} {name}");
+    code.match_indices(&head).any(|(at, _)| !code[at + head.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+}
+
 /// The rows of all tables of a document, without heads, each as its cells.
 fn table_rows(text: &str) -> Vec<Vec<&str>> {
     let lines: Vec<&str> = text.lines().collect();
