@@ -9,6 +9,8 @@
 //! of any kind); the first of duplicate fields counts; bytes that are not UTF-8 pass outside
 //! the key. A path that leads through something that is no object, and a line that is no object, have no such field.
 
+#[cfg(test)]
+mod against_serde;
 mod json;
 #[cfg(test)]
 mod tests;

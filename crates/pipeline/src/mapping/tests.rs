@@ -414,6 +414,68 @@ fn escape(c: char) -> String {
     c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect()
 }
 
+/// How many lines are compared: `SHARDLIFT_TEST_LINES`, or a few seconds' worth.
+fn lines() -> u32 {
+    std::env::var("SHARDLIFT_TEST_LINES").map_or(20_000, |count| count.parse().expect("a number"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: lines(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same as the fuzz target, on lines that are nearly JSON.
+    #[test]
+    fn the_scanner_agrees_with_serde_json(line in prop_oneof![
+        3 => prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..24).prop_map(|pieces| pieces.concat()),
+        1 => (json(), any::<bool>(), any::<bool>()).prop_map(|(doc, spaced, escaped)| write(&doc, spaced, escaped).into_bytes()),
+    ]) {
+        super::against_serde::compare(&line);
+    }
+}
+
+/// What lines are put together of; some pieces make a line of many that is JSON.
+const PIECES: [&[u8]; 40] = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\"",
+    b"\\",
+    b" ",
+    b"\t",
+    b"{\"k\":",
+    b"{\"a\":",
+    b"{\"\":",
+    b"{\"b\":",
+    b"{\"\\u0061\":",
+    b"\"k\":",
+    b"\"a\":",
+    b"\"b\":",
+    b",\"k\":",
+    b",\"a\":",
+    b",\"x\":",
+    b"\"v\"",
+    b"\"\\ud83d\\ude00\"",
+    b"\"\\ud800\"",
+    b"\"\\n\xc3\xa9\"",
+    b"\"\xff\"",
+    b"\"\x01\"",
+    b"0",
+    b"-0",
+    b"01",
+    b"1e5",
+    b"-1.25E-3",
+    b"1e999",
+    b"12345678901234567890123",
+    b"true",
+    b"false",
+    b"null",
+    b"nul",
+    b"{}",
+    b"[1,{\"k\":2}]",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
