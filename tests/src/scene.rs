@@ -208,7 +208,7 @@ pub fn config(name: &str, bootstrap: &str, keys: &[(&str, &str)]) -> String {
     if !given("kafka.brokers") {
         text += &format!("kafka.brokers = [{}]\n", brokers.join(", "));
     }
-    if !given("source.jsonl.paths") {
+    if !keys.iter().any(|(path, _)| path.starts_with("source.") && path.ends_with(".paths")) {
         text += "source.jsonl.paths = [\"data/*.jsonl*\"]\n";
     }
     for (path, value) in keys {

@@ -16,15 +16,13 @@ pub fn processors() -> u32 {
 }
 
 /// The dataset that a job names.
-pub fn source_of(job: &Job) -> Result<Box<dyn Source>, UserError> {
-    let wrong = |error| UserError::new(Exit::Config, error);
-    sources::source_of(job)
-        .map_err(|error| wrong(error).hint("use [source.jsonl], or a program that turns the rows into JSON lines"))
+pub fn source_of(job: &Job) -> Box<dyn Source> {
+    sources::source_of(&job.source, job.workers.windows())
 }
 
 /// Cuts the source as a first run would.
 pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
-    let source = source_of(job)?;
+    let source = source_of(job);
     let rules =
         PlanRules { shards: &job.shards, flush: job.workers.flush, workers: slots(job), record_limit: job.record_limit };
     let checked = source.plan(&rules).and_then(|plan| source.check(&plan).map(|()| plan));
@@ -35,7 +33,7 @@ pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
 /// are given back: the plan is the same with them.
 pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObject)>, UserError> {
     let replaced = match job.record_limit {
-        None => source_of(job)?.replaced(&state.plan, &|object| state.sent_of(object)),
+        None => source_of(job).replaced(&state.plan, &|object| state.sent_of(object)),
         Some(_) => Ok(Vec::new()),
     };
     let mut plan = state.plan.clone();
@@ -58,7 +56,7 @@ pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), UserError> 
 
 /// How the files that the source means now differ from those of the plan.
 pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, UserError> {
-    source_of(job)?.changes(plan).map_err(resume::files_unreadable)
+    source_of(job).changes(plan).map_err(resume::files_unreadable)
 }
 
 /// The files are not those of the plan.

@@ -56,7 +56,7 @@ fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
     let job = spec.bench.job(setting);
     let context = WorkerContext {
         bound: None,
-        source: sources::source_of(&job)?,
+        source: sources::source_of(&job.source, job.workers.windows()),
         job,
         plan: deal(&spec.bench.plan, setting.workers, records_needed(setting, spec.duration, spec.records)),
         dead_letters: spec.folder.join("dead-letters"),

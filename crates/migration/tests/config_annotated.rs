@@ -15,6 +15,7 @@ fn first_run() -> AnnotatedValues {
     AnnotatedValues {
         job_name: "first-run".into(),
         paths: vec!["data/orders-*.jsonl".into()],
+        delimiter: None,
         key: Some(".customer_id".into()),
         topic: "orders".into(),
         brokers: vec![],
@@ -157,15 +158,21 @@ proptest! {
     fn what_init_writes_is_what_is_read(
         name in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,40}",
         paths in prop::collection::vec("/\\PC{1,30}", 1..4),
+        delimiter in prop::option::of(prop::sample::select(vec![',', ';', '\t', '|'])),
         key in prop::option::of("(\\.[a-z_\\-ßé$@#=]{1,8}){1,3}"),
         topic in "[a-zA-Z0-9_-]{1,60}",
         brokers in prop::collection::vec("[a-z0-9-]{1,12}:[1-9][0-9]{0,3}", 0..3),
     ) {
-        let values = AnnotatedValues { job_name: name, paths, key, topic, brokers };
+        let values = AnnotatedValues { job_name: name, paths, delimiter, key, topic, brokers };
         let text = annotated(&values);
         let read = job(&text);
         prop_assert_eq!(&read.name, &values.job_name);
         prop_assert_eq!(&read.source.files().paths, &values.paths);
+        let of_csv = |source: &SourceRules| match source {
+            SourceRules::Csv(source) => Some(char::from(source.format.delimiter)),
+            SourceRules::Jsonl(_) => None,
+        };
+        prop_assert_eq!(of_csv(&read.source), values.delimiter);
         prop_assert_eq!(read.record.key.as_ref().map(ToString::to_string), values.key);
         prop_assert_eq!(&read.kafka.topic, &values.topic);
         let brokers = if values.brokers.is_empty() { Brokers::Embedded } else { Brokers::Bootstrap(values.brokers) };

@@ -1,4 +1,7 @@
-//! CSV: where a row ends, what its fields are, and the JSON object that it becomes.
+//! CSV in files, plain or in gzip or zstd: each row becomes a JSON object by the names in the header.
+//!
+//! Responsible for: where a row ends, what its fields are, and the object that it becomes; from any position that a row of a file
+//! ends at. Not responsible for: what becomes of that object.
 //!
 //! The rules are those of RFC 4180 and, where that is silent, of the `csv` crate, whose reading judges ours in the tests:
 //!
@@ -14,7 +17,9 @@
 
 mod dialect;
 mod fields;
+mod head;
 mod header;
+mod reader;
 mod row;
 mod row_ends;
 mod row_starts;
@@ -22,9 +27,141 @@ mod row_starts;
 mod tests;
 mod text;
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use migration::job::{CsvFormat, CsvSource, FileRules, WindowLimit};
+use migration::printable::printable_path;
+use migration::units::show_size;
+use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
+use pipeline::source::{Beginning, Changes, PlanRules, Sent};
+use pipeline::{Reader, Source, SourceError};
+
 pub use dialect::Dialect;
 pub use fields::{Field, Fields, Misquoted};
 pub use header::{Header, HeaderError};
 pub use row::{BadRow, RowMaker};
 pub use row_ends::RowEnds;
 pub use row_starts::{RowStarts, row_starts};
+
+use crate::files::{self, Format, Seen, unreadable};
+use head::{BOM, Head};
+use reader::RowReader;
+
+/// What a row may end with.
+const LINE_ENDS: &[u8] = b"\r\n";
+
+/// How far apart the starts of rows are that a plan keeps, at most and at least, and how many each shard has.
+const STARTS_APART: (u64, u64) = (16 << 10, 16 << 20);
+const STARTS_PER_SHARD: u64 = 16;
+
+/// How often a long pass says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Files of CSV.
+#[derive(Clone, Debug)]
+pub struct CsvFiles {
+    files: FileRules,
+    format: CsvFormat,
+    windows: WindowLimit,
+}
+
+impl CsvFiles {
+    /// The files that a job names. `windows` is what a compressed file may need of memory.
+    pub fn new(source: CsvSource, windows: WindowLimit) -> CsvFiles {
+        CsvFiles { files: source.files, format: source.format, windows }
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::from(&self.format)
+    }
+}
+
+impl Source for CsvFiles {
+    fn plan(&self, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
+        files::plan(self, &self.files, rules)
+    }
+
+    fn check(&self, plan: &Plan) -> Result<(), SourceError> {
+        files::check_windows(plan, self.windows)
+    }
+
+    fn open(&self, plan: &Plan, shard: ShardId, from: &Position, _: Option<&Token>) -> Result<Box<dyn Reader>, SourceError> {
+        let mut source = self.clone();
+        source.files.max_line = plan.max_line;
+        source.reader(files::segments_of(plan, shard)?, *from)
+    }
+
+    fn changes(&self, plan: &Plan) -> Result<Changes, SourceError> {
+        files::changes(plan, &self.files)
+    }
+
+    fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
+        files::cuts(plan, shard, from, pieces)
+    }
+
+    /// Where rows start in the others is not known without a pass over them: they are not cut.
+    fn replaced(
+        &self,
+        plan: &Plan,
+        sent: &dyn Fn(u32) -> Result<Sent, String>,
+    ) -> Result<Vec<(u32, SourceObject)>, SourceError> {
+        let mut found = files::replaced(plan, self.windows, sent)?;
+        found.iter_mut().for_each(|(_, object)| object.splittable &= !self.format.multiline);
+        Ok(found)
+    }
+
+    fn beginning(&self, object: &SourceObject, place: u64) -> Result<Box<dyn Beginning>, SourceError> {
+        Ok(Box::new(files::FileBeginning::open(object, place, self.windows)?))
+    }
+}
+
+impl Format for CsvFiles {
+    fn look(&self, path: &Path) -> Result<Seen, SourceError> {
+        let seen = Seen { cut_off: None, ..files::look(path)? };
+        Head::of(&seen.object, self)?;
+        Ok(seen)
+    }
+
+    fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {
+        Ok(Box::new(RowReader::new(self.clone(), segments, from)?))
+    }
+
+    /// One pass over the file, unless each line end ends a row.
+    fn find_starts(&self, object: &mut SourceObject, bytes: u64, target: u64) -> Result<Option<String>, SourceError> {
+        if !self.format.multiline {
+            return Ok(None);
+        }
+        let (least, most) = STARTS_APART;
+        let apart = (target / STARTS_PER_SHARD).clamp(least, most).min(target).max(1);
+        let rows_begin = Head::of(object, self)?.end;
+        let cant_read = |error| unreadable(&object.path, error);
+        let mut file = File::open(&object.path).map_err(cant_read)?;
+        let mut mark = [0; BOM.len()];
+        let marked = bytes >= mark.len() as u64 && file.read_exact(&mut mark).is_ok() && mark == *BOM;
+        let from = if marked { mark.len() as u64 } else { 0 };
+        file.seek(SeekFrom::Start(from)).map_err(cant_read)?;
+        let wished = (1..).map(|number: u64| number.saturating_mul(apart));
+        let path = printable_path(&object.path);
+        let mut told = Instant::now();
+        let tell = |place| {
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                tracing::info!("{path}: looked through {} of {} for the starts of rows", show_size(place), show_size(bytes));
+            }
+        };
+        let found = row_starts(file.take(bytes - from), self.dialect(), from, wished, tell).map_err(cant_read)?;
+        object.record_starts = found.starts.into_iter().filter(|start| *start > rows_begin).collect();
+        object.splittable = !object.record_starts.is_empty();
+        Ok(found.never_closed.map(|row| {
+            format!("{path}: a quote in the row that begins at byte {row} is never closed: the rest of the file is that row")
+        }))
+    }
+}
+
+/// A row without its end.
+fn without_end(row: &[u8]) -> &[u8] {
+    row.strip_suffix(b"\r\n").or(row.strip_suffix(b"\n")).or(row.strip_suffix(b"\r")).unwrap_or(row)
+}

@@ -9,20 +9,65 @@ mod object;
 mod pattern;
 mod replaced;
 mod sample;
+mod split;
 mod stream;
 mod unpack;
 
 use std::path::Path;
 
 use migration::printable::printable_path;
-use pipeline::SourceError;
+use migration::{Plan, Position, Segment, ShardId, SourceObject};
 use pipeline::source::NOT_AS_PLANNED;
+use pipeline::{Reader, SourceError};
 
 pub(crate) use changes::changes;
-pub(crate) use list::{Link, Listed, files};
-pub(crate) use object::{Seen, check, check_windows, look, read_at, unreadable};
+pub(crate) use object::{Seen, check, check_windows, look, unreadable};
 pub(crate) use replaced::{FileBeginning, replaced};
+pub(crate) use split::{cuts, plan};
 pub(crate) use stream::Stream;
+
+/// What is to be known of a format to cut files of it.
+pub(crate) trait Format {
+    /// Looks at a file that is to be cut.
+    fn look(&self, path: &Path) -> Result<Seen, SourceError>;
+
+    /// A reader of some segments.
+    fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError>;
+
+    /// Finds starts of records in the first `bytes` bytes of a file of which not every line is a record, if it is to be cut into
+    /// shards of about `target` bytes. What a user should know of them.
+    fn find_starts(&self, object: &mut SourceObject, bytes: u64, target: u64) -> Result<Option<String>, SourceError> {
+        let _ = (object, bytes, target);
+        Ok(None)
+    }
+}
+
+/// The segments of a shard with their objects.
+pub(crate) fn segments_of(plan: &Plan, shard: ShardId) -> Result<Vec<(SourceObject, Segment)>, SourceError> {
+    let missing = || SourceError(format!("the plan has no shard {shard}; it has {}", plan.shards.len()));
+    let shard = plan.shards.get(shard.0 as usize).ok_or_else(missing)?;
+    Ok(plan.segments(shard).iter().map(|segment| (plan.object(segment).clone(), segment.clone())).collect())
+}
+
+/// Where reading begins: that segment's number and a place in it.
+pub(crate) fn entry(segments: &[(SourceObject, Segment)], from: Position) -> Result<(usize, u64), SourceError> {
+    let at = from.segment as usize;
+    let Some((object, segment)) = segments.get(at) else { return Ok((at, 0)) };
+    if (segment.start..=segment.end).contains(&from.place) {
+        return Ok((at, from.place));
+    }
+    let (place, range) = (from.place, segment.start..segment.end);
+    Err(fail(&object.path, format_args!("byte {place} is not in the segment {range:?}; the state is not of this plan")))
+}
+
+/// Checks that no file of a shard changed since the plan; an error with the segment's number.
+pub(crate) fn all_unchanged(segments: &[(SourceObject, Segment)]) -> Result<(), (usize, SourceError)> {
+    for (index, (planned, _)) in segments.iter().enumerate() {
+        let meta = std::fs::metadata(&planned.path).map_err(|e| unreadable(&planned.path, e));
+        meta.and_then(|meta| check(planned, &meta)).map_err(|error| (index, error))?;
+    }
+    Ok(())
+}
 
 /// An error about one file.
 pub(crate) fn fail(path: &Path, what: impl std::fmt::Display) -> SourceError {

@@ -1,26 +1,26 @@
 //! JSON lines in files: plain, gzip or zstd.
 //!
-//! Responsible for: cutting files into shards at line ends without a pass over them, and reading a shard's lines from any
-//! position that a line of it ends at. Not responsible
-//! for what a line means: nothing here parses JSON, but to warn of a last line that was cut off.
+//! Responsible for: reading a shard's lines from any position that a line of it ends at. Not responsible for what a line means:
+//! nothing here parses JSON, but to warn of a last line that was cut off.
 //!
 //! A line ends with `\n`; one `\r` before it belongs to the end. The last line of a file may lack its end, and then keeps a
 //! `\r`. A byte order mark is skipped at byte 0 of a file (of the decompressed stream), nowhere else. Files are read, never
 //! mapped: a file that shrinks is an error, not a signal.
 
 mod open;
-mod split;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::path::Path;
+
 use migration::job::{FileRules, WindowLimit};
 use migration::printable::printable_path;
-use migration::{Cut, Plan, Position, ShardId, SourceObject, Token};
+use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
 use pipeline::mapping::not_whole;
 use pipeline::source::{Beginning, Changes, PlanRules, Sent};
 use pipeline::{Reader, Source, SourceError};
 
-use crate::files;
+use crate::files::{self, Format, Seen};
 
 /// Files of JSON lines.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl JsonlFiles {
 
 impl Source for JsonlFiles {
     fn plan(&self, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
-        split::plan(&self.files, rules)
+        files::plan(self, &self.files, rules)
     }
 
     fn check(&self, plan: &Plan) -> Result<(), SourceError> {
@@ -54,7 +54,7 @@ impl Source for JsonlFiles {
     }
 
     fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
-        split::cuts(plan, shard, from, pieces)
+        files::cuts(plan, shard, from, pieces)
     }
 
     fn replaced(
@@ -70,8 +70,18 @@ impl Source for JsonlFiles {
     }
 }
 
+impl Format for JsonlFiles {
+    fn look(&self, path: &Path) -> Result<Seen, SourceError> {
+        files::look(path)
+    }
+
+    fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {
+        open::reader(segments, from, self.files.max_line, self.windows)
+    }
+}
+
 /// What to tell of the last line of a file when it has no line end: an object or array that is not whole was probably cut off.
-pub(crate) fn cut_off(path: &std::path::Path, line: &[u8]) -> Option<String> {
+pub(crate) fn cut_off(path: &Path, line: &[u8]) -> Option<String> {
     let open = line.trim_ascii_start().first().is_some_and(|first| matches!(first, b'{' | b'['));
     let (what, at) = open.then(|| not_whole(line)).flatten()?;
     Some(format!(

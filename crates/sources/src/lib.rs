@@ -9,15 +9,13 @@ pub mod csv;
 mod files;
 pub mod jsonl;
 
-use migration::Job;
-use migration::job::SourceRules;
-use pipeline::{Source, SourceError};
+use migration::job::{SourceRules, WindowLimit};
+use pipeline::Source;
 
-/// The dataset that a job names.
-pub fn source_of(job: &Job) -> Result<Box<dyn Source>, SourceError> {
-    let windows = job.workers.windows();
-    match &job.source {
-        SourceRules::Jsonl(source) => Ok(Box::new(jsonl::JsonlFiles::new(source.files.clone(), windows))),
-        SourceRules::Csv(_) => Err(SourceError("`source.csv` is not in this version".to_owned())),
+/// The dataset that a job names. `windows` is what a compressed file may need of a worker's memory.
+pub fn source_of(rules: &SourceRules, windows: WindowLimit) -> Box<dyn Source> {
+    match rules {
+        SourceRules::Jsonl(source) => Box::new(jsonl::JsonlFiles::new(source.files.clone(), windows)),
+        SourceRules::Csv(source) => Box::new(csv::CsvFiles::new(source.clone(), windows)),
     }
 }

@@ -10,6 +10,7 @@ use whole_program::suite::{self, Module};
 mod broker_outage;
 mod compare;
 mod compare_web;
+mod csv;
 mod damaged_files;
 mod delivery;
 mod door;
@@ -38,6 +39,7 @@ const MODULES: &[Module] = &[
     Module { name: "broker_outage", tests: broker_outage::TESTS },
     Module { name: "compare", tests: compare::TESTS },
     Module { name: "compare_web", tests: compare_web::TESTS },
+    Module { name: "csv", tests: csv::TESTS },
     Module { name: "damaged_files", tests: damaged_files::TESTS },
     Module { name: "delivery", tests: delivery::TESTS },
     Module { name: "door", tests: door::TESTS },

@@ -32,7 +32,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
     let interrupt = Interrupt::new()?;
     let rtt = (job.kafka.brokers == Brokers::Embedded).then_some(args.rtt);
     let brokers = brokers_asked(&job);
-    let source = source::source_of(&job)?;
+    let source = source::source_of(&job);
     let plan = helper::ask("shardlift plan", Some(&interrupt), || {
         let rules = PlanRules {
             shards: &job.shards,

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated};
-use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{
+    CsvFormat, CsvHeader, CsvSource, FileRules, FlushPolicy, JsonlSource, ShardOrder, ShardRules, SourceRules, WindowLimit,
+};
 use migration::printable::printable_path;
 use migration::sample::{Sample, guess_topic};
 use migration::{Exit, Plan, UserError};
@@ -14,26 +16,26 @@ use pipeline::source::{PlanRules, wait_for_rows};
 use pipeline::{BlockPool, Rows, Source};
 use report::sample::ShownSample;
 use serde_json::Value;
-use sources::jsonl::JsonlFiles;
 
 use crate::args::InitArgs;
 use crate::ui::Ui;
 
 /// How many records are looked at.
 const SAMPLE: u64 = 1000;
+/// What may stand between two fields of CSV.
+const DELIMITERS: &[u8] = b",;\t|";
 /// As the config's default.
 const MAX_LINE: u64 = 4 << 20;
 
 /// Writes the config and says what was seen.
 pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let source = JsonlFiles::new(FileRules { paths: args.from.clone(), max_line: MAX_LINE }, WindowLimit::default());
-    let plan = plan_sample(&source)?;
-    let sample = read(&source, &plan)?;
+    let Looked { plan, sample, delimiter } = look(&args.from)?;
     let topic = args.topic.clone().unwrap_or_else(|| guess_topic(&plan));
     let name = format!("{topic}-backfill");
     let values = AnnotatedValues {
         job_name: name,
         paths: written_paths(&args.from, &args.config),
+        delimiter,
         key: sample.key(),
         topic,
         brokers: if args.brokers.is_empty() { vec!["embedded".into()] } else { args.brokers.clone() },
@@ -44,6 +46,58 @@ pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
     let shown = ShownSample { plan: &plan, sample: &sample, values: &values, config: &args.config };
     ui.result(|| report::sample::text(&shown), || report::sample::object(&shown));
     Ok(Exit::Done)
+}
+
+/// What was seen of the data.
+struct Looked {
+    plan: Plan,
+    sample: Sample,
+    /// What stands between two fields, if the files are CSV.
+    delimiter: Option<char>,
+}
+
+/// Looks at the first records. Files are CSV if all patterns are named so.
+fn look(patterns: &[String]) -> Result<Looked, UserError> {
+    let files = FileRules { paths: patterns.to_vec(), max_line: MAX_LINE };
+    if !patterns.iter().all(|pattern| is_csv(pattern)) {
+        return read_as(SourceRules::Jsonl(JsonlSource { files }), None);
+    }
+    let csv = |delimiter: u8| {
+        let format = CsvFormat {
+            delimiter,
+            quote: b'"',
+            header: CsvHeader::FirstRow,
+            multiline: true,
+            null: String::new(),
+            types: Vec::new(),
+        };
+        read_as(SourceRules::Csv(CsvSource { files: files.clone(), format }), Some(char::from(delimiter)))
+    };
+    // The delimiter is the one that parts most columns, of those by which most rows have as many fields as there are columns.
+    let columns =
+        |looked: &Looked| if looked.sample.invalid * 2 > looked.sample.records { 0 } else { looked.sample.fields.len() };
+    let mut best = csv(DELIMITERS[0]);
+    for delimiter in &DELIMITERS[1..] {
+        let other = csv(*delimiter);
+        if best.as_ref().map_or(0, columns) < other.as_ref().map_or(0, columns) {
+            best = other;
+        }
+    }
+    best
+}
+
+/// Whether a pattern names files of CSV, compressed or not.
+fn is_csv(pattern: &str) -> bool {
+    let name = pattern.to_lowercase();
+    let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned();
+    [".csv", ".tsv", ".csv*", ".tsv*"].iter().any(|end| name.ends_with(end))
+}
+
+fn read_as(rules: SourceRules, delimiter: Option<char>) -> Result<Looked, UserError> {
+    let source = sources::source_of(&rules, WindowLimit::default());
+    let plan = plan_sample(source.as_ref())?;
+    let sample = read(source.as_ref(), &plan)?;
+    Ok(Looked { plan, sample, delimiter })
 }
 
 /// A config that `run` would refuse is not worth writing: what was typed here is wrong.
@@ -153,5 +207,15 @@ mod tests {
     fn no_key_without_a_field_in_every_record() {
         let s = sample(&[r#"{"customer_id":"a"}"#, r#"{"customer_id":"a"}"#, r#"{}"#, "not json"]);
         assert_eq!((s.key(), s.invalid), (None, 1));
+    }
+
+    #[test]
+    fn names_of_csv() {
+        for name in ["a.csv", "data/*.CSV", "x.tsv.gz", "x.csv.zst", "data/*.csv*"] {
+            assert!(is_csv(name), "{name}");
+        }
+        for name in ["a.jsonl", "csv", "a.csv/*.jsonl", "a.csv.bak"] {
+            assert!(!is_csv(name), "{name}");
+        }
     }
 }

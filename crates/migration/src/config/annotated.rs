@@ -43,7 +43,7 @@ const fn section(table: &'static str, comment: &'static str) -> Section {
 pub const SECTIONS: &[Section] = &[
     section("job", ""),
     section("source.jsonl", "Exactly one source. JSON lines: one record a line, plain or compressed with gzip or zstd."),
-    section("source.csv", "Or CSV: each row becomes a JSON object of its fields. Delete [source.jsonl] then."),
+    section("source.csv", "Or CSV: each row becomes a JSON object of its fields. One of the two tables, not both."),
     section("shards", "How the dataset is cut. The plan is frozen when the job first runs."),
     section("record", "From a record to a message."),
     section("kafka", "Where records go."),
@@ -77,6 +77,8 @@ pub struct AnnotatedValues {
     pub job_name: String,
     /// The source's files or patterns.
     pub paths: Vec<String>,
+    /// What stands between two fields, if the files are CSV; `None`: they are JSON lines.
+    pub delimiter: Option<char>,
     /// Where the key is, such as `.customer_id`; `None` = no key.
     pub key: Option<String>,
     /// The topic.
@@ -86,11 +88,18 @@ pub struct AnnotatedValues {
 }
 
 impl AnnotatedValues {
+    /// Whether a table is used: all are but those of other sources.
+    fn uses(&self, table: &str) -> bool {
+        let [jsonl, csv] = SourceRules::TABLES;
+        table != if self.delimiter.is_some() { jsonl } else { csv }
+    }
+
     /// What stands on a key's active line.
     fn active(&self, key: &Declared) -> Option<String> {
         match key.path {
             "job.name" => Some(quote(&self.job_name)),
-            "source.jsonl.paths" => Some(list(&self.paths)),
+            "source.jsonl.paths" | "source.csv.paths" => Some(list(&self.paths)),
+            "source.csv.delimiter" => self.delimiter.filter(|c| *c != ',').map(|c| quote(&c.to_string())),
             "record.key" => self.key.as_deref().map(quote),
             "kafka.topic" => Some(quote(&self.topic)),
             "kafka.brokers" => Some(match self.brokers.as_slice() {
@@ -107,7 +116,7 @@ impl AnnotatedValues {
 pub fn annotated(values: &AnnotatedValues) -> String {
     let mut out = String::from(INTRODUCTION);
     for section in SECTIONS.iter().filter(|section| !section.inline) {
-        let used = section.table != SourceRules::TABLES[1];
+        let used = values.uses(section.table);
         out.push('\n');
         comment(&mut out, section.comment.lines());
         out.push_str(&if used { format!("[{}]\n", section.table) } else { format!("#   [{}]\n", section.table) });

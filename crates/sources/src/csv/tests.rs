@@ -8,7 +8,7 @@ use migration::job::CsvType;
 
 use super::*;
 
-/// The rows of some bytes that come in pieces of so many bytes, each without its end.
+/// The rows of some bytes that come in pieces of `piece` bytes, each without its end.
 fn rows(bytes: &[u8], dialect: Dialect, piece: usize) -> Vec<Vec<u8>> {
     let (mut ends, mut rows, mut start) = (RowEnds::new(dialect), Vec::new(), 0);
     for (index, chunk) in bytes.chunks(piece.max(1)).enumerate() {
@@ -24,10 +24,6 @@ fn rows(bytes: &[u8], dialect: Dialect, piece: usize) -> Vec<Vec<u8>> {
         rows.push(if ends.at_return() { without_end(rest) } else { rest }.to_vec());
     }
     rows
-}
-
-fn without_end(row: &[u8]) -> &[u8] {
-    row.strip_suffix(b"\r\n").or(row.strip_suffix(b"\n")).or(row.strip_suffix(b"\r")).unwrap_or(row)
 }
 
 /// What a row's fields are.

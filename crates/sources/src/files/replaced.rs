@@ -24,7 +24,7 @@ impl FileBeginning {
     /// Opens an object, which must be as `object` says.
     pub(crate) fn open(object: &SourceObject, place: u64, windows: WindowLimit) -> Result<FileBeginning, SourceError> {
         let segment = Segment { object: 0, start: 0, end: place, bytes: None };
-        let stream = Stream::open(object, &segment, 0, windows)?;
+        let stream = Stream::open(object, &segment, 0, &[], windows)?;
         Ok(FileBeginning { stream, hash: Xxh3::new(), bytes: Vec::with_capacity(STEP_BYTES) })
     }
 }

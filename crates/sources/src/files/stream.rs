@@ -35,6 +35,7 @@ pub(crate) struct Stream {
     /// The place of the next byte.
     place: u64,
     end: u64,
+    line_ends: &'static [u8],
     windows: WindowLimit,
     /// What a user should be told of padding, until it was taken.
     padding: Option<String>,
@@ -53,11 +54,12 @@ enum StreamInput {
 }
 
 impl Stream {
-    /// Opens `segment` at `place`, which must be where a line starts.
+    /// Opens `segment` at `place`, which must be where a line starts: behind one of `line_ends`.
     pub(crate) fn open(
         object: &SourceObject,
         segment: &Segment,
         place: u64,
+        line_ends: &'static [u8],
         windows: WindowLimit,
     ) -> Result<Stream, SourceError> {
         let cant_read = |e| unreadable(&object.path, e);
@@ -67,7 +69,7 @@ impl Stream {
         let input = match Format::of(object.compression) {
             None => {
                 if place < segment.end {
-                    seek_to_line(&mut file, object, place)?;
+                    seek_to_line(&mut file, object, place, line_ends)?;
                 }
                 StreamInput::Plain(file)
             }
@@ -76,7 +78,7 @@ impl Stream {
                 StreamInput::Packed { format, unpacker, to_skip: place, told: false }
             }
         };
-        Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, windows, padding: None })
+        Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, line_ends, windows, padding: None })
     }
 
     /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is done in
@@ -153,7 +155,7 @@ impl Stream {
     pub(crate) fn check_end(&self, last: Option<u8>) -> Result<(), SourceError> {
         let cut = self.object.compression == Compression::None && Some(self.end) < self.object.bytes;
         match last {
-            Some(byte) if cut && byte != b'\n' => {
+            Some(byte) if cut && !self.line_ends.contains(&byte) => {
                 Err(changed(&self.object.path, format_args!("no line ends at byte {}, where one did", self.end)))
             }
             _ => Ok(()),
@@ -211,13 +213,13 @@ pub(crate) fn no_room(window: u64, windows: WindowLimit) -> String {
 }
 
 /// Goes to `place`; what comes before it must be a line end, or the position is not of this file.
-fn seek_to_line(file: &mut File, object: &SourceObject, place: u64) -> Result<(), SourceError> {
+fn seek_to_line(file: &mut File, object: &SourceObject, place: u64, line_ends: &[u8]) -> Result<(), SourceError> {
     let cant_read = |e| unreadable(&object.path, e);
     let Some(before) = place.checked_sub(1) else { return Ok(()) };
     file.seek(SeekFrom::Start(before)).map_err(cant_read)?;
     let mut byte = [0];
     file.read_exact(&mut byte).map_err(cant_read)?;
-    if byte != *b"\n" {
+    if !line_ends.contains(&byte[0]) {
         return Err(changed(&object.path, format_args!("no line starts at byte {place}, where one did")));
     }
     Ok(())

@@ -3,7 +3,7 @@
 use migration::job::WindowLimit;
 use migration::{Plan, Position, Segment, ShardId, SourceObject};
 
-use crate::files::{self, Stream, fail};
+use crate::files::{self, Stream};
 use pipeline::{Block, BlockPool, Next, Reader, Row, Rows, SourceError};
 
 /// How much of a line over `max_line` is kept, if `max_line` is not less.
@@ -17,12 +17,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Opens a shard at a position that [`Row::after`] of one of its lines gave, or at its start. Lines that are longer than the
 /// plan's `max_line`, or than 2 GiB, are no records. `windows` is what a compressed file may need of memory.
 pub(super) fn open(plan: &Plan, shard: ShardId, from: Position, windows: WindowLimit) -> Result<Box<dyn Reader>, SourceError> {
-    let shard = plan
-        .shards
-        .get(shard.0 as usize)
-        .ok_or_else(|| SourceError(format!("the plan has no shard {shard}; it has {}", plan.shards.len())))?;
-    let segments: Vec<_> = plan.segments(shard).iter().map(|s| (plan.object(s).clone(), s.clone())).collect();
-    reader(segments, from, plan.max_line, windows)
+    reader(files::segments_of(plan, shard)?, from, plan.max_line, windows)
 }
 
 /// A reader of some segments.
@@ -32,18 +27,7 @@ pub(super) fn reader(
     max_line: u64,
     windows: WindowLimit,
 ) -> Result<Box<dyn Reader>, SourceError> {
-    let at = from.segment as usize;
-    let mut place = 0;
-    if let Some((object, segment)) = segments.get(at) {
-        place = from.place;
-        if !(segment.start..=segment.end).contains(&place) {
-            let range = segment.start..segment.end;
-            return Err(fail(
-                &object.path,
-                format_args!("byte {place} is not in the segment {range:?}; the state is not of this plan"),
-            ));
-        }
-    }
+    let (at, place) = files::entry(&segments, from)?;
     let mut reader = LineReader {
         segments,
         at,
@@ -134,14 +118,10 @@ impl Reader for LineReader {
     }
 
     fn unchanged(&mut self) -> Result<(), SourceError> {
-        for (index, (planned, _)) in self.segments.iter().enumerate() {
-            let meta = std::fs::metadata(&planned.path).map_err(|e| files::unreadable(&planned.path, e));
-            if let Err(error) = meta.and_then(|meta| files::check(planned, &meta)) {
-                self.at = index;
-                return Err(error);
-            }
-        }
-        Ok(())
+        files::all_unchanged(&self.segments).map_err(|(at, error)| {
+            self.at = at;
+            error
+        })
     }
 
     fn take_notices(&mut self) -> Vec<String> {
@@ -156,7 +136,7 @@ impl Reader for LineReader {
 impl LineReader {
     fn open_segment(&mut self) -> Result<(), SourceError> {
         self.stream = match self.segments.get(self.at) {
-            Some((object, segment)) => Some(Stream::open(object, segment, self.place, self.windows)?),
+            Some((object, segment)) => Some(Stream::open(object, segment, self.place, b"\n", self.windows)?),
             None => None,
         };
         Ok(())

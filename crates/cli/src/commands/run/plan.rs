@@ -64,7 +64,7 @@ impl Planned {
         let reached = now.end_offsets;
         // The last helper before the state is open. The embedded broker's topic is the program's own.
         let watch = if pass.broker.is_some() { None } else { Some(TopicWatcher::start(job, &topic, &reached)?) };
-        let source = source::source_of(job)?;
+        let source = source::source_of(job);
         let (store, plan) = self.keep(pass)?;
         plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
         if let Some(warning) = advice::small_batches(job, &plan, reached.len() as u64) {

@@ -1,17 +1,19 @@
-//! Cuts a dataset into shards.
+//! Cuts files into shards.
 //!
-//! Plain files are cut near even places, each moved forward to the next line's start; only the bytes from there to the line end
-//! are read. A line longer than a shard makes a larger shard. Compressed files can't be cut. Files below the target size are
-//! packed together, in source order.
+//! Plain files are cut near even places, each moved forward to the next record's start. Where the format knows the starts of some
+//! records ([`SourceObject::record_starts`]) it is the next of these; else it is the next line's start, and only the bytes from
+//! there to the line end are read. A record longer than a shard makes a larger shard. Compressed files can't be cut. Files below the
+//! target size are packed together, in source order.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use migration::job::{FileRules, FlushPolicy, ShardOrder, WindowLimit};
+use migration::job::{FileRules, FlushPolicy, ShardOrder};
 use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject};
 
-use super::open;
-use crate::files::{self, Link, Listed, Seen, read_at};
+use super::Format;
+use super::list::{self, Link, Listed};
+use super::object::{Seen, read_at, unreadable};
 use pipeline::fate::Look;
 use pipeline::source::{PlanRules, wait_for_rows};
 use pipeline::{BlockPool, Rows, SourceError};
@@ -29,22 +31,26 @@ const COUNT_BYTES: usize = 4 << 20;
 /// Plans the shards of a source. Ids follow the order in which shards are handed out.
 ///
 /// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves only that
-/// number of first non-blank lines in source order, for which all of them are read once.
-pub(super) fn plan(source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
+/// number of first rows in source order that are not blank, for which all of them are read once.
+pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
     let PlanRules { shards: rules, flush, workers, record_limit } = *rules;
-    let Listed { files, links } = files::files(&source.paths, &|_| false)?;
-    let (extents, limit_reached) = match record_limit {
-        Some(limit) => first_records(&files, limit, source.max_line)?,
-        None => (files.iter().map(|path| Ok(Extent::whole(files::look(path)?))).collect::<Result<_, SourceError>>()?, false),
+    let Listed { files, links } = list::files(&source.paths, &|_| false)?;
+    let (mut extents, limit_reached) = match record_limit {
+        Some(limit) => first_records(format, &files, limit)?,
+        None => (files.iter().map(|path| Ok(Extent::whole(format.look(path)?))).collect::<Result<_, SourceError>>()?, false),
     };
     let total = extents.iter().map(|extent| extent.bytes).sum();
     let target = rules.target_size.unwrap_or_else(|| auto_size(total, workers, flush)).max(1);
+    for extent in extents.iter_mut().filter(|extent| extent.object.splittable) {
+        extent.note = format.find_starts(&mut extent.object, extent.bytes, target)?;
+    }
     let mut pieces = cut(&extents, target)?;
     if rules.order == ShardOrder::LargestFirst {
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.bytes));
     }
     let mut notes = told(links.iter().map(Link::to_string), "names are links to files of the source: each file is sent once");
-    notes.extend(told(extents.iter().filter_map(|extent| extent.cut_off.clone()), "files end in a line that is not whole"));
+    let ends = extents.iter().flat_map(|extent| [&extent.cut_off, &extent.note]).flatten().cloned();
+    notes.extend(told(ends, "files end in a record that is not whole"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
     let mut plan = Plan { objects, max_line: source.max_line, notes, limit_reached, ..Plan::default() };
     pieces.into_iter().for_each(|piece| plan.add(piece.segments, (piece.records.round() as u64).max(1)));
@@ -79,6 +85,8 @@ struct Extent {
     density: f64,
     /// What is wrong with its last line, if that is taken.
     cut_off: Option<String>,
+    /// What a user should know of its records.
+    note: Option<String>,
 }
 
 impl Extent {
@@ -87,7 +95,8 @@ impl Extent {
             Compression::None => seen.object.known_bytes(),
             Compression::Gzip | Compression::Zstd => Segment::WHOLE,
         };
-        Extent { bytes: seen.object.known_bytes(), end, density: seen.density, cut_off: seen.cut_off, object: seen.object }
+        let bytes = seen.object.known_bytes();
+        Extent { bytes, end, density: seen.density, cut_off: seen.cut_off, note: None, object: seen.object }
     }
 }
 
@@ -109,11 +118,11 @@ fn cut(extents: &[Extent], target: u64) -> Result<Vec<Packed>, SourceError> {
         if !fits {
             packed.close(&mut shards);
         }
-        if extent.object.compression != Compression::None || extent.bytes <= target {
+        if !extent.object.splittable || extent.bytes <= target {
             packed.add((index, 0, extent.end), extent.bytes, extent.density);
             continue;
         }
-        let starts = line_starts(extent, target)?;
+        let starts = starts(extent, target)?;
         let ends = starts[1..].iter().chain([&extent.end]);
         for (&start, &end) in starts.iter().zip(ends) {
             packed.add((index, start, end), end - start, extent.density);
@@ -147,20 +156,18 @@ impl Packed {
     }
 }
 
-/// Where the pieces of a plain file start: 0, then places where a line starts, as evenly as lines allow.
-fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
-    let path = &extent.object.path;
-    let mut file = File::open(path).map_err(|e| files::unreadable(path, e))?;
+/// Where the pieces of a file start: 0, then places where a record starts, as evenly as records allow.
+fn starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
     let pieces = extent.bytes.div_ceil(target);
     let mut starts = vec![0];
     let mut reached = 0;
     for piece in 1..pieces {
         let wished = (u128::from(extent.bytes) * u128::from(piece) / u128::from(pieces)) as u64;
-        // A long line may have swallowed this cut already.
+        // A long record may have swallowed this cut already.
         if wished <= reached {
             continue;
         }
-        match next_line(&mut file, path, wished, u64::MAX)? {
+        match start_near(&extent.object, wished, u64::MAX)? {
             Some(start) if start < extent.bytes => starts.push(start),
             _ => break,
         }
@@ -169,12 +176,22 @@ fn line_starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
     Ok(starts)
 }
 
+/// The first place from `wished` (above 0) on at which a file that can be cut may be; `None` when there is none, or no line ends in about
+/// `within` bytes.
+fn start_near(object: &SourceObject, wished: u64, within: u64) -> Result<Option<u64>, SourceError> {
+    if object.record_starts.is_empty() {
+        return next_line(&object.path, wished, within);
+    }
+    let next = object.record_starts.partition_point(|start| *start < wished);
+    Ok(object.record_starts.get(next).copied())
+}
+
 /// How much is read at most in search of line starts to cut a rest at, for each piece: a worker does it, and must not be silent long.
 const SEARCH_BYTES: u64 = 4 << 20;
 
-/// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size, as stored: at line
-/// starts of plain files, else between segments. Fewer where lines are longer than 4 MiB or a compressed file can't be cut.
-pub(super) fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
+/// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size, as stored: at starts
+/// of records inside files that can be cut, else between segments. Fewer where lines are longer than 4 MiB or a file can't be cut.
+pub(crate) fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
     let Some(shard) = plan.shards.get(shard.0 as usize) else { return Ok(Vec::new()) };
     let rest: Vec<(u32, &Segment, u64, u64)> = (0..)
         .zip(plan.segments(shard))
@@ -209,10 +226,8 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
         }
         let object = plan.object(segment);
         if inside > 0 && inside < bytes && object.splittable {
-            let mut file = File::open(&object.path).map_err(|e| files::unreadable(&object.path, e))?;
-            if let Some(place) =
-                next_line(&mut file, &object.path, start + inside, SEARCH_BYTES)?.filter(|place| *place < segment.end)
-            {
+            let near = start_near(object, start + inside, SEARCH_BYTES)?;
+            if let Some(place) = near.filter(|place| *place < segment.end) {
                 return Ok(Some(Cut { segment: index, place }));
             }
         }
@@ -222,13 +237,14 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
 }
 
 /// The first place from `from` (above 0) on where a line starts; `None` when no line end follows in about `within` bytes.
-fn next_line(file: &mut File, path: &Path, from: u64, within: u64) -> Result<Option<u64>, SourceError> {
+fn next_line(path: &Path, from: u64, within: u64) -> Result<Option<u64>, SourceError> {
+    let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
     let mut at = from - 1;
     let mut step = 4 << 10;
     let mut piece = Vec::new();
     loop {
         piece.clear();
-        read_at(file, at, step, &mut piece).map_err(|e| files::unreadable(path, e))?;
+        read_at(&mut file, at, step, &mut piece).map_err(|e| unreadable(path, e))?;
         if let Some(newline) = memchr::memchr(b'\n', &piece) {
             return Ok(Some(at + newline as u64 + 1));
         }
@@ -241,15 +257,15 @@ fn next_line(file: &mut File, path: &Path, from: u64, within: u64) -> Result<Opt
 }
 
 /// The prefix of the dataset that holds the first `limit` non-blank lines, and whether it has that many; files after it are not looked at.
-fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<(Vec<Extent>, bool), SourceError> {
+fn first_records(format: &dyn Format, files: &[PathBuf], limit: u64) -> Result<(Vec<Extent>, bool), SourceError> {
     let mut extents = Vec::new();
     let mut left = limit;
     for path in files {
         if left == 0 {
             break;
         }
-        let mut extent = Extent::whole(files::look(path)?);
-        let (records, end) = count(&extent, left, max_line)?;
+        let mut extent = Extent::whole(format.look(path)?);
+        let (records, end) = count(format, &extent, left)?;
         if let Some(end) = end {
             extent.end = end;
             extent.cut_off = None;
@@ -265,10 +281,9 @@ fn first_records(files: &[PathBuf], limit: u64, max_line: u64) -> Result<(Vec<Ex
 }
 
 /// Counts the non-blank lines of a file up to `limit`; with the place after the last one when the limit is reached.
-fn count(extent: &Extent, limit: u64, max_line: u64) -> Result<(u64, Option<u64>), SourceError> {
+fn count(format: &dyn Format, extent: &Extent, limit: u64) -> Result<(u64, Option<u64>), SourceError> {
     let segment = Segment { object: 0, start: 0, end: extent.end, bytes: None };
-    let object = vec![(extent.object.clone(), segment)];
-    let mut reader = open::reader(object, Position::default(), max_line, WindowLimit::default())?;
+    let mut reader = format.reader(vec![(extent.object.clone(), segment)], Position::default())?;
     let mut pool = BlockPool::new(COUNT_BYTES);
     let mut rows = Rows::default();
     let mut records = 0;

@@ -1,0 +1,294 @@
+//! Rows through blocks of any size, from any row on, and whole plans.
+
+use migration::job::{CsvFormat, CsvHeader, FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
+use migration::{Compression, Plan};
+use pipeline::Source;
+use pipeline::fate::Look;
+use pipeline::source::{PlanRules, wait_for_rows};
+use proptest::prelude::*;
+
+use super::*;
+use crate::files::Format;
+use crate::jsonl::tests::Folder;
+
+/// A row as it was read: what it became or is, whether it is bad, its bytes without its end, how many it counts, and where it ends.
+#[derive(Clone, Debug, PartialEq)]
+struct Read {
+    text: String,
+    bad: Option<String>,
+    at: u64,
+    whole: u64,
+    counts: u64,
+    after: u64,
+}
+
+fn source(max_line: u64) -> CsvFiles {
+    let format = CsvFormat {
+        delimiter: b',',
+        quote: b'"',
+        header: CsvHeader::FirstRow,
+        multiline: true,
+        null: String::new(),
+        types: Vec::new(),
+    };
+    let files = FileRules { paths: Vec::new(), max_line };
+    CsvFiles { files, format, windows: WindowLimit::default() }
+}
+
+fn reads(rows: &Rows, block: &Block) -> Vec<Read> {
+    let read = |(index, row): (usize, &Row)| Read {
+        text: String::from_utf8_lossy(row.text(block)).into_owned(),
+        bad: rows.bad.iter().find(|(bad, _)| *bad as usize == index).map(|(_, reason)| reason.clone()),
+        at: block.place_of(index, row).start,
+        whole: row.whole,
+        counts: row.counts,
+        after: row.after,
+    };
+    rows.rows.iter().enumerate().map(read).collect()
+}
+
+/// Reads a file from a place on in blocks of about `block` bytes.
+fn read(source: &CsvFiles, object: &SourceObject, place: u64, block: usize) -> Vec<Read> {
+    let end = if object.compression == Compression::None { object.known_bytes() } else { Segment::WHOLE };
+    let segment = Segment { object: 0, start: 0, end, bytes: None };
+    let mut open = OpenSegment::new(source, object, &segment, place).unwrap();
+    let mut all = Vec::new();
+    loop {
+        if !open.stream.skip().unwrap() {
+            continue;
+        }
+        let mut rows = Rows::default();
+        let mut made = Made { block: Block::default(), table: Vec::new(), rows: &mut rows, full: block, expected: 0 };
+        let over = open.go_on(&mut made).unwrap();
+        let Made { mut block, table, .. } = made;
+        block.table = Some(Rc::new(table));
+        all.extend(reads(&rows, &block));
+        if over {
+            return all;
+        }
+    }
+}
+
+fn object(source: &CsvFiles, folder: &Folder, bytes: &[u8]) -> SourceObject {
+    source.look(&folder.write("x.csv", bytes)).unwrap().object
+}
+
+fn row(text: &str, at: u64, whole: u64, counts: u64) -> Read {
+    Read { text: text.into(), bad: None, at, whole, counts, after: at + counts }
+}
+
+#[test]
+fn the_header_is_no_row_and_counts_for_the_first() {
+    let (source, folder) = (source(1 << 20), Folder::new());
+    for mark in ["", "\u{feff}"] {
+        let bytes = format!("{mark}\r\nid,\"na\nme\"\r\n1,x\r\n\r\n2,\"y\n\"\n");
+        let (object, m) = (object(&source, &folder, bytes.as_bytes()), mark.len() as u64);
+        let mut expected = [
+            row(r#"{"id":"1","na\nme":"x"}"#, m + 14, 3, 5),
+            row("", m + 19, 0, 2),
+            row(r#"{"id":"2","na\nme":"y\n"}"#, m + 21, 6, 7),
+        ];
+        expected[0].counts += m + 14;
+        for block in [1, 2, 3, 5, 8, 1000] {
+            assert_eq!(read(&source, &object, 0, block), expected, "{mark:?} {block}");
+        }
+        // A reader that goes on has the header all the same.
+        assert_eq!(read(&source, &object, m + 19, 7), expected[1..]);
+    }
+}
+
+#[test]
+fn a_row_that_is_too_long_is_kept_in_part_and_the_next_one_is_read() {
+    let (source, folder) = (source(6), Folder::new());
+    for end in ["\n", "\r\n", "\r"] {
+        let e = end.len() as u64;
+        let bytes = format!("a,b{end}1,2345{end}1,\"{end}45\"{end}1,23456789012{end}7,8{end}");
+        let object = object(&source, &folder, bytes.as_bytes());
+        let (second, third) = (3 + e + 6 + e, 3 + e + 6 + e + 6 + e + e);
+        for block in [1, 2, 3, 4, 1000] {
+            let read = read(&source, &object, 0, block);
+            assert_eq!(read[0].text, r#"{"a":"1","b":"2345"}"#, "{end:?} {block}");
+            let whole = 6 + e;
+            let long = |text: &str, at, whole, after| Read {
+                text: text.into(),
+                bad: Some(format!("the row has {whole} bytes, more than source.csv.max_line allows")),
+                at,
+                whole,
+                counts: after - at,
+                after,
+            };
+            let kept = &bytes[second as usize..][..6];
+            assert_eq!(read[1], long(kept, second, whole, third), "{end:?} {block}");
+            assert_eq!(read[2], long("1,2345", third, 13, third + 13 + e), "{end:?} {block}");
+            assert_eq!(read[3].text, r#"{"a":"7","b":"8"}"#);
+        }
+    }
+    let object = object(&source, &folder, b"a,b\n1,\"2\n3,4\n5,6\n");
+    let reason = "the row has 13 bytes, more than source.csv.max_line allows; a quote in it is never closed";
+    assert_eq!(read(&source, &object, 0, 2)[0].bad.as_deref(), Some(reason));
+}
+
+#[test]
+fn a_bad_row_keeps_its_own_bytes() {
+    let (source, folder) = (source(1 << 20), Folder::new());
+    let object = object(&source, &folder, b"a,b\n1,\"2\"3\n4\n\"\xff\",\n");
+    let read = read(&source, &object, 0, 100);
+    let told: Vec<(&str, &str)> = read.iter().map(|read| (read.text.as_str(), read.bad.as_deref().unwrap())).collect();
+    let text = "text follows the closing quote at byte 4 of the row: a quote within quotes is written twice";
+    let fields = "the row has 1 field and 2 are expected";
+    assert_eq!(told, [("1,\"2\"3", text), ("4", fields), ("\"\u{fffd}\",", "column `a` is not UTF-8 at byte 0 of the field")]);
+}
+
+#[test]
+fn a_file_without_a_row_is_no_error() {
+    let (source, folder) = (source(1 << 20), Folder::new());
+    for bytes in ["", "\n\r\n", "\u{feff}", "a,b", "a,b\n"] {
+        let object = object(&source, &folder, bytes.as_bytes());
+        assert_eq!(read(&source, &object, 0, 3), [], "{bytes:?}");
+    }
+}
+
+#[test]
+fn headers_that_are_none_are_refused_when_the_file_is_looked_at() {
+    let (mut source, folder) = (source(20), Folder::new());
+    let refused = |source: &CsvFiles, bytes: &str| {
+        let path = folder.write("x.csv", bytes);
+        source.look(&path).err().expect("an error").0.replace(&path.display().to_string(), "FILE")
+    };
+    let hint = "the first row names the columns, or source.csv.header does";
+    assert_eq!(refused(&source, "a,a\n1,2\n"), format!("FILE: has no header: columns 1 and 2 are both named `a`; {hint}"));
+    assert_eq!(refused(&source, "a,\n1,2\n"), format!("FILE: has no header: column 2 has no name; {hint}"));
+    let long =
+        "FILE: has no header: its first row is longer than source.csv.max_line allows, or opens a quote that is not closed";
+    assert_eq!(refused(&source, &format!("a,\"b{}", "\n".repeat(70_000))), long);
+    let open = "FILE: has no header: the name of column 2 has text behind its closing quote, or no closing quote";
+    assert_eq!(refused(&source, "a,\"b\n"), format!("{open}; {hint}"));
+    source.format.types = vec![("c\n".into(), CsvType::Number)];
+    let columns = "FILE: has no column `c\\n`, which source.csv.types names; its columns are: a, b";
+    assert_eq!(refused(&source, "a,b\n1,2\n"), columns);
+    source.format.header = CsvHeader::Names(vec!["x".into(), "x".into()]);
+    assert_eq!(refused(&source, "1,2\n"), "source.csv.header: columns 1 and 2 are both named `x`");
+}
+
+#[test]
+fn names_of_columns_may_be_given() {
+    let (mut source, folder) = (source(1 << 20), Folder::new());
+    source.format.header = CsvHeader::Names(vec!["x".into(), "y".into()]);
+    source.format.types = vec![("y".into(), CsvType::Number)];
+    let object = object(&source, &folder, b"\xef\xbb\xbfa,1\nb,2");
+    let read = read(&source, &object, 0, 5);
+    assert_eq!(read, [Read { counts: 7, ..row(r#"{"x":"a","y":1}"#, 3, 3, 4) }, row(r#"{"x":"b","y":2}"#, 7, 3, 3)]);
+}
+
+fn rules(target: u64) -> ShardRules {
+    ShardRules { target_size: Some(target), order: ShardOrder::Source }
+}
+
+fn planned(source: &CsvFiles, target: u64, record_limit: Option<u64>) -> Plan {
+    let shards = &rules(target);
+    source.plan(&PlanRules { shards, flush: FlushPolicy::Chunk, workers: 1, record_limit }).unwrap()
+}
+
+/// All rows of a plan, shard by shard, each read from a position that one of its rows gave.
+fn read_plan(source: &CsvFiles, plan: &Plan, pause: usize) -> Vec<(u64, String)> {
+    let mut all = Vec::new();
+    for shard in &plan.shards {
+        let mut position = plan.start(shard);
+        let mut left = pause;
+        loop {
+            let mut reader = source.open(plan, shard.id, &position, None).unwrap();
+            let (mut pool, mut rows) = (BlockPool::new(0), Rows::default());
+            let mut stopped = false;
+            while !stopped && wait_for_rows(reader.as_mut(), &mut pool, &mut rows).unwrap() {
+                let Some(block) = rows.block.clone() else { continue };
+                for (index, look) in rows.looks() {
+                    let row = &rows.rows[index];
+                    if let Look::Record(text) = look {
+                        all.push((block.place_of(index, row).start, String::from_utf8(text.to_vec()).unwrap()));
+                    }
+                    position.place = row.after;
+                    position.segment = block.segment_of(index);
+                    stopped = left == index;
+                    if stopped {
+                        break;
+                    }
+                }
+            }
+            if !stopped {
+                break;
+            }
+            left = left.wrapping_mul(7) % 50 + 1;
+        }
+    }
+    all.sort();
+    all
+}
+
+/// What the `csv` crate makes of a file, as objects.
+fn judged(bytes: &[u8]) -> Vec<String> {
+    let mut reader = csv::Reader::from_reader(bytes);
+    let names = reader.headers().unwrap().clone();
+    let object = |row: csv::StringRecord| {
+        let value = |field: &str| if field.is_empty() { serde_json::Value::Null } else { field.into() };
+        let fields = names.iter().zip(&row).map(|(name, field)| (name.to_owned(), value(field)));
+        serde_json::Value::Object(fields.collect()).to_string()
+    };
+    reader.records().map(|row| object(row.unwrap())).collect()
+}
+
+/// A file of some rows with line ends, quotes and letters of any kind in quotes.
+fn file() -> impl Strategy<Value = Vec<u8>> {
+    let text =
+        proptest::collection::vec(proptest::sample::select(&["x", "\n", "\r\n", "\"", ",", "é", " ", "long text"][..]), 1..8);
+    let row = (text.clone(), text, proptest::sample::select(&["\n", "\r\n", "\r", "\n\n"][..]));
+    (proptest::collection::vec(row, 1..60), 1usize..300, any::<bool>()).prop_map(|(rows, times, mark)| {
+        let mut file = if mark { "\u{feff}a,b\n".to_owned() } else { "a,b\n".to_owned() };
+        for (first, second, end) in rows.iter().cycle().take(rows.len() * times) {
+            let quoted = |text: &[&str]| format!("\"{}\"", text.concat().replace('"', "\"\""));
+            file += &format!("{},{}{end}", quoted(first), quoted(second));
+        }
+        file.into_bytes()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn all_shards_together_are_the_file(bytes in file(), target in 200u64..40_000, pause in 0usize..500, pieces in 2u32..6) {
+        let folder = Folder::new();
+        let mut source = source(1 << 20);
+        source.files.paths = vec![folder.write("x.csv", &bytes).to_str().unwrap().to_owned()];
+        let mut plan = planned(&source, target, None);
+        let expected = judged(&bytes);
+        let all = read_plan(&source, &plan, pause);
+        prop_assert!(all.windows(2).all(|two| two[0].0 < two[1].0), "no row twice");
+        prop_assert_eq!(all.iter().map(|(_, object)| object.clone()).collect::<Vec<_>>(), expected);
+        // And with each shard cut again, as a running job does.
+        for shard in plan.shards.clone() {
+            let from = plan.start(&shard);
+            let cuts = source.cuts(&plan, shard.id, &from, pieces).unwrap();
+            let cut = plan.pieces(shard.id, &from, &cuts).unwrap();
+            plan.put(cut);
+        }
+        prop_assert_eq!(read_plan(&source, &plan, usize::MAX), all);
+        prop_assert_eq!(plan.bytes(), bytes.len() as u64);
+    }
+
+    #[test]
+    fn any_block_gives_the_same_rows(bytes in file(), block in 1usize..300, from in 0usize..100) {
+        let folder = Folder::new();
+        let source = source(1 << 20);
+        let bytes = &bytes[..bytes.len().min(3000)];
+        let object = object(&source, &folder, bytes);
+        let all = read(&source, &object, 0, 1 << 20);
+        prop_assert_eq!(&read(&source, &object, 0, block), &all);
+        if let Some(row) = all.get(from) {
+            prop_assert_eq!(&read(&source, &object, row.after, block)[..], &all[from + 1..]);
+        }
+        if let (Some(first), Some(last)) = (all.first(), all.last()) {
+            prop_assert_eq!(all.iter().map(|row| row.counts).sum::<u64>(), last.after);
+            prop_assert!(first.at > 0, "the header is no row");
+        }
+    }
+}
