@@ -2,8 +2,13 @@
 
 use migration::report::Binding;
 use migration::resume::{self, Now, Then};
-use migration::{Exit, Identity, Job, Plan, UserError};
-use supervisor::{JobState, StateDir, StateError, Store};
+use migration::{Accept, Exit, Identity, Job, Plan, UserError};
+use supervisor::{JobState, Owners, StateDir, StateError, Store};
+
+/// Whose folder may be used.
+pub fn owners(job: &Job) -> Owners {
+    if job.accepts(Accept::Owner) { Owners::Any } else { Owners::Trusted }
+}
 
 /// What an earlier run left.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! Comparing the topic with the source, in a helper process, and keeping what was found.
 
-use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,15 +12,13 @@ use migration::{Exit, Job, Plan, UserError};
 use pipeline::dead_letter;
 use pipeline::verify::{Verification, VerifyError, VerifyProgress};
 use serde_json::json;
+use supervisor::Store;
 
 use crate::helper;
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
 use crate::source;
 use crate::ui::{ProgressStyle, Ui};
-
-/// The result of the last comparison, in the job's folder: an embedded broker's topic can't be read again.
-const KEPT: &str = "verify.json";
 
 /// What to do when the topic can't be judged now.
 const NOT_NOW: &str = "nothing was judged; run `shardlift verify` again";
@@ -128,28 +124,9 @@ impl Teller {
     }
 }
 
-fn kept_path(folder: &Path) -> PathBuf {
-    folder.join(KEPT)
-}
-
-/// Keeps a result in the job's folder. Best effort: the result was shown.
-pub fn keep(folder: &Path, verified: &Verified) {
-    let text = serde_json::to_vec(verified).unwrap_or_default();
-    let file = process::open_private(&kept_path(folder), OpenOptions::new().write(true).create(true).mode(0o600));
-    let written = file.and_then(|mut file| file.set_len(0).and_then(|()| file.write_all(&text)));
-    if let Err(error) = written {
-        tracing::warn!("the result of verify could not be kept in {}: {error}", printable_path(folder));
+/// Keeps a result with the job. Best effort: the result was shown, or will be.
+pub fn keep(path: &Path, verified: &Verified) {
+    if let Err(error) = Store::open(path).and_then(|mut store| store.keep_verified(verified)) {
+        tracing::warn!("what was found is not kept in the job's state: {error}");
     }
-}
-
-/// The result that was kept of the job with this plan, if any.
-pub fn kept(folder: &Path, plan_id: u128) -> Option<Verified> {
-    let file = process::open_private(&kept_path(folder), OpenOptions::new().read(true)).ok()?;
-    let kept: Verified = serde_json::from_reader(std::io::BufReader::new(file)).ok()?;
-    (kept.plan_id == plan_id).then_some(kept)
-}
-
-/// Forgets a kept result: the job starts over.
-pub fn forget(folder: &Path) {
-    drop(std::fs::remove_file(kept_path(folder)));
 }

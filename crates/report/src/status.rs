@@ -4,11 +4,15 @@ use migration::report::{JobReport, SeenLetters};
 use migration::steer::Standing;
 use serde_json::{Map, Value, json};
 
+use crate::verify;
 use crate::{job, letters as shown_letters, standing as shown_standing};
 
 /// The report for people.
 pub fn text(report: &JobReport, holder: Option<&str>, standing: Option<&Standing>, letters: &SeenLetters) -> String {
     let mut out = job::text(report) + &shown_letters::text(report, letters);
+    if let Some(kept) = &report.verified {
+        out += &format!("\n{}", verify::kept_text(kept));
+    }
     if let Some(holder) = holder {
         out += &format!("\nrunning: {holder}\n");
     }
@@ -23,6 +27,7 @@ pub fn object(report: &JobReport, standing: Option<&Standing>, letters: &SeenLet
     let mut map = job::object(report);
     map.insert("uncommitted_dead_letters".into(), letters.uncommitted.into());
     map.insert("missing_dead_letters".into(), letters.missing().into());
+    map.insert("verify".into(), report.verified.as_ref().map_or(Value::Null, |kept| verify::kept_object(kept).into()));
     map.insert("standing".into(), standing.map_or(Value::Null, |standing| shown_standing::object(standing).into()));
     let shards = report.shard_reports.iter().map(|shard| {
         json!({

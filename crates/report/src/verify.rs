@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use migration::printable::printable;
-use migration::report::verify::{Compared, LetterCounts, Verified, VerifyExample, VerifyReport};
-use migration::units::{show_count, show_duration, show_things};
+use migration::report::verify::{Compared, KeptVerdict, LetterCounts, Verified, VerifyExample, VerifyReport};
+use migration::units::{show_count, show_duration, show_things, show_utc};
 use serde_json::{Map, Value, json};
 
 /// How many partitions are named of those that lack offsets.
@@ -15,7 +15,7 @@ const PARTITIONS_SHOWN: usize = 10;
 pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
     let r = &verified.report;
     let value = json!({
-        "outcome": verified.outcome(),
+        "outcome": verified.verdict().name(),
         "exit_code": verified.exit().code(),
         "source_records": r.source_records,
         "dead_lettered": r.dead_lettered,
@@ -106,6 +106,41 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
         let _ = writeln!(out, "  {}", example_text(example, show_values));
     }
     out
+}
+
+/// What the state keeps of the last comparison, for people: when it was made and what it found, in a few lines.
+pub fn kept_text(kept: &KeptVerdict) -> String {
+    let KeptVerdict { run, unix_ms, verified, sent_since } = kept;
+    let r = &verified.report;
+    let mut out = format!("verified after run {run}, {}: {}\n", show_utc(unix_ms.unsigned_abs()), verdict(verified));
+    let found = [
+        (r.missing, "missing"),
+        (r.duplicates, "duplicates"),
+        (r.altered, "altered"),
+        (r.misplaced, "misplaced"),
+        (r.unexpected, "unexpected"),
+    ];
+    let found: Vec<_> =
+        found.iter().filter(|(count, _)| *count > 0).map(|(n, name)| format!("{name} {}", show_count(*n))).collect();
+    if !found.is_empty() {
+        let _ = writeln!(out, "  {}", found.join(", "));
+    }
+    if let Some(new) = verified.more_files() {
+        let _ = writeln!(out, "  the source had more then: {new}");
+    }
+    if *sent_since {
+        out += "  a later run sent records, of which it says nothing: `shardlift verify` compares again\n";
+    }
+    out
+}
+
+/// The same for machines: the comparison's result, when it was made, and whether it still says all.
+pub fn kept_object(kept: &KeptVerdict) -> Map<String, Value> {
+    let mut map = object(&kept.verified, false);
+    map.insert("run".into(), kept.run.into());
+    map.insert("unix_ms".into(), kept.unix_ms.into());
+    map.insert("sent_since".into(), kept.sent_since.into());
+    map
 }
 
 fn verdict(verified: &Verified) -> String {
@@ -331,7 +366,7 @@ mod tests {
         let report = VerifyReport { dead_lettered: 3, altered_letters: 2, ..clean(vec![range(0, 0, 0)]) };
         let letters = LetterCounts { committed: 3, counted: 3, uncommitted: 0 };
         let altered = Verified { letters, ..verified(report) };
-        assert_eq!((altered.exit(), altered.outcome()), (Exit::Difference, "different"));
+        assert_eq!((altered.exit(), altered.verdict().name()), (Exit::Difference, "different"));
         assert_eq!(altered.reason(), "dead letters do not hold the source's records");
         assert!(first_line(&altered).contains("DEAD LETTERS DIFFER FROM THE SOURCE"), "{}", altered.text());
         assert!(altered.text().contains("2 dead letters with another length"), "{}", altered.text());
@@ -341,7 +376,10 @@ mod tests {
     #[test]
     fn misplaced_records_are_a_difference() {
         let moved = verified(VerifyReport { misplaced: 3, ..clean(vec![range(0, 0, 0)]) });
-        assert_eq!((moved.exit(), moved.outcome(), &moved.object()["misplaced"]), (Exit::Difference, "different", &json!(3)));
+        assert_eq!(
+            (moved.exit(), moved.verdict().name(), &moved.object()["misplaced"]),
+            (Exit::Difference, "different", &json!(3))
+        );
         assert!(first_line(&moved).contains("DIFFERS"), "{}", moved.text());
     }
 
@@ -418,5 +456,24 @@ mod tests {
         let text = verified(clean(vec![range(10, 0, 4); 1000])).text();
         assert!(text.contains("  990 partitions more: 3,960 offsets of the job"), "{text}");
         assert!(text.lines().count() < 25, "{text}");
+    }
+
+    #[test]
+    fn a_kept_result_says_when_it_was_made_and_what_it_is_about() {
+        let same = self::verified(VerifyReport { source_records: 9, topic_records: 9, ..VerifyReport::default() });
+        let mut kept = KeptVerdict { run: 2, unix_ms: 1_795_000_000_000, verified: same, sent_since: false };
+        assert_eq!(
+            kept_text(&kept),
+            "verified after run 2, 2026-11-18 11:06:40 UTC: the topic holds exactly the source's records\n"
+        );
+        kept.verified.report.missing = 1_234;
+        kept.verified.report.duplicates = 2;
+        kept.sent_since = true;
+        let text = kept_text(&kept);
+        assert!(text.contains("THE TOPIC DIFFERS FROM THE SOURCE\n  missing 1,234, duplicates 2\n"), "{text}");
+        assert!(text.contains("a later run sent records, of which it says nothing"), "{text}");
+        let object = kept_object(&kept);
+        assert_eq!((&object["run"], &object["sent_since"], &object["missing"]), (&json!(2), &json!(true), &json!(1_234)));
+        assert_eq!((&object["unix_ms"], &object["outcome"]), (&json!(1_795_000_000_000_i64), &json!("different")));
     }
 }

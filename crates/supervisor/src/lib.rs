@@ -120,6 +120,7 @@ impl RunEnd {
             events: Vec::new(),
             notices: Vec::new(),
             steering: Vec::new(),
+            verified: None,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! refused instead of guessed at. A connection must never be used or dropped in a forked child: `fork_child` always ends the
 //! child with `_exit`.
 
+mod codes;
 mod error;
 mod load;
 mod replaced;
@@ -19,6 +20,7 @@ mod schema;
 mod splits;
 #[cfg(test)]
 mod tests;
+mod verified;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -144,11 +146,11 @@ impl Store {
         let number = (|| -> rusqlite::Result<u32> {
             tx.execute(
                 "UPDATE attempts SET outcome = ?1, reason = ?3 WHERE outcome = ?2",
-                params![AttemptOutcome::Orphaned as i64, AttemptOutcome::Running as i64, UNENDED],
+                params![codes::of_outcome(AttemptOutcome::Orphaned), codes::of_outcome(AttemptOutcome::Running), UNENDED],
             )?;
             let stuck: Vec<u32> = tx
                 .prepare("SELECT id FROM shards WHERE status = ?1 OR deaths > 0")?
-                .query_map(params![ShardStatus::Quarantined as i64], |row| row.get(0))?
+                .query_map(params![codes::of_status(ShardStatus::Quarantined)], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
             for id in stuck {
                 let row = ShardRow::read(&tx, plan_id, ShardId(id))?;
@@ -178,7 +180,7 @@ impl Store {
         );
         let figures = encode(&(Counts::default(), Work::default()));
         let result = result.and_then(|mut statement| {
-            let outcome = AttemptOutcome::Running as i64;
+            let outcome = codes::of_outcome(AttemptOutcome::Running);
             statement.execute(params![
                 attempt.shard.0,
                 attempt.number,
@@ -380,7 +382,7 @@ fn close_attempt(tx: &Transaction<'_>, end: &AttemptEnd, usage: &AttemptUsage) -
         number,
         usage.pid,
         signed(usage.elapsed_us),
-        end.outcome as i64,
+        codes::of_outcome(end.outcome),
         end.reason,
         signed(usage.cpu_us),
         signed(end.peak_memory_bytes.max(usage.peak_memory_bytes)),

@@ -5,6 +5,7 @@ use std::path::Path;
 use kafka::Right;
 use migration::job::Brokers;
 use migration::printable::printable_path;
+use migration::report::verify::Verified;
 use migration::{Exit, Job, Purpose, UserError, resume};
 use supervisor::{StateDir, Store};
 
@@ -27,9 +28,18 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     }
     let letters = Letters::of(&folder, earlier);
     let verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
-    verify::keep(&folder, &verified);
+    keep(&job, &verified);
     ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
     Ok(verified.exit())
+}
+
+/// Keeps the result, as the only process that writes to the job's state now.
+fn keep(job: &Job, verified: &Verified) {
+    let folder = job.state_path();
+    match StateDir::open(&folder, state::owners(job)) {
+        Ok(_held) => verify::keep(&StateDir::store_path(&folder), verified),
+        Err(error) => tracing::warn!("what was found is not kept in the job's state: {error}"),
+    }
 }
 
 /// What the job's last run left, if it can be compared: it ended, and its topic is still there.
@@ -48,7 +58,7 @@ fn left_of(job: &Job, folder: &Path) -> Result<Earlier, UserError> {
         if !earlier.binding.is_of_embedded() {
             return Err(resume::is_of_real_brokers(job, &earlier.binding));
         }
-        return Err(embedded_is_gone(folder, earlier.plan_id));
+        return Err(embedded_is_gone(&path)?);
     }
     if let Some(holder) = StateDir::holder(folder).map_err(|error| UserError::new(error.exit(), error))? {
         return Err(UserError::new(
@@ -63,15 +73,16 @@ fn left_of(job: &Job, folder: &Path) -> Result<Earlier, UserError> {
     Ok(left)
 }
 
-fn embedded_is_gone(folder: &Path, plan_id: u128) -> UserError {
+fn embedded_is_gone(path: &Path) -> Result<UserError, UserError> {
     let gone = "the embedded broker died with its run, and the topic with it";
-    match verify::kept(folder, plan_id) {
+    let kept = Store::read_only(path).and_then(|store| store.verified()).map_err(state::unusable)?;
+    let error = match kept {
         Some(verified) => UserError::new(
             Exit::Preflight,
             format!("{gone}; before it ended, the run itself compared them:\n{}", report::verify::text(&verified, false)),
         ),
         // A comparison that broke leaves no result either, nor does one that was not kept.
         None => UserError::new(Exit::Preflight, format!("{gone}; the run kept no comparison of them")),
-    }
-    .hint("run it again, or use real brokers with -b")
+    };
+    Ok(error.hint("run it again, or use real brokers with -b"))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::verify::KeptVerdict;
 use crate::steer::SteerEvent;
 use crate::{Counts, Exit, Phases, Position, ShardId, Work};
 
@@ -96,6 +97,8 @@ pub struct JobReport {
     pub notices: Vec<String>,
     /// Turns of the knobs while it ran, oldest first.
     pub steering: Vec<SteerEvent>,
+    /// What the last comparison of topic and source found, if there was one.
+    pub verified: Option<KeptVerdict>,
 }
 
 impl JobReport {
@@ -256,7 +259,7 @@ pub enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
-    /// All, in the order of their numbers.
+    /// All.
     pub const ALL: [AttemptOutcome; 8] = [
         AttemptOutcome::Running,
         AttemptOutcome::Finished,

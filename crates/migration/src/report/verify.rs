@@ -210,12 +210,47 @@ impl Verified {
         self.report.is_clean() && self.letters.committed == self.letters.counted && self.report.altered_letters == 0
     }
 
-    /// The verdict in one word.
-    pub fn outcome(&self) -> &'static str {
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
         match &self.report {
-            _ if !self.is_clean() || !self.new_files.is_empty() => "different",
-            r if r.superseded > 0 => "compacted",
-            _ => "same",
+            _ if !self.is_clean() || !self.new_files.is_empty() => Verdict::Different,
+            r if r.superseded > 0 => Verdict::Compacted,
+            _ => Verdict::Same,
         }
     }
+}
+
+/// What a comparison came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The topic holds what the source says.
+    Same,
+    /// Something differs, or was not compared.
+    Different,
+    /// Nothing contradicts the source, but the topic is compacted, and of some records nothing can be told.
+    Compacted,
+}
+
+impl Verdict {
+    /// Its name in the results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Same => "same",
+            Verdict::Different => "different",
+            Verdict::Compacted => "compacted",
+        }
+    }
+}
+
+/// What the last comparison of a job found, as its state keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptVerdict {
+    /// After which run it was made.
+    pub run: u32,
+    /// When it ended, milliseconds since 1970.
+    pub unix_ms: i64,
+    /// What it found.
+    pub verified: Verified,
+    /// Whether a later run sent records, or may have: it says nothing of those.
+    pub sent_since: bool,
 }

@@ -69,6 +69,7 @@ pub(crate) fn report() -> JobReport {
         shard_reports: (0..4).map(shard).collect(),
         attempts,
         runs: vec![run(1, BEGAN, 75), run(2, BEGAN + HOUR, 0)],
+        verified: None,
         steering: vec![SteerEvent {
             unix_ms: (BEGAN + HOUR + 2_000).unsigned_abs(),
             text: "scaled 1 -> 2".into(),

@@ -30,8 +30,8 @@ pub enum StateError {
     },
     /// A checkpoint of another version of this program.
     #[error(
-        "{path} was written in version {found} of the state's format, this program knows {known}: finish the job with the \
-         program that wrote it, or start over with --restart (which sends everything again)"
+        "{path} is a job's state in version {found} of its format, and this program reads version {known} only: finish the job \
+         with the program that wrote it, or start over with --restart (which sends everything again)"
     )]
     Version {
         /// The file.

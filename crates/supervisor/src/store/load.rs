@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::error::{StateError, at, corrupt};
 use super::schema::{ShardRow, decode, job_checksum};
-use super::{replaced, splits};
+use super::{codes, replaced, splits};
 use crate::machine::{Extent, ShardStart};
 
 /// Everything a run starts from.
@@ -186,7 +186,7 @@ fn last_attempts(db: &Connection) -> rusqlite::Result<HashMap<u32, u32>> {
 fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
     use AttemptOutcome::{Drained, Finished, Unreadable};
     db.prepare("SELECT DISTINCT shard FROM attempts WHERE outcome NOT IN (?1, ?2, ?3) OR resent > 0")?
-        .query_map([Finished as i64, Drained as i64, Unreadable as i64], |row| row.get(0))?
+        .query_map([Finished, Drained, Unreadable].map(codes::of_outcome), |row| row.get(0))?
         .collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use migration::report::verify::KeptVerdict;
 use migration::report::{
     AttemptOutcome, AttemptReport, JobReport, Outcome, Resent, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
 };
@@ -11,7 +12,7 @@ use rusqlite::Connection;
 
 use super::error::{StateError, at};
 use super::schema::decode;
-use super::{Store, UNENDED, count, load, resent};
+use super::{Store, UNENDED, codes, count, load, resent, verified};
 
 /// Everything a report says about a job. `running`: whether a supervisor holds the job's lock, which the checkpoint can't know.
 pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError> {
@@ -22,10 +23,17 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
     let events = at(path, events(&tx))?;
     let notices = at(path, notices(&tx))?;
     let steering = at(path, steering(&tx))?;
+    let kept = verified::newest(&tx, path, store.plan_id)?;
     // A transaction inside a transaction is none: end this snapshot's use of the connection before the next.
     at(path, tx.commit())?;
     let state = load::load(&store.db, path, store.plan_id)?;
     resent::settle(&mut attempts, &state, running);
+    let verified = kept.map(|(run, unix_ms, verified)| KeptVerdict {
+        run,
+        unix_ms,
+        verified,
+        sent_since: attempts.iter().any(|attempt| attempt.run > run && may_have_sent(attempt)),
+    });
 
     let (exit, reasons) = last_exit(&runs, running);
     let shard_reports = shard_reports(&state, &attempts);
@@ -64,9 +72,15 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         events,
         notices,
         steering,
+        verified,
         name: state.name,
         binding: state.binding,
     })
+}
+
+/// Whether an attempt sent something, or nobody knows yet that it did not.
+fn may_have_sent(attempt: &AttemptReport) -> bool {
+    attempt.counts.acknowledged > 0 || attempt.resent.most > 0 || attempt.outcome == AttemptOutcome::Running
 }
 
 /// What any run was told to let pass, each name once.
@@ -126,8 +140,6 @@ fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
     let sampled = "SELECT max(cpu_us) FROM samples WHERE samples.shard = attempts.shard AND samples.number = attempts.number";
     db.prepare(&format!("SELECT *, coalesce(({sampled}), 0) AS sampled_cpu_us FROM attempts ORDER BY sequence"))?
         .query_map([], |row| {
-            let outcome: i64 = row.get("outcome")?;
-            let known = usize::try_from(outcome).ok().and_then(|i| AttemptOutcome::ALL.get(i).copied());
             let (counts, work): (Counts, Work) = decode(&row.get::<_, Vec<u8>>("figures")?)?;
             Ok(AttemptReport {
                 shard: ShardId(row.get("shard")?),
@@ -136,7 +148,7 @@ fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
                 pid: row.get("pid")?,
                 started_ms: row.get("started_ms")?,
                 elapsed_us: count(row, "elapsed_us")?,
-                outcome: known.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, outcome))?,
+                outcome: codes::outcome(row.get("outcome")?)?,
                 reason: row.get("reason")?,
                 cpu_us: if_known(count(row, "cpu_us")?.max(count(row, "sampled_cpu_us")?)),
                 peak_memory_bytes: if_known(count(row, "peak_memory_bytes")?),

@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{StateError, at, corrupt, io_at};
-use super::{NewJob, count, now_ms};
+use super::{NewJob, codes, count, now_ms};
 
 /// "shlf": marks the file as ours.
-const APPLICATION_ID: i64 = 0x7368_6C66;
+pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
 const VERSION: i64 = 5;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
@@ -89,6 +89,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     tx.execute_batch(LAYOUT)?;
     tx.execute_batch(super::samples::LAYOUT)?;
     tx.execute_batch(super::replaced::LAYOUT)?;
+    tx.execute_batch(super::verified::LAYOUT)?;
     let (plan_id, plan, binding) = (job.plan_id.to_be_bytes(), encode(job.plan), job.binding);
     let checksum = job_checksum(&plan_id, job.name, &plan, &binding.end_offsets);
     tx.execute(
@@ -219,7 +220,7 @@ impl ShardRow {
     /// Covers every column, and the plan, so that rows of two files can't be mixed.
     fn checksum(&self, plan_id: u128) -> i64 {
         let entry = (self.position, &self.token, self.counts);
-        let row = (plan_id, self.id, self.status as u8, entry, self.deaths, self.letters);
+        let row = (plan_id, self.id, codes::of_status(self.status), entry, self.deaths, self.letters);
         xxh3_64(&encode(&row)).cast_signed()
     }
 
@@ -246,7 +247,7 @@ impl ShardRow {
         tx.prepare_cached(statement)?
             .execute(params![
                 self.id.0,
-                self.status as i64,
+                codes::of_status(self.status),
                 p.segment,
                 signed(p.place),
                 signed(p.records),
@@ -271,15 +272,9 @@ impl ShardRow {
     }
 
     pub(super) fn from_row(row: &rusqlite::Row<'_>, plan_id: u128) -> rusqlite::Result<ShardRow> {
-        let status = match row.get::<_, i64>("status")? {
-            0 => ShardStatus::Waiting,
-            1 => ShardStatus::Done,
-            2 => ShardStatus::Quarantined,
-            other => return Err(rusqlite::Error::IntegralValueOutOfRange(1, other)),
-        };
         let shard = ShardRow {
             id: ShardId(row.get("id")?),
-            status,
+            status: codes::status(row.get("status")?)?,
             position: Position { segment: row.get("segment")?, place: count(row, "place")?, records: count(row, "records")? },
             token: row.get::<_, Option<Vec<u8>>>("token")?.map(Token::try_from).transpose().map_err(too_long)?,
             counts: Counts {

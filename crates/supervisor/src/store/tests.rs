@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use migration::report::Sample;
+use migration::report::verify::{KeptVerdict, LetterCounts, Verified, VerifyReport};
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
 use migration::{Compression, Cut, Exit, Phase, Phases, Segment, SourceObject, Token};
 use tempfile::TempDir;
@@ -741,13 +742,99 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     }
 }
 
+/// A file as layouts 1 to 4 had it, as far as it is looked at before its version is known: `letters` came with 4.
+fn file_of_layout(path: &Path, version: i64) {
+    let db = Connection::open(path).unwrap();
+    let letters = if version >= 4 { "letters INTEGER NOT NULL," } else { "" };
+    db.execute_batch(&format!(
+        "PRAGMA application_id = {}; PRAGMA user_version = {version};
+        CREATE TABLE job (
+            one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, created_ms INTEGER NOT NULL, plan_id BLOB NOT NULL,
+            cluster_id TEXT NOT NULL, topic_id TEXT NOT NULL, topic TEXT NOT NULL, source TEXT NOT NULL,
+            plan BLOB NOT NULL, checksum INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE shards (
+            id INTEGER PRIMARY KEY, status INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL,
+            records INTEGER NOT NULL, read INTEGER NOT NULL, acknowledged INTEGER NOT NULL, filtered INTEGER NOT NULL,
+            dead_lettered INTEGER NOT NULL, bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL,
+            {letters} checksum INTEGER NOT NULL
+        ) STRICT;
+        INSERT INTO job VALUES (1, 'job', 0, x'00000000000000000000000000000007', 'c', 'i', 't', 's', x'', 0);",
+        schema::APPLICATION_ID
+    ))
+    .unwrap();
+}
+
 #[test]
 fn a_state_of_an_older_layout_says_what_to_do() {
     let folder = Folder::new("older");
+    for version in [1, 2, 3, 4, 6, 99] {
+        let path = folder.file(&format!("{version}.sqlite"));
+        file_of_layout(&path, version);
+        for opened in [Store::open(&path), Store::read_only(&path)] {
+            let said = opened.unwrap_err().to_string();
+            let what = format!(
+                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 5"
+            );
+            assert!(said.contains(&what) && said.contains("finish the job with the program that wrote it"), "{said}");
+            assert!(said.contains("or start over with --restart (which sends everything again)"), "{said}");
+        }
+        let left: i64 = Connection::open(&path).unwrap().query_row("SELECT count(*) FROM job", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 1, "it is left as it was");
+    }
+}
+
+/// What a comparison found: this number of records is missing.
+fn verified(missing: u64) -> Verified {
+    let report = VerifyReport { source_records: 50, topic_records: 50 - missing, missing, ..VerifyReport::default() };
+    Verified {
+        report,
+        letters: LetterCounts::default(),
+        elapsed_ms: 5,
+        limit: None,
+        plan_id: 7,
+        new_files: vec!["new.jsonl".into()],
+    }
+}
+
+#[test]
+fn what_a_comparison_found_stays_until_another_and_tells_what_it_is_about() {
+    let folder = Folder::new("verified");
     let path = folder.file("state.sqlite");
-    drop(create(&path, 1));
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
-    let said = Store::open(&path).unwrap_err().to_string();
-    assert!(said.contains("version 3") && said.contains("finish the job with the program that wrote it"), "{said}");
-    assert!(said.contains("or start over with --restart (which sends everything again)"), "{said}");
+    let mut store = create(&path, 2);
+    let kept = |path: &Path| load_report(&Store::read_only(path).unwrap(), false).unwrap().verified;
+    assert_eq!((kept(&path), store.verified().unwrap()), (None, None));
+    let run = |store: &mut Store, attempt, chunk: Option<Chunk>, outcome| {
+        store.begin_run(1, &NONE).unwrap();
+        store.begin_attempt(attempt, MAY_SEND).unwrap();
+        if let Some(chunk) = chunk {
+            store.record_chunk(attempt, &chunk, &usage()).unwrap();
+        }
+        let end = AttemptEnd { resent: Resent::NONE, ..end(attempt, outcome, After::Waiting) };
+        store.end_attempt(&end, &usage(), 0..0).unwrap();
+        store.end_run(75, &[], 1, 1).unwrap();
+    };
+    run(&mut store, id(0, 1), Some(chunk(0, 1, 0, 50)), AttemptOutcome::Drained);
+    store.keep_verified(&verified(3)).unwrap();
+    store.keep_verified(&verified(2)).unwrap();
+    let of = |missing, run, sent_since| {
+        move |kept: Option<KeptVerdict>| {
+            let kept = kept.expect("one is kept");
+            assert!(kept.unix_ms > 0);
+            assert_eq!((kept.run, kept.verified, kept.sent_since), (run, verified(missing), sent_since));
+        }
+    };
+    of(2, 1, false)(kept(&path));
+    // A run that sends nothing changes nothing; one that does leaves it, and says so.
+    run(&mut store, id(0, 2), None, AttemptOutcome::Unreachable);
+    of(2, 1, false)(kept(&path));
+    run(&mut store, id(0, 3), Some(chunk(0, 1, 50, 60)), AttemptOutcome::Drained);
+    of(2, 1, true)(kept(&path));
+    store.keep_verified(&verified(0)).unwrap();
+    of(0, 3, false)(kept(&path));
+    assert_eq!(store.verified().unwrap(), Some(verified(0)));
+
+    let db = Connection::open(&path).unwrap();
+    db.execute("UPDATE verified SET run = 4 WHERE run = 1", []).unwrap();
+    assert!(matches!(store.verified(), Err(StateError::Corrupt { .. })));
 }

@@ -3,8 +3,8 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use migration::job::Brokers;
-use migration::{Accept, Exit, Job, UserError, resume};
-use supervisor::{Owners, StateDir, Store};
+use migration::{Exit, Job, UserError, resume};
+use supervisor::{StateDir, Store};
 
 use super::pass::note_refusal;
 use crate::state::{self, Earlier};
@@ -35,7 +35,7 @@ impl Restart {
 /// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan
 /// stands. A connection is never open across a fork: it is closed again here.
 pub fn find(job: &Job, restart: Restart, ui: &Ui) -> Result<(StateDir, Option<Earlier>), UserError> {
-    let dir = StateDir::open(&job.state_path(), owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
+    let dir = StateDir::open(&job.state_path(), state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
     let path = StateDir::store_path(dir.path());
     if !Store::exists(&path) {
         return Ok((dir, None));
@@ -57,11 +57,6 @@ pub fn find(job: &Job, restart: Restart, ui: &Ui) -> Result<(StateDir, Option<Ea
         return Err(error);
     }
     Ok((dir, Some(earlier)))
-}
-
-/// Whose folder may be used.
-fn owners(job: &Job) -> Owners {
-    if job.accepts(Accept::Owner) { Owners::Any } else { Owners::Trusted }
 }
 
 fn confirm(job: &Job, restart: Restart, ui: &Ui) -> Result<(), UserError> {

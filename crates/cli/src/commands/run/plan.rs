@@ -9,7 +9,7 @@ use worker::WorkerContext;
 use super::pass::Pass;
 use super::topic_watch::TopicWatcher;
 use crate::state::{self, Earlier};
-use crate::{helper, log, source, verify};
+use crate::{helper, log, source};
 
 /// A job that may begin, or go on.
 pub struct Planned {
@@ -95,7 +95,6 @@ impl Planned {
 
     fn create(&self, pass: &Pass<'_>, plan_id: u128) -> Result<Store, UserError> {
         // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
-        verify::forget(pass.dir.path());
         pass.dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
         let new = NewJob { name: &pass.job.name, plan_id, plan: &self.plan, binding: &self.binding };
         Store::create(&pass.store_path(), &new).map_err(state::unusable)

@@ -86,7 +86,7 @@ impl Judge<'_> {
             tracing::warn!("{warning}");
         }
         let verified = self.compare().map_err(|error| self.against(error, "not verified: ")).ok()?;
-        verify::keep(self.pass.dir.path(), &verified);
+        verify::keep(&self.pass.store_path(), &verified);
         if let Some(cause) = Cause::of(verified.exit()) {
             self.causes.add(cause, verified.reason());
         }

@@ -1,0 +1,64 @@
+//! What comparisons of topic and source found: kept with the run after which they were made, the newest one of each.
+
+use std::path::Path;
+
+use migration::report::verify::Verified;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::error::{StateError, at, corrupt};
+use super::schema::{decode, encode};
+use super::{Store, begin, codes, commit, now_ms};
+
+/// Part of the layout. `verdict` is for a look at the file by hand: the result has it, too.
+pub(super) const LAYOUT: &str = "
+CREATE TABLE verified (run INTEGER PRIMARY KEY, ended_ms INTEGER NOT NULL, verdict INTEGER NOT NULL, result BLOB NOT NULL,
+    checksum INTEGER NOT NULL) STRICT;
+";
+
+/// After which run a comparison was made, when it ended (milliseconds since 1970), and what it found.
+pub(super) type KeptResult = (u32, i64, Verified);
+
+impl Store {
+    /// Keeps what a comparison found that was made after the last run.
+    pub fn keep_verified(&mut self, verified: &Verified) -> Result<(), StateError> {
+        let plan_id = self.plan_id;
+        let result = postcard::to_stdvec(verified).map_err(|error| StateError::Refused {
+            path: self.path.clone(),
+            what: format!("a comparison's result: {error}"),
+        })?;
+        let tx = begin(&mut self.db, &self.path)?;
+        let written = (|| {
+            let run: u32 = tx.query_row("SELECT coalesce(max(number), 0) FROM runs", [], |row| row.get(0))?;
+            let (ended_ms, verdict) = (now_ms(), codes::of_verdict(verified.verdict()));
+            let sum = checksum(plan_id, run, ended_ms, verdict, &result);
+            let row = params![run, ended_ms, verdict, result, sum];
+            tx.execute("INSERT OR REPLACE INTO verified VALUES (?1, ?2, ?3, ?4, ?5)", row)
+        })();
+        at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
+    /// What the last comparison found, if there was one.
+    pub fn verified(&self) -> Result<Option<Verified>, StateError> {
+        Ok(newest(&self.db, &self.path, self.plan_id)?.map(|(.., verified)| verified))
+    }
+}
+
+/// The result of the last comparison.
+pub(super) fn newest(db: &Connection, path: &Path, plan_id: u128) -> Result<Option<KeptResult>, StateError> {
+    let query = "SELECT run, ended_ms, verdict, result, checksum FROM verified ORDER BY run DESC LIMIT 1";
+    let row: Option<(u32, i64, i64, Vec<u8>, i64)> = at(
+        path,
+        db.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))).optional(),
+    )?;
+    let Some((run, ended_ms, verdict, result, sum)) = row else { return Ok(None) };
+    if sum != checksum(plan_id, run, ended_ms, verdict, &result) {
+        return Err(corrupt(path, "the result of a comparison fails its checksum"));
+    }
+    Ok(Some((run, ended_ms, at(path, decode(&result))?)))
+}
+
+fn checksum(plan_id: u128, run: u32, ended_ms: i64, verdict: i64, result: &[u8]) -> i64 {
+    xxh3_64(&encode(&(plan_id, run, ended_ms, verdict, result))).cast_signed()
+}
