@@ -29,6 +29,7 @@ mod seat;
 pub mod spec;
 pub mod statistics;
 mod temporary;
+mod toll;
 mod variants;
 mod wakeup;
 mod warm_up;

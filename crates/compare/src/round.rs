@@ -10,6 +10,7 @@ use worker::WorkerContext;
 use super::bench_plan::deal;
 use super::measured::{Figures, Log};
 use super::spec::{RoundResult, RoundSpec};
+use super::toll::TollSource;
 use super::variants;
 use crate::figures::{Round, Setting, Variant};
 
@@ -56,7 +57,7 @@ fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
     let job = spec.bench.job(setting);
     let context = WorkerContext {
         bound: None,
-        source: sources::source_of(&job.source, job.workers.windows()),
+        source: TollSource::around(sources::source_of(&job.source, job.workers.windows()), spec.wait, spec.cpu),
         job,
         plan: deal(&spec.bench.plan, setting.workers, records_needed(setting, spec.duration, spec.records)),
         dead_letters: spec.folder.join("dead-letters"),

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use migration::{Control, Failure, FailureKind, LedgerEntry, Phases, ShardId, WorkerEvent};
 use pipeline::Sink;
-use pipeline::worker::toll::Toll;
 use pipeline::worker::{ShardWorker, Step, WaitReason};
 use supervisor::port::{SupervisorGone, WorkerPort};
 use worker::{Attempt, Ended, Files, WorkerContext, peak_memory};
@@ -60,7 +59,6 @@ impl Seat {
     /// Opens the worker's files, connects with `connect`, and sends the warm-up records.
     pub(crate) fn open(
         context: &WorkerContext,
-        spec: &RoundSpec,
         attempt: &Attempt,
         connect: impl FnOnce() -> Result<Box<dyn Sink>, Failure>,
     ) -> Result<Seat, Failure> {
@@ -68,7 +66,7 @@ impl Seat {
         let meter = Rc::new(RefCell::new(Meter::default()));
         let mut sink = TimedSink::new(connect()?, Rc::clone(&meter));
         let (partitions, rtt_us) = (sink.partitions(), warm_up(context, attempt, &mut sink)?);
-        let worker = files.worker(context, attempt, Box::new(sink), context.topic, toll(spec));
+        let worker = files.worker(context, attempt, Box::new(sink), context.topic);
         Ok(Seat {
             worker,
             meter,
@@ -162,12 +160,6 @@ impl Seat {
             }
         }
     }
-}
-
-/// What a run's records cost beside the pipeline.
-pub(crate) fn toll(spec: &RoundSpec) -> Option<Toll> {
-    let any = !spec.wait.is_zero() || !spec.cpu.is_zero();
-    any.then_some(Toll { wait: spec.wait, cpu: spec.cpu, burn: process::burn_cpu })
 }
 
 /// Works until the clock stops, on a thread of its own: whatever the worker waits for, the thread waits with it.

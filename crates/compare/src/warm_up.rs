@@ -21,7 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// to these partitions' leaders are made. Returns the shortest time until a report, in microseconds: that of a connection which was
 /// there before; 0 when the first block of the shard has no row that is a record.
 pub(crate) fn warm_up(context: &WorkerContext, attempt: &Attempt, sink: &mut dyn Sink) -> Result<u64, Failure> {
-    let mut source = context.source.open(&context.plan, attempt.shard, &attempt.from.position, None)?;
+    // Without waits and CPU: the source itself, not the one around it.
+    let own = sources::source_of(&context.job.source, context.job.workers.windows());
+    let mut source = own.open(&context.plan, attempt.shard, &attempt.from.position, None)?;
     let mut rows = Rows::default();
     if !wait_for_rows(source.as_mut(), &mut BlockPool::new(0), &mut rows)? {
         return Ok(0);

@@ -11,7 +11,6 @@ pub mod chunk;
 pub mod ledger;
 pub mod phase_clock;
 pub mod throttle;
-pub mod toll;
 
 mod intake;
 #[cfg(test)]
@@ -36,7 +35,6 @@ use intake::Stop;
 use ledger::Ledger;
 use phase_clock::PhaseClock;
 use throttle::Throttle;
-use toll::{Due, Toll, TollGate};
 
 /// The longest wait for delivery reports before the caller looks at its control pipe again.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
@@ -76,8 +74,6 @@ pub struct WorkerSettings {
     pub letters_left: u64,
     /// Where its commits go.
     pub ledger: Ledger,
-    /// What a user's own code would do for each record; `None` outside comparisons. With it a step takes one line at most.
-    pub toll: Option<Toll>,
 }
 
 /// What a step came to.
@@ -109,8 +105,6 @@ pub enum WaitReason {
     Continue,
     /// The source, which has nothing yet: [`ShardWorker::readable`] may have before. Delivery reports may come meanwhile.
     Source,
-    /// Something outside that the next record needs first ([`Toll::wait`]); delivery reports may come meanwhile.
-    Outside,
 }
 
 /// A chunk being closed.
@@ -145,7 +139,6 @@ pub struct ShardWorker {
     throttle: Throttle,
     /// When it last handed over all that it held because of the rate limit.
     handed_over: Instant,
-    gate: TollGate,
     chunk: OpenChunk,
     closing: Option<Closing>,
     /// When the record that is being flushed was handed over.
@@ -194,7 +187,6 @@ impl ShardWorker {
             lanes: Lanes::new(partitions, limits, settings.headers_bytes),
             throttle: Throttle::new(Instant::now()),
             handed_over: Instant::now(),
-            gate: TollGate::default(),
             chunk: OpenChunk::first(settings.chunk, partitions as usize),
             closing: None,
             record_flush: None,
@@ -368,19 +360,6 @@ impl ShardWorker {
     fn take(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
         if self.cursor == self.rows.rows.len() {
             return self.read(control, now);
-        }
-        if let Some(toll) = self.settings.toll {
-            match self.gate.owed(&toll, now) {
-                Due::Wait(until) => {
-                    return Ok(self.wait_for(WaitReason::Outside, Phase::Outside, until.min(now + LONGEST_REST), now));
-                }
-                Due::Cpu => {
-                    self.clock.switch(Phase::Map);
-                    (toll.burn)(toll.cpu);
-                    self.gate.pay();
-                }
-                Due::Nothing => {}
-            }
         }
         self.clock.switch(Phase::Map);
         let stop = self.take_rows(now)?;
@@ -641,7 +620,7 @@ impl ShardWorker {
             WaitReason::Recorded => Some(WaitingFor::Recorded),
             WaitReason::Rate => Some(WaitingFor::Rate),
             WaitReason::Continue => Some(WaitingFor::Continue),
-            WaitReason::Source | WaitReason::Outside => None,
+            WaitReason::Source => None,
             WaitReason::Reports if now.saturating_duration_since(waiting.since) < NOTEWORTHY => None,
             WaitReason::Reports => {
                 let partition = waiting.partition.or_else(|| self.lanes.slowest())?;

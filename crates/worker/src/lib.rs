@@ -20,7 +20,6 @@ use migration::{
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
-use pipeline::worker::toll::Toll;
 use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
 use pipeline::{Reader, Sink, Source};
 use supervisor::port::{SupervisorGone, WorkerPort};
@@ -187,11 +186,7 @@ fn send_rows(
                 let timeout = until.min(heartbeat_due).saturating_duration_since(now).min(POLL);
                 match reason {
                     WaitReason::Reports => worker.wait(timeout)?,
-                    WaitReason::Recorded
-                    | WaitReason::Rate
-                    | WaitReason::Continue
-                    | WaitReason::Outside
-                    | WaitReason::Source => {
+                    WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue | WaitReason::Source => {
                         port.wait(timeout, worker.readable().filter(|_| reason == WaitReason::Source))?;
                         worker.wait(Duration::ZERO)?;
                     }
@@ -278,7 +273,7 @@ fn start(
     let (producer, topic) = connect(context, attempt, port)?;
     port.send(&WorkerEvent::Started(Started { topic: producer.seen().clone(), from: files.from.clone() }))?;
     let topic_check = producer.probe().map(|probe| TopicCheck::new(probe, answer_time(&context.job)));
-    Ok((files.worker(context, attempt, Box::new(producer), topic, None), topic_check))
+    Ok((files.worker(context, attempt, Box::new(producer), topic), topic_check))
 }
 
 /// How long the brokers have for one answer.
@@ -325,7 +320,6 @@ impl Files {
         attempt: &Attempt<'_>,
         sink: Box<dyn Sink>,
         topic: TopicSettings,
-        toll: Option<Toll>,
     ) -> ShardWorker {
         let job = &context.job;
         let settings = WorkerSettings {
@@ -338,7 +332,6 @@ impl Files {
             topic,
             letters_left: attempt.letters_left,
             ledger: LEDGER,
-            toll,
         };
         let mapping = Mapping::new(&job.record);
         ShardWorker::new(settings, self.reader, mapping, sink, self.letters, self.from.position, attempt.started)

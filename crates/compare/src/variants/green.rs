@@ -87,7 +87,7 @@ fn own(context: &WorkerContext, spec: &RoundSpec) -> Result<Vec<Task>, Failure> 
             }
             Ok(Box::new(producer))
         };
-        let seat = Seat::open(context, spec, &attempt(context, worker), connect)?;
+        let seat = Seat::open(context, &attempt(context, worker), connect)?;
         Ok(Task { seat, port: OwnPort::default(), waits })
     };
     (0..spec.setting.workers).map(task).collect()
@@ -102,7 +102,7 @@ fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option
     };
     let told: Vec<Rc<Notify>> = (0..spec.setting.workers).map(|_| Rc::default()).collect();
     let task = |worker| {
-        let seat = Seat::open(context, spec, &attempt(context, worker), || Ok(Box::new(producer.seat(worker)?)))?;
+        let seat = Seat::open(context, &attempt(context, worker), || Ok(Box::new(producer.seat(worker)?)))?;
         let waits = match spec.setting.variant {
             Variant::GreenBlocking => ReportWait::Blocking,
             Variant::GreenWakeup => ReportWait::Told(Rc::clone(&told[worker as usize])),

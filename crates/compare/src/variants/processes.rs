@@ -158,7 +158,7 @@ fn work(
         started,
     };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);
-    let mut seat = Seat::open(context, spec, &attempt, connect)?;
+    let mut seat = Seat::open(context, &attempt, connect)?;
     port.send(&WorkerEvent::Started(Started {
         topic: SeenTopic { id: None, partitions: seat.partitions },
         from: order.from.clone(),

@@ -28,7 +28,7 @@ fn run_with(
     connect: impl FnOnce() -> Result<Box<dyn Sink>, Failure>,
 ) -> Result<Figures, Failure> {
     let mut port = OwnPort::default();
-    let mut seat = Seat::open(context, spec, &attempt(context, 0), connect)?;
+    let mut seat = Seat::open(context, &attempt(context, 0), connect)?;
     let cpu_before = process::own_cpu().total_us();
     let clock = Clock::starting(Instant::now(), spec);
     let mut measured = work_blocking(&mut seat, &mut port, &clock).map_err(failure)?;

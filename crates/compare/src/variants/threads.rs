@@ -37,7 +37,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, 
         for _ in 0..workers {
             let (start, begin) = bounded::<Clock>(1);
             let (say, shards) = (say.clone(), for_threads.clone());
-            scope.spawn(move || body(context, spec, &shards, &begin, &say));
+            scope.spawn(move || body(context, &shards, &begin, &say));
             starts.push(start);
         }
         drop((say, for_threads));
@@ -83,16 +83,10 @@ fn confused() -> Failure {
 }
 
 /// The life of a thread. Channels that close mean that the run has failed elsewhere: then nothing is worth saying.
-fn body(
-    context: &WorkerContext,
-    spec: &RoundSpec,
-    shards: &Receiver<u32>,
-    begin: &Receiver<Clock>,
-    say: &Sender<ThreadMessage>,
-) {
+fn body(context: &WorkerContext, shards: &Receiver<u32>, begin: &Receiver<Clock>, say: &Sender<ThreadMessage>) {
     let Ok(shard) = shards.recv() else { return };
     let connect = || Producer::create(&options(context, shard)).map(|producer| Box::new(producer) as _);
-    let mut seat = match Seat::open(context, spec, &attempt(context, shard), connect) {
+    let mut seat = match Seat::open(context, &attempt(context, shard), connect) {
         Ok(seat) => seat,
         Err(failure) => return drop(say.send(ThreadMessage::Ready(Err(failure)))),
     };

@@ -69,10 +69,7 @@ impl ShardWorker {
         };
         let each_record = settings.flush == FlushPolicy::Record;
         let bytes_left = chunk.bytes_left();
-        let most = match settings.toll {
-            Some(_) => 1,
-            None => usize::try_from(chunk.records_left().min(ROWS_A_STEP)).unwrap_or(usize::MAX),
-        };
+        let most = usize::try_from(chunk.records_left().min(ROWS_A_STEP)).unwrap_or(usize::MAX);
         let offered = rows.rows.iter().enumerate().skip(self.cursor).take(most);
         let letters_left = settings.letters_left.saturating_sub(set_aside);
 
@@ -114,7 +111,6 @@ impl ShardWorker {
         self.cursor += taken as usize;
         if taken > 0 {
             position.segment = block.segment_of(self.cursor - 1);
-            self.gate.passed();
         }
         failed.map_or(Ok(stop), Err)
     }

@@ -6,7 +6,6 @@ mod later;
 mod letters;
 mod order;
 mod pace;
-mod tolls;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -103,7 +102,6 @@ impl Rig {
                 topic: TopicSettings::default(),
                 letters_left: u64::MAX,
                 ledger: Ledger::Checkpoint,
-                toll: None,
             },
             rules: RecordRules {
                 key: None,

@@ -26,9 +26,9 @@ fn kind(phase: Phase) -> Hatch {
 fn meaning(phase: Phase) -> &'static str {
     match phase {
         Phase::Start => "start: source, client, first metadata",
-        Phase::Read => "read: reading and decompressing",
-        Phase::Outside => "outside: other waits of a record",
-        Phase::Map => "map: lines, keys, lanes, other CPU",
+        Phase::Read => "read: reading and decompressing, other CPU",
+        Phase::Outside => "outside: waits of the source, other waits of a record",
+        Phase::Map => "map: lines, keys, lanes",
         Phase::Enqueue => "enqueue: handing over to the client",
         Phase::Wait => "wait: in_flight is full",
         Phase::Flush => "flush: waiting for delivery reports",
