@@ -1,4 +1,5 @@
-//! A job's dead letters as its state knows them: the records that were set aside, told from what a worker that died left behind.
+//! A job's dead letters as its state knows them: the records that were set aside, told from what a worker that died
+//! left behind.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,8 @@ impl Letters {
     }
 }
 
-/// What is seen of them on disk, for a report: what can't be read has no uncommitted letters, and is not known to be gone.
+/// What is seen of them on disk, for a report: what can't be read has no uncommitted letters, and is not known to be
+/// gone.
 pub fn seen(found: &JobReport, folder: &Path) -> SeenLetters {
     let committed: Vec<_> = found.shard_reports.iter().map(|shard| (shard.id, shard.letters)).collect();
     let uncommitted = dead_letter::uncommitted(folder, &committed, process::open_private_below);

@@ -7,8 +7,8 @@ use migration::{Exit, Job, Purpose, UserError};
 use crate::helper;
 use crate::interrupt::Interrupt;
 
-/// Asks cluster and topic. `bound`: the topic that the job's state belongs to, if there is one. `needs` is what the job's principal
-/// must be allowed to do with the topic.
+/// Asks cluster and topic. `bound`: the topic that the job's state belongs to, if there is one. `needs` is what the
+/// job's principal must be allowed to do with the topic.
 pub fn preflight(
     job: &Job,
     purpose: Purpose,

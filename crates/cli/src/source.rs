@@ -29,8 +29,8 @@ pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
     checked.map_err(|error| UserError::new(Exit::Source, error))
 }
 
-/// Whether the files are those of the plan. Files that took the place of one of which nothing was sent, or only what they begin with,
-/// are given back: the plan is the same with them.
+/// Whether the files are those of the plan. Files that took the place of one of which nothing was sent, or only what
+/// they begin with, are given back: the plan is the same with them.
 pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObject)>, UserError> {
     let replaced = match job.record_limit {
         None => source_of(job).replaced(&state.plan, &|object| state.sent_of(object)),

@@ -15,7 +15,8 @@ pub fn before_sending(job: &Job, plan: &Plan, workers: u32, now: Duration) -> Ve
     let compressed = plan.objects.iter().filter(|o| o.compression != Compression::None).count();
     if compressed > 0 {
         risks.push(format!(
-            "{compressed} compressed files can't be cut: each is read by one worker, and resuming decompresses again up to where it was"
+            "{compressed} compressed files can't be cut: each is read by one worker, and resuming decompresses again \
+             up to where it was"
         ));
     }
     if plan.shards.len() < workers as usize {
@@ -30,8 +31,8 @@ pub fn before_sending(job: &Job, plan: &Plan, workers: u32, now: Duration) -> Ve
     }
     if job.record.timestamp.is_some() {
         risks.push(
-            "records carry event times: a topic with time-based retention deletes records that are older than it, and Kafka 3.6 or \
-             later may reject them (message.timestamp.before.max.ms)"
+            "records carry event times: a topic with time-based retention deletes records that are older than it, and \
+             Kafka 3.6 or later may reject them (message.timestamp.before.max.ms)"
                 .into(),
         );
     }
@@ -49,8 +50,8 @@ pub fn before_sending(job: &Job, plan: &Plan, workers: u32, now: Duration) -> Ve
     risks
 }
 
-/// With keys a worker's records in flight are spread over all partitions: too few for each make small batches, which cost the client
-/// and the brokers several times as much.
+/// With keys a worker's records in flight are spread over all partitions: too few for each make small batches, which
+/// cost the client and the brokers several times as much.
 pub fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> {
     const RECORDS_EACH: u64 = 1000;
     job.record.key.as_ref()?;
@@ -65,14 +66,14 @@ pub fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> 
     })
 }
 
-/// The embedded broker goes through a partition's batches from its first to find one: two seconds for 50,000 records in 16 partitions
-/// that were each a batch of their own, half a minute for 100,000.
+/// The embedded broker goes through a partition's batches from its first to find one: two seconds for 50,000 records in
+/// 16 partitions that were each a batch of their own, half a minute for 100,000.
 pub fn slow_reading(flush: FlushPolicy, records: u64) -> Option<String> {
     const NOTICED: u64 = 50_000;
     (flush == FlushPolicy::Record && records > NOTICED).then(|| {
-        "reading back takes a while: with flush = \"record\" each record is a batch of its own, and the embedded broker searches all of \
-         a partition's for each (half a minute for 100,000 records in 16 partitions, minutes for more); real brokers have an index, \
-         --limit makes it shorter"
+        "reading back takes a while: with flush = \"record\" each record is a batch of its own, and the embedded \
+         broker searches all of a partition's for each (half a minute for 100,000 records in 16 partitions, minutes \
+         for more); real brokers have an index, --limit makes it shorter"
             .to_owned()
     })
 }

@@ -1,6 +1,7 @@
 //! What a job's identity is: everything that must not change between stop and resume.
 //!
-//! Responsible for what belongs to it. Not responsible for its hash, which the supervisor makes and keeps with the state.
+//! Responsible for what belongs to it. Not responsible for its hash, which the supervisor makes and keeps with the
+//! state.
 
 use serde::Serialize;
 
@@ -14,8 +15,8 @@ const DELIVERY: &str = "at-least-once";
 /// What the ids of embedded clusters begin with.
 const EMBEDDED_CLUSTER: &str = "mockCluster";
 
-/// What a job is from its first run on; workers, rates, limits and addresses of brokers are no part of it. Each field counts, and so
-/// does their order: the plan's id is a hash of all.
+/// What a job is from its first run on; workers, rates, limits and addresses of brokers are no part of it. Each field
+/// counts, and so does their order: the plan's id is a hash of all.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Identity<'a> {
     plan: &'a Plan,

@@ -1,7 +1,7 @@
 //! What may change between stop and resume: whether a job can go on with what its state began with.
 //!
-//! Responsible for the comparison of then and now, and for what a user is told. Not responsible for asking brokers or reading the
-//! state: both come as values.
+//! Responsible for the comparison of then and now, and for what a user is told. Not responsible for asking brokers or
+//! reading the state: both come as values.
 
 use crate::bound_topic::went_back;
 use crate::job::SourceRules;
@@ -35,7 +35,8 @@ pub struct Now<'a> {
 /// What to do about a config that no longer says what a job began with.
 const UNDO: &str = "undo the change to continue, or start over with `shardlift run --restart` (which sends everything again)";
 
-/// Whether cluster, topic and mapping are those that the state belongs to, so that the job can be continued. Returns warnings.
+/// Whether cluster, topic and mapping are those that the state belongs to, so that the job can be continued. Returns
+/// warnings.
 pub fn may_go_on(job: &Job, then: &Then<'_>, now: &Now<'_>) -> Result<Vec<String>, UserError> {
     compare(job, then, now, &BoundTopic::of(job, then.binding, now.binding))
 }
@@ -56,8 +57,8 @@ fn compare(job: &Job, then: &Then<'_>, now: &Now<'_>, topic: &BoundTopic) -> Res
 fn same_place(job: &Job, then: &Binding, now: &Binding) -> Result<(), UserError> {
     let other = |what: String| {
         Err(UserError::new(Exit::Preflight, format!("the state of job {} belongs to {what}", job.name)).hint(
-            "go back to it to continue, give this job another job.name, or forget the state with `shardlift run --restart` (which sends \
-             everything again)",
+            "go back to it to continue, give this job another job.name, or forget the state with `shardlift run \
+             --restart` (which sends everything again)",
         ))
     };
     if now.cluster_id != then.cluster_id {
@@ -76,8 +77,8 @@ fn same_topic(job: &Job, then: &Then<'_>, now: &Binding, topic: &BoundTopic) -> 
             Consequence::Warn => warnings.push(topic.tell(&change)),
             Consequence::Stop => {
                 return Err(UserError::new(Exit::Preflight, topic.tell(&change)).hint(
-                    "to have every key where it belongs now, send to a new topic, or start over with `shardlift run --restart` (which \
-                     sends everything again, beside what is there)",
+                    "to have every key where it belongs now, send to a new topic, or start over with `shardlift run \
+                     --restart` (which sends everything again, beside what is there)",
                 ));
             }
             Consequence::Gone => return Err(gone(job, topic, &change)),
@@ -124,8 +125,8 @@ fn gone(job: &Job, topic: &BoundTopic, change: &TopicChange) -> UserError {
     )
 }
 
-/// Whether a partition ends before an offset that it must have: its end when the job began, and one more for each record that it
-/// acknowledged since. Offsets never go down: deleting records moves a partition's beginning only.
+/// Whether a partition ends before an offset that it must have: its end when the job began, and one more for each
+/// record that it acknowledged since. Offsets never go down: deleting records moves a partition's beginning only.
 fn ends_before(now: &[i64], then: &[i64], sent: &[u64]) -> Option<TopicChange> {
     (0u32..).zip(then.iter().zip(now)).find_map(|(partition, (then, now))| {
         let sent = sent.get(partition as usize).copied().unwrap_or(0);
@@ -137,8 +138,8 @@ fn ends_before(now: &[i64], then: &[i64], sent: &[u64]) -> Option<TopicChange> {
 pub fn topic_is_deleted(job: &Job) -> UserError {
     let (topic, job) = (&job.kafka.topic, &job.name);
     UserError::new(Exit::Preflight, format!("topic {topic} was deleted; what job {job} sent went with it")).hint(
-        "create a topic with the partitions that you want and forget the state with `shardlift run --restart` (which sends everything \
-         again)",
+        "create a topic with the partitions that you want and forget the state with `shardlift run --restart` (which \
+         sends everything again)",
     )
 }
 
@@ -170,16 +171,16 @@ pub fn files_changed(what: impl std::fmt::Display) -> UserError {
 /// The source has files that are not planned, and that is all.
 pub fn files_added(what: impl std::fmt::Display) -> UserError {
     UserError::new(Exit::Source, what).hint(
-        "send new files with a job of their own (another job.name, and paths that mean only them), or move them to where no path means \
-         them",
+        "send new files with a job of their own (another job.name, and paths that mean only them), or move them to \
+         where no path means them",
     )
 }
 
 /// Records that were set aside are not where the state says; `what` says which.
 pub fn letters_gone(what: impl std::fmt::Display) -> UserError {
     UserError::new(Exit::State, what).hint(
-        "find who moved or removed the files, put them back as they were and run again; else `shardlift run --restart` sets the records \
-         aside anew (and sends everything again)",
+        "find who moved or removed the files, put them back as they were and run again; else `shardlift run --restart` \
+         sets the records aside anew (and sends everything again)",
     )
 }
 

@@ -1,4 +1,5 @@
-//! What the first records of a dataset look like, and what follows from it: which field may be the key, what the topic may be called.
+//! What the first records of a dataset look like, and what follows from it: which field may be the key, what the topic
+//! may be called.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -44,8 +45,8 @@ impl Sample {
         }
     }
 
-    /// The field that looks most like a key: in every record, a string or number, named like an identifier, and shared by some
-    /// records (an identifier of its own for each record orders nothing).
+    /// The field that looks most like a key: in every record, a string or number, named like an identifier, and shared
+    /// by some records (an identifier of its own for each record orders nothing).
     pub fn key(&self) -> Option<String> {
         let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
         self.fields

@@ -27,7 +27,8 @@ pub fn gone(gone: &[GoneLetters], folder: &Path) -> String {
     )
 }
 
-/// Where the records are that were set aside, which of them are gone, and how many more lines stand there that are none.
+/// Where the records are that were set aside, which of them are gone, and how many more lines stand there that are
+/// none.
 pub fn text(report: &JobReport, seen: &SeenLetters) -> String {
     let folder = &seen.folder;
     let lost = if seen.gone.is_empty() { String::new() } else { format!("\n{}\n", gone(&seen.gone, folder)) };
@@ -49,8 +50,8 @@ fn note(uncommitted: u64, folder: &Path) -> String {
     let letters = show_things(uncommitted, "letter");
     let (are, they) = if uncommitted == 1 { ("is", "it does") } else { ("are", "they do") };
     format!(
-        "\n{letters} in {} {are} not committed: of a chunk that is open, or whose worker died; {they} not count, and the shard's next \
-         attempt cuts that off\n",
+        "\n{letters} in {} {are} not committed: of a chunk that is open, or whose worker died; {they} not count, and \
+         the shard's next attempt cuts that off\n",
         printable_path(folder)
     )
 }

@@ -90,7 +90,8 @@ pub fn object(shown: &ShownPlan<'_>) -> Map<String, Value> {
                 .iter()
                 .map(|segment| {
                     let object = plan.object(segment);
-                    // A compressed object is read to the end of its stream, whose length is not yet known: its end is the file's.
+                    // A compressed object is read to the end of its stream, whose length is not yet known: its end is
+                    // the file's.
                     let end = if segment.end == Segment::WHOLE { object.bytes } else { Some(segment.end) };
                     json!({ "path": object.path, "start": segment.start, "end": end })
                 })

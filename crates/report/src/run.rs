@@ -1,4 +1,5 @@
-//! What a run did, in words and as JSON: the job's report, what is worth knowing, what a comparison found, and how to continue.
+//! What a run did, in words and as JSON: the job's report, what is worth knowing, what a comparison found, and how to
+//! continue.
 
 use migration::Exit;
 use migration::report::verify::Verified;

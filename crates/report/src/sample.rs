@@ -69,7 +69,8 @@ pub fn object(shown: &ShownSample<'_>) -> Map<String, Value> {
         .fields
         .iter()
         .map(|(name, field)| {
-            json!({ "path": format!(".{name}"), "kinds": field.kinds, "present": field.present, "distinct": field.distinct.len() })
+            let distinct = field.distinct.len();
+            json!({ "path": format!(".{name}"), "kinds": field.kinds, "present": field.present, "distinct": distinct })
         })
         .collect();
     let object = json!({

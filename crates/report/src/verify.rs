@@ -166,7 +166,8 @@ fn verdict(verified: &Verified) -> String {
     if r.superseded > 0 {
         let n = show_things(r.superseded, "record");
         return format!(
-            "nothing in the topic contradicts {records}{but}, but of {n} it can't be told whether they arrived: the topic is compacted"
+            "nothing in the topic contradicts {records}{but}, but of {n} it can't be told whether they arrived: the \
+             topic is compacted"
         );
     }
     let holds = if r.gone().next().is_some() {
@@ -210,7 +211,8 @@ fn compared(out: &mut String, compared: &Compared) {
         let records = show_things(compared.replaced_times, "record");
         let _ = writeln!(
             out,
-            "  timestamps NOT compared: the brokers wrote their own over those of {records} (message.timestamp.type=LogAppendTime)"
+            "  timestamps NOT compared: the brokers wrote their own over those of {records} \
+             (message.timestamp.type=LogAppendTime)"
         );
     }
 }
@@ -268,17 +270,21 @@ fn gone(out: &mut String, r: &VerifyReport) {
 fn compaction(out: &mut String, r: &VerifyReport) {
     if r.superseded > 0 {
         out.push_str(
-            "  superseded: the topic does not have them, but a newer record of the same key and partition, so that compaction may \
-             have taken them\n",
+            "  superseded: the topic does not have them, but a newer record of the same key and partition, so that \
+             compaction may have taken them\n",
         );
     }
     match r.compacted {
         Some(true) if r.missing > 0 => out.push_str(
-            "  the topic is compacted: of what is missing it has no newer record of the key, or one that was sent before. Compaction \
-             explains it only if a newer one was there and is gone too (a tombstone, or a topic that also deletes)\n",
+            "  the topic is compacted: of what is missing it has no newer record of the key, or one that was sent \
+             before. Compaction explains it only if a newer one was there and is gone too (a tombstone, \
+             or a topic that also deletes)\n",
         ),
         None if r.missing > 0 => {
-            out.push_str("  the brokers don't tell whether the topic is compacted: if it is, that may be why records are missing\n");
+            out.push_str(
+                "  the brokers don't tell whether the topic is compacted: if it is, that may be why records \
+                          are missing\n",
+            );
         }
         _ => {}
     }

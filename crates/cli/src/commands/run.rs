@@ -1,4 +1,5 @@
-//! `shardlift run`: the pass, as docs/architecture.md draws it. Each phase's result is the next one's input, and none goes back.
+//! `shardlift run`: the pass, as docs/architecture.md draws it. Each phase's result is the next one's input, and none
+//! goes back.
 
 mod earlier;
 mod exit;

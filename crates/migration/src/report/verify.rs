@@ -32,7 +32,8 @@ pub struct VerifyReport {
     pub source_records: u64,
     /// How many of them are dead letters and not expected in the topic.
     pub dead_lettered: u64,
-    /// How many of these letters hold another length or other bytes than the source has at their place. The topic may be right.
+    /// How many of these letters hold another length or other bytes than the source has at their place. The topic may
+    /// be right.
     pub altered_letters: u64,
     /// Records of the topic since the job began.
     pub topic_records: u64,
@@ -40,15 +41,15 @@ pub struct VerifyReport {
     pub missing: u64,
     /// Surplus copies of expected records.
     pub duplicates: u64,
-    /// Pairs of a missing and an unexpected record with the same key and partition, or without a key with the same value, counted
-    /// only here: the value is another, or headers or time are.
+    /// Pairs of a missing and an unexpected record with the same key and partition, or without a key with the same
+    /// value, counted only here: the value is another, or headers or time are.
     pub altered: u64,
     /// Records of the source, surplus copies included, that stand in another partition than their key chooses.
     pub misplaced: u64,
     /// In the topic and not in the source.
     pub unexpected: u64,
-    /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same key and
-    /// partition, so that nothing tells whether they arrived.
+    /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same
+    /// key and partition, so that nothing tells whether they arrived.
     pub superseded: u64,
     /// What was compared besides key and value.
     pub compared: Compared,
@@ -74,7 +75,8 @@ pub struct Compared {
 }
 
 impl VerifyReport {
-    /// Whether nothing in the topic contradicts the source. It holds exactly what the source says if nothing is superseded.
+    /// Whether nothing in the topic contradicts the source. It holds exactly what the source says if nothing is
+    /// superseded.
     pub fn is_clean(&self) -> bool {
         (self.missing, self.duplicates, self.altered, self.misplaced, self.unexpected) == (0, 0, 0, 0, 0)
     }
@@ -140,7 +142,8 @@ pub struct VerifyExample {
     pub offset: Option<i64>,
     /// The first 256 bytes of the key.
     pub key: Option<Vec<u8>>,
-    /// The first 256 bytes of the value; an altered record's as it is in the topic, a dead letter's as the source has it.
+    /// The first 256 bytes of the value; an altered record's as it is in the topic, a dead letter's as the source has
+    /// it.
     pub value: Vec<u8>,
 }
 

@@ -32,8 +32,8 @@ impl Restart {
     }
 }
 
-/// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new plan
-/// stands. A connection is never open across a fork: it is closed again here.
+/// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new
+/// plan stands. A connection is never open across a fork: it is closed again here.
 pub fn find(job: &Job, restart: Restart, ui: &Ui) -> Result<(StateDir, Option<Earlier>), UserError> {
     let dir = StateDir::open(&job.state_path(), state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
     let path = StateDir::store_path(dir.path());

@@ -38,8 +38,8 @@ pub fn exit(pass: Pass<'_>, judged: Judged) -> Exit {
     exit
 }
 
-/// The command line that continues this run: what was typed, but for what would start over. Secrets never stand in it: the
-/// config refuses them there.
+/// The command line that continues this run: what was typed, but for what would start over. Secrets never stand in it:
+/// the config refuses them there.
 fn again(typed: impl Iterator<Item = String>) -> String {
     words::joined(typed.filter(|word| word != "--restart" && word != "--yes"))
 }

@@ -1,4 +1,5 @@
-//! The phase `plan`: the plan that a run sends, and what it belongs to: the earlier run's if it is still about the same things, else new ones.
+//! The phase `plan`: the plan that a run sends, and what it belongs to: the earlier run's if it is still about the same
+//! things, else new ones.
 
 use kafka::Preflight;
 use migration::report::Binding;

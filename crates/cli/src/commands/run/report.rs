@@ -1,4 +1,5 @@
-//! The phase `report`: what became of the sending. Whether the topic is still the job's, and the figures that the state has.
+//! The phase `report`: what became of the sending. Whether the topic is still the job's, and the figures that the state
+//! has.
 
 use kafka::TopicLook;
 use migration::report::JobReport;
@@ -50,21 +51,22 @@ fn revise(store: &mut Store, end: &RunEnd) -> Result<(), UserError> {
     store.revise_end(end.exit().code(), &end.reasons()).map_err(state::unusable)
 }
 
-/// Whether what follows a complete job may fork. With `--single` the Kafka client was in this process, and one of its threads may
-/// still look up a name; then nothing that follows is judged.
+/// Whether what follows a complete job may fork. With `--single` the Kafka client was in this process, and one of its
+/// threads may still look up a name; then nothing that follows is judged.
 fn may_fork(pass: &Pass<'_>, end: &mut RunEnd) -> bool {
     let complete = end.shards.done == end.shards.total;
     if !pass.single || !complete || matches!(end.exit(), Exit::Signal(_)) || helper::wait_until_alone(&pass.interrupt) {
         return true;
     }
-    let text = "every record was acknowledged, but neither topic nor files could be looked at again: the Kafka client still looks up \
-                a broker's name; run again, or without --single";
+    let text = "every record was acknowledged, but neither topic nor files could be looked at again: the Kafka client \
+                still looks up a broker's name; run again, or without --single";
     tracing::error!("{text}");
     end.causes.add(Cause::Stopped, text);
     false
 }
 
-/// Every record was acknowledged: by the topic that is there now? What was sent just before a topic was deleted was acknowledged, too.
+/// Every record was acknowledged: by the topic that is there now? What was sent just before a topic was deleted was
+/// acknowledged, too.
 fn look_a_last_time(pass: &Pass<'_>, end: &mut RunEnd, watch: &mut TopicWatcher, context: &WorkerContext, reached: &[i64]) {
     let Some(topic) = &context.bound else { return };
     let (cause, text) = match watch.last_look(&pass.job, topic, reached, &pass.interrupt) {

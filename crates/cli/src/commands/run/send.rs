@@ -18,8 +18,8 @@ use crate::source;
 const EXIT_FAILED: u8 = 1;
 const EXIT_LISTENER_GONE: u8 = 2;
 
-/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, and the control
-/// socket with its connections.
+/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, and
+/// the control socket with its connections.
 const OWN_DESCRIPTORS: u64 = 64;
 
 /// Refuses at once a run for which this machine allows too few descriptors or processes.

@@ -1,7 +1,8 @@
 //! The helper process that watches a job's topic while its workers send: the supervisor has no client of its own.
 //!
-//! Responsible for: a look every 10 s, one on demand before a run ends with 0, and that the helper's end is never a run's. Not
-//! responsible for: what a change means (`migration::bound_topic`) or what follows (the supervisor's machine).
+//! Responsible for: a look every 10 s, one on demand before a run ends with 0, and that the helper's end is never a
+//! run's. Not responsible for: what a change means (`migration::bound_topic`) or what follows (the supervisor's
+//! machine).
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! The phase `verify`: what a complete job is held against: its dead letters, its files, and, if that is wanted, the topic.
+//! The phase `verify`: what a complete job is held against: its dead letters, its files, and, if that is wanted, the
+//! topic.
 
 use migration::report::JobReport;
 use migration::report::verify::Verified;
@@ -25,8 +26,8 @@ pub struct Judged {
     pub verified: Option<Verified>,
 }
 
-/// Judges what may be judged. `verify`: whether the topic is to be compared; an embedded broker's always is, for it can be only while
-/// the broker lives.
+/// Judges what may be judged. `verify`: whether the topic is to be compared; an embedded broker's always is, for it can
+/// be only while the broker lives.
 pub fn verify(pass: &Pass<'_>, reported: Reported, verify: bool) -> Judged {
     let Reported { context, report, causes: before, alone } = reported;
     let complete = report.shards.done == report.shards.total;
@@ -95,7 +96,8 @@ impl Judge<'_> {
 
     fn compare(&self) -> Result<Verified, UserError> {
         let Pass { job, dir, interrupt, ui, .. } = self.pass;
-        // The plan as it stands now: shards may have been split in this run, and records are in order only within a shard.
+        // The plan as it stands now: shards may have been split in this run, and records are in order only within a
+        // shard.
         let kept = Store::read_only(&self.pass.store_path()).and_then(|store| store.load()).map_err(state::unusable)?;
         let letters = Letters::of(dir.path(), &kept);
         verify::verify(job, &kept.plan, self.report.plan_id, &letters, &self.report.binding, Some(interrupt), ui)
