@@ -30,7 +30,18 @@ const ALLOWED: [Row; 11] = [
     (
         "cli",
         &["migration", "pipeline", "process", "sources", "kafka", "supervisor", "worker", "report", "compare"],
-        &["clap", "console", "postcard", "serde", "serde_json", "tracing", "tracing-subscriber", "unicode-width"],
+        &[
+            "clap",
+            "console",
+            "postcard",
+            "rustix",
+            "serde",
+            "serde_core",
+            "serde_json",
+            "tracing",
+            "tracing-subscriber",
+            "unicode-width",
+        ],
     ),
     // The judge must not be able to call what it judges.
     ("whole-program", &[], &["csv", "jiff", "nix", "serde_json", "tempfile", "xxhash-rust"]),
@@ -47,6 +58,9 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("hyper", &["compare"]),
     ("crossbeam-channel", &["compare"]),
 ];
+
+/// What only its features are wanted of, so that [`tests_do_not_compile_the_program_again`].
+const FOR_FEATURES: [&str; 2] = ["rustix", "serde_core"];
 
 /// What a worker of a job never links, by whatever way: beginnings of names.
 const NOT_IN_A_WORKER: [&str; 5] = ["tokio", "hyper", "crossbeam", "clap", "http"];
@@ -141,7 +155,7 @@ fn each_dependency_is_used() {
     for package in &packages {
         let folder = package["manifest_path"].as_str().map(Path::new).and_then(Path::parent).expect("a path");
         let (product, tests) = (code_below(&folder.join("src")), code_below(&folder.join("tests")));
-        let own = dependencies(package, None).filter(|used| !names_crate(&product, used));
+        let own = dependencies(package, None).filter(|used| !names_crate(&product, used) && !FOR_FEATURES.contains(used));
         unused.extend(own.map(|used| format!("{} does not use {used}", name(package))));
         let in_tests =
             dependencies(package, Some("dev")).filter(|used| !names_crate(&product, used) && !names_crate(&tests, used));
@@ -153,6 +167,21 @@ fn each_dependency_is_used() {
         |used: &str| packages.iter().any(|package| package["dependencies"].to_string().contains(&format!("\"{used}\"")));
     unused.extend(of_all.filter(|(used, _)| !is_taken(used)).map(|(used, _)| format!("no crate uses {used}")));
     assert!(unused.is_empty(), "{unused:#?}");
+}
+
+/// A feature that only a library of the tests switches on makes another build of all that is above it: minutes of the gate.
+#[test]
+fn tests_do_not_compile_the_program_again() {
+    let compiled = |words: &[&str]| -> BTreeSet<String> {
+        let tree = cargo(&[&["tree", "--offline", "--prefix", "none", "--format", "{p} {f}"], words].concat());
+        let lines = String::from_utf8_lossy(&tree);
+        lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    };
+    let program = compiled(&["-p", "cli", "-e", "normal,build"]);
+    let with_tests = compiled(&["--workspace", "-e", "normal,build,dev"]);
+    let twice: Vec<&String> = program.difference(&with_tests).collect();
+    assert!(program.len() > 100, "{program:#?}");
+    assert!(twice.is_empty(), "name these in cli's Cargo.toml with the features that they have in the tests: {twice:#?}");
 }
 
 #[test]
