@@ -122,6 +122,34 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
 mod tests {
     use super::*;
 
+    /// A port, and the supervisor's end of its control pipe.
+    fn port() -> (PipePort, std::io::PipeWriter) {
+        let (control, writer) = std::io::pipe().unwrap();
+        let (_, events) = std::io::pipe().unwrap();
+        let ends = ChildEnds { events: events.into(), control: control.into() };
+        let sender = EventSender::on_greeted(ends.events.try_clone().unwrap());
+        let newest = Control::default();
+        let receiver = ControlReceiver::new(newest);
+        (PipePort { ends, sender, receiver, newest, lookout: Lookout::default() }, writer)
+    }
+
+    #[test]
+    fn a_wait_for_a_source_ends_when_it_has_something_or_the_supervisor_is_gone() {
+        let patience = Duration::from_secs(60);
+        let (source, mut said) = std::io::pipe().unwrap();
+        let (mut port, supervisor) = port();
+        let begin = Instant::now();
+        port.wait(Duration::from_millis(20), Some(source.as_fd())).unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(20), "nothing came");
+        io::Write::write_all(&mut said, b"x").unwrap();
+        port.wait(patience, Some(source.as_fd())).unwrap();
+        io::Read::read_exact(&mut &source, &mut [0]).unwrap();
+        drop(supervisor);
+        port.wait(patience, Some(source.as_fd())).unwrap();
+        assert_eq!(port.control(), Err(SupervisorGone));
+        assert!(begin.elapsed() < patience, "it did not wait for the timeout");
+    }
+
     #[test]
     fn looks_are_rare_unless_alerted() {
         let mut lookout = Lookout::default();
