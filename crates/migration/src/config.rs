@@ -1,9 +1,10 @@
-//! From the text of a config file to a [`Job`](crate::Job), in three stages with a type each: what was typed ([`Typed`]),
-//! merged with the defaults (`key::Merged`), and what it means (`Job`).
+//! From the text of a config file to a [`Job`](crate::Job), in three stages with a type each: what was typed
+//! ([`Typed`]), merged with the defaults (`key::Merged`), and what it means (`Job`).
 //!
-//! Responsible for: which keys exist and what their values may be, defaults, overrides, contradictions between keys, and
-//! errors that show the place, what was seen and what is allowed. Not responsible for anything that happens: no file or
-//! variable is read here (closures in [`Context`] do that), and whether a broker knows the topic is preflight's business.
+//! Responsible for: which keys exist and what their values may be, defaults, overrides, contradictions between keys,
+//! and errors that show the place, what was seen and what is allowed. Not responsible for anything that happens: no
+//! file or variable is read here (closures in [`Context`] do that), and whether a broker knows the topic is preflight's
+//! business.
 //!
 //! ```
 //! use std::path::Path;

@@ -1,5 +1,5 @@
-//! What a config means: every default filled in, durations are durations, counts are non-zero. Each field that a key of the config
-//! fills is declared together with that key (`rules!`).
+//! What a config means: every default filled in, durations are durations, counts are non-zero. Each field that a key of
+//! the config fills is declared together with that key (`rules!`).
 
 pub(crate) mod kafka;
 pub(crate) mod property;
@@ -100,7 +100,8 @@ rules! {
     /// How the dataset is cut.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct ShardRules {
-        /// How large a shard is. `auto`: total / (4 x workers), 32 MiB to 256 MiB, smaller where a worker would get none.
+        /// How large a shard is. `auto`: total / (4 x workers), 32 MiB to 256 MiB, smaller where a worker would get
+        /// none.
         ///
         /// With `flush = "record"` at least 64 KiB, not 32 MiB.
         target_size: Option<u64> = key TARGET_SIZE

@@ -1,4 +1,5 @@
-//! The annotated config file, made of the keys' declarations: the one at the project's root, and what `shardlift init` writes.
+//! The annotated config file, made of the keys' declarations: the one at the project's root, and what `shardlift init`
+//! writes.
 
 use super::key::Declared;
 use super::schema::KEYS;
@@ -23,6 +24,9 @@ const PROPERTIES: &str = "\
 #   \"sasl.username\" = \"shardlift\"
 #   \"sasl.password\" = { env = \"KAFKA_PASSWORD\" }
 ";
+
+/// How long a comment's line may be, without its `# `.
+const COLUMNS: usize = 118;
 
 /// A table of the annotated file.
 #[derive(Clone, Copy, Debug)]
@@ -141,9 +145,26 @@ fn comment<'a>(out: &mut String, lines: impl Iterator<Item = &'a str>) {
     lines.for_each(|line| out.push_str(&format!("# {}\n", line.trim())));
 }
 
+/// A paragraph in lines.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            lines.push(word.to_owned());
+        } else {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 fn one_key(out: &mut String, key: &Declared, values: &AnnotatedValues, used: bool) {
-    let summary = key.doc.iter().take_while(|line| !line.is_empty());
-    let plain: Vec<String> = summary.map(|line| line.replace('`', "")).collect();
+    let summary = key.doc.iter().take_while(|line| !line.is_empty()).map(|line| line.trim());
+    let plain = wrapped(&summary.collect::<Vec<_>>().join(" ").replace('`', ""));
     if matches!(key.kind, ValueKind::Properties) {
         out.push('\n');
         comment(out, plain.iter().map(String::as_str));

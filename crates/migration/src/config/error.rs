@@ -1,4 +1,5 @@
-//! Config errors: a code, what is wrong, where, and what to do. Rendered as plain text with the source line and a caret.
+//! Config errors: a code, what is wrong, where, and what to do. Rendered as plain text with the source line and a
+//! caret.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Whether a password or token would travel where others can read it.
 //!
-//! Responsible for what the config says: protocol, credentials, addresses. Not responsible for where brokers send a client on to:
-//! preflight looks at the addresses that they tell.
+//! Responsible for what the config says: protocol, credentials, addresses. Not responsible for where brokers send a
+//! client on to: preflight looks at the addresses that they tell.
 
 use std::net::IpAddr;
 
@@ -19,8 +19,8 @@ const DEFAULT: &str = "plaintext";
 /// The one that sends credentials over a connection that is not encrypted.
 const UNENCRYPTED: &str = "sasl_plaintext";
 
-/// Refuses credentials that travel unencrypted over a network, and ones that would not be used at all. `given` are the properties
-/// with their secrets resolved.
+/// Refuses credentials that travel unencrypted over a network, and ones that would not be used at all. `given` are the
+/// properties with their secrets resolved.
 pub(super) fn credentials(merged: &Merged<'_>, given: &[(String, Property)], contacts_brokers: bool, problems: &mut Problems) {
     let entry = merged.entries(&KafkaRules::PROPERTIES).iter().find(|entry| entry.name.value == PROTOCOL);
     let protocol = protocol(given);
@@ -71,8 +71,8 @@ pub(super) fn as_read(protocol: &str) -> String {
     if protocol.is_empty() { DEFAULT.to_owned() } else { protocol.to_ascii_lowercase() }
 }
 
-/// Whether a broker's address, with or without protocol and port, is surely this machine's. A name is looked up by nobody here:
-/// only `localhost` counts.
+/// Whether a broker's address, with or without protocol and port, is surely this machine's. A name is looked up by
+/// nobody here: only `localhost` counts.
 pub fn is_this_machine(address: &str) -> bool {
     let address = address.rsplit_once("://").map_or(address, |(_, address)| address);
     let host = match address.strip_prefix('[') {

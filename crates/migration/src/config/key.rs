@@ -1,5 +1,5 @@
-//! How a key of the config is declared: once, beside the field that it fills. Reading, defaults, suggestions, the annotated file and
-//! the tables of `docs/configuration.md` are made of the declaration.
+//! How a key of the config is declared: once, beside the field that it fills. Reading, defaults, suggestions, the
+//! annotated file and the tables of `docs/configuration.md` are made of the declaration.
 //!
 //! [`rules!`] declares a table of keys and the struct that they fill.
 
@@ -22,7 +22,8 @@ pub struct Declared {
     pub required: bool,
     /// A value as TOML, not the default.
     pub example: &'static str,
-    /// What it is for, line by line: a paragraph for the annotated file; after an empty line, more for the documentation.
+    /// What it is for, line by line: a paragraph for the annotated file; after an empty line, more for the
+    /// documentation.
     pub doc: &'static [&'static str],
     /// Whether it may change between stop and resume.
     pub resume: Resume,
@@ -80,7 +81,8 @@ pub struct ConfigKey<T: 'static> {
     read: Read<T>,
 }
 
-/// From what was typed, or the default, to what it means. Relative paths start at the folder. `None`: absent, and no default.
+/// From what was typed, or the default, to what it means. Relative paths start at the folder. `None`: absent, and no
+/// default.
 type Read<T> = fn(Option<&TypedValue>, &Path) -> T;
 
 /// What a key's value may be, and what it means.
@@ -218,9 +220,9 @@ impl Merged<'_> {
     }
 }
 
-/// Declares keys together with the struct that they fill: `field: Type = key NAME DECLARATION;` (the field's documentation is the
-/// key's), `field: Type = table;` for a struct of keys of its own, `field: Type = by FUNCTION;` for what is made of several, and
-/// `key NAME: Type = DECLARATION;` for a key that fills no field of its own.
+/// Declares keys together with the struct that they fill: `field: Type = key NAME DECLARATION;` (the field's
+/// documentation is the key's), `field: Type = table;` for a struct of keys of its own, `field: Type = by FUNCTION;`
+/// for what is made of several, and `key NAME: Type = DECLARATION;` for a key that fills no field of its own.
 macro_rules! rules {
     ($(#[$meta:meta])* pub struct $name:ident { $($body:tt)* }) => {
         $crate::config::rules! { @ [$(#[$meta])* $name] [] [] [] [] $($body)* }

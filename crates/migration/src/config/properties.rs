@@ -45,8 +45,9 @@ const NOT_TEXT: PropertyRule = PropertyRule::Owned("it is set by a program, not 
 /// Below a second every answer could come too late: the same request would be sent for ever.
 const A_SECOND: PropertyRule = PropertyRule::AtLeast(1000);
 
-/// What is decided for each property of the client, family by family. A name that ends with a dot stands for all that begin with
-/// it; the first that fits counts. What is not here is refused: a test compares with all that the client knows.
+/// What is decided for each property of the client, family by family. A name that ends with a dot stands for all that
+/// begin with it; the first that fits counts. What is not here is refused: a test compares with all that the client
+/// knows.
 const RULES: &[(&str, PropertyRule)] = &[
     ("bootstrap.servers", ADDRESSES),
     ("metadata.broker.list", ADDRESSES),
@@ -166,8 +167,8 @@ const RULES: &[(&str, PropertyRule)] = &[
     ("enable.random.seed", PropertyRule::Free),
 ];
 
-/// What is decided for a property; `None`: nothing, because it is unknown here. The client takes a topic's properties with `topic.`
-/// in front too.
+/// What is decided for a property; `None`: nothing, because it is unknown here. The client takes a topic's properties
+/// with `topic.` in front too.
 pub fn property_rule(name: &str) -> Option<PropertyRule> {
     let rule = |name: &str| {
         let fits = |known: &str| if known.ends_with('.') { name.starts_with(known) } else { name == known };

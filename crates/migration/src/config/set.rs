@@ -11,8 +11,9 @@ use super::typed::tick;
 use super::value::{EntryValue, NamedValue};
 
 impl Typed {
-    /// Sets the key at `path` to a TOML value; what is not TOML is taken as a bare word, a string. Tables keep what they are
-    /// not told (`workers.chunk` = `{ records = 5 }`), lists are replaced. `origin` names the flag or variable in errors.
+    /// Sets the key at `path` to a TOML value; what is not TOML is taken as a bare word, a string. Tables keep what
+    /// they are not told (`workers.chunk` = `{ records = 5 }`), lists are replaced. `origin` names the flag or variable
+    /// in errors.
     pub fn set(&mut self, path: &str, value: &str, origin: &str) {
         self.set_from(path, value, &ValueOrigin::given(origin));
     }
@@ -110,7 +111,8 @@ fn origin_name(origin: &ValueOrigin) -> String {
     }
 }
 
-/// What can be meant as a string without quotes: anything that does not begin like another TOML value and stays on a line.
+/// What can be meant as a string without quotes: anything that does not begin like another TOML value and stays on a
+/// line.
 fn is_bare(value: &str) -> bool {
     !value.trim_start().starts_with(['"', '\'', '[', '{']) && !value.contains(['\n', '\r'])
 }

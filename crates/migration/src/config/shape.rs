@@ -1,4 +1,5 @@
-//! What a key's value may be together with what it means, for the types that more than one key has. Those of one key stand beside it.
+//! What a key's value may be together with what it means, for the types that more than one key has. Those of one key
+//! stand beside it.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;

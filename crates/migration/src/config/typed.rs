@@ -1,5 +1,5 @@
-//! The first stage: what was typed, in the file and in overrides. Everything is optional; what can't be understood is kept as
-//! an error until [`Typed::mean`] reports all of them at once.
+//! The first stage: what was typed, in the file and in overrides. Everything is optional; what can't be understood is
+//! kept as an error until [`Typed::mean`] reports all of them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use super::suggest::nearest;
 use super::value::{EntryValue, NamedValue, TypedValue, ValueKind, quoted, scalar, seen};
 use crate::job::{JsonlSource, SourceRules};
 
-/// What was typed. Overrides are laid over it with [`Typed::set`] and its companions, then [`Typed::mean`] says what it means.
+/// What was typed. Overrides are laid over it with [`Typed::set`] and its companions, then [`Typed::mean`] says what it
+/// means.
 #[derive(Debug)]
 pub struct Typed {
     pub(super) values: BTreeMap<&'static str, At<TypedValue>>,
@@ -29,8 +30,8 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// Reads a file's text. `name` is how errors call the file. An error means that the text is not TOML; all other mistakes
-    /// are kept and reported by [`Typed::mean`] together.
+    /// Reads a file's text. `name` is how errors call the file. An error means that the text is not TOML; all other
+    /// mistakes are kept and reported by [`Typed::mean`] together.
     pub fn parse(text: &str, name: &str) -> Result<Typed, ConfigErrors> {
         let source = Arc::new(SourceText { name: name.into(), text: text.into() });
         let mut typed = Typed {

@@ -32,8 +32,8 @@ pub struct TextRule {
 pub enum ValueKind {
     /// A string of some kind.
     Text(TextRule),
-    /// One of some words; the second list holds words (`*`: all others) that are known and refused, each with the reason:
-    /// `NOT_YET`, or one of its own, which completes "which …".
+    /// One of some words; the second list holds words (`*`: all others) that are known and refused, each with the
+    /// reason: `NOT_YET`, or one of its own, which completes "which …".
     Word(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// A list of some words, which may be empty; or one string with commas.
     Words(&'static [&'static str]),

@@ -42,7 +42,8 @@ rules! {
         /// It must exist, except on the embedded broker.
         topic: String = key TOPIC
             key("kafka.topic", text(TOPIC)).required().fixed().example("\"orders\"").flag("--topic", "SHARDLIFT_TOPIC");
-        /// How a key chooses its partition: `murmur2` (as Java clients do) or `crc32` (as librdkafka does; empty keys count as null).
+        /// How a key chooses its partition: `murmur2` (as Java clients do) or `crc32` (as librdkafka does; empty keys
+        /// count as null).
         partitioner: Partitioner = key PARTITIONER
             key("kafka.partitioner", word()).default("\"murmur2\"").fixed().example("\"crc32\"");
         /// When no broker answers for so long, the run stops with 75.

@@ -27,9 +27,11 @@ rules! {
         /// When the key's field is absent or null: `dead-letter`, or `null` (it is sent with a null key).
         on_missing: OnMissing = key ON_MISSING
             key("record.on_missing", word()).default("\"dead-letter\"").fixed().example("\"null\"");
-        /// How much of a record must be valid: `field` (what stands before key and timestamp) or `whole` (all of it, one JSON value).
+        /// How much of a record must be valid: `field` (what stands before key and timestamp) or `whole` (all of it,
+        /// one JSON value).
         ///
-        /// With `"field"` and neither key nor timestamp: nothing. With `"whole"` a record that is no JSON in UTF-8 is a dead letter.
+        /// With `"field"` and neither key nor timestamp: nothing. With `"whole"` a record that is no JSON in UTF-8 is a
+        /// dead letter.
         validate: Validate = key VALIDATE key("record.validate", word()).default("\"field\"").fixed().example("\"whole\"");
         /// Where the message's timestamp is; without it, the time of sending.
         ///
@@ -37,9 +39,9 @@ rules! {
         timestamp: Option<FieldPath> = key TIMESTAMP key("record.timestamp", FIELD).fixed().example("\".created_at\"");
         /// How that field is written: `rfc3339`, or a number since 1970: `s`, `ms` or `us`.
         ///
-        /// A string such as `2026-01-31T12:00:00Z` (RFC 3339, years 0000 to 9999, offset required), or a number; never guessed. A time
-        /// that Kafka or its client can't hold is a dead letter: before 1970, and exactly 0 milliseconds, which the client would
-        /// replace with the time of sending.
+        /// A string such as `2026-01-31T12:00:00Z` (RFC 3339, years 0000 to 9999, offset required), or a number; never
+        /// guessed. A time that Kafka or its client can't hold is a dead letter: before 1970, and exactly 0
+        /// milliseconds, which the client would replace with the time of sending.
         timestamp_unit: TimestampUnit = key TIMESTAMP_UNIT
             key("record.timestamp_unit", word()).default("\"rfc3339\"").fixed().example("\"ms\"");
         /// The same headers for every message, in this order.

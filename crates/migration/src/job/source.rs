@@ -80,8 +80,9 @@ rules! {
         /// Files or patterns, read in this order and by name within a pattern.
         ///
         /// `*`, `?` and `[…]` as in a shell (no hidden files, not across folders), `**` for any folders (each is searched once, under
-        /// the first of its names, so that links in circles do no harm). One string is a list of one. A pattern that matches no file
-        /// exits 7. A file is known by its canonical path: other spellings and links mean the same file, which is sent once (below).
+        /// the first of its names, so that links in circles do no harm). One string is a list of one. A pattern that
+        /// matches no file exits 7. A file is known by its canonical path: other spellings and links mean the same
+        /// file, which is sent once (below).
         key PATHS: Vec<String> = key("source.jsonl.paths", PATTERNS).required().fixed().example("[\"data/*.jsonl\"]");
         /// A longer line, without its end, is a dead letter.
         ///
@@ -148,7 +149,8 @@ const TYPES: Shape<Vec<(String, CsvType)>> = Shape {
 const NULL: TextRule = TextRule { noun: "string", allowed: "a text without line ends", check: checks::one_line };
 
 rules! {
-    /// How rows of CSV are told apart and what becomes of their fields. Part of the plan's identity, hence serialisable.
+    /// How rows of CSV are told apart and what becomes of their fields. Part of the plan's identity, hence
+    /// serialisable.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct CsvFormat {
         /// The character between two fields.
@@ -157,7 +159,8 @@ rules! {
         quote: u8 = key QUOTE key("source.csv.quote", CHARACTER).default("\"\\\"\"").fixed().example("\"'\"");
         /// `true`: each file's first row has the columns' names. Or their names; then the first row is a record.
         header: CsvHeader = key HEADER key("source.csv.header", HEADER).default("true").fixed().example("[\"id\", \"name\"]");
-        /// Whether a field in quotes may hold line ends. `false`: planning need not read the files, and each line is a row.
+        /// Whether a field in quotes may hold line ends. `false`: planning need not read the files, and each line is a
+        /// row.
         multiline: bool = key MULTILINE key("source.csv.multiline", BOOL).default("true").fixed().example("false");
         /// A field that equals this text, without quotes, becomes `null`.
         null: String = key NULL key("source.csv.null", text(NULL)).default("\"\"").fixed().example("\"NULL\"");

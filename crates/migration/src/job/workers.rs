@@ -17,14 +17,16 @@ rules! {
         /// How many worker processes. `auto`: as many as this cgroup has processors.
         count: Option<NonZeroU32> = key COUNT key("workers.count", count_32_or("auto"))
             .default("\"auto\"").example("8").flag("--workers", "SHARDLIFT_WORKERS");
-        /// When a worker waits for all its delivery reports: `chunk` (at each chunk's end) or `record` (after each record).
-        flush: FlushPolicy = key FLUSH key("workers.flush", word_but(&[("window", NO_WINDOW)])).default("\"chunk\"").example("\"record\"");
+        /// When a worker waits for all its delivery reports: `chunk` (at each chunk's end) or `record` (after each
+        /// record).
+        flush: FlushPolicy = key FLUSH
+            key("workers.flush", word_but(&[("window", NO_WINDOW)])).default("\"chunk\"").example("\"record\"");
         /// The records between two commits.
         chunk: ChunkLimits = table;
         /// Bytes of records taken and not yet delivered: what bounds a worker's memory. At most half of `memory_limit`.
         ///
-        /// With keys the room that groups have for more counts too, at least 1 KiB for each partition in use. A record counts as at
-        /// least 128 bytes.
+        /// With keys the room that groups have for more counts too, at least 1 KiB for each partition in use. A record
+        /// counts as at least 128 bytes.
         in_flight: u64 = key IN_FLIGHT key("workers.in_flight", SIZE).default("\"32MiB\"").example("\"64MiB\"");
         /// How often and how soon a shard is tried again.
         restart: RestartRules = table;
@@ -33,7 +35,8 @@ rules! {
             key("workers.heartbeat_timeout", time(2000)).default("\"60s\"").example("\"30s\"");
         /// How long workers may take to end their chunks when the run is told to stop.
         drain_timeout: Duration = key DRAIN_TIMEOUT key("workers.drain_timeout", time(1)).default("\"20s\"").example("\"5s\"");
-        /// The memory that each worker may use for data (`RLIMIT_DATA`). zstd files with a window above 128 MiB may need more.
+        /// The memory that each worker may use for data (`RLIMIT_DATA`). zstd files with a window above 128 MiB may
+        /// need more.
         ///
         /// Such a file (`--long=28` and more) needs its window, four times `in_flight` and 64 MiB.
         memory_limit: u64 = key MEMORY_LIMIT key("workers.memory_limit", SIZE).default("\"512MiB\"").example("\"1GiB\"");
@@ -90,7 +93,8 @@ impl WorkerRules {
     }
 }
 
-/// What a worker needs for each byte that may be in flight: the client holds up to three times as much for short records.
+/// What a worker needs for each byte that may be in flight: the client holds up to three times as much for short
+/// records.
 const MEMORY_PER_IN_FLIGHT: u64 = 4;
 /// What else a worker needs.
 const OTHER_MEMORY: u64 = 64 << 20;
