@@ -43,6 +43,11 @@ pub trait Source: Debug + Send + Sync {
     /// Refuses a plan that a worker can't read: with what memory it has, for example.
     fn check(&self, plan: &Plan) -> Result<(), SourceError>;
 
+    /// Whether reading again gives the same rows. If not, the topic can't be compared with it.
+    fn repeatable(&self) -> bool {
+        true
+    }
+
     /// Opens a shard at a position that [`Row::after`] of one of its rows gave, or at its start.
     /// `token` is what the reader gave for that position, if it gave one.
     fn open(&self, plan: &Plan, shard: ShardId, from: &Position, token: Option<&Token>)

@@ -163,6 +163,10 @@ pub fn verify(
     topic: &mut dyn TopicReader,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
+    if !job.source.repeatable() {
+        let text = "the source gives other rows when it is read again: there is nothing to compare the topic with";
+        return Err(SourceError(text.to_owned()).into());
+    }
     let mut report = VerifyReport::default();
     let mut expected = hash::Sum::default();
     let mut sizes = slices::Sizes::default();

@@ -24,12 +24,18 @@ const KEPT: usize = 64 << 10;
 pub struct MadeRows {
     objects: Vec<Vec<u8>>,
     max_row: usize,
+    repeatable: bool,
 }
 
 impl MadeRows {
     /// A dataset of some objects. Rows longer than `max_row` are bad.
     pub fn new(objects: Vec<Vec<u8>>, max_row: usize) -> MadeRows {
-        MadeRows { objects, max_row }
+        MadeRows { objects, max_row, repeatable: true }
+    }
+
+    /// The same, which says that it can't be read twice.
+    pub fn once(self) -> MadeRows {
+        MadeRows { repeatable: false, ..self }
     }
 
     /// The rows of an object, as the reader makes them.
@@ -58,6 +64,10 @@ impl Source for MadeRows {
         let whole = |object| Segment { object, start: 0, end: Segment::WHOLE, bytes: None };
         plan.add((0..self.objects.len() as u32).map(whole).collect(), 1);
         Ok(plan)
+    }
+
+    fn repeatable(&self) -> bool {
+        self.repeatable
     }
 
     fn check(&self, _: &Plan) -> Result<(), SourceError> {

@@ -13,9 +13,9 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
     let letter = |row: u64, bytes: &[u8]| [(row, Held::of(bytes.len() as u64, bytes))].into();
     let name = |object| MemorySource::name(object).to_str().unwrap().to_owned();
     let dead: Places = [(name(0), letter(2, b" bad")), (name(2), letter(0, b" worse"))].into();
-    let compare = |dead: &Places, records: &[(&str, u32)]| {
+    let compare_with = |source: &MadeRows, dead: &Places, records: &[(&str, u32)]| {
         let job = Verification {
-            source: &source,
+            source,
             plan: &dataset.plan,
             rules: &dataset.rules,
             dead_letters: dead,
@@ -27,8 +27,9 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
             let record = (Some(key.as_bytes().to_vec()), format!(" {}", line(key, *value)).into_bytes());
             (at(key), record)
         };
-        verify(&job, &mut Topic::new(records.iter().map(sent).collect()), &mut |_| ()).unwrap()
+        verify(&job, &mut Topic::new(records.iter().map(sent).collect()), &mut |_| ())
     };
+    let compare = |dead: &Places, records: &[(&str, u32)]| compare_with(&source, dead, records).unwrap();
     let report = compare(&dead, &[("a", 1), ("b", 2), ("c", 3)]);
     assert!(report.is_clean(), "{report:?}");
     assert_eq!((report.source_records, report.dead_lettered, report.altered_letters), (5, 2, 0));
@@ -36,5 +37,6 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
     let lost = compare(&[(name(2), letter(0, b" else"))].into(), &[("a", 1), ("c", 3)]);
     let examples: Vec<_> = lost.examples.iter().map(|e| (e.kind, e.path.clone().unwrap(), e.start.unwrap())).collect();
     let missing = |object, row| (VerifyKind::Missing, name(object), row);
+    assert!(matches!(compare_with(&source.clone().once(), &dead, &[]), Err(VerifyError::Source(_))));
     assert_eq!(examples, [missing(0, 2), missing(2, 1), (VerifyKind::Letter, name(2), 0)]);
 }
