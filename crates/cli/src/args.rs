@@ -49,7 +49,7 @@ pub enum Command {
     Pause(JobArgs),
     /// Let a paused job go on
     Continue(JobArgs),
-    /// Limit a running job to so many records or bytes a second, all workers together
+    /// Limit the records or bytes a second of a running job, all workers together
     Throttle(ThrottleArgs),
     /// Compare the topic with the source: missing, duplicate, altered, misplaced, unexpected records
     Verify(VerifyArgs),

@@ -5,7 +5,7 @@
 //! control pipe, heartbeats (the caller's), batching ([`crate::lanes`]), or the client ([`Sink`]).
 //!
 //! The caller repeats [`ShardWorker::step`]; after [`Step::Wait`] it waits, in [`ShardWorker::wait`] or on its own, and steps
-//! again. It carries the events of [`ShardWorker::next_event`] to whoever listens.
+//! again. It carries the events of [`ShardWorker::next_event`] to the listener.
 
 pub mod chunk;
 pub mod ledger;
@@ -41,7 +41,7 @@ const LONGEST_POLL: Duration = Duration::from_millis(50);
 /// The longest wait for anything that is told through the control pipe.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 /// While the rate limit holds the worker back, no record waits much longer for its group to fill: there is no speed to be won, and
-/// whoever measures the rate at the brokers should find it even.
+/// the rate as measured at the brokers should be even.
 const LONGEST_HOLD: Duration = Duration::from_millis(200);
 /// From when on a wait for delivery reports is worth a word in the progress line.
 const NOTEWORTHY: Duration = Duration::from_millis(500);
@@ -59,7 +59,7 @@ pub struct WorkerSettings {
     pub flush: FlushPolicy,
     /// When a chunk is closed.
     pub chunk: ChunkLimits,
-    /// Bytes of records that are taken and not yet delivered: of blocks that somebody holds, and of copies.
+    /// Bytes of records that are taken and not yet delivered: of blocks that are held, and of copies.
     pub in_flight: u64,
     /// Key and number of partitions to a partition below that number; `None` = as a record without a key.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
@@ -69,7 +69,7 @@ pub struct WorkerSettings {
     pub headers_bytes: usize,
     /// What the topic's settings refuse is set aside without asking the sink.
     pub topic: TopicSettings,
-    /// So many records may be set aside; at the next one the attempt commits what it has and fails with
+    /// How many records may be set aside; at the next one the attempt commits what it has and fails with
     /// [`FailureKind::TooManyBad`].
     pub letters_left: u64,
     /// Where its commits go.
@@ -328,7 +328,7 @@ impl ShardWorker {
             self.lanes.flushed();
             self.record_flush = None;
             self.chunk.flush.record(micros_since(since));
-            // Between two records: where whoever steps several workers may step another one.
+            // Between two records: where a caller that steps several workers may step another one.
             return Ok(Step::Busy);
         }
         let too_many_bad = self.too_many_bad();

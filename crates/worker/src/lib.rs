@@ -45,7 +45,7 @@ const LEDGER: Ledger = Ledger::Checkpoint;
 /// Why a worker stops before its shard is done.
 #[derive(Debug)]
 pub enum Ended {
-    /// Nobody listens any more: stop at once and say nothing.
+    /// The listener is gone: stop at once and say nothing.
     ListenerGone,
     /// It can't go on.
     Failed(Failure),
@@ -99,7 +99,7 @@ pub struct Attempt<'a> {
     pub from: LedgerEntry,
     /// How long the shard's file of dead letters is by then, bytes.
     pub letters: u64,
-    /// So many records the attempt may set aside.
+    /// How many records the attempt may set aside.
     pub letters_left: u64,
     /// When the attempt began (the fork).
     pub started: Instant,
@@ -238,7 +238,7 @@ fn with_hash(
     Ok(failure)
 }
 
-/// Where the rest of the shard can be cut. What can't be read now is left to whoever reads it next: a split is no need.
+/// Where the rest of the shard can be cut. What can't be read now is left to its next reader: a split is no need.
 fn cuts(
     context: &WorkerContext,
     attempt: &Attempt<'_>,
@@ -381,7 +381,7 @@ fn connect_with(
             return Err(failure.into());
         }
         if control.paused {
-            // Nobody waits for this worker now.
+            // No rest of the job waits for this worker now.
             waiting_since = Instant::now();
         }
         if waiting_since.elapsed() >= job.kafka.give_up_after {

@@ -95,7 +95,7 @@ impl Meeting {
         self.folder.join("go")
     }
 
-    /// Whether the first so many workers have left this file.
+    /// Whether the first `workers` workers have left this file.
     fn have(&self, workers: u32, file: impl Fn(u32) -> PathBuf) -> bool {
         (0..workers).all(|worker| file(worker).exists())
     }

@@ -163,7 +163,7 @@ pub(super) struct SourceText {
     pub(super) text: String,
 }
 
-/// Without the text: somebody may have typed a secret into it.
+/// Without the text: a secret may stand in it.
 impl fmt::Debug for SourceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceText").field("name", &self.name).finish_non_exhaustive()

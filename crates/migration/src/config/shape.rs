@@ -114,7 +114,7 @@ pub(crate) const fn size_or(word: &'static str) -> Shape<Option<u64>> {
     Shape { kind: ValueKind::SizeOr(word), read: |value, _| value.and_then(TypedValue::number) }
 }
 
-/// A duration of at least so many milliseconds.
+/// A duration of at least this number of milliseconds.
 pub(crate) const fn time(least_ms: u64) -> Shape<Duration> {
     Shape { kind: ValueKind::Time(least_ms), read: |value, _| value.map(TypedValue::time).expect(PRESENT) }
 }

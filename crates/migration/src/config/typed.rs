@@ -283,7 +283,7 @@ fn join(at: &str, name: &str) -> String {
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 
-/// A name that somebody typed, in backticks: control characters can't reach the terminal.
+/// A name that was typed, in backticks: control characters can't reach the terminal.
 pub(super) fn tick(name: &str) -> String {
     format!("`{}`", name.escape_debug())
 }

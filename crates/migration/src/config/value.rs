@@ -47,7 +47,7 @@ pub enum ValueKind {
     Size,
     /// A size of at least 1 byte, or a word that means "no size".
     SizeOr(&'static str),
-    /// A duration of at least so many milliseconds.
+    /// A duration of at least this number of milliseconds.
     Time(u64),
     /// Two durations, `"MIN..MAX"`.
     Times,

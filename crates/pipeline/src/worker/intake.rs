@@ -26,7 +26,7 @@ pub(super) enum Stop {
     Blocked(Option<u32>),
     /// There is no memory for one more.
     NoRoom,
-    /// The rate limit has no token for a record of so many bytes.
+    /// The rate limit has no token for a record of this size, bytes.
     Rate(usize),
 }
 

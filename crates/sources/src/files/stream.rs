@@ -18,7 +18,7 @@ use pipeline::SourceError;
 
 /// How much is unpacked and thrown away at once when a compressed segment is continued.
 const SKIP_BYTES: usize = 256 << 10;
-/// And in one step: so much, or what so many packed bytes give.
+/// And in one step: this much, or what [`SKIP_BYTES`] packed bytes give.
 const SKIP_STEP_BYTES: u64 = 16 << 20;
 const SKIP_PACKED_BYTES: u64 = 4 << 20;
 

@@ -84,7 +84,7 @@ pub(super) struct Attempt {
     pub(super) heard: Duration,
     /// Told to drain because there are fewer slots now.
     pub(super) surplus: bool,
-    /// Told to drain so that the rest of its shard can be cut into so many pieces.
+    /// Told to drain so that the rest of its shard can be cut into this number of pieces.
     pub(super) pieces: u32,
     /// Whether it was ever told to drain.
     pub(super) told_to_drain: bool,

@@ -208,7 +208,7 @@ fn samples_go_with_chunks_and_ends_and_every_second_one_can_be_left_out() {
     assert_eq!(
         (report.attempts[0].cpu_us, report.cpu_workers_us),
         (Some(66), 66 + 33),
-        "nobody has waited for the first one's process"
+        "the first one's process is not yet waited for"
     );
 }
 
@@ -487,7 +487,7 @@ fn a_truncated_file_is_refused_or_lost_nothing_that_a_resume_depends_on() {
             survived += 1;
         }
     }
-    // At most the last page can be missed by nobody.
+    // At most the last page can be missed unnoticed.
     assert!(survived <= 5, "{survived}");
 }
 
