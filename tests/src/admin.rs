@@ -1,7 +1,7 @@
 //! The few administrative requests that tests make of a Kafka, spoken by ourselves: a JVM for each would cost seconds.
 //!
-//! Responsible for: topics, their settings and records, rights, another producer's transaction. Not for: brokers as processes
-//! (`scripts/kafka`), records (kcat).
+//! Responsible for: topics, their settings and records, rights, another producer's transaction. Not for: brokers as
+//! processes (`scripts/kafka`), records (kcat).
 
 mod transaction;
 mod wire;
@@ -170,8 +170,8 @@ impl Admin {
         self.partitions(topic).iter().map(end).collect()
     }
 
-    /// Adds a rule for a topic and everyone (clients have no names here). A topic with a rule allows nothing beside what its rules
-    /// allow; other topics are not concerned.
+    /// Adds a rule for a topic and everyone (clients have no names here). A topic with a rule allows nothing beside
+    /// what its rules allow; other topics are not concerned.
     pub fn add_rule(&self, topic: &str, rule: Rule, operation: Operation) {
         let permission = if rule == Rule::Deny { 2 } else { 3 };
         let request = Request::new(30, 1).count(1).i8(TOPIC).text(topic).i8(LITERAL).text("User:ANONYMOUS").text("*");
@@ -318,8 +318,8 @@ fn check(what: &str, error: i16, said: &str) {
     assert_eq!(error, 0, "can't {what}: Kafka's error {error} {said}");
 }
 
-/// Asks until the answer is no error that passes: a leader or a coordinator that does not know yet that it is one, a transaction that
-/// is being ended.
+/// Asks until the answer is no error that passes: a leader or a coordinator that does not know yet that it is one, a
+/// transaction that is being ended.
 fn retried<T>(what: &str, ask: impl Fn() -> std::io::Result<(i16, T)>) -> T {
     const PASSING: [i16; 7] = [3, 5, 6, 14, 15, 16, 51];
     let start = Instant::now();

@@ -1,7 +1,7 @@
 //! The clusters that all whole-program tests share, each started when the first test asks for it.
 //!
-//! Tests run at the same time, so that what they share must not be disturbed: a topic has a name of its own, and who ends, stops
-//! or starts a broker takes a cluster from [`Clusters::outage`], which one test has at a time.
+//! Tests run at the same time, so that what they share must not be disturbed: a topic has a name of its own, and who
+//! ends, stops or starts a broker takes a cluster from [`Clusters::outage`], which one test has at a time.
 
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -43,8 +43,8 @@ impl Clusters {
         self.distant.get_or_init(|| Kafka::start_distant(ROUND_TRIP))
     }
 
-    /// A cluster of one broker that may be ended, stopped and started, and cut off for clients at its second address, which is a round
-    /// trip of 5 ms away. Its tests belong to the lane `Outage`.
+    /// A cluster of one broker that may be ended, stopped and started, and cut off for clients at its second address,
+    /// which is a round trip of 5 ms away. Its tests belong to the lane `Outage`.
     pub fn outage(&self) -> Outage<'_> {
         Self::alone(&self.outage, || Kafka::start_distant(ROUND_TRIP))
     }

@@ -30,7 +30,8 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Lines are padded with a note up to `bytes_per_line`, line end included; 0 = their natural length, about 135 bytes.
+    /// Lines are padded with a note up to `bytes_per_line`, line end included; 0 = their natural length, about 135
+    /// bytes.
     pub fn new(seed: u64, records: u64, bytes_per_line: usize) -> Self {
         Orders {
             random: Random::new(seed),
@@ -81,7 +82,8 @@ impl Orders {
     }
 }
 
-/// Adds `,"note":"…"` so that the line gets `bytes_per_line` long with its `}` and line end; nothing if it is too long for that.
+/// Adds `,"note":"…"` so that the line gets `bytes_per_line` long with its `}` and line end; nothing if it is too long
+/// for that.
 fn pad(line: &mut Vec<u8>, start: usize, bytes_per_line: usize) {
     const FRAME: usize = r#","note":"""#.len();
     let length = line.len() - start + FRAME + 2;

@@ -1,7 +1,7 @@
 //! What the fault tests share: how many faults, how long a run lasts, and whom to kill.
 //!
-//! Short by default (for every change), full through `scripts/fault-tests`. A kill counts only if its worker had committed a chunk
-//! and had more to do.
+//! Short by default (for every change), full through `scripts/fault-tests`. A kill counts only if its worker had
+//! committed a chunk and had more to do.
 
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,8 @@ pub fn lines() -> u64 {
     run_time().as_secs() * RATE
 }
 
-/// Lines of a dataset whose run is not over before the last kill, however slow the machine is that finds whom to kill. What is left
-/// after that is sent without a limit.
+/// Lines of a dataset whose run is not over before the last kill, however slow the machine is that finds whom to kill.
+/// What is left after that is sent without a limit.
 pub fn lines_for_kills() -> u64 {
     lines() + 20 * RATE
 }
@@ -69,8 +69,8 @@ pub fn keys<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     keys
 }
 
-/// The config of a run that is disturbed once in its middle and goes on without a limit: its first chunk ends soon, and what is left
-/// lasts longer than any machine needs to disturb it.
+/// The config of a run that is disturbed once in its middle and goes on without a limit: its first chunk ends soon, and
+/// what is left lasts longer than any machine needs to disturb it.
 pub fn slow_keys<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut keys = vec![
         ("workers.chunk", "{ records = 1_000, interval = \"60s\" }"),
@@ -110,8 +110,8 @@ pub fn attempts(report: &Value) -> Vec<Attempt> {
     list.iter().map(parse).collect()
 }
 
-/// Running attempts that have committed a chunk and have more to do. `records` are the sizes of the shards that the plan began with;
-/// those of shards that a split added are unknown.
+/// Running attempts that have committed a chunk and have more to do. `records` are the sizes of the shards that the
+/// plan began with; those of shards that a split added are unknown.
 pub fn worth_killing(report: &Value, records: &[u64]) -> Vec<Attempt> {
     let all = attempts(report);
     let committed =

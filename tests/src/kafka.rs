@@ -1,4 +1,5 @@
-//! A real Kafka for the tests: `scripts/kafka` with a folder of its own, and [`Admin`] for what is asked of it while it runs.
+//! A real Kafka for the tests: `scripts/kafka` with a folder of its own, and [`Admin`] for what is asked of it while it
+//! runs.
 
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -29,8 +30,8 @@ pub fn missing_tools() -> Vec<&'static str> {
 
 /// A running cluster; dropping it stops the brokers and removes their data.
 ///
-/// A guardian (a shell that waits for the end of a pipe from us) does the stopping, so that brokers end even if the test binary
-/// is killed.
+/// A guardian (a shell that waits for the end of a pipe from us) does the stopping, so that brokers end even if the
+/// test binary is killed.
 pub struct Kafka {
     folder: TempDir,
     bootstrap: String,
@@ -41,18 +42,20 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Starts one broker and waits until it answers. It has an authoriser, which allows everything until a topic gets a rule.
+    /// Starts one broker and waits until it answers. It has an authoriser, which allows everything until a topic gets a
+    /// rule.
     pub fn start() -> Self {
         Self::start_with(&["--rules"])
     }
 
-    /// Starts three brokers and waits until they answer. They have no authoriser: without users it keeps controllers from electing
-    /// one of them.
+    /// Starts three brokers and waits until they answer. They have no authoriser: without users it keeps controllers
+    /// from electing one of them.
     pub fn start_three() -> Self {
         Self::start_with(&["--brokers", "3"])
     }
 
-    /// Starts one broker that can also be reached from afar: through a proxy with this round trip, at [`Kafka::distant`].
+    /// Starts one broker that can also be reached from afar: through a proxy with this round trip, at
+    /// [`Kafka::distant`].
     pub fn start_distant(round_trip: Duration) -> Self {
         let proxy = Proxy::listen(round_trip);
         let mut kafka = Self::start_with(&["--proxy", &proxy.port().to_string()]);
@@ -95,8 +98,8 @@ impl Kafka {
         format!("127.0.0.1:{}", proxy.port())
     }
 
-    /// Creates a topic with `partitions` partitions and `key=value` configs; all brokers know it afterwards. The clusters are shared: a
-    /// name that another test uses fails.
+    /// Creates a topic with `partitions` partitions and `key=value` configs; all brokers know it afterwards. The
+    /// clusters are shared: a name that another test uses fails.
     pub fn create_topic(&self, name: &str, partitions: u32, configs: &[&str]) {
         self.admin.create_topic(name, partitions, configs);
     }
@@ -146,7 +149,8 @@ impl Kafka {
         self.admin.remove_rules(topic);
     }
 
-    /// Opens a transaction of another producer with values, without keys, in one partition; the broker aborts it after a minute.
+    /// Opens a transaction of another producer with values, without keys, in one partition; the broker aborts it after
+    /// a minute.
     pub fn open_transaction(&self, topic: &str, partition: u32, values: &[&str]) -> OpenTransaction {
         self.admin.open_transaction(topic, partition, values, Duration::from_secs(60))
     }
@@ -166,7 +170,8 @@ impl Kafka {
         self.call(&["restart", &broker.to_string()]);
     }
 
-    /// Starts the brokers that do not run and lets those go on that were stopped, as a test that failed may have left them.
+    /// Starts the brokers that do not run and lets those go on that were stopped, as a test that failed may have left
+    /// them.
     pub fn heal(&self) {
         let status = self.try_call(&["status"]);
         for line in String::from_utf8_lossy(&status.stdout).lines() {

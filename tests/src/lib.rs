@@ -1,9 +1,9 @@
-//! What the tests of the whole program stand on: a real Kafka, an independent reader, multisets to compare, the program as a
-//! user starts it, and proof that nothing is left behind.
+//! What the tests of the whole program stand on: a real Kafka, an independent reader, multisets to compare, the program
+//! as a user starts it, and proof that nothing is left behind.
 //!
-//! This package depends on none of the product's crates, so that it judges by what can be seen from outside. The whole-program
-//! tests are one binary, `tests/whole_program`, with `harness = false`: it calls [`suite::main`], which starts clusters when they
-//! are wanted, runs the tests and stops the clusters whatever happened.
+//! This package depends on none of the product's crates, so that it judges by what can be seen from outside. The
+//! whole-program tests are one binary, `tests/whole_program`, with `harness = false`: it calls [`suite::main`], which
+//! starts clusters when they are wanted, runs the tests and stops the clusters whatever happened.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -1,5 +1,5 @@
-//! The judge's own murmur2: where a Java producer puts a key. Written apart from the product's, so that one mistake can't hide
-//! in both.
+//! The judge's own murmur2: where a Java producer puts a key. Written apart from the product's, so that one mistake
+//! can't hide in both.
 
 /// Java's `Utils.murmur2`.
 pub fn murmur2(key: &[u8]) -> u32 {

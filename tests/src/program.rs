@@ -1,5 +1,5 @@
-//! shardlift as a user starts it: in a folder of its own, with a temporary folder of its own, in a process group of its own;
-//! and the proof that no process and no temporary file is left.
+//! shardlift as a user starts it: in a folder of its own, with a temporary folder of its own, in a process group of its
+//! own; and the proof that no process and no temporary file is left.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -20,8 +20,8 @@ use crate::waiting::{wait_child, wait_until};
 /// Every process that a program starts inherits this variable, so that orphans are found too, whatever their parent is.
 const MARK: &str = "WHOLE_PROGRAM_RUN";
 
-/// How long a process that its parent's end ends may take on a busy machine. Where the product promises a time, the test that judges
-/// it runs alone.
+/// How long a process that its parent's end ends may take on a busy machine. Where the product promises a time, the
+/// test that judges it runs alone.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 /// The user and the group without any rights.
@@ -104,14 +104,15 @@ impl Program {
         command
     }
 
-    /// The same as a user who has no rights here; only root can start it. It runs a copy of the program that everybody may read: a
-    /// checkout may lie below a folder that is closed to others.
+    /// The same as a user who has no rights here; only root can start it. It runs a copy of the program that everybody
+    /// may read: a checkout may lie below a folder that is closed to others.
     pub fn command_of_a_stranger(&self, words: &[&str]) -> Command {
         let copy = self.join("stranger/shardlift");
         let folder = copy.parent().expect("a copy is in a folder");
         if !copy.exists() {
             fs::create_dir(folder).expect("a folder can be made");
-            // Not by ourselves: another test's fork could hold our copy open for writing, and what is written to can't be started.
+            // Not by ourselves: another test's fork could hold our copy open for writing, and what is written to can't
+            // be started.
             let copied = Command::new("cp").arg(binary()).arg(&copy).status();
             assert!(copied.is_ok_and(|status| status.success()), "the program can be copied");
         }
@@ -307,7 +308,8 @@ fn read_text(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// As the kernel lists them: a look costs a few reads, so that a child that lives for a moment is seen. `None` = no such list here.
+/// As the kernel lists them: a look costs a few reads, so that a child that lives for a moment is seen. `None` = no
+/// such list here.
 fn children_of(parent: u32) -> Option<Vec<Process>> {
     let mut children = Vec::new();
     for thread in fs::read_dir(format!("/proc/{parent}/task")).ok()? {

@@ -1,7 +1,8 @@
 //! A TCP proxy that puts a network between a client and a broker on loopback: what the broker answers arrives later.
 //!
-//! Each piece of an answer waits for its own time in a queue, so that the delay is that of a long cable: it does not limit how
-//! much goes through. All of a round trip's time is put on the way back; a client that waits for answers can't tell the difference.
+//! Each piece of an answer waits for its own time in a queue, so that the delay is that of a long cable: it does not
+//! limit how much goes through. All of a round trip's time is put on the way back; a client that waits for answers
+//! can't tell the difference.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

@@ -67,8 +67,8 @@ impl<'a> Scene<'a> {
         Scene { kafka, program, topic: topic.to_owned() }
     }
 
-    /// Writes the config: what every job needs, and these keys (dotted paths with their TOML values). The brokers are the
-    /// cluster's own addresses unless `kafka.brokers` is among them.
+    /// Writes the config: what every job needs, and these keys (dotted paths with their TOML values). The brokers are
+    /// the cluster's own addresses unless `kafka.brokers` is among them.
     pub fn configure(&self, keys: &[(&str, &str)]) {
         self.program.write("orchestrator.toml", config(&self.topic, self.kafka.bootstrap(), keys));
     }
@@ -110,8 +110,8 @@ impl<'a> Scene<'a> {
         self.status().and_then(|status| status["records"]["acknowledged"].as_u64()).unwrap_or(0)
     }
 
-    /// Takes the limits of a running job away and waits for its end. A test that needs a run's middle gives the job a limit that no
-    /// machine is too slow for, and does not wait for the rest of it.
+    /// Takes the limits of a running job away and waits for its end. A test that needs a run's middle gives the job a
+    /// limit that no machine is too slow for, and does not wait for the rest of it.
     pub fn let_it_end(&self, mut running: Running) -> Finished {
         wait_until("the limits are gone, or the run", PATIENCE, || {
             !running.is_running() || self.program.run(&["throttle", "none", "--bytes", "none"], PATIENCE).code == 0

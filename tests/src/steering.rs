@@ -54,8 +54,8 @@ impl Scene<'_> {
     }
 }
 
-/// A scene whose broker is a round trip away, with a flush after each record: its rate is set by the round trip. The broker notes
-/// when records arrive. `keys` come on top.
+/// A scene whose broker is a round trip away, with a flush after each record: its rate is set by the round trip. The
+/// broker notes when records arrive. `keys` come on top.
 pub fn distant<'a>(kafka: &'a Kafka, topic: &str, keys: &[(&str, &str)]) -> Scene<'a> {
     let scene = Scene::with_topic(kafka, topic, PARTITIONS, &[ARRIVAL]);
     let brokers = format!("[\"{}\"]", kafka.distant());
@@ -63,7 +63,8 @@ pub fn distant<'a>(kafka: &'a Kafka, topic: &str, keys: &[(&str, &str)]) -> Scen
     scene
 }
 
-/// Stops a run of a distant scene and does the rest without the distance, which takes no time. Returns the stopped run's report.
+/// Stops a run of a distant scene and does the rest without the distance, which takes no time. Returns the stopped
+/// run's report.
 pub fn finish_nearby(scene: &Scene, running: Running) -> Value {
     running.signal(Signal::SIGTERM);
     let report = running.finish(faults::patience()).expect_code(75).json();

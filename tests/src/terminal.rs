@@ -19,8 +19,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a command (its environment, folder and arguments) in a window of some columns and rows, as the foreground job of a
-    /// shell, so that Ctrl-C reaches its whole process group.
+    /// Runs a command (its environment, folder and arguments) in a window of some columns and rows, as the foreground
+    /// job of a shell, so that Ctrl-C reaches its whole process group.
     pub fn start(command: &Command, columns: u32, rows: u32) -> Self {
         let folder = TempDir::new("terminal");
         let script = folder.join("command");

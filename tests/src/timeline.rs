@@ -1,5 +1,6 @@
-//! When records came into a topic, by the broker's own clock: the broker writes the time of arrival into each record of a topic
-//! with `message.timestamp.type=LogAppendTime`, and kcat reads it back. So rates are counted without asking shardlift.
+//! When records came into a topic, by the broker's own clock: the broker writes the time of arrival into each record of
+//! a topic with `message.timestamp.type=LogAppendTime`, and kcat reads it back. So rates are counted without asking
+//! shardlift.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

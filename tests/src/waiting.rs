@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// Between two questions, at least and at most.
 const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
-/// Asks every 10 ms until it is true; less often where asking takes long itself (a process for each question), so that those who wait
-/// leave the processors to those who work. Returns how long it took; panics with `what` after `limit`.
+/// Asks every 10 ms until it is true; less often where asking takes long itself (a process for each question), so that
+/// those who wait leave the processors to those who work. Returns how long it took; panics with `what` after `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     loop {
@@ -48,8 +48,8 @@ pub fn wait_child(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Collects a child's piped stdout and stderr and waits for its end; kills it and panics after `limit`. Both pipes are read by
-/// threads of their own, so that neither can fill up and stop the child.
+/// Collects a child's piped stdout and stderr and waits for its end; kills it and panics after `limit`. Both pipes are
+/// read by threads of their own, so that neither can fill up and stop the child.
 pub fn collect(mut child: Child, what: &str, limit: Duration) -> Output {
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();

@@ -1,5 +1,5 @@
-//! The fences between the crates: who may depend on what, and where `unsafe` may stand. See "Crates" in docs/architecture.md. And
-//! one between the documents and the tests: what a table names as a test is one.
+//! The fences between the crates: who may depend on what, and where `unsafe` may stand. See "Crates" in
+//! docs/architecture.md. And one between the documents and the tests: what a table names as a test is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -169,7 +169,8 @@ fn each_dependency_is_used() {
     assert!(unused.is_empty(), "{unused:#?}");
 }
 
-/// A feature that only a library of the tests switches on makes another build of all that is above it: minutes of the gate.
+/// A feature that only a library of the tests switches on makes another build of all that is above it: minutes of the
+/// gate.
 #[test]
 fn tests_do_not_compile_the_program_again() {
     let compiled = |words: &[&str]| -> BTreeSet<String> {
@@ -353,8 +354,8 @@ fn table_rows(text: &str) -> Vec<Vec<&str>> {
     rows.map(|(_, line)| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-/// A test of the whole program by its whole name, another test by its function, a scenario by its words; or what tests are in: a
-/// module, a crate, a file.
+/// A test of the whole program by its whole name, another test by its function, a scenario by its words; or what tests
+/// are in: a module, a crate, a file.
 fn is_test(name: &str, code: &str) -> bool {
     let whole_program = root().join("tests/tests/whole_program");
     if let Some((module, test)) = name.split_once("::") {

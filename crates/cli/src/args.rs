@@ -15,7 +15,8 @@ pub use self::compare::{Choice, VariantsArgs};
 pub use self::compare_web::WebArgs;
 pub use self::steer::{ScaleArgs, ThrottleArgs};
 
-/// Moves a large dataset into Apache Kafka with many single-threaded worker processes, and proves that every record arrived.
+/// Moves a large dataset into Apache Kafka with many single-threaded worker processes, and proves that every record
+/// arrived.
 #[derive(Debug, Parser)]
 #[command(name = "shardlift", version, max_term_width = 100, propagate_version = true)]
 #[command(

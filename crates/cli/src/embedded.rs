@@ -14,7 +14,8 @@ use crate::helper;
 /// Partitions of an embedded topic.
 pub const PARTITIONS: u32 = 16;
 
-/// Starts the embedded broker if the job wants it, and makes the job use it. The broker lives as long as the returned handle.
+/// Starts the embedded broker if the job wants it, and makes the job use it. The broker lives as long as the returned
+/// handle.
 pub fn start_if_wanted(job: &mut Job) -> Result<Option<RunningHelper>, UserError> {
     if job.kafka.brokers != Brokers::Embedded {
         return Ok(None);

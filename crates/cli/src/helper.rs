@@ -16,8 +16,8 @@ const THREADS_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at how many threads there are.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Waits until this process may fork again after it had a Kafka client: a thread that looks up a name ends only with the look-up.
-/// False: it still has other threads after [`THREADS_PATIENCE`], or a signal came.
+/// Waits until this process may fork again after it had a Kafka client: a thread that looks up a name ends only with
+/// the look-up. False: it still has other threads after [`THREADS_PATIENCE`], or a signal came.
 pub fn wait_until_alone(interrupt: &Interrupt) -> bool {
     let deadline = Instant::now() + THREADS_PATIENCE;
     while process::thread_count().is_ok_and(|threads| threads > 1) {
@@ -49,8 +49,8 @@ pub fn not_started(what: &str, error: HelperError) -> UserError {
     }
 }
 
-/// Runs `body` in a helper process and returns its answer. A signal that `interrupt` takes kills the helper and ends with 75;
-/// without one, signals do to this process what they do by default, and the helper dies with it.
+/// Runs `body` in a helper process and returns its answer. A signal that `interrupt` takes kills the helper and ends
+/// with 75; without one, signals do to this process what they do by default, and the helper dies with it.
 pub fn ask<T: Serialize + DeserializeOwned>(
     name: &str,
     interrupt: Option<&Interrupt>,

@@ -1,4 +1,5 @@
-//! Signals while the command itself waits for a helper process: before and after the supervisor's loop, which takes its own.
+//! Signals while the command itself waits for a helper process: before and after the supervisor's loop, which takes its
+//! own.
 //!
 //! From the loop on its signals stay blocked, so without this nothing but SIGKILL would end a long comparison.
 
@@ -26,8 +27,8 @@ impl Interrupt {
     }
 }
 
-/// Holds the signals that steer a run until its loop takes them. Call it when nothing is read from the terminal any more: a
-/// command in the background that reads from there would fail instead of being stopped.
+/// Holds the signals that steer a run until its loop takes them. Call it when nothing is read from the terminal any
+/// more: a command in the background that reads from there would fail instead of being stopped.
 pub fn hold_steering() -> Result<(), UserError> {
     supervisor::signals::hold().map_err(refused)
 }

@@ -1,4 +1,5 @@
-//! A file for a result that takes long: opened before the work begins, so that a name that can't be written to is noticed then.
+//! A file for a result that takes long: opened before the work begins, so that a name that can't be written to is
+//! noticed then.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 use migration::printable::printable_path;
 use migration::{Exit, UserError};
 
-/// A file that waits for its text. What it held before stays until then; one that was made here goes if nothing is written.
+/// A file that waits for its text. What it held before stays until then; one that was made here goes if nothing is
+/// written.
 pub struct OutputFile {
     path: PathBuf,
     file: File,

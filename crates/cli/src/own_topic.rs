@@ -1,5 +1,5 @@
-//! Where a comparison writes to: a topic of its own on the embedded broker, or one on real brokers that is made for it like the job's
-//! and deleted again. Never the job's topic.
+//! Where a comparison writes to: a topic of its own on the embedded broker, or one on real brokers that is made for it
+//! like the job's and deleted again. Never the job's topic.
 
 use std::time::{Duration, Instant};
 

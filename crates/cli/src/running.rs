@@ -1,4 +1,5 @@
-//! The run of a job, seen from another process: whether there is one, and what to say if there is none or it does not answer.
+//! The run of a job, seen from another process: whether there is one, and what to say if there is none or it does not
+//! answer.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,14 +23,15 @@ pub struct StatePlace {
 }
 
 impl StatePlace {
-    /// The place of the job that the arguments name. Secrets of its config are not needed for that, so another terminal need not
-    /// have them.
+    /// The place of the job that the arguments name. Secrets of its config are not needed for that, so another terminal
+    /// need not have them.
     pub fn find(args: &JobArgs) -> Result<StatePlace, UserError> {
         settings::load_without_secrets(args).map(|job: Job| StatePlace { path: job.state_path(), name: job.name })
     }
 }
 
-/// Who works on the job now, in its own words. The lock decides: what a killed supervisor left in the state says nothing about it.
+/// Who works on the job now, in its own words. The lock decides: what a killed supervisor left in the state says
+/// nothing about it.
 pub fn holder(place: &StatePlace) -> Result<Option<String>, UserError> {
     StateDir::holder(&place.path).map_err(|error| UserError::new(error.exit(), error))
 }

@@ -20,8 +20,8 @@ pub fn load_config(config: &ConfigArgs) -> Result<Job, UserError> {
     read(keys, &Reading::ALL)
 }
 
-/// The same without the values of its secrets, and so without librdkafka's opinion of them, for a command that contacts no broker:
-/// it says where the job is and what it is called.
+/// The same without the values of its secrets, and so without librdkafka's opinion of them, for a command that contacts
+/// no broker: it says where the job is and what it is called.
 pub fn load_without_secrets(args: &JobArgs) -> Result<Job, UserError> {
     let unread = || "not needed".to_owned();
     let reading = Reading {
@@ -100,7 +100,8 @@ fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
     for pair in lines_of("SHARDLIFT_PROPERTIES") {
         typed.set_property(&pair, "SHARDLIFT_PROPERTIES");
     }
-    // An empty value is an error like any other: a script's unset variable must not send to the config's brokers instead.
+    // An empty value is an error like any other: a script's unset variable must not send to the config's brokers
+    // instead.
     let joined = |list: &[String]| (!list.is_empty()).then(|| list.join(","));
     let own = [
         (KafkaRules::BROKERS.declared(), joined(&args.brokers)),

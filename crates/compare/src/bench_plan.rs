@@ -5,8 +5,8 @@ use migration::{Plan, Segment};
 /// More segments than this are never dealt to a worker: a run on a tiny source may end early instead.
 const MOST_SEGMENTS: usize = 50_000;
 
-/// A plan with a shard for each worker: the source's segments, beginning at worker·len/workers, round and round until there are
-/// at least `records` by the plan's estimate.
+/// A plan with a shard for each worker: the source's segments, beginning at worker·len/workers, round and round until
+/// there are at least `records` by the plan's estimate.
 pub(crate) fn deal(source: &Plan, workers: u32, records: u64) -> Plan {
     let all: Vec<&Segment> = source.shards.iter().flat_map(|shard| source.segments(shard)).collect();
     let estimate = source.records_estimate().max(1);

@@ -122,8 +122,9 @@ impl ComparisonRun {
         self.reference.is_some_and(by_record) && (self.conditions.wait_us > 0 || self.conditions.cpu_us > 0)
     }
 
-    /// Runs everything. `say` is told before each run; `interrupt` is readable when the user wants it to end: then what there is
-    /// becomes the result. It also ends where a result can't be kept: what was measured comes back with the error.
+    /// Runs everything. `say` is told before each run; `interrupt` is readable when the user wants it to end: then what
+    /// there is becomes the result. It also ends where a result can't be kept: what was measured comes back with the
+    /// error.
     pub fn run(
         &self,
         interrupt: BorrowedFd<'_>,
@@ -226,7 +227,8 @@ impl ComparisonRun {
     fn conclude(&self, rounds: Vec<Round>, apart: Vec<Round>, interrupted: bool) -> Comparison {
         let mut conditions = self.conditions.clone();
         let once = self.bench.plan.records_estimate();
-        // Each worker begins at another place: together they come round as soon as they have taken as many as there are.
+        // Each worker begins at another place: together they come round as soon as they have taken as many as there
+        // are.
         conditions.source_repeated = rounds.iter().any(|round| round.records > once);
         let mut results = statistics::summaries(&self.settings, self.reference, &rounds);
         let model = model::of(&conditions, self.reference, &self.settings, &rounds, apart);

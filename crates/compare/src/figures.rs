@@ -1,7 +1,8 @@
-//! What a comparison is asked to measure and what came out: plain values between the modules that measure and those that draw.
+//! What a comparison is asked to measure and what came out: plain values between the modules that measure and those
+//! that draw.
 //!
-//! Everything here is serialised: a round's figures are written to disk as soon as they are known, and the result is embedded in
-//! the HTML page as it is in `-o json`.
+//! Everything here is serialised: a round's figures are written to disk as soon as they are known, and the result is
+//! embedded in the HTML page as it is in `-o json`.
 
 use migration::job::FlushPolicy;
 use migration::{Exit, Histogram, Phases};
@@ -240,7 +241,8 @@ pub struct Model {
     pub wait_us: f64,
     /// `c`: what the reference's thread computes for a record, the CPU that was asked for included.
     pub cpu_us: f64,
-    /// `f`: a record of one worker that neither waits nor computes for it, measured apart where waits or CPU were asked for.
+    /// `f`: a record of one worker that neither waits nor computes for it, measured apart where waits or CPU were asked
+    /// for.
     pub flush_us: f64,
     /// The runs that `f` was measured in, if it was measured apart; their `setting` is the reference's.
     pub rounds: Vec<Round>,

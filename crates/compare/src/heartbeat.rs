@@ -20,9 +20,9 @@ impl Heartbeat {
         Heartbeat { next: begin + TICK, late: Histogram::default(), in_flush: 0 }
     }
 
-    /// Other work could run now. All ticks that are due are counted: a thread that was held up for 10 ms was late by 9 ms, 8 ms
-    /// and so on. `flushing_since`: when the flush that is under way at this moment began. Ticks of a flush are those that were due
-    /// in it and came in it; what was overdue before says nothing about it.
+    /// Other work could run now. All ticks that are due are counted: a thread that was held up for 10 ms was late by 9
+    /// ms, 8 ms and so on. `flushing_since`: when the flush that is under way at this moment began. Ticks of a flush
+    /// are those that were due in it and came in it; what was overdue before says nothing about it.
     pub(crate) fn beat(&mut self, now: Instant, flushing_since: Option<Instant>) {
         while self.next <= now {
             self.late.record((now - self.next).as_micros() as u64);

@@ -1,9 +1,11 @@
-//! The instrument: the same shard worker stepped in several ways side by side, and the web scene. The product does not need it.
+//! The instrument: the same shard worker stepped in several ways side by side, and the web scene. The product does not
+//! need it.
 //!
-//! Responsible for what is measured and how ([`round`]: one run; [`comparison_run`]: all of them; [`web`]: requests that wait for
-//! their record), for what the figures say ([`statistics`], [`model`], [`advice`]), and how that looks ([`pages`]). Each run is a
-//! fresh process, and the runs are interleaved. Not responsible for what a worker does ([`worker`]), what a record is or how it is
-//! delivered (`pipeline`, `kafka`), forking and checkpoints (`supervisor`), the brokers, the topic, or what was typed.
+//! Responsible for what is measured and how ([`round`]: one run; [`comparison_run`]: all of them; [`web`]: requests
+//! that wait for their record), for what the figures say ([`statistics`], [`model`], [`advice`]), and how that looks
+//! ([`pages`]). Each run is a fresh process, and the runs are interleaved. Not responsible for what a worker does
+//! ([`worker`]), what a record is or how it is delivered (`pipeline`, `kafka`), forking and checkpoints (`supervisor`),
+//! the brokers, the topic, or what was typed.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! What the figures should be by three numbers of one record: waits d, CPU of the stepping thread c, flush f.
 //!
-//! One worker takes d + c + f for a record. Green threads with a blocking flush overlap only their waits: the one thread is busy for
-//! c + f of each record. Workers with processors of their own overlap everything, until those are full. What flushes cooperatively
-//! is bound by the CPU of its one thread.
+//! One worker takes d + c + f for a record. Green threads with a blocking flush overlap only their waits: the one
+//! thread is busy for c + f of each record. Workers with processors of their own overlap everything, until those are
+//! full. What flushes cooperatively is bound by the CPU of its one thread.
 
 use migration::Phase;
 use migration::job::FlushPolicy;
@@ -13,8 +13,8 @@ use crate::figures::{Conditions, Model, Round, Setting, Summary, Variant};
 /// What a cooperative flush adds to a record: it looks each millisecond, on a clock with a grain of a millisecond.
 const LOOK_US: f64 = 1_000.0;
 
-/// The three numbers, from the reference's runs without waits and CPU (`apart`), or from its own if it has neither. `None` where
-/// there is no reference that flushes each record, or it has no round.
+/// The three numbers, from the reference's runs without waits and CPU (`apart`), or from its own if it has neither.
+/// `None` where there is no reference that flushes each record, or it has no round.
 pub fn of(
     conditions: &Conditions,
     reference: Option<u32>,

@@ -23,7 +23,8 @@ pub(crate) fn shown_properties(
     found
 }
 
-/// What the producers of some rows have instead: where a comparison's rows differ in more than who steps the workers, it says so.
+/// What the producers of some rows have instead: where a comparison's rows differ in more than who steps the workers,
+/// it says so.
 pub(crate) fn properties_instead(
     job: &Job,
     rows: &[Setting],
@@ -47,7 +48,8 @@ fn options_of(job: &Job, flush: FlushPolicy, max_message_bytes: u32) -> Producer
     ProducerOptions::for_job(&job, "compare", max_message_bytes)
 }
 
-/// The properties of a producer of this job that matter for speed, the job's own among them; no secret, no name of a user.
+/// The properties of a producer of this job that matter for speed, the job's own among them; no secret, no name of a
+/// user.
 pub fn properties_for_speed(job: &Job, options: &ProducerOptions) -> Vec<(String, String)> {
     let plain = |(name, value): &(String, Property)| {
         let may_be_shown = matches!(value, Property::Plain(_)) && !is_secret_property(name) && matters_for_speed(name);

@@ -1,4 +1,5 @@
-//! The file that each result of a comparison goes to as soon as it is known: what is lost to an interruption is one run at most.
+//! The file that each result of a comparison goes to as soon as it is known: what is lost to an interruption is one run
+//! at most.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};

@@ -1,5 +1,5 @@
-//! Starts the process of a run (this program again, so that nothing is inherited but what it is told), tells it what to do, looks
-//! at it while it works, and hears its result.
+//! Starts the process of a run (this program again, so that nothing is inherited but what it is told), tells it what to
+//! do, looks at it while it works, and hears its result.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,5 +1,5 @@
-//! In which order the runs take place: round by round, each round in another order, so that a machine that grows slower hits all
-//! settings alike.
+//! In which order the runs take place: round by round, each round in another order, so that a machine that grows slower
+//! hits all settings alike.
 
 /// One run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

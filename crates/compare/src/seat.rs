@@ -1,5 +1,5 @@
-//! One worker of a run: it connects, warms up, waits for the common start, works until the clock stops, and delivers what is still
-//! in flight. Who steps it is the variant's.
+//! One worker of a run: it connects, warms up, waits for the common start, works until the clock stops, and delivers
+//! what is still in flight. Who steps it is the variant's.
 
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
@@ -182,7 +182,8 @@ pub(crate) fn work_blocking(seat: &mut Seat, port: &mut dyn WorkerPort, clock: &
         match step {
             Step::Busy => heartbeat.beat(now, None),
             Step::Wait { until, reason: WaitReason::Reports } => {
-                // A blocking flush is one call: that the client gives the thread back in between is for the worker alone.
+                // A blocking flush is one call: that the client gives the thread back in between is for the worker
+                // alone.
                 if !flushing {
                     heartbeat.beat(now, None);
                 }

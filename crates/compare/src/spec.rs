@@ -1,4 +1,5 @@
-//! What the process of one run is told, and what it answers: the only two messages between it and the process that asked.
+//! What the process of one run is told, and what it answers: the only two messages between it and the process that
+//! asked.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::{Round, Setting};
 
-/// What is the same for all runs: the job's records and where they go. It can hold secrets: it travels over a pipe only.
+/// What is the same for all runs: the job's records and where they go. It can hold secrets: it travels over a pipe
+/// only.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Bench {
     /// The job's name, for client ids.

@@ -1,12 +1,13 @@
-//! Figures over the rounds of a setting: medians with their spread, relative speed with its error, and what is odd about them.
+//! Figures over the rounds of a setting: medians with their spread, relative speed with its error, and what is odd
+//! about them.
 
 use migration::units::show_things;
 use migration::{Histogram, Phase};
 
 use crate::figures::{Round, Setting, Spread, Summary, Variant};
 
-/// A round is far from the others above this modified z-score: its distance from the median, in units of the median distance,
-/// scaled so that it compares with standard deviations.
+/// A round is far from the others above this modified z-score: its distance from the median, in units of the median
+/// distance, scaled so that it compares with standard deviations.
 const FAR: f64 = 3.5;
 const SCALE: f64 = 0.6745;
 /// Fewer rounds can't tell which of them is far from the others.
@@ -73,8 +74,8 @@ pub fn records_per_second(round: &Round) -> f64 {
     round.records as f64 * 1e6 / round.elapsed_us.max(1) as f64
 }
 
-/// The part of the workers' time that was flush. Green threads with a blocking flush: of their one thread's time, for a task that
-/// waits until another's flush is over is in no flush of its own.
+/// The part of the workers' time that was flush. Green threads with a blocking flush: of their one thread's time, for a
+/// task that waits until another's flush is over is in no flush of its own.
 fn flush_share(variant: Variant, round: &Round) -> f64 {
     if variant == Variant::GreenBlocking {
         return (round.flush_us as f64 / round.elapsed_us.max(1) as f64).min(1.0);

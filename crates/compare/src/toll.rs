@@ -1,8 +1,9 @@
-//! The toll: waits and CPU before each row, in place of a user's own code, so that a comparison can model their migration. It is a
-//! source around the job's own: the worker sees a source that is slow, and goes on meanwhile as with any other.
+//! The toll: waits and CPU before each row, in place of a user's own code, so that a comparison can model their
+//! migration. It is a source around the job's own: the worker sees a source that is slow, and goes on meanwhile as with
+//! any other.
 //!
-//! Responsible for: when a row's wait and CPU are due, and that each row pays once. Not responsible for: waiting (whatever steps the
-//! worker waits, or lets others run), or any format.
+//! Responsible for: when a row's wait and CPU are due, and that each row pays once. Not responsible for: waiting
+//! (whatever steps the worker waits, or lets others run), or any format.
 
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -20,8 +21,8 @@ pub(crate) struct Toll {
     pub(crate) wait: Duration,
     /// Of the stepping thread's CPU.
     pub(crate) cpu: Duration,
-    /// Uses so much CPU of the calling thread. By the thread's own clock: where threads share a processor, the wall clock
-    /// would count the others' work too.
+    /// Uses so much CPU of the calling thread. By the thread's own clock: where threads share a processor, the wall
+    /// clock would count the others' work too.
     pub(crate) burn: fn(Duration),
     /// What time it is.
     pub(crate) now: fn() -> Instant,

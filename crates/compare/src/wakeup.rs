@@ -1,6 +1,7 @@
 //! Waiting on a client's queue inside the executor.
 //!
-//! Responsible for the order that loses no signal: first the descriptor is emptied, then the caller serves what it stands for.
+//! Responsible for the order that loses no signal: first the descriptor is emptied, then the caller serves what it
+//! stands for.
 
 use std::io;
 

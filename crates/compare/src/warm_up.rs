@@ -17,9 +17,9 @@ const RECORDS: usize = 5;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends the first records of a worker's shard, to as many partitions as their keys or their number allow, so that the connections
-/// to these partitions' leaders are made. Returns the shortest time until a report, in microseconds: that of a connection which was
-/// there before; 0 when the first block of the shard has no row that is a record.
+/// Sends the first records of a worker's shard, to as many partitions as their keys or their number allow, so that the
+/// connections to these partitions' leaders are made. Returns the shortest time until a report, in microseconds: that
+/// of a connection which was there before; 0 when the first block of the shard has no row that is a record.
 pub(crate) fn warm_up(context: &WorkerContext, attempt: &Attempt, sink: &mut dyn Sink) -> Result<u64, Failure> {
     // Without waits and CPU: the source itself, not the one around it.
     let own = sources::source_of(&context.job.source, context.job.workers.windows());

@@ -1,8 +1,9 @@
-//! The web scene: an HTTP server on one thread, with a route that waits for its record's delivery report and a plain one, and who
-//! asks both.
+//! The web scene: an HTTP server on one thread, with a route that waits for its record's delivery report and a plain
+//! one, and who asks both.
 //!
-//! Responsible for: the server ([`server`]) and how its produce route waits ([`produce`]), the load ([`load`]), and what the rounds
-//! say together ([`summary`]). Not responsible for: the two processes in which server and load run, or how often.
+//! Responsible for: the server ([`server`]) and how its produce route waits ([`produce`]), the load ([`load`]), and
+//! what the rounds say together ([`summary`]). Not responsible for: the two processes in which server and load run, or
+//! how often.
 
 pub mod figures;
 pub mod load;
@@ -19,7 +20,8 @@ use migration::Histogram;
 
 use crate::web::figures::{WebFlush, WebRound};
 
-/// What a run came to. Without figures where answers and delivery reports are not equally many: then an answer was no delivery.
+/// What a run came to. Without figures where answers and delivery reports are not equally many: then an answer was no
+/// delivery.
 pub fn round(flush: WebFlush, number: u32, load: &Load, figures: Result<LoadFigures, String>) -> WebRound {
     let mut round = WebRound {
         flush,

@@ -1,7 +1,7 @@
 //! Which topic a job writes to, and whether the topic that is seen now is still that one.
 //!
-//! Responsible for: what of a topic must stay as it was while a job lasts, what each change means for the job, and the sentence
-//! that tells it. Not responsible for: asking brokers, or how often they are asked.
+//! Responsible for: what of a topic must stay as it was while a job lasts, what each change means for the job, and the
+//! sentence that tells it. Not responsible for: asking brokers, or how often they are asked.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,8 @@ pub struct BoundTopic {
     pub name: String,
     /// Its id; `None`: the brokers tell none.
     pub id: Option<String>,
-    /// How many partitions it had when the job began. A key's partition is computed from this number as long as the job lasts.
+    /// How many partitions it had when the job began. A key's partition is computed from this number as long as the job
+    /// lasts.
     pub partitions: u32,
     /// Whether records have keys.
     pub keyed: bool,
@@ -88,7 +89,8 @@ pub enum Consequence {
 }
 
 impl BoundTopic {
-    /// The topic of a job that began with `then`. `now`: as it is now; a state that began while no broker told the id has it from there.
+    /// The topic of a job that began with `then`. `now`: as it is now; a state that began while no broker told the id
+    /// has it from there.
     pub fn of(job: &Job, then: &Binding, now: &Binding) -> Self {
         BoundTopic {
             name: then.topic.clone(),

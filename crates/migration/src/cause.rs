@@ -1,7 +1,7 @@
 //! Why a run does not end with 0, and which of several causes decides its exit code.
 //!
-//! Responsible for the order in which causes count and for what a complete job makes of a stop. Not responsible for what a cause
-//! makes of the run while it goes on: that is the supervisor's machine.
+//! Responsible for the order in which causes count and for what a complete job makes of a stop. Not responsible for
+//! what a cause makes of the run while it goes on: that is the supervisor's machine.
 
 use crate::{Exit, FailureKind};
 
@@ -43,8 +43,8 @@ impl Cause {
         }
     }
 
-    /// The cause behind an exit code of a step of the run; `None` if it ended well. A code that only a command's beginning has counts
-    /// as one of preflight.
+    /// The cause behind an exit code of a step of the run; `None` if it ended well. A code that only a command's
+    /// beginning has counts as one of preflight.
     pub const fn of(exit: Exit) -> Option<Cause> {
         Some(match exit {
             Exit::Done => return None,
@@ -78,8 +78,8 @@ impl FailureKind {
 /// How many reasons are kept of each cause: a thousand workers may say the same in their own words.
 const MOST_REASONS: usize = 20;
 
-/// All causes of a run's end, with their reasons. None is forgotten because another is worse: which one decides can be said only at
-/// the end.
+/// All causes of a run's end, with their reasons. None is forgotten because another is worse: which one decides can be
+/// said only at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Causes(Vec<(Cause, String)>);
 

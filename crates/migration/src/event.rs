@@ -1,4 +1,5 @@
-//! What a worker says (events) and what it is told (control). Values only: the codec is the supervisor crate's `protocol`.
+//! What a worker says (events) and what it is told (control). Values only: the codec is the supervisor crate's
+//! `protocol`.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,8 @@ pub enum WorkerEvent {
     Failed(Failure),
     /// The attempt ended well; the process ends with code 0 right after.
     Finished(Finished),
-    /// What a user should know of the source or of what was set aside: a warning that belongs into the job's history, too.
+    /// What a user should know of the source or of what was set aside: a warning that belongs into the job's history,
+    /// too.
     Notice(String),
 }
 
@@ -123,7 +125,8 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What happened, for people: what failed, where, what was seen.
     pub message: String,
-    /// With [`FailureKind::Source`]: which part of the shard can't be read, if it is one. Everything before it is committed.
+    /// With [`FailureKind::Source`]: which part of the shard can't be read, if it is one. Everything before it is
+    /// committed.
     pub damage: Option<Damage>,
 }
 
@@ -132,8 +135,9 @@ pub struct Failure {
 pub struct Damage {
     /// Index into the shard's list of segments.
     pub segment: u32,
-    /// If the shard is committed up to a place in this segment: 128-bit hash of the object's bytes (decompressed) before that place,
-    /// as far as the object could be read again. Proves that another object begins with the same records.
+    /// If the shard is committed up to a place in this segment: 128-bit hash of the object's bytes (decompressed)
+    /// before that place, as far as the object could be read again. Proves that another object begins with the same
+    /// records.
     pub hash: Option<[u8; 16]>,
 }
 
@@ -149,11 +153,13 @@ impl Failure {
 pub enum FailureKind {
     /// Start a successor at the committed position; counts as a death.
     Retry,
-    /// No broker answers, or the brokers are not ready: a successor, which waits for an answer; never counts as a death.
+    /// No broker answers, or the brokers are not ready: a successor, which waits for an answer; never counts as a
+    /// death.
     Unreachable,
     /// Unreachable for longer than `give_up_after`: the job stops with 75.
     GaveUp,
-    /// The source can't be read or changed since the plan: 7. With [`Failure::damage`] the rest of the job goes on, else it stops.
+    /// The source can't be read or changed since the plan: 7. With [`Failure::damage`] the rest of the job goes on,
+    /// else it stops.
     Source,
     /// A retry can't help (authorisation, unknown topic, policy): the job stops with 5.
     Refused,

@@ -47,8 +47,8 @@ impl Exit {
         }
     }
 
-    /// Which of two applies when both do. Order: a second signal, 1, 74, 7, 4, 75, 5, 6, then 2 and 3 (which end a command before
-    /// it began), then 0. Of a job's run more is known than its codes: see [`Causes`](crate::Causes).
+    /// Which of two applies when both do. Order: a second signal, 1, 74, 7, 4, 75, 5, 6, then 2 and 3 (which end a
+    /// command before it began), then 0. Of a job's run more is known than its codes: see [`Causes`](crate::Causes).
     pub fn worse(self, other: Exit) -> Exit {
         if self.rank() <= other.rank() { self } else { other }
     }

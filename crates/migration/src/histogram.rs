@@ -32,8 +32,8 @@ impl Histogram {
         }
     }
 
-    /// Whether it is one that [`Histogram::record`] could have made in a lifetime: ascending buckets, and counts that can be
-    /// added up without overflow. What came over a wire or from a disk is checked with this before it is used.
+    /// Whether it is one that [`Histogram::record`] could have made in a lifetime: ascending buckets, and counts that
+    /// can be added up without overflow. What came over a wire or from a disk is checked with this before it is used.
     pub fn is_plausible(&self) -> bool {
         self.buckets.windows(2).all(|pair| pair[0].0 < pair[1].0)
             && self.buckets.iter().all(|&(b, n)| u64::from(b) < 64 * SUB && n < 1 << 48)

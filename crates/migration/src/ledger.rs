@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Counts, Position};
 
-/// Opaque bytes of a source beside a position, for one that needs more than that to go on there: a cursor, or a user's own token.
-/// The supervisor carries and stores it, and never looks into it.
+/// Opaque bytes of a source beside a position, for one that needs more than that to go on there: a cursor, or a user's
+/// own token. The supervisor carries and stores it, and never looks into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub struct Token(Vec<u8>);
@@ -39,8 +39,8 @@ impl From<Token> for Vec<u8> {
     }
 }
 
-/// How far a shard is committed, as its ledger says it: where a worker's commits go is one, and the next attempt goes on from its
-/// newest entry.
+/// How far a shard is committed, as its ledger says it: where a worker's commits go is one, and the next attempt goes
+/// on from its newest entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// Up to where.

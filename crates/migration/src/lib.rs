@@ -1,9 +1,9 @@
-//! The words and values of shardlift: what a job is, how a dataset is cut, how far a shard has come, what a worker says and
-//! how a run ended.
+//! The words and values of shardlift: what a job is, how a dataset is cut, how far a shard has come, what a worker says
+//! and how a run ended.
 //!
-//! Responsible for: names, values and the rules that hold between values (what a config means, when counts balance, which
-//! exit code wins). Not responsible for anything that happens: no file, process, clock, terminal or Kafka client is touched
-//! here, so every rule in this crate is tested by calling a function.
+//! Responsible for: names, values and the rules that hold between values (what a config means, when counts balance,
+//! which exit code wins). Not responsible for anything that happens: no file, process, clock, terminal or Kafka client
+//! is touched here, so every rule in this crate is tested by calling a function.
 
 pub mod accept;
 pub mod advice;

@@ -41,12 +41,13 @@ pub struct SourceObject {
     pub modified_ns: i64,
     /// 128-bit hash of its first and last 64 KiB.
     pub fingerprint: u128,
-    /// How it is compressed, judged by its first bytes. For its source alone: what becomes of a shard depends on the next two.
+    /// How it is compressed, judged by its first bytes. For its source alone: what becomes of a shard depends on the
+    /// next two.
     pub compression: Compression,
     /// Whether it can be cut inside, and entered there.
     pub splittable: bool,
-    /// Of an object that can be cut inside: the places where that is possible, in order, where the source knows only these. Empty:
-    /// its source finds places when it is asked.
+    /// Of an object that can be cut inside: the places where that is possible, in order, where the source knows only
+    /// these. Empty: its source finds places when it is asked.
     #[serde(with = "differences")]
     pub record_starts: Vec<u64>,
 }
@@ -70,8 +71,8 @@ pub struct Segment {
     pub object: u32,
     /// The first place of the range. Always 0 for an object that can't be cut.
     pub start: u64,
-    /// One past the last place. [`Segment::WHOLE`]: to the end of the object, whose place is unknown before it is read (that of
-    /// a compressed stream; `--limit` sets it to the place where the limit falls).
+    /// One past the last place. [`Segment::WHOLE`]: to the end of the object, whose place is unknown before it is read
+    /// (that of a compressed stream; `--limit` sets it to the place where the limit falls).
     pub end: u64,
     /// What it takes of the object, in bytes as stored; `None` where that is not known.
     pub bytes: Option<u64>,
@@ -137,7 +138,8 @@ impl FromIterator<u32> for PartitionSet {
 pub struct Shard {
     /// Its number, equal to its index in the plan.
     pub id: ShardId,
-    /// What it reads, in source order: a range of indices into [`Plan::segments`], where several shards may have the same.
+    /// What it reads, in source order: a range of indices into [`Plan::segments`], where several shards may have the
+    /// same.
     pub segments: Range<u32>,
     /// Of what it reads, only the records of these partitions are its own; `None`: all are.
     pub partitions: Option<PartitionSet>,
@@ -221,9 +223,9 @@ impl Plan {
         &self.objects[segment.object as usize]
     }
 
-    /// Splits a shard that is committed up to `from`: it keeps what lies before the first cut, and what each cut begins becomes a
-    /// shard of its own behind all others. Gives the numbers of these. Nothing of the dataset is lost or in two shards. Cuts that
-    /// make no sense change nothing.
+    /// Splits a shard that is committed up to `from`: it keeps what lies before the first cut, and what each cut begins
+    /// becomes a shard of its own behind all others. Gives the numbers of these. Nothing of the dataset is lost or in
+    /// two shards. Cuts that make no sense change nothing.
     pub fn split(&mut self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Range<u32>, String> {
         let pieces = self.pieces(id, from, cuts)?;
         let added = pieces.added();
@@ -266,8 +268,8 @@ impl Plan {
         }
     }
 
-    /// Puts another object in the place of one that is cut by a single segment from its start to its end. What was noted of that one
-    /// is not true of the other: its notes are dropped.
+    /// Puts another object in the place of one that is cut by a single segment from its start to its end. What was
+    /// noted of that one is not true of the other: its notes are dropped.
     pub fn replace(&mut self, index: u32, object: SourceObject) -> Result<(), String> {
         let planned = self.objects.get(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
         let reads = |shard: &Shard| shard.segments.clone().filter(|s| self.segments[*s as usize].object == index);
@@ -302,8 +304,8 @@ impl Plan {
         if between || inside { Ok(()) } else { Err(wrong()) }
     }
 
-    /// What lies between two of the `cuts` of a shard, or its start and end. Segments that are not in the plan go to `new`: one that is
-    /// cut stays as it is, because other shards may read it.
+    /// What lies between two of the `cuts` of a shard, or its start and end. Segments that are not in the plan go to
+    /// `new`: one that is cut stays as it is, because other shards may read it.
     fn piece(
         &self,
         shard: &Shard,

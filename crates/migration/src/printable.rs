@@ -1,11 +1,12 @@
 //! Text that others chose (names of files, what a broker says, what stands in a state) as a terminal may show it.
 //!
-//! Responsible for: that no control character, no line end and no invisible or direction-changing character of such a text acts on
-//! a terminal, or makes one line look like two. JSON keeps texts as they are: there they are data.
+//! Responsible for: that no control character, no line end and no invisible or direction-changing character of such a
+//! text acts on a terminal, or makes one line look like two. JSON keeps texts as they are: there they are data.
 
 use std::path::Path;
 
-/// A name or message in one line: what a terminal would not show as itself is written as Rust writes it, such as `\u{1b}` or `\n`.
+/// A name or message in one line: what a terminal would not show as itself is written as Rust writes it, such as
+/// `\u{1b}` or `\n`.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     text.chars().for_each(|c| push(&mut out, c));
@@ -26,7 +27,8 @@ pub fn printable_lines(text: &str) -> String {
     out
 }
 
-/// JSON whose strings hold no character that would act on a terminal: parsed, it is the same. JSON itself escapes the first 32 only.
+/// JSON whose strings hold no character that would act on a terminal: parsed, it is the same. JSON itself escapes the
+/// first 32 only.
 pub fn printable_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {

@@ -153,8 +153,8 @@ pub struct Work {
     pub partitions: Vec<u64>,
     /// First and last delivery report, microseconds of the machine's monotonic clock; `None` before the first.
     pub deliveries: Option<(u64, u64)>,
-    /// Records that may be in the topic twice although nothing died: a broker refused a batch for good while they were in flight, and a
-    /// connection broke.
+    /// Records that may be in the topic twice although nothing died: a broker refused a batch for good while they were
+    /// in flight, and a connection broke.
     pub perhaps_doubled: u64,
 }
 

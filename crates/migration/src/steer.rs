@@ -1,5 +1,5 @@
-//! What a user asks of a running job, and how the job stands when it has taken it. Values only: the socket and its codec are the
-//! supervisor crate's.
+//! What a user asks of a running job, and how the job stands when it has taken it. Values only: the socket and its
+//! codec are the supervisor crate's.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,8 +80,8 @@ impl std::fmt::Display for Standing {
     }
 }
 
-/// A turn of the knobs that the job took, for its history: what changed, when, and what the job did before and after, so that a
-/// user sees whether it paid.
+/// A turn of the knobs that the job took, for its history: what changed, when, and what the job did before and after,
+/// so that a user sees whether it paid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SteerEvent {
     /// Milliseconds since the Unix epoch.

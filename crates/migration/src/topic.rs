@@ -3,27 +3,30 @@
 //! Responsible for: which settings matter, what they mean, and whether a record is surely refused because of them. Not
 //! responsible for asking the brokers for them, nor for what becomes of a record that is refused.
 //!
-//! A batch with one record that the topic refuses is refused whole, and makes the client begin a new producer epoch: slow, and
-//! a batch whose answer is lost at that moment is doubled. So what the settings decide is decided before the client is asked.
+//! A batch with one record that the topic refuses is refused whole, and makes the client begin a new producer epoch:
+//! slow, and a batch whose answer is lost at that moment is doubled. So what the settings decide is decided before the
+//! client is asked.
 
 use serde::{Deserialize, Serialize};
 
 /// `max.message.bytes` where the topic's is unknown.
 pub const DEFAULT_MESSAGE_BYTES: u32 = 1_000_000;
 
-/// By how many milliseconds a time must be outside the topic's limits to be refused here. Brokers judge by their own clocks, a
-/// record is judged when it arrives, and clocks that are kept differ by far less. What is nearer to a limit the brokers decide.
+/// By how many milliseconds a time must be outside the topic's limits to be refused here. Brokers judge by their own
+/// clocks, a record is judged when it arrives, and clocks that are kept differ by far less. What is nearer to a limit
+/// the brokers decide.
 pub const TIME_TOLERANCE_MS: i64 = 60_000;
 
-/// A topic's settings, as far as they decide what it takes. The default is what is assumed where they can't be read: a topic
-/// that refuses nothing but large batches.
+/// A topic's settings, as far as they decide what it takes. The default is what is assumed where they can't be read: a
+/// topic that refuses nothing but large batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicSettings {
     /// `max.message.bytes`: the limit of a batch, hence of a record.
     pub max_message_bytes: u32,
     /// `cleanup.policy` has `compact`: records without a key are refused.
     pub compacted: bool,
-    /// How far before the brokers' clock a record's time may be (`message.timestamp.before.max.ms`); `None`: as far as one likes.
+    /// How far before the brokers' clock a record's time may be (`message.timestamp.before.max.ms`); `None`: as far as
+    /// one likes.
     pub before_max_ms: Option<i64>,
     /// How far after it (`message.timestamp.after.max.ms`).
     pub after_max_ms: Option<i64>,
@@ -36,8 +39,8 @@ impl Default for TopicSettings {
 }
 
 impl TopicSettings {
-    /// From the names and values that brokers tell. An error names what is missing or can't be understood; everything that is
-    /// there counts all the same.
+    /// From the names and values that brokers tell. An error names what is missing or can't be understood; everything
+    /// that is there counts all the same.
     pub fn read<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> (TopicSettings, Result<(), String>) {
         let mut found = TopicSettings::default();
         let (mut bytes, mut before, mut after, mut around, mut append_time) = (None, None, None, None, false);
@@ -113,7 +116,8 @@ pub fn batch_bytes_of_one(key: Option<usize>, value: usize, headers: (usize, usi
     const BATCH: usize = 61;
     let (count, headers) = headers;
     let key = key.map_or(varint_bytes(1), |key| varint_bytes(2 * key) + key);
-    // Attributes, the differences of time and offset to the batch's own (none), and the two fields and headers with lengths.
+    // Attributes, the differences of time and offset to the batch's own (none), and the two fields and headers with
+    // lengths.
     let record = 3 + key + varint_bytes(2 * value) + value + varint_bytes(2 * count) + headers;
     BATCH + varint_bytes(2 * record) + record
 }

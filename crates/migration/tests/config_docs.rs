@@ -1,5 +1,5 @@
-//! `docs/configuration.md`: the tables of keys are made of their declarations, and nothing that can be checked is missing.
-//! `UPDATE_SNAPSHOTS=1` writes the tables anew.
+//! `docs/configuration.md`: the tables of keys are made of their declarations, and nothing that can be checked is
+//! missing. `UPDATE_SNAPSHOTS=1` writes the tables anew.
 
 mod common;
 

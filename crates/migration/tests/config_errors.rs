@@ -1,8 +1,8 @@
 //! Whole error texts: place, source line, caret, what was seen, what is allowed, suggestion.
 //!
-//! `config_errors.txt` has a case a block: `=== title`, lines that are added to the smallest config (`# csv` first: that of CSV; `# alone`: to
-//! nothing; `$ FLAG VALUE`: an override instead), `--- exit CODE`, the text of the errors. `UPDATE_SNAPSHOTS=1` writes
-//! the file anew.
+//! `config_errors.txt` has a case a block: `=== title`, lines that are added to the smallest config (`# csv` first:
+//! that of CSV; `# alone`: to nothing; `$ FLAG VALUE`: an override instead), `--- exit CODE`, the text of the errors.
+//! `UPDATE_SNAPSHOTS=1` writes the file anew.
 
 mod common;
 

@@ -1,9 +1,10 @@
-//! Blocks: the pieces of a source that are in memory. Records are ranges of blocks; a block is reused when the last record in it that
-//! was not copied has its delivery report.
+//! Blocks: the pieces of a source that are in memory. Records are ranges of blocks; a block is reused when the last
+//! record in it that was not copied has its delivery report.
 //!
-//! The bytes of a block are those of the source, and then the place of a row follows from where it stands in the block. Or the reader
-//! made them (a row of CSV becomes a JSON object), or gathered rows of several segments: then the block has a table of the rows'
-//! places. Records that are copied keep a share of the table, by which dead letters find their place.
+//! The bytes of a block are those of the source, and then the place of a row follows from where it stands in the block.
+//! Or the reader made them (a row of CSV becomes a JSON object), or gathered rows of several segments: then the block
+//! has a table of the rows' places. Records that are copied keep a share of the table, by which dead letters find their
+//! place.
 
 use std::rc::Rc;
 
@@ -18,7 +19,8 @@ pub struct Block {
     pub segment: u32,
     /// The place (see `migration::Position`) of the first byte, or of the first row where there is a table.
     pub place: u64,
-    /// Where each of its rows begins, in the order of the rows; `None`: the bytes are those of the segment, one after the other.
+    /// Where each of its rows begins, in the order of the rows; `None`: the bytes are those of the segment, one after
+    /// the other.
     pub table: Option<Rc<Vec<RowStart>>>,
 }
 
@@ -49,8 +51,8 @@ impl Block {
     }
 }
 
-/// A bounded set of blocks. What is alive bounds a worker's memory, together with copies: a block is alive while it is read from,
-/// and while any record of it that was not copied is in a lane or in flight.
+/// A bounded set of blocks. What is alive bounds a worker's memory, together with copies: a block is alive while it is
+/// read from, and while any record of it that was not copied is in a lane or in flight.
 #[derive(Debug)]
 pub struct BlockPool {
     block_bytes: usize,
@@ -79,8 +81,8 @@ impl BlockPool {
         self.alive_bytes() + elsewhere + self.block_bytes <= self.limit_bytes
     }
 
-    /// How much of the limit may be held besides blocks while `block` is read from. A long line may have made that one large: then
-    /// the lines after it still find the room that they find beside a normal one.
+    /// How much of the limit may be held besides blocks while `block` is read from. A long line may have made that one
+    /// large: then the lines after it still find the room that they find beside a normal one.
     pub fn room_beside(&self, block: &Block) -> usize {
         let excess = block.bytes.capacity().saturating_sub(self.block_bytes);
         self.limit_bytes.saturating_sub(self.alive_bytes().saturating_sub(excess))

@@ -1,8 +1,9 @@
-//! What becomes of a row: it is a record, blank, or bad. This is the one place that decides it; sending, verifying, planning with
-//! `--limit`, `init` and comparisons call it, so that they count the same rows.
+//! What becomes of a row: it is a record, blank, or bad. This is the one place that decides it; sending, verifying,
+//! planning with `--limit`, `init` and comparisons call it, so that they count the same rows.
 //!
-//! It is done in two steps. [`Rows::look`] needs the row alone: blank rows are counted and never sent, and a source says itself
-//! which of its rows can't be records (too long, not of its format). [`record`] needs the job's mapping and what the topic takes.
+//! It is done in two steps. [`Rows::look`] needs the row alone: blank rows are counted and never sent, and a source
+//! says itself which of its rows can't be records (too long, not of its format). [`record`] needs the job's mapping and
+//! what the topic takes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -68,7 +69,8 @@ pub struct Takes {
 }
 
 impl Takes {
-    /// What a topic with these settings takes now, through a client with these limits. Each record has `headers_bytes` of headers.
+    /// What a topic with these settings takes now, through a client with these limits. Each record has `headers_bytes`
+    /// of headers.
     pub fn now(limits: SinkLimits, headers_bytes: usize, topic: TopicSettings) -> Takes {
         let times = if topic.limits_times() { topic.times(now_ms()) } else { (i64::MIN, i64::MAX) };
         Takes { limits, headers_bytes, surely_fits: limits.surely_fits(headers_bytes), topic, times }

@@ -1,5 +1,6 @@
-//! Groups: the records that go to one partition in one piece. A group owns its share of the blocks, or copies of its records, so
-//! that the bytes live as long as the group: a sink keeps it until every record has its delivery report, then gives it back.
+//! Groups: the records that go to one partition in one piece. A group owns its share of the blocks, or copies of its
+//! records, so that the bytes live as long as the group: a sink keeps it until every record has its delivery report,
+//! then gives it back.
 
 use std::rc::Rc;
 
@@ -146,7 +147,8 @@ const _: () = assert!(size_of::<Entry>() == 32, "half a processor's cache line")
 /// "No key" as a key's length.
 const NO_KEY: u32 = u32::MAX;
 
-/// The least by which the memory for copies grows. With thousands of partitions each has one group that is being filled.
+/// The least by which the memory for copies grows. With thousands of partitions each has one group that is being
+/// filled.
 const LEAST_GROWTH: usize = 1 << 10;
 
 /// "No timestamp" inside an entry.
@@ -163,8 +165,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Adds the record at `start..start + len` of `block`, which it shares: right for records that are neighbours in the source. One
-    /// whose key stands nowhere in it is copied, with its key.
+    /// Adds the record at `start..start + len` of `block`, which it shares: right for records that are neighbours in
+    /// the source. One whose key stands nowhere in it is copied, with its key.
     #[inline]
     pub fn push(&mut self, block: &Rc<Block>, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
         if let Key::Copied(_) = key {
@@ -176,8 +178,9 @@ impl Group {
         self.add(start, start, len, key, timestamp);
     }
 
-    /// Adds a copy of the record at `start..start + len` of `block`: right for records that are scattered over the source. A later
-    /// reader of the group finds them one after the other, and the block is not kept for the few of its records that are here.
+    /// Adds a copy of the record at `start..start + len` of `block`: right for records that are scattered over the
+    /// source. A later reader of the group finds them one after the other, and the block is not kept for the few of its
+    /// records that are here.
     #[inline]
     pub fn push_copy(&mut self, block: &Block, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) {
         self.copy(Places::of(block), start, range(&block.bytes, start, len), key, timestamp);
@@ -196,8 +199,8 @@ impl Group {
         self.add(start, at, value.len() as u32, key, timestamp);
     }
 
-    /// By how much its memory should grow before `bytes` are copied into it. By a quarter of what it has: growing to twice
-    /// the size would leave too much of a worker's memory empty.
+    /// By how much its memory should grow before `bytes` are copied into it. By a quarter of what it has: growing to
+    /// twice the size would leave too much of a worker's memory empty.
     #[inline]
     pub(crate) fn growth(&self, bytes: usize) -> usize {
         let room = self.copies.capacity() - self.copies.len();

@@ -1,11 +1,12 @@
 //! Lanes: the worker's own batching above the client, one lane for each partition of the topic.
 //!
-//! Responsible for: which records travel together, that a partition has at most one group in flight, that a lane's records go
-//! out in source order even when some are refused, and that every record handed over comes back. Not responsible for: when
-//! records are taken or a chunk is closed ([`crate::worker`]), or how a group is sent ([`Sink`]).
+//! Responsible for: which records travel together, that a partition has at most one group in flight, that a lane's
+//! records go out in source order even when some are refused, and that every record handed over comes back. Not
+//! responsible for: when records are taken or a chunk is closed ([`crate::worker`]), or how a group is sent ([`Sink`]).
 //!
-//! Why: a client that has a batch ready while another of the same partition is in flight busy-loops until the answer comes. So
-//! a partition gets its next group only when nothing of it is in flight, and one batch in flight can't be reordered by a retry.
+//! Why: a client that has a batch ready while another of the same partition is in flight busy-loops until the answer
+//! comes. So a partition gets its next group only when nothing of it is in flight, and one batch in flight can't be
+//! reordered by a retry.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -100,8 +101,8 @@ impl Load {
 #[derive(Debug)]
 pub struct Lanes {
     lanes: Vec<Lane>,
-    /// Records that may go to any partition; only where no record has a key. With keys, a record without one joins a lane
-    /// when it is taken, or else it could be overtaken within its partition.
+    /// Records that may go to any partition; only where no record has a key. With keys, a record without one joins a
+    /// lane when it is taken, or else it could be overtaken within its partition.
     open: Group,
     /// Whose turn it is among idle lanes.
     next: usize,
@@ -196,8 +197,8 @@ impl Lanes {
         self.spare_memory = 0;
     }
 
-    /// Offers a record that may go to any partition, where no record of the shard has a key. It stays in its block: neighbours
-    /// travel together.
+    /// Offers a record that may go to any partition, where no record of the shard has a key. It stays in its block:
+    /// neighbours travel together.
     #[inline]
     pub fn push_open(&mut self, block: &Rc<Block>, start: u32, len: u32, timestamp: Option<i64>) -> Push {
         if !fits(&self.open, len as usize, self.group_bytes, self.overhead) {
@@ -208,8 +209,8 @@ impl Lanes {
         Push::Taken
     }
 
-    /// Offers a record that may go to any partition (its key, if any, is one that the partitioner ignores), where other records
-    /// have keys.
+    /// Offers a record that may go to any partition (its key, if any, is one that the partitioner ignores), where other
+    /// records have keys.
     pub fn push_any(&mut self, block: &Rc<Block>, start: u32, len: u32, key: Key<'_>, timestamp: Option<i64>) -> Push {
         while let Some(index) = self.lane_to_join() {
             match self.push(index, block, start, len, key, timestamp) {
@@ -220,8 +221,8 @@ impl Lanes {
         Push::Blocked(None)
     }
 
-    /// Offers a record for the partition with this index. It is copied: neighbours of the source mostly part here, and the client
-    /// would read a group record by record out of far more memory than the processors' caches hold.
+    /// Offers a record for the partition with this index. It is copied: neighbours of the source mostly part here, and
+    /// the client would read a group record by record out of far more memory than the processors' caches hold.
     pub fn push(
         &mut self,
         index: usize,
@@ -253,8 +254,9 @@ impl Lanes {
         }
     }
 
-    /// Which group to hand over when no memory is left: the fullest of the idle lanes; `None`: wait for reports. That is better
-    /// while much is in flight: memory comes back group by group, and a hand-over at each makes smaller and smaller groups.
+    /// Which group to hand over when no memory is left: the fullest of the idle lanes; `None`: wait for reports. That
+    /// is better while much is in flight: memory comes back group by group, and a hand-over at each makes smaller and
+    /// smaller groups.
     pub fn for_room(&self) -> Option<Ready> {
         if 2 * self.in_flight.bytes > self.held.bytes {
             return None;
@@ -288,8 +290,8 @@ impl Lanes {
         self.flushing = false;
     }
 
-    /// Accounts for a delivered group, sets aside (through `dead`) what was refused for good, and hands over what its lane has
-    /// to send next. A report that is missing or came twice is a failure.
+    /// Accounts for a delivered group, sets aside (through `dead`) what was refused for good, and hands over what its
+    /// lane has to send next. A report that is missing or came twice is a failure.
     pub fn delivered(
         &mut self,
         delivered: Delivered,
@@ -398,7 +400,8 @@ impl Lanes {
         std::mem::replace(&mut self.open, spare)
     }
 
-    /// Memory for a copy of `bytes` in a lane; false: there is none. A record is copied in any case when no other is held.
+    /// Memory for a copy of `bytes` in a lane; false: there is none. A record is copied in any case when no other is
+    /// held.
     #[cold]
     fn grow(&mut self, index: usize, bytes: usize) -> bool {
         if self.lanes[index].filling.is_empty() {
@@ -446,8 +449,8 @@ impl Lanes {
         sink.hand_over(index as u32, group)
     }
 
-    /// The lane that the next record without a key joins: the same until its group goes, then an idle one, else any that is
-    /// not full.
+    /// The lane that the next record without a key joins: the same until its group goes, then an idle one, else any
+    /// that is not full.
     fn lane_to_join(&mut self) -> Option<usize> {
         if self.joined.is_none() {
             let idle = self.turn(|lane| lane.flying == 0 && !lane.full);

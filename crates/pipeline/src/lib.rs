@@ -1,9 +1,9 @@
 //! The data plane: records from a source, through lanes, into a sink, until their delivery reports are back.
 //!
-//! Responsible for: reading shards, mapping records to messages, batching by partition, counting delivery reports, chunks and
-//! their commits, dead letters, and comparing a topic with its source. Not responsible for: in what kind of process or thread
-//! this runs, who listens to its events, or what Kafka client is behind a [`Sink`]: the caller steps a worker and
-//! carries its events.
+//! Responsible for: reading shards, mapping records to messages, batching by partition, counting delivery reports,
+//! chunks and their commits, dead letters, and comparing a topic with its source. Not responsible for: in what kind of
+//! process or thread this runs, who listens to its events, or what Kafka client is behind a [`Sink`]: the caller steps
+//! a worker and carries its events.
 
 #![forbid(unsafe_code)]
 

@@ -1,13 +1,13 @@
 //! Mapping: from a line of the source to a message's key and timestamp. The value is the line itself.
 //!
-//! Responsible for the rules of `[record]`: where key and timestamp stand, which bytes a key has, what is an error and in which
-//! words. Not responsible for what becomes of a record that has one (the worker sets it aside), nor for headers, which are the
-//! same for every record.
+//! Responsible for the rules of `[record]`: where key and timestamp stand, which bytes a key has, what is an error and
+//! in which words. Not responsible for what becomes of a record that has one (the worker sets it aside), nor for
+//! headers, which are the same for every record.
 //!
-//! Key bytes: the unescaped UTF-8 of a JSON string; a number's source text; `true` or `false`; an array or object is an error.
-//! Only what is scanned up to the fields is judged, unless the whole line must be valid (`Validate::Whole`: one JSON value in UTF-8,
-//! of any kind); the first of duplicate fields counts; bytes that are not UTF-8 pass outside
-//! the key. A path that leads through something that is no object, and a line that is no object, have no such field.
+//! Key bytes: the unescaped UTF-8 of a JSON string; a number's source text; `true` or `false`; an array or object is an
+//! error. Only what is scanned up to the fields is judged, unless the whole line must be valid (`Validate::Whole`: one
+//! JSON value in UTF-8, of any kind); the first of duplicate fields counts; bytes that are not UTF-8 pass outside the
+//! key. A path that leads through something that is no object, and a line that is no object, have no such field.
 
 #[cfg(test)]
 mod against_serde;

@@ -53,8 +53,8 @@ pub struct Delivered {
     pub group: Group,
     /// How many records were acknowledged. `acknowledged + refused.len()` is the group's length, or a report was lost.
     pub acknowledged: usize,
-    /// Records that were refused for good, by ascending index. Everything worse (timed out, fenced, fatal) is an error of
-    /// [`Sink::poll`] instead.
+    /// Records that were refused for good, by ascending index. Everything worse (timed out, fenced, fatal) is an error
+    /// of [`Sink::poll`] instead.
     pub refused: Vec<RejectedRecord>,
 }
 
@@ -96,8 +96,8 @@ pub trait Sink {
     /// Serves delivery reports, waiting up to `timeout` for the first, and appends the groups that are complete.
     fn poll(&mut self, timeout: Duration, done: &mut Vec<Delivered>) -> Result<(), Failure>;
 
-    /// How many records the client itself says have no served report yet, and those of groups that the next poll gives back. Zero while a group is still missing reports means
-    /// that a report was lost: the worker fails then.
+    /// How many records the client itself says have no served report yet, and those of groups that the next poll gives
+    /// back. Zero while a group is still missing reports means that a report was lost: the worker fails then.
     fn outstanding(&self) -> usize;
 
     /// The broker that leads a partition, if known; for messages only.
@@ -106,12 +106,14 @@ pub trait Sink {
     /// First and last served report that acknowledged a record, microseconds of the monotonic clock.
     fn deliveries(&self) -> Option<(u64, u64)>;
 
-    /// How many records may be in the topic twice although nothing died: the client had to begin a new producer epoch while they were in
-    /// flight on connections that broke. Some may be in flight still: it becomes less where these are not acknowledged.
+    /// How many records may be in the topic twice although nothing died: the client had to begin a new producer epoch
+    /// while they were in flight on connections that broke. Some may be in flight still: it becomes less where these
+    /// are not acknowledged.
     fn perhaps_doubled(&self) -> u64 {
         0
     }
 
-    /// Ends the client. Must only be called with nothing in flight; dropping a sink without it is what happens on a failure.
+    /// Ends the client. Must only be called with nothing in flight; dropping a sink without it is what happens on a
+    /// failure.
     fn finish(self: Box<Self>) -> Result<(), Failure>;
 }

@@ -1,11 +1,11 @@
 //! The worker's loop as a stepper: read, map, lanes, delivery reports, chunk barrier, commit.
 //!
-//! Responsible for: when records are taken, when a chunk is closed, and that a commit is only said when every record up to it
-//! was acknowledged, filtered or set aside. Not responsible for: in what kind of process or thread it runs, sleeping, the
-//! control pipe, heartbeats (the caller's), batching ([`crate::lanes`]), or the client ([`Sink`]).
+//! Responsible for: when records are taken, when a chunk is closed, and that a commit is only said when every record up
+//! to it was acknowledged, filtered or set aside. Not responsible for: in what kind of process or thread it runs,
+//! sleeping, the control pipe, heartbeats (the caller's), batching ([`crate::lanes`]), or the client ([`Sink`]).
 //!
-//! The caller repeats [`ShardWorker::step`]; after [`Step::Wait`] it waits, in [`ShardWorker::wait`] or on its own, and steps
-//! again. It carries the events of [`ShardWorker::next_event`] to the listener.
+//! The caller repeats [`ShardWorker::step`]; after [`Step::Wait`] it waits, in [`ShardWorker::wait`] or on its own, and
+//! steps again. It carries the events of [`ShardWorker::next_event`] to the listener.
 
 pub mod chunk;
 pub mod ledger;
@@ -40,13 +40,14 @@ use throttle::Throttle;
 const LONGEST_POLL: Duration = Duration::from_millis(50);
 /// The longest wait for anything that is told through the control pipe.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// While the rate limit holds the worker back, no record waits much longer for its group to fill: there is no speed to be won, and
-/// the rate as measured at the brokers should be even.
+/// While the rate limit holds the worker back, no record waits much longer for its group to fill: there is no speed to
+/// be won, and the rate as measured at the brokers should be even.
 const LONGEST_HOLD: Duration = Duration::from_millis(200);
 /// From when on a wait for delivery reports is worth a word in the progress line.
 const NOTEWORTHY: Duration = Duration::from_millis(500);
 
-/// What a record counts for at least of what may be in flight: the client holds about 0.4 kB for each, whatever its size.
+/// What a record counts for at least of what may be in flight: the client holds about 0.4 kB for each, whatever its
+/// size.
 const LEAST_RECORD_BYTES: u64 = 128;
 
 /// The most rows that one [`ShardWorker::step`] takes.
@@ -103,7 +104,8 @@ pub enum WaitReason {
     Rate,
     /// `Control::paused` to end.
     Continue,
-    /// The source, which has nothing yet: [`ShardWorker::readable`] may have before. Delivery reports may come meanwhile.
+    /// The source, which has nothing yet: [`ShardWorker::readable`] may have before. Delivery reports may come
+    /// meanwhile.
     Source,
 }
 
@@ -166,8 +168,8 @@ pub struct ShardWorker {
 }
 
 impl ShardWorker {
-    /// A worker that takes records from `from` on. `reader` stands there; `started` is when the process began, and the phase
-    /// "start" ends here.
+    /// A worker that takes records from `from` on. `reader` stands there; `started` is when the process began, and the
+    /// phase "start" ends here.
     pub fn new(
         settings: WorkerSettings,
         reader: Box<dyn Reader>,
@@ -214,8 +216,8 @@ impl ShardWorker {
         }
     }
 
-    /// Does a little work: at most one block is read, nothing is waited for. `now` only ever grows. After an error the worker
-    /// is of no use: end the process without [`ShardWorker::finish`].
+    /// Does a little work: at most one block is read, nothing is waited for. `now` only ever grows. After an error the
+    /// worker is of no use: end the process without [`ShardWorker::finish`].
     pub fn step(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
         self.clock.switch(Phase::Enqueue);
         self.serve(Duration::ZERO)?;
@@ -232,8 +234,8 @@ impl ShardWorker {
         Ok(step)
     }
 
-    /// Serves delivery reports, waiting up to `timeout` for the first. Its time, like any time after a [`Step::Wait`], goes to
-    /// the phase of that wait.
+    /// Serves delivery reports, waiting up to `timeout` for the first. Its time, like any time after a [`Step::Wait`],
+    /// goes to the phase of that wait.
     pub fn wait(&mut self, timeout: Duration) -> Result<(), Failure> {
         self.serve(timeout)
     }
@@ -243,8 +245,8 @@ impl ShardWorker {
         self.reader.readable()
     }
 
-    /// Whether it waits, or is about to wait, for reports because its flush policy says so: neither because too much is in flight
-    /// nor for its listener's word.
+    /// Whether it waits, or is about to wait, for reports because its flush policy says so: neither because too much is
+    /// in flight nor for its listener's word.
     pub fn flushing(&self) -> bool {
         self.record_flush.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.flushed)
     }
@@ -428,8 +430,8 @@ impl ShardWorker {
         self.end_of_shard()
     }
 
-    /// Everything was read and committed: the shard is done, unless a file of it is not as planned. Each was as planned when its last byte
-    /// had been read, so what was sent is right whatever came after.
+    /// Everything was read and committed: the shard is done, unless a file of it is not as planned. Each was as planned
+    /// when its last byte had been read, so what was sent is right whatever came after.
     fn end_of_shard(&mut self) -> Result<Step, Failure> {
         self.reader.unchanged().map_err(|error| damaged(error, self.reader.segment()))?;
         self.ended = Some(true);
@@ -476,8 +478,8 @@ impl ShardWorker {
         self.close(control, now)
     }
 
-    /// The barrier: nothing is taken until every record of the chunk has its report and the supervisor has recorded the chunk
-    /// before.
+    /// The barrier: nothing is taken until every record of the chunk has its report and the supervisor has recorded the
+    /// chunk before.
     fn close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
         if self.lanes.busy() {
             return self.wait_for_reports(Phase::Flush, None, now);
@@ -504,8 +506,8 @@ impl ShardWorker {
         })
     }
 
-    /// Says that everything up to here is delivered or set aside. What fails leaves the chunk open: what was sent of it counts as
-    /// that.
+    /// Says that everything up to here is delivered or set aside. What fails leaves the chunk open: what was sent of it
+    /// counts as that.
     fn commit(&mut self) -> Result<(), Failure> {
         let OpenChunk { number, counts, .. } = self.chunk;
         if !counts.balance() {
@@ -608,7 +610,8 @@ impl ShardWorker {
         self.clock.switch(phase);
         let since = self.waiting.filter(|waiting| waiting.reason == reason).map_or(now, |waiting| waiting.since);
         self.waiting = Some(Waiting { reason, since, partition: None });
-        // While reports are flushed the interval can't close the chunk: a deadline in the past would make the caller spin.
+        // While reports are flushed the interval can't close the chunk: a deadline in the past would make the caller
+        // spin.
         let flushing = self.closing.is_some() || self.record_flush.is_some();
         let deadline = self.chunk.deadline().filter(|_| !flushing);
         Step::Wait { until: deadline.map_or(until, |deadline| deadline.min(until)), reason }

@@ -1,9 +1,10 @@
-//! A Unix socket with a name in a private folder: how other processes of the same user reach this one. What is said over it is
-//! the caller's.
+//! A Unix socket with a name in a private folder: how other processes of the same user reach this one. What is said
+//! over it is the caller's.
 //!
-//! A socket's address holds at most 107 bytes of path, and folders may be longer: so both ends open the folder first and name
-//! the socket through it, as `/proc/self/fd/N/NAME`, which always fits. The name appears when the socket is ready, with mode
-//! 0600 from its first moment, and replaces what an earlier process left there: who may do so is the caller's to decide (a lock).
+//! A socket's address holds at most 107 bytes of path, and folders may be longer: so both ends open the folder first
+//! and name the socket through it, as `/proc/self/fd/N/NAME`, which always fits. The name appears when the socket is
+//! ready, with mode 0600 from its first moment, and replaces what an earlier process left there: who may do so is the
+//! caller's to decide (a lock).
 
 use std::fs::{self, File};
 use std::io;
@@ -38,7 +39,8 @@ pub struct LocalListener {
 pub struct LocalStream(UnixStream);
 
 impl LocalListener {
-    /// Listens at `folder/name` with room for `backlog` connections that are not yet accepted. What was there before is replaced.
+    /// Listens at `folder/name` with room for `backlog` connections that are not yet accepted. What was there before is
+    /// replaced.
     pub fn bind(folder: &Path, name: &str, backlog: i32) -> io::Result<LocalListener> {
         let folder = open_folder(folder)?;
         let new = format!("{name}.new");
@@ -88,7 +90,8 @@ impl Drop for LocalListener {
 }
 
 impl LocalStream {
-    /// Connects to the listener at `folder/name`, waiting at most `patience` while it has more connections than it takes.
+    /// Connects to the listener at `folder/name`, waiting at most `patience` while it has more connections than it
+    /// takes.
     pub fn connect(folder: &Path, name: &str, patience: Duration) -> io::Result<LocalStream> {
         let folder = open_folder(folder)?;
         let address = UnixAddr::new(&beneath(&folder, name))?;

@@ -1,8 +1,8 @@
-//! Lock files by flock(2): held as long as any process has the open file, so a lock passes to children and ends with the last
-//! of them, even by SIGKILL. What a lock protects is the caller's.
+//! Lock files by flock(2): held as long as any process has the open file, so a lock passes to children and ends with
+//! the last of them, even by SIGKILL. What a lock protects is the caller's.
 //!
-//! Never fcntl(2): its locks belong to a process and are lost when any descriptor of the file is closed. Dropping a lock
-//! only closes the descriptor and never unlocks, because unlocking would take the lock from the children as well.
+//! Never fcntl(2): its locks belong to a process and are lost when any descriptor of the file is closed. Dropping a
+//! lock only closes the descriptor and never unlocks, because unlocking would take the lock from the children as well.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -47,8 +47,8 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock for this process alone, trying again for `wait`. The file is made with mode 0600 when it is missing, and
-    /// its content becomes `text`, which says who holds it.
+    /// Takes the lock for this process alone, trying again for `wait`. The file is made with mode 0600 when it is
+    /// missing, and its content becomes `text`, which says who holds it.
     pub fn exclusive(path: impl AsRef<Path>, wait: Duration, text: &str) -> Result<LockFile, LockError> {
         let path = path.as_ref();
         let deadline = Instant::now() + wait;
@@ -68,8 +68,8 @@ impl LockFile {
         }
     }
 
-    /// Takes the lock together with other readers, without waiting and without making or writing the file: [`LockError::Busy`]
-    /// tells that another process holds it for itself.
+    /// Takes the lock together with other readers, without waiting and without making or writing the file:
+    /// [`LockError::Busy`] tells that another process holds it for itself.
     pub fn shared_nonblocking(path: impl AsRef<Path>) -> Result<LockFile, LockError> {
         let path = path.as_ref();
         let file = open(OpenOptions::new().read(true), path)?;

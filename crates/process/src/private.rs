@@ -1,7 +1,8 @@
-//! Folders and files that only this user writes to: opened without following links, and known again by device and inode.
+//! Folders and files that only this user writes to: opened without following links, and known again by device and
+//! inode.
 //!
-//! Responsible for: that a name which another user put there leads nowhere, and for what speaks against trusting a folder. Not
-//! responsible for: whether such a folder is used all the same.
+//! Responsible for: that a name which another user put there leads nowhere, and for what speaks against trusting a
+//! folder. Not responsible for: whether such a folder is used all the same.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -62,8 +63,8 @@ impl PrivateFolder {
         FileId::of_open(&self.handle)
     }
 
-    /// Why what stands there can't be trusted: another user than this one and root owns it or may write there. A group may that is
-    /// one of this user's, as on a volume that several containers share.
+    /// Why what stands there can't be trusted: another user than this one and root owns it or may write there. A group
+    /// may that is one of this user's, as on a volume that several containers share.
     pub fn objection(&self) -> io::Result<Option<String>> {
         let mut groups: Vec<u32> = getgroups()?.into_iter().map(|group| group.as_raw()).collect();
         groups.push(getegid().as_raw());
@@ -83,8 +84,8 @@ fn objection(owner: u32, group: u32, mode: u32, us: u32, our_groups: &[u32]) -> 
     foreign.then(|| format!("a group may write there that this user is not in (number {group})"))
 }
 
-/// Opens a file without following a link in its last name. It must be a file, with no second name, by which another user could
-/// have it too. Nothing is cut off or written: the caller does that to what it got.
+/// Opens a file without following a link in its last name. It must be a file, with no second name, by which another
+/// user could have it too. Nothing is cut off or written: the caller does that to what it got.
 pub fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // Opening a pipe must not wait for its other end.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;

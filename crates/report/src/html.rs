@@ -1,4 +1,5 @@
-//! One self-contained page: style, pictures, tables and the JSON that they were made of. No script, nothing from a network.
+//! One self-contained page: style, pictures, tables and the JSON that they were made of. No script, nothing from a
+//! network.
 
 mod numbers;
 mod phases;

@@ -1,5 +1,5 @@
-//! A job's results as text for people, JSON for machines, and one self-contained HTML page; and what pages and tables are made of
-//! (figures, tables, markup, drawing), for the pages of comparisons too.
+//! A job's results as text for people, JSON for machines, and one self-contained HTML page; and what pages and tables
+//! are made of (figures, tables, markup, drawing), for the pages of comparisons too.
 //!
 //! Responsible for how a result looks. Not responsible for how it came about: everything here takes finished values of
 //! `migration` and gives text back; nothing is measured, read or written.

@@ -1,7 +1,7 @@
 //! What all sources of files have in common.
 //!
-//! Responsible for: which files the patterns mean, what proves that a file did not change, unpacking, and files that took the place of
-//! planned ones. Not responsible for: where a record begins and ends.
+//! Responsible for: which files the patterns mean, what proves that a file did not change, unpacking, and files that
+//! took the place of planned ones. Not responsible for: where a record begins and ends.
 
 mod changes;
 mod list;
@@ -34,8 +34,8 @@ pub(crate) trait Format {
     /// A reader of some segments.
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError>;
 
-    /// Finds starts of records in the first `bytes` bytes of a file of which not every line is a record, if it is to be cut into
-    /// shards of about `target` bytes. What a user should know of them.
+    /// Finds starts of records in the first `bytes` bytes of a file of which not every line is a record, if it is to be
+    /// cut into shards of about `target` bytes. What a user should know of them.
     fn find_starts(&self, object: &mut SourceObject, bytes: u64, target: u64) -> Result<Option<String>, SourceError> {
         let _ = (object, bytes, target);
         Ok(None)

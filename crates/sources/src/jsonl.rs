@@ -1,11 +1,11 @@
 //! JSON lines in files: plain, gzip or zstd.
 //!
-//! Responsible for: reading a shard's lines from any position that a line of it ends at. Not responsible for what a line means:
-//! nothing here parses JSON, but to warn of a last line that was cut off.
+//! Responsible for: reading a shard's lines from any position that a line of it ends at. Not responsible for what a
+//! line means: nothing here parses JSON, but to warn of a last line that was cut off.
 //!
-//! A line ends with `\n`; one `\r` before it belongs to the end. The last line of a file may lack its end, and then keeps a
-//! `\r`. A byte order mark is skipped at byte 0 of a file (of the decompressed stream), nowhere else. Files are read, never
-//! mapped: a file that shrinks is an error, not a signal.
+//! A line ends with `\n`; one `\r` before it belongs to the end. The last line of a file may lack its end, and then
+//! keeps a `\r`. A byte order mark is skipped at byte 0 of a file (of the decompressed stream), nowhere else. Files are
+//! read, never mapped: a file that shrinks is an error, not a signal.
 
 mod open;
 #[cfg(test)]
@@ -80,7 +80,8 @@ impl Format for JsonlFiles {
     }
 }
 
-/// What to tell of the last line of a file when it has no line end: an object or array that is not whole was probably cut off.
+/// What to tell of the last line of a file when it has no line end: an object or array that is not whole was probably
+/// cut off.
 pub(crate) fn cut_off(path: &Path, line: &[u8]) -> Option<String> {
     let open = line.trim_ascii_start().first().is_some_and(|first| matches!(first, b'{' | b'['));
     let (what, at) = open.then(|| not_whole(line)).flatten()?;

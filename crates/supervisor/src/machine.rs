@@ -1,9 +1,9 @@
 //! The supervisor's rules as a pure state machine: `on(input, now) -> actions`.
 //!
-//! Responsible for every decision: which shard runs next, in which slot, when a worker is killed, when a successor starts,
-//! when a shard is quarantined, when the job stops and with which exit code. Not responsible for anything that happens: it
-//! has no clock (`now` is the time since the run began), no process, no file; the shell turns results into inputs and
-//! actions into system calls, and the tests do the same with a world of their own.
+//! Responsible for every decision: which shard runs next, in which slot, when a worker is killed, when a successor
+//! starts, when a shard is quarantined, when the job stops and with which exit code. Not responsible for anything that
+//! happens: it has no clock (`now` is the time since the run began), no process, no file; the shell turns results into
+//! inputs and actions into system calls, and the tests do the same with a world of their own.
 
 mod attempt;
 mod endings;
@@ -37,7 +37,8 @@ use self::stage::Stage;
 pub use self::sums::Totals;
 use crate::random::Random;
 
-/// A gap between two inputs above this, or above half of the heartbeat timeout, means that the supervisor itself stood still.
+/// A gap between two inputs above this, or above half of the heartbeat timeout, means that the supervisor itself stood
+/// still.
 const LOOP_GAP: Duration = Duration::from_secs(5);
 /// A gap below this says nothing: the loop may wait for a part of it.
 const SHORTEST_GAP: Duration = Duration::from_secs(1);
@@ -218,7 +219,8 @@ impl Machine {
         self.shards[id.0 as usize].position
     }
 
-    /// What an attempt may send beyond what is on disk if its supervisor dies: the chunk that it is at, and one whose end is not read.
+    /// What an attempt may send beyond what is on disk if its supervisor dies: the chunk that it is at, and one whose
+    /// end is not read.
     pub fn orphan_may_send(&self) -> u64 {
         self.rules.chunk_records.saturating_mul(attempt::CHUNKS_AHEAD)
     }

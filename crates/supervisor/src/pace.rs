@@ -1,8 +1,8 @@
 //! Whether a turn of the knobs paid: how fast the job went just before it, and how fast once the new pace had settled.
 //!
-//! Responsible for sums that never go back, over attempts that come and go, and for choosing the seconds that are compared. Not
-//! responsible for what is turned (the machine) or where it is kept (the store). It has no clock: `now` is the time since the run
-//! began.
+//! Responsible for sums that never go back, over attempts that come and go, and for choosing the seconds that are
+//! compared. Not responsible for what is turned (the machine) or where it is kept (the store). It has no clock: `now`
+//! is the time since the run began.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -122,7 +122,8 @@ impl Paces {
         self.marks.front().map_or(Pace::default(), |&(then, done)| pace(now.saturating_sub(then), self.sum.since(done)))
     }
 
-    /// The knobs were turned; `key` is what [`Paces::tick`] and [`Paces::close`] call it by. Close the turn before it first.
+    /// The knobs were turned; `key` is what [`Paces::tick`] and [`Paces::close`] call it by. Close the turn before it
+    /// first.
     pub(crate) fn turned(&mut self, key: i64, event: SteerEvent, now: Duration) {
         self.open = Some(Turn { key, at: now, settled: None });
         self.shown.push_back((key, event));
@@ -182,7 +183,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A run of one worker that does 1,000 records a second, half of its time in flush; from 10 s on two that never flush.
+    /// A run of one worker that does 1,000 records a second, half of its time in flush; from 10 s on two that never
+    /// flush.
     fn run(paces: &mut Paces, from: u64, to: u64, settled_from: u64) -> Vec<(u64, Pace)> {
         let mut told = [Told::default(); 2];
         let mut found = Vec::new();

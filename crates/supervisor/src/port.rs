@@ -30,7 +30,8 @@ pub trait WorkerPort {
     fn wait(&mut self, timeout: Duration, also: Option<BorrowedFd<'_>>) -> Result<(), SupervisorGone>;
 }
 
-/// Says when it is worth a system call to look for news: [`WorkerPort::control`] is called far more often than there are any.
+/// Says when it is worth a system call to look for news: [`WorkerPort::control`] is called far more often than there
+/// are any.
 #[derive(Debug, Default)]
 pub(crate) struct Lookout {
     looked: Option<Instant>,

@@ -7,9 +7,10 @@
 //!   down  kind 3  Control        postcard of (version, Control); the whole state each time, the newest counts
 //! ```
 //!
-//! Both ends are the same binary, so a version that differs is a bug that must show itself, not something to negotiate. What
-//! comes up is not trusted: an unknown kind, leftover bytes or a figure that no worker can reach is an error value, never a
-//! panic. Not responsible for: pipes and framing (`process`), and for whether an event makes sense now (the machine).
+//! Both ends are the same binary, so a version that differs is a bug that must show itself, not something to negotiate.
+//! What comes up is not trusted: an unknown kind, leftover bytes or a figure that no worker can reach is an error
+//! value, never a panic. Not responsible for: pipes and framing (`process`), and for whether an event makes sense now
+//! (the machine).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -30,7 +31,8 @@ const LARGEST: u64 = 1 << 48;
 const MOST_PARTITIONS: usize = 1 << 20;
 /// More pieces of a shard are never asked for.
 pub(crate) const MOST_PIECES: u32 = 1 << 10;
-/// A worker takes no more rows than this after each heartbeat, before it sends the next: what a killed one may have sent is known.
+/// A worker takes no more rows than this after each heartbeat, before it sends the next: what a killed one may have
+/// sent is known.
 pub const MOST_UNTOLD: u64 = 1 << 16;
 /// The longest text that goes up, in bytes.
 const LONGEST_TEXT: usize = 8 * 1024;
@@ -184,7 +186,8 @@ impl ControlReceiver {
         ControlReceiver { reader: FrameReader::new(), newest: first, open: true }
     }
 
-    /// Reads what is there (`fd` must not block) and gives the newest state; `None` at end of file: the supervisor is gone.
+    /// Reads what is there (`fd` must not block) and gives the newest state; `None` at end of file: the supervisor is
+    /// gone.
     pub fn newest(&mut self, fd: impl AsFd) -> Result<Option<Control>, ProtocolError> {
         while self.open {
             match self.reader.fill(&fd)? {

@@ -28,7 +28,8 @@ impl Random {
     }
 }
 
-/// The pause after the `failures`-th failure in a row (from 1), before jitter: doubled each time from `min` up to `max`.
+/// The pause after the `failures`-th failure in a row (from 1), before jitter: doubled each time from `min` up to
+/// `max`.
 pub fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     min.saturating_mul(1 << doublings).min(max)

@@ -1,8 +1,8 @@
 //! Dividing the job's limit over its workers.
 //!
-//! Responsible for shares that add up to the limit and move to the workers that can use them, and for what is caught up with when
-//! they could not. Not responsible for keeping
-//! to a share (the worker does) or for telling the worker (the machine does).
+//! Responsible for shares that add up to the limit and move to the workers that can use them, and for what is caught up
+//! with when they could not. Not responsible for keeping to a share (the worker does) or for telling the worker (the
+//! machine does).
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const HELD_BACK: f64 = 0.8;
 /// How much more than it uses a slower worker is granted.
 const HEADROOM: f64 = 1.5;
 
-/// How many seconds' worth is caught up with, at most: not the records of an hour of outage in a minute. Workers may add the
-/// tenth of a second that their buckets hold, and in ten seconds both are below 5 %.
+/// How many seconds' worth is caught up with, at most: not the records of an hour of outage in a minute. Workers may
+/// add the tenth of a second that their buckets hold, and in ten seconds both are below 5 %.
 const MOST_OWED: f64 = 0.35;
 /// How many seconds' worth is held back later, at most.
 const MOST_AHEAD: f64 = 1.0;

@@ -1,7 +1,8 @@
 //! An attempt over time: which heartbeats become samples, and how many are kept.
 //!
-//! Samples wait here until the next chunk or the attempt's end is put on disk, and go with that transaction: they cost no sync of
-//! their own. What a killed supervisor had not written is lost; the figures of samples are sums, so that a gap hides no time.
+//! Samples wait here until the next chunk or the attempt's end is put on disk, and go with that transaction: they cost
+//! no sync of their own. What a killed supervisor had not written is lost; the figures of samples are sums, so that a
+//! gap hides no time.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use migration::report::Sample;
 const EVERY: Duration = Duration::from_secs(1);
 /// The most samples of an attempt; when they are full every second one goes, and later ones are twice as far apart.
 const MOST: u32 = 240;
-/// After each such number of a job's samples those of later attempts are twice as far apart: a job's history stays below a few megabytes.
+/// After each such number of a job's samples those of later attempts are twice as far apart: a job's history stays
+/// below a few megabytes.
 const JOB_STEP: u64 = 10_000;
 
 /// How far apart the samples of an attempt are that begins when its job has `samples_of_job`.
@@ -100,7 +102,8 @@ mod tests {
         Sample { at_ms, ..Sample::default() }
     }
 
-    /// What the disk would hold of an attempt of `seconds`, five heartbeats in each, a chunk after each `heartbeats_per_chunk`.
+    /// What the disk would hold of an attempt of `seconds`, five heartbeats in each, a chunk after each
+    /// `heartbeats_per_chunk`.
     fn kept(seconds: u64, heartbeats_per_chunk: u64) -> Vec<u64> {
         let mut series = Series::new(EVERY);
         let mut disk: Vec<u64> = Vec::new();

@@ -1,8 +1,8 @@
 //! Which signals a running job takes, and what each asks.
 //!
-//! SIGINT, SIGTERM and SIGHUP stop the job. SIGTTIN and SIGTTOU add and take one worker, as pre-fork servers have it, SIGUSR1 prints
-//! the state of each worker. A terminal's driver sends SIGTTIN and SIGTTOU by itself to jobs in the background: those are told
-//! apart by who sent them, and mean nothing here.
+//! SIGINT, SIGTERM and SIGHUP stop the job. SIGTTIN and SIGTTOU add and take one worker, as pre-fork servers have it,
+//! SIGUSR1 prints the state of each worker. A terminal's driver sends SIGTTIN and SIGTTOU by itself to jobs in the
+//! background: those are told apart by who sent them, and mean nothing here.
 
 use migration::steer::{Scale, Steer};
 use process::{Caught, Signal, SignalFd};

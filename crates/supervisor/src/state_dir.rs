@@ -2,8 +2,8 @@
 //!
 //! Responsible for making it private, for the two locks, and for paths. Not responsible for what the files hold.
 //!
-//! `supervisor.lock` tells whether a supervisor is alive; children close it. `workers.lock` is kept by every worker, so a
-//! new supervisor that gets it knows that no worker of a dead one is left.
+//! `supervisor.lock` tells whether a supervisor is alive; children close it. `workers.lock` is kept by every worker, so
+//! a new supervisor that gets it knows that no worker of a dead one is left.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -97,7 +97,8 @@ pub enum Owners {
     Any,
 }
 
-/// What a run's folder, its locks and its checkpoint are, to notice that they have gone. Each look costs four system calls.
+/// What a run's folder, its locks and its checkpoint are, to notice that they have gone. Each look costs four system
+/// calls.
 #[derive(Clone, Debug)]
 pub struct StateGuard {
     known: Vec<(PathBuf, FileId)>,
@@ -115,8 +116,8 @@ impl StateGuard {
 }
 
 impl StateDir {
-    /// Makes the folder if need be (mode 0700) and takes both locks, waiting at most 500 ms for the supervisor's and 5 s for
-    /// the workers'. No link is followed, whatever user owns the folder.
+    /// Makes the folder if need be (mode 0700) and takes both locks, waiting at most 500 ms for the supervisor's and 5
+    /// s for the workers'. No link is followed, whatever user owns the folder.
     pub fn open(path: &Path, owners: Owners) -> Result<Self, StateDirError> {
         let unusable = |cause: io::Error| Self::unusable(path, cause);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
@@ -152,7 +153,8 @@ impl StateDir {
         known.map(|known| StateGuard { known }).map_err(|cause| Self::unusable(&self.path, cause))
     }
 
-    /// Who works on the job in `path` now, in its own words; `None` if no process does. Waits for nothing and changes nothing.
+    /// Who works on the job in `path` now, in its own words; `None` if no process does. Waits for nothing and changes
+    /// nothing.
     pub fn holder(path: &Path) -> Result<Option<String>, StateDirError> {
         match LockFile::shared_nonblocking(path.join(SUPERVISOR_LOCK)) {
             Ok(_) => Ok(None),

@@ -23,8 +23,8 @@ pub trait Watcher {
         Vec::new()
     }
 
-    /// A child ended that is no worker: the caller's own helper, or an orphan that came to process 1. It is reaped. An answer is
-    /// the reason why the job can't go on without it: the job stops, and running it again continues.
+    /// A child ended that is no worker: the caller's own helper, or an orphan that came to process 1. It is reaped. An
+    /// answer is the reason why the job can't go on without it: the job stops, and running it again continues.
     fn other_child_ended(&mut self, pid: i32, how: &str) -> Option<String> {
         let _ = (pid, how);
         None

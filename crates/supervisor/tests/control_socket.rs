@@ -1,5 +1,5 @@
-//! The control socket of a real loop with real forks: it is served while workers work, no worker keeps it, and clients that mean
-//! no good change nothing. The clients are other processes, as in life: the supervisor has one thread.
+//! The control socket of a real loop with real forks: it is served while workers work, no worker keeps it, and clients
+//! that mean no good change nothing. The clients are other processes, as in life: the supervisor has one thread.
 
 #[expect(dead_code, reason = "these scenarios need a part of it")]
 mod fake;

@@ -1,5 +1,5 @@
-//! The whole control plane with real forks: fake workers that finish, crash, lie, hang, flood and drain, and a supervisor that
-//! is killed. Runs without the test harness, which has threads.
+//! The whole control plane with real forks: fake workers that finish, crash, lie, hang, flood and drain, and a
+//! supervisor that is killed. Runs without the test harness, which has threads.
 
 mod fake;
 
@@ -394,7 +394,8 @@ fn a_limit_is_kept() {
     let mut job = Job::new(&folder, 4, 10);
     job.slots = 4;
     job.limits.rate_records = Some(1000);
-    // Each worker waits for the share that it has when all four are there: it lasts until the first of them is seen to use less.
+    // Each worker waits for the share that it has when all four are there: it lasts until the first of them is seen to
+    // use less.
     let (end, screen) = job.run(&mut |_, order, port| {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(2) {

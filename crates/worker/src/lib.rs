@@ -1,8 +1,8 @@
-//! What a worker does with its shard: open the source, create the producer, step until the shard is done, say how it went.
-//! The same function serves a forked worker and `--single`; they differ in their [`WorkerPort`].
+//! What a worker does with its shard: open the source, create the producer, step until the shard is done, say how it
+//! went. The same function serves a forked worker and `--single`; they differ in their [`WorkerPort`].
 //!
-//! Responsible for one attempt. Not responsible for what a record is or how it is delivered (`pipeline`, `kafka`), forking,
-//! checkpoints and attempts (`supervisor`), or other ways of stepping a worker (`compare`).
+//! Responsible for one attempt. Not responsible for what a record is or how it is delivered (`pipeline`, `kafka`),
+//! forking, checkpoints and attempts (`supervisor`), or other ways of stepping a worker (`compare`).
 
 #![forbid(unsafe_code)]
 
@@ -204,8 +204,8 @@ fn tell(worker: &mut ShardWorker, now: Instant, port: &mut dyn WorkerPort) -> Re
     Ok(progress)
 }
 
-/// Adds to the failure of a file of which records were sent what proves that another one begins with the same. Without it that file
-/// can't be replaced, but nothing else is lost.
+/// Adds to the failure of a file of which records were sent what proves that another one begins with the same. Without
+/// it that file can't be replaced, but nothing else is lost.
 fn with_hash(
     context: &WorkerContext,
     attempt: &Attempt<'_>,
@@ -281,13 +281,14 @@ fn answer_time(job: &Job) -> Duration {
     ANSWER.min(job.kafka.give_up_after)
 }
 
-/// How long a worker may say nothing while it waits for brokers: one that takes all of it twice in a row is still far from being
-/// taken for dead.
+/// How long a worker may say nothing while it waits for brokers: one that takes all of it twice in a row is still far
+/// from being taken for dead.
 fn silence(job: &Job) -> Duration {
     ANSWER.min(job.workers.heartbeat_timeout / 4)
 }
 
-/// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known first.
+/// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known
+/// first.
 pub struct Files {
     from: LedgerEntry,
     reader: Box<dyn Reader>,
@@ -338,8 +339,8 @@ impl Files {
     }
 }
 
-/// Creates the producer, and says what the topic's settings are now: an attempt decides by those of its start. Where they can't be
-/// read, those of preflight hold.
+/// Creates the producer, and says what the topic's settings are now: an attempt decides by those of its start. Where
+/// they can't be read, those of preflight hold.
 fn connect(
     context: &WorkerContext,
     attempt: &Attempt<'_>,
@@ -355,8 +356,8 @@ fn connect(
     Ok((connect_with(context, attempt, port, topic.max_message_bytes)?, topic))
 }
 
-/// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its supervisor;
-/// when none comes for `give_up_after`, the job gives up.
+/// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its
+/// supervisor; when none comes for `give_up_after`, the job gives up.
 fn connect_with(
     context: &WorkerContext,
     attempt: &Attempt<'_>,

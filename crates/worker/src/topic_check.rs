@@ -1,8 +1,8 @@
 //! A worker's own looks at its topic: before records go on after a pause, and when something failed.
 //!
-//! Responsible for: that no worker sends into another topic of the same name, and that the reason for a failure is told where the
-//! topic is it. Not responsible for: the look at an attempt's start, which the producer makes, nor for the one that the helper makes
-//! every 10 s.
+//! Responsible for: that no worker sends into another topic of the same name, and that the reason for a failure is told
+//! where the topic is it. Not responsible for: the look at an attempt's start, which the producer makes, nor for the
+//! one that the helper makes every 10 s.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,7 +38,8 @@ impl TopicCheck {
         }
     }
 
-    /// The reason behind a failure: a topic that is gone looks like a broker that does not answer, or like a record that is refused.
+    /// The reason behind a failure: a topic that is gone looks like a broker that does not answer, or like a record
+    /// that is refused.
     pub(crate) fn explain(&self, failure: Failure, turns: &mut Turns<'_>) -> Failure {
         match failure.kind {
             FailureKind::Retry | FailureKind::Unreachable | FailureKind::GaveUp | FailureKind::Refused => {}

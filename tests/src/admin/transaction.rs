@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Admin;
 use super::wire::Request;
 
-/// A transaction with records that are written and not committed. Dropped without [`OpenTransaction::commit`] it is aborted.
+/// A transaction with records that are written and not committed. Dropped without [`OpenTransaction::commit`] it is
+/// aborted.
 pub struct OpenTransaction {
     admin: Admin,
     name: String,
@@ -15,8 +16,8 @@ pub struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    /// Opens one under a name of its own and writes values, without keys, to one partition. The broker itself aborts it after
-    /// `timeout`.
+    /// Opens one under a name of its own and writes values, without keys, to one partition. The broker itself aborts it
+    /// after `timeout`.
     pub(super) fn begin(admin: Admin, topic: &str, partition: u32, values: &[&str], timeout: Duration) -> Self {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let name = format!("whole-program-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));

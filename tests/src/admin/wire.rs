@@ -1,5 +1,5 @@
-//! Kafka's requests and answers as bytes, in the versions before compact fields: whole numbers in network order, strings and lists
-//! with their length before them.
+//! Kafka's requests and answers as bytes, in the versions before compact fields: whole numbers in network order,
+//! strings and lists with their length before them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -2,9 +2,9 @@
 //!
 //! `make-dataset [--records N] [--files N] [--out DIR] [--seed N] [--bytes-per-line N]`
 //!
-//! Customers are drawn by a flattened Zipf law (weight of the k-th: k^-0.7), so that some keys are hot but none dominates: with
-//! the default size each of 16 murmur2 partitions stays below 4 MiB (a test of the library counts them). Files are written beside
-//! their final name and renamed, so that an interrupted run leaves no half dataset.
+//! Customers are drawn by a flattened Zipf law (weight of the k-th: k^-0.7), so that some keys are hot but none
+//! dominates: with the default size each of 16 murmur2 partitions stays below 4 MiB (a test of the library counts
+//! them). Files are written beside their final name and renamed, so that an interrupted run leaves no half dataset.
 //!
 //! Not responsible for hostile lines: tests write those themselves.
 #![forbid(unsafe_code)]

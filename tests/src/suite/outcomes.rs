@@ -30,8 +30,8 @@ impl Outcomes {
         Outcomes { begin: Instant::now(), filtered, state: Mutex::default() }
     }
 
-    /// The tests that are wanted and can run. One that lacks something is left out; with `SHARDLIFT_REQUIRE_KAFKA=1` that is a
-    /// failure.
+    /// The tests that are wanted and can run. One that lacks something is left out; with `SHARDLIFT_REQUIRE_KAFKA=1`
+    /// that is a failure.
     pub(super) fn without_those_that_cannot_run(&self, chosen: Vec<Chosen>, wanted: Wanted) -> Vec<Chosen> {
         let required = std::env::var_os("SHARDLIFT_REQUIRE_KAFKA").is_some_and(|value| value == "1");
         let mut state = self.state.lock().expect("no holder panics");

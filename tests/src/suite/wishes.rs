@@ -1,4 +1,5 @@
-//! What the command line asks for, in the words of cargo's own harness: `cargo test … -- WORDS` is the same for every test binary.
+//! What the command line asks for, in the words of cargo's own harness: `cargo test … -- WORDS` is the same for every
+//! test binary.
 //!
 //! What can't be obeyed is an error, never everything: a typo must not start half an hour of tests.
 

@@ -1,5 +1,5 @@
-//! The broker away in mid-run, stopped cleanly and killed hard, then started on the same data (row 5): the run completes by itself,
-//! delivers again within 5 s, nothing is missing, no duplicate, and no restart counts as a death.
+//! The broker away in mid-run, stopped cleanly and killed hard, then started on the same data (row 5): the run
+//! completes by itself, delivers again within 5 s, nothing is missing, no duplicate, and no restart counts as a death.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,8 @@ fn wait_out(scene: &Scene, stop: &dyn Fn(&Kafka)) {
     scene.program.assert_nothing_left();
 }
 
-/// Each broker in turn is killed and comes back: leaders change, and a partition's batches must neither be lost nor sent twice.
+/// Each broker in turn is killed and comes back: leaders change, and a partition's batches must neither be lost nor
+/// sent twice.
 fn killed_leaders_of_three_brokers_are_waited_out(clusters: &Clusters) {
     let kafka = clusters.outage_of_three();
     let scene = Scene::new(&kafka, "leaders");

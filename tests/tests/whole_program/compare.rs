@@ -1,5 +1,5 @@
-//! `compare`: every variant delivers what it counts, the result has the names that others rely on, the ratios of the story come
-//! out roughly, and nothing is left behind after an end or an interruption.
+//! `compare`: every variant delivers what it counts, the result has the names that others rely on, the ratios of the
+//! story come out roughly, and nothing is left behind after an end or an interruption.
 
 use std::fs;
 use std::path::PathBuf;
@@ -168,7 +168,8 @@ fn the_ratios_of_the_story(_: &Clusters) {
     let single = row(&result, "single", 1);
     let predicted = number(single, "predicted_flush_share");
     assert!((number(single, "flush_share") - predicted).abs() <= 0.15, "{single:#}");
-    // Nothing else runs on the thread while a flush blocks it; a cooperative one lets a heartbeat tick about each millisecond.
+    // Nothing else runs on the thread while a flush blocks it; a cooperative one lets a heartbeat tick about each
+    // millisecond.
     let ticks = |variant| number(row(&result, variant, 7), "heartbeat_ticks_per_flush_ms");
     assert!(ticks("green-blocking") <= 0.2 && ticks("green-cooperative") >= 0.5, "{result:#}");
     assert!(!result["advice"].as_array().expect("a list").is_empty());
@@ -294,7 +295,8 @@ fn what_is_refused(_: &Clusters) {
     );
 }
 
-/// Everything that was counted is in the topic; beside it only warm-up records and what was in flight when a clock stopped.
+/// Everything that was counted is in the topic; beside it only warm-up records and what was in flight when a clock
+/// stopped.
 fn real_brokers_got_what_was_counted(clusters: &Clusters) {
     let kafka = clusters.one();
     let program = folder("counted", 3_000);

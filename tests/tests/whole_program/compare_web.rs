@@ -1,5 +1,5 @@
-//! `compare web`: the server's one thread stops under a blocking flush and not under the others, each answer of the produce route
-//! is a delivered record, and nothing is left behind.
+//! `compare web`: the server's one thread stops under a blocking flush and not under the others, each answer of the
+//! produce route is a delivered record, and nothing is left behind.
 
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ fn figure(object: &Value, flush: &str, name: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no {name} of {flush} in {object:#}"))
 }
 
-/// Each run counted as many delivery reports as there were answers, and one for each connection's seat and first request before.
+/// Each run counted as many delivery reports as there were answers, and one for each connection's seat and first
+/// request before.
 fn assert_all_delivered(object: &Value, clients: u64) {
     for round in object["rounds"].as_array().expect("a list") {
         assert_eq!(round["failure"], Value::Null, "{round:#}");

@@ -1,5 +1,5 @@
-//! A file that can't be read to its end: everything else is sent, the run ends with 7 and its name, and a whole copy of the file may
-//! take its place, whatever was sent of it.
+//! A file that can't be read to its end: everything else is sent, the run ends with 7 and its name, and a whole copy of
+//! the file may take its place, whatever was sent of it.
 
 use std::process::{Command, Stdio};
 
@@ -117,7 +117,8 @@ fn assert_replaced_is_told(scene: &Scene, report: &Value, names: &[&str]) {
     }
 }
 
-/// The window of a zstd stream, for which the worker's memory has room once. The proof needs another, and the worker's own is in the way.
+/// The window of a zstd stream, for which the worker's memory has room once. The proof needs another, and the worker's
+/// own is in the way.
 fn a_window_that_fills_the_memory_can_be_replaced_too(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "window");
     // 80 MiB beside a window of 128 MiB.

@@ -1,5 +1,5 @@
-//! Everything arrives, once, where it belongs, in order (rows 1 and 8): a million lines without a key and with one; a topic with
-//! a small batch limit.
+//! Everything arrives, once, where it belongs, in order (rows 1 and 8): a million lines without a key and with one; a
+//! topic with a small batch limit.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -74,8 +74,9 @@ fn a_comparison_keeps_up(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// The phases of the workers' threads add up to their wall time, and what has no name is at most 5 % of it. Both with an allowance
-/// for each attempt, because a machine that is busy with other things takes the processor away anywhere, and delays an exit.
+/// The phases of the workers' threads add up to their wall time, and what has no name is at most 5 % of it. Both with
+/// an allowance for each attempt, because a machine that is busy with other things takes the processor away anywhere,
+/// and delays an exit.
 fn assert_times(report: &Value) {
     const ALLOWANCE_MS: f64 = 100.0;
     let attempts = report["attempts"].as_array().expect("a list");
@@ -89,8 +90,8 @@ fn assert_times(report: &Value) {
     assert!(report["workers"]["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{report:#}");
 }
 
-/// The topic's values, after a check that within a shard and a partition records stand in source order and, with a key, each on the
-/// partition that Java gives it.
+/// The topic's values, after a check that within a shard and a partition records stand in source order and, with a key,
+/// each on the partition that Java gives it.
 fn read_in_order(scene: &Scene, keyed: bool) -> Multiset {
     let text = std::fs::read(scene.program.join("data/orders.jsonl")).expect("the dataset can be read");
     let lines: HashMap<&[u8], u32> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(0u32..).collect();

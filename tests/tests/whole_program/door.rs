@@ -1,5 +1,6 @@
-//! What is refused at the door: settings that would break delivery or show a password, a topic that may not be written to, a state
-//! folder that others own, links in it, and one that goes while a run uses it. And what is let pass when it is named.
+//! What is refused at the door: settings that would break delivery or show a password, a topic that may not be written
+//! to, a state folder that others own, links in it, and one that goes while a run uses it. And what is let pass when it
+//! is named.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};

@@ -1,5 +1,5 @@
-//! How commands end that can't do what they were asked: the exit code, and a message that says what to do next. What is secret is
-//! in none of them.
+//! How commands end that can't do what they were asked: the exit code, and a message that says what to do next. What is
+//! secret is in none of them.
 
 use std::io::Write;
 use std::process::Command;
@@ -141,7 +141,8 @@ fn a_changed_source_exits_with_7(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// A run that was refused is none of the job's runs, and who looks at the job later learns of it all the same: each reason once.
+/// A run that was refused is none of the job's runs, and who looks at the job later learns of it all the same: each
+/// reason once.
 fn assert_refusals_are_told(scene: &Scene) {
     let status = scene.status().expect("it has a state");
     assert_eq!((&status["exit_code"], status["runs"].as_array().map(Vec::len)), (&75.into(), Some(1)), "{status:#}");

@@ -1,5 +1,5 @@
-//! What a user does first: the root's orchestrator.toml on the embedded broker, the commands of the README, one process alone, a
-//! part of the data.
+//! What a user does first: the root's orchestrator.toml on the embedded broker, the commands of the README, one process
+//! alone, a part of the data.
 
 use serde_json::Value;
 use whole_program::dataset::Orders;

@@ -129,7 +129,8 @@ fn check(scene: &Scene, key: Option<&str>, fate: impl Fn(&Hostile) -> &Fate) {
     scene.program.assert_nothing_left();
 }
 
-/// Each bad line is in the dead letters with its reason, its place, and its bytes: as text, or as base64 where it is none.
+/// Each bad line is in the dead letters with its reason, its place, and its bytes: as text, or as base64 where it is
+/// none.
 fn assert_letters(letters: &[Value], dead: &[(&Hostile, &str)], whole: &[u8]) {
     for (line, reason) in dead {
         let bytes = line.line.strip_suffix(b"\n").expect("only the last line has no end");

@@ -1,5 +1,5 @@
-//! The pages of `report` and `compare` in Chromium: nothing in the console, every picture has drawn marks and words, the numbers on
-//! the page are those of the embedded JSON; light and dark, wide and narrow, and printed.
+//! The pages of `report` and `compare` in Chromium: nothing in the console, every picture has drawn marks and words,
+//! the numbers on the page are those of the embedded JSON; light and dark, wide and narrow, and printed.
 
 use serde_json::Value;
 use whole_program::browser::{Window, look, print};

@@ -1,7 +1,7 @@
 //! The tests of the whole program, one binary: a module for each subject, each with its list of tests.
 //!
-//! A new test is a function `fn what_it_shows(clusters: &Clusters)` and its line in its module's `TESTS`; a new module is its file
-//! and its two lines here.
+//! A new test is a function `fn what_it_shows(clusters: &Clusters)` and its line in its module's `TESTS`; a new module
+//! is its file and its two lines here.
 
 use std::process::ExitCode;
 

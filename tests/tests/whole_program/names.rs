@@ -1,4 +1,5 @@
-//! Brokers' names whose look-up lasts: it can't be interrupted, and a thread of the client that waits for it outlives the client.
+//! Brokers' names whose look-up lasts: it can't be interrupted, and a thread of the client that waits for it outlives
+//! the client.
 //!
 //! The resolver is a function of the C library; here another one stands before it that takes its time for some names.
 

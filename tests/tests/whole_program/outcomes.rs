@@ -1,5 +1,6 @@
-//! How a run ends when something happens around it: signals outside of the supervisor's loop, helpers that die, limits of the
-//! machine, state that belongs to something else. Each time the exit code, the one JSON object, and nothing left behind.
+//! How a run ends when something happens around it: signals outside of the supervisor's loop, helpers that die, limits
+//! of the machine, state that belongs to something else. Each time the exit code, the one JSON object, and nothing left
+//! behind.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use whole_program::waiting::wait_until;
 
 /// Enough for each of these runs on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-/// What a stop may take that has nothing to drain: less than the drain's time limit (20 s), more than a busy machine needs.
+/// What a stop may take that has nothing to drain: less than the drain's time limit (20 s), more than a busy machine
+/// needs.
 const AT_ONCE: Duration = Duration::from_secs(15);
 /// The promises: a second signal, and a refusal before anything begins.
 const A_SECOND: Duration = Duration::from_secs(1);

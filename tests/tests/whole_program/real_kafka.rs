@@ -1,4 +1,5 @@
-//! Tests of the harness itself: the cluster, the independent reader, outages. What the other tests judge by has to be right.
+//! Tests of the harness itself: the cluster, the independent reader, outages. What the other tests judge by has to be
+//! right.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Messages that fail for good (row 6): they never count as sent and their shard is never done, whatever a flush would say.
+//! Messages that fail for good (row 6): they never count as sent and their shard is never done, whatever a flush would
+//! say.
 
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -101,7 +102,8 @@ fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
     println!("gone: 75, then done with {} duplicates (what was under way may have been written)", difference.duplicates);
 }
 
-/// Connections are accepted, and nothing is answered any more: to workers that send, to those that connect, and to those that ask why.
+/// Connections are accepted, and nothing is answered any more: to workers that send, to those that connect, and to
+/// those that ask why.
 fn brokers_that_fall_silent_are_no_death_of_a_worker(clusters: &Clusters) {
     let kafka = clusters.outage();
     let scene = Scene::new(&kafka, "mute");
@@ -234,8 +236,8 @@ fn a_setting_that_comes_in_mid_run_sets_aside_what_the_broker_names(clusters: &C
     scene.program.assert_nothing_left();
 }
 
-/// The broker refuses 1 % of the records, by a setting that preflight could not know; the clean run has the same records, and a setting
-/// changed that refuses none. Rounds of both in turn, and the medians judge.
+/// The broker refuses 1 % of the records, by a setting that preflight could not know; the clean run has the same
+/// records, and a setting changed that refuses none. Rounds of both in turn, and the medians judge.
 fn one_record_in_a_hundred_that_is_refused_costs_at_most_three_times(clusters: &Clusters) {
     const ROUNDS: usize = 5;
     let mut times = [Vec::new(), Vec::new()];
@@ -251,7 +253,8 @@ fn one_record_in_a_hundred_that_is_refused_costs_at_most_three_times(clusters: &
     assert!(ratio <= 3.0, "{ratio:.2} times the clean run");
 }
 
-/// How long a run takes from the moment at which the topic's settings are changed and its limit on the rate is taken away.
+/// How long a run takes from the moment at which the topic's settings are changed and its limit on the rate is taken
+/// away.
 fn one_round(clusters: &Clusters, round: usize, refuses: bool) -> Duration {
     const RECORDS: u64 = 1_000_000;
     let none = format!("message.timestamp.before.max.ms={}", i64::MAX);
@@ -287,8 +290,8 @@ fn one_round(clusters: &Clusters, round: usize, refuses: bool) -> Duration {
     took
 }
 
-/// What an attempt decides by the settings, it decides by those of its start: here the topic first refuses records without a key and
-/// large ones.
+/// What an attempt decides by the settings, it decides by those of its start: here the topic first refuses records
+/// without a key and large ones.
 fn a_setting_that_is_relaxed_in_mid_run_holds_for_the_next_attempt(clusters: &Clusters) {
     let scene = Scene::with_topic(clusters.one(), "relaxed", 4, &["cleanup.policy=compact", "max.message.bytes=50000"]);
     scene.configure(&[
@@ -372,7 +375,8 @@ fn letters_of_a_killed_run_are_not_taken_for_records_set_aside(clusters: &Cluste
     scene.program.assert_nothing_left();
 }
 
-/// As many letters as were moved away are on disk and not committed when the supervisor is killed: they are not taken for those.
+/// As many letters as were moved away are on disk and not committed when the supervisor is killed: they are not taken
+/// for those.
 fn letters_that_were_moved_away_are_missed(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "moved");
     scene.configure(&[
@@ -383,7 +387,8 @@ fn letters_that_were_moved_away_are_missed(clusters: &Clusters) {
     ]);
     // The same number of bad records, each with a letter of the same length, in the first second and after four.
     let is_bad = |number: u64| (200..300).contains(&number) || (4_200..4_300).contains(&number);
-    // Letters are written to disk by 64 KiB: the last one is that large, so that the others are there long before their chunk ends.
+    // Letters are written to disk by 64 KiB: the last one is that large, so that the others are there long before their
+    // chunk ends.
     let pad = |number: u64| "x".repeat(if number == 4_299 { 80_000 } else { 0 });
     let line = |number: u64| format!("{{\"{}\":\"{number:05}{}\"}}\n", if is_bad(number) { "n" } else { "k" }, pad(number));
     let source = Multiset::of_lines(&[scene.program.write("data/events.jsonl", (0..8_000).map(line).collect::<String>())]);
@@ -441,8 +446,8 @@ fn letters_that_were_moved_away_are_missed(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// A refusal by the broker makes the client begin a new producer epoch, and then a batch whose answer is lost is doubled: so the
-/// broker is not asked about what the settings decide.
+/// A refusal by the broker makes the client begin a new producer epoch, and then a batch whose answer is lost is
+/// doubled: so the broker is not asked about what the settings decide.
 fn cut_connections_double_nothing_where_the_settings_refuse(clusters: &Clusters) {
     let kafka = clusters.outage();
     let scene = Scene::with_topic(&kafka, "cut", 8, &["message.timestamp.before.max.ms=3600000"]);
@@ -489,7 +494,8 @@ fn a_topic_deleted_in_mid_run_is_never_done(clusters: &Clusters) {
     let report = running.finish(patience()).expect_code(4).json();
     assert!(deleted.elapsed() < Duration::from_secs(30), "noticed after {:?}", deleted.elapsed());
     assert_stopped_undone(&report);
-    // Whichever noticed, the helper that watches or a worker whose records come back: there is one reason, and it says what happened.
+    // Whichever noticed, the helper that watches or a worker whose records come back: there is one reason, and it says
+    // what happened.
     assert_eq!(report["reasons"], Value::from(vec![format!("topic {} was deleted", scene.topic)]), "{report:#}");
     assert!(!scene.kafka.has_topic(&scene.topic), "the topic was created again");
     scene.program.assert_nothing_left();

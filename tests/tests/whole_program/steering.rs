@@ -1,5 +1,5 @@
-//! A running job turned from other terminals: scaled, paused, throttled, by two clients at once, with workers killed among it.
-//! Whatever is asked, the topic has every record, and only a kill costs duplicates.
+//! A running job turned from other terminals: scaled, paused, throttled, by two clients at once, with workers killed
+//! among it. Whatever is asked, the topic has every record, and only a kill costs duplicates.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -66,8 +66,8 @@ fn two_eight_one_four_workers(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// Rows 1 and 7 with their times: an asked count of workers runs within a second, or a chunk if it is less; it stays; a second after a
-/// pause was answered no record comes, and a second after its end one does.
+/// Rows 1 and 7 with their times: an asked count of workers runs within a second, or a chunk if it is less; it stays; a
+/// second after a pause was answered no record comes, and a second after its end one does.
 fn what_is_asked_is_so_within_a_second(clusters: &Clusters) {
     let scene = Scene::with_topic(clusters.one(), "scaled-paused", 8, &[ARRIVAL]);
     scene.configure(&SCALED);
@@ -90,7 +90,8 @@ fn what_is_asked_is_so_within_a_second(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// By how many milliseconds the last record of a pause came after it was answered, and the first one after its end was asked for.
+/// By how many milliseconds the last record of a pause came after it was answered, and the first one after its end was
+/// asked for.
 fn around_pause(scene: &Scene, paused: &Answer, going_on: &Answer) -> (i64, i64) {
     let timeline = Timeline::read(scene.kafka.bootstrap(), &scene.topic);
     let last = timeline.last_before(going_on.asked_ms).expect("records came before the pause") - paused.answered_ms;
@@ -188,7 +189,8 @@ fn turn(scene: &Scene, random: &mut Random, commands: u64) -> u64 {
     commands
 }
 
-/// Kills this number of workers, spread over the time of the commands; a fast machine's may be over before the last kill.
+/// Kills this number of workers, spread over the time of the commands; a fast machine's may be over before the last
+/// kill.
 fn kill_some(running: &Running, random: &mut Random, kills: u64) -> u64 {
     let apart = commands() * BETWEEN_MS / 4 / (kills + 1);
     let start = Instant::now();

@@ -1,5 +1,6 @@
-//! The commands that steer a job (row 9 of steering), without a job, with one that runs, that is done, that was killed, that stops:
-//! what each says, its exit code, and that nothing is left behind. Signals that steer, and `status --watch` in a real terminal.
+//! The commands that steer a job (row 9 of steering), without a job, with one that runs, that is done, that was killed,
+//! that stops: what each says, its exit code, and that nothing is left behind. Signals that steer, and `status --watch`
+//! in a real terminal.
 
 use std::collections::BTreeSet;
 use std::fs;

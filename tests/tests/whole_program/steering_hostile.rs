@@ -1,5 +1,5 @@
-//! Clients of the control socket that mean no good: strangers, crowds, garbage, half a frame, questions whose answers are never read.
-//! The job goes on as if they were not there.
+//! Clients of the control socket that mean no good: strangers, crowds, garbage, half a frame, questions whose answers
+//! are never read. The job goes on as if they were not there.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -111,8 +111,9 @@ fn a_hostile_crowd_harms_nothing(clusters: &Clusters) {
     withstand(&scene, Duration::from_secs(3), 30_000, "500");
 }
 
-/// Attacks a job for a while, between two quiet times, and judges all but its rate. Returns when the first quiet time, the attack and
-/// the second quiet time began, and when that ended. `rate` is what all those wish for who are understood.
+/// Attacks a job for a while, between two quiet times, and judges all but its rate. Returns when the first quiet time,
+/// the attack and the second quiet time began, and when that ended. `rate` is what all those wish for who are
+/// understood.
 fn withstand(scene: &Scene, time: Duration, records: u64, rate: &str) -> [i64; 4] {
     let source = scene.orders(72, records);
     let running = start(scene);
@@ -145,8 +146,8 @@ fn withstand(scene: &Scene, time: Duration, records: u64, rate: &str) -> [i64; 4
     [before_ms, attack_ms, after_ms, end_ms]
 }
 
-/// Sends everything bad for a while. Returns the supervisor's largest memory, how many connections were tried, and how long a
-/// friend's command took among them.
+/// Sends everything bad for a while. Returns the supervisor's largest memory, how many connections were tried, and how
+/// long a friend's command took among them.
 fn attack(
     scene: &Scene,
     running: &Running,

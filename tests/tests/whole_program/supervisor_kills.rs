@@ -1,5 +1,6 @@
-//! The supervisor killed at seeded moments and run again (row 3): no process stays, nothing is missing, each kill costs at most
-//! two chunks of duplicates a worker, a finished shard is never started again, and `status` never says that a dead job runs.
+//! The supervisor killed at seeded moments and run again (row 3): no process stays, nothing is missing, each kill costs
+//! at most two chunks of duplicates a worker, a finished shard is never started again, and `status` never says that a
+//! dead job runs.
 
 use std::time::{Duration, Instant};
 

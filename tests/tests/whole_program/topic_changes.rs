@@ -1,5 +1,5 @@
-//! A topic that changes under a job: deleted, made again, with more partitions. The job notices before it says "done", and no record
-//! goes to another topic or to another partition than its plan says.
+//! A topic that changes under a job: deleted, made again, with more partitions. The job notices before it says "done",
+//! and no record goes to another topic or to another partition than its plan says.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -214,7 +214,8 @@ fn what_was_there_before_the_job_is_not_judged(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// Records of an open transaction are in the log, and can't be read: a job begins behind them, and nothing behind them is missing.
+/// Records of an open transaction are in the log, and can't be read: a job begins behind them, and nothing behind them
+/// is missing.
 fn another_producers_open_transaction_is_waited_for(clusters: &Clusters) {
     let kafka = clusters.one();
     let scene = Scene::new(kafka, "verified-open");

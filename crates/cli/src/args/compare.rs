@@ -18,8 +18,8 @@ pub struct VariantsArgs {
     /// Which job's records.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Who steps the workers: single, green-blocking, green-cooperative, green-wakeup, threads, processes, stock-flush, or all;
-    /// single always runs, the others are measured against it
+    /// Who steps the workers: single, green-blocking, green-cooperative, green-wakeup, threads, processes, stock-flush,
+    /// or all; single always runs, the others are measured against it
     #[arg(
         long,
         env = "SHARDLIFT_COMPARE_VARIANTS",
@@ -81,8 +81,8 @@ pub struct VariantsArgs {
         action = ArgAction::SetTrue
     )]
     pub shared_producer: bool,
-    /// Partitions of the topic that is made for the comparison; else as many as the job's topic has (16 without one), but one for each
-    /// worker that shares a producer
+    /// Partitions of the topic that is made for the comparison; else as many as the job's topic has (16 without one),
+    /// but one for each worker that shares a producer
     #[arg(
         long,
         env = "SHARDLIFT_COMPARE_PARTITIONS",
@@ -90,7 +90,8 @@ pub struct VariantsArgs {
         value_name = "N"
     )]
     pub partitions: Option<u32>,
-    /// On real brokers: write to this topic, which must exist and keeps the records, instead of one that is made and deleted
+    /// On real brokers: write to this topic, which must exist and keeps the records, instead of one that is made and
+    /// deleted
     #[arg(long, env = "SHARDLIFT_COMPARE_INTO_TOPIC", value_name = "TOPIC")]
     pub into_topic: Option<String>,
     /// Write one self-contained HTML page with pictures, too

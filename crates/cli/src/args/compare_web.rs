@@ -77,7 +77,8 @@ pub struct WebArgs {
         action = ArgAction::SetTrue
     )]
     pub shared_producer: bool,
-    /// On real brokers: write to this topic, which must exist and keeps the records, instead of one that is made and deleted
+    /// On real brokers: write to this topic, which must exist and keeps the records, instead of one that is made and
+    /// deleted
     #[arg(long, env = "SHARDLIFT_COMPARE_INTO_TOPIC", value_name = "TOPIC")]
     pub into_topic: Option<String>,
     /// Write one self-contained HTML page with pictures, too

@@ -73,7 +73,8 @@ fn look(patterns: &[String]) -> Result<Looked, UserError> {
         };
         read_as(SourceRules::Csv(CsvSource { files: files.clone(), format }), Some(char::from(delimiter)))
     };
-    // The delimiter is the one that parts most columns, of those by which most rows have as many fields as there are columns.
+    // The delimiter is the one that parts most columns, of those by which most rows have as many fields as there are
+    // columns.
     let columns =
         |looked: &Looked| if looked.sample.invalid * 2 > looked.sample.records { 0 } else { looked.sample.fields.len() };
     let mut best = csv(DELIMITERS[0]);

@@ -1,4 +1,5 @@
-//! `shardlift status`: how far a job is, from its state, while it runs and after; what a run was asked for, from the run itself.
+//! `shardlift status`: how far a job is, from its state, while it runs and after; what a run was asked for, from the
+//! run itself.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! `shardlift status --watch`: what `run` shows, from the running job, until it ends. Nothing that happens here touches the job.
+//! `shardlift status --watch`: what `run` shows, from the running job, until it ends. Nothing that happens here touches
+//! the job.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -27,8 +28,8 @@ pub enum Watched {
     Left(Exit),
 }
 
-/// Shows the run of `holder` until it ends. While the run prepares, or compares at its end, there is nothing to show: that is
-/// waited for.
+/// Shows the run of `holder` until it ends. While the run prepares, or compares at its end, there is nothing to show:
+/// that is waited for.
 pub fn watch(place: &StatePlace, holder: &str, ui: &Ui) -> Result<Watched, UserError> {
     let interrupt = Interrupt::new()?;
     let mut show = Show::new(place, ui);

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Estimates the rest of a run from the recent rate: what was done in the newer half of the run so far. A slow start (forks,
-/// first metadata) or a changed rate is forgotten after as long again; the first second says nothing.
+/// Estimates the rest of a run from the recent rate: what was done in the newer half of the run so far. A slow start
+/// (forks, first metadata) or a changed rate is forgotten after as long again; the first second says nothing.
 #[derive(Debug, Default)]
 pub struct Eta {
     samples: VecDeque<(Duration, f64)>,
@@ -16,7 +16,8 @@ const SPACING: Duration = Duration::from_millis(200);
 const ENOUGH: Duration = Duration::from_secs(1);
 
 impl Eta {
-    /// Notes that `done` (0 to 1) of the job is done `elapsed` after the start of this run, and returns the estimated rest.
+    /// Notes that `done` (0 to 1) of the job is done `elapsed` after the start of this run, and returns the estimated
+    /// rest.
     pub fn update(&mut self, elapsed: Duration, done: f64) -> Option<Duration> {
         if self.samples.back().is_none_or(|(last, _)| elapsed >= *last + SPACING) {
             self.samples.push_back((elapsed, done));
@@ -71,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_run_that_slows_down_once_is_never_below_half_for_long() {
-        // Half the rate after a third of the run: before that it can't be known; soon after, the estimate has caught up.
+        // Half the rate after a third of the run: before that it can't be known; soon after, the estimate has caught
+        // up.
         run(
             |t| if t < 20.0 { 1.0 / 60.0 } else { 1.0 / 120.0 },
             |done, rest, truth| {

@@ -1,7 +1,7 @@
 //! Lines at the bottom of a terminal that are drawn again and again, and log lines above them.
 //!
-//! The cursor rests at the start of the line below the last one drawn, so that what the terminal itself echoes there (`^C`) moves
-//! nothing. No thread ticks: a frame is drawn when it is asked for, in one write.
+//! The cursor rests at the start of the line below the last one drawn, so that what the terminal itself echoes there
+//! (`^C`) moves nothing. No thread ticks: a frame is drawn when it is asked for, in one write.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,7 +17,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Draws these lines in the place of those before. None may be wider than the terminal, nor may there be more than it has rows.
+    /// Draws these lines in the place of those before. None may be wider than the terminal, nor may there be more than
+    /// it has rows.
     pub fn draw(&mut self, lines: Vec<String>) {
         put(&self.frame(lines));
     }

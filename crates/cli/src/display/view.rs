@@ -1,4 +1,5 @@
-//! From the supervisor's snapshots to what is shown: the same for the run itself and for another terminal that watches it.
+//! From the supervisor's snapshots to what is shown: the same for the run itself and for another terminal that watches
+//! it.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -14,7 +14,8 @@ const CHUNK: FlushPolicy = FlushPolicy::Chunk;
 /// A row: who, how many, when it flushes, its relative speed, its part of time in flush.
 type Row = (Variant, u32, FlushPolicy, f64, f64);
 
-/// The first row is the reference, with 100 records a second and 400 us of CPU for each; a chunk costs a thousandth of it.
+/// The first row is the reference, with 100 records a second and 400 us of CPU for each; a chunk costs a thousandth of
+/// it.
 fn comparison(wait_us: u64, rows: &[Row]) -> Comparison {
     let flat = |median: f64| Spread { median, least: median, most: median };
     let results = (0..).zip(rows).map(|(setting, &(variant, _, flush, speed, in_flush))| Summary {

@@ -55,7 +55,8 @@ pub(crate) fn asked(comparison: &Comparison) -> Vec<String> {
     parts
 }
 
-/// What was the same for all beside what was asked: the producers' properties, the limits of chunks, the model; lines of a terminal.
+/// What was the same for all beside what was asked: the producers' properties, the limits of chunks, the model; lines
+/// of a terminal.
 fn settled(comparison: &Comparison) -> Vec<String> {
     let c = &comparison.conditions;
     let mut lines = Vec::new();

@@ -88,7 +88,8 @@ struct Attempt {
     waits: u64,
 }
 
-/// Steps to the end, on simulated time. `drain`: whether to stop, by the time and by when the first chunk was committed.
+/// Steps to the end, on simulated time. `drain`: whether to stop, by the time and by when the first chunk was
+/// committed.
 fn run(mut worker: ShardWorker, mut drain: impl FnMut(Duration, usize) -> bool) -> Attempt {
     let (start, mut elapsed, mut waits, mut chunks) = (Instant::now(), Duration::ZERO, 0, Vec::new());
     let mut control = Control::default();

@@ -1,7 +1,7 @@
 //! Green threads: a task for each worker, all on one OS thread, which differ in how they wait for delivery reports.
 //!
-//! tokio's clock has a grain of 1 ms: a task that sleeps for 1 ms rests for 1 to 2 ms. `green-cooperative` looks that often, as
-//! the loops that it stands for did; other waits end by the same clock.
+//! tokio's clock has a grain of 1 ms: a task that sleeps for 1 ms rests for 1 to 2 ms. `green-cooperative` looks that
+//! often, as the loops that it stands for did; other waits end by the same clock.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -168,8 +168,8 @@ async fn serve(producer: SharedProducer) -> Result<(), Failure> {
     }
 }
 
-/// Sends what the tasks handed over once each of them that could run has run: so the records of those that were woken together
-/// travel together.
+/// Sends what the tasks handed over once each of them that could run has run: so the records of those that were woken
+/// together travel together.
 async fn send(producer: SharedProducer, waiting: Rc<Notify>) -> Result<(), Failure> {
     loop {
         waiting.notified().await;
@@ -218,8 +218,8 @@ async fn work(task: Task, shared: TaskShared) -> Result<(Measured, Task), Ended>
                 if flushed {
                     turn = now;
                 }
-                // Who begins its next wait first lets the others run during it. Who was told goes on, so that its record can leave
-                // with those of the others that were told.
+                // Who begins its next wait first lets the others run during it. Who was told goes on, so that its
+                // record can leave with those of the others that were told.
                 let others_turn = flushed && !shared.has_waits && !matches!(waits, ReportWait::Told(_));
                 if others_turn || now.saturating_duration_since(turn) >= LONGEST_TURN {
                     yield_now().await;

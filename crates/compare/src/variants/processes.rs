@@ -1,7 +1,8 @@
 //! `processes`: the supervisor with a forked worker process in each slot, as in a job.
 //!
-//! The workers meet in a folder: each leaves a file when it is connected, all begin at the moment that the supervisor's process
-//! then names in another, and each leaves its figures in a third. The supervisor stops the job when it sees all of those.
+//! The workers meet in a folder: each leaves a file when it is connected, all begin at the moment that the supervisor's
+//! process then names in another, and each leaves its figures in a third. The supervisor stops the job when it sees all
+//! of those.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -261,8 +262,8 @@ impl Watcher for Overseer<'_> {
     }
 
     fn log(&mut self, level: Level, text: &str) {
-        // That the job is stopped in the end is what this run wants. Any other error, such as a worker that was killed, ends it: the
-        // figures of the others would wait for those of one that is gone.
+        // That the job is stopped in the end is what this run wants. Any other error, such as a worker that was killed,
+        // ends it: the figures of the others would wait for those of one that is gone.
         if level == Level::Error && !self.over {
             tracing::error!("{text}");
             self.failure.get_or_insert_with(|| text.to_owned());

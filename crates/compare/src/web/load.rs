@@ -1,9 +1,9 @@
 //! The load: connections that ask the server, each one request after the other, and how long each answer took.
 //!
-//! A closed loop on purpose: every connection is a visitor who waits for the answer before doing anything else, as the connections
-//! of the story did. So a stall of the server counts once for each connection, not once for each request that more visitors
-//! would have made meanwhile: the figures of a server that stalls are rather too good than too bad. A request that began before
-//! the end of the clock counts however long it takes.
+//! A closed loop on purpose: every connection is a visitor who waits for the answer before doing anything else, as the
+//! connections of the story did. So a stall of the server counts once for each connection, not once for each request
+//! that more visitors would have made meanwhile: the figures of a server that stalls are rather too good than too bad.
+//! A request that began before the end of the clock counts however long it takes.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! What the server's one thread measures of itself: its CPU, its deliveries, and a heartbeat that shows when it was stopped.
+//! What the server's one thread measures of itself: its CPU, its deliveries, and a heartbeat that shows when it was
+//! stopped.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -74,7 +74,8 @@ impl ProduceHandler {
         Ok(ProduceHandler { flush: settings.flush, records, slots: RefCell::new(slots), producers, meter: Rc::default() })
     }
 
-    /// Sends a record from each slot, one after the other: connections and producer ids are there when the clock starts.
+    /// Sends a record from each slot, one after the other: connections and producer ids are there when the clock
+    /// starts.
     pub fn warm_up(&self) -> Result<(), Failure> {
         for slot in self.slots.borrow_mut().iter_mut() {
             let (partition, group) = self.records.take(slot.seat.partitions());
@@ -134,8 +135,8 @@ impl RequestSlot {
         }
     }
 
-    /// The published fix: looks without waiting, then lets others run for a millisecond, until the producer's queue is empty. Of a
-    /// shared producer that is everybody's queue.
+    /// The published fix: looks without waiting, then lets others run for a millisecond, until the producer's queue is
+    /// empty. Of a shared producer that is everybody's queue.
     async fn wait_cooperatively(&mut self) -> Result<Delivered, Failure> {
         let mut done = Vec::new();
         loop {
@@ -174,8 +175,8 @@ fn slots_of(producer: &SharedProducer) -> Result<Vec<RequestSlot>, Failure> {
     wakers.into_iter().zip(0..).map(slot).collect()
 }
 
-/// Serves a producer whenever it has something, which wakes the slots. It ends when the producer fails: what waits learns it
-/// from its seat.
+/// Serves a producer whenever it has something, which wakes the slots. It ends when the producer fails: what waits
+/// learns it from its seat.
 async fn serve_when_woken(producer: SharedProducer, wakeup: AsyncFd<Wakeup>) {
     loop {
         if woken(&wakeup).await.is_err() || producer.serve(Duration::ZERO).is_err() {

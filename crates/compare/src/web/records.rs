@@ -1,5 +1,5 @@
-//! The records that the produce route sends: the first ones of the user's source, mapped as the job says, one after the other and
-//! then from the start again.
+//! The records that the produce route sends: the first ones of the user's source, mapped as the job says, one after the
+//! other and then from the start again.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -26,8 +26,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads the first records of the plan's first shard that the topic takes (`record_bytes` for key and value together).
-    /// Rows that would be dead letters in a run are left out.
+    /// Reads the first records of the plan's first shard that the topic takes (`record_bytes` for key and value
+    /// together). Rows that would be dead letters in a run are left out.
     pub fn read(job: &Job, plan: &Plan, record_bytes: usize) -> Result<Records, Failure> {
         let nothing = |what: &str| Failure::new(FailureKind::Source, format!("the source has no record to send: {what}"));
         let shard = plan.shards.first().ok_or_else(|| nothing("it is empty"))?;

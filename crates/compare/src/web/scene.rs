@@ -1,5 +1,5 @@
-//! All runs of the web scene: for each round and flush a fresh server process and a fresh process that asks it, so that no run
-//! inherits anything of another.
+//! All runs of the web scene: for each round and flush a fresh server process and a fresh process that asks it, so that
+//! no run inherits anything of another.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ const DESCRIPTORS_OF_A_PRODUCER: u64 = 16;
 /// Its threads.
 const TASKS_OF_A_PRODUCER: u64 = 4;
 
-/// How long a process may take besides its clock, and so much more for each producer: a server creates them one after the other, some
-/// round trips each.
+/// How long a process may take besides its clock, and so much more for each producer: a server creates them one after
+/// the other, some round trips each.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_EACH: Duration = Duration::from_secs(2);
 
@@ -67,8 +67,8 @@ pub enum End {
 }
 
 impl Scene<'_> {
-    /// The rounds of all flushes, in turn, each kept as soon as it is known; if they end early those that had ended. `say` is told
-    /// after each.
+    /// The rounds of all flushes, in turn, each kept as soon as it is known; if they end early those that had ended.
+    /// `say` is told after each.
     pub fn measure(
         &self,
         flushes: &[WebFlush],

@@ -21,7 +21,8 @@ use super::meter::heartbeat;
 use super::produce::ProduceHandler;
 use super::route;
 
-/// Serves on a free port, which `ready` is told, until `control` is closed. What goes wrong in a request is that request's answer.
+/// Serves on a free port, which `ready` is told, until `control` is closed. What goes wrong in a request is that
+/// request's answer.
 pub fn serve(handler: ProduceHandler, control: OwnedFd, ready: impl FnOnce(SocketAddr) -> io::Result<()>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {

@@ -79,10 +79,10 @@ rules! {
     pub struct JsonlSource {
         /// Files or patterns, read in this order and by name within a pattern.
         ///
-        /// `*`, `?` and `[…]` as in a shell (no hidden files, not across folders), `**` for any folders (each is searched once, under
-        /// the first of its names, so that links in circles do no harm). One string is a list of one. A pattern that
-        /// matches no file exits 7. A file is known by its canonical path: other spellings and links mean the same
-        /// file, which is sent once (below).
+        /// `*`, `?` and `[…]` as in a shell (no hidden files, not across folders), `**` for any folders (each is
+        /// searched once, under the first of its names, so that links in circles do no harm). One string is a list of
+        /// one. A pattern that matches no file exits 7. A file is known by its canonical path: other spellings and
+        /// links mean the same file, which is sent once (below).
         key PATHS: Vec<String> = key("source.jsonl.paths", PATTERNS).required().fixed().example("[\"data/*.jsonl\"]");
         /// A longer line, without its end, is a dead letter.
         ///

@@ -51,8 +51,8 @@ pub struct JobReport {
     pub name: String,
     /// How it stands.
     pub outcome: Outcome,
-    /// How the last run ended; `None` while a run is under way, before the first, and if its end is not in the state: then its
-    /// supervisor was killed, or could not write there.
+    /// How the last run ended; `None` while a run is under way, before the first, and if its end is not in the state:
+    /// then its supervisor was killed, or could not write there.
     pub exit: Option<Exit>,
     /// Why it ended so, one sentence for each reason.
     pub reasons: Vec<String>,
@@ -68,7 +68,8 @@ pub struct JobReport {
     pub counts: Counts,
     /// Records that may be in the topic twice; `None` if the state that knows it can't be read.
     pub resent: Option<Resent>,
-    /// Names of the checks that any of its runs was told to let pass (`--accept`), whether one had something to refuse or not.
+    /// Names of the checks that any of its runs was told to let pass (`--accept`), whether one had something to refuse
+    /// or not.
     pub accepted: Vec<String>,
     /// How many shards are where.
     pub shards: ShardTotals,
@@ -92,8 +93,8 @@ pub struct JobReport {
     pub runs: Vec<RunReport>,
     /// What happened that was worth a line, oldest first: time (milliseconds since 1970) and text.
     pub events: Vec<(i64, String)>,
-    /// Of these what a user should know of the source and of what was set aside: files that took another one's place, padding, last
-    /// lines that were cut off, letters that are gone. Each text once.
+    /// Of these what a user should know of the source and of what was set aside: files that took another one's place,
+    /// padding, last lines that were cut off, letters that are gone. Each text once.
     pub notices: Vec<String>,
     /// Turns of the knobs while it ran, oldest first.
     pub steering: Vec<SteerEvent>,
@@ -151,8 +152,8 @@ pub struct ShardTotals {
     pub quarantined: u64,
 }
 
-/// Records that may be in the topic twice: an attempt may have sent them beyond its last commit, so that its successor sends them again,
-/// or a batch of them was in flight when a broker refused another record.
+/// Records that may be in the topic twice: an attempt may have sent them beyond its last commit, so that its successor
+/// sends them again, or a batch of them was in flight when a broker refused another record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resent {
     /// No more than this.
@@ -305,7 +306,8 @@ pub struct AttemptReport {
     pub outcome: AttemptOutcome,
     /// Why, if it did not end well.
     pub reason: String,
-    /// CPU time, microseconds (user and system); `None` if it is not known: of a killed supervisor's workers only what was sampled is.
+    /// CPU time, microseconds (user and system); `None` if it is not known: of a killed supervisor's workers only what
+    /// was sampled is.
     pub cpu_us: Option<u64>,
     /// Peak resident memory, bytes, as far as it was heard of; `None` if it never was.
     pub peak_memory_bytes: Option<u64>,

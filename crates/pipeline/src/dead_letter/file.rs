@@ -1,6 +1,7 @@
 //! Writing a shard's file of dead letters.
 //!
-//! Responsible for: what is durable after a commit, cutting back what was not committed, and noticing that the file lost its name.
+//! Responsible for: what is durable after a commit, cutting back what was not committed, and noticing that the file
+//! lost its name.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,7 +14,8 @@ use super::base64::Base64;
 use super::letter::{BUFFER_BYTES, Opener, Written, named, open_there, path_of};
 use crate::RecordPlace;
 
-/// One shard's file of dead letters, written by the attempt that works on the shard. It is made when the first is written.
+/// One shard's file of dead letters, written by the attempt that works on the shard. It is made when the first is
+/// written.
 #[derive(Debug)]
 pub struct DeadLetterFile {
     objects: Vec<String>,
@@ -23,8 +25,8 @@ pub struct DeadLetterFile {
     missing: u64,
 }
 
-/// The file and what is not yet written to it. Pieces of a line are written as they come, so that a large record needs no
-/// second copy in memory.
+/// The file and what is not yet written to it. Pieces of a line are written as they come, so that a large record needs
+/// no second copy in memory.
 #[derive(Debug)]
 pub(super) struct Out {
     path: PathBuf,
@@ -59,8 +61,8 @@ impl Write for Out {
 }
 
 impl DeadLetterFile {
-    /// The file of `shard` in `directory`. `objects` are the paths of the shard's segments, by segment index. What stands behind
-    /// the first `committed` bytes is cut off: its chunk was never committed, so its records come again.
+    /// The file of `shard` in `directory`. `objects` are the paths of the shard's segments, by segment index. What
+    /// stands behind the first `committed` bytes is cut off: its chunk was never committed, so its records come again.
     pub fn open(directory: &Path, shard: ShardId, objects: &[PathBuf], committed: u64, opener: Opener) -> io::Result<Self> {
         let path = path_of(directory, shard);
         let there = match open_there(&path, OpenOptions::new().read(true).write(true), opener)? {
@@ -103,8 +105,8 @@ impl DeadLetterFile {
         self.out.write_all(b"\n")
     }
 
-    /// Makes everything appended so far survive a crash of the machine. An error if the file has lost its name meanwhile: nothing
-    /// that was appended could be found there.
+    /// Makes everything appended so far survive a crash of the machine. An error if the file has lost its name
+    /// meanwhile: nothing that was appended could be found there.
     pub fn sync(&mut self) -> io::Result<()> {
         if !self.unsynced {
             return Ok(());
@@ -147,7 +149,8 @@ pub(super) fn create(path: &Path, opener: Opener) -> io::Result<File> {
     Ok(file)
 }
 
-/// Cuts a file back to what is committed, and gives its length. If it is shorter than that, its last line may be torn: it goes.
+/// Cuts a file back to what is committed, and gives its length. If it is shorter than that, its last line may be torn:
+/// it goes.
 fn cut_back(file: &File, committed: u64) -> io::Result<u64> {
     let length = file.metadata()?.len();
     if length < committed {

@@ -16,8 +16,8 @@ use super::base64::Base64;
 /// Written to the file when this many bytes are waiting.
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
 
-/// How a file of letters is opened; every one is opened with it. It refuses what leads elsewhere: a link in the place of the file or
-/// of its folder.
+/// How a file of letters is opened; every one is opened with it. It refuses what leads elsewhere: a link in the place
+/// of the file or of its folder.
 pub type Opener = fn(&Path, &mut OpenOptions) -> io::Result<File>;
 
 /// One record that was set aside.
@@ -50,7 +50,8 @@ pub(super) struct Written<'a> {
     pub(super) record_base64: Option<Base64>,
 }
 
-/// Where records stand that were set aside: for each source object the places of their first bytes, and what was kept of each.
+/// Where records stand that were set aside: for each source object the places of their first bytes, and what was kept
+/// of each.
 pub type Places = HashMap<String, HashMap<u64, Held>>;
 
 /// What a letter holds of its record, as a hash: its length in the source, and the bytes that were kept.

@@ -13,8 +13,8 @@ use migration::report::GoneLetters;
 
 use super::letter::{BUFFER_BYTES, CommittedLength, DeadLetter, Held, Opener, Places, Written, named, open_there, path_of};
 
-/// Which committed letters are gone: of each shard its file's committed length and how many letters that is. The folder is listed
-/// once; then each file is read, but not what its letters say.
+/// Which committed letters are gone: of each shard its file's committed length and how many letters that is. The folder
+/// is listed once; then each file is read, but not what its letters say.
 pub fn gone(directory: &Path, committed: &[(CommittedLength, u64)], opener: Opener) -> io::Result<Vec<GoneLetters>> {
     let expected = || committed.iter().filter(|(_, letters)| *letters > 0);
     if expected().next().is_none() {
@@ -41,7 +41,8 @@ pub fn gone(directory: &Path, committed: &[(CommittedLength, u64)], opener: Open
     Ok(all)
 }
 
-/// The committed dead letters of some shards that are there, in their order and then as written. Nothing is read of a shard without any.
+/// The committed dead letters of some shards that are there, in their order and then as written. Nothing is read of a
+/// shard without any.
 pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     for &(shard, length) in committed {
@@ -53,8 +54,8 @@ pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener)
     Ok(letters)
 }
 
-/// Where the committed dead letters of some shards stand and a hash of what they hold (memory does not depend on their size, but for
-/// one at a time), and how many are there: fewer than were committed if some were taken away.
+/// Where the committed dead letters of some shards stand and a hash of what they hold (memory does not depend on their
+/// size, but for one at a time), and how many are there: fewer than were committed if some were taken away.
 pub fn places(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<(Places, u64)> {
     let (mut places, mut count) = (Places::new(), 0);
     for &(shard, length) in committed {
@@ -74,8 +75,8 @@ pub fn places(directory: &Path, committed: &[CommittedLength], opener: Opener) -
     Ok((places, count))
 }
 
-/// How many letters stand in the files behind what is committed: of chunks that are open, or whose worker died. The next attempt
-/// cuts them off. A torn last one counts. Only files that are there are opened: most shards have none.
+/// How many letters stand in the files behind what is committed: of chunks that are open, or whose worker died. The
+/// next attempt cuts them off. A torn last one counts. Only files that are there are opened: most shards have none.
 pub fn uncommitted(directory: &Path, committed: &[CommittedLength], opener: Opener) -> io::Result<u64> {
     let there = shards_in(directory)?;
     let mut count = 0;
@@ -104,7 +105,8 @@ fn shards_in(directory: &Path) -> io::Result<HashSet<ShardId>> {
     Ok(shards)
 }
 
-/// Visits the whole lines within a file's first `length` bytes, without their ends. What is not there any more is left out.
+/// Visits the whole lines within a file's first `length` bytes, without their ends. What is not there any more is left
+/// out.
 fn each_line(
     path: &Path,
     length: u64,
@@ -131,7 +133,8 @@ fn each_line(
     Ok(())
 }
 
-/// Reads a line without its end; false if there is none. Holes are passed over, and what stands before one in a line is torn.
+/// Reads a line without its end; false if there is none. Holes are passed over, and what stands before one in a line is
+/// torn.
 pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     loop {

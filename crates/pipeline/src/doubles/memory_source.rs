@@ -10,8 +10,8 @@ use super::{MemoryReader, token_of};
 use crate::source::{Beginning, Changes, PlanRules, Sent};
 use crate::{Reader, Source, SourceError};
 
-/// Byte strings of lines, one object each, named `0.jsonl`, `1.jsonl` and so on. It is cut at line starts. It knows no limit on the
-/// number of records, and nothing can take an object's place.
+/// Byte strings of lines, one object each, named `0.jsonl`, `1.jsonl` and so on. It is cut at line starts. It knows no
+/// limit on the number of records, and nothing can take an object's place.
 #[derive(Clone, Debug)]
 pub struct MemorySource {
     objects: Vec<Vec<u8>>,

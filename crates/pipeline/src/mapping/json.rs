@@ -1,9 +1,9 @@
 //! A JSON scanner that finds a few fields of one line without building anything.
 //!
-//! Responsible for: the grammar of what it scans (RFC 8259, strictly, except that bytes in strings need not be UTF-8 and `\u`
-//! escapes need not pair up), and which of several fields of one name counts (the first). Not responsible for what a field's
-//! value means. It stops at the last field wanted, so that what comes after is not judged, unless it is told to go on to the
-//! line's end. It does not recurse: nesting costs one byte of heap a level.
+//! Responsible for: the grammar of what it scans (RFC 8259, strictly, except that bytes in strings need not be UTF-8
+//! and `\u` escapes need not pair up), and which of several fields of one name counts (the first). Not responsible for
+//! what a field's value means. It stops at the last field wanted, so that what comes after is not judged, unless it is
+//! told to go on to the line's end. It does not recurse: nesting costs one byte of heap a level.
 
 use super::Path;
 
@@ -84,8 +84,8 @@ impl Finder {
         }
     }
 
-    /// Scans `line` up to the last of the wanted fields, or to its end when one is absent, or when it must be `whole`: one value and
-    /// nothing else.
+    /// Scans `line` up to the last of the wanted fields, or to its end when one is absent, or when it must be `whole`:
+    /// one value and nothing else.
     pub(super) fn scan(&mut self, line: &[u8], whole: bool) -> Result<(), Bad> {
         self.wanted.iter_mut().for_each(|(_, search)| *search = Search::Open(0));
         let mut cursor = Cursor { line, at: 0 };
@@ -180,8 +180,8 @@ impl Finder {
         enter
     }
 
-    /// The object that more than `depth` names led to is over: what was not found in it is absent, as the first field of a name
-    /// counts.
+    /// The object that more than `depth` names led to is over: what was not found in it is absent, as the first field
+    /// of a name counts.
     fn leave(&mut self, depth: usize) {
         for (_, search) in &mut self.wanted {
             if matches!(search, Search::Open(matched) if *matched > depth) {
@@ -195,8 +195,8 @@ impl Finder {
     }
 }
 
-/// What runs for each byte or word of a line is inlined by order: left to itself the compiler calls it and passes its results through
-/// memory, which takes twice the time.
+/// What runs for each byte or word of a line is inlined by order: left to itself the compiler calls it and passes its
+/// results through memory, which takes twice the time.
 struct Cursor<'a> {
     line: &'a [u8],
     at: usize,
@@ -296,7 +296,8 @@ impl Cursor<'_> {
         self.end()
     }
 
-    /// From within a container to after the closing bracket of the outermost on the stack. `fresh`: it has no value yet.
+    /// From within a container to after the closing bracket of the outermost on the stack. `fresh`: it has no value
+    /// yet.
     fn leave_container(&mut self, mut in_object: bool, mut fresh: bool, stack: &mut Vec<bool>) -> Result<(), Bad> {
         loop {
             let mut byte = self.token()?;
@@ -434,8 +435,8 @@ impl Cursor<'_> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character; eight at a time, as most strings of a record are
-/// too short for a vectorised search to pay its call.
+/// How many bytes come before the first quote, backslash or control character; eight at a time, as most strings of a
+/// record are too short for a vectorised search to pay its call.
 #[inline]
 fn ordinary(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);

@@ -401,7 +401,8 @@ fn oracle(doc: &Json, path: &[&str]) -> Result<Option<Vec<u8>>, ()> {
     }
 }
 
-/// The document's text with or without white space and with some letters escaped: those that no word, number or escape has.
+/// The document's text with or without white space and with some letters escaped: those that no word, number or escape
+/// has.
 fn write(doc: &Json, spaced: bool, escaped: bool) -> String {
     let text = if spaced { serde_json::to_string_pretty(doc) } else { serde_json::to_string(doc) }.unwrap();
     if !escaped {

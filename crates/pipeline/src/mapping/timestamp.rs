@@ -1,6 +1,6 @@
-//! Timestamps: from a field's text to milliseconds since 1970. No guessing: the unit is the config's, a text that is not in it
-//! is an error, and so is a time before 1970, which Kafka can't hold, and 0, which its client can't send. What is finer than a
-//! millisecond is cut off.
+//! Timestamps: from a field's text to milliseconds since 1970. No guessing: the unit is the config's, a text that is
+//! not in it is an error, and so is a time before 1970, which Kafka can't hold, and 0, which its client can't send.
+//! What is finer than a millisecond is cut off.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, date};
@@ -22,10 +22,10 @@ const NO_TIME: &str = "is not an RFC 3339 time with an offset";
 
 const EPOCH: Date = date(1970, 1, 1);
 
-/// Milliseconds of an RFC 3339 time with an offset, years 0000 to 9999. `T` and `Z` may be small, a space may stand for the `T`;
-/// a leap second (23:59:60 UTC at a month's end) is the last millisecond before it. The shape is read here, because
-/// jiff's own parser takes more shapes (no seconds, `+02`, `[UTC]`), fewer years, and twice the time; the calendar is
-/// jiff's.
+/// Milliseconds of an RFC 3339 time with an offset, years 0000 to 9999. `T` and `Z` may be small, a space may stand for
+/// the `T`; a leap second (23:59:60 UTC at a month's end) is the last millisecond before it. The shape is read here,
+/// because jiff's own parser takes more shapes (no seconds, `+02`, `[UTC]`), fewer years, and twice the time; the
+/// calendar is jiff's.
 pub(super) fn from_text(text: &[u8]) -> Result<i64, &'static str> {
     let (seconds, millis) = seconds_and_millis(text).ok_or(NO_TIME)?;
     match seconds * 1000 + millis {

@@ -10,7 +10,8 @@ const NAMED: usize = 10;
 /// What is not as planned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Planned files that are gone or have other bytes, or that the patterns don't mean any more, each with what was seen.
+    /// Planned files that are gone or have other bytes, or that the patterns don't mean any more, each with what was
+    /// seen.
     pub changed: Vec<String>,
     /// Files that the patterns mean now and did not when planned.
     pub new: Vec<PathBuf>,

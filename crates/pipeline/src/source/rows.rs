@@ -12,8 +12,8 @@ pub enum Next {
     Rows,
     /// Nothing can be read yet.
     Later {
-        /// When to ask again at the latest; before that as soon as [`Reader::readable`](super::Reader::readable) is. Meanwhile the
-        /// worker goes on: delivery reports, heartbeats, a drain.
+        /// When to ask again at the latest; before that as soon as [`Reader::readable`](super::Reader::readable) is.
+        /// Meanwhile the worker goes on: delivery reports, heartbeats, a drain.
         until: Instant,
     },
     /// The shard is at its end.
@@ -27,7 +27,8 @@ pub struct Rows {
     pub block: Option<Rc<Block>>,
     /// The rows in source order, blank ones included.
     pub rows: Vec<Row>,
-    /// Which of them can't be records, by ascending index, and why: each of which the block does not hold all is among them.
+    /// Which of them can't be records, by ascending index, and why: each of which the block does not hold all is among
+    /// them.
     pub bad: Vec<(u32, String)>,
 }
 

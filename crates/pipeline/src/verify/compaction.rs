@@ -1,14 +1,17 @@
 //! What compaction may have taken.
 //!
-//! Compaction removes a record only when a newer one of the same key is in the same partition, and of the newest only tombstones, when
-//! they are older than `delete.retention.ms`. So of each key and partition the newest readable record decides:
-//! - There is none: whatever the source has of the key is missing. A tombstone may have been there, or retention (`compact,delete`)
-//!   may have taken the newest: why the topic lacks it can't be told.
+//! Compaction removes a record only when a newer one of the same key is in the same partition, and of the newest only
+//! tombstones, when they are older than `delete.retention.ms`. So of each key and partition the newest readable record
+//! decides:
+//! - There is none: whatever the source has of the key is missing. A tombstone may have been there, or retention
+//!   (`compact,delete`) may have taken the newest: why the topic lacks it can't be told.
 //! - It is none of the source's (another producer's): it may have replaced every record of ours.
-//! - It is the source's: records of its own shard were sent in source order, so those that follow it there would be newer, and
-//!   one of them would be readable. They are missing. Nothing is known about the shard's earlier ones, nor about other shards'.
+//! - It is the source's: records of its own shard were sent in source order, so those that follow it there would be
+//!   newer, and one of them would be readable. They are missing. Nothing is known about the shard's earlier ones, nor
+//!   about other shards'.
 //!
-//! Where the source has equal records, the most harmless reading counts: nothing is called missing that compaction could explain.
+//! Where the source has equal records, the most harmless reading counts: nothing is called missing that compaction
+//! could explain.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -20,7 +23,8 @@ use super::hash::{Mixed, RecordHash};
 use super::source::SourceOrder;
 use super::{TopicReader, TopicRecord, Verification};
 
-/// The groups of keys that have no partition of their own, or whose partition may have changed: records of all partitions.
+/// The groups of keys that have no partition of their own, or whose partition may have changed: records of all
+/// partitions.
 const ANY: u32 = u32::MAX;
 
 /// How many times smaller slices are, so that the keys fit beside the tables.
@@ -127,8 +131,8 @@ impl Newest {
         }
     }
 
-    /// Ends the source. Hands each group with the number of its records that are missing whatever compaction did, and returns
-    /// how many it can explain.
+    /// Ends the source. Hands each group with the number of its records that are missing whatever compaction did, and
+    /// returns how many it can explain.
     pub(super) fn judge(&mut self, really: &mut dyn FnMut(u64, u64)) -> u64 {
         let mut explained = 0;
         for (group, key) in &mut self.keys {

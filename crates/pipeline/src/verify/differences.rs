@@ -2,9 +2,9 @@
 //!
 //! For each part of a slice the source's records go into a table; a record of the topic takes one away. What is left is
 //! missing, what finds nothing left is a surplus copy, what finds no entry is unexpected. When all parts of a slice are
-//! matched, missing and unexpected records of one key and partition (without a key: of one value) are paired. Examples that only this pairing tells apart
-//! are named by reading both sides once more, until enough are known. In a compacted topic, what compaction explains is taken from
-//! the missing ones before they are paired.
+//! matched, missing and unexpected records of one key and partition (without a key: of one value) are paired. Examples
+//! that only this pairing tells apart are named by reading both sides once more, until enough are known. In a compacted
+//! topic, what compaction explains is taken from the missing ones before they are paired.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -17,7 +17,8 @@ use super::{
     TopicReader, TopicRecord, Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport, topic_example,
 };
 
-/// Completes `report`, whose refused lines are counted already. `times`: whether times are compared if the job sets them.
+/// Completes `report`, whose refused lines are counted already. `times`: whether times are compared if the job sets
+/// them.
 pub(super) fn find(
     job: &Verification<'_>,
     times: bool,
@@ -102,7 +103,8 @@ struct EqualRecords {
     left: u64,
 }
 
-/// Differences with one key and partition: how many records of each side; after pairing, how many pairs are not yet named.
+/// Differences with one key and partition: how many records of each side; after pairing, how many pairs are not yet
+/// named.
 #[derive(Default)]
 struct KeyDifferences {
     source: u64,

@@ -40,7 +40,8 @@ impl RecordHash {
     }
 }
 
-/// For tables whose keys are hashes: takes them as they are. Slices fix the upper bits of one half, parts those of the other: the mixture of both is even.
+/// For tables whose keys are hashes: takes them as they are. Slices fix the upper bits of one half, parts those of the
+/// other: the mixture of both is even.
 #[derive(Default)]
 pub(super) struct Mixed(u64);
 

@@ -1,7 +1,7 @@
 //! Reading the two sides of a slice.
 //!
-//! Responsible for: what of source and topic belongs to a part of a slice, and telling how far the reading is. Not responsible for:
-//! what is done with the records.
+//! Responsible for: what of source and topic belongs to a part of a slice, and telling how far the reading is. Not
+//! responsible for: what is done with the records.
 
 use super::hash::{Hasher, RecordHash};
 use super::slices::Slice;
@@ -22,7 +22,8 @@ pub(super) struct Reading<'a, 'b> {
 }
 
 impl Reading<'_, '_> {
-    /// Visits the source's records of one part, or of all parts in the source's order, until `visit` says that it has enough.
+    /// Visits the source's records of one part, or of all parts in the source's order, until `visit` says that it has
+    /// enough.
     pub(super) fn source(
         &mut self,
         slice: &Slice,

@@ -72,9 +72,8 @@ pub(super) struct SourceCounts {
     pub(super) altered_letters: u64,
 }
 
-/// Hands every line that is neither blank nor a dead letter as it should be to `visit`, in the plan's order, until it returns false.
-/// `progress` hears the number of lines after each block.
-/// `times`: see [`Hasher::new`].
+/// Hands every line that is neither blank nor a dead letter as it should be to `visit`, in the plan's order, until it
+/// returns false. `progress` hears the number of lines after each block. `times`: see [`Hasher::new`].
 pub(super) fn read(
     job: &Verification<'_>,
     times: bool,

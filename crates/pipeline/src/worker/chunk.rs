@@ -74,7 +74,8 @@ impl OpenChunk {
         std::mem::replace(self, next)
     }
 
-    /// Closes it at `position`, with the shard's dead letters being `letters` bytes long. `rest` is the work that it does not count.
+    /// Closes it at `position`, with the shard's dead letters being `letters` bytes long. `rest` is the work that it
+    /// does not count.
     pub fn close(self, position: Position, token: Option<Token>, letters: u64, rest: Work) -> Chunk {
         let OpenChunk { number, counts, flush, partitions, .. } = self;
         Chunk { number, position, token, counts, work: Work { flush, partitions, ..rest }, letters }

@@ -1,5 +1,5 @@
-//! Taking rows: each row of a block goes to the lanes, is counted as blank, or set aside. This is the hot path: no allocation, no clock and no dynamic call for
-//! a record that is sent as it is.
+//! Taking rows: each row of a block goes to the lanes, is counted as blank, or set aside. This is the hot path: no
+//! allocation, no clock and no dynamic call for a record that is sent as it is.
 
 use std::rc::Rc;
 use std::time::Instant;

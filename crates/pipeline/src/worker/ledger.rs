@@ -1,7 +1,7 @@
 //! Where a worker's commits go, and what a commit waits for there.
 //!
-//! Responsible for what has to have happened before a chunk may be committed, and for what its commit is. Not responsible for when a
-//! chunk is closed, or that everything of it was delivered or set aside (the worker's loop).
+//! Responsible for what has to have happened before a chunk may be committed, and for what its commit is. Not
+//! responsible for when a chunk is closed, or that everything of it was delivered or set aside (the worker's loop).
 
 use migration::{Chunk, Control, LedgerEntry, WorkerEvent};
 
@@ -10,8 +10,8 @@ use super::WaitReason;
 /// Where commits go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ledger {
-    /// The supervisor's checkpoint: a commit is said to the supervisor, which puts it on disk and says `Recorded`. A worker is at most
-    /// one chunk ahead of that.
+    /// The supervisor's checkpoint: a commit is said to the supervisor, which puts it on disk and says `Recorded`. A
+    /// worker is at most one chunk ahead of that.
     Checkpoint,
 }
 

@@ -1,5 +1,5 @@
-//! Where a worker's wall time goes. One reading of the clock for each change of phase, so that nothing is counted twice and
-//! nothing is left out: the phases always add up to the time since the start.
+//! Where a worker's wall time goes. One reading of the clock for each change of phase, so that nothing is counted twice
+//! and nothing is left out: the phases always add up to the time since the start.
 
 use std::time::Instant;
 

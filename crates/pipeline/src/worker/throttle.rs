@@ -1,5 +1,5 @@
-//! The rate limit: two token buckets, one of records and one of bytes. A record is taken only when both have a token for it.
-//! Time is an argument, never read.
+//! The rate limit: two token buckets, one of records and one of bytes. A record is taken only when both have a token
+//! for it. Time is an argument, never read.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use migration::Rate;
 
 /// How much of a second a bucket holds at most: what may be sent at once after an idle time.
 const BURST: f64 = 0.1;
-/// How much of a second a wait lasts at least where a bucket can hold it: waking for every single token would cost more than
-/// the record.
+/// How much of a second a wait lasts at least where a bucket can hold it: waking for every single token would cost more
+/// than the record.
 const REST: f64 = 0.01;
 /// The longest wait for a token; a new rate is looked at no later than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 /// What a busy machine may take for anything that should take a moment.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the tests whose name contains the first argument that is no option. A failed one panics, and the kernel kills what it
-/// left behind. `--list` and `--help` run none.
+/// Runs the tests whose name contains the first argument that is no option. A failed one panics, and the kernel kills
+/// what it left behind. `--list` and `--help` run none.
 pub fn run(tests: &[(&str, fn())]) {
     let mut arguments = std::env::args().skip(1);
     let (options, filters): (Vec<String>, Vec<String>) = arguments.by_ref().partition(|argument| argument.starts_with('-'));

@@ -1,5 +1,5 @@
-//! The figures of a page: each is taken from the object that the page embeds, and says from where, so that what is shown can be
-//! held against it.
+//! The figures of a page: each is taken from the object that the page embeds, and says from where, so that what is
+//! shown can be held against it.
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,5 @@
-//! A job over time: its runs one after the other without the pauses between them, its attempts on as many slots as worked at once,
-//! and its samples in even steps.
+//! A job over time: its runs one after the other without the pauses between them, its attempts on as many slots as
+//! worked at once, and its samples in even steps.
 
 use migration::report::{AttemptReport, JobReport, Samples};
 use migration::{Phase, Phases};
@@ -62,7 +62,8 @@ impl<'a> Timeline<'a> {
         for (index, attempt) in report.attempts.iter().enumerate() {
             let Some(from) = place(attempt.started_ms) else { continue };
             let to = from + attempt.elapsed_us as f64 / 1000.0;
-            // Clocks and rounding: a successor that begins a moment before its predecessor's end takes its slot all the same.
+            // Clocks and rounding: a successor that begins a moment before its predecessor's end takes its slot all the
+            // same.
             let free = slots.iter().position(|until| *until <= from + 5.0);
             let slot = free.unwrap_or(slots.len());
             if free.is_none() {

@@ -61,8 +61,8 @@ pub enum Hatch {
     Sparse,
 }
 
-/// The lines of a hatch inside an area. They are drawn and not an SVG pattern: a browser that prints a page turns each area with a
-/// pattern into a hundred kilobytes of PDF.
+/// The lines of a hatch inside an area. They are drawn and not an SVG pattern: a browser that prints a page turns each
+/// area with a pattern into a hundred kilobytes of PDF.
 pub fn hatch(hatch: Hatch, from: (f64, f64), to: (f64, f64)) -> Option<Element> {
     let ((left, top), (right, bottom)) = (from, to);
     let steps = |start: f64, end: f64, step: f64| {

@@ -191,7 +191,8 @@ impl OpenSegment {
         })
     }
 
-    /// Reads on where no row is left of what was read, and makes rows until the block is full. True: the segment is over.
+    /// Reads on where no row is left of what was read, and makes rows until the block is full. True: the segment is
+    /// over.
     fn go_on(&mut self, made: &mut Made<'_>) -> Result<bool, SourceError> {
         if self.searched == self.raw.len() && !self.over {
             self.read(made.full)?;
@@ -230,7 +231,8 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Begins behind a byte order mark, which may come in pieces: until it is known whether there is one, nothing is searched.
+    /// Begins behind a byte order mark, which may come in pieces: until it is known whether there is one, nothing is
+    /// searched.
     fn pass_over_mark(&mut self) {
         self.at_mark = self.raw.len() < BOM.len() && BOM.starts_with(&self.raw) && !self.over;
         if self.at_mark {
@@ -278,7 +280,8 @@ impl OpenSegment {
         }
     }
 
-    /// Whether the row that is not whole yet is too long: only its beginning is kept. One more byte may be the `\r` of its end.
+    /// Whether the row that is not whole yet is too long: only its beginning is kept. One more byte may be the `\r` of
+    /// its end.
     fn note_long(&mut self) {
         let rest = &self.raw[self.row..];
         match (&mut self.long, rest.last()) {

@@ -1,11 +1,12 @@
-//! Where rows end, over pieces of a file that come one after another. The only place that knows it: planning, reading and skipping
-//! all ask here.
+//! Where rows end, over pieces of a file that come one after another. The only place that knows it: planning, reading
+//! and skipping all ask here.
 
 use memchr::{memchr, memchr2, memchr3};
 
 use super::Dialect;
 
-/// Finds the ends of rows in the pieces of a file, from a place on where a row starts. Between two pieces it keeps two bytes of state.
+/// Finds the ends of rows in the pieces of a file, from a place on where a row starts. Between two pieces it keeps two
+/// bytes of state.
 #[derive(Clone, Copy, Debug)]
 pub struct RowEnds {
     delimiter: u8,
@@ -35,9 +36,9 @@ impl RowEnds {
         RowEnds { delimiter: dialect.delimiter, quote: dialect.multiline.then_some(dialect.quote), state: State::FieldStart }
     }
 
-    /// The index of the first byte behind the next row's end, which is searched from index `from` on; all bytes before `from` were
-    /// given before. `None`: no row ends here, and the search goes on at the first byte of the next piece. A row whose end is a
-    /// `\r` ends only when the byte behind it was seen: the index may be `from` itself.
+    /// The index of the first byte behind the next row's end, which is searched from index `from` on; all bytes before
+    /// `from` were given before. `None`: no row ends here, and the search goes on at the first byte of the next piece.
+    /// A row whose end is a `\r` ends only when the byte behind it was seen: the index may be `from` itself.
     #[inline]
     pub fn next(&mut self, piece: &[u8], from: usize) -> Option<usize> {
         let mut at = from;

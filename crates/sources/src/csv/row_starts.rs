@@ -1,5 +1,5 @@
-//! The starts of rows near wished places: one pass over a file from a place on where a row starts, because only what comes before a
-//! line end says whether it stands in quotes.
+//! The starts of rows near wished places: one pass over a file from a place on where a row starts, because only what
+//! comes before a line end says whether it stands in quotes.
 
 use std::io::{self, Read};
 
@@ -17,8 +17,9 @@ pub struct RowStarts {
     pub never_closed: Option<u64>,
 }
 
-/// Reads `file` from `from` on, which is its next byte's place and where a row starts, and finds starts of rows. `wished` is ascending. The
-/// pass ends behind the last wished place. `reached` hears after each piece which place that was.
+/// Reads `file` from `from` on, which is its next byte's place and where a row starts, and finds starts of rows.
+/// `wished` is ascending. The pass ends behind the last wished place. `reached` hears after each piece which place that
+/// was.
 pub fn row_starts(
     mut file: impl Read,
     dialect: Dialect,

@@ -5,7 +5,8 @@ const fn all(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// Which bytes end a run: the ones that part fields, and those that a JSON string can't hold as they are or that need a look.
+/// Which bytes end a run: the ones that part fields, and those that a JSON string can't hold as they are or that need a
+/// look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stops {
     stop: u8,
@@ -17,7 +18,8 @@ impl Stops {
         Stops { stop, word: all(stop) }
     }
 
-    /// The index from `at` on of the first byte that ends the run: the stop, a control character, `"`, `\`, or one that is not ASCII.
+    /// The index from `at` on of the first byte that ends the run: the stop, a control character, `"`, `\`, or one that
+    /// is not ASCII.
     #[inline]
     pub(super) fn find(self, bytes: &[u8], mut at: usize) -> usize {
         while let Some(word) = bytes[at..].first_chunk::<8>() {

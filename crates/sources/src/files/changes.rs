@@ -12,8 +12,8 @@ use pipeline::source::Changes;
 
 use super::{fail, list, object};
 
-/// Compares the files that the source's patterns mean now with the plan's, by name, size, modification time and fingerprint. An
-/// error: the patterns can't be followed.
+/// Compares the files that the source's patterns mean now with the plan's, by name, size, modification time and
+/// fingerprint. An error: the patterns can't be followed.
 ///
 /// Where the plan ends with a limit that was reached, files after its own do not matter.
 pub(crate) fn changes(plan: &Plan, source: &FileRules) -> Result<Changes, SourceError> {

@@ -37,10 +37,10 @@ impl std::fmt::Display for Link {
     }
 }
 
-/// The files of all patterns, in the patterns' order and by name within one. A file is known by its canonical path, however the
-/// pattern spells it, and is there once, whichever patterns and links mean it. A pattern without a file, and a match that is no
-/// regular file, are errors. Of several hard links of a file the first counts, unless the `planned` name is among them: a link that was
-/// made since is another name of that file, however it is called.
+/// The files of all patterns, in the patterns' order and by name within one. A file is known by its canonical path,
+/// however the pattern spells it, and is there once, whichever patterns and links mean it. A pattern without a file,
+/// and a match that is no regular file, are errors. Of several hard links of a file the first counts, unless the
+/// `planned` name is among them: a link that was made since is another name of that file, however it is called.
 pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Result<Listed, SourceError> {
     let mut listed = Listed::default();
     // What each file was matched as first.

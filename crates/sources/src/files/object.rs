@@ -134,8 +134,8 @@ fn modified_ns(meta: &Metadata) -> i64 {
     meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
 }
 
-/// The format of a file that is neither lines nor compressed in a way that is read, by its first and last bytes: its bytes would
-/// pass for lines of a job without a key.
+/// The format of a file that is neither lines nor compressed in a way that is read, by its first and last bytes: its
+/// bytes would pass for lines of a job without a key.
 fn foreign(head_and_tail: &[u8]) -> Option<&'static str> {
     Some(match head_and_tail {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",

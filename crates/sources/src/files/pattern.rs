@@ -1,7 +1,8 @@
 //! What a pattern finds, in the order of names.
 //!
-//! Responsible for: `*`, `?` and `[…]` within a folder, `**` for any folders, and that a search ends whatever links there are: below
-//! `**` each folder is searched once, whatever names it has. Not responsible for: whether what was found can be read.
+//! Responsible for: `*`, `?` and `[…]` within a folder, `**` for any folders, and that a search ends whatever links
+//! there are: below `**` each folder is searched once, whatever names it has. Not responsible for: whether what was
+//! found can be read.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Files that took the place of ones that could not be read: which may be taken for a plan's, and the proof that one begins with the
-//! records that were sent of the other.
+//! Files that took the place of ones that could not be read: which may be taken for a plan's, and the proof that one
+//! begins with the records that were sent of the other.
 
 use migration::job::WindowLimit;
 use migration::{Plan, Segment, SourceObject};
@@ -42,8 +42,9 @@ impl Beginning for FileBeginning {
     }
 }
 
-/// The files that took the place of the plan's: of which nothing was sent, or which begin with what was sent. `sent` says why an object
-/// (an index into [`Plan::objects`]) can't have another file in its place, if so. A file that is gone is none of these.
+/// The files that took the place of the plan's: of which nothing was sent, or which begin with what was sent. `sent`
+/// says why an object (an index into [`Plan::objects`]) can't have another file in its place, if so. A file that is
+/// gone is none of these.
 pub(crate) fn replaced(
     plan: &Plan,
     windows: WindowLimit,

@@ -1,9 +1,9 @@
 //! Cuts files into shards.
 //!
-//! Plain files are cut near even places, each moved forward to the next record's start. Where the format knows the starts of some
-//! records ([`SourceObject::record_starts`]) it is the next of these; else it is the next line's start, and only the bytes from
-//! there to the line end are read. A record longer than a shard makes a larger shard. Compressed files can't be cut. Files below the
-//! target size are packed together, in source order.
+//! Plain files are cut near even places, each moved forward to the next record's start. Where the format knows the
+//! starts of some records ([`SourceObject::record_starts`]) it is the next of these; else it is the next line's start,
+//! and only the bytes from there to the line end are read. A record longer than a shard makes a larger shard.
+//! Compressed files can't be cut. Files below the target size are packed together, in source order.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,8 @@ const COUNT_BYTES: usize = 4 << 20;
 
 /// Plans the shards of a source. Ids follow the order in which shards are handed out.
 ///
-/// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves only that
-/// number of first rows in source order that are not blank, for which all of them are read once.
+/// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves
+/// only that number of first rows in source order that are not blank, for which all of them are read once.
 pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
     let PlanRules { shards: rules, flush, workers, record_limit } = *rules;
     let Listed { files, links } = list::files(&source.paths, &|_| false)?;
@@ -176,8 +176,8 @@ fn starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
     Ok(starts)
 }
 
-/// The first place from `wished` (above 0) on at which a file that can be cut may be; `None` when there is none, or no line ends in about
-/// `within` bytes.
+/// The first place from `wished` (above 0) on at which a file that can be cut may be; `None` when there is none, or no
+/// line ends in about `within` bytes.
 fn start_near(object: &SourceObject, wished: u64, within: u64) -> Result<Option<u64>, SourceError> {
     if object.record_starts.is_empty() {
         return next_line(&object.path, wished, within);
@@ -186,11 +186,13 @@ fn start_near(object: &SourceObject, wished: u64, within: u64) -> Result<Option<
     Ok(object.record_starts.get(next).copied())
 }
 
-/// How much is read at most in search of line starts to cut a rest at, for each piece: a worker does it, and must not be silent long.
+/// How much is read at most in search of line starts to cut a rest at, for each piece: a worker does it, and must not
+/// be silent long.
 const SEARCH_BYTES: u64 = 4 << 20;
 
-/// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size, as stored: at starts
-/// of records inside files that can be cut, else between segments. Fewer where lines are longer than 4 MiB or a file can't be cut.
+/// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size, as
+/// stored: at starts of records inside files that can be cut, else between segments. Fewer where lines are longer than
+/// 4 MiB or a file can't be cut.
 pub(crate) fn cuts(plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
     let Some(shard) = plan.shards.get(shard.0 as usize) else { return Ok(Vec::new()) };
     let rest: Vec<(u32, &Segment, u64, u64)> = (0..)
@@ -236,7 +238,8 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
     Ok(None)
 }
 
-/// The first place from `from` (above 0) on where a line starts; `None` when no line end follows in about `within` bytes.
+/// The first place from `from` (above 0) on where a line starts; `None` when no line end follows in about `within`
+/// bytes.
 fn next_line(path: &Path, from: u64, within: u64) -> Result<Option<u64>, SourceError> {
     let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
     let mut at = from - 1;
@@ -256,7 +259,8 @@ fn next_line(path: &Path, from: u64, within: u64) -> Result<Option<u64>, SourceE
     }
 }
 
-/// The prefix of the dataset that holds the first `limit` non-blank lines, and whether it has that many; files after it are not looked at.
+/// The prefix of the dataset that holds the first `limit` non-blank lines, and whether it has that many; files after it
+/// are not looked at.
 fn first_records(format: &dyn Format, files: &[PathBuf], limit: u64) -> Result<(Vec<Extent>, bool), SourceError> {
     let mut extents = Vec::new();
     let mut left = limit;

@@ -1,8 +1,8 @@
-//! The bytes of one segment, decompressed where needed. A stream that ends too early, is corrupt, or whose file is not as
-//! planned is an error, never a silent end.
+//! The bytes of one segment, decompressed where needed. A stream that ends too early, is corrupt, or whose file is not
+//! as planned is an error, never a silent end.
 //!
-//! Memory is bounded whatever a compressed file holds: gzip's window is 32 KiB, and a zstd window for which the job's memory has no
-//! room is refused.
+//! Memory is bounded whatever a compressed file holds: gzip's window is 32 KiB, and a zstd window for which the job's
+//! memory has no room is refused.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -81,8 +81,8 @@ impl Stream {
         Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, line_ends, windows, padding: None })
     }
 
-    /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is done in
-    /// steps between which the caller can live.
+    /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is
+    /// done in steps between which the caller can live.
     pub(crate) fn skip(&mut self) -> Result<bool, SourceError> {
         let StreamInput::Packed { format, unpacker, to_skip, .. } = &mut self.input else { return Ok(true) };
         if *to_skip == 0 {
@@ -106,8 +106,8 @@ impl Stream {
         Ok(*to_skip == 0)
     }
 
-    /// Appends up to `wanted` bytes to `into`: of a compressed stream what one short step gives, which may be nothing. True: the
-    /// segment is at its end.
+    /// Appends up to `wanted` bytes to `into`: of a compressed stream what one short step gives, which may be nothing.
+    /// True: the segment is at its end.
     pub(crate) fn read(&mut self, wanted: usize, into: &mut Vec<u8>) -> Result<bool, SourceError> {
         let left = usize::try_from(self.end - self.place).unwrap_or(usize::MAX);
         let wanted = wanted.min(left);
@@ -150,8 +150,8 @@ impl Stream {
         self.padding.take()
     }
 
-    /// Checks the last byte before the end of a segment that other segments follow: a line ends there, or the file is not the
-    /// one that was cut and half a line would pass for a record.
+    /// Checks the last byte before the end of a segment that other segments follow: a line ends there, or the file is
+    /// not the one that was cut and half a line would pass for a record.
     pub(crate) fn check_end(&self, last: Option<u8>) -> Result<(), SourceError> {
         let cut = self.object.compression == Compression::None && Some(self.end) < self.object.bytes;
         match last {
@@ -173,7 +173,8 @@ impl Stream {
     }
 }
 
-/// Zero bytes hold no record, and the format's tools pass over them too; still, they were not written by who made the file.
+/// Zero bytes hold no record, and the format's tools pass over them too; still, they were not written by who made the
+/// file.
 fn tell_padding(object: &SourceObject, format: Format, bytes: u64) -> String {
     let zeros = show_things(bytes, "zero byte");
     let path = migration::printable::printable_path(&object.path);

@@ -1,15 +1,16 @@
 //! Unpacks gzip and zstd in steps that stay short whatever the stream holds.
 //!
-//! Responsible for: the members or frames of a stream one after another, all that the format's own tool reads; what stands between
-//! and behind them. Not responsible for whose file it is and what a user should do ([`super::stream`] says that).
+//! Responsible for: the members or frames of a stream one after another, all that the format's own tool reads; what
+//! stands between and behind them. Not responsible for whose file it is and what a user should do ([`super::stream`]
+//! says that).
 //!
-//! A step takes at most [`STEP_BYTES`] of the stream, so that a million empty members, a frame that is skipped and a long header cost
-//! many short steps instead of one long one. Zero bytes behind a member or frame are padding, as tar and tapes leave it; anything
-//! else there that is no member or frame is an error: it may have been data.
+//! A step takes at most [`STEP_BYTES`] of the stream, so that a million empty members, a frame that is skipped and a
+//! long header cost many short steps instead of one long one. Zero bytes behind a member or frame are padding, as tar
+//! and tapes leave it; anything else there that is no member or frame is an error: it may have been data.
 //!
-//! What was unpacked before an error is given first, and the error by the next step: all of it where the stream is cut off. Where
-//! a member or frame is damaged, what came out of it in the same step is left out, because a wrong bit may be noticed late; of the
-//! parts before it every checksum held.
+//! What was unpacked before an error is given first, and the error by the next step: all of it where the stream is cut
+//! off. Where a member or frame is damaged, what came out of it in the same step is left out, because a wrong bit may
+//! be noticed late; of the parts before it every checksum held.
 
 mod gzip;
 mod input;
@@ -126,8 +127,8 @@ impl<R: Read> Unpacker<R> {
         Ok(Unpacker { input: Input::new(from), codec, trouble: None })
     }
 
-    /// Unpacks the next bytes into `out`, which is not empty. After the end it says the end again; after an error it is of no
-    /// use.
+    /// Unpacks the next bytes into `out`, which is not empty. After the end it says the end again; after an error it is
+    /// of no use.
     pub(super) fn step(&mut self, out: &mut [u8]) -> Result<Unpacked, Trouble> {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);

@@ -14,8 +14,8 @@ const STEP_BYTES: usize = 4 << 20;
 const LONGEST_LINE: u64 = 2 << 30;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Opens a shard at a position that [`Row::after`] of one of its lines gave, or at its start. Lines that are longer than the
-/// plan's `max_line`, or than 2 GiB, are no records. `windows` is what a compressed file may need of memory.
+/// Opens a shard at a position that [`Row::after`] of one of its lines gave, or at its start. Lines that are longer
+/// than the plan's `max_line`, or than 2 GiB, are no records. `windows` is what a compressed file may need of memory.
 pub(super) fn open(plan: &Plan, shard: ShardId, from: Position, windows: WindowLimit) -> Result<Box<dyn Reader>, SourceError> {
     reader(files::segments_of(plan, shard)?, from, plan.max_line, windows)
 }
@@ -53,7 +53,8 @@ struct LineReader {
     stream: Option<Stream>,
     /// The place of the tail's first byte, or of the next byte.
     place: u64,
-    /// What was read and not yet returned: the start of a line, or lines that came with the end of one that is too long.
+    /// What was read and not yet returned: the start of a line, or lines that came with the end of one that is too
+    /// long.
     tail: Vec<u8>,
     /// The block that has no whole line yet, and how much of it has no line end.
     filling: Option<(Block, usize)>,
@@ -151,7 +152,8 @@ impl LineReader {
         self.open_segment()
     }
 
-    /// A block that begins with what is left of the one before, all of which is to be searched unless it is the start of a line.
+    /// A block that begins with what is left of the one before, all of which is to be searched unless it is the start
+    /// of a line.
     fn begin(&mut self, pool: &mut BlockPool) -> (Block, usize) {
         let mut block = self.spare.take().unwrap_or_else(|| pool.take());
         block.segment = self.at as u32;
@@ -161,8 +163,9 @@ impl LineReader {
         (block, 0)
     }
 
-    /// Reads on into a block, of which the first `searched` bytes have no line end, and finds its lines; of a compressed file it may
-    /// get no further. True: the segment is over. A line that does not fit makes its block grow, up to `max_line`.
+    /// Reads on into a block, of which the first `searched` bytes have no line end, and finds its lines; of a
+    /// compressed file it may get no further. True: the segment is over. A line that does not fit makes its block grow,
+    /// up to `max_line`.
     fn fill(&mut self, block: &mut Block, searched: usize, block_bytes: usize, rows: &mut Rows) -> Result<bool, SourceError> {
         let stream = self.stream.as_mut().expect("the caller has an open segment");
         let (filled, first) = (block.bytes.len(), first_byte(block));
@@ -244,7 +247,8 @@ fn first_byte(block: &Block) -> usize {
     if block.place == 0 && block.bytes.starts_with(BOM) { BOM.len() } else { 0 }
 }
 
-/// Appends the whole lines of a block, of which the first `searched` bytes have no line end. Returns where the rest starts.
+/// Appends the whole lines of a block, of which the first `searched` bytes have no line end. Returns where the rest
+/// starts.
 #[inline]
 fn find_lines(block: &Block, first: usize, searched: usize, max_line: u64, rows: &mut Rows) -> usize {
     let bytes = &block.bytes[..];

@@ -1,7 +1,7 @@
 //! The end of a command that asks a running job.
 //!
-//! Responsible for asking and for not waiting for ever. Not responsible for what a command then says, nor for whether a job
-//! runs at all.
+//! Responsible for asking and for not waiting for ever. Not responsible for what a command then says, nor for whether a
+//! job runs at all.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -65,7 +65,8 @@ impl ControlClient {
         }
     }
 
-    /// Asks once and gives the answer. It waits for 10 s, because the wish may be taken although the answer does not come.
+    /// Asks once and gives the answer. It waits for 10 s, because the wish may be taken although the answer does not
+    /// come.
     pub fn ask(mut self, request: &Request) -> Result<Answer, ControlError> {
         self.send(request)?;
         self.receive(PATIENCE)

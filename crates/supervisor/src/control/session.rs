@@ -1,7 +1,7 @@
 //! One connection to the supervisor's control socket: asks once, is answered once or watches, and is closed.
 //!
-//! Responsible for what a connection may cost: 4 KiB in, one answer out (a watcher: the newest), and a limit on the time for
-//! each. Not responsible for which connections there are (the server).
+//! Responsible for what a connection may cost: 4 KiB in, one answer out (a watcher: the newest), and a limit on the
+//! time for each. Not responsible for which connections there are (the server).
 
 use std::io;
 use std::os::fd::AsFd;

@@ -7,9 +7,10 @@
 //!         kind 3  OtherVersion   the version that the supervisor speaks, and nothing else, in every version for ever
 //! ```
 //!
-//! A command may be newer or older than the job that it steers, so the version comes before anything else, and a supervisor that
-//! can't read a request says which version it speaks. What comes in is not trusted: whatever is no request is an error value,
-//! never a panic. Not responsible for: sockets and framing (`process`), and for whether a wish can be met (the machine).
+//! A command may be newer or older than the job that it steers, so the version comes before anything else, and a
+//! supervisor that can't read a request says which version it speaks. What comes in is not trusted: whatever is no
+//! request is an error value, never a panic. Not responsible for: sockets and framing (`process`), and for whether a
+//! wish can be met (the machine).
 
 use migration::steer::{Standing, Steer};
 use process::FrameError;

@@ -320,8 +320,9 @@ impl Attempt {
         }
     }
 
-    /// What it may have sent beyond what is recorded. A worker that fails tells all that it took before it says so; one that is killed or
-    /// panics took little more than it told; and none is further than a chunk ahead of the store's answer for the chunk before.
+    /// What it may have sent beyond what is recorded. A worker that fails tells all that it took before it says so; one
+    /// that is killed or panics took little more than it told; and none is further than a chunk ahead of the store's
+    /// answer for the chunk before.
     pub(super) fn uncommitted(&self, chunk_records: u64) -> Resent {
         if self.garbled {
             return Resent::at_most(chunk_records.saturating_mul(CHUNKS_AHEAD));

@@ -1,4 +1,5 @@
-//! What the end of an attempt means: for its shard, for its successor, and for the job. How an end is judged is `attempt`.
+//! What the end of an attempt means: for its shard, for its successor, and for the job. How an end is judged is
+//! `attempt`.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::values::{Action, After, AttemptEnd, AttemptId, Split};
 use super::{Closing, MOST_FORK_FAILURES, Machine, SHORTAGE_IS_OVER, ShardState, UNREACHABLE_PAUSE, log};
 use crate::random::backoff;
 
-/// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is gone, with
-/// ten thousand files in it, would leave a shard for each.
+/// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is
+/// gone, with ten thousand files in it, would leave a shard for each.
 const MOST_UNREADABLE: u32 = 50;
 
 impl Machine {
@@ -46,8 +47,8 @@ impl Machine {
         self.closing.insert(id, Closing { after, not_before: now + pause, to_cut });
     }
 
-    /// Before which segment a shard is cut of which this one can't be read: what comes before it goes on by itself, then what comes
-    /// after it.
+    /// Before which segment a shard is cut of which this one can't be read: what comes before it goes on by itself,
+    /// then what comes after it.
     fn apart(&self, id: AttemptId, segment: u32) -> Option<u32> {
         let shard = &self.shards[id.shard.0 as usize];
         let apart = if segment > shard.position.segment { segment } else { segment.saturating_add(1) };
@@ -55,8 +56,8 @@ impl Machine {
         (apart > shard.position.segment && apart < shard.extent.segments && !shard.inseparable && bounded).then_some(apart)
     }
 
-    /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment. Until then the
-    /// segment is tried again by itself, and may be readable then.
+    /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment.
+    /// Until then the segment is tried again by itself, and may be readable then.
     fn damaged(&mut self, id: AttemptId, segment: u32, reason: &str, now: Duration, out: &mut Vec<Action>) -> After {
         self.unreadable += 1;
         if self.unreadable > MOST_UNREADABLE {
@@ -112,8 +113,8 @@ impl Machine {
         }
     }
 
-    /// Each attempt waits for an answer on its own, and one broker that answers while another is away would begin that wait anew
-    /// for ever: what counts is that the shard comes no further.
+    /// Each attempt waits for an answer on its own, and one broker that answers while another is away would begin that
+    /// wait anew for ever: what counts is that the shard comes no further.
     fn give_up_in_time(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
         let Some(shard) = self.shards.get_mut(id.shard.0 as usize) else { return };
         let since = *shard.unreachable_since.get_or_insert(now);
@@ -211,8 +212,8 @@ impl Machine {
         self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: None });
     }
 
-    /// What runs goes on when the system has no room for more: the job has as many workers as there are, until a command asks for
-    /// others. One line for all forks that failed together.
+    /// What runs goes on when the system has no room for more: the job has as many workers as there are, until a
+    /// command asks for others. One line for all forks that failed together.
     pub(super) fn do_with_fewer(&mut self, now: Duration, out: &mut Vec<Action>) {
         let Some((_, reason)) = self.shortage.take_if(|(at, _)| now >= *at) else { return };
         let running = self.attempts.values().filter(|a| a.alive()).count() as u32;

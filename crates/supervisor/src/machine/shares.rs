@@ -1,8 +1,8 @@
 //! The job's limit among its workers: who gets which share, and what the job is owed.
 //!
-//! Workers pause at a chunk's end, end and are replaced: each such moment leaves tokens that no worker takes. So the machine counts what
-//! was taken against the limit, and lets the workers catch up with a little, or slow down, in the seconds that follow. How shares are
-//! divided is [`crate::rates`].
+//! Workers pause at a chunk's end, end and are replaced: each such moment leaves tokens that no worker takes. So the
+//! machine counts what was taken against the limit, and lets the workers catch up with a little, or slow down, in the
+//! seconds that follow. How shares are divided is [`crate::rates`].
 
 use std::time::Duration;
 
@@ -86,8 +86,8 @@ impl Machine {
         self.sharing.counted = Some((now, taken));
     }
 
-    /// What all attempts took tokens for in this run, as far as their heartbeats told: neither blank lines nor dead letters, nor
-    /// other shards' records.
+    /// What all attempts took tokens for in this run, as far as their heartbeats told: neither blank lines nor dead
+    /// letters, nor other shards' records.
     fn taken(&self) -> Rate {
         let mut all = self.totals.counts;
         self.attempts.values().for_each(|attempt| all.add(&attempt.ahead()));

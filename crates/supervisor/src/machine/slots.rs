@@ -10,9 +10,9 @@ use super::values::{Action, AttemptId, Extent, WorkOrder};
 use super::{MOST_FORKS_AT_ONCE, Machine, ShardState, Stage};
 
 impl Machine {
-    /// With more workers than slots, those that would finish last are surplus: they drain at their next commit, and what is left of
-    /// their shards waits again. With room again, surplus workers that have not ended stay: what they are told is a state, and
-    /// the newest counts.
+    /// With more workers than slots, those that would finish last are surplus: they drain at their next commit, and
+    /// what is left of their shards waits again. With room again, surplus workers that have not ended stay: what they
+    /// are told is a state, and the newest counts.
     pub(super) fn choose_surplus(&mut self) {
         if self.stage != Stage::Working {
             return;
@@ -58,8 +58,8 @@ impl Machine {
         shard.extent.bytes_left(&through)
     }
 
-    /// Starts workers, as long as there are slots and shards that wait, but not all at once: forking takes time, in which no pipe
-    /// is read.
+    /// Starts workers, as long as there are slots and shards that wait, but not all at once: forking takes time, in
+    /// which no pipe is read.
     pub(super) fn fill_slots(&mut self, now: Duration, out: &mut Vec<Action>) {
         // After one that failed it is tried with one.
         let most = if self.fork_failures == 0 { MOST_FORKS_AT_ONCE } else { 1 };

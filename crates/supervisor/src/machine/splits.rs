@@ -1,8 +1,8 @@
-//! Splitting: when slots stay empty because no shard waits, a shard that has much left is cut, so that others help with its rest.
-//! Design note 0003 says why and how.
+//! Splitting: when slots stay empty because no shard waits, a shard that has much left is cut, so that others help with
+//! its rest. Design note 0003 says why and how.
 //!
-//! Responsible for when a shard is split and into how many pieces. Where it can be cut is known to its worker alone: it is told
-//! to drain, and says where. Not responsible for the plan: the store and its caller apply the cuts.
+//! Responsible for when a shard is split and into how many pieces. Where it can be cut is known to its worker alone: it
+//! is told to drain, and says where. Not responsible for the plan: the store and its caller apply the cuts.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::protocol::MOST_PIECES;
 const WORTH_A_SPLIT: f64 = 5.0;
 /// A piece lasts at least so long, in seconds.
 const SHORTEST_PIECE: f64 = 1.0;
-/// Above this part of its share of the job's limit it is the limit that makes a worker slow, and more workers would not help.
+/// Above this part of its share of the job's limit it is the limit that makes a worker slow, and more workers would not
+/// help.
 const LIMITED: f64 = 0.8;
 
 /// So long after its start, or after it was allowed more, an attempt's speed says how long it will take.
@@ -108,8 +109,9 @@ impl Machine {
         works && stays && free && measured && !shard.whole && (shard.extent.splittable || segments_left > 1)
     }
 
-    /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without pieces it can't
-    /// be cut, and is not asked about again; one that has no place to be cut at for others may still have segments to be set apart.
+    /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without
+    /// pieces it can't be cut, and is not asked about again; one that has no place to be cut at for others may still
+    /// have segments to be set apart.
     pub(super) fn cut(&mut self, id: AttemptId, split: Option<Split>, why: Why, out: &mut Vec<Action>) {
         let Some(Split { shard: extent, added }) = split else {
             let shard = &mut self.shards[id.shard.0 as usize];

@@ -1,5 +1,5 @@
-//! What a user asks of a running job: other slots, a pause, another limit. What each wish changes, which wish can't be taken,
-//! and how the job stands afterwards.
+//! What a user asks of a running job: other slots, a pause, another limit. What each wish changes, which wish can't be
+//! taken, and how the job stands afterwards.
 
 use migration::Rate;
 use migration::steer::{Scale, Standing, Steer};

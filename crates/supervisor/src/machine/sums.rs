@@ -1,7 +1,8 @@
 //! Sums over all shards, counted as shards change.
 //!
-//! A job has up to some hundred thousand shards, and how it stands is shown several times a second: no part looks at all shards for
-//! that. Responsible for sums that are what a recount would give. Not responsible for what changes a shard.
+//! A job has up to some hundred thousand shards, and how it stands is shown several times a second: no part looks at
+//! all shards for that. Responsible for sums that are what a recount would give. Not responsible for what changes a
+//! shard.
 
 use migration::{Counts, ShardId};
 
@@ -61,8 +62,8 @@ impl Machine {
         self.totals
     }
 
-    /// How many stored bytes are through, committed or in progress as far as the last heartbeats told. Looks at the shards that are
-    /// worked on, and at no others.
+    /// How many stored bytes are through, committed or in progress as far as the last heartbeats told. Looks at the
+    /// shards that are worked on, and at no others.
     pub fn bytes_done(&self) -> u64 {
         let running = self.attempts.iter().map(|(id, attempt)| {
             let shard = &self.shards[id.shard.0 as usize];
@@ -108,7 +109,8 @@ impl Extent {
         self.bytes.unwrap_or(0)
     }
 
-    /// How many stored bytes are through after `counts`: of a compressed shard judged by its records, and never all before its end.
+    /// How many stored bytes are through after `counts`: of a compressed shard judged by its records, and never all
+    /// before its end.
     fn bytes_done(&self, counts: &Counts) -> u64 {
         let bytes = self.known_bytes();
         if self.splittable {

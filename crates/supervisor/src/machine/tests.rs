@@ -17,13 +17,15 @@ use self::world::{SECOND, World, at, chunk, fresh, rules, starts};
 use super::{Action, After, AttemptId, Ending, Input, Machine};
 use crate::random::Random;
 
-/// Whatever happens, in any order: one attempt per shard, no position goes back, counts never exceed, `Recorded` only after the store,
-/// a drain ends, the exit code is the documented one of all causes that applied, never 0 with one, and in a good world every shard
-/// ends done or quarantined. Files of shards that can't be read any more, in the middle of a run or before it, cost nothing but
-/// themselves: a run that nothing stops counts each good record exactly once and ends with 7 exactly if there is such a file, and a later
-/// run sends what a whole copy in its place has more. Some runs are killed. The world asserts; a failure names its seed.
+/// Whatever happens, in any order: one attempt per shard, no position goes back, counts never exceed, `Recorded` only
+/// after the store, a drain ends, the exit code is the documented one of all causes that applied, never 0 with one, and
+/// in a good world every shard ends done or quarantined. Files of shards that can't be read any more, in the middle of
+/// a run or before it, cost nothing but themselves: a run that nothing stops counts each good record exactly once and
+/// ends with 7 exactly if there is such a file, and a later run sends what a whole copy in its place has more. Some
+/// runs are killed. The world asserts; a failure names its seed.
 ///
-/// `SHARDLIFT_TEST_WORLDS` says how many (2,000), `SHARDLIFT_TEST_SEED` the first one's seed instead of a new one each time.
+/// `SHARDLIFT_TEST_WORLDS` says how many (2,000), `SHARDLIFT_TEST_SEED` the first one's seed instead of a new one each
+/// time.
 #[test]
 fn random_worlds_keep_the_rules() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
@@ -814,7 +816,8 @@ fn an_attempt_that_the_store_can_not_begin_stops_the_job_with_74() {
     assert_eq!((ended.causes.exit(), ended.causes.reasons()), (Exit::State, vec!["the disk is full".to_owned()]));
 }
 
-/// Workers that have started, one for each of `running` shards; then many more are asked for, of which none can be forked.
+/// Workers that have started, one for each of `running` shards; then many more are asked for, of which none can be
+/// forked.
 fn no_more_can_be_forked(running: u32) -> (Machine, Vec<Action>) {
     let mut machine = Machine::new(rules(running), &fresh(40), 1);
     let mut waiting: std::collections::VecDeque<Action> = machine.on(Input::Tick, Duration::ZERO).into();

@@ -34,8 +34,8 @@ pub struct Rules {
     pub auto_slots: u32,
     /// More can't be asked for; 1: the job runs in one process.
     pub most_slots: u32,
-    /// Begins with a pause in which workers are started all the same: they connect, then wait for `continue` before their first
-    /// record.
+    /// Begins with a pause in which workers are started all the same: they connect, then wait for `continue` before
+    /// their first record.
     pub paused: bool,
     /// Whether a shard that has much left may be split for slots that nothing waits for.
     pub split: bool,
@@ -293,7 +293,8 @@ pub enum Action {
         /// Whether the line belongs into the job's history too.
         keep: bool,
     },
-    /// Print a warning about the source or about what was set aside. Belongs into the job's history, and into the report's list of such.
+    /// Print a warning about the source or about what was set aside. Belongs into the job's history, and into the
+    /// report's list of such.
     Notice(String),
     /// A user's wish changed this: "scaled 2 -> 8". Belongs into the job's history.
     Steered(String),

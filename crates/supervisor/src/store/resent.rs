@@ -1,5 +1,5 @@
-//! What may be in the topic twice, and which attempts took the place of one that ended before its time: as far as the whole history
-//! of a job says more than each attempt could.
+//! What may be in the topic twice, and which attempts took the place of one that ended before its time: as far as the
+//! whole history of a job says more than each attempt could.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,8 +27,8 @@ pub(super) fn settle(attempts: &mut [AttemptReport], state: &JobState, running: 
     mark_restarts(attempts);
 }
 
-/// What is sent again is sent by an attempt that begins later, on the same shard or on a piece of it: once all of these are done, what
-/// they delivered is a bound. What the client may have doubled comes on top.
+/// What is sent again is sent by an attempt that begins later, on the same shard or on a piece of it: once all of these
+/// are done, what they delivered is a bound. What the client may have doubled comes on top.
 fn bound_by_successors(attempts: &mut [AttemptReport], state: &JobState) {
     let origin = |shard: u32| state.origins.get(&shard).copied().unwrap_or(shard);
     let unfinished = (0..).zip(&state.shards).filter(|(_, shard)| shard.status != ShardStatus::Done);

@@ -701,7 +701,8 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
         drop(killed);
         std::fs::remove_file(&path).unwrap();
     }
-    // Shard 0 is committed into its first file, which can't be read further; its second file is cut off, and shard 1 is done.
+    // Shard 0 is committed into its first file, which can't be read further; its second file is cut off, and shard 1 is
+    // done.
     store.begin_run(1, &NONE).unwrap();
     store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
     let counts = Counts { read: 3, acknowledged: 3, ..Counts::default() };

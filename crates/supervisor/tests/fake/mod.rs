@@ -27,7 +27,8 @@ pub const CHUNK: u64 = 10;
 /// How long a fake chunk takes; forked workers inherit it.
 static PACE_US: AtomicU64 = AtomicU64::new(0);
 
-/// A folder that is gone when the scenario is over. Not in memory, as the system's may be: locks and checkpoints are synced.
+/// A folder that is gone when the scenario is over. Not in memory, as the system's may be: locks and checkpoints are
+/// synced.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -284,8 +285,8 @@ pub fn finish_at(port: &mut dyn WorkerPort, records: u64) {
     port.send(&WorkerEvent::Finished(last)).expect("heard");
 }
 
-/// Starts this program again if it was started with signals ignored, as a shell does with what it runs in the background: those stay
-/// ignored, and the scenarios send them.
+/// Starts this program again if it was started with signals ignored, as a shell does with what it runs in the
+/// background: those stay ignored, and the scenarios send them.
 pub fn heed_signals() {
     use std::os::unix::process::CommandExt as _;
     let heard = [Signal::SIGINT, Signal::SIGTERM];

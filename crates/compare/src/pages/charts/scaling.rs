@@ -71,7 +71,8 @@ pub fn figure(comparison: &Comparison, numbers: &Numbers<'_>) -> Option<Element>
     Some(figure.drawn(draw))
 }
 
-/// What the fastest line comes to that flushes as the reference does: for any other the ideal is not n times the reference.
+/// What the fastest line comes to that flushes as the reference does: for any other the ideal is not n times the
+/// reference.
 fn sentence(comparison: &Comparison, all: &[VariantLine]) -> String {
     let of_reference = comparison.reference.map(|reference| comparison.settings[reference as usize].flush);
     let alike = all.iter().filter(|line| Some(line.flush) == of_reference);

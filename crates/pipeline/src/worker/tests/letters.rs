@@ -1,5 +1,5 @@
-//! Records that are set aside: what the topic's settings decide is never sent, the limit stops the attempt, and what a broker refuses
-//! costs its neighbours nothing.
+//! Records that are set aside: what the topic's settings decide is never sent, the limit stops the attempt, and what a
+//! broker refuses costs its neighbours nothing.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

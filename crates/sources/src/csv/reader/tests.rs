@@ -11,7 +11,8 @@ use super::*;
 use crate::files::Format;
 use crate::jsonl::tests::Folder;
 
-/// A row as it was read: what it became or is, whether it is bad, its bytes without its end, how many it counts, and where it ends.
+/// A row as it was read: what it became or is, whether it is bad, its bytes without its end, how many it counts, and
+/// where it ends.
 #[derive(Clone, Debug, PartialEq)]
 struct Read {
     text: String,

@@ -170,8 +170,8 @@ fn checked(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// One wrong bit, wherever it is: nothing that is wrong comes out of a short stream, and nothing of the parts before is lost. A bit that
-/// hides where a part ends makes it look cut off.
+/// One wrong bit, wherever it is: nothing that is wrong comes out of a short stream, and nothing of the parts before is
+/// lost. A bit that hides where a part ends makes it look cut off.
 #[test]
 fn nothing_of_a_damaged_part_is_taken_and_everything_before_it_is() {
     let first: Vec<u8> = (0..100).flat_map(|n| format!("{{\"n\":{n}}}\n").into_bytes()).collect();

@@ -1,5 +1,5 @@
-//! The files of a world and its plan: what a source and `migration::Plan` are in earnest, simple enough to be plainly right. Each
-//! record is known by its file and its number there, so that it can be told what became of it.
+//! The files of a world and its plan: what a source and `migration::Plan` are in earnest, simple enough to be plainly
+//! right. Each record is known by its file and its number there, so that it can be told what became of it.
 
 use migration::{Cut, Position};
 
@@ -85,8 +85,8 @@ impl FakePlan {
         self.shards[shard][segment as usize].from * RECORD
     }
 
-    /// What a worker may say when it is `records` behind the shard's start and at or behind `from`: between two segments it is at the
-    /// end of the one or at the start of the other.
+    /// What a worker may say when it is `records` behind the shard's start and at or behind `from`: between two
+    /// segments it is at the end of the one or at the start of the other.
     pub(super) fn positions(&self, shard: usize, records: u64, from: &Position) -> Vec<Position> {
         let mut before = 0;
         let mut found = Vec::new();
@@ -101,7 +101,8 @@ impl FakePlan {
         found
     }
 
-    /// How many records of the shard can be read when a worker begins at `from`, those before it included, and which segment ends that.
+    /// How many records of the shard can be read when a worker begins at `from`, those before it included, and which
+    /// segment ends that.
     pub(super) fn readable(&self, shard: usize, from: &Position) -> (u64, Option<u32>) {
         let mut records = from.records;
         for (segment, piece) in (0..).zip(&self.shards[shard]).skip(from.segment as usize) {
@@ -146,8 +147,8 @@ impl FakePlan {
         None
     }
 
-    /// Cuts a shard that is committed up to `from`; what each cut begins is a shard of its own behind all others. False: the cuts make
-    /// no sense, and nothing is cut.
+    /// Cuts a shard that is committed up to `from`; what each cut begins is a shard of its own behind all others.
+    /// False: the cuts make no sense, and nothing is cut.
     pub(super) fn cut(&mut self, shard: usize, from: &Position, cuts: &[Cut]) -> bool {
         let mut before = Cut { segment: from.segment, place: from.place };
         for cut in cuts {
@@ -243,8 +244,9 @@ impl FakePlan {
         file.for_good |= for_good;
     }
 
-    /// A whole copy takes the place of a damaged file. Where `positions` say that it is one segment that is not at its end, it may be
-    /// shorter or longer than the plan's, if it begins with what was sent. Whether there was one that was replaced.
+    /// A whole copy takes the place of a damaged file. Where `positions` say that it is one segment that is not at its
+    /// end, it may be shorter or longer than the plan's, if it begins with what was sent. Whether there was one that
+    /// was replaced.
     pub(super) fn mend(&mut self, file: usize, positions: &[(Position, bool)], random: u64) -> bool {
         let damaged = self.files[file].damage.is_some() && !self.files[file].for_good;
         if !damaged {

@@ -1,5 +1,5 @@
-//! The exit code that a world expects of its run: from what happened in it and from docs/exit-codes.md, without the machine's own list
-//! of causes.
+//! The exit code that a world expects of its run: from what happened in it and from docs/exit-codes.md, without the
+//! machine's own list of causes.
 
 use std::collections::BTreeSet;
 

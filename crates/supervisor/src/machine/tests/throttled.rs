@@ -1,5 +1,5 @@
-//! A throttled job on simulated time: workers with token buckets that stop at each chunk's end, end with their shards and take a
-//! while to connect. However many there are, the job as a whole keeps to its limit over each ten seconds.
+//! A throttled job on simulated time: workers with token buckets that stop at each chunk's end, end with their shards
+//! and take a while to connect. However many there are, the job as a whole keeps to its limit over each ten seconds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

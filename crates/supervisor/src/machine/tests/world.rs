@@ -1,5 +1,5 @@
-//! A world of fake children and a fake store for the machine, driven by a seed: what the shell, the kernel and the disk are
-//! in earnest. It keeps its own account of everything and fails as soon as the machine breaks a rule.
+//! A world of fake children and a fake store for the machine, driven by a seed: what the shell, the kernel and the disk
+//! are in earnest. It keeps its own account of everything and fails as soon as the machine breaks a rule.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -233,8 +233,8 @@ impl World {
         self.disk.iter().all(|(_, _, after)| matches!(after, Some(After::Done(_))))
     }
 
-    /// The next run begins from what is on disk, however this one ended: what the store was asked and did not answer is lost, and
-    /// no worker is left.
+    /// The next run begins from what is on disk, however this one ended: what the store was asked and did not answer is
+    /// lost, and no worker is left.
     pub(in crate::machine) fn next_run(&mut self) {
         self.children.clear();
         self.requests.clear();
@@ -334,8 +334,8 @@ impl World {
         }
     }
 
-    /// A run that nothing stopped has sent all that can be read, each record counted once, and ends with 7 exactly if there is what
-    /// can't.
+    /// A run that nothing stopped has sent all that can be read, each record counted once, and ends with 7 exactly if
+    /// there is what can't.
     fn judge_records(&self, exit: Exit) {
         let is_done = |shard: usize| matches!(self.disk[shard].2, Some(After::Done(_)));
         let all = 0..self.plan.shards();
