@@ -9,8 +9,22 @@ pub(crate) mod server;
 mod session;
 mod wire;
 
+use std::time::Duration;
+
+use crate::watch::Snapshot;
+
 pub use client::{ControlClient, ControlError};
 pub use wire::{Answer, Request};
+
+/// A run that can be steered, as the server sees it.
+pub(crate) trait Steered {
+    /// Since the run began.
+    fn now(&self) -> Duration;
+    /// Does what a command asks, and gives the answer.
+    fn obey(&mut self, request: Request) -> Answer;
+    /// How the run stands.
+    fn snapshot(&self) -> Snapshot;
+}
 
 /// The socket's name in the job's folder.
 const SOCKET: &str = "control.sock";

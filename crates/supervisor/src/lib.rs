@@ -10,64 +10,35 @@ pub mod control;
 mod driver;
 mod local;
 pub mod machine;
+mod meters;
 mod pace;
 pub mod port;
 pub mod protocol;
 mod random;
 pub mod rates;
+mod recorder;
 pub mod series;
+mod setup;
 mod shell;
 pub mod signals;
 pub mod state_dir;
 pub mod store;
 pub mod watch;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use migration::job::{Limits, WorkerRules};
 use migration::report::{Binding, JobReport, ShardTotals, WorkerTotals};
-use migration::{Accept, BoundTopic, Causes, Counts, Exit, Identity, Plan};
+use migration::{Causes, Counts, Exit, Identity};
 
-pub use driver::TASKS_OF_A_WORKER;
 pub use local::run_single;
 pub use machine::{AttemptId, WorkOrder};
 pub use port::{SupervisorGone, WorkerPort};
+pub use setup::{Setup, TASKS_OF_A_WORKER};
 pub use shell::{Work, run};
 pub use state_dir::{Owners, StateDir, StateDirError, StateGuard};
 pub use store::{JobState, NewJob, ShardCheckpoint, StateError, Store, load_report, load_samples};
 pub use watch::{Snapshot, Watcher, Wish, WorkerView};
-
-/// What a run needs.
-pub struct Setup<'a> {
-    /// The frozen plan: the one that the store holds.
-    pub plan: &'a Plan,
-    /// How workers are started, restarted and stopped.
-    pub workers: &'a WorkerRules,
-    /// How many run at once.
-    pub slots: u32,
-    /// How many that would be if the job were told to choose: `scale auto`.
-    pub auto_slots: u32,
-    /// Begin with a pause: workers are started and connect, then wait for `continue` before their first record.
-    pub paused: bool,
-    /// Whether a shard that has much left may be split for workers that have nothing to do.
-    pub split: bool,
-    /// No broker answers for so long: stop.
-    pub give_up_after: Duration,
-    /// Limits of the whole job.
-    pub limits: &'a Limits,
-    /// What is let pass although a check would refuse it; kept with the run.
-    pub accept: &'a BTreeSet<Accept>,
-    /// The topic that the job belongs to; `None`: whatever topic the workers find.
-    pub topic: Option<&'a BoundTopic>,
-    /// The job's folder, with both locks held.
-    pub state: &'a StateDir,
-    /// The job's checkpoint.
-    pub store: &'a mut Store,
-    /// For pauses, and for the seeds of the workers.
-    pub seed: u64,
-}
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use migration::{Control, Plan, WorkerEvent};
+use migration::{Control, Level, Plan, WorkerEvent};
 use process::{Caught, Interest, SignalFd, poll, reap_all};
 
 use crate::control::server::{ControlServer, SocketPlace};
@@ -71,7 +71,7 @@ impl LocalPort<'_, '_> {
         let now = self.driver.now();
         if now.saturating_sub(self.looked) >= LOOK_OUTSIDE_EVERY {
             self.looked = now;
-            self.server.look(self.driver, &mut self.hands);
+            self.server.look(&mut self.driver.with(&mut self.hands));
         }
         self.driver.tick(&mut self.hands);
         self.go_on()
@@ -132,7 +132,8 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
     let signals = signals::open()?;
     let folder = setup.state.path();
     let mut driver = Driver::begin(setup, watcher, false)?;
-    let mut server = ControlServer::open(folder, &mut driver);
+    let (mut server, warning) = ControlServer::open(folder);
+    warning.iter().for_each(|warning| driver.log(Level::Warning, warning));
     let mut hands = LocalHands::default();
     driver.tick(&mut hands);
     while !driver.over() {
@@ -141,7 +142,7 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
             for caught in signals.read_all().map_err(SupervisorError::Signals)? {
                 take_signal(&mut driver, &mut hands, caught);
             }
-            server.look(&mut driver, &mut hands);
+            server.look(&mut driver.with(&mut hands));
             driver.tick(&mut hands);
             continue;
         };
@@ -163,6 +164,6 @@ pub fn run_single<'a>(setup: Setup<'a>, work: &mut Work<'_>, watcher: &'a mut dy
         driver.ended(order.id(), Ending::Code(i32::from(code)), &mut hands);
         driver.watch(false);
     }
-    server.show(&driver, true);
+    server.show(&driver.with(&mut hands), true);
     Ok(driver.finish())
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use migration::{Control, Plan};
+use migration::{Control, Level, Plan};
 use process::{
     Child, ChildSettings, DEFAULT_THREAD_STACK, ExitState, Filled, Interest, Pid, Signal, SignalFd, fork_child, poll, reap_all,
     send_signal,
@@ -104,12 +104,13 @@ pub fn run<'a>(setup: Setup<'a>, work: &'a mut Work<'a>, watcher: &'a mut dyn Wa
         keep: vec![setup.state.workers_lock()],
     };
     let mut driver = Driver::begin(setup, watcher, true)?;
-    let mut server = ControlServer::open(folder, &mut driver);
+    let (mut server, warning) = ControlServer::open(folder);
+    warning.iter().for_each(|warning| driver.log(Level::Warning, warning));
     driver.tick(&mut workers);
     while !driver.over() {
         turn(&mut driver, &mut workers, &mut server, &signals)?;
     }
-    server.show(&driver, true);
+    server.show(&driver.with(&mut workers), true);
     for attempt in workers.running.keys().copied().collect::<Vec<_>>() {
         workers.kill(attempt);
     }
@@ -142,13 +143,14 @@ fn turn(
                     let _ = worker.control.flush(&worker.child.control);
                 }
             }
-            PollToken::Socket(place) => server.serve(place, driver, workers),
+            PollToken::Socket(place) => server.serve(place, &mut driver.with(workers)),
         }
     }
     reap(driver, workers);
     driver.tick(workers);
-    server.grant(driver, workers);
-    server.show(driver, false);
+    let mut run = driver.with(workers);
+    server.grant(&mut run);
+    server.show(&run, false);
     Ok(())
 }
 

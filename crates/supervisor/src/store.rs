@@ -10,6 +10,7 @@
 //! child with `_exit`.
 
 mod codes;
+mod columns;
 mod error;
 mod load;
 mod replaced;
@@ -17,7 +18,9 @@ mod report;
 mod resent;
 mod samples;
 mod schema;
+mod shard_row;
 mod splits;
+mod state;
 #[cfg(test)]
 mod tests;
 mod verified;
@@ -34,11 +37,12 @@ use migration::{Accept, Chunk, Counts, Plan, Position, ShardId, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 pub use self::error::StateError;
-pub use self::load::{JobState, ShardCheckpoint};
 pub use self::report::load_report;
 pub use self::samples::load_samples;
+pub use self::state::{JobState, ShardCheckpoint};
 
-use self::schema::{ShardRow, decode, encode, signed, unsigned};
+use self::columns::{decode, encode, signed};
+use self::shard_row::ShardRow;
 use crate::machine::{After, AttemptEnd, AttemptId};
 use crate::series::NewSamples;
 
@@ -416,9 +420,4 @@ fn micros(duration: Duration) -> i64 {
 /// Wall-clock time, for people only.
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0))
-}
-
-/// A number from the database that can't be negative.
-fn count(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column).and_then(unsigned)
 }

@@ -14,11 +14,9 @@ use process::{Interest, LocalListener, LocalStream, own_user, poll};
 
 use super::session::Session;
 use super::wire::{Answer, Request, encode};
-use super::{SOCKET, may_steer};
-use migration::Level;
+use super::{SOCKET, Steered, may_steer};
 use migration::printable::printable_path;
 
-use crate::driver::{Driver, Hands};
 use crate::watch::Snapshot;
 
 /// Connections at once.
@@ -54,16 +52,17 @@ pub(crate) enum SocketPlace {
 pub(crate) struct ControlServer(Option<ControlSocket>);
 
 impl ControlServer {
-    /// Opens the socket in the job's folder, whose lock has to be held.
-    pub(crate) fn open(folder: &Path, driver: &mut Driver<'_>) -> Self {
+    /// Opens the socket in the job's folder, whose lock has to be held. With a warning if it can't be.
+    pub(crate) fn open(folder: &Path) -> (Self, Option<String>) {
         let socket = ControlSocket::open(folder);
-        if let Err(error) = &socket {
-            let path = folder.join(SOCKET);
-            let why =
-                format!("{} can't be opened: {error}; a state directory on a local disk can have one", printable_path(&path));
-            driver.log(Level::Warning, &format!("this run can't be steered from outside but by signals: {why}"));
-        }
-        ControlServer(socket.ok())
+        let warning = socket.as_ref().err().map(|error| {
+            let path = printable_path(&folder.join(SOCKET));
+            format!(
+                "this run can't be steered from outside but by signals: {path} can't be opened: {error}; a state directory on a \
+                 local disk can have one"
+            )
+        });
+        (ControlServer(socket.ok()), warning)
     }
 
     /// What to wait for.
@@ -72,35 +71,35 @@ impl ControlServer {
     }
 
     /// Serves what is ready.
-    pub(crate) fn serve(&mut self, place: SocketPlace, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
+    pub(crate) fn serve(&mut self, place: SocketPlace, run: &mut dyn Steered) {
         if let Some(socket) = &mut self.0 {
-            socket.serve(place, driver.now(), &mut |request| driver.obey(request, hands));
+            socket.serve(place, run.now(), &mut |request| run.obey(request));
         }
     }
 
     /// Takes wishes that had to wait, if it is time.
-    pub(crate) fn grant(&mut self, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
+    pub(crate) fn grant(&mut self, run: &mut dyn Steered) {
         if let Some(socket) = &mut self.0 {
-            socket.grant_waiting(driver.now(), &mut |request| driver.obey(request, hands));
+            socket.grant_waiting(run.now(), &mut |request| run.obey(request));
         }
     }
 
     /// Shows watchers how the run stands, if it is time.
-    pub(crate) fn show(&mut self, driver: &Driver<'_>, at_once: bool) {
+    pub(crate) fn show(&mut self, run: &dyn Steered, at_once: bool) {
         if let Some(socket) = &mut self.0 {
-            socket.tick(driver.now(), at_once, || driver.snapshot().without_details());
+            socket.tick(run.now(), at_once, || run.snapshot().without_details());
         }
     }
 
     /// Serves whatever is ready now.
-    pub(crate) fn look(&mut self, driver: &mut Driver<'_>, hands: &mut dyn Hands) {
-        let entries: Vec<_> = self.entries(driver.now()).collect();
+    pub(crate) fn look(&mut self, run: &mut dyn Steered) {
+        let entries: Vec<_> = self.entries(run.now()).collect();
         // Nothing is ready either when the system can't tell; the next look may.
         for found in poll(&entries, Some(Duration::ZERO)).unwrap_or_default() {
-            self.serve(found.token, driver, hands);
+            self.serve(found.token, run);
         }
-        self.grant(driver, hands);
-        self.show(driver, false);
+        self.grant(run);
+        self.show(run, false);
     }
 }
 

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn names_in_the_plan_have_their_numbers() {
         use migration::Compression;
-        let numbers = [Compression::None, Compression::Gzip, Compression::Zstd].map(|name| super::super::schema::encode(&name));
+        let numbers =
+            [Compression::None, Compression::Gzip, Compression::Zstd].map(|name| super::super::columns::encode(&name));
         assert_eq!(numbers, [[0], [1], [2]], "the order in the type is the number there");
         let phases = migration::Phase::ALL.map(migration::Phase::name).join(" ");
         assert_eq!(

@@ -3,97 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use migration::report::{AttemptOutcome, Binding, ShardStatus};
-use migration::{Counts, Plan, Position, Segment, Shard, ShardId, Token};
+use migration::report::{AttemptOutcome, Binding};
+use migration::{Plan, Position, Segment};
 use rusqlite::Connection;
 
+use super::columns::decode;
 use super::error::{StateError, at, corrupt};
-use super::schema::{ShardRow, decode, job_checksum};
+use super::schema::job_checksum;
+use super::shard_row::ShardRow;
+use super::state::{JobState, ShardCheckpoint};
 use super::{codes, replaced, splits};
-use crate::machine::{Extent, ShardStart};
-
-/// Everything a run starts from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JobState {
-    /// The job's name.
-    pub name: String,
-    /// When its state was made, milliseconds since 1970.
-    pub created_ms: i64,
-    /// The id of its plan.
-    pub plan_id: u128,
-    /// What it belongs to.
-    pub binding: Binding,
-    /// Its plan as it stands now: the frozen one, with the shards that were split since.
-    pub plan: Plan,
-    /// The plan as it was made, if shards were split or files replaced since.
-    pub unsplit: Option<Box<Plan>>,
-    /// One for each shard of the plan, in its order.
-    pub shards: Vec<ShardCheckpoint>,
-    /// What is known of files that can't be read to their end: by shard and segment, up to which place records were sent, and the
-    /// hash of the bytes before it.
-    pub damages: BTreeMap<(u32, u32), (u64, u128)>,
-    /// The shard of the frozen plan that a piece of a split one goes back to; others are not in it.
-    pub origins: BTreeMap<u32, u32>,
-    /// Shards with an attempt that may have sent records behind its last commit: it was killed, or is still said to run.
-    pub uncertain: BTreeSet<u32>,
-}
-
-/// How far a shard has come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ShardCheckpoint {
-    /// How it stands.
-    pub status: ShardStatus,
-    /// Up to where it is committed.
-    pub position: Position,
-    /// What its source needs beside the position to go on there.
-    pub token: Option<Token>,
-    /// What was committed.
-    pub counts: Counts,
-    /// Deaths at this position.
-    pub deaths: u32,
-    /// How long its file of dead letters is by its last commit, bytes.
-    pub letters: u64,
-    /// The number of its last attempt; 0 if there was none.
-    pub last_attempt: u32,
-}
-
-impl JobState {
-    /// What was committed, over all shards.
-    pub fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        self.shards.iter().for_each(|shard| sum.add(&shard.counts));
-        sum
-    }
-
-    /// How long each shard's file of dead letters is, as far as it was committed.
-    pub fn letters(&self) -> Vec<(ShardId, u64)> {
-        self.plan.shards.iter().map(|shard| shard.id).zip(self.shards.iter().map(|shard| shard.letters)).collect()
-    }
-
-    /// The plan as it was made: what its id stands for.
-    pub fn frozen_plan(&self) -> &Plan {
-        self.unsplit.as_deref().unwrap_or(&self.plan)
-    }
-
-    /// Whether every shard is at its end.
-    pub fn is_done(&self) -> bool {
-        self.shards.iter().all(|shard| shard.status == ShardStatus::Done)
-    }
-
-    /// What the machine starts from; a quarantined shard waits again.
-    pub(crate) fn starts(&self) -> Vec<ShardStart> {
-        let start = |(s, shard): (&ShardCheckpoint, &Shard)| ShardStart {
-            extent: Extent::of(&self.plan, shard),
-            position: s.position,
-            token: s.token.clone(),
-            counts: s.counts,
-            done: s.status == ShardStatus::Done,
-            last_attempt: s.last_attempt,
-            letters: s.letters,
-        };
-        self.shards.iter().zip(&self.plan.shards).map(start).collect()
-    }
-}
 
 /// Reads all of it in one snapshot.
 pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, StateError> {

@@ -9,9 +9,9 @@ use migration::{Damage, Plan, Segment, SourceObject};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::columns::{decode, encode, signed};
 use super::error::{StateError, at, corrupt};
-use super::load::JobState;
-use super::schema::{decode, encode, signed};
+use super::state::JobState;
 use super::{Store, begin, commit};
 use crate::machine::AttemptId;
 use migration::report::ShardStatus;
@@ -52,8 +52,9 @@ pub(super) fn damages(db: &Connection, path: &Path, plan_id: u128) -> Result<Dam
     let rows: Vec<(u32, u32, u64, [u8; 16], i64)> = at(
         path,
         db.prepare("SELECT shard, segment, place, hash, checksum FROM damages").and_then(|mut query| {
-            let rows = query
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, super::count(row, "place")?, row.get(3)?, row.get(4)?)))?;
+            let rows = query.query_map([], |row| {
+                Ok((row.get(0)?, row.get(1)?, super::columns::count(row, "place")?, row.get(3)?, row.get(4)?))
+            })?;
             rows.collect()
         }),
     )?;

@@ -10,9 +10,9 @@ use migration::steer::SteerEvent;
 use migration::{Counts, Exit, ShardId, Work};
 use rusqlite::Connection;
 
+use super::columns::{count, decode};
 use super::error::{StateError, at};
-use super::schema::decode;
-use super::{Store, UNENDED, codes, count, load, resent, verified};
+use super::{Store, UNENDED, codes, load, resent, verified};
 
 /// Everything a report says about a job. `running`: whether a supervisor holds the job's lock, which the checkpoint can't know.
 pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError> {
@@ -152,7 +152,7 @@ fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
                 reason: row.get("reason")?,
                 cpu_us: if_known(count(row, "cpu_us")?.max(count(row, "sampled_cpu_us")?)),
                 peak_memory_bytes: if_known(count(row, "peak_memory_bytes")?),
-                first_delivery_us: row.get::<_, Option<i64>>("first_delivery_us")?.map(super::unsigned).transpose()?,
+                first_delivery_us: row.get::<_, Option<i64>>("first_delivery_us")?.map(super::columns::unsigned).transpose()?,
                 counts,
                 resent: Resent { most: count(row, "resent")?, exact: row.get("resent_exact")? },
                 restart: false,
@@ -203,7 +203,7 @@ fn steering(db: &Connection) -> rusqlite::Result<Vec<SteerEvent>> {
         .query_map([], |row| {
             let after: Option<Vec<u8>> = row.get(3)?;
             Ok(SteerEvent {
-                unix_ms: row.get::<_, i64>(0).and_then(super::unsigned)?,
+                unix_ms: row.get::<_, i64>(0).and_then(super::columns::unsigned)?,
                 text: row.get(1)?,
                 before: decode(&row.get::<_, Vec<u8>>(2)?)?,
                 after: after.map(|blob| decode(&blob)).transpose()?,

@@ -6,9 +6,9 @@ use migration::report::{Sample, Samples};
 use migration::{Phases, ShardId};
 use rusqlite::{Transaction, params};
 
+use super::Store;
+use super::columns::{count, decode, encode, signed};
 use super::error::{StateError, at};
-use super::schema::{decode, encode, signed};
-use super::{Store, count};
 use crate::machine::AttemptId;
 use crate::series::NewSamples;
 

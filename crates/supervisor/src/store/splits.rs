@@ -10,10 +10,11 @@ use migration::{Cut, Plan, Position, ShardId};
 use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::columns::{decode, encode};
 use super::error::{StateError, at, corrupt};
-use super::load::JobState;
 use super::replaced;
-use super::schema::{ShardRow, decode, encode};
+use super::shard_row::ShardRow;
+use super::state::JobState;
 use crate::machine::AttemptEnd;
 
 /// Keeps the cuts of an attempt that ended, and the rows of the shards that they add.

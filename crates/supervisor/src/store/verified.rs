@@ -6,8 +6,8 @@ use migration::report::verify::Verified;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::columns::{decode, encode};
 use super::error::{StateError, at, corrupt};
-use super::schema::{decode, encode};
 use super::{Store, begin, codes, commit, now_ms};
 
 /// Part of the layout. `verdict` is for a look at the file by hand: the result has it, too.

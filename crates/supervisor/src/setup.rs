@@ -1,0 +1,92 @@
+//! What a run is given, and the machine's rules that follow from it and from what this system has room for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use migration::job::{Limits, WorkerRules};
+use migration::{Accept, BoundTopic, Plan, Rate};
+
+use crate::machine::Rules;
+use crate::state_dir::StateDir;
+use crate::store::Store;
+
+/// More workers are never asked for in earnest: each is a process with threads and connections of its own.
+const MOST_SLOTS: u32 = 1_000;
+/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, clients.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// Processes and threads of a worker: itself, and of its client the main thread and at least two for brokers.
+pub const TASKS_OF_A_WORKER: u64 = 4;
+
+/// What a run needs.
+pub struct Setup<'a> {
+    /// The frozen plan: the one that the store holds.
+    pub plan: &'a Plan,
+    /// How workers are started, restarted and stopped.
+    pub workers: &'a WorkerRules,
+    /// How many run at once.
+    pub slots: u32,
+    /// How many that would be if the job were told to choose: `scale auto`.
+    pub auto_slots: u32,
+    /// Begin with a pause: workers are started and connect, then wait for `continue` before their first record.
+    pub paused: bool,
+    /// Whether a shard that has much left may be split for workers that have nothing to do.
+    pub split: bool,
+    /// No broker answers for so long: stop.
+    pub give_up_after: Duration,
+    /// Limits of the whole job.
+    pub limits: &'a Limits,
+    /// What is let pass although a check would refuse it; kept with the run.
+    pub accept: &'a BTreeSet<Accept>,
+    /// The topic that the job belongs to; `None`: whatever topic the workers find.
+    pub topic: Option<&'a BoundTopic>,
+    /// The job's folder, with both locks held.
+    pub state: &'a StateDir,
+    /// The job's checkpoint.
+    pub store: &'a mut Store,
+    /// For pauses, and for the seeds of the workers.
+    pub seed: u64,
+}
+
+impl Setup<'_> {
+    /// How many workers run at once. `shared`: whether they are processes of their own that may be replaced.
+    pub(crate) fn slots_at_once(&self, shared: bool) -> u32 {
+        if shared { self.slots.max(1) } else { 1 }
+    }
+
+    /// The machine's rules.
+    pub(crate) fn rules(&self, shared: bool) -> Rules {
+        let (workers, limits, slots) = (self.workers, self.limits, self.slots_at_once(shared));
+        let rate = |limit: Option<u64>| limit.map_or(f64::INFINITY, |rate| rate as f64);
+        Rules {
+            slots,
+            auto_slots: self.auto_slots,
+            most_slots: if shared { most_slots().max(slots) } else { 1 },
+            paused: self.paused,
+            split: self.split && shared,
+            max_without_progress: workers.restart.max_without_progress,
+            backoff_min: workers.restart.backoff_min,
+            backoff_max: workers.restart.backoff_max,
+            heartbeat_timeout: shared.then_some(workers.heartbeat_timeout),
+            give_up_after: self.give_up_after,
+            drain_timeout: workers.drain_timeout,
+            max_bad_records: limits.max_bad_records,
+            chunk_records: workers.chunk.records,
+            rate: Rate { records: rate(limits.rate_records), bytes: rate(limits.rate_bytes) },
+            retry: shared,
+            topic: self.topic.cloned(),
+        }
+    }
+}
+
+/// Why the system has no room for so many more workers, as far as that is certain.
+pub(crate) fn no_room(more: u64) -> Option<String> {
+    process::require_processes(TASKS_OF_A_WORKER * more).err().map(|error| error.to_string())
+}
+
+/// How many workers this process can have at once, by its descriptors: both pipes of each, and its own.
+fn most_slots() -> u32 {
+    let by_descriptors =
+        process::descriptor_limit().map_or(u64::from(MOST_SLOTS), |limit| limit.saturating_sub(OWN_DESCRIPTORS) / 2);
+    by_descriptors.clamp(1, MOST_SLOTS.into()) as u32
+}
