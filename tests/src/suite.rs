@@ -64,7 +64,10 @@ pub enum Lane {
     Outage,
     /// It judges a time or a rate that others' work would change: while no other test runs. Each costs the gate all its time.
     Alone,
-    /// The same, and long: only with `--include-ignored`, or with `--ignored` without the others, as `scripts/nightly` runs it.
+    /// It judges a time or a rate of some seconds, and takes nearly nothing of the machine itself: all of these at the
+    /// same time, while no other test runs. One that works is `Alone`.
+    Light,
+    /// As `Alone`, and long: only with `--include-ignored`, or with `--ignored` without the others, as `scripts/nightly` runs it.
     Nightly,
 }
 

@@ -1,5 +1,5 @@
-//! Which tests run at the same time: those that wait beside one that works and one that has a broker's outage, then those that must
-//! be alone.
+//! Which tests run at the same time: those that wait beside one that works and one that has a broker's outage, then the light
+//! ones that judge a time, beside each other only, then those that must be alone.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,10 +21,22 @@ pub(super) fn run(tests: &[Chosen], clusters: &Clusters, outcomes: &Outcomes, on
         return;
     }
     let lane = |wanted: &[Lane]| tests.iter().filter(|chosen| wanted.contains(&chosen.test.lane)).collect::<Vec<_>>();
-    let together = [(lane(&[Lane::Outage]), 1), (lane(&[Lane::Works]), 1), (lane(&[Lane::Waits]), WAITING)];
-    let places: Vec<AtomicUsize> = together.iter().map(|_| AtomicUsize::new(0)).collect();
+    let light = lane(&[Lane::Light]);
+    let at_once = light.len();
+    beside_each_other(
+        &[(lane(&[Lane::Outage]), 1), (lane(&[Lane::Works]), 1), (lane(&[Lane::Waits]), WAITING)],
+        clusters,
+        outcomes,
+    );
+    beside_each_other(&[(light, at_once)], clusters, outcomes);
+    lane(&[Lane::Alone, Lane::Nightly]).into_iter().for_each(|chosen| run_one(chosen, clusters, outcomes));
+}
+
+/// Runs queues of tests at the same time, each on a number of threads.
+fn beside_each_other(queues: &[(Vec<&Chosen>, usize)], clusters: &Clusters, outcomes: &Outcomes) {
+    let places: Vec<AtomicUsize> = queues.iter().map(|_| AtomicUsize::new(0)).collect();
     scope(|scope| {
-        for ((queue, threads), place) in together.iter().zip(&places) {
+        for ((queue, threads), place) in queues.iter().zip(&places) {
             for _ in 0..*threads {
                 scope.spawn(|| {
                     while let Some(chosen) = queue.get(place.fetch_add(1, Ordering::Relaxed)) {
@@ -34,7 +46,6 @@ pub(super) fn run(tests: &[Chosen], clusters: &Clusters, outcomes: &Outcomes, on
             }
         }
     });
-    lane(&[Lane::Alone, Lane::Nightly]).into_iter().for_each(|chosen| run_one(chosen, clusters, outcomes));
 }
 
 /// Runs a test on a thread with its name, so that whatever is printed of a panic names it.

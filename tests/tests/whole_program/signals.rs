@@ -22,7 +22,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, sigterm_to_the_supervisor_drains),
     test!(Waits, Kafka, sigint_to_a_single_process_drains),
     test!(Waits, Kafka, ctrl_c_in_a_terminal_drains),
-    test!(Alone, Kafka, a_second_signal_stops_at_once),
+    test!(Light, Kafka, a_second_signal_stops_at_once),
     test!(Waits, Kafka, a_stop_while_the_limit_of_bad_records_is_passed_ends_with_the_limit),
 ];
 

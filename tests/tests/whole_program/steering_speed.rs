@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, a_split_job_goes_on_after_a_kill),
     test!(Nightly, Kafka, "one_worker_keeps_a_throttle", |clusters| keep_throttle(clusters, 1, 50_000)),
     test!(Nightly, Kafka, "four_workers_keep_a_throttle", |clusters| keep_throttle(clusters, 4, 50_000)),
-    test!(Alone, Kafka, "a_throttle_is_kept", |clusters| keep_throttle(clusters, 4, 10_000)),
+    test!(Light, Kafka, "a_throttle_is_kept", |clusters| keep_throttle(clusters, 4, 10_000)),
     test!(Nightly, Kafka, "sixteen_workers_keep_a_throttle", |clusters| keep_throttle(clusters, 16, 50_000)),
 ];
 

@@ -14,7 +14,7 @@ use whole_program::waiting::wait_child;
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, at_80_columns_no_line_is_wider),
-    test!(Alone, Kafka, the_time_left_is_right),
+    test!(Light, Kafka, the_time_left_is_right),
     test!(Waits, Kafka, at_40_columns_no_line_is_wider),
     test!(Waits, Kafka, without_a_terminal_one_line_each_10_s),
 ];
