@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use whole_program::multiset::Difference;
 use whole_program::program::Finished;
 use whole_program::scene::{PATIENCE, Scene, Verdict};
@@ -35,7 +35,8 @@ fn each_difference_is_named(clusters: &Clusters) {
     let source = scene.orders(10, LINES);
     scene.run(&[]).expect_code(0);
     assert_eq!(scene.judge_and_verify(&source), Difference::default());
-    let state = scene.status();
+    let mut state = scene.status().expect("there is a state");
+    assert_eq!((&state["verify"]["outcome"], &state["verify"]["run"]), (&json!("same"), &json!(1)));
 
     // An extra copy of a record.
     let records = kafka.records(&scene.topic);
@@ -71,7 +72,16 @@ fn each_difference_is_named(clusters: &Clusters) {
     assert!(!examples.contains("\\\"foreign\\\"") && !examples.contains("stranger"), "{examples}");
     let shown = scene.program.run(&["verify", "-o", "json", "--show-values"], whole_program::scene::PATIENCE).expect_code(6);
     assert!(shown.stdout.contains("stranger"), "{}", shown.stdout);
-    assert_eq!(scene.status(), state, "verify leaves the state as it is");
+    let mut now = scene.status().expect("there is a state");
+    let kept = &now["verify"];
+    assert_eq!((&kept["outcome"], &kept["missing"], &kept["sent_since"]), (&json!("different"), &json!(10), &json!(false)));
+    let text = scene.program.run(&["status"], whole_program::scene::PATIENCE).expect_code(0).stdout;
+    assert!(
+        text.contains("verified after run 1, ") && text.contains("missing 10, duplicates 1, altered 1, unexpected 1"),
+        "{text}"
+    );
+    (state["verify"], now["verify"]) = (json!(null), json!(null));
+    assert_eq!(now, state, "verify leaves the rest of the state as it is");
     scene.program.assert_nothing_left();
 }
 
@@ -301,6 +311,8 @@ fn a_run_that_verifies_exits_with_6(clusters: &Clusters) {
     assert_eq!(report["exit_code"], 6, "{report:#}");
     assert_eq!(report["verify"]["unexpected"], 1, "{report:#}");
     assert_eq!(report["records"]["acknowledged"], LINES);
+    let status = scene.status().expect("there is a state");
+    assert_eq!((&status["verify"]["unexpected"], &status["exit_code"]), (&json!(1), &json!(6)));
     scene.program.assert_nothing_left();
 }
 
