@@ -54,6 +54,10 @@ impl Source for TollSource {
         self.inner.check(plan)
     }
 
+    fn repeatable(&self) -> bool {
+        self.inner.repeatable()
+    }
+
     fn open(
         &self,
         plan: &Plan,
