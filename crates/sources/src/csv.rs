@@ -41,16 +41,15 @@ use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
 use pipeline::source::{Beginning, Changes, PlanRules, Sent};
 use pipeline::{Reader, Source, SourceError};
 
-pub use dialect::Dialect;
-pub use fields::{Field, Fields, Misquoted};
-pub use header::{Header, HeaderError};
-pub use row::{BadRow, RowMaker};
-pub use row_ends::RowEnds;
-pub use row_starts::{RowStarts, row_starts};
-
 use crate::files::{self, Format, Seen, unreadable};
+use dialect::Dialect;
+use fields::{Field, Fields, Misquoted};
 use head::{BOM, Head};
+use header::Header;
 use reader::RowReader;
+use row::RowMaker;
+use row_ends::RowEnds;
+use row_starts::row_starts;
 
 /// What a row may end with.
 const LINE_ENDS: &[u8] = b"\r\n";

@@ -218,7 +218,7 @@ fn read_plan(source: &CsvFiles, plan: &Plan, pause: usize) -> Vec<(u64, String)>
             if !stopped {
                 break;
             }
-            left = left.wrapping_mul(7) % 50 + 1;
+            left = left.wrapping_mul(7) % 1000 + 1;
         }
     }
     all.sort();
@@ -237,12 +237,99 @@ fn judged(bytes: &[u8]) -> Vec<String> {
     reader.records().map(|row| object(row.unwrap())).collect()
 }
 
+/// A source of one file with these bytes.
+fn source_of(folder: &Folder, name: &str, bytes: &[u8]) -> CsvFiles {
+    let mut source = source(1 << 20);
+    source.files.paths = vec![folder.write(name, bytes).to_str().unwrap().to_owned()];
+    source
+}
+
+/// Rows of which each has a line end in quotes.
+fn many_rows(rows: usize) -> String {
+    (0..rows).fold("a,b\n".to_owned(), |file, row| file + &format!("{row},\"x\ny\"\r\n"))
+}
+
+#[test]
+fn a_limit_takes_the_first_rows_that_are_not_blank() {
+    let folder = Folder::new();
+    let source = source_of(&folder, "x.csv", many_rows(10).replace("\n3,", "\n\n\n3,").as_bytes());
+    let plan = planned(&source, 30, Some(5));
+    let rows = read_plan(&source, &plan, usize::MAX);
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[4].1, r#"{"a":"4","b":"x\ny"}"#);
+    assert!(plan.limit_reached && plan.shards.len() > 1, "{plan:?}");
+    assert!(!planned(&source, 30, Some(11)).limit_reached);
+}
+
+#[test]
+fn without_multiline_a_file_is_cut_at_line_ends() {
+    let folder = Folder::new();
+    let file = "a,b\n".to_owned() + &"1,\"x\"\r\n".repeat(1000);
+    let mut source = source_of(&folder, "x.csv", file.as_bytes());
+    source.format.multiline = false;
+    let plan = planned(&source, 1000, None);
+    assert_eq!((plan.shards.len(), &plan.objects[0].record_starts[..]), (8, &[][..]));
+    assert_eq!(read_plan(&source, &plan, 3).len(), 1000);
+    let cuts = source.cuts(&plan, plan.shards[4].id, &plan.start(&plan.shards[4]), 3).unwrap();
+    assert_eq!(cuts.len(), 2);
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_told_by_the_plan() {
+    let folder = Folder::new();
+    let source = source_of(&folder, "x.csv", b"a,b\n1,2\n3,\"4\n5,6\n");
+    let told = "a quote in the row that begins at byte 8 is never closed: the rest of the file is that row";
+    assert_eq!(planned(&source, 1 << 20, None).notes, [format!("{}: {told}", source.files.paths[0])]);
+}
+
+#[test]
+fn a_compressed_file_is_one_shard_and_is_entered_behind_any_row() {
+    use std::io::Write as _;
+    let folder = Folder::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(many_rows(3000).as_bytes()).unwrap();
+    let source = source_of(&folder, "x.csv.gz", &gzip.finish().unwrap());
+    let plan = planned(&source, 1000, None);
+    assert_eq!(plan.shards.len(), 1);
+    let all = read_plan(&source, &plan, 7);
+    assert_eq!(all.into_iter().map(|(_, row)| row).collect::<Vec<_>>(), judged(many_rows(3000).as_bytes()));
+    assert_eq!(source.cuts(&plan, plan.shards[0].id, &plan.start(&plan.shards[0]), 4).unwrap(), []);
+}
+
+#[test]
+fn another_file_in_the_place_of_one_is_read_by_its_own_header_and_not_cut() {
+    let folder = Folder::new();
+    let source = source_of(&folder, "x.csv", many_rows(10_000).as_bytes());
+    let mut plan = planned(&source, 1 << 20, None);
+    assert!(plan.objects[0].splittable && !plan.objects[0].record_starts.is_empty());
+    folder.write("x.csv", "b\n7\n");
+    assert!(source.changes(&plan).unwrap().changed[0].contains("shorter than planned"));
+    let replaced = source.replaced(&plan, &|_| Ok(None)).unwrap();
+    for (object, now) in replaced {
+        plan.replace(object, now).unwrap();
+    }
+    assert!(!plan.objects[0].splittable);
+    assert!(source.changes(&plan).unwrap().is_empty());
+    assert_eq!(read_plan(&source, &plan, 0), [(2, r#"{"b":"7"}"#.to_owned())]);
+    assert_eq!(source.cuts(&plan, plan.shards[0].id, &plan.start(&plan.shards[0]), 4).unwrap(), []);
+}
+
+#[test]
+fn a_new_file_is_a_change() {
+    let folder = Folder::new();
+    let mut source = source_of(&folder, "1.csv", b"a\n1\n");
+    source.files.paths = vec![source.files.paths[0].replace("1.csv", "*.csv")];
+    let plan = planned(&source, 1 << 20, None);
+    let new = folder.write("2.csv", "b\n1\n");
+    assert_eq!(source.changes(&plan).unwrap().new, [new]);
+}
+
 /// A file of some rows with line ends, quotes and letters of any kind in quotes.
 fn file() -> impl Strategy<Value = Vec<u8>> {
     let text =
         proptest::collection::vec(proptest::sample::select(&["x", "\n", "\r\n", "\"", ",", "é", " ", "long text"][..]), 1..8);
     let row = (text.clone(), text, proptest::sample::select(&["\n", "\r\n", "\r", "\n\n"][..]));
-    (proptest::collection::vec(row, 1..60), 1usize..300, any::<bool>()).prop_map(|(rows, times, mark)| {
+    (proptest::collection::vec(row, 1..60), 1usize..120, any::<bool>()).prop_map(|(rows, times, mark)| {
         let mut file = if mark { "\u{feff}a,b\n".to_owned() } else { "a,b\n".to_owned() };
         for (first, second, end) in rows.iter().cycle().take(rows.len() * times) {
             let quoted = |text: &[&str]| format!("\"{}\"", text.concat().replace('"', "\"\""));

@@ -1,6 +1,8 @@
 //! RFC 4180 point by point, and what becomes of what it leaves open.
 
 use super::*;
+use crate::csv::header::HeaderError;
+use crate::csv::row_starts::RowStarts;
 
 const HEAD: &str = "a,b\n";
 
