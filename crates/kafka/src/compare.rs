@@ -7,5 +7,5 @@
 mod shared;
 mod stock;
 
-pub use shared::{Seat, SharedProducer};
+pub use shared::{SharedProducer, SlotSink};
 pub use stock::StockFlush;

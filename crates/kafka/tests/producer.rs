@@ -161,7 +161,7 @@ fn what_no_retry_can_cure_fails_the_attempt() {
         broker.push_request_errors(RDKafkaApiKey::Produce, &[error]);
         producer.hand_over(0, numbered("x", 100)).unwrap();
         let failure = wait(&mut producer, 1, LONG).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+        assert_eq!(failure.kind, FailureKind::Permanent, "{failure}");
         // It stays failed.
         assert_eq!(producer.poll(Duration::ZERO, &mut Vec::new()), Err(failure.clone()));
         assert_eq!(producer.hand_over(1, numbered("x", 1)), Err(failure.clone()));
@@ -305,7 +305,7 @@ fn a_topic_that_does_not_exist_is_never_made() {
     job.kafka.give_up_after = Duration::from_secs(3);
     for _ in 0..2 {
         let failure = Producer::create(&options(&job)).err().unwrap();
-        assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+        assert_eq!(failure.kind, FailureKind::Permanent, "{failure}");
         assert!(failure.message.contains("elsewhere"), "{failure}");
     }
 }

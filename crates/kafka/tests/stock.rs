@@ -79,7 +79,7 @@ fn refusals_and_failures_are_told_apart() {
     broker.push_request_errors(RDKafkaApiKey::Produce, &[E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     sink.hand_over(2, numbered("forbidden", 1)).unwrap();
     let failure = sink.poll(Duration::from_millis(50), &mut Vec::new()).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    assert_eq!(failure.kind, FailureKind::Permanent, "{failure}");
     assert!(sink.finish().is_err());
 }
 

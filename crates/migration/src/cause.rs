@@ -67,7 +67,7 @@ impl FailureKind {
             FailureKind::Retry | FailureKind::Unreachable => None,
             FailureKind::GaveUp => Some(Cause::Stopped),
             FailureKind::Source => Some(Cause::Source),
-            FailureKind::Refused => Some(Cause::Failed),
+            FailureKind::Permanent => Some(Cause::Failed),
             FailureKind::TooManyBad => Some(Cause::TooManyBad),
             FailureKind::State => Some(Cause::State),
             FailureKind::Topic => Some(Cause::Preflight),

@@ -162,7 +162,7 @@ pub enum FailureKind {
     /// else it stops.
     Source,
     /// A retry can't help (authorisation, unknown topic, policy): the job stops with 5.
-    Refused,
+    Permanent,
     /// The attempt set aside more records than the job has left of `max_bad_records`: the job stops with 5.
     TooManyBad,
     /// The dead-letter file or another file of the state directory can't be written: the job stops with 74.

@@ -181,7 +181,7 @@ pub fn verify(
                     expected.add(&record.hash);
                     sizes.add(&record.hash);
                 }
-                SourceLine::Refused(place) => {
+                SourceLine::NoRecord(place) => {
                     report.missing += 1;
                     if report.missing <= job.limits.examples as u64 {
                         report.examples.push(place.example(VerifyKind::Missing));

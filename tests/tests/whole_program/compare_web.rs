@@ -55,7 +55,7 @@ fn figure(object: &Value, flush: &str, name: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no {name} of {flush} in {object:#}"))
 }
 
-/// Each run counted as many delivery reports as there were answers, and one for each connection's seat and first
+/// Each run counted as many delivery reports as there were answers, and one for each connection's slot and first
 /// request before.
 fn assert_all_delivered(object: &Value, clients: u64) {
     for round in object["rounds"].as_array().expect("a list") {

@@ -18,10 +18,10 @@ use tokio::time::timeout_at;
 use worker::{Ended, WorkerContext, peak_memory};
 
 use super::single::options;
+use crate::connected::{Clock, ConnectedWorker, OwnPort, POLL, attempt, failure};
 use crate::figures::Variant;
 use crate::heartbeat::{FlushGauge, Heartbeat, TICK};
 use crate::measured::{Figures, Measured};
-use crate::seat::{Clock, OwnPort, POLL, Seat, attempt, failure};
 use crate::spec::RoundSpec;
 use crate::wakeup::{watch, woken};
 
@@ -55,7 +55,7 @@ enum ReportWait {
 
 /// A worker and how it waits.
 struct Task {
-    seat: Seat,
+    connected: ConnectedWorker,
     port: OwnPort,
     waits: ReportWait,
 }
@@ -66,8 +66,8 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec) -> Result<Figures, 
     let (tasks, producer) = if spec.setting.shared_producer { share(context, spec)? } else { (own(context, spec)?, None) };
     let (figures, tasks) = LocalSet::new().block_on(&runtime, work_together(spec, tasks, producer))?;
     for mut task in tasks {
-        task.seat.drain(&mut task.port).map_err(failure)?;
-        task.seat.worker.finish()?;
+        task.connected.drain(&mut task.port).map_err(failure)?;
+        task.connected.worker.finish()?;
     }
     Ok(figures)
 }
@@ -87,8 +87,8 @@ fn own(context: &WorkerContext, spec: &RoundSpec) -> Result<Vec<Task>, Failure> 
             }
             Ok(Box::new(producer))
         };
-        let seat = Seat::open(context, &attempt(context, worker), connect)?;
-        Ok(Task { seat, port: OwnPort::default(), waits })
+        let connected = ConnectedWorker::open(context, &attempt(context, worker), connect)?;
+        Ok(Task { connected, port: OwnPort::default(), waits })
     };
     (0..spec.setting.workers).map(task).collect()
 }
@@ -102,19 +102,19 @@ fn share(context: &WorkerContext, spec: &RoundSpec) -> Result<(Vec<Task>, Option
     };
     let told: Vec<Rc<Notify>> = (0..spec.setting.workers).map(|_| Rc::default()).collect();
     let task = |worker| {
-        let seat = Seat::open(context, &attempt(context, worker), || Ok(Box::new(producer.seat(worker)?)))?;
+        let connected = ConnectedWorker::open(context, &attempt(context, worker), || Ok(Box::new(producer.slot(worker)?)))?;
         let waits = match spec.setting.variant {
             Variant::GreenBlocking => ReportWait::Blocking,
             Variant::GreenWakeup => ReportWait::Told(Rc::clone(&told[worker as usize])),
             _ => ReportWait::LooksForAll(producer.clone()),
         };
-        Ok(Task { seat, port: OwnPort::default(), waits })
+        Ok(Task { connected, port: OwnPort::default(), waits })
     };
     let tasks = (0..spec.setting.workers).map(task).collect::<Result<_, Failure>>()?;
     if spec.setting.variant != Variant::GreenWakeup {
         return Ok((tasks, None));
     }
-    producer.when_ready(move |seat| told[seat as usize].notify_one());
+    producer.when_ready(move |slot| told[slot as usize].notify_one());
     Ok((tasks, Some(producer)))
 }
 
@@ -189,7 +189,7 @@ async fn tick(heartbeat: Rc<RefCell<Heartbeat>>, shared: TaskShared) {
 
 /// One task's work until the clock stops.
 async fn work(task: Task, shared: TaskShared) -> Result<(Measured, Task), Ended> {
-    let Task { mut seat, mut port, waits } = task;
+    let Task { mut connected, mut port, waits } = task;
     let clock = shared.clock;
     let wakeup = match &waits {
         ReportWait::Woken(wakeup) => Some(watch(wakeup.clone()).map_err(no_executor)?),
@@ -197,15 +197,15 @@ async fn work(task: Task, shared: TaskShared) -> Result<(Measured, Task), Ended>
     };
     let mut flushing = false;
     let mut turn = Instant::now();
-    seat.begin(turn);
+    connected.begin(turn);
     let stopped = loop {
         let now = Instant::now();
-        if seat.over(&clock, now) {
+        if connected.over(&clock, now) {
             break now;
         }
-        let step = seat.step(&mut port, now)?;
+        let step = connected.step(&mut port, now)?;
         let flushed = flushing;
-        flushing = seat.worker.flushing();
+        flushing = connected.worker.flushing();
         if flushing != flushed {
             let mut flushes = shared.flushes.borrow_mut();
             // What the step did before its flush is none.
@@ -229,7 +229,7 @@ async fn work(task: Task, shared: TaskShared) -> Result<(Measured, Task), Ended>
             Step::Wait { until, reason: WaitReason::Reports } => {
                 let until = until.min(clock.deadline);
                 match &waits {
-                    ReportWait::Blocking => seat.worker.wait(until.saturating_duration_since(now).min(POLL))?,
+                    ReportWait::Blocking => connected.worker.wait(until.saturating_duration_since(now).min(POLL))?,
                     ReportWait::Looks => tokio::time::sleep(LOOKS).await,
                     ReportWait::LooksForAll(producer) if flushing => look_for_all(producer, clock.deadline).await?,
                     ReportWait::LooksForAll(_) => tokio::time::sleep(LOOKS).await,
@@ -254,7 +254,7 @@ async fn work(task: Task, shared: TaskShared) -> Result<(Measured, Task), Ended>
     if flushing {
         shared.flushes.borrow_mut().leave(stopped);
     }
-    Ok((seat.end(stopped), Task { seat, port, waits }))
+    Ok((connected.end(stopped), Task { connected, port, waits }))
 }
 
 /// Looks each millisecond until nothing of anybody is in the client's queue: the flush of a producer that is shared.

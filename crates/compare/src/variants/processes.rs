@@ -19,8 +19,8 @@ use worker::{Attempt, Ended, WorkerContext, peak_memory};
 
 use super::single::options;
 use super::threads::AT_A_TIME;
+use crate::connected::{Clock, ConnectedWorker, work_blocking};
 use crate::measured::{Figures, Log, Measured};
-use crate::seat::{Clock, Seat, work_blocking};
 use crate::spec::RoundSpec;
 
 /// From the moment that everybody is connected to the common start: all have looked for it by then.
@@ -119,7 +119,7 @@ fn leave(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 fn body(context: &WorkerContext, spec: &RoundSpec, meeting: &Meeting, order: &WorkOrder, port: &mut dyn WorkerPort) -> u8 {
     let result = if order.attempt > 1 {
         let message = format!("worker {} ended before its clock did", order.shard.0);
-        Err(Ended::Failed(Failure::new(FailureKind::Refused, message)))
+        Err(Ended::Failed(Failure::new(FailureKind::Permanent, message)))
     } else {
         work(context, spec, meeting, order, port)
     };
@@ -159,9 +159,9 @@ fn work(
         started,
     };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);
-    let mut seat = Seat::open(context, &attempt, connect)?;
+    let mut connected = ConnectedWorker::open(context, &attempt, connect)?;
     port.send(&WorkerEvent::Started(Started {
-        topic: SeenTopic { id: None, partitions: seat.partitions },
+        topic: SeenTopic { id: None, partitions: connected.partitions },
         from: order.from.clone(),
     }))?;
     leave(&meeting.ready(worker), b"")?;
@@ -174,18 +174,18 @@ fn work(
     std::thread::sleep(Duration::from_micros(begin_us.saturating_sub(monotonic_us())));
     let cpu_before = process::own_cpu().total_us();
     let clock = Clock::starting(Instant::now(), spec);
-    let mut measured = work_blocking(&mut seat, port, &clock)?;
+    let mut measured = work_blocking(&mut connected, port, &clock)?;
     measured.cpu_us = process::own_cpu().total_us() - cpu_before;
     measured.peak_memory_bytes = peak_memory();
     let bytes = postcard::to_stdvec(&measured).map_err(|error| Failure::new(FailureKind::State, error.to_string()))?;
     leave(&meeting.done(worker), &bytes)?;
     // Until the others are done too: what this worker does now would disturb them.
     while !port.control()?.drain {
-        seat.say(port, Instant::now())?;
+        connected.say(port, Instant::now())?;
         port.wait(Duration::from_millis(50), None)?;
     }
-    seat.drain(port)?;
-    let mut finished = seat.worker.finish()?;
+    connected.drain(port)?;
+    let mut finished = connected.worker.finish()?;
     finished.peak_memory_bytes = peak_memory();
     Ok(finished)
 }

@@ -8,8 +8,8 @@ use migration::Failure;
 use pipeline::Sink;
 use worker::{WorkerContext, peak_memory};
 
+use crate::connected::{Clock, ConnectedWorker, OwnPort, attempt, failure, work_blocking};
 use crate::measured::Figures;
-use crate::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
 use crate::spec::RoundSpec;
 
 /// Our own flush.
@@ -28,14 +28,14 @@ fn run_with(
     connect: impl FnOnce() -> Result<Box<dyn Sink>, Failure>,
 ) -> Result<Figures, Failure> {
     let mut port = OwnPort::default();
-    let mut seat = Seat::open(context, &attempt(context, 0), connect)?;
+    let mut connected = ConnectedWorker::open(context, &attempt(context, 0), connect)?;
     let cpu_before = process::own_cpu().total_us();
     let clock = Clock::starting(Instant::now(), spec);
-    let mut measured = work_blocking(&mut seat, &mut port, &clock).map_err(failure)?;
+    let mut measured = work_blocking(&mut connected, &mut port, &clock).map_err(failure)?;
     measured.cpu_us = process::own_cpu().total_us() - cpu_before;
     measured.peak_memory_bytes = peak_memory();
-    seat.drain(&mut port).map_err(failure)?;
-    seat.worker.finish()?;
+    connected.drain(&mut port).map_err(failure)?;
+    connected.worker.finish()?;
     Ok(Figures::of_threads(vec![measured]))
 }
 

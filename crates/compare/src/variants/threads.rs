@@ -8,8 +8,8 @@ use migration::{Failure, FailureKind};
 use worker::{WorkerContext, peak_memory};
 
 use super::single::options;
+use crate::connected::{Clock, ConnectedWorker, OwnPort, attempt, failure, work_blocking};
 use crate::measured::{Figures, Measured};
-use crate::seat::{Clock, OwnPort, Seat, attempt, failure, work_blocking};
 use crate::spec::RoundSpec;
 
 /// How many connect at a time: the embedded broker's listener takes five.
@@ -86,20 +86,20 @@ fn confused() -> Failure {
 fn body(context: &WorkerContext, shards: &Receiver<u32>, begin: &Receiver<Clock>, say: &Sender<ThreadMessage>) {
     let Ok(shard) = shards.recv() else { return };
     let connect = || Producer::create(&options(context, shard)).map(|producer| Box::new(producer) as _);
-    let mut seat = match Seat::open(context, &attempt(context, shard), connect) {
-        Ok(seat) => seat,
+    let mut connected = match ConnectedWorker::open(context, &attempt(context, shard), connect) {
+        Ok(connected) => connected,
         Err(failure) => return drop(say.send(ThreadMessage::Ready(Err(failure)))),
     };
     drop(say.send(ThreadMessage::Ready(Ok(()))));
     let Ok(clock) = begin.recv() else { return };
     let mut port = OwnPort::default();
-    let measured = work_blocking(&mut seat, &mut port, &clock).map_err(failure);
+    let measured = work_blocking(&mut connected, &mut port, &clock).map_err(failure);
     let failed = measured.is_err();
     drop(say.send(ThreadMessage::Stopped(measured)));
     if !failed {
         // Closed as soon as all have stopped.
         begin.iter().for_each(drop::<Clock>);
-        let drained = seat.drain(&mut port).map_err(failure).and_then(|()| seat.worker.finish().map(drop));
+        let drained = connected.drain(&mut port).map_err(failure).and_then(|()| connected.worker.finish().map(drop));
         drop(say.send(ThreadMessage::Drained(drained)));
     }
 }

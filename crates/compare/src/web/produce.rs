@@ -1,4 +1,4 @@
-//! How a request waits for its record: one of the flushes of the story, on a seat of its own at a producer.
+//! How a request waits for its record: one of the flushes of the story, on a slot of its own at a producer.
 //!
 //! Responsible for: handing one record over and returning when its delivery report is there. Not responsible for HTTP.
 
@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kafka::compare::{Seat, SharedProducer};
+use kafka::compare::{SharedProducer, SlotSink};
 use kafka::{ProducerOptions, Wakeup};
 use migration::{Failure, FailureKind, Job, Plan};
 use pipeline::{Delivered, Group, Sink};
@@ -33,7 +33,7 @@ pub struct ProduceSettings {
     /// How a request waits for its record.
     pub flush: WebFlush,
     /// How many requests can wait at a time.
-    pub seats: u32,
+    pub slots: u32,
     /// One producer for all of them instead of one each.
     pub shared_producer: bool,
     /// The producers' options.
@@ -53,23 +53,23 @@ pub struct ProduceHandler {
 
 /// Where one request at a time waits.
 struct RequestSlot {
-    seat: Seat,
+    sink: SlotSink,
     producer: SharedProducer,
-    /// Notified when the seat has something to fetch.
+    /// Notified when the slot has something to fetch.
     waker: Rc<Notify>,
 }
 
 impl ProduceHandler {
     /// Creates the producers and reads the records.
     pub fn open(settings: &ProduceSettings, job: &Job, plan: &Plan) -> Result<ProduceHandler, Failure> {
-        let (producers, seats) = if settings.shared_producer { (1, settings.seats) } else { (settings.seats, 1) };
-        let create = |_| SharedProducer::create(&settings.producer, seats);
+        let (producers, slots) = if settings.shared_producer { (1, settings.slots) } else { (settings.slots, 1) };
+        let create = |_| SharedProducer::create(&settings.producer, slots);
         let producers: Vec<SharedProducer> = (0..producers).map(create).collect::<Result<_, _>>()?;
         let mut slots = VecDeque::new();
         for producer in &producers {
             slots.extend(slots_of(producer)?);
         }
-        let record_bytes = slots.front().map_or(0, |slot: &RequestSlot| slot.seat.limits().record_bytes);
+        let record_bytes = slots.front().map_or(0, |slot: &RequestSlot| slot.sink.limits().record_bytes);
         let records = Records::read(job, plan, record_bytes)?;
         Ok(ProduceHandler { flush: settings.flush, records, slots: RefCell::new(slots), producers, meter: Rc::default() })
     }
@@ -78,8 +78,8 @@ impl ProduceHandler {
     /// starts.
     pub fn warm_up(&self) -> Result<(), Failure> {
         for slot in self.slots.borrow_mut().iter_mut() {
-            let (partition, group) = self.records.take(slot.seat.partitions());
-            slot.seat.hand_over(partition, group)?;
+            let (partition, group) = self.records.take(slot.sink.partitions());
+            slot.sink.hand_over(partition, group)?;
             verdict(&slot.wait_blocking()?)?;
             self.meter.delivered();
         }
@@ -101,9 +101,9 @@ impl ProduceHandler {
         // First come, first served: each slot gets its turn even where one would do.
         let slot = self.slots.borrow_mut().pop_front();
         let Some(mut slot) = slot else {
-            return Err(Failure::new(FailureKind::Retry, "more requests at a time than seats at a producer"));
+            return Err(Failure::new(FailureKind::Retry, "more requests at a time than slots at a producer"));
         };
-        let (partition, group) = self.records.take(slot.seat.partitions());
+        let (partition, group) = self.records.take(slot.sink.partitions());
         let delivered = self.deliver(&mut slot, partition, group).await;
         self.slots.borrow_mut().push_back(slot);
         verdict(&delivered?)?;
@@ -112,7 +112,7 @@ impl ProduceHandler {
     }
 
     async fn deliver(&self, slot: &mut RequestSlot, partition: u32, group: Group) -> Result<Delivered, Failure> {
-        slot.seat.hand_over(partition, group)?;
+        slot.sink.hand_over(partition, group)?;
         let _waits = self.meter.waits();
         match self.flush {
             WebFlush::Blocking => slot.wait_blocking(),
@@ -127,7 +127,7 @@ impl RequestSlot {
     fn wait_blocking(&mut self) -> Result<Delivered, Failure> {
         let mut done = Vec::new();
         loop {
-            self.seat.poll(BLOCK, &mut done)?;
+            self.sink.poll(BLOCK, &mut done)?;
             if let Some(delivered) = done.pop() {
                 return Ok(delivered);
             }
@@ -140,7 +140,7 @@ impl RequestSlot {
     async fn wait_cooperatively(&mut self) -> Result<Delivered, Failure> {
         let mut done = Vec::new();
         loop {
-            self.seat.poll(Duration::ZERO, &mut done)?;
+            self.sink.poll(Duration::ZERO, &mut done)?;
             if self.producer.queue_length() == 0 {
                 return done.pop().ok_or_else(lost);
             }
@@ -152,7 +152,7 @@ impl RequestSlot {
     async fn wait_until_woken(&mut self) -> Result<Delivered, Failure> {
         let mut done = Vec::new();
         loop {
-            self.seat.poll(Duration::ZERO, &mut done)?;
+            self.sink.poll(Duration::ZERO, &mut done)?;
             if let Some(delivered) = done.pop() {
                 return Ok(delivered);
             }
@@ -162,21 +162,21 @@ impl RequestSlot {
     }
 
     fn not_lost(&self) -> Result<(), Failure> {
-        if self.seat.outstanding() == 0 { Err(lost()) } else { Ok(()) }
+        if self.sink.outstanding() == 0 { Err(lost()) } else { Ok(()) }
     }
 }
 
-/// A slot for each seat of a producer.
+/// What a request needs, for each slot of a producer.
 fn slots_of(producer: &SharedProducer) -> Result<Vec<RequestSlot>, Failure> {
-    let wakers: Vec<Rc<Notify>> = (0..producer.seats()).map(|_| Rc::default()).collect();
+    let wakers: Vec<Rc<Notify>> = (0..producer.slots()).map(|_| Rc::default()).collect();
     let to_wake = wakers.clone();
-    producer.when_ready(move |seat| to_wake[seat as usize].notify_one());
-    let slot = |(waker, seat)| Ok(RequestSlot { seat: producer.seat(seat)?, producer: producer.clone(), waker });
+    producer.when_ready(move |slot| to_wake[slot as usize].notify_one());
+    let slot = |(waker, number)| Ok(RequestSlot { sink: producer.slot(number)?, producer: producer.clone(), waker });
     wakers.into_iter().zip(0..).map(slot).collect()
 }
 
 /// Serves a producer whenever it has something, which wakes the slots. It ends when the producer fails: what waits
-/// learns it from its seat.
+/// learns it from its slot.
 async fn serve_when_woken(producer: SharedProducer, wakeup: AsyncFd<Wakeup>) {
     loop {
         if woken(&wakeup).await.is_err() || producer.serve(Duration::ZERO).is_err() {
@@ -195,7 +195,7 @@ fn verdict(delivered: &Delivered) -> Result<(), Failure> {
         None => Err(lost()),
         Some(refusal) => {
             let what = format!("a record was refused for partition {}: {}", delivered.partition, refusal.reason);
-            Err(Failure::new(FailureKind::Refused, what))
+            Err(Failure::new(FailureKind::Permanent, what))
         }
     }
 }

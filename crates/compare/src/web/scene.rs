@@ -110,7 +110,7 @@ impl Scene<'_> {
     fn serve(&self, flush: WebFlush) -> Result<RunningHelper, HelperError> {
         let settings = ProduceSettings {
             flush,
-            seats: self.load.clients,
+            slots: self.load.clients,
             shared_producer: self.shared_producer,
             producer: self.producer.clone(),
         };

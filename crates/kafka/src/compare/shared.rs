@@ -1,7 +1,7 @@
 //! One producer for several workers on one thread.
 //!
-//! Responsible for: a seat for each worker, with partitions of its own or with records that travel together with
-//! others' (`together`), and that each poll serves all seats: each gets back its own groups, whichever seat's call took
+//! Responsible for: a slot for each worker, with partitions of its own or with records that travel together with
+//! others' (`together`), and that each poll serves all slots: each gets back its own groups, whichever slot's call took
 //! the reports off the client's queue. Not responsible for: who waits how ([`SharedProducer::when_ready`] says who has
 //! something to fetch), or anything that a single [`Producer`] does.
 //!
@@ -22,16 +22,16 @@ use crate::ffi::{Wakeup, monotonic_micros};
 use crate::producer::{Gathering, Producer, ProducerOptions};
 use together::Together;
 
-/// Called with the number of each seat that has groups (or a failure) to fetch.
+/// Called with the number of each slot that has groups (or a failure) to fetch.
 type WhenReady = Box<dyn Fn(u32)>;
 
-/// What all seats have in common.
+/// What all slots have in common.
 struct Shared {
     producer: RefCell<Producer>,
     slots: Vec<Slot>,
     when_ready: RefCell<Option<WhenReady>>,
     when_waiting: RefCell<Option<Box<dyn Fn()>>>,
-    /// What seats handed over and whose it is, where their records travel together.
+    /// What slots handed over and whose it is, where their records travel together.
     together: Option<RefCell<Together>>,
 }
 
@@ -45,45 +45,45 @@ struct Slot {
     deliveries: Cell<Option<(u64, u64)>>,
 }
 
-/// A producer with several seats.
+/// A producer with several slots.
 #[derive(Clone)]
 pub struct SharedProducer(Rc<Shared>);
 
 impl SharedProducer {
-    /// Creates the client and cuts the topic's partitions into one slice for each of `seats` seats, as equal as can be.
+    /// Creates the client and cuts the topic's partitions into one slice for each of `slots` slots, as equal as can be.
     /// Only after the last fork of this process.
-    pub fn create(options: &ProducerOptions, seats: u32) -> Result<SharedProducer, Failure> {
+    pub fn create(options: &ProducerOptions, slots: u32) -> Result<SharedProducer, Failure> {
         let producer = Producer::create(options)?;
         let partitions = producer.partitions();
-        if partitions < seats {
+        if partitions < slots {
             let message = format!(
-                "topic {:?} has {partitions} partitions, but {seats} workers are to share one producer, each with partitions of \
-                 its own: take a topic with at least {seats} partitions, or fewer workers",
+                "topic {:?} has {partitions} partitions, but {slots} workers are to share one producer, each with partitions of \
+                 its own: take a topic with at least {slots} partitions, or fewer workers",
                 options.topic
             );
-            return Err(Failure::new(FailureKind::Refused, message));
+            return Err(Failure::new(FailureKind::Permanent, message));
         }
-        let slots = (0..seats).map(|seat| Slot { partitions: slice(partitions, seats, seat), ..Slot::default() });
+        let slots = (0..slots).map(|slot| Slot { partitions: slice(partitions, slots, slot), ..Slot::default() });
         Ok(Self::new(producer, slots.collect(), None))
     }
 
-    /// Creates the client with `seats` seats whose records travel together: what they handed over waits for
-    /// [`SharedProducer::send_waiting`]. Each seat has one of the topic's `partitions`, which others share. Only after
+    /// Creates the client with `slots` slots whose records travel together: what they handed over waits for
+    /// [`SharedProducer::send_waiting`]. Each slot has one of the topic's `partitions`, which others share. Only after
     /// the last fork of this process.
-    pub fn create_together(options: &ProducerOptions, seats: u32, partitions: u32) -> Result<SharedProducer, Failure> {
-        let producer = Producer::create(&Self::options_together(options, seats, partitions))?;
-        let together = Together::new(seats, producer.partitions(), producer.limits().batch_bytes);
-        let slots = (0..seats).map(|seat| {
-            let partition = together.partition_of(seat);
+    pub fn create_together(options: &ProducerOptions, slots: u32, partitions: u32) -> Result<SharedProducer, Failure> {
+        let producer = Producer::create(&Self::options_together(options, slots, partitions))?;
+        let together = Together::new(slots, producer.partitions(), producer.limits().batch_bytes);
+        let slots = (0..slots).map(|slot| {
+            let partition = together.partition_of(slot);
             Slot { partitions: partition..partition + 1, ..Slot::default() }
         });
         Ok(Self::new(producer, slots.collect(), Some(RefCell::new(together))))
     }
 
     /// The options with which [`SharedProducer::create_together`] creates the client.
-    pub fn options_together(options: &ProducerOptions, seats: u32, partitions: u32) -> ProducerOptions {
+    pub fn options_together(options: &ProducerOptions, slots: u32, partitions: u32) -> ProducerOptions {
         let gathering = match options.gathering {
-            Gathering::Nothing => Gathering::Seats(seats / together::lanes(seats, partitions)),
+            Gathering::Nothing => Gathering::Slots(slots / together::lanes(slots, partitions)),
             other => other,
         };
         ProducerOptions { gathering, ..options.clone() }
@@ -99,36 +99,36 @@ impl SharedProducer {
         }))
     }
 
-    /// How many seats there are.
-    pub fn seats(&self) -> u32 {
+    /// How many slots there are.
+    pub fn slots(&self) -> u32 {
         self.0.slots.len() as u32
     }
 
-    /// The seat with this number, from 0. One at a time: dropped, it is free again as soon as nothing of it is in
+    /// The slot with this number, from 0. One at a time: dropped, it is free again as soon as nothing of it is in
     /// flight.
-    pub fn seat(&self, seat: u32) -> Result<Seat, Failure> {
-        let refused = |what: &str| Failure::new(FailureKind::Retry, format!("seat {seat} of the shared producer {what}"));
-        let slot = self.0.slots.get(seat as usize).ok_or_else(|| refused("does not exist"))?;
-        if slot.taken.get() {
+    pub fn slot(&self, slot: u32) -> Result<SlotSink, Failure> {
+        let refused = |what: &str| Failure::new(FailureKind::Retry, format!("slot {slot} of the shared producer {what}"));
+        let state = self.0.slots.get(slot as usize).ok_or_else(|| refused("does not exist"))?;
+        if state.taken.get() {
             return Err(refused("is taken"));
         }
-        if self.0.flying(seat) > 0 {
+        if self.0.flying(slot) > 0 {
             return Err(refused("has records in flight"));
         }
-        // What a worker that gave its seat up did not fetch belongs to no seat any more.
-        slot.ready.borrow_mut().clear();
-        slot.taken.set(true);
-        slot.deliveries.set(None);
-        Ok(Seat { shared: Rc::clone(&self.0), seat })
+        // What a worker that gave its slot up did not fetch belongs to no slot any more.
+        state.ready.borrow_mut().clear();
+        state.taken.set(true);
+        state.deliveries.set(None);
+        Ok(SlotSink { shared: Rc::clone(&self.0), slot })
     }
 
-    /// From now on `tell` is called with the number of each seat that has something to fetch with [`Sink::poll`], from
-    /// the call that serves the client: also for the seat that polls. It must not poll.
+    /// From now on `tell` is called with the number of each slot that has something to fetch with [`Sink::poll`], from
+    /// the call that serves the client: also for the slot that polls. It must not poll.
     pub fn when_ready(&self, tell: impl Fn(u32) + 'static) {
         *self.0.when_ready.borrow_mut() = Some(Box::new(tell));
     }
 
-    /// From now on `tell` is called whenever a seat handed something over that waits for
+    /// From now on `tell` is called whenever a slot handed something over that waits for
     /// [`SharedProducer::send_waiting`].
     pub fn when_waiting(&self, tell: impl Fn() + 'static) {
         *self.0.when_waiting.borrow_mut() = Some(Box::new(tell));
@@ -139,7 +139,7 @@ impl SharedProducer {
         self.0.send_waiting()
     }
 
-    /// Serves everything that waits in the client's queue, for all seats, and waits up to `timeout` for the first of
+    /// Serves everything that waits in the client's queue, for all slots, and waits up to `timeout` for the first of
     /// it.
     pub fn serve(&self, timeout: Duration) -> Result<(), Failure> {
         self.0.serve_all(timeout);
@@ -151,27 +151,27 @@ impl SharedProducer {
         self.0.producer.borrow().wakeup()
     }
 
-    /// How many things are not served yet: records of all seats without a served report, and events. This is what a
+    /// How many things are not served yet: records of all slots without a served report, and events. This is what a
     /// flush of the client waits for.
     pub fn queue_length(&self) -> usize {
         self.0.producer.borrow().queue_length()
     }
 
-    /// How many records of all seats were handed over and have no served report, or are in groups that no seat has
+    /// How many records of all slots were handed over and have no served report, or are in groups that no slot has
     /// fetched.
     pub fn outstanding(&self) -> usize {
-        (0..self.seats()).map(|seat| self.0.outstanding(seat)).sum()
+        (0..self.slots()).map(|slot| self.0.outstanding(slot)).sum()
     }
 }
 
-/// The partitions of one seat.
-fn slice(partitions: u32, seats: u32, seat: u32) -> Range<u32> {
-    let cut = |seat: u32| u32::try_from(u64::from(partitions) * u64::from(seat) / u64::from(seats)).unwrap_or(partitions);
-    cut(seat)..cut(seat + 1)
+/// The partitions of one slot.
+fn slice(partitions: u32, slots: u32, slot: u32) -> Range<u32> {
+    let cut = |slot: u32| u32::try_from(u64::from(partitions) * u64::from(slot) / u64::from(slots)).unwrap_or(partitions);
+    cut(slot)..cut(slot + 1)
 }
 
 impl Shared {
-    /// Serves the client once, waiting up to `timeout` for something, and gives each seat its groups. False: nothing
+    /// Serves the client once, waiting up to `timeout` for something, and gives each slot its groups. False: nothing
     /// came.
     fn serve(&self, timeout: Duration) -> bool {
         let mut producer = self.producer.borrow_mut();
@@ -190,23 +190,23 @@ impl Shared {
         }
     }
 
-    /// Gives each seat the groups that are complete. A failure is everybody's.
+    /// Gives each slot the groups that are complete. A failure is everybody's.
     fn distribute(&self, complete: Vec<Delivered>, failed: bool) {
         if complete.is_empty() && !failed {
             return;
         }
         let now = monotonic_micros();
         let mut told = vec![failed; self.slots.len()];
-        for (seat, delivered) in complete.into_iter().flat_map(|delivered| self.parts(delivered)) {
-            let slot = &self.slots[seat as usize];
+        for (slot, delivered) in complete.into_iter().flat_map(|delivered| self.parts(delivered)) {
+            let state = &self.slots[slot as usize];
             if delivered.acknowledged > 0 {
-                slot.deliveries.set(Some((slot.deliveries.get().map_or(now, |(first, _)| first), now)));
+                state.deliveries.set(Some((state.deliveries.get().map_or(now, |(first, _)| first), now)));
             }
-            slot.ready.borrow_mut().push(delivered);
-            told[seat as usize] = true;
+            state.ready.borrow_mut().push(delivered);
+            told[slot as usize] = true;
         }
         if let Some(tell) = &*self.when_ready.borrow() {
-            told.iter().enumerate().filter(|(_, told)| **told).for_each(|(seat, _)| tell(seat as u32));
+            told.iter().enumerate().filter(|(_, told)| **told).for_each(|(slot, _)| tell(slot as u32));
         }
         if self.together.as_ref().is_some_and(|together| together.borrow().is_waiting()) {
             // What had to wait for a partition may go now.
@@ -220,14 +220,14 @@ impl Shared {
         }
     }
 
-    /// Whose a group is that came back: one seat's, or several seats' together.
+    /// Whose a group is that came back: one slot's, or several slots' together.
     fn parts(&self, mut delivered: Delivered) -> Vec<(u32, Delivered)> {
         if let Some(together) = &self.together {
             return together.borrow_mut().arrive(&delivered);
         }
-        let seat = self.slots.partition_point(|slot| slot.partitions.end <= delivered.partition);
-        delivered.partition -= self.slots[seat].partitions.start;
-        vec![(seat as u32, delivered)]
+        let slot = self.slots.partition_point(|slot| slot.partitions.end <= delivered.partition);
+        delivered.partition -= self.slots[slot].partitions.start;
+        vec![(slot as u32, delivered)]
     }
 
     fn send_waiting(&self) -> Result<(), Failure> {
@@ -246,42 +246,42 @@ impl Shared {
         result
     }
 
-    /// Records of a seat that wait to be sent with others'.
-    fn waiting(&self, seat: u32) -> usize {
-        self.together.as_ref().map_or(0, |together| together.borrow().records_of(seat).0)
+    /// Records of a slot that wait to be sent with others'.
+    fn waiting(&self, slot: u32) -> usize {
+        self.together.as_ref().map_or(0, |together| together.borrow().records_of(slot).0)
     }
 
-    /// Records of a seat that are in flight.
-    fn flying(&self, seat: u32) -> usize {
+    /// Records of a slot that are in flight.
+    fn flying(&self, slot: u32) -> usize {
         match &self.together {
-            Some(together) => together.borrow().records_of(seat).1,
-            None => self.producer.borrow().waiting_in(self.slots[seat as usize].partitions.clone()),
+            Some(together) => together.borrow().records_of(slot).1,
+            None => self.producer.borrow().waiting_in(self.slots[slot as usize].partitions.clone()),
         }
     }
 
-    /// Records of a seat that came back and that it has not fetched.
-    fn ready(&self, seat: u32) -> usize {
-        self.slots[seat as usize].ready.borrow().iter().map(|delivered| delivered.group.len()).sum()
+    /// Records of a slot that came back and that it has not fetched.
+    fn ready(&self, slot: u32) -> usize {
+        self.slots[slot as usize].ready.borrow().iter().map(|delivered| delivered.group.len()).sum()
     }
 
-    fn outstanding(&self, seat: u32) -> usize {
-        self.waiting(seat) + self.flying(seat) + self.ready(seat)
+    fn outstanding(&self, slot: u32) -> usize {
+        self.waiting(slot) + self.flying(slot) + self.ready(slot)
     }
 }
 
 /// One worker's share of a [`SharedProducer`]: a [`Sink`] with its own partitions.
-pub struct Seat {
+pub struct SlotSink {
     shared: Rc<Shared>,
-    seat: u32,
+    slot: u32,
 }
 
-impl Seat {
+impl SlotSink {
     fn slot(&self) -> &Slot {
-        &self.shared.slots[self.seat as usize]
+        &self.shared.slots[self.slot as usize]
     }
 }
 
-impl Sink for Seat {
+impl Sink for SlotSink {
     fn partitions(&self) -> u32 {
         self.slot().partitions.len() as u32
     }
@@ -292,14 +292,14 @@ impl Sink for Seat {
 
     fn hand_over(&mut self, partition: u32, group: Group) -> Result<(), Failure> {
         if partition >= self.partitions() {
-            let message = format!("seat {} has no partition {partition} (a bug of this program)", self.seat);
+            let message = format!("slot {} has no partition {partition} (a bug of this program)", self.slot);
             return Err(Failure::new(FailureKind::Retry, message));
         }
         let Some(together) = &self.shared.together else {
             return self.shared.hand_over(self.slot().partitions.start + partition, group);
         };
         self.shared.producer.borrow().fail_if_failed()?;
-        together.borrow_mut().put(self.seat, group);
+        together.borrow_mut().put(self.slot, group);
         self.shared.tell_waiting();
         Ok(())
     }
@@ -329,10 +329,10 @@ impl Sink for Seat {
 
     fn outstanding(&self) -> usize {
         // As for a producer of one's own: when a report was lost, the client's number comes down to 0, at the latest
-        // when all seats are idle.
-        let Seat { shared, seat } = self;
+        // when all slots are idle.
+        let SlotSink { shared, slot } = self;
         let in_client = shared.producer.borrow().queue_length();
-        shared.waiting(*seat) + in_client.min(shared.flying(*seat)) + shared.ready(*seat)
+        shared.waiting(*slot) + in_client.min(shared.flying(*slot)) + shared.ready(*slot)
     }
 
     fn leader(&self, partition: u32) -> Option<i32> {
@@ -344,16 +344,16 @@ impl Sink for Seat {
     }
 
     fn finish(self: Box<Self>) -> Result<(), Failure> {
-        let outstanding = self.shared.outstanding(self.seat);
+        let outstanding = self.shared.outstanding(self.slot);
         if outstanding > 0 {
-            let what = format!("seat {} of the shared producer was left with {outstanding} records in flight", self.seat);
+            let what = format!("slot {} of the shared producer was left with {outstanding} records in flight", self.slot);
             return Err(Failure::new(FailureKind::Retry, what));
         }
         self.shared.producer.borrow().fail_if_failed()
     }
 }
 
-impl Drop for Seat {
+impl Drop for SlotSink {
     fn drop(&mut self) {
         self.slot().taken.set(false);
     }
@@ -365,11 +365,11 @@ mod tests {
 
     #[test]
     fn slices_are_disjoint_and_as_equal_as_can_be() {
-        for (partitions, seats) in [(16, 1), (16, 16), (16, 7), (1_000, 64), (5, 4)] {
-            let slices: Vec<_> = (0..seats).map(|seat| slice(partitions, seats, seat)).collect();
+        for (partitions, slots) in [(16, 1), (16, 16), (16, 7), (1_000, 64), (5, 4)] {
+            let slices: Vec<_> = (0..slots).map(|slot| slice(partitions, slots, slot)).collect();
             assert_eq!((slices[0].start, slices[slices.len() - 1].end), (0, partitions));
             assert!(slices.windows(2).all(|pair| pair[0].end == pair[1].start));
-            let (least, most) = (partitions / seats, partitions.div_ceil(seats));
+            let (least, most) = (partitions / slots, partitions.div_ceil(slots));
             assert!(slices.iter().all(|slice| (least..=most).contains(&(slice.len() as u32))), "{slices:?}");
         }
     }

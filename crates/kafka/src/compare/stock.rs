@@ -69,7 +69,7 @@ impl StockFlush {
         config.extend(options.all_properties());
         let producer: BaseProducer<Reports> = config
             .create_with_context(Reports::default())
-            .map_err(|e| Failure::new(FailureKind::Refused, format!("can't create a Kafka producer: {e}")))?;
+            .map_err(|e| Failure::new(FailureKind::Permanent, format!("can't create a Kafka producer: {e}")))?;
         let unreachable = |e: &dyn std::fmt::Display| {
             Failure::new(FailureKind::Unreachable, format!("no metadata of topic {:?}: {e}", options.topic))
         };
@@ -137,7 +137,7 @@ impl StockFlush {
 
 fn failure(place: &str, code: Code) -> Failure {
     let kind = match verdict(code) {
-        Verdict::AllRejected => FailureKind::Refused,
+        Verdict::AllRejected => FailureKind::Permanent,
         Verdict::Unreachable => FailureKind::Unreachable,
         Verdict::Delivered | Verdict::RecordRejected | Verdict::Retry => FailureKind::Retry,
     };

@@ -73,7 +73,7 @@ impl Producer {
 }
 
 fn refused(what: String) -> Failure {
-    Failure::new(FailureKind::Refused, what)
+    Failure::new(FailureKind::Permanent, what)
 }
 
 /// What the topic is like now. A failure if it is not the one that the job belongs to, or if no broker tells.
@@ -143,7 +143,7 @@ fn no_metadata(options: &ProducerOptions, code: Code, complaints: &Complaints, w
     match (verdict(code), &options.bound) {
         // The job's own preflight has seen it.
         (_, Some(bound)) if is_unknown_topic(code) => gone(bound, &TopicChange::Deleted),
-        (Verdict::AllRejected, _) => Failure::new(FailureKind::Refused, format!("topic {topic:?}: {code}")),
+        (Verdict::AllRejected, _) => Failure::new(FailureKind::Permanent, format!("topic {topic:?}: {code}")),
         _ => {
             let ms = options.metadata_timeout.min(waited).as_millis();
             Failure::new(FailureKind::Unreachable, format!("no metadata of topic {topic:?} within {ms} ms: {reason}"))

@@ -52,9 +52,9 @@ pub enum Gathering {
     Nothing,
     /// Up to 5 ms for a group to be complete.
     Group,
-    /// Up to 1 ms for the records of this number of seats. The client sends as soon as it has as many; without the
+    /// Up to 1 ms for the records of this number of slots. The client sends as soon as it has as many; without the
     /// number the first would leave alone, and the rest of a group waits for its answer.
-    Seats(u32),
+    Slots(u32),
 }
 
 impl Gathering {
@@ -62,14 +62,14 @@ impl Gathering {
         match self {
             Gathering::Nothing => 0,
             Gathering::Group => 5,
-            Gathering::Seats(_) => 1,
+            Gathering::Slots(_) => 1,
         }
     }
 
     fn records(self) -> usize {
         match self {
             Gathering::Nothing | Gathering::Group => BATCH_RECORDS,
-            Gathering::Seats(seats) => (seats as usize).clamp(1, BATCH_RECORDS),
+            Gathering::Slots(slots) => (slots as usize).clamp(1, BATCH_RECORDS),
         }
     }
 }

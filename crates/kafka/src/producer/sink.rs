@@ -159,7 +159,7 @@ impl Producer {
                 // Any other error is one of a connection, which the client cures by itself or which nothing cures: then
                 // no report comes.
                 if let Notice::Error { code, fatal: true, text } = notice {
-                    let kind = if verdict(code) == Verdict::AllRejected { FailureKind::Refused } else { FailureKind::Retry };
+                    let kind = if verdict(code) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Retry };
                     failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
                 }
             }
@@ -202,7 +202,7 @@ impl Producer {
             return Failure::new(FailureKind::Retry, format!("{place}: {code}: the producer can't go on: {text} ({cause})"));
         }
         match verdict(code) {
-            Verdict::AllRejected => Failure::new(FailureKind::Refused, format!("{place}: {code}")),
+            Verdict::AllRejected => Failure::new(FailureKind::Permanent, format!("{place}: {code}")),
             Verdict::Unreachable => Failure::new(FailureKind::Unreachable, format!("{place}: {code}")),
             // Timed out: because no broker was there, or because the record could not be written in time?
             _ if matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT | E::RD_KAFKA_RESP_ERR__TIMED_OUT))

@@ -21,7 +21,7 @@ const POOL_BYTES: usize = 4 << 20;
 pub(super) enum SourceLine<'a> {
     Record(SourceRecord<'a>),
     /// It can't become a record.
-    Refused(SourcePlace<'a>),
+    NoRecord(SourcePlace<'a>),
     /// A dead letter that does not hold it.
     AlteredLetter(SourcePlace<'a>),
 }
@@ -120,9 +120,9 @@ pub(super) fn read(
                             let hash = hasher.expected(key, value, mapped.timestamp);
                             visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
                         }
-                        Err(_) => visit(SourceLine::Refused(place)),
+                        Err(_) => visit(SourceLine::NoRecord(place)),
                     },
-                    Look::Blank | Look::Bad(_) => visit(SourceLine::Refused(place)),
+                    Look::Blank | Look::Bad(_) => visit(SourceLine::NoRecord(place)),
                 };
                 if !went_on {
                     return Ok(counts);

@@ -270,7 +270,7 @@ fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
     let cases = [
         (FailureKind::GaveUp, Exit::Stopped),
         (FailureKind::Source, Exit::Source),
-        (FailureKind::Refused, Exit::Failed),
+        (FailureKind::Permanent, Exit::Failed),
         (FailureKind::TooManyBad, Exit::Failed),
         (FailureKind::State, Exit::State),
     ];

@@ -1,11 +1,11 @@
-//! Records of several seats in one batch.
+//! Records of several slots in one batch.
 //!
-//! Responsible for: what the seats handed over waits until it is sent, a partition gets the next batch only when
-//! nothing of it is in flight, and each seat gets back its own groups with the verdicts on its own records. Not
+//! Responsible for: what the slots handed over waits until it is sent, a partition gets the next batch only when
+//! nothing of it is in flight, and each slot gets back its own groups with the verdicts on its own records. Not
 //! responsible for when to send ([`super::SharedProducer::send_waiting`]).
 //!
 //! Why: the client keeps at most five requests in flight to a broker, and one request carries one partition's batch.
-//! Sixty-four seats with a record each and partitions of their own wait for one another; with few partitions between
+//! Sixty-four slots with a record each and partitions of their own wait for one another; with few partitions between
 //! them their records travel together.
 
 use std::collections::VecDeque;
@@ -16,16 +16,16 @@ use pipeline::{Delivered, Group, RejectedRecord};
 /// As many partitions as the idempotent client has requests in flight to one broker.
 pub(super) const LANES: u32 = 5;
 
-/// How many partitions this number of seats uses: each has equally many seats, hence is complete at the same number of
+/// How many partitions this number of slots uses: each has equally many slots, hence is complete at the same number of
 /// records.
-pub(super) fn lanes(seats: u32, partitions: u32) -> u32 {
-    (1..=partitions.clamp(1, LANES)).rev().find(|lanes| seats.is_multiple_of(*lanes)).unwrap_or(1)
+pub(super) fn lanes(slots: u32, partitions: u32) -> u32 {
+    (1..=partitions.clamp(1, LANES)).rev().find(|lanes| slots.is_multiple_of(*lanes)).unwrap_or(1)
 }
 
-/// A seat's group.
+/// A slot's group.
 #[derive(Debug)]
 struct Piece {
-    seat: u32,
+    slot: u32,
     group: Group,
 }
 
@@ -46,19 +46,19 @@ pub(super) struct Together {
 
 impl Together {
     /// Lanes for a topic with `partitions` partitions, of which as many are used as pay.
-    pub(super) fn new(seats: u32, partitions: u32, batch_bytes: usize) -> Self {
-        Together { lanes: std::iter::repeat_with(Lane::default).take(lanes(seats, partitions) as usize).collect(), batch_bytes }
+    pub(super) fn new(slots: u32, partitions: u32, batch_bytes: usize) -> Self {
+        Together { lanes: std::iter::repeat_with(Lane::default).take(lanes(slots, partitions) as usize).collect(), batch_bytes }
     }
 
-    /// The partition of a seat.
-    pub(super) fn partition_of(&self, seat: u32) -> u32 {
-        seat % self.lanes.len().max(1) as u32
+    /// The partition of a slot.
+    pub(super) fn partition_of(&self, slot: u32) -> u32 {
+        slot % self.lanes.len().max(1) as u32
     }
 
-    /// Takes a seat's group.
-    pub(super) fn put(&mut self, seat: u32, group: Group) {
-        let lane = self.partition_of(seat) as usize;
-        self.lanes[lane].waiting.push_back(Piece { seat, group });
+    /// Takes a slot's group.
+    pub(super) fn put(&mut self, slot: u32, group: Group) {
+        let lane = self.partition_of(slot) as usize;
+        self.lanes[lane].waiting.push_back(Piece { slot, group });
     }
 
     /// The batches that can go now, each with its partition.
@@ -73,12 +73,12 @@ impl Together {
         self.lanes.iter().any(|lane| !lane.waiting.is_empty())
     }
 
-    /// Gives each seat its part of a batch that came back.
+    /// Gives each slot its part of a batch that came back.
     pub(super) fn arrive(&mut self, delivered: &Delivered) -> Vec<(u32, Delivered)> {
         let lane = &mut self.lanes[delivered.partition as usize];
         let complete = delivered.acknowledged + delivered.refused.len() == delivered.group.len();
         let (mut parts, mut first) = (Vec::new(), 0);
-        for Piece { seat, group } in lane.flying.drain(..) {
+        for Piece { slot, group } in lane.flying.drain(..) {
             let own = first..first + group.len();
             let refused: Vec<RejectedRecord> = delivered
                 .refused
@@ -86,19 +86,19 @@ impl Together {
                 .filter(|refusal| own.contains(&refusal.index))
                 .map(|refusal| RejectedRecord { index: refusal.index - own.start, ..refusal.clone() })
                 .collect();
-            // Whose report is missing can't be said: then no seat's records count as acknowledged.
+            // Whose report is missing can't be said: then no slot's records count as acknowledged.
             let acknowledged = if complete { group.len() - refused.len() } else { 0 };
             first = own.end;
-            parts.push((seat, Delivered { partition: 0, group, acknowledged, refused }));
+            parts.push((slot, Delivered { partition: 0, group, acknowledged, refused }));
         }
         parts
     }
 
-    /// Records of a seat that wait to be sent, and that are in flight.
-    pub(super) fn records_of(&self, seat: u32) -> (usize, usize) {
-        let lane = &self.lanes[self.partition_of(seat) as usize];
+    /// Records of a slot that wait to be sent, and that are in flight.
+    pub(super) fn records_of(&self, slot: u32) -> (usize, usize) {
+        let lane = &self.lanes[self.partition_of(slot) as usize];
         let count = |pieces: &mut dyn Iterator<Item = &Piece>| {
-            pieces.filter(|piece| piece.seat == seat).map(|piece| piece.group.len()).sum::<usize>()
+            pieces.filter(|piece| piece.slot == slot).map(|piece| piece.group.len()).sum::<usize>()
         };
         (count(&mut lane.waiting.iter()), count(&mut lane.flying.iter()))
     }
@@ -154,7 +154,7 @@ mod tests {
         let (_, batch) = sent.into_iter().next().unwrap();
         let refused = vec![RejectedRecord { index: 2, reason: "no".to_owned(), blame: pipeline::Blame::Unknown }];
         let parts = together.arrive(&Delivered { partition: 0, group: batch, acknowledged: 2, refused });
-        assert_eq!(parts.iter().map(|(seat, part)| (*seat, part.acknowledged)).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
+        assert_eq!(parts.iter().map(|(slot, part)| (*slot, part.acknowledged)).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
         assert_eq!(parts[1].1.refused[0].index, 1);
         assert_eq!(values(&parts[1].1.group), [b"b", b"b"]);
         assert_eq!(values(&together.depart()[0].1), [b"c"]);
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn a_batch_has_no_more_than_fits_and_a_large_piece_goes_alone() {
         let mut together = Together::new(4, 1, 1_000);
-        for (seat, records) in [(0, 10), (1, 10), (2, 200), (3, 1)] {
-            together.put(seat, group("0123456789", records));
+        for (slot, records) in [(0, 10), (1, 10), (2, 200), (3, 1)] {
+            together.put(slot, group("0123456789", records));
         }
         let mut sizes = Vec::new();
         while let Some((partition, batch)) = together.depart().pop() {
@@ -188,13 +188,13 @@ mod tests {
     #[test]
     fn seats_share_as_few_partitions_as_there_are_requests_in_flight() {
         let together = Together::new(10, 64, 1_000_000);
-        assert_eq!((0..7).map(|seat| together.partition_of(seat)).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 0, 1]);
+        assert_eq!((0..7).map(|slot| together.partition_of(slot)).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 0, 1]);
         assert_eq!(Together::new(4, 2, 1_000_000).partition_of(3), 1);
     }
 
     #[test]
     fn lanes_have_equally_many_seats() {
-        let found = [1, 2, 5, 6, 7, 14, 28, 64, 65].map(|seats| lanes(seats, 16));
+        let found = [1, 2, 5, 6, 7, 14, 28, 64, 65].map(|slots| lanes(slots, 16));
         assert_eq!(found, [1, 2, 5, 3, 1, 2, 4, 4, 5]);
         assert_eq!([lanes(64, 1), lanes(64, 2), lanes(63, 2), lanes(64, 3)], [1, 2, 1, 2]);
     }

@@ -96,7 +96,7 @@ impl Oracle {
             self.saw(match kind {
                 FailureKind::GaveUp => "75",
                 FailureKind::Source => "7",
-                FailureKind::Refused => "5",
+                FailureKind::Permanent => "5",
                 FailureKind::TooManyBad => "too many",
                 FailureKind::State => "74",
                 FailureKind::Topic => "4",

@@ -641,7 +641,7 @@ impl World {
         const KINDS: [FailureKind; 6] = [
             FailureKind::GaveUp,
             FailureKind::Source,
-            FailureKind::Refused,
+            FailureKind::Permanent,
             FailureKind::State,
             FailureKind::TooManyBad,
             FailureKind::Topic,

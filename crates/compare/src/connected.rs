@@ -43,7 +43,7 @@ impl Clock {
 }
 
 /// A worker that is connected.
-pub(crate) struct Seat {
+pub(crate) struct ConnectedWorker {
     pub(crate) worker: ShardWorker,
     meter: Rc<RefCell<Meter>>,
     /// How many partitions the topic has.
@@ -55,19 +55,19 @@ pub(crate) struct Seat {
     ran_out: bool,
 }
 
-impl Seat {
+impl ConnectedWorker {
     /// Opens the worker's files, connects with `connect`, and sends the warm-up records.
     pub(crate) fn open(
         context: &WorkerContext,
         attempt: &Attempt,
         connect: impl FnOnce() -> Result<Box<dyn Sink>, Failure>,
-    ) -> Result<Seat, Failure> {
+    ) -> Result<ConnectedWorker, Failure> {
         let files = Files::open(context, attempt)?;
         let meter = Rc::new(RefCell::new(Meter::default()));
         let mut sink = TimedSink::new(connect()?, Rc::clone(&meter));
         let (partitions, rtt_us) = (sink.partitions(), warm_up(context, attempt, &mut sink)?);
         let worker = files.worker(context, attempt, Box::new(sink), context.topic);
-        Ok(Seat {
+        Ok(ConnectedWorker {
             worker,
             meter,
             partitions,
@@ -163,17 +163,21 @@ impl Seat {
 }
 
 /// Works until the clock stops, on a thread of its own: whatever the worker waits for, the thread waits with it.
-pub(crate) fn work_blocking(seat: &mut Seat, port: &mut dyn WorkerPort, clock: &Clock) -> Result<Measured, Ended> {
+pub(crate) fn work_blocking(
+    connected: &mut ConnectedWorker,
+    port: &mut dyn WorkerPort,
+    clock: &Clock,
+) -> Result<Measured, Ended> {
     let (mut heartbeat, mut flushes) = (Heartbeat::new(clock.begin), FlushGauge::default());
     let thread_before = process::thread_cpu();
-    seat.begin(Instant::now());
+    connected.begin(Instant::now());
     let stopped = loop {
         let now = Instant::now();
-        if seat.over(clock, now) {
+        if connected.over(clock, now) {
             break now;
         }
-        let step = seat.step(port, now)?;
-        let flushing = seat.worker.flushing() && matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
+        let step = connected.step(port, now)?;
+        let flushing = connected.worker.flushing() && matches!(step, Step::Wait { reason: WaitReason::Reports, .. });
         match (flushes.since().is_some(), flushing) {
             (false, true) => flushes.enter(Instant::now()),
             (true, false) => flushes.leave(now),
@@ -187,17 +191,17 @@ pub(crate) fn work_blocking(seat: &mut Seat, port: &mut dyn WorkerPort, clock: &
                 if !flushing {
                     heartbeat.beat(now, None);
                 }
-                seat.worker.wait(until.min(clock.deadline).saturating_duration_since(now).min(POLL))?;
+                connected.worker.wait(until.min(clock.deadline).saturating_duration_since(now).min(POLL))?;
             }
             Step::Wait { until, .. } => {
                 heartbeat.beat(now, None);
                 port.wait(until.min(clock.deadline).saturating_duration_since(now), None)?;
-                seat.worker.wait(Duration::ZERO)?;
+                connected.worker.wait(Duration::ZERO)?;
             }
             Step::Done => break now,
         }
     };
-    let mut measured = seat.end(stopped);
+    let mut measured = connected.end(stopped);
     measured.thread_cpu_us = (process::thread_cpu() - thread_before).as_micros() as u64;
     measured.flush_us = flushes.spent_us(stopped);
     (measured.heartbeat, measured.ticks_in_flush) = heartbeat.end();
