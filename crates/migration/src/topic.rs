@@ -81,7 +81,8 @@ impl TopicSettings {
         (found, understood)
     }
 
-    /// The earliest and the latest time that is not surely refused when the clock says `now_ms`; milliseconds since 1970.
+    /// The earliest and the latest time that is not surely refused when the clock says `now_ms`; milliseconds since
+    /// 1970.
     pub fn times(&self, now_ms: i64) -> (i64, i64) {
         let away = |limit: i64| limit.saturating_add(TIME_TOLERANCE_MS);
         let earliest = self.before_max_ms.map_or(i64::MIN, |limit| now_ms.saturating_sub(away(limit)));

@@ -1,7 +1,8 @@
 //! The narrow waist towards datasets: a source cuts itself into shards and reads one of them from any position.
 //!
-//! Responsible for: what a source must be able to do, and what its reader hands over. Not responsible for: any format, and what becomes
-//! of a row. A new kind of dataset implements [`Source`] and [`Reader`]; nothing else in the program knows of kinds.
+//! Responsible for: what a source must be able to do, and what its reader hands over. Not responsible for: any format,
+//! and what becomes of a row. A new kind of dataset implements [`Source`] and [`Reader`]; nothing else in the program
+//! knows of kinds.
 
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
@@ -29,9 +30,11 @@ pub struct PlanRules<'a> {
     pub shards: &'a ShardRules,
     /// When workers wait for delivery reports: an automatic size depends on it.
     pub flush: FlushPolicy,
-    /// How many workers there will be at least; bounds an automatic size, no more: the plan does not depend on it once it is made.
+    /// How many workers there will be at least; bounds an automatic size, no more: the plan does not depend on it once
+    /// it is made.
     pub workers: u32,
-    /// Only the first rows in source order, as many as this, blank ones not counted; for this all of them are read once.
+    /// Only the first rows in source order, as many as this, blank ones not counted; for this all of them are read
+    /// once.
     pub record_limit: Option<u64>,
 }
 
@@ -58,12 +61,13 @@ pub trait Source: Debug + Send + Sync {
     /// Where the plan ends with a limit that was reached, what comes after it does not matter.
     fn changes(&self, plan: &Plan) -> Result<Changes, SourceError>;
 
-    /// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size. Fewer where that
-    /// can't be done with little reading.
+    /// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size.
+    /// Fewer where that can't be done with little reading.
     fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError>;
 
-    /// The objects that took the place of the plan's: of which nothing was sent, or which begin with what was sent. `sent` says why an
-    /// object (an index into [`Plan::objects`]) can't have another in its place, if so. One that is gone is none of these.
+    /// The objects that took the place of the plan's: of which nothing was sent, or which begin with what was sent.
+    /// `sent` says why an object (an index into [`Plan::objects`]) can't have another in its place, if so. One that is
+    /// gone is none of these.
     fn replaced(
         &self,
         plan: &Plan,
@@ -85,9 +89,10 @@ pub trait Beginning {
 
 /// Reads one shard from a position to its end.
 pub trait Reader {
-    /// Replaces `into` by the rows of the next block. A block without a row is never given; [`Next::Rows`] without a block and rows means
-    /// that the reader is still on its way to where it was opened (a compressed stream can't be entered in its middle), or in a row
-    /// that is too long: call again. A call takes little time, whatever the source holds.
+    /// Replaces `into` by the rows of the next block. A block without a row is never given; [`Next::Rows`] without a
+    /// block and rows means that the reader is still on its way to where it was opened (a compressed stream can't be
+    /// entered in its middle), or in a row that is too long: call again. A call takes little time, whatever the source
+    /// holds.
     fn next(&mut self, pool: &mut BlockPool, into: &mut Rows) -> Result<Next, SourceError>;
 
     /// Checks once more, at the end of the shard, that no object changed since the plan.
@@ -103,8 +108,8 @@ pub trait Reader {
         Vec::new()
     }
 
-    /// What [`Source::open`] needs beside the position of a row that was read, to go on behind it. Asked at each commit, so positions
-    /// only grow.
+    /// What [`Source::open`] needs beside the position of a row that was read, to go on behind it. Asked at each
+    /// commit, so positions only grow.
     fn token(&mut self, _: &Position) -> Option<Token> {
         None
     }

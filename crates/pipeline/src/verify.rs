@@ -3,17 +3,19 @@
 //! Responsible for: reading both sides again and saying what differs. Not responsible for: how a topic is read
 //! ([`TopicReader`]), or how a difference is shown (values of records are raw here; the caller masks them).
 //!
-//! What is compared of a record: key and value; its headers and its time, where the job sets them; and whether it stands in the
-//! partition that its key chooses. Times that the brokers wrote over the job's (`LogAppendTime`) are not compared, and the report
-//! says how many there are.
+//! What is compared of a record: key and value; its headers and its time, where the job sets them; and whether it
+//! stands in the partition that its key chooses. Times that the brokers wrote over the job's (`LogAppendTime`) are not
+//! compared, and the report says how many there are.
 //!
-//! First both sides are reduced to a count and a sum of 128-bit hashes over what is compared. Only if these differ, the records
-//! are matched one by one, in slices of the hash space that fit in memory ([`VerifyLimits`]), each with a reading of both
-//! sides. Records with one key are in one slice, so that altered ones are paired there; a key too frequent for one slice is
-//! split once more by record. Limits: matching takes equal 128-bit hashes for equal records, pairing equal 64-bit hashes for
-//! equal keys; memory stays bounded up to about 10^11 unexpected records with different keys; the places of dead letters are held in memory.
+//! First both sides are reduced to a count and a sum of 128-bit hashes over what is compared. Only if these differ, the
+//! records are matched one by one, in slices of the hash space that fit in memory ([`VerifyLimits`]), each with a
+//! reading of both sides. Records with one key are in one slice, so that altered ones are paired there; a key too
+//! frequent for one slice is split once more by record. Limits: matching takes equal 128-bit hashes for equal records,
+//! pairing equal 64-bit hashes for equal keys; memory stays bounded up to about 10^11 unexpected records with different
+//! keys; the places of dead letters are held in memory.
 //!
-//! In a compacted topic a record may be gone because a newer one of its key came after it; then it is not called missing.
+//! In a compacted topic a record may be gone because a newer one of its key came after it; then it is not called
+//! missing.
 
 mod compaction;
 mod differences;
@@ -57,14 +59,14 @@ pub fn encode_header(headers: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     headers.extend_from_slice(value.unwrap_or_default());
 }
 
-/// Reads the job's part of a topic, as often as wanted: from the partitions' end offsets when the job first ran to where their
-/// logs ended when the first pass began, so that all passes see the same range.
+/// Reads the job's part of a topic, as often as wanted: from the partitions' end offsets when the job first ran to
+/// where their logs ended when the first pass began, so that all passes see the same range.
 pub trait TopicReader {
     /// Goes to the start of the range. Called before each pass, the first included.
     fn restart(&mut self) -> Result<(), VerifyError>;
 
-    /// Hands the next few records to `visit`, in any order of partitions; none when the broker has nothing yet. False: every
-    /// partition is at its end.
+    /// Hands the next few records to `visit`, in any order of partitions; none when the broker has nothing yet. False:
+    /// every partition is at its end.
     fn next(&mut self, visit: &mut dyn FnMut(TopicRecord<'_>)) -> Result<bool, VerifyError>;
 
     /// What is read, by partition. Known after the first [`TopicReader::restart`]; `gone` may grow while it is read.
@@ -84,8 +86,8 @@ pub enum VerifyError {
     /// The topic can't be read: what failed, where, what was seen.
     #[error("{0}")]
     Topic(String),
-    /// The topic can't be judged now, and may be later: another producer's open transaction, brokers that don't answer, a topic
-    /// that changes while it is read.
+    /// The topic can't be judged now, and may be later: another producer's open transaction, brokers that don't answer,
+    /// a topic that changes while it is read.
     #[error("{0}")]
     NotNow(String),
 }

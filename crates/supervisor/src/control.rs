@@ -1,8 +1,8 @@
 //! Steering a running job from another process: a Unix socket in the job's folder, `control.sock`.
 //!
-//! Responsible for what is said over it (`wire`), for a supervisor's end that no client can stall or fill (`server`, one
-//! `session` for each connection), and for the end of a command that asks ([`ControlClient`]). Not responsible for what a wish
-//! changes (the machine) or for whether a job runs at all (its lock tells, `state_dir`).
+//! Responsible for what is said over it (`wire`), for a supervisor's end that no client can stall or fill (`server`,
+//! one `session` for each connection), and for the end of a command that asks ([`ControlClient`]). Not responsible for
+//! what a wish changes (the machine) or for whether a job runs at all (its lock tells, `state_dir`).
 
 mod client;
 pub(crate) mod server;

@@ -1,10 +1,10 @@
 //! The control plane: which shard is worked on, by which process, how far it has come, and how a run ends.
 //!
-//! Responsible for the rules of a run ([`machine`]), the wire between supervisor and workers ([`protocol`], [`port`]), the
-//! checkpoint ([`store`]), the job's folder and locks ([`state_dir`]), what steers a run from outside ([`control`], [`signals`]), and
-//! the loop that joins them ([`run`], [`run_single`]).
-//! Not responsible for what a record, a source or Kafka is: what a worker does is a closure, and all that passes between here
-//! and there are the plain values of `migration`.
+//! Responsible for the rules of a run ([`machine`]), the wire between supervisor and workers ([`protocol`], [`port`]),
+//! the checkpoint ([`store`]), the job's folder and locks ([`state_dir`]), what steers a run from outside ([`control`],
+//! [`signals`]), and the loop that joins them ([`run`], [`run_single`]). Not responsible for what a record, a source or
+//! Kafka is: what a worker does is a closure, and all that passes between here and there are the plain values of
+//! `migration`.
 
 pub mod control;
 mod driver;

@@ -1,8 +1,8 @@
 //! Single-process mode: the same machine, store and rules, but the worker's code runs in the calling process, one shard
 //! after the other. No worker is forked.
 //!
-//! Responsible for a port whose other end is the machine itself. What ends an attempt badly stops the run: a successor in a
-//! process whose client failed would prove nothing.
+//! Responsible for a port whose other end is the machine itself. What ends an attempt badly stops the run: a successor
+//! in a process whose client failed would prove nothing.
 
 use std::cell::RefCell;
 use std::io;
@@ -52,7 +52,8 @@ impl Hands for LocalHands {
     }
 }
 
-/// The port of a worker in this process: an event is handed to the machine, and what it answers is in force when `send` returns.
+/// The port of a worker in this process: an event is handed to the machine, and what it answers is in force when `send`
+/// returns.
 struct LocalPort<'a, 'b> {
     driver: &'a mut Driver<'b>,
     hands: LocalHands,

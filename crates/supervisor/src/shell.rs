@@ -1,6 +1,7 @@
 //! The impure loop around the machine: forks, pipes, signals, reaping. One thread, `poll(2)`, monotonic time.
 //!
-//! Responsible for turning what the kernel says into inputs, and actions into system calls. Not responsible for any decision.
+//! Responsible for turning what the kernel says into inputs, and actions into system calls. Not responsible for any
+//! decision.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -22,13 +23,14 @@ use crate::{RunEnd, Setup, SupervisorError};
 
 /// Reads from one worker's pipe in one turn of the loop, so that a flood can't starve the others.
 const READS_PER_TURN: u32 = 4;
-/// After its worker was reaped a pipe holds at most what fits into it; a grandchild that keeps on writing is not waited for.
+/// After its worker was reaped a pipe holds at most what fits into it; a grandchild that keeps on writing is not waited
+/// for.
 const READS_AFTER_END: u32 = 64;
 /// A worker whose port could not be opened.
 const EXIT_NO_PORT: u8 = 103;
 
-/// What runs in a worker: does the order, on a shard of this plan, and gives the exit code. The plan is the job's as it stands when
-/// the worker starts: it may have more shards than when the run began.
+/// What runs in a worker: does the order, on a shard of this plan, and gives the exit code. The plan is the job's as it
+/// stands when the worker starts: it may have more shards than when the run began.
 pub type Work<'a> = dyn FnMut(&Plan, &WorkOrder, &mut dyn WorkerPort) -> u8 + 'a;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,8 +94,8 @@ impl Hands for Workers<'_> {
     }
 }
 
-/// Runs the job with forked workers until it is over. Call it with one thread only. No worker is left when it returns: the last
-/// ones are killed, and reaped or at least without a supervisor.
+/// Runs the job with forked workers until it is over. Call it with one thread only. No worker is left when it returns:
+/// the last ones are killed, and reaped or at least without a supervisor.
 pub fn run<'a>(setup: Setup<'a>, work: &'a mut Work<'a>, watcher: &'a mut dyn Watcher) -> Result<RunEnd, SupervisorError> {
     let signals = signals::open()?;
     let folder = setup.state.path();

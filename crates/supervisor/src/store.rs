@@ -1,13 +1,13 @@
 //! The checkpoint: one SQLite file for each job, written by the supervisor alone.
 //!
-//! Responsible for positions, counts and histories on disk: a chunk's position, counts and work in one durable transaction;
-//! no position that goes back; nothing wrong that is silently read. Not responsible for decisions (the machine) or locks
-//! (`state_dir`).
+//! Responsible for positions, counts and histories on disk: a chunk's position, counts and work in one durable
+//! transaction; no position that goes back; nothing wrong that is silently read. Not responsible for decisions (the
+//! machine) or locks (`state_dir`).
 //!
-//! WAL with `synchronous = FULL`: what `record_chunk` returned for survives a power cut, and readers never disturb the writer.
-//! SQLite does not notice every flipped bit, so rows that a resume depends on carry a checksum, and a file that fails it is
-//! refused instead of guessed at. A connection must never be used or dropped in a forked child: `fork_child` always ends the
-//! child with `_exit`.
+//! WAL with `synchronous = FULL`: what `record_chunk` returned for survives a power cut, and readers never disturb the
+//! writer. SQLite does not notice every flipped bit, so rows that a resume depends on carry a checksum, and a file that
+//! fails it is refused instead of guessed at. A connection must never be used or dropped in a forked child:
+//! `fork_child` always ends the child with `_exit`.
 
 mod codes;
 mod columns;
@@ -48,9 +48,9 @@ use crate::series::NewSamples;
 
 /// Why an attempt or a run has no end, though no supervisor is at work.
 const UNENDED: &str = "its end is not in the state: the supervisor was killed, or could not write there";
-/// So many turns of the knobs are kept, the newest.
+/// How many turns of the knobs are kept, the newest.
 const MOST_TURNS: i64 = 1_000;
-/// So many lines of history are kept when turns are added.
+/// How many lines of history are kept when turns are added.
 const MOST_EVENTS: i64 = 10_000;
 
 /// A job that has no state yet.
@@ -141,9 +141,8 @@ impl Store {
         load::load(&self.db, &self.path, self.plan_id)
     }
 
-    /// Begins a run: quarantined shards wait again, deaths are forgotten, and what a killed supervisor left open is closed.
-    /// Returns the run's number, from 1.
-    /// `accept` is kept with the run.
+    /// Begins a run: quarantined shards wait again, deaths are forgotten, and what a killed supervisor left open is
+    /// closed. Returns the run's number, from 1. `accept` is kept with the run.
     pub fn begin_run(&mut self, slots: u32, accept: &BTreeSet<Accept>) -> Result<u32, StateError> {
         let plan_id = self.plan_id;
         let tx = begin(&mut self.db, &self.path)?;
@@ -174,8 +173,8 @@ impl Store {
         Ok(number)
     }
 
-    /// Notes that an attempt begins, and how many records it may send beyond what is on disk if its supervisor dies. Its number is
-    /// taken from now on, whatever happens.
+    /// Notes that an attempt begins, and how many records it may send beyond what is on disk if its supervisor dies.
+    /// Its number is taken from now on, whatever happens.
     pub fn begin_attempt(&mut self, attempt: AttemptId, may_send: u64) -> Result<(), StateError> {
         let run = self.run()?;
         let result = self.db.prepare_cached(
@@ -198,8 +197,8 @@ impl Store {
         self::error::at(&self.path, result).map(drop)
     }
 
-    /// Puts a chunk on disk: position, counts and work in one durable transaction. A chunk that goes back or does not balance is
-    /// refused. From its first chunk on a running attempt is known with its process.
+    /// Puts a chunk on disk: position, counts and work in one durable transaction. A chunk that goes back or does not
+    /// balance is refused. From its first chunk on a running attempt is known with its process.
     pub fn record_chunk(&mut self, attempt: AttemptId, chunk: &Chunk, usage: &AttemptUsage) -> Result<(), StateError> {
         let (run, plan_id) = (self.run()?, self.plan_id);
         let tx = begin(&mut self.db, &self.path)?;
@@ -221,8 +220,9 @@ impl Store {
         commit(tx, &self.path)
     }
 
-    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its cuts, if any, and the
-    /// shards that they add to the plan (by their numbers), so that a resume sees the plan before them or after them, never half of it.
+    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its cuts, if
+    /// any, and the shards that they add to the plan (by their numbers), so that a resume sees the plan before them or
+    /// after them, never half of it.
     pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage, added: Range<u32>) -> Result<(), StateError> {
         let (run, plan_id) = (self.run()?, self.plan_id);
         let tx = begin(&mut self.db, &self.path)?;
@@ -255,7 +255,8 @@ impl Store {
         self::error::at(&self.path, result).map(drop)
     }
 
-    /// Adds to the job's history that a run was refused before it began. The same text stands there once, with the last time.
+    /// Adds to the job's history that a run was refused before it began. The same text stands there once, with the last
+    /// time.
     pub fn note_refusal(&mut self, text: &str) -> Result<(), StateError> {
         let tx = begin(&mut self.db, &self.path)?;
         let written = (|| {
@@ -273,8 +274,8 @@ impl Store {
         self::error::at(&self.path, result).map(drop)
     }
 
-    /// Adds a turn of the knobs to the job's history, and to the turn before it how fast the job went after that, in one
-    /// transaction; gives what [`Store::note_pace`] calls it by. Of many the newest are kept.
+    /// Adds a turn of the knobs to the job's history, and to the turn before it how fast the job went after that, in
+    /// one transaction; gives what [`Store::note_pace`] calls it by. Of many the newest are kept.
     pub fn note_turn(&mut self, turn: &SteerEvent, last: Option<(i64, Pace)>) -> Result<i64, StateError> {
         let after = turn.after.as_ref().map(encode);
         let tx = begin(&mut self.db, &self.path)?;
@@ -315,7 +316,8 @@ impl Store {
         Ok(())
     }
 
-    /// Corrects how the last run ended, when what came after it (a comparison) says more than the run itself could know.
+    /// Corrects how the last run ended, when what came after it (a comparison) says more than the run itself could
+    /// know.
     pub fn revise_end(&mut self, exit_code: u8, reasons: &[String]) -> Result<(), StateError> {
         let result = self.db.execute(
             "UPDATE runs SET exit_code = ?1, reasons = ?2 WHERE number = (SELECT max(number) FROM runs)",

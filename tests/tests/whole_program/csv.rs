@@ -1,4 +1,5 @@
-//! CSV with line ends in quotes, through kills, a split and a resume: the topic has each row's object, as the `csv` crate reads it.
+//! CSV with line ends in quotes, through kills, a split and a resume: the topic has each row's object, as the `csv`
+//! crate reads it.
 //!
 //! Short by default; `scripts/fault-tests csv::` sends a million rows.
 
@@ -81,7 +82,8 @@ fn rows_survive_kills_and_a_split(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// Kills workers that have committed something, one after the other, and waits until each is noticed. How many there were.
+/// Kills workers that have committed something, one after the other, and waits until each is noticed. How many there
+/// were.
 fn kill_workers(scene: &Scene, running: &Running, wanted: u64) -> u64 {
     let died = || {
         let all = faults::attempts(&scene.status().expect("there is a state"));
@@ -105,7 +107,8 @@ fn kill_workers(scene: &Scene, running: &Running, wanted: u64) -> u64 {
     killed
 }
 
-/// A gzip file is read whole, a killed worker's successor goes on in its middle; a row that is none is set aside as it stands.
+/// A gzip file is read whole, a killed worker's successor goes on in its middle; a row that is none is set aside as it
+/// stands.
 fn compressed_rows_arrive_and_bad_ones_are_letters(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "csv-gzip");
     let bad = ["short", "1,2,3,4,5,6,7", "x,\"y\"z,,,,", "9,c,\"a\nb\",nan,,"];
@@ -182,8 +185,8 @@ fn read_by_csv(file: &std::path::Path) -> Multiset {
     read_by_csv_with(file, &[])
 }
 
-/// The objects of a file's rows as the `csv` crate reads them. It can't say whether an empty field has quotes: in our rows those of the
-/// notes have.
+/// The objects of a file's rows as the `csv` crate reads them. It can't say whether an empty field has quotes: in our
+/// rows those of the notes have.
 fn read_by_csv_with(file: &std::path::Path, numbers: &[&str]) -> Multiset {
     let mut reader = csv::Reader::from_path(file).expect("the file is there");
     let names = reader.headers().expect("a header").clone();

@@ -1,5 +1,5 @@
-//! Signals (row 4): the first drains and exits with 75, running again finishes without a duplicate, the second stops at once; to
-//! the process, to its group, and from a real terminal.
+//! Signals (row 4): the first drains and exits with 75, running again finishes without a duplicate, the second stops at
+//! once; to the process, to its group, and from a real terminal.
 
 use std::time::{Duration, Instant};
 
@@ -88,8 +88,8 @@ fn assert_stopped(scene: &Scene, finished: Finished) {
     assert_eq!(scene.status().expect("there is a state")["outcome"], "stopped");
 }
 
-/// The supervisor stands still while its worker sets aside one record more than may be; when it goes on, both that and the signal wait
-/// for it.
+/// The supervisor stands still while its worker sets aside one record more than may be; when it goes on, both that and
+/// the signal wait for it.
 fn a_stop_while_the_limit_of_bad_records_is_passed_ends_with_the_limit(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "stop-and-limit");
     scene.configure(&[

@@ -1,5 +1,5 @@
-//! What turning the knobs does to the rate, counted by the broker's clock: more workers at a distance, a shard that is split, a
-//! throttle that is kept. What compares rates needs a quiet machine and belongs to the night.
+//! What turning the knobs does to the rate, counted by the broker's clock: more workers at a distance, a shard that is
+//! split, a throttle that is kept. What compares rates needs a quiet machine and belongs to the night.
 
 use std::time::Duration;
 
@@ -108,8 +108,8 @@ fn the_last_shard_is_split(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// One shard that lasts: a worker that flushes each record at a distance is slow by the network, so that more of them help. A
-/// throttle would not do: a shard that the job's limit holds back is not split.
+/// One shard that lasts: a worker that flushes each record at a distance is slow by the network, so that more of them
+/// help. A throttle would not do: a shard that the job's limit holds back is not split.
 const ONE_SLOW_SHARD: [(&str, &str); 3] =
     [("workers.count", "1"), ("shards.target_size", "\"1GiB\""), ("workers.chunk", "{ records = 50 }")];
 
@@ -139,7 +139,8 @@ fn a_shard_is_split_for_more_workers(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// The supervisor is killed while the pieces of a split shard are under way: the next run knows the pieces and how far each is.
+/// The supervisor is killed while the pieces of a split shard are under way: the next run knows the pieces and how far
+/// each is.
 fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
     const CHUNK: u64 = 50;
     const WORKERS: u64 = 8;
@@ -167,8 +168,8 @@ fn a_split_job_goes_on_after_a_kill(clusters: &Clusters) {
 /// A throttle is kept over windows of this length: in shorter ones a second's chunk is some per cent.
 const KEPT_OVER: Duration = Duration::from_secs(10);
 
-/// Row 6: a number of records a second and then half of them, from the second second after each command on. A busy machine has no
-/// processor for 50,000 records a second, hence less of them in the short form.
+/// Row 6: a number of records a second and then half of them, from the second second after each command on. A busy
+/// machine has no processor for 50,000 records a second, hence less of them in the short form.
 fn keep_throttle(clusters: &Clusters, count: u64, most: u64) {
     let scene = Scene::with_topic(clusters.one(), &format!("throttle-{count}-{most}"), 8, &[ARRIVAL]);
     let workers_count = count.to_string();

@@ -1,5 +1,5 @@
-//! The display through a pseudo-terminal at 80 and 40 columns (row 15): no line is wider, the time left is right within 30 % from
-//! a tenth of a steady run on, and nothing is left behind.
+//! The display through a pseudo-terminal at 80 and 40 columns (row 15): no line is wider, the time left is right within
+//! 30 % from a tenth of a steady run on, and nothing is left behind.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -59,8 +59,8 @@ fn drawn(clusters: &Clusters, columns: u16, seconds: u64) -> (Vec<Piece>, Durati
     (pieces, elapsed)
 }
 
-/// The texts between line ends and cursor movements, with their widths in columns. A width counts from the column at which the
-/// text starts.
+/// The texts between line ends and cursor movements, with their widths in columns. A width counts from the column at
+/// which the text starts.
 fn texts(bytes: &[u8]) -> Vec<(String, usize)> {
     let text = String::from_utf8_lossy(bytes);
     let mut texts = Vec::new();

@@ -16,10 +16,10 @@ const BLOCK_ROWS: usize = 50;
 /// How much of a row that is too long a block holds.
 const KEPT: usize = 64 << 10;
 
-/// Byte strings of lines, one object each, named as those of [`MemorySource`]. A row is a line behind a space, which the reader adds; a
-/// place is the number of a row in its object. Sizes are not known, nothing can be cut, all objects are one shard, a block holds rows
-/// of several, and a shard is opened behind its start only with its token. Of four calls of the reader one gives no row, and one says
-/// later.
+/// Byte strings of lines, one object each, named as those of [`MemorySource`]. A row is a line behind a space, which
+/// the reader adds; a place is the number of a row in its object. Sizes are not known, nothing can be cut, all objects
+/// are one shard, a block holds rows of several, and a shard is opened behind its start only with its token. Of four
+/// calls of the reader one gives no row, and one says later.
 #[derive(Clone, Debug)]
 pub struct MadeRows {
     objects: Vec<Vec<u8>>,

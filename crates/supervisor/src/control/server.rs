@@ -1,9 +1,9 @@
 //! The supervisor's end of the control socket, served by its own poll loop: no thread, no wait.
 //!
-//! Responsible for how many connections there are and who may make one. So that nobody can stall the run or fill its memory:
-//! at most 16 connections at once and 320 a second (more wait in the kernel's queue, which is short), at most 8 of them watchers, at
-//! most 10 wishes a second after the first 20 (more wait in their connections),
-//! and what one may cost is [`Session`]'s. Not responsible for what is answered: that is a closure.
+//! Responsible for how many connections there are and who may make one. So that no client can stall the run or fill its
+//! memory: at most 16 connections at once and 320 a second (more wait in the kernel's queue, which is short), at most 8
+//! of them watchers, at most 10 wishes a second after the first 20 (more wait in their connections), and what one may
+//! cost is [`Session`]'s. Not responsible for what is answered: that is a closure.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -29,12 +29,13 @@ const MOST_WATCHERS: usize = 8;
 const BACKLOG: i32 = 32;
 /// Between two views for the watchers.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
-/// After an error of accept(2) (no descriptor is left) nobody is let in for so long.
+/// How long no connection is accepted after an error of accept(2) (no descriptor is left).
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// So many are let in within [`WINDOW`], so that a crowd that comes and goes can't keep the loop busy either.
+/// The most connections that are accepted within [`WINDOW`], so that a crowd that comes and goes can't keep the loop
+/// busy either.
 const MOST_A_WINDOW: u32 = 16;
 const WINDOW: Duration = Duration::from_millis(50);
-/// So many wishes are taken at once, and so many a second after that: each is a line of history on disk. The others wait.
+/// The most wishes that are taken at once, and a second after that: each is a line of history on disk. The others wait.
 const MOST_WISHES: f64 = 20.0;
 const WISHES_A_SECOND: f64 = 10.0;
 
@@ -169,7 +170,8 @@ impl ControlSocket {
         self.leave(now);
     }
 
-    /// Leaves who ended or took too long; of a full house also who has been silent for a moment, so that the next one is heard.
+    /// Leaves who ended or took too long; of a full house also who has been silent for a moment, so that the next one
+    /// is heard.
     fn leave(&mut self, now: Duration) {
         let full = self.connections.len() >= MOST_CONNECTIONS;
         let silent = |c: &Connection| c.wish.is_none() && c.session.is_silent_since(now.saturating_sub(CROWD_PATIENCE));

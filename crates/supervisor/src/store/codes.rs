@@ -1,5 +1,5 @@
-//! The numbers that stand for names in the state. A number never gets another meaning, and is not the place of a name in its type:
-//! a name that is added gets the next free one.
+//! The numbers that stand for names in the state. A number never gets another meaning, and is not the place of a name
+//! in its type: a name that is added gets the next free one.
 
 use migration::report::verify::Verdict;
 use migration::report::{AttemptOutcome, ShardStatus};

@@ -24,13 +24,15 @@ CREATE TABLE replaced (sequence INTEGER PRIMARY KEY, splits INTEGER NOT NULL, ob
     checksum INTEGER NOT NULL) STRICT;
 ";
 
-/// What is known of the bytes that were sent of objects: by shard and segment, the place up to where, and the hash of what is before it.
+/// What is known of the bytes that were sent of objects: by shard and segment, the place up to where, and the hash of
+/// what is before it.
 pub(super) type Damages = BTreeMap<(u32, u32), (u64, u128)>;
 
 /// A replacement: after how many splits, of which object, by what.
 pub(super) type Replacement = (i64, u32, SourceObject);
 
-/// Keeps what an attempt found out about a segment that it could not read, whose shard is committed up to `place` in it.
+/// Keeps what an attempt found out about a segment that it could not read, whose shard is committed up to `place` in
+/// it.
 pub(super) fn keep_damage(
     tx: &Transaction<'_>,
     plan_id: u128,
@@ -92,8 +94,8 @@ fn checksum<T: serde::Serialize>(row: &T) -> i64 {
 }
 
 impl Store {
-    /// Keeps which files took the place of which of the plan's objects, in one durable transaction. The plan that is read afterwards
-    /// has them; its id stays that of the plan as it was made.
+    /// Keeps which files took the place of which of the plan's objects, in one durable transaction. The plan that is
+    /// read afterwards has them; its id stays that of the plan as it was made.
     pub fn replace_objects(&mut self, replaced: &[(u32, SourceObject)]) -> Result<(), StateError> {
         let plan_id = self.plan_id;
         let tx = begin(&mut self.db, &self.path)?;
@@ -114,8 +116,8 @@ impl Store {
 }
 
 impl JobState {
-    /// What was sent of an object of the plan, so that another file may take its place: `None` nothing; else up to which place, and the
-    /// hash of what is before it. An error says why no other file may.
+    /// What was sent of an object of the plan, so that another file may take its place: `None` nothing; else up to
+    /// which place, and the hash of what is before it. An error says why no other file may.
     pub fn sent_of(&self, object: u32) -> Result<Option<(u64, u128)>, String> {
         let (shard, segment) = whole_segment(&self.plan, object)?;
         let (checkpoint, index) = (&self.shards[shard], segment as u32);
@@ -135,8 +137,8 @@ impl JobState {
         }
     }
 
-    /// Whether records of a shard may have been sent behind its last commit. A shard that was split off another one may have been
-    /// begun under that one's number.
+    /// Whether records of a shard may have been sent behind its last commit. A shard that was split off another one may
+    /// have been begun under that one's number.
     fn may_have_sent_more(&self, shard: usize) -> bool {
         let split_off = shard >= self.frozen_plan().shards.len();
         self.uncertain.iter().any(|other| split_off || *other as usize == shard)

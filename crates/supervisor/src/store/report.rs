@@ -14,7 +14,8 @@ use super::columns::{count, decode};
 use super::error::{StateError, at};
 use super::{Store, UNENDED, codes, load, resent, verified};
 
-/// Everything a report says about a job. `running`: whether a supervisor holds the job's lock, which the checkpoint can't know.
+/// Everything a report says about a job. `running`: whether a supervisor holds the job's lock, which the checkpoint
+/// can't know.
 pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError> {
     let path = &store.path;
     let tx = at(path, store.db.unchecked_transaction())?;
@@ -134,8 +135,8 @@ fn shard_reports(state: &super::JobState, attempts: &[AttemptReport]) -> Vec<Sha
     reports
 }
 
-/// What the system says of an attempt's CPU is known when its process has been waited for. Before, and for the workers of a supervisor
-/// that was killed, the last sample has to do.
+/// What the system says of an attempt's CPU is known when its process has been waited for. Before, and for the workers
+/// of a supervisor that was killed, the last sample has to do.
 fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
     let sampled = "SELECT max(cpu_us) FROM samples WHERE samples.shard = attempts.shard AND samples.number = attempts.number";
     db.prepare(&format!("SELECT *, coalesce(({sampled}), 0) AS sampled_cpu_us FROM attempts ORDER BY sequence"))?

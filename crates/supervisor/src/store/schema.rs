@@ -151,8 +151,8 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<(Connection, u128), S
     Ok((db, u128::from_be_bytes(id)))
 }
 
-/// The path with the links of its folders resolved. SQLite is told to follow none, and would mean those too; the file's own name and
-/// those of its journals must not be links.
+/// The path with the links of its folders resolved. SQLite is told to follow none, and would mean those too; the file's
+/// own name and those of its journals must not be links.
 fn resolved(path: &Path) -> PathBuf {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match (folder.canonicalize(), path.file_name()) {
@@ -161,13 +161,13 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether the file alone is not the whole state. Without a journal nobody writes, and whoever looks leaves nothing beside the file:
-/// an ordinary reader would make an index of a journal there, or fail where nothing can be made.
+/// Whether the file alone is not the whole state. Without a journal no process writes, and a reader leaves nothing
+/// beside the file: an ordinary reader would make an index of a journal there, or fail where nothing can be made.
 fn has_journal(path: &Path) -> bool {
     fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0)
 }
 
-/// Opens a file that nobody can write now.
+/// Opens a file that no process can write now.
 pub(super) fn open_still(path: &Path) -> rusqlite::Result<Connection> {
     use std::os::unix::ffi::OsStrExt as _;
     let mut uri = "file:".to_owned();

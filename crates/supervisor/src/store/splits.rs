@@ -1,7 +1,8 @@
-//! Shards that were split: beside the frozen plan, in the order in which it happened, and applied to it when it is read.
+//! Shards that were split: beside the frozen plan, in the order in which it happened, and applied to it when it is
+//! read.
 //!
-//! The plan of a job that was interrupted right after a split is exactly the one that the supervisor had: the cuts are stored, and
-//! [`Plan::split`](migration::Plan::split) makes the same of them each time.
+//! The plan of a job that was interrupted right after a split is exactly the one that the supervisor had: the cuts are
+//! stored, and [`Plan::split`](migration::Plan::split) makes the same of them each time.
 
 use std::ops::Range;
 use std::path::Path;
