@@ -1,8 +1,8 @@
 //! Runs the whole-program tests in lanes with shared clusters, and prints what cargo's own harness would print.
 //!
-//! `cargo test`'s harness can't be used: its statics are never dropped, so that a shared Kafka would outlive it, and it knows no
-//! difference between tests that wait and tests that work. Responsible for: what a test is. Not for: which ones are run (`wishes`), in
-//! which order (`lanes`), what is printed of each (`outcomes`).
+//! `cargo test`'s harness can't be used: its statics are never dropped, so that a shared Kafka would outlive it, and it
+//! knows no difference between tests that wait and tests that work. Responsible for: what a test is. Not for: which
+//! ones are run (`wishes`), in which order (`lanes`), what is printed of each (`outcomes`).
 
 mod lanes;
 mod outcomes;
@@ -62,12 +62,14 @@ pub enum Lane {
     Works,
     /// It ends, stops or starts brokers, on [`Clusters::outage`]: one at a time.
     Outage,
-    /// It judges a time or a rate that others' work would change: while no other test runs. Each costs the gate all its time.
+    /// It judges a time or a rate that others' work would change: while no other test runs. Each costs the gate all its
+    /// time.
     Alone,
     /// It judges a time or a rate of some seconds, and takes nearly nothing of the machine itself: all of these at the
     /// same time, while no other test runs. One that works is `Alone`.
     Light,
-    /// As `Alone`, and long: only with `--include-ignored`, or with `--ignored` without the others, as `scripts/nightly` runs it.
+    /// As `Alone`, and long: only with `--include-ignored`, or with `--ignored` without the others, as
+    /// `scripts/nightly` runs it.
     Nightly,
 }
 
@@ -122,8 +124,8 @@ enum Wanted {
     All,
 }
 
-/// Starts this binary again if signals are ignored that the tests send: a shell has those of its background jobs ignore Ctrl-C, and
-/// what we start would inherit that. SIGHUP stays as it is: nohup is meant.
+/// Starts this binary again if signals are ignored that the tests send: a shell has those of its background jobs ignore
+/// Ctrl-C, and what we start would inherit that. SIGHUP stays as it is: nohup is meant.
 fn heed_signals() {
     const SENT: [Signal; 5] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGTTIN, Signal::SIGTTOU];
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
@@ -138,7 +140,8 @@ fn heed_signals() {
     panic!("env can't be started: {error}");
 }
 
-/// Runs the tests that the command line asks for (see `--help`). With `SHARDLIFT_REQUIRE_KAFKA=1` a test that lacks something fails.
+/// Runs the tests that the command line asks for (see `--help`). With `SHARDLIFT_REQUIRE_KAFKA=1` a test that lacks
+/// something fails.
 pub fn main(modules: &[Module]) -> ExitCode {
     let wishes = match Wishes::parse(std::env::args().skip(1)) {
         Ok(wishes) => wishes,

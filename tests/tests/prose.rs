@@ -1,4 +1,5 @@
-//! Rules for the English of comments and documents that a program can check; the others are in CONTRIBUTING.md, "Style".
+//! Rules for the English of comments and documents that a program can check; the others are in CONTRIBUTING.md,
+//! "Style".
 
 use std::fs;
 use std::path::{Path, PathBuf};

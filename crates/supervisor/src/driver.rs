@@ -1,8 +1,9 @@
-//! Between the machine and the world: gives inputs to the machine, carries its actions to the recorder, the watcher and the
-//! hands that hold the workers, and gives their answers back.
+//! Between the machine and the world: gives inputs to the machine, carries its actions to the recorder, the watcher and
+//! the hands that hold the workers, and gives their answers back.
 //!
-//! Responsible for the order of these things, above all that a worker hears `Recorded` only after the store returned. Not
-//! responsible for what is decided (the machine), how a worker is reached ([`Hands`]), or what is written down (the recorder).
+//! Responsible for the order of these things, above all that a worker hears `Recorded` only after the store returned.
+//! Not responsible for what is decided (the machine), how a worker is reached ([`Hands`]), or what is written down (the
+//! recorder).
 
 mod shown;
 mod steered;

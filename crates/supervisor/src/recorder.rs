@@ -1,7 +1,8 @@
 //! What of a run goes to disk, and that its folder is still the one that it began in.
 //!
-//! Responsible for what is written with what: a chunk with what was measured of its attempt, an attempt's end with what its cuts make of
-//! the plan, a turn of the knobs with the pace before it. Not responsible for when (the driver), or for what is decided (the machine).
+//! Responsible for what is written with what: a chunk with what was measured of its attempt, an attempt's end with what
+//! its cuts make of the plan, a turn of the knobs with the pace before it. Not responsible for when (the driver), or
+//! for what is decided (the machine).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,8 +36,8 @@ impl<'a> Recorder<'a> {
         Ok(Recorder { store, guard, guarded: Duration::ZERO, meters, paces: Paces::default() })
     }
 
-    /// Looks at the folder, if it is time: between two chunks it may go too, or a run may send nothing for long. Why it can't be used
-    /// any more, if so.
+    /// Looks at the folder, if it is time: between two chunks it may go too, or a run may send nothing for long. Why it
+    /// can't be used any more, if so.
     pub(crate) fn lost(&mut self, now: Duration) -> Option<String> {
         if now.saturating_sub(self.guarded) < GUARD_EVERY {
             return None;

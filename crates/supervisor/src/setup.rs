@@ -12,7 +12,8 @@ use crate::store::Store;
 
 /// More workers are never asked for in earnest: each is a process with threads and connections of its own.
 const MOST_SLOTS: u32 = 1_000;
-/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, clients.
+/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers,
+/// clients.
 const OWN_DESCRIPTORS: u64 = 64;
 
 /// Processes and threads of a worker: itself, and of its client the main thread and at least two for brokers.

@@ -1,5 +1,5 @@
-//! Which tests run at the same time: those that wait beside one that works and one that has a broker's outage, then the light
-//! ones that judge a time, beside each other only, then those that must be alone.
+//! Which tests run at the same time: those that wait beside one that works and one that has a broker's outage, then the
+//! light ones that judge a time, beside each other only, then those that must be alone.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};

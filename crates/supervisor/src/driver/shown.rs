@@ -24,7 +24,8 @@ impl Driver<'_> {
         self.plan.shards.get(shard.0 as usize).map_or(0, |shard| shard.records_estimate)
     }
 
-    /// How things stand. Made several times a second: it costs as much as there are workers, however many shards there are.
+    /// How things stand. Made several times a second: it costs as much as there are workers, however many shards there
+    /// are.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let (views, totals) = (self.machine.attempts(), self.machine.totals());
         let mut counts = totals.counts;

@@ -100,8 +100,8 @@ fn last_attempts(db: &Connection) -> rusqlite::Result<HashMap<u32, u32>> {
         .collect()
 }
 
-/// Shards with an attempt that may have sent more than it committed. One that finished, drained or met a file that it can't read has
-/// committed all that it took before its end.
+/// Shards with an attempt that may have sent more than it committed. One that finished, drained or met a file that it
+/// can't read has committed all that it took before its end.
 fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
     use AttemptOutcome::{Drained, Finished, Unreadable};
     db.prepare("SELECT DISTINCT shard FROM attempts WHERE outcome NOT IN (?1, ?2, ?3) OR resent > 0")?

@@ -24,12 +24,13 @@ pub struct JobState {
     pub unsplit: Option<Box<Plan>>,
     /// One for each shard of the plan, in its order.
     pub shards: Vec<ShardCheckpoint>,
-    /// What is known of files that can't be read to their end: by shard and segment, up to which place records were sent, and the
-    /// hash of the bytes before it.
+    /// What is known of files that can't be read to their end: by shard and segment, up to which place records were
+    /// sent, and the hash of the bytes before it.
     pub damages: BTreeMap<(u32, u32), (u64, u128)>,
     /// The shard of the frozen plan that a piece of a split one goes back to; others are not in it.
     pub origins: BTreeMap<u32, u32>,
-    /// Shards with an attempt that may have sent records behind its last commit: it was killed, or is still said to run.
+    /// Shards with an attempt that may have sent records behind its last commit: it was killed, or is still said to
+    /// run.
     pub uncertain: BTreeSet<u32>,
 }
 
