@@ -121,7 +121,7 @@ impl Source for CsvFiles {
 
 impl Format for CsvFiles {
     fn look(&self, path: &Path) -> Result<Seen, SourceError> {
-        let seen = Seen { cut_off: None, ..files::look(path)? };
+        let seen = files::look(path, |_| None)?;
         Head::of(&seen.object, self)?;
         Ok(seen)
     }

@@ -5,6 +5,7 @@
 
 mod changes;
 mod list;
+mod look;
 mod object;
 mod pattern;
 mod replaced;
@@ -21,10 +22,11 @@ use pipeline::source::NOT_AS_PLANNED;
 use pipeline::{Reader, SourceError};
 
 pub(crate) use changes::changes;
-pub(crate) use object::{Seen, check, check_windows, look, unreadable};
+pub(crate) use look::{Seen, look};
+pub(crate) use object::{check, unreadable};
 pub(crate) use replaced::{FileBeginning, replaced};
 pub(crate) use split::{cuts, plan};
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Stream, check_windows};
 
 /// What is to be known of a format to cut files of it.
 pub(crate) trait Format {

@@ -72,7 +72,7 @@ impl Source for JsonlFiles {
 
 impl Format for JsonlFiles {
     fn look(&self, path: &Path) -> Result<Seen, SourceError> {
-        files::look(path)
+        files::look(path, |line| cut_off(path, line))
     }
 
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {
@@ -82,7 +82,7 @@ impl Format for JsonlFiles {
 
 /// What to tell of the last line of a file when it has no line end: an object or array that is not whole was probably
 /// cut off.
-pub(crate) fn cut_off(path: &Path, line: &[u8]) -> Option<String> {
+fn cut_off(path: &Path, line: &[u8]) -> Option<String> {
     let open = line.trim_ascii_start().first().is_some_and(|first| matches!(first, b'{' | b'['));
     let (what, at) = open.then(|| not_whole(line)).flatten()?;
     Some(format!(

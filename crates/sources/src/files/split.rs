@@ -13,7 +13,8 @@ use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject
 
 use super::Format;
 use super::list::{self, Link, Listed};
-use super::object::{Seen, read_at, unreadable};
+use super::look::Seen;
+use super::object::{read_at, unreadable};
 use pipeline::fate::Look;
 use pipeline::source::{PlanRules, wait_for_rows};
 use pipeline::{BlockPool, Rows, SourceError};

@@ -9,10 +9,10 @@ use std::io::{Read, Seek, SeekFrom};
 
 use migration::job::WindowLimit;
 use migration::units::{show_size, show_things};
-use migration::{Compression, Segment, SourceObject};
+use migration::{Compression, Plan, Segment, SourceObject};
 
-use super::object::{check, unreadable};
-use super::unpack::{Format, Trouble, Unpacked, Unpacker};
+use super::object::{check, read_at, unreadable};
+use super::unpack::{self, Format, Trouble, Unpacked, Unpacker};
 use super::{changed, fail};
 use pipeline::SourceError;
 
@@ -21,6 +21,9 @@ const SKIP_BYTES: usize = 256 << 10;
 /// And in one step: this much, or what [`SKIP_BYTES`] packed bytes give.
 const SKIP_STEP_BYTES: u64 = 16 << 20;
 const SKIP_PACKED_BYTES: u64 = 4 << 20;
+
+/// The longest header of a zstd frame.
+const HEAD_BYTES: u64 = 18;
 
 /// What to do about a file that can't be read to its end.
 const REPLACE: &str = "put a whole copy of the file in its place and run again (on real brokers what was sent of it stays sent, if the copy begins with \
@@ -204,8 +207,21 @@ fn explain(object: &SourceObject, format: Format, windows: WindowLimit, place: u
     }
 }
 
+/// Refuses a plan with a zstd file whose first frame needs a larger window than a worker has room for.
+pub(crate) fn check_windows(plan: &Plan, windows: WindowLimit) -> Result<(), SourceError> {
+    for object in plan.objects.iter().filter(|object| object.compression == Compression::Zstd) {
+        let mut head = Vec::new();
+        let read = File::open(&object.path).and_then(|mut file| read_at(&mut file, 0, HEAD_BYTES, &mut head));
+        read.map_err(|e| unreadable(&object.path, e))?;
+        if let Some(window) = unpack::window(&head).filter(|window| *window > windows.most) {
+            return Err(fail(&object.path, no_room(window, windows)));
+        }
+    }
+    Ok(())
+}
+
 /// What a window needs that is refused.
-pub(crate) fn no_room(window: u64, windows: WindowLimit) -> String {
+fn no_room(window: u64, windows: WindowLimit) -> String {
     let needed = windows.memory_for(window).div_ceil(1 << 20);
     format!(
         "a zstd frame needs a window of {}, for which a worker's memory has no room: set workers.memory_limit to \"{needed}MiB\" or more",
