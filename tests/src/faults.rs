@@ -142,7 +142,7 @@ pub fn await_worth_killing(scene: &Scene, records: &[u64], limit: Duration) -> V
 
 /// SIGKILL for one process; false if it has gone already.
 pub fn kill_process(pid: u32) -> bool {
-    assert!(pid > 1, "{pid} would be a group or everybody");
+    assert!(pid > 1, "{pid} would be a group or every process");
     kill(Pid::from_raw(i32::try_from(pid).expect("process ids are below 2^22")), Signal::SIGKILL).is_ok()
 }
 

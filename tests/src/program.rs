@@ -104,7 +104,7 @@ impl Program {
         command
     }
 
-    /// The same as a user who has no rights here; only root can start it. It runs a copy of the program that everybody
+    /// The same as a user who has no rights here; only root can start it. It runs a copy of the program that each user
     /// may read: a checkout may lie below a folder that is closed to others.
     pub fn command_of_a_stranger(&self, words: &[&str]) -> Command {
         let copy = self.join("stranger/shardlift");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use whole_program::root;
 
-/// So many of a hundred definitions may have a name that another definition has too.
+/// How many of a hundred definitions may have a name that another definition has too.
 const MOST_SHARED: usize = 10;
 
 /// The word before a type's name in its definition.

@@ -23,7 +23,7 @@ pub struct Asked {
     pub wait: Duration,
     /// CPU for each record.
     pub cpu: Duration,
-    /// Each run stops after so long.
+    /// When each run stops.
     pub seconds: f64,
     /// Or after this number of records.
     pub records: Option<u64>,

@@ -96,7 +96,7 @@ pub struct Conditions {
     pub chunk_records: u64,
     /// And the most bytes.
     pub chunk_bytes: u64,
-    /// And lasts at most so long.
+    /// And the most time that it lasts.
     pub chunk_interval_ms: u64,
     /// Bytes that each worker has in flight at most.
     pub in_flight_bytes: u64,
@@ -104,7 +104,7 @@ pub struct Conditions {
     pub wait_us: u64,
     /// CPU for each record beside the pipeline's own.
     pub cpu_us: u64,
-    /// Each setting stops after so long.
+    /// When each setting stops.
     pub seconds: f64,
     /// Or after this number of records.
     pub records: Option<u64>,

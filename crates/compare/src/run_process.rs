@@ -16,7 +16,7 @@ use crate::figures::Round;
 /// The hidden command that serves a run.
 pub const COMMAND: &str = "compare-round";
 
-/// Beyond its clock a run has so long for connecting and delivering, and so much more for each worker.
+/// What a run has beyond its clock for connecting and delivering; [`PATIENCE_EACH`] is added for each worker.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PATIENCE_EACH: Duration = Duration::from_secs(2);
 

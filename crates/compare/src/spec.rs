@@ -132,7 +132,7 @@ pub struct RoundSpec {
     pub setting: Setting,
     /// From 1.
     pub round: u32,
-    /// The clock stops after so long.
+    /// When the clock stops.
     pub duration: Duration,
     /// Or when this number of records is acknowledged, all workers together.
     pub records: Option<u64>,

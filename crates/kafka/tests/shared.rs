@@ -140,7 +140,7 @@ fn whoever_serves_tells_those_who_have_something_to_fetch() {
     let mut seen = told.take();
     seen.sort_unstable();
     assert_eq!(seen, [1, 3]);
-    // A failure of the client is everybody's.
+    // A failure of the client is that of each slot.
     broker.push_request_errors(RDKafkaApiKey::Produce, &[E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     slots[0].hand_over(0, numbered("x", 1)).unwrap();
     while shared.serve(Duration::from_millis(50)).is_ok() {

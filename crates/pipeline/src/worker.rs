@@ -64,7 +64,7 @@ pub struct WorkerSettings {
     pub in_flight: u64,
     /// Key and number of partitions to a partition below that number; `None` = as a record without a key.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
-    /// No delivery report for so long while something is in flight: give up.
+    /// No delivery report for this time while something is in flight: give up.
     pub give_up_after: Duration,
     /// What the fixed headers (names and values) add to each record.
     pub headers_bytes: usize,

@@ -135,7 +135,7 @@ mod tests {
         ] {
             assert_eq!(objection(owner, group, mode, us, &ours).is_none(), trusted, "{owner} {group} {mode:o}");
         }
-        assert!(objection(us, 1000, 0o700, ROOT, &[0]).is_some(), "root does not trust everybody either");
+        assert!(objection(us, 1000, 0o700, ROOT, &[0]).is_some(), "root does not trust every user either");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn thread_cpu() -> Duration {
     Duration::new(u64::try_from(used.tv_sec()).unwrap_or(0), u32::try_from(used.tv_nsec()).unwrap_or(0))
 }
 
-/// Uses so much CPU time of the calling thread, however long that takes.
+/// Uses an amount of CPU time of the calling thread, however long that takes.
 pub fn burn_cpu(cpu: Duration) {
     let until = thread_cpu() + cpu;
     while thread_cpu() < until {

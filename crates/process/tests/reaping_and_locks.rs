@@ -37,7 +37,7 @@ fn until_closed(ends: ChildEnds) -> u8 {
     0
 }
 
-/// Burns CPU until so much is used, then says so.
+/// Burns CPU until this much is used, then says so.
 fn burn(ends: &ChildEnds, cpu: Duration) {
     while own_cpu().total_us() < cpu.as_micros() as u64 {
         std::hint::black_box((0..1000_u64).sum::<u64>());

@@ -42,7 +42,7 @@ use crate::random::Random;
 const LOOP_GAP: Duration = Duration::from_secs(5);
 /// A gap below this says nothing: the loop may wait for a part of it.
 const SHORTEST_GAP: Duration = Duration::from_secs(1);
-/// After its pipe closed, a worker has so long to end.
+/// The time that a worker has to end after its pipe closed.
 const SILENCE: Duration = Duration::from_secs(1);
 /// After the kill at a stop, the run waits no longer than this for the last worker to be reaped.
 const LEAVE: Duration = Duration::from_millis(500);
@@ -50,7 +50,7 @@ const LEAVE: Duration = Duration::from_millis(500);
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
 /// The number of failed forks in a row that stops the job if no worker runs; else it goes on with those that do.
 const MOST_FORK_FAILURES: u32 = 5;
-/// So long after that many forks failed the job counts its workers; meanwhile nothing is forked.
+/// The time from the last of these failures until the job counts its workers; meanwhile nothing is forked.
 const SHORTAGE_IS_OVER: Duration = Duration::from_secs(1);
 /// The most warnings about the source that a run keeps in the job's history; the others are counted.
 const MOST_NOTICES: usize = 10;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use migration::steer::{Pace, SteerEvent};
 use migration::{Phase, Work, WorkerEvent};
 
-/// A pace is measured over so long.
+/// The time over which a pace is measured.
 const OVER: Duration = Duration::from_secs(3);
-/// A turn is given at least so long to take effect,
+/// The least time that a change is given to take effect,
 const SETTLES_AFTER: Duration = Duration::from_secs(1);
-/// and at most so long, however many workers are still to start or to leave.
+/// and the most, however many workers are still to start or to leave.
 const SETTLES_BY: Duration = Duration::from_secs(10);
 /// Less time than this says nothing.
 const ENOUGH: Duration = Duration::from_secs(1);

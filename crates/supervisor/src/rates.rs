@@ -42,7 +42,7 @@ pub struct Debt {
 }
 
 impl Debt {
-    /// So much was taken in a time in which the limit was in force.
+    /// What was taken in a time in which the limit was in force.
     pub fn count(&mut self, limit: Rate, time: Duration, taken: Rate) {
         let next = |debt: f64, limit: f64, taken: f64| {
             if limit.is_finite() { (debt + time.as_secs_f64() - taken / limit).clamp(-MOST_AHEAD, MOST_OWED) } else { 0.0 }

@@ -51,7 +51,7 @@ impl<'a> Recorder<'a> {
         self.meters.hear(attempt, event, &mut self.paces, now);
     }
 
-    /// An attempt is about to begin that may send so many records beyond what is on disk.
+    /// An attempt is about to begin that may send this number of records beyond what is on disk.
     pub(crate) fn begin(&mut self, attempt: AttemptId, may_send: u64) -> Result<(), String> {
         self.store.begin_attempt(attempt, may_send).map_err(|error| error.to_string())
     }

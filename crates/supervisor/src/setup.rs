@@ -33,7 +33,7 @@ pub struct Setup<'a> {
     pub paused: bool,
     /// Whether a shard that has much left may be split for workers that have nothing to do.
     pub split: bool,
-    /// No broker answers for so long: stop.
+    /// No broker answers for this time: stop.
     pub give_up_after: Duration,
     /// Limits of the whole job.
     pub limits: &'a Limits,
@@ -80,7 +80,7 @@ impl Setup<'_> {
     }
 }
 
-/// Why the system has no room for so many more workers, as far as that is certain.
+/// Why the system has no room for `more` workers, as far as that is certain.
 pub(crate) fn no_room(more: u64) -> Option<String> {
     process::require_processes(TASKS_OF_A_WORKER * more).err().map(|error| error.to_string())
 }

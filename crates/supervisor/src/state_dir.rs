@@ -19,7 +19,7 @@ use process::{FileId, LockError, LockFile, PrivateFolder};
 
 const SUPERVISOR_LOCK: &str = "supervisor.lock";
 const WORKERS_LOCK: &str = "workers.lock";
-/// `status` takes the supervisor's lock for a moment, so a busy one is tried again for so long.
+/// `status` takes the supervisor's lock for a moment, so a busy one is tried again for this time.
 const SUPERVISOR_WAIT: Duration = Duration::from_millis(500);
 /// Workers of a dead supervisor are gone after a second; this is for a machine under load.
 const WORKERS_WAIT: Duration = Duration::from_secs(5);

@@ -114,7 +114,7 @@ fn a_state_folder_of_another_user_is_refused_unless_accepted(_: &Clusters) {
     assert_eq!(report["accepted"], serde_json::json!(["owner"]), "{report:#}");
     let status = program.run(&["status"], PATIENCE).expect_code(0);
     assert!(status.stdout.contains("told to let pass what these checks refuse: owner"), "{}", status.stdout);
-    // Root's, but for everybody to write to.
+    // Root's, but each user may write to it.
     fs::remove_dir_all(&state).expect("ours to remove");
     fs::create_dir_all(&state).expect("a folder");
     chown(&state, Some(STRANGER), None).expect("root may");

@@ -79,7 +79,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
 }
 
-/// Lets everybody into a folder and at all that is in it.
+/// Lets each user into a folder and at all that is in it.
 fn open_up(path: &Path) {
     let folder = path.is_dir();
     fs::set_permissions(path, Permissions::from_mode(if folder { 0o777 } else { 0o666 })).expect("it is ours");

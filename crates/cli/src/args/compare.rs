@@ -49,7 +49,7 @@ pub struct VariantsArgs {
         value_name = "FLUSH,…"
     )]
     pub flush: Vec<FlushPolicy>,
-    /// Each run stops after so long
+    /// When each run stops, in seconds
     #[arg(long, env = "SHARDLIFT_COMPARE_SECONDS", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
     pub seconds: f64,
     /// Or after this number of records, whichever comes first

@@ -34,7 +34,7 @@ fn toll(wait: Duration) -> Toll {
     Toll { wait, cpu: CPU, burn, now: || NOW.get().unwrap_or_else(Instant::now) }
 }
 
-/// A worker of so many records with keys, and the topic that it sends to.
+/// A worker whose source has `records` records with keys, and the topic that it sends to.
 fn worker(
     records: u64,
     toll: Toll,

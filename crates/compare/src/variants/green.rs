@@ -27,7 +27,7 @@ use crate::wakeup::{watch, woken};
 
 /// Between two looks of a cooperative flush.
 const LOOKS: Duration = Duration::from_millis(1);
-/// A task that always has something to do lets the others run after so long.
+/// A task that always has something to do lets the others run after this time.
 const LONGEST_TURN: Duration = Duration::from_millis(1);
 
 /// What all tasks share.

@@ -23,7 +23,7 @@ use crate::connected::{Clock, ConnectedWorker, work_blocking};
 use crate::measured::{Figures, Log, Measured};
 use crate::spec::RoundSpec;
 
-/// From the moment that everybody is connected to the common start: all have looked for it by then.
+/// From the moment that each worker is connected to the common start: all have looked for it by then.
 const LEAD: Duration = Duration::from_millis(100);
 /// How often a worker looks whether it may go on.
 const LOOKS: Duration = Duration::from_millis(5);

@@ -136,7 +136,7 @@ impl RequestSlot {
     }
 
     /// The published fix: looks without waiting, then lets others run for a millisecond, until the producer's queue is
-    /// empty. Of a shared producer that is everybody's queue.
+    /// empty. Of a shared producer that is the queue of all tasks.
     async fn wait_cooperatively(&mut self) -> Result<Delivered, Failure> {
         let mut done = Vec::new();
         loop {

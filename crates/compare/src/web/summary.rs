@@ -62,7 +62,7 @@ pub fn advice(comparison: &WebComparison) -> Vec<String> {
     sentences
 }
 
-/// What a flush that lets the thread go does for everybody else.
+/// What a flush that lets the thread go does for other requests.
 fn freed(blocking: &WebSummary, better: &WebSummary) -> String {
     let ratio = |slow: Spread, fast: Spread| show_ratio(slow.median, fast.median);
     let name = match better.flush {

@@ -190,7 +190,7 @@ impl Shared {
         }
     }
 
-    /// Gives each slot the groups that are complete. A failure is everybody's.
+    /// Gives each slot the groups that are complete. A failure is that of each slot.
     fn distribute(&self, complete: Vec<Delivered>, failed: bool) {
         if complete.is_empty() && !failed {
             return;

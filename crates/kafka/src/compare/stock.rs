@@ -2,7 +2,7 @@
 //!
 //! Responsible for: the same groups, properties and counting as [`Producer`](crate::Producer), sent by
 //! `BaseProducer::send` and waited for by its `flush`. Not responsible for being fast: that flush lasts 100 ms whenever
-//! something is in flight, because it polls for so long and its poll does not end early.
+//! something is in flight, because it polls for that time and its poll does not end early.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -60,7 +60,7 @@ pub const SECTIONS: &[Section] = &[
         inline: true,
         ..section(
             "workers.restart",
-            "So many deaths of workers at one position quarantine a shard; the pause between two attempts doubles from MIN to MAX.",
+            "This number of deaths of workers at one position quarantines a shard; the pause between two attempts doubles from MIN to MAX.",
         )
     },
     section("limits", "Limits of the whole job, all workers together."),

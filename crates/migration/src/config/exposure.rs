@@ -72,7 +72,7 @@ pub(super) fn as_read(protocol: &str) -> String {
 }
 
 /// Whether a broker's address, with or without protocol and port, is surely this machine's. A name is looked up by
-/// nobody here: only `localhost` counts.
+/// no address here: only `localhost` counts.
 pub fn is_this_machine(address: &str) -> bool {
     let address = address.rsplit_once("://").map_or(address, |(_, address)| address);
     let host = match address.strip_prefix('[') {

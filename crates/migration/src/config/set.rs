@@ -91,7 +91,7 @@ impl Typed {
     }
 
     fn secret_in_sight(&mut self, name: &str, origin: &ValueOrigin) {
-        let message = format!("{} is a secret: everybody on this machine can read a command line", tick(name));
+        let message = format!("{} is a secret: any user of this machine can read a command line", tick(name));
         let error = self.problems.add(ErrorCode::SecretInSight, origin, message);
         error.help("write into the config file, below [kafka.properties]:").help(typed_form(name));
     }

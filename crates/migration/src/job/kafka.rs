@@ -46,9 +46,9 @@ rules! {
         /// count as null).
         partitioner: Partitioner = key PARTITIONER
             key("kafka.partitioner", word()).default("\"murmur2\"").fixed().example("\"crc32\"");
-        /// When no broker answers for so long, the run stops with 75.
+        /// When no broker answers for this time, the run stops with 75.
         ///
-        /// At the start: with 4. `verify` waits so long, at most 90 s, for another producer's open transaction.
+        /// At the start: with 4. `verify` waits as long, at most 90 s, for another producer's open transaction.
         give_up_after: Duration = key GIVE_UP_AFTER key("kafka.give_up_after", time(1)).default("\"15min\"").example("\"1h\"");
         /// What is promised about duplicates; `exactly-once` is not in this version.
         key DELIVERY: () = key("kafka.delivery", only(&["at-least-once"], &[("exactly-once", NOT_YET)]))

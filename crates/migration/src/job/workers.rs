@@ -30,7 +30,7 @@ rules! {
         in_flight: u64 = key IN_FLIGHT key("workers.in_flight", SIZE).default("\"32MiB\"").example("\"64MiB\"");
         /// How often and how soon a shard is tried again.
         restart: RestartRules = table;
-        /// A worker that says nothing for so long is killed and replaced.
+        /// A worker that says nothing for this time is killed and replaced.
         heartbeat_timeout: Duration = key HEARTBEAT_TIMEOUT
             key("workers.heartbeat_timeout", time(2000)).default("\"60s\"").example("\"30s\"");
         /// How long workers may take to end their chunks when the run is told to stop.
@@ -47,11 +47,11 @@ rules! {
     /// The records between two commits; the first limit that is reached ends the chunk.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ChunkLimits {
-        /// A chunk, the records between two commits, ends after so many records.
+        /// A chunk, the records between two commits, ends after this number of records.
         records: u64 = key RECORDS key("workers.chunk.records", count(1)).default("1_000_000").example("10_000");
-        /// … or so many bytes.
+        /// … or this number of bytes.
         bytes: u64 = key BYTES key("workers.chunk.bytes", SIZE).default("\"256MiB\"").example("\"16MiB\"");
-        /// … or so long, whichever comes first.
+        /// … or this time, whichever comes first.
         interval: Duration = key INTERVAL key("workers.chunk.interval", time(1)).default("\"1s\"").example("\"60s\"");
     }
 }
@@ -60,7 +60,7 @@ rules! {
     /// How often and how soon a shard is tried again.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct RestartRules {
-        /// So many deaths of workers at one position quarantine the shard.
+        /// This number of deaths of workers at one position quarantines the shard.
         max_without_progress: u32 = key MAX_WITHOUT_PROGRESS
             key("workers.restart.max_without_progress", COUNT_32).default("5").example("3");
         /// The pause before a shard is tried again: the first, and the longest that it grows to.

@@ -13,7 +13,7 @@ use super::wire::{ANSWER, Answer, LARGEST_REQUEST, OTHER_VERSION, REQUEST, Reque
 
 /// A request has to be there, and an answer to be taken, within this time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// A watcher that does not take what it is shown for so long is left.
+/// A watcher that does not take what it is shown for this time is left.
 pub(super) const WATCHER_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

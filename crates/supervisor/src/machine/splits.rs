@@ -15,13 +15,13 @@ use crate::protocol::MOST_PIECES;
 
 /// Below this time left a shard is never split: its worker has to connect again, and the others have to connect first.
 const WORTH_A_SPLIT: f64 = 5.0;
-/// A piece lasts at least so long, in seconds.
+/// The least time that a piece lasts, in seconds.
 const SHORTEST_PIECE: f64 = 1.0;
 /// Above this part of its share of the job's limit it is the limit that makes a worker slow, and more workers would not
 /// help.
 const LIMITED: f64 = 0.8;
 
-/// So long after its start, or after it was allowed more, an attempt's speed says how long it will take.
+/// From this time after its start, or after it was allowed more, an attempt's speed says how long it will take.
 const SPEED_KNOWN: Duration = Duration::from_secs(2);
 
 /// Why a shard is cut.

@@ -45,9 +45,9 @@ pub struct Rules {
     pub backoff_min: Duration,
     /// The longest.
     pub backoff_max: Duration,
-    /// No frame for so long: kill and replace. `None`: never.
+    /// No frame for this time: kill and replace. `None`: never.
     pub heartbeat_timeout: Option<Duration>,
-    /// A shard whose attempts find no broker and that comes no further for so long stops the job.
+    /// A shard whose attempts find no broker and that comes no further for this time stops the job.
     pub give_up_after: Duration,
     /// How long a drain may take, kills included.
     pub drain_timeout: Duration,

@@ -79,7 +79,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
     })
 }
 
-/// Whether an attempt sent something, or nobody knows yet that it did not.
+/// Whether an attempt sent something, or it is not known yet that it did not.
 fn may_have_sent(attempt: &AttemptReport) -> bool {
     attempt.counts.acknowledged > 0 || attempt.resent.most > 0 || attempt.outcome == AttemptOutcome::Running
 }
