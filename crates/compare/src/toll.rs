@@ -21,8 +21,8 @@ pub(crate) struct Toll {
     pub(crate) wait: Duration,
     /// Of the stepping thread's CPU.
     pub(crate) cpu: Duration,
-    /// Uses this amount of CPU of the calling thread. By the thread's own clock: where threads share a processor, the wall
-    /// clock would count the others' work too.
+    /// Uses this amount of CPU of the calling thread. By the thread's own clock: where threads share a processor, the
+    /// wall clock would count the others' work too.
     pub(crate) burn: fn(Duration),
     /// What time it is.
     pub(crate) now: fn() -> Instant,

@@ -20,8 +20,8 @@ const DESCRIPTORS_OF_A_PRODUCER: u64 = 16;
 /// Its threads.
 const TASKS_OF_A_PRODUCER: u64 = 4;
 
-/// How long a process may take besides its clock; [`PATIENCE_EACH`] is added for each producer: a server creates them one after
-/// the other, some round trips each.
+/// How long a process may take besides its clock; [`PATIENCE_EACH`] is added for each producer: a server creates them
+/// one after the other, some round trips each.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_EACH: Duration = Duration::from_secs(2);
 

@@ -53,7 +53,8 @@ fn first_row(object: &SourceObject, source: &CsvFiles) -> Result<Head, SourceErr
     let dialect = source.dialect();
     let header = |row: &[u8]| {
         let hint = "the first row names the columns, or source.csv.header does";
-        Header::from_row(row, dialect).map_err(|error| fail(&object.path, format_args!("has no header: {error}; {hint}")))
+        Header::from_row(row, dialect)
+            .map_err(|error| fail(&object.path, format_args!("has no usable header: {error}; {hint}")))
     };
     let (mut bytes, mut ends, mut over) = (Vec::new(), RowEnds::new(dialect), false);
     while !over && bytes.len() < BOM.len() {
@@ -76,8 +77,7 @@ fn first_row(object: &SourceObject, source: &CsvFiles) -> Result<Head, SourceErr
             return Ok(Head { header, end: searched as u64 });
         }
         if (searched - start) as u64 > source.files.max_line {
-            let what =
-                "has no header: its first row is longer than source.csv.max_line allows, or opens a quote that is not closed";
+            let what = "has no usable header: its first row is longer than source.csv.max_line allows, or opens a quote that is not closed";
             return Err(fail(&object.path, what));
         }
         over = stream.read(STEP_BYTES, &mut bytes)?;

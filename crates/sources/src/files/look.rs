@@ -17,8 +17,8 @@ pub(crate) struct Seen {
     pub(crate) cut_off: Option<String>,
 }
 
-/// Looks at a file: its facts, and a guess at how many lines it has. `cut_off` judges a last line that has no end: what a
-/// user should know of it.
+/// Looks at a file: its facts, and a guess at how many lines it has. `cut_off` judges a last line that has no end: what
+/// a user should know of it.
 pub(crate) fn look(path: &Path, cut_off: impl FnOnce(&[u8]) -> Option<String>) -> Result<Seen, SourceError> {
     let (mut file, object, head_and_tail) = read_facts(path)?;
     if let Some(format) = foreign(&head_and_tail) {

@@ -157,12 +157,14 @@ fn headers_that_are_none_are_refused_when_the_file_is_looked_at() {
         source.look(&path).err().expect("an error").0.replace(&path.display().to_string(), "FILE")
     };
     let hint = "the first row names the columns, or source.csv.header does";
-    assert_eq!(refused(&source, "a,a\n1,2\n"), format!("FILE: has no header: columns 1 and 2 are both named `a`; {hint}"));
-    assert_eq!(refused(&source, "a,\n1,2\n"), format!("FILE: has no header: column 2 has no name; {hint}"));
-    let long =
-        "FILE: has no header: its first row is longer than source.csv.max_line allows, or opens a quote that is not closed";
+    assert_eq!(
+        refused(&source, "a,a\n1,2\n"),
+        format!("FILE: has no usable header: columns 1 and 2 are both named `a`; {hint}")
+    );
+    assert_eq!(refused(&source, "a,\n1,2\n"), format!("FILE: has no usable header: column 2 has no name; {hint}"));
+    let long = "FILE: has no usable header: its first row is longer than source.csv.max_line allows, or opens a quote that is not closed";
     assert_eq!(refused(&source, &format!("a,\"b{}", "\n".repeat(70_000))), long);
-    let open = "FILE: has no header: the name of column 2 has text behind its closing quote, or no closing quote";
+    let open = "FILE: has no usable header: the name of column 2 has text behind its closing quote, or no closing quote";
     assert_eq!(refused(&source, "a,\"b\n"), format!("{open}; {hint}"));
     source.format.types = vec![("c\n".into(), CsvType::Number)];
     let columns = "FILE: has no column `c\\n`, which source.csv.types names; its columns are: a, b";
