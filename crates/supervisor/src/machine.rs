@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use migration::{
-    Cause, Causes, Chunk, Control, Counts, Exit, LedgerEntry, Level, Position, Progress, ShardId, Token, TopicChange,
-    WorkerEvent,
+    Cause, Causes, Chunk, Control, Counts, Exit, Failure, FailureKind, LedgerEntry, Level, Position, Progress, ShardId, Token,
+    TopicChange, WorkerEvent,
 };
 
 pub use self::values::{
@@ -328,6 +328,9 @@ impl Machine {
         match event {
             WorkerEvent::Started(started) => {
                 if let Err(wrong) = attempt.check_begin(&started.from) {
+                    // It may have gone on before the kill: what it says from here on is behind records that were not sent.
+                    attempt.garbled = true;
+                    attempt.verdict.get_or_insert(Verdict::Failed(Failure::new(FailureKind::Retry, wrong.as_str())));
                     return self.kill(id, Kill::Fault(wrong), out);
                 }
                 attempt.start(now);

@@ -286,7 +286,7 @@ pub enum Action {
     Close(Box<AttemptEnd>),
     /// Print a line.
     Log {
-        /// 1 error, 2 warning, 3 info, 4 debug.
+        /// Its level.
         level: Level,
         /// Without control characters.
         text: String,

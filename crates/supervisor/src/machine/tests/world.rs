@@ -675,6 +675,11 @@ impl World {
         self.false_starts += 1;
         self.say(id, WorkerEvent::Started(started(from)));
         assert!(self.children.get(&id).is_none_or(|child| child.killed), "it does not stay");
+        if self.below(2) == 0 {
+            // It went on before the kill came.
+            let position = self.children[&id].position;
+            self.say(id, WorkerEvent::Committed(chunk(1, position.records, position.records + 1)));
+        }
     }
 
     /// A worker says what can't be true.
