@@ -136,7 +136,7 @@ impl TollReader {
 /// A row of a block with a table of places, in a block of its own: such a table goes by the number of the row.
 fn own_block(block: &Block, number: usize, row: &Row) -> (Option<Rc<Block>>, Row) {
     let place = block.place_of(number, row);
-    let start = RowStart { start: 0, segment: place.segment, at: place.start };
+    let start = RowStart { start: 0, segment: place.segment, at: place.start, whole: place.bytes };
     let bytes = row.text(block).to_vec();
     let own = Block { bytes, segment: place.segment, place: place.start, table: Some(Rc::new(vec![start])) };
     (Some(Rc::new(own)), Row { start: 0, ..*row })

@@ -277,3 +277,13 @@ fn relative_paths_start_at_the_configs_folder() {
     assert_eq!(paths("../x"), ("../x/a.jsonl".into(), PathBuf::from("../x/.shardlift")));
     assert_eq!(paths("/a[1]*"), ("/a[[]1[]][*]/a.jsonl".into(), PathBuf::from("/a[1]*/.shardlift")));
 }
+
+#[test]
+fn the_order_of_types_means_nothing() {
+    let typed = |types: &str| {
+        let text = common::SMALLEST_CSV.replace("[kafka]", &format!("types = {{ {types} }}\n[kafka]"));
+        read(&text).expect("it means something").source
+    };
+    let (one, other) = (typed("total = \"number\", paid = \"bool\""), typed("paid = \"bool\", total = \"number\""));
+    assert!(one == other && one != typed("total = \"number\""), "{one:?} {other:?}");
+}

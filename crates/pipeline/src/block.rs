@@ -17,14 +17,15 @@ pub struct Block {
     pub bytes: Vec<u8>,
     /// Index of the segment in its shard.
     pub segment: u32,
-    /// The place (see `migration::Position`) of the first byte, or of the first row where there is a table.
+    /// The place (see `migration::Position`) of the first byte; where there is a table, the place behind the row before,
+    /// or the segment's start: a worker that has taken none of these rows goes on there.
     pub place: u64,
     /// Where each of its rows begins, in the order of the rows; `None`: the bytes are those of the segment, one after
     /// the other.
     pub table: Option<Rc<Vec<RowStart>>>,
 }
 
-/// Where a row begins.
+/// Where a row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStart {
     /// Its first byte in the block.
@@ -33,6 +34,8 @@ pub struct RowStart {
     pub segment: u32,
     /// Its place in the segment.
     pub at: u64,
+    /// Its length there, without its end.
+    pub whole: u64,
 }
 
 impl Block {
@@ -77,7 +80,7 @@ impl BlockPool {
     /// Whether another block can be taken without exceeding the limit, where `elsewhere` bytes are held besides blocks.
     pub fn has_room(&mut self, elsewhere: usize) -> bool {
         self.blocks.retain(|b| Rc::strong_count(b) > 1 || b.bytes.capacity() <= self.block_bytes);
-        self.tables.retain(|table| Rc::strong_count(table) > 1);
+        self.forget_tables();
         self.alive_bytes() + elsewhere + self.block_bytes <= self.limit_bytes
     }
 
@@ -95,6 +98,7 @@ impl BlockPool {
                 let mut block = Rc::try_unwrap(self.blocks.swap_remove(i)).unwrap_or_default();
                 block.bytes.clear();
                 block.table = None;
+                self.forget_tables();
                 block
             }
             None => Block { bytes: Vec::with_capacity(self.block_bytes), ..Block::default() },
@@ -107,6 +111,11 @@ impl BlockPool {
         let block = Rc::new(block);
         self.blocks.push(Rc::clone(&block));
         block
+    }
+
+    /// Forgets tables that no block and no group has a share of.
+    fn forget_tables(&mut self) {
+        self.tables.retain(|table| Rc::strong_count(table) > 1);
     }
 
     /// Bytes of blocks, and of their tables, that are in use.
@@ -138,6 +147,17 @@ mod tests {
         assert!(!pool.has_room(pool.limit_bytes));
         assert_eq!(pool.alive_bytes(), 0);
         assert!(pool.take().bytes.is_empty());
+    }
+
+    #[test]
+    fn tables_go_with_their_blocks() {
+        let mut pool = BlockPool::new(64 << 10);
+        for at in 0..1000 {
+            let mut block = pool.take();
+            block.table = Some(Rc::new(vec![RowStart { start: 0, segment: 0, at, whole: 1 }]));
+            drop(pool.share(block));
+        }
+        assert!(pool.tables.len() <= 2, "{} tables", pool.tables.len());
     }
 
     #[test]

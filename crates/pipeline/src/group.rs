@@ -305,11 +305,10 @@ impl Group {
     pub fn place(&self, index: usize) -> RecordPlace {
         let e = &self.entries[index];
         let origin = &self.origins[e.origin as usize];
-        let (segment, start) = match &origin.table {
+        match &origin.table {
             Some(table) => row_at(table, e.start),
-            None => (origin.segment, origin.place + u64::from(e.start)),
-        };
-        RecordPlace { segment, start, bytes: u64::from(e.len) }
+            None => RecordPlace { segment: origin.segment, start: origin.place + u64::from(e.start), bytes: u64::from(e.len) },
+        }
     }
 
     /// The order of the group's first record in the shard: who compares two groups learns which holds the older one.
@@ -363,12 +362,12 @@ impl Group {
     }
 }
 
-/// Segment and place of the row that begins at a byte of its block.
-fn row_at(table: &[RowStart], start: u32) -> (u32, u64) {
+/// Where the row that begins at a byte of its block stands in the source.
+fn row_at(table: &[RowStart], start: u32) -> RecordPlace {
     // A row without bytes begins where the next one does, and is never sent.
     let behind = table.partition_point(|row| row.start <= start);
     let row = &table[behind.saturating_sub(1)];
-    (row.segment, row.at)
+    RecordPlace { segment: row.segment, start: row.at, bytes: row.whole }
 }
 
 #[inline]
@@ -408,7 +407,8 @@ mod tests {
 
     #[test]
     fn made_records_have_their_places_from_the_table() {
-        let rows = [(0, 3, 100), (2, 3, 140), (2, 4, 0), (4, 4, 9)].map(|(start, segment, at)| RowStart { start, segment, at });
+        let rows = [(0, 3, 100, 8), (2, 3, 140, 0), (2, 4, 0, 5), (4, 4, 9, 7)];
+        let rows = rows.map(|(start, segment, at, whole)| RowStart { start, segment, at, whole });
         let table = Some(Rc::new(rows.to_vec()));
         let block = Rc::new(Block { bytes: b"{}[]\"\"".to_vec(), segment: 3, place: 100, table });
         let mut shared = Group::default();
@@ -425,8 +425,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         for group in [shared, copied] {
-            assert_eq!(places(&group), [(3, 100, 2), (4, 0, 2), (4, 9, 2)]);
-            assert_eq!(places(&group.select([2, 1])), [(4, 9, 2), (4, 0, 2)]);
+            assert_eq!(places(&group), [(3, 100, 8), (4, 0, 5), (4, 9, 7)]);
+            assert_eq!(places(&group.select([2, 1])), [(4, 9, 7), (4, 0, 5)]);
             assert_eq!(group.oldest(), Some((3, 100)));
         }
     }

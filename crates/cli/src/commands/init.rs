@@ -69,7 +69,7 @@ fn look(patterns: &[String]) -> Result<Looked, UserError> {
             header: CsvHeader::FirstRow,
             multiline: true,
             null: String::new(),
-            types: Vec::new(),
+            types: Default::default(),
         };
         read_as(SourceRules::Csv(CsvSource { files: files.clone(), format }), Some(char::from(delimiter)))
     };

@@ -179,7 +179,7 @@ impl Reader for MadeRows {
         if std::mem::replace(&mut self.0, true) {
             return Ok(Next::End);
         }
-        let start = |start, segment, at| RowStart { start, segment, at };
+        let start = |start, segment, at| RowStart { start, segment, at, whole: 3 };
         let table = Some(Rc::new(vec![start(0, 4, 100), start(3, 4, 107), start(6, 5, 0)]));
         into.block = Some(Rc::new(Block { bytes: b"one...two".to_vec(), segment: 4, place: 100, table }));
         into.rows.push(Row::new(0, 3, 7, 107));

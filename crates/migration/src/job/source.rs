@@ -1,5 +1,7 @@
 //! Where records come from: exactly one table below `[source]`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
@@ -138,7 +140,7 @@ const HEADER: Shape<CsvHeader> = Shape {
     },
 };
 
-const TYPES: Shape<Vec<(String, CsvType)>> = Shape {
+const TYPES: Shape<BTreeMap<String, CsvType>> = Shape {
     kind: ValueKind::Choices(CsvType::WORDS),
     read: |value, _| {
         let pairs = value.map(TypedValue::pairs).unwrap_or_default();
@@ -167,7 +169,7 @@ rules! {
         /// Columns that become something else than strings: `number`, `bool`, `json` or `string`.
         ///
         /// A field that is not of its column's type makes its row a dead letter.
-        types: Vec<(String, CsvType)> = key TYPES
+        types: BTreeMap<String, CsvType> = key TYPES
             key("source.csv.types", TYPES).default("{}").fixed().example("{ total = \"number\" }");
     }
 }

@@ -154,13 +154,15 @@ impl MadeReader {
     /// Adds the next row. It counts for as many bytes as its line has with its end.
     fn add(&mut self, block: &mut Block, into: &mut Rows) -> RowStart {
         let row = &self.rows[self.segment][self.place];
-        let start = RowStart { start: block.bytes.len() as u32, segment: self.segment as u32, at: self.place as u64 };
+        // The line, of which the row is made.
+        let whole = row.len() as u64 - 1;
+        let start = RowStart { start: block.bytes.len() as u32, segment: self.segment as u32, at: self.place as u64, whole };
         self.place += 1;
         let (counts, after) = (row.len() as u64, self.place as u64);
         let too_long = row.len() > self.max_row;
         let kept = if too_long { &row[..KEPT.min(self.max_row)] } else { &row[..] };
         block.bytes.extend_from_slice(kept);
-        let made = Row { start: start.start, len: kept.len() as u32, whole: row.len() as u64, counts, after };
+        let made = Row { start: start.start, len: kept.len() as u32, whole, counts, after };
         if too_long {
             into.push_bad(made, "the row is too long".to_owned());
         } else {

@@ -31,8 +31,8 @@ impl Head {
             CsvHeader::FirstRow => first_row(object, source)?,
         };
         let names = head.header.as_ref().map(Header::names).unwrap_or_default();
-        let missing = source.format.types.iter().find(|(name, _)| !names.contains(name));
-        if let Some((missing, _)) = missing.filter(|_| head.header.is_some()) {
+        let missing = source.format.types.keys().find(|name| !names.contains(name));
+        if let Some(missing) = missing.filter(|_| head.header.is_some()) {
             let (missing, names) = (printable(missing), printable(&names.join(", ")));
             let what = format_args!("has no column `{missing}`, which source.csv.types names; its columns are: {names}");
             return Err(fail(&object.path, what));
@@ -76,8 +76,10 @@ fn first_row(object: &SourceObject, source: &CsvFiles) -> Result<Head, SourceErr
             let header = if row.is_empty() { None } else { Some(header(row)?) };
             return Ok(Head { header, end: searched as u64 });
         }
-        if (searched - start) as u64 > source.files.max_line {
-            let what = "has no usable header: its first row is longer than source.csv.max_line allows, or opens a quote that is not closed";
+        // Blank lines before it count, too: looking for it takes little time and memory, whatever the file holds.
+        if searched as u64 > source.files.max_line {
+            let what = "has no usable header: its first row is longer than source.csv.max_line allows, or opens a quote that is not \
+                        closed, or as many bytes of blank lines come before it";
             return Err(fail(&object.path, what));
         }
         over = stream.read(STEP_BYTES, &mut bytes)?;

@@ -67,17 +67,15 @@ impl Reader for RowReader {
         let mut block = self.spare.take().unwrap_or_else(|| pool.take());
         block.bytes.clear();
         let mut made = Made { block, table: Vec::new(), rows: into, full: pool.block_bytes(), expected: 0 };
-        made.block.segment = self.at as u32;
+        (made.block.segment, made.block.place) = (self.at as u32, open.given);
         let over = open.go_on(&mut made)?;
         self.notices.extend(open.stream.take_notice());
         let Made { mut block, table, .. } = made;
-        match table.first() {
-            Some(first) => {
-                block.place = first.at;
-                block.table = Some(Rc::new(table));
-                into.block = Some(pool.share(block));
-            }
-            None => self.spare = Some(block),
+        if table.is_empty() {
+            self.spare = Some(block);
+        } else {
+            block.table = Some(Rc::new(table));
+            into.block = Some(pool.share(block));
         }
         if over {
             self.next_segment()?;
@@ -122,7 +120,7 @@ impl Made<'_> {
     fn push(&mut self, start: usize, (at, whole): (u64, u64), (counts, after): (u64, u64), bad: Option<String>) {
         let len = self.block.bytes.len() - start;
         self.expected = len.max(self.expected - self.expected / 8);
-        self.table.push(RowStart { start: start as u32, segment: self.block.segment, at });
+        self.table.push(RowStart { start: start as u32, segment: self.block.segment, at, whole });
         let row = Row { start: start as u32, len: len as u32, whole, counts, after };
         match bad {
             None => self.rows.rows.push(row),
@@ -173,7 +171,7 @@ impl OpenSegment {
         let Head { header, end: rows_begin } = Head::of(object, source)?;
         let dialect = source.dialect();
         let types = &source.format.types;
-        let kind = |name: &str| types.iter().find(|(typed, _)| typed == name).map_or(CsvType::String, |(_, kind)| *kind);
+        let kind = |name: &str| types.get(name).copied().unwrap_or(CsvType::String);
         Ok(OpenSegment {
             stream: Stream::open(object, segment, place, LINE_ENDS, source.windows)?,
             maker: header.map(|header| RowMaker::new(dialect, &source.format.null, &header, kind)),

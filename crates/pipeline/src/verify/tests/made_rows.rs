@@ -10,7 +10,8 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
     let shards = ShardRules { target_size: None, order: ShardOrder::Source };
     let rules = PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: None };
     let dataset = Dataset { plan: source.plan(&rules).unwrap(), ..Dataset::new(&[]) };
-    let letter = |row: u64, bytes: &[u8]| [(row, Held::of(bytes.len() as u64, bytes))].into();
+    // A letter tells how long the line is, and holds what was made of it.
+    let letter = |row: u64, made: &[u8]| [(row, Held::of(made.len() as u64 - 1, made))].into();
     let name = |object| MemorySource::name(object).to_str().unwrap().to_owned();
     let dead: Places = [(name(0), letter(2, b" bad")), (name(2), letter(0, b" worse"))].into();
     let compare_with = |source: &MadeRows, dead: &Places, records: &[(&str, u32)]| {

@@ -30,7 +30,7 @@ fn source(max_line: u64) -> CsvFiles {
         header: CsvHeader::FirstRow,
         multiline: true,
         null: String::new(),
-        types: Vec::new(),
+        types: Default::default(),
     };
     let files = FileRules { paths: Vec::new(), max_line };
     CsvFiles { files, format, windows: WindowLimit::default() }
@@ -162,11 +162,14 @@ fn headers_that_are_none_are_refused_when_the_file_is_looked_at() {
         format!("FILE: has no usable header: columns 1 and 2 are both named `a`; {hint}")
     );
     assert_eq!(refused(&source, "a,\n1,2\n"), format!("FILE: has no usable header: column 2 has no name; {hint}"));
-    let long = "FILE: has no usable header: its first row is longer than source.csv.max_line allows, or opens a quote that is not closed";
-    assert_eq!(refused(&source, &format!("a,\"b{}", "\n".repeat(70_000))), long);
+    let long = "FILE: has no usable header: its first row is longer than source.csv.max_line allows, or opens a quote that is not \
+                closed, or as many bytes of blank lines come before it";
+    let blank = "\n".repeat(70_000);
+    assert_eq!(refused(&source, &format!("a,\"b{blank}")), long);
+    assert_eq!(refused(&source, &format!("{blank}a,b\n1,2\n")), long);
     let open = "FILE: has no usable header: the name of column 2 has text behind its closing quote, or no closing quote";
     assert_eq!(refused(&source, "a,\"b\n"), format!("{open}; {hint}"));
-    source.format.types = vec![("c\n".into(), CsvType::Number)];
+    source.format.types = [("c\n".into(), CsvType::Number)].into();
     let columns = "FILE: has no column `c\\n`, which source.csv.types names; its columns are: a, b";
     assert_eq!(refused(&source, "a,b\n1,2\n"), columns);
     source.format.header = CsvHeader::Names(vec!["x".into(), "x".into()]);
@@ -177,10 +180,35 @@ fn headers_that_are_none_are_refused_when_the_file_is_looked_at() {
 fn names_of_columns_may_be_given() {
     let (mut source, folder) = (source(1 << 20), Folder::new());
     source.format.header = CsvHeader::Names(vec!["x".into(), "y".into()]);
-    source.format.types = vec![("y".into(), CsvType::Number)];
+    source.format.types = [("y".into(), CsvType::Number)].into();
     let object = object(&source, &folder, b"\xef\xbb\xbfa,1\nb,2");
     let read = read(&source, &object, 0, 5);
     assert_eq!(read, [Read { counts: 7, ..row(r#"{"x":"a","y":1}"#, 3, 3, 4) }, row(r#"{"x":"b","y":2}"#, 7, 3, 3)]);
+}
+
+#[test]
+fn a_worker_that_took_none_of_a_blocks_rows_can_go_on_there() {
+    for header in [CsvHeader::FirstRow, CsvHeader::Names(vec!["x".into(), "y".into()])] {
+        let (mut source, folder) = (source(1 << 20), Folder::new());
+        source.format.header = header;
+        for name in ["a", "b"] {
+            let file = folder.write(&format!("{name}.csv"), b"\xef\xbb\xbf\nx,y\n1,2\n");
+            source.files.paths.push(file.to_str().unwrap().to_owned());
+        }
+        let plan = planned(&source, 1 << 20, None);
+        let (shard, mut pool, mut rows) = (&plan.shards[0], BlockPool::new(0), Rows::default());
+        assert_eq!((plan.shards.len(), plan.segments(shard).len()), (1, 2));
+        let mut reader = source.open(&plan, shard.id, &plan.start(shard), None).unwrap();
+        for segment in 0..2 {
+            assert!(wait_for_rows(reader.as_mut(), &mut pool, &mut rows).unwrap());
+            let block = rows.block.clone().unwrap();
+            assert_eq!((block.segment, block.place), (segment, 0), "nothing of the file was taken");
+            let position = Position { segment, place: block.place, records: 0 };
+            let (mut again, mut same) = (source.open(&plan, shard.id, &position, None).unwrap(), Rows::default());
+            assert!(wait_for_rows(again.as_mut(), &mut pool, &mut same).unwrap());
+            assert_eq!(reads(&same, same.block.as_ref().unwrap()), reads(&rows, &block));
+        }
+    }
 }
 
 fn rules(target: u64) -> ShardRules {
