@@ -12,7 +12,7 @@ use migration::{Exit, Job, Plan, UserError};
 use pipeline::dead_letter;
 use pipeline::verify::{Verification, VerifyError, VerifyProgress};
 use serde_json::json;
-use supervisor::Store;
+use supervisor::{JobState, Store};
 
 use crate::helper;
 use crate::interrupt::Interrupt;
@@ -27,7 +27,6 @@ const NOT_NOW: &str = "nothing was judged; run `shardlift verify` again";
 pub fn verify(
     job: &Job,
     plan: &Plan,
-    plan_id: u128,
     letters: &Letters,
     binding: &Binding,
     interrupt: Option<&Interrupt>,
@@ -43,7 +42,7 @@ pub fn verify(
     })?;
     let elapsed_ms = started.elapsed().as_millis() as u64;
     let limit = job.record_limit.filter(|_| plan.limit_reached);
-    Ok(Verified { report, letters, elapsed_ms, limit, plan_id, new_files })
+    Ok(Verified { report, letters, elapsed_ms, limit, new_files })
 }
 
 /// Refuses a source whose planned files changed. Files that are new hinder nothing: the planned ones can be compared.
@@ -124,9 +123,9 @@ impl Teller {
     }
 }
 
-/// Keeps a result with the job. Best effort: the result was shown, or will be.
-pub fn keep(path: &Path, verified: &Verified) {
-    if let Err(error) = Store::open(path).and_then(|mut store| store.keep_verified(verified)) {
+/// Keeps a result with the job whose state was compared. Best effort: the result was shown, or will be.
+pub fn keep(path: &Path, verified: &Verified, compared: &JobState) {
+    if let Err(error) = Store::open(path).and_then(|mut store| store.keep_verified(verified, compared)) {
         tracing::warn!("what was found is not kept in the job's state: {error}");
     }
 }

@@ -315,7 +315,7 @@ mod tests {
 
     fn verified(report: VerifyReport) -> Verified {
         let letters = LetterCounts::default();
-        Verified { report, letters, elapsed_ms: 1200, limit: None, plan_id: 0, new_files: Vec::new() }
+        Verified { report, letters, elapsed_ms: 1200, limit: None, new_files: Vec::new() }
     }
 
     fn range(start: i64, older: i64, gone: i64) -> PartitionRange {

@@ -7,7 +7,7 @@ use migration::job::Brokers;
 use migration::printable::printable_path;
 use migration::report::verify::Verified;
 use migration::{Exit, Job, Purpose, UserError, resume};
-use supervisor::{StateDir, Store};
+use supervisor::{JobState, StateDir, Store};
 
 use crate::args::VerifyArgs;
 use crate::letters::Letters;
@@ -27,17 +27,17 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         tracing::warn!("{warning}");
     }
     let letters = Letters::of(&folder, earlier);
-    let verified = verify::verify(&job, &earlier.plan, earlier.plan_id, &letters, &earlier.binding, None, ui)?;
-    keep(&job, &verified);
+    let verified = verify::verify(&job, &earlier.plan, &letters, &earlier.binding, None, ui)?;
+    keep(&job, &verified, earlier);
     ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
     Ok(verified.exit())
 }
 
 /// Keeps the result, as the only process that writes to the job's state now.
-fn keep(job: &Job, verified: &Verified) {
+fn keep(job: &Job, verified: &Verified, compared: &JobState) {
     let folder = job.state_path();
     match StateDir::open(&folder, state::owners(job)) {
-        Ok(_held) => verify::keep(&StateDir::store_path(&folder), verified),
+        Ok(_held) => verify::keep(&StateDir::store_path(&folder), verified, compared),
         Err(error) => tracing::warn!("what was found is not kept in the job's state: {error}"),
     }
 }

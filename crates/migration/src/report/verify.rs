@@ -158,8 +158,6 @@ pub struct Verified {
     pub elapsed_ms: u64,
     /// With a `--limit` that was reached: how many records from the source's beginning were compared.
     pub limit: Option<u64>,
-    /// What the job was that was compared.
-    pub plan_id: u128,
     /// Files that the source has now and had not when it was planned: nothing of them was compared.
     pub new_files: Vec<PathBuf>,
 }

@@ -59,6 +59,12 @@ pub enum StateError {
         /// What.
         what: String,
     },
+    /// A result about what it was, and is not any more.
+    #[error("{path}: the job was run, or started over, while topic and source were compared")]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+    },
     /// Written to outside of a run.
     #[error("{path}: written to outside of a run; this is a bug, please report it")]
     NoRun {

@@ -18,6 +18,7 @@ use super::{codes, replaced, splits};
 pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, StateError> {
     let tx = at(path, db.unchecked_transaction())?;
     let mut state = read_job(&tx, path, plan_id)?;
+    state.last_run = at(path, last_run(&tx))?;
     splits::apply(&tx, path, &mut state)?;
     state.damages = replaced::damages(&tx, path, plan_id)?;
     state.uncertain = at(path, uncertain(&tx))?;
@@ -70,6 +71,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 name,
                 created_ms,
                 plan_id,
+                last_run: 0,
                 binding,
                 plan: Plan::default(),
                 unsplit: None,
@@ -92,6 +94,11 @@ pub(super) fn shard_rows(db: &Connection, plan_id: u128) -> rusqlite::Result<Vec
     db.prepare(&format!("SELECT {} FROM shards ORDER BY id", ShardRow::COLUMNS))?
         .query_map([], |row| ShardRow::from_row(row, plan_id))?
         .collect()
+}
+
+/// The number of the last run; 0 if there was none.
+pub(super) fn last_run(db: &Connection) -> rusqlite::Result<u32> {
+    db.query_row("SELECT coalesce(max(number), 0) FROM runs", [], |row| row.get(0))
 }
 
 fn last_attempts(db: &Connection) -> rusqlite::Result<HashMap<u32, u32>> {

@@ -16,6 +16,8 @@ pub struct JobState {
     pub created_ms: i64,
     /// The id of its plan.
     pub plan_id: u128,
+    /// The number of its last run; 0 if there was none.
+    pub last_run: u32,
     /// What it belongs to.
     pub binding: Binding,
     /// Its plan as it stands now: the frozen one, with the shards that were split since.

@@ -788,14 +788,7 @@ fn a_state_of_an_older_layout_says_what_to_do() {
 /// What a comparison found: this number of records is missing.
 fn verified(missing: u64) -> Verified {
     let report = VerifyReport { source_records: 50, topic_records: 50 - missing, missing, ..VerifyReport::default() };
-    Verified {
-        report,
-        letters: LetterCounts::default(),
-        elapsed_ms: 5,
-        limit: None,
-        plan_id: 7,
-        new_files: vec!["new.jsonl".into()],
-    }
+    Verified { report, letters: LetterCounts::default(), elapsed_ms: 5, limit: None, new_files: vec!["new.jsonl".into()] }
 }
 
 #[test]
@@ -816,8 +809,9 @@ fn what_a_comparison_found_stays_until_another_and_tells_what_it_is_about() {
         store.end_run(75, &[], 1, 1).unwrap();
     };
     run(&mut store, id(0, 1), Some(chunk(0, 1, 0, 50)), AttemptOutcome::Drained);
-    store.keep_verified(&verified(3)).unwrap();
-    store.keep_verified(&verified(2)).unwrap();
+    let compared = store.load().unwrap();
+    store.keep_verified(&verified(3), &compared).unwrap();
+    store.keep_verified(&verified(2), &compared).unwrap();
     let of = |missing, run, sent_since| {
         move |kept: Option<KeptVerdict>| {
             let kept = kept.expect("one is kept");
@@ -831,7 +825,14 @@ fn what_a_comparison_found_stays_until_another_and_tells_what_it_is_about() {
     of(2, 1, false)(kept(&path));
     run(&mut store, id(0, 3), Some(chunk(0, 1, 50, 60)), AttemptOutcome::Drained);
     of(2, 1, true)(kept(&path));
-    store.keep_verified(&verified(0)).unwrap();
+    // One that began before these runs, or before the job was started over, is about what it was then.
+    let started_over = JobState { created_ms: 1, ..store.load().unwrap() };
+    for outdated in [&compared, &started_over] {
+        assert!(matches!(store.keep_verified(&verified(9), outdated), Err(StateError::Outdated { .. })));
+    }
+    of(2, 1, true)(kept(&path));
+    let compared = store.load().unwrap();
+    store.keep_verified(&verified(0), &compared).unwrap();
     of(0, 3, false)(kept(&path));
     assert_eq!(store.verified().unwrap(), Some(verified(0)));
 

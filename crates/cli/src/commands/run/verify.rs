@@ -4,7 +4,7 @@
 use migration::report::JobReport;
 use migration::report::verify::Verified;
 use migration::{Cause, Causes, Exit, UserError, advice};
-use supervisor::Store;
+use supervisor::{JobState, Store};
 use worker::WorkerContext;
 
 use super::pass::Pass;
@@ -86,21 +86,23 @@ impl Judge<'_> {
         if let Some(warning) = slow.filter(|_| self.pass.broker.is_some()) {
             tracing::warn!("{warning}");
         }
-        let verified = self.compare().map_err(|error| self.against(error, "not verified: ")).ok()?;
-        verify::keep(&self.pass.store_path(), &verified);
+        let (verified, compared) = self.compare().map_err(|error| self.against(error, "not verified: ")).ok()?;
+        verify::keep(&self.pass.store_path(), &verified, &compared);
         if let Some(cause) = Cause::of(verified.exit()) {
             self.causes.add(cause, verified.reason());
         }
         Some(verified)
     }
 
-    fn compare(&self) -> Result<Verified, UserError> {
+    /// What the comparison found, and in which state the job was then.
+    fn compare(&self) -> Result<(Verified, JobState), UserError> {
         let Pass { job, dir, interrupt, ui, .. } = self.pass;
         // The plan as it stands now: shards may have been split in this run, and records are in order only within a
         // shard.
         let kept = Store::read_only(&self.pass.store_path()).and_then(|store| store.load()).map_err(state::unusable)?;
         let letters = Letters::of(dir.path(), &kept);
-        verify::verify(job, &kept.plan, self.report.plan_id, &letters, &self.report.binding, Some(interrupt), ui)
+        let verified = verify::verify(job, &kept.plan, &letters, &self.report.binding, Some(interrupt), ui)?;
+        Ok((verified, kept))
     }
 
     fn against(&mut self, error: UserError, what: &str) {
