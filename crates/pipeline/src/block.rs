@@ -17,8 +17,8 @@ pub struct Block {
     pub bytes: Vec<u8>,
     /// Index of the segment in its shard.
     pub segment: u32,
-    /// The place (see `migration::Position`) of the first byte; where there is a table, the place behind the row before,
-    /// or the segment's start: a worker that has taken none of these rows goes on there.
+    /// The place (see `migration::Position`) of the first byte; where there is a table, the place behind the row
+    /// before, or the segment's start: a worker that has taken none of these rows goes on there.
     pub place: u64,
     /// Where each of its rows begins, in the order of the rows; `None`: the bytes are those of the segment, one after
     /// the other.

@@ -328,7 +328,8 @@ impl Machine {
         match event {
             WorkerEvent::Started(started) => {
                 if let Err(wrong) = attempt.check_begin(&started.from) {
-                    // It may have gone on before the kill: what it says from here on is behind records that were not sent.
+                    // It may have gone on before the kill: what it says from here on is behind records that were not
+                    // sent.
                     attempt.garbled = true;
                     attempt.verdict.get_or_insert(Verdict::Failed(Failure::new(FailureKind::Retry, wrong.as_str())));
                     return self.kill(id, Kill::Fault(wrong), out);
