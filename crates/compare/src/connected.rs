@@ -236,7 +236,7 @@ impl WorkerPort for OwnPort {
 
 /// The only attempt at a worker's shard.
 pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
-    let position = context.plan.start(&context.plan.shards[worker as usize]);
+    let position = context.plan.shards[worker as usize].start;
     let from = LedgerEntry { position, ..LedgerEntry::default() };
     Attempt { plan: &context.plan, shard: ShardId(worker), from, letters: 0, letters_left: u64::MAX, started: Instant::now() }
 }

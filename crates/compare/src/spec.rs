@@ -87,7 +87,7 @@ impl Bench {
             name: self.name.clone(),
             state_dir: PathBuf::new(),
             source: SourceRules::Jsonl(JsonlSource { files: FileRules { paths: Vec::new(), max_line: self.plan.max_line } }),
-            shards: ShardRules { target_size: None, order: ShardOrder::Source },
+            shards: ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) },
             record: self.record.clone(),
             kafka: KafkaRules {
                 brokers: Brokers::Bootstrap(self.brokers.clone()),

@@ -58,7 +58,7 @@ pub use value::{TextRule, ValueKind};
 pub(crate) use key::{Item, KeyTable, Merged, Shape, key, rules};
 pub(crate) use paths::pattern_in;
 pub(crate) use shape::{
-    BOOL, COUNT_32, FALSE, HEADERS, PATH, PRESENT, SIZE, TIMES, Vocabulary, count, count_32_or, count_or, only, size_or,
+    BOOL, COUNT_32, HEADERS, PATH, PRESENT, SIZE, TIMES, Vocabulary, bool_or, count, count_32_or, count_or, only, size_or,
     some_words, text, time, word, word_but, words,
 };
 pub(crate) use value::{NOT_YET, TypedValue};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Accept;
 use crate::config::{
-    FALSE, Merged, NOT_YET, PATH, TextRule, Vocabulary, checks, count, count_or, key, only, rules, size_or, some_words, text,
+    Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, key, only, rules, size_or, some_words, text,
     word, words,
 };
 
@@ -90,6 +90,11 @@ impl Job {
         self.state_dir.join(&self.name)
     }
 
+    /// Whether the records of a key are to keep the source's order over the whole dataset.
+    pub fn orders_keys(&self) -> bool {
+        self.shards.by_key.unwrap_or(true) && self.record.key.is_some()
+    }
+
     /// Whether what a check would refuse is to be let pass.
     pub fn accepts(&self, what: Accept) -> bool {
         self.accept.contains(&what)
@@ -108,8 +113,13 @@ rules! {
             key("shards.target_size", size_or("auto")).default("\"auto\"").planned().example("\"64MiB\"");
         /// In which order shards are handed out: `source` or `largest-first`.
         order: ShardOrder = key ORDER key("shards.order", word()).default("\"source\"").planned().example("\"largest-first\"");
-        /// `true` (all records of a key in one shard) is not in this version.
-        key BY_KEY: bool = key("shards.by_key", FALSE).default("false").planned().example("false");
+        /// Whether the records of a key keep the source's order over the whole dataset. `auto`: wherever there is a
+        /// `record.key`. `false`: only within a shard.
+        ///
+        /// Each worker then reads all of the dataset, and sends the records of its own partitions: `target_size` and
+        /// `order` mean nothing. The plan is made with it and stays; a job that goes on with `false` may send what
+        /// comes behind a damaged file. See [order](order.md).
+        by_key: Option<bool> = key BY_KEY key("shards.by_key", bool_or("auto")).default("\"auto\"").example("false");
     }
 }
 

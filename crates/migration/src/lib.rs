@@ -39,7 +39,7 @@ pub use identity::Identity;
 pub use job::Job;
 pub use ledger::{LedgerEntry, Token};
 pub use level::Level;
-pub use plan::{Compression, Cut, PartitionSet, Pieces, Plan, Segment, Shard, ShardId, SourceObject};
+pub use plan::{Compression, Cut, Division, PartitionSet, Pieces, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
 pub use purpose::Purpose;
 pub use report::{Counts, Phase, Phases, Work};

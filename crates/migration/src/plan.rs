@@ -1,5 +1,7 @@
 //! The plan: the ordered shards of a job, frozen when the job first runs.
 
+mod sets;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Position;
 use crate::printable::printable_path;
+
+pub use sets::PartitionSet;
 
 /// A shard's number: its index in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,35 +106,13 @@ pub struct Cut {
     pub place: u64,
 }
 
-/// Partitions of a topic, as a set of bits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionSet(Vec<u64>);
-
-impl PartitionSet {
-    /// Whether a partition is one of them.
-    #[inline]
-    pub fn contains(&self, partition: u32) -> bool {
-        self.0.get(partition as usize / 64).is_some_and(|word| word >> (partition % 64) & 1 == 1)
-    }
-
-    /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..64 * self.0.len() as u32).filter(|partition| self.contains(*partition))
-    }
-}
-
-impl FromIterator<u32> for PartitionSet {
-    fn from_iter<T: IntoIterator<Item = u32>>(partitions: T) -> Self {
-        let mut set = PartitionSet::default();
-        for partition in partitions {
-            let word = partition as usize / 64;
-            if set.0.len() <= word {
-                set.0.resize(word + 1, 0);
-            }
-            set.0[word] |= 1 << (partition % 64);
-        }
-        set
-    }
+/// How a shard is divided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Division {
+    /// By place: it keeps what lies before the first cut, and what each cut begins becomes a shard of its own.
+    Places(Vec<Cut>),
+    /// By partitions: from where it is committed on, its set is parted into this number of sets.
+    Partitions(u32),
 }
 
 /// A piece of the dataset: the unit of retry.
@@ -143,9 +125,11 @@ pub struct Shard {
     pub segments: Range<u32>,
     /// Of what it reads, only the records of these partitions are its own; `None`: all are.
     pub partitions: Option<PartitionSet>,
-    /// Bytes as stored; `None` where that is not known.
+    /// Where its first attempt starts: at its first segment, unless it was parted from a shard that had come further.
+    pub start: Position,
+    /// Bytes of what it reads, as stored; `None` where that is not known.
     pub bytes: Option<u64>,
-    /// How many records it probably has, from a sample.
+    /// How many records it probably reads, from a sample; only some of them are its own if it has a set of partitions.
     pub records_estimate: u64,
 }
 
@@ -160,6 +144,9 @@ pub struct Plan {
     pub shards: Vec<Shard>,
     /// The longest line, without its end, that is a record: what becomes of a line does not change while a job runs.
     pub max_line: u64,
+    /// Of how many partitions the shards have sets: a record belongs to the shard with the partition that its key
+    /// chooses among these. `None`: no shard has a set.
+    pub partitions: Option<u32>,
     /// What planning saw that a user should know, in words.
     pub notes: Vec<String>,
     /// Whether a limit on the number of records (`--limit`) was reached: the plan may end before the dataset does.
@@ -193,7 +180,8 @@ impl Plan {
         self.segments.extend(segments);
         let id = ShardId(self.shards.len() as u32);
         let segments = first..self.segments.len() as u32;
-        self.shards.push(Shard { id, segments, partitions: None, bytes, records_estimate });
+        let start = self.start_of(&segments);
+        self.shards.push(Shard { id, segments, partitions: None, start, bytes, records_estimate });
     }
 
     /// The segments of a shard.
@@ -201,21 +189,14 @@ impl Plan {
         self.segments.get(shard.segments.start as usize..shard.segments.end as usize).unwrap_or_default()
     }
 
-    /// Where a shard's first attempt starts.
-    pub fn start(&self, shard: &Shard) -> Position {
-        Position { segment: 0, place: self.segments(shard).first().map_or(0, |s| s.start), records: 0 }
-    }
-
     /// The dataset's size as stored, as far as it is known. What several shards read counts once.
     pub fn bytes(&self) -> u64 {
-        let mut seen = BTreeSet::new();
-        let once = self.shards.iter().filter(|s| s.partitions.is_none() || seen.insert((s.segments.start, s.segments.end)));
-        once.filter_map(|shard| shard.bytes).sum()
+        self.once().filter_map(|shard| shard.bytes).sum()
     }
 
     /// How many records the dataset probably has.
     pub fn records_estimate(&self) -> u64 {
-        self.shards.iter().map(|s| s.records_estimate).sum()
+        self.once().map(|shard| shard.records_estimate).sum()
     }
 
     /// The object a segment cuts.
@@ -223,32 +204,39 @@ impl Plan {
         &self.objects[segment.object as usize]
     }
 
-    /// Splits a shard that is committed up to `from`: it keeps what lies before the first cut, and what each cut begins
-    /// becomes a shard of its own behind all others. Gives the numbers of these. Nothing of the dataset is lost or in
-    /// two shards. Cuts that make no sense change nothing.
-    pub fn split(&mut self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Range<u32>, String> {
-        let pieces = self.pieces(id, from, cuts)?;
+    /// Divides a shard that is committed up to `from`; what is parted from it becomes shards of their own behind all
+    /// others. Gives the numbers of these. Nothing of the dataset is lost or in two shards. What makes no sense changes
+    /// nothing.
+    pub fn split(&mut self, id: ShardId, from: &Position, division: &Division) -> Result<Range<u32>, String> {
+        let pieces = self.pieces(id, from, division)?;
         let added = pieces.added();
         self.put(pieces);
         Ok(added)
     }
 
     /// What [`Plan::split`] makes of a shard. The pieces get the next free numbers.
-    pub fn pieces(&self, id: ShardId, from: &Position, cuts: &[Cut]) -> Result<Pieces, String> {
+    pub fn pieces(&self, id: ShardId, from: &Position, division: &Division) -> Result<Pieces, String> {
         let shard = self.shards.get(id.0 as usize).ok_or_else(|| format!("there is no shard {id}"))?;
+        let first = u32::try_from(self.shards.len()).map_err(|_| "there are too many shards")?;
+        match division {
+            Division::Places(cuts) => self.pieces_by_place(shard, from, cuts, first),
+            Division::Partitions(sets) => pieces_by_partition(shard, from, *sets, first),
+        }
+    }
+
+    fn pieces_by_place(&self, shard: &Shard, from: &Position, cuts: &[Cut], first: u32) -> Result<Pieces, String> {
         let mut before = Cut { segment: from.segment, place: from.place };
         for cut in cuts {
             self.check_cut(shard, cut)?;
             if *cut <= before {
-                return Err(format!("shard {id} can't be cut at {cut:?}: {before:?} lies behind it or there"));
+                return Err(format!("shard {} can't be cut at {cut:?}: {before:?} lies behind it or there", shard.id));
             }
             before = *cut;
         }
-        let first = u32::try_from(self.shards.len()).map_err(|_| "there are too many shards")?;
         let end = first.checked_add(cuts.len() as u32).ok_or("there would be too many shards")?;
         let begins = std::iter::once(None).chain(cuts.iter().map(Some));
         let ends = cuts.iter().map(Some).chain([None]);
-        let ids = std::iter::once(id.0).chain(first..end);
+        let ids = std::iter::once(shard.id.0).chain(first..end);
         let mut pieces = Pieces { segments: Vec::new(), shards: Vec::new() };
         for (id, (a, b)) in ids.zip(begins.zip(ends)) {
             let piece = self.piece(shard, ShardId(id), (a, b), cuts.len(), &mut pieces.segments);
@@ -337,8 +325,33 @@ impl Plan {
         let even = 1.0 / (cuts + 1) as f64;
         let part = bytes.zip(shard.bytes).map_or(even, |(piece, whole)| piece as f64 / (whole as f64).max(1.0));
         let (records_estimate, partitions) = (estimate(shard, part), shard.partitions.clone());
-        Shard { id, segments, partitions, bytes, records_estimate }
+        let start = match from {
+            Some(cut) => Position { segment: 0, place: cut.place, records: 0 },
+            None => shard.start,
+        };
+        Shard { id, segments, partitions, start, bytes, records_estimate }
     }
+
+    /// The first place of segments.
+    fn start_of(&self, segments: &Range<u32>) -> Position {
+        let place = self.segments.get(segments.start as usize).filter(|_| !segments.is_empty()).map_or(0, |s| s.start);
+        Position { segment: 0, place, records: 0 }
+    }
+}
+
+/// The set of a shard parted into some, evenly. The first stays with the shard, so that records that have no key to
+/// choose by stay with it, too; the others begin where it is committed.
+fn pieces_by_partition(shard: &Shard, from: &Position, sets: u32, first: u32) -> Result<Pieces, String> {
+    let wrong = || format!("the partitions of shard {} can't be parted into {sets} sets", shard.id);
+    let set = shard.partitions.as_ref().ok_or_else(wrong)?;
+    if sets < 2 || set.len() < sets {
+        return Err(wrong());
+    }
+    let end = first.checked_add(sets - 1).ok_or("there would be too many shards")?;
+    let part = |(id, own)| Shard { id: ShardId(id), partitions: Some(own), ..shard.clone() };
+    let mut shards: Vec<Shard> = std::iter::once(shard.id.0).chain(first..end).zip(set.parted(sets)).map(part).collect();
+    shards.iter_mut().skip(1).for_each(|piece| piece.start = *from);
+    Ok(Pieces { segments: Vec::new(), shards })
 }
 
 /// How many records a part of a shard probably has.
@@ -411,11 +424,15 @@ mod tests {
         Cut { segment, place }
     }
 
+    fn by_place(cuts: &[Cut]) -> Division {
+        Division::Places(cuts.to_vec())
+    }
+
     #[test]
     fn pieces_are_the_whole_and_do_not_overlap() {
         let mut split = plan();
         let from = Position { segment: 0, place: 210, records: 2 };
-        assert_eq!(split.split(ShardId(0), &from, &[cut(0, 240), cut(1, 0), cut(2, 7)]), Ok(1..4));
+        assert_eq!(split.split(ShardId(0), &from, &by_place(&[cut(0, 240), cut(1, 0), cut(2, 7)])), Ok(1..4));
         let expected =
             vec![vec![(0, 200, 240)], vec![(0, 240, 300)], vec![(1, 0, Segment::WHOLE), (2, 0, 7)], vec![(2, 7, 30)]];
         assert_eq!(seen(&split), expected);
@@ -424,7 +441,8 @@ mod tests {
         assert_eq!((split.bytes(), split.records_estimate()), (plan().bytes(), plan().records_estimate()));
         assert!((0..).zip(&split.shards).all(|(i, shard)| shard.id == ShardId(i)));
         // A piece can be split again.
-        assert_eq!(split.split(ShardId(1), &split.start(&split.shards[1]), &[cut(0, 250)]), Ok(4..5));
+        let from = split.shards[1].start;
+        assert_eq!(split.split(ShardId(1), &from, &by_place(&[cut(0, 250)])), Ok(4..5));
         assert_eq!(split.segments(&split.shards[4]), [Segment { object: 0, start: 250, end: 300, bytes: Some(50) }]);
     }
 
@@ -443,10 +461,12 @@ mod tests {
         assert_eq!(seen(&replaced), [[(0, 200, 300), (1, 0, Segment::WHOLE), (2, 0, 10)]]);
         assert_eq!((replaced.objects[1].bytes, replaced.objects[2].bytes, replaced.bytes()), (Some(90), Some(10), 200));
         // One that a split left as it was can be replaced, though other segments were made.
-        replaced.split(ShardId(0), &replaced.start(&replaced.shards[0]), &[cut(0, 250)]).unwrap();
+        let from = replaced.shards[0].start;
+        replaced.split(ShardId(0), &from, &by_place(&[cut(0, 250)])).unwrap();
         assert_eq!(replaced.replace(2, object(30, Compression::None)), Ok(()));
         assert_eq!(replaced.shards[1].bytes, Some(50 + 90 + 30));
-        replaced.split(ShardId(1), &replaced.start(&replaced.shards[1]), &[cut(2, 5)]).unwrap();
+        let from = replaced.shards[1].start;
+        replaced.split(ShardId(1), &from, &by_place(&[cut(2, 5)])).unwrap();
         assert!(replaced.replace(2, object(5, Compression::None)).is_err(), "it is cut");
     }
 
@@ -464,23 +484,23 @@ mod tests {
         ];
         for cuts in wrong {
             let mut split = plan();
-            assert!(split.split(ShardId(0), &from, cuts).is_err(), "{cuts:?}");
+            assert!(split.split(ShardId(0), &from, &by_place(cuts)).is_err(), "{cuts:?}");
             assert_eq!(split, plan());
         }
-        assert!(plan().split(ShardId(1), &from, &[cut(0, 240)]).is_err());
+        assert!(plan().split(ShardId(1), &from, &by_place(&[cut(0, 240)])).is_err());
     }
 
     #[test]
     fn a_cut_is_one_of_the_record_starts_that_the_source_knows() {
         let mut plan = plan();
         plan.objects[0].record_starts = vec![100, 220, 260];
-        let from = plan.start(&plan.shards[0]);
+        let from = plan.shards[0].start;
         for (place, right) in [(220, true), (260, true), (240, false), (219, false), (100, false)] {
-            assert_eq!(plan.pieces(ShardId(0), &from, &[cut(0, place)]).is_ok(), right, "{place}");
+            assert_eq!(plan.pieces(ShardId(0), &from, &by_place(&[cut(0, place)])).is_ok(), right, "{place}");
         }
-        assert!(plan.pieces(ShardId(0), &from, &[cut(1, 0)]).is_ok(), "between two segments");
+        assert!(plan.pieces(ShardId(0), &from, &by_place(&[cut(1, 0)])).is_ok(), "between two segments");
         plan.objects[0].splittable = false;
-        assert!(plan.pieces(ShardId(0), &from, &[cut(0, 220)]).is_err());
+        assert!(plan.pieces(ShardId(0), &from, &by_place(&[cut(0, 220)])).is_err());
     }
 
     #[test]
@@ -491,7 +511,7 @@ mod tests {
         plan.shards.push(Shard { id: ShardId(1), partitions: Some(sets[1].clone()), ..plan.shards[0].clone() });
         assert_eq!((plan.segments.len(), plan.bytes()), (3, 200), "both read the same");
         let whole = seen(&plan)[1].clone();
-        plan.split(ShardId(0), &Position::default(), &[cut(0, 240)]).unwrap();
+        plan.split(ShardId(0), &Position::default(), &by_place(&[cut(0, 240)])).unwrap();
         assert_eq!(seen(&plan)[1], whole);
         assert_eq!((&plan.shards[1].partitions, &plan.shards[2].partitions), (&Some(sets[1].clone()), &Some(sets[0].clone())));
         assert_eq!(sets[0].iter().collect::<Vec<_>>(), [0, 2, 130]);
@@ -505,7 +525,7 @@ mod tests {
         plan.add(vec![Segment { object: 0, start: 0, end: 200, bytes: Some(200) }], 7);
         plan.shards[0].bytes = None;
         assert_eq!(plan.bytes(), 200);
-        plan.split(ShardId(0), &Position::default(), &[cut(1, 0), cut(2, 0)]).unwrap();
+        plan.split(ShardId(0), &Position::default(), &by_place(&[cut(1, 0), cut(2, 0)])).unwrap();
         let sizes: Vec<_> = plan.shards.iter().map(|shard| (shard.bytes, shard.records_estimate)).collect();
         assert_eq!(sizes, [(Some(100), 13), (Some(200), 7), (None, 13), (Some(30), 13)]);
         // Where places are no bytes, the parts of a segment still add up to it.

@@ -17,7 +17,7 @@ pub use letters::{GoneLetters, SeenLetters};
 /// How many records went where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Lines read from the source, blank ones included.
+    /// Lines read from the source, blank ones included; without the `others`.
     pub read: u64,
     /// Records that a delivery report confirmed.
     pub acknowledged: u64,
@@ -25,10 +25,12 @@ pub struct Counts {
     pub filtered: u64,
     /// Records set aside with a reason.
     pub dead_lettered: u64,
-    /// Records that another shard sends, which reads the same.
+    /// Lines of another shard that reads the same: passed over.
     pub others: u64,
-    /// Bytes read from the source (decompressed), line ends included.
+    /// Bytes of what was read (decompressed), line ends included; without those of the others.
     pub bytes_read: u64,
+    /// Bytes of the others.
+    pub bytes_others: u64,
     /// Bytes of keys and values that a delivery report confirmed.
     pub bytes_sent: u64,
 }
@@ -36,12 +38,22 @@ pub struct Counts {
 impl Counts {
     /// Whether every record read is accounted for.
     pub fn balance(&self) -> bool {
-        self.read == self.acknowledged + self.filtered + self.dead_lettered + self.others
+        self.read == self.acknowledged + self.filtered + self.dead_lettered
     }
 
     /// How many of those read went to the client, or are about to.
     pub fn to_be_sent(&self) -> u64 {
-        self.read.saturating_sub(self.filtered + self.dead_lettered + self.others)
+        self.read.saturating_sub(self.filtered + self.dead_lettered)
+    }
+
+    /// How many lines were passed, one's own and others': by how much a position grew.
+    pub fn passed(&self) -> u64 {
+        self.read + self.others
+    }
+
+    /// How many bytes of the source (decompressed) were passed.
+    pub fn bytes_passed(&self) -> u64 {
+        self.bytes_read + self.bytes_others
     }
 
     /// Adds another's counts.
@@ -52,6 +64,7 @@ impl Counts {
         self.dead_lettered += other.dead_lettered;
         self.others += other.others;
         self.bytes_read += other.bytes_read;
+        self.bytes_others += other.bytes_others;
         self.bytes_sent += other.bytes_sent;
     }
 }

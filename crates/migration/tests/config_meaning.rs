@@ -24,7 +24,7 @@ fn defaults() -> Job {
         name: "j".into(),
         state_dir: "/jobs/.shardlift".into(),
         source: jsonl(&["/jobs/a.jsonl"], 4 * MIB),
-        shards: ShardRules { target_size: None, order: ShardOrder::Source },
+        shards: ShardRules { target_size: None, order: ShardOrder::Source, by_key: None },
         record: RecordRules {
             key: None,
             on_missing: OnMissing::DeadLetter,
@@ -115,7 +115,7 @@ fn every_key_means_what_it_says() {
         name: "orders-backfill".into(),
         state_dir: "/var/state".into(),
         source: jsonl(&["/data/*.jsonl", "/jobs/b.jsonl"], MIB),
-        shards: ShardRules { target_size: Some(64 * MIB), order: ShardOrder::LargestFirst },
+        shards: ShardRules { target_size: Some(64 * MIB), order: ShardOrder::LargestFirst, by_key: Some(false) },
         record: RecordRules {
             key: Some(FieldPath(vec!["customer".into(), "id".into()])),
             on_missing: OnMissing::Null,

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use migration::{Cause, Causes, Control, Cut, Level, Pieces, Plan};
+use migration::{Cause, Causes, Control, Cut, Division, Level, Pieces, Plan};
 
 use crate::machine::{Action, AttemptEnd, AttemptId, Ended, Ending, Input, Machine, WorkOrder};
 use crate::recorder::{self, Recorder};
@@ -214,7 +214,8 @@ impl<'a> Driver<'a> {
         if end.cuts.is_empty() {
             return None;
         }
-        let pieces = self.plan.pieces(end.attempt.shard, &self.machine.position(end.attempt.shard), &end.cuts);
+        let pieces =
+            self.plan.pieces(end.attempt.shard, &self.machine.position(end.attempt.shard), &Division::Places(end.cuts.clone()));
         if let Err(wrong) = &pieces {
             self.watcher.log(Level::Warning, &format!("not split: {wrong}"));
             end.cuts.clear();

@@ -19,7 +19,7 @@ use migration::{Chunk, Control, Counts, Failure, Finished, Position, Progress, S
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;
@@ -279,8 +279,8 @@ fn check_place(place: u64) -> Result<(), ProtocolError> {
 }
 
 fn check_counts(counts: &Counts) -> Result<(), ProtocolError> {
-    let Counts { read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_sent } = *counts;
-    plausible([read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_sent], "counts")
+    let Counts { read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_others, bytes_sent } = *counts;
+    plausible([read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_others, bytes_sent], "counts")
 }
 
 fn check_work(work: &Work) -> Result<(), ProtocolError> {

@@ -115,7 +115,7 @@ fn check(text: &str) -> Result<(), UserError> {
 }
 
 fn plan_sample(source: &dyn Source) -> Result<Plan, UserError> {
-    let shards = ShardRules { target_size: None, order: ShardOrder::Source };
+    let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) };
     let rules = PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: Some(SAMPLE) };
     source.plan(&rules).map_err(|e| UserError::new(Exit::Source, e))
 }
@@ -127,7 +127,7 @@ fn read(source: &dyn Source, plan: &Plan) -> Result<Sample, UserError> {
     let mut rows = Rows::default();
     let wrong = |e| UserError::new(Exit::Source, e);
     for shard in &plan.shards {
-        let mut reader = source.open(plan, shard.id, &plan.start(shard), None).map_err(wrong)?;
+        let mut reader = source.open(plan, shard.id, &shard.start, None).map_err(wrong)?;
         while wait_for_rows(reader.as_mut(), &mut pool, &mut rows).map_err(wrong)? {
             rows.looks().for_each(|(_, look)| add(&mut sample, look));
         }

@@ -31,8 +31,7 @@ impl Records {
     pub fn read(job: &Job, plan: &Plan, record_bytes: usize) -> Result<Records, Failure> {
         let nothing = |what: &str| Failure::new(FailureKind::Source, format!("the source has no record to send: {what}"));
         let shard = plan.shards.first().ok_or_else(|| nothing("it is empty"))?;
-        let mut reader =
-            sources::source_of(&job.source, job.workers.windows()).open(plan, shard.id, &plan.start(shard), None)?;
+        let mut reader = sources::source_of(&job.source, job.workers.windows()).open(plan, shard.id, &shard.start, None)?;
         let headers: usize = job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let limits = SinkLimits { record_bytes, batch_bytes: record_bytes, alone: None };
         let mut chooser = Chooser {

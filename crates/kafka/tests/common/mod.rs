@@ -20,7 +20,7 @@ pub fn job(bootstrap: &str) -> Job {
         name: "test".into(),
         state_dir: "unused".into(),
         source: SourceRules::Jsonl(JsonlSource { files: FileRules { paths: Vec::new(), max_line: 4 << 20 } }),
-        shards: ShardRules { target_size: None, order: ShardOrder::Source },
+        shards: ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) },
         record: RecordRules {
             key: None,
             on_missing: OnMissing::DeadLetter,

@@ -76,10 +76,12 @@ pub(crate) const fn some_words<T: Vocabulary + Ord>() -> Shape<BTreeSet<T>> {
 
 /// `true` or `false`.
 pub(crate) const BOOL: Shape<bool> =
-    Shape { kind: ValueKind::Bool(true), read: |value, _| value.is_some_and(TypedValue::bool) };
+    Shape { kind: ValueKind::Bool, read: |value, _| value.and_then(TypedValue::bool).unwrap_or(false) };
 
-/// `false`; `true` is not in this version.
-pub(crate) const FALSE: Shape<bool> = Shape { kind: ValueKind::Bool(false), read: |_, _| false };
+/// `true`, `false`, or a word for neither.
+pub(crate) const fn bool_or(word: &'static str) -> Shape<Option<bool>> {
+    Shape { kind: ValueKind::BoolOr(word), read: |value, _| value.and_then(TypedValue::bool) }
+}
 
 /// A whole number of at least this.
 pub(crate) const fn count(least: u64) -> Shape<u64> {

@@ -37,8 +37,10 @@ pub enum ValueKind {
     Word(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// A list of some words, which may be empty; or one string with commas.
     Words(&'static [&'static str]),
-    /// `true` or `false`; the flag says whether `true` is in this version.
-    Bool(bool),
+    /// `true` or `false`.
+    Bool,
+    /// `true`, `false`, or a word for neither.
+    BoolOr(&'static str),
     /// A whole number of at least this.
     Count(u64),
     /// A whole number from 1 to this (as large as its type allows), or a word that means "no number".
@@ -71,7 +73,8 @@ pub(crate) enum TypedValue {
     Text(String),
     Word(&'static str),
     Words(Vec<&'static str>),
-    Bool(bool),
+    /// `None`: the kind's word stands there.
+    Bool(Option<bool>),
     /// `None`: the kind's word stands there.
     Number(Option<u64>),
     Time(Duration),
@@ -105,8 +108,8 @@ impl ValueKind {
             }
             ValueKind::Word(words, _) => quoted_words(words).join(" or "),
             ValueKind::Words(words) => format!("a list of {}", quoted_words(words).join(", ")),
-            ValueKind::Bool(true) => "true or false".into(),
-            ValueKind::Bool(false) => "false".into(),
+            ValueKind::Bool => "true or false".into(),
+            ValueKind::BoolOr(word) => format!("\"{word}\", true or false"),
             ValueKind::Count(0) => "a whole number".into(),
             ValueKind::Count(min) => format!("a whole number of at least {min}"),
             ValueKind::CountOr(_, word) => format!("\"{word}\" or a whole number of at least 1"),
@@ -127,7 +130,8 @@ impl ValueKind {
             ValueKind::Text(rule) => rule.noun.into(),
             ValueKind::Word(words, _) => either(words),
             ValueKind::Words(_) => "list of names".into(),
-            ValueKind::Bool(_) => "boolean".into(),
+            ValueKind::Bool => "boolean".into(),
+            ValueKind::BoolOr(word) => format!("`\"{word}\"` or boolean"),
             ValueKind::Count(_) => "number".into(),
             ValueKind::CountOr(_, word) => format!("`\"{word}\"` or number"),
             ValueKind::Size => "size".into(),
@@ -163,12 +167,13 @@ impl ValueKind {
                 words(known, text.split(',').map(|text| (text.trim(), span.clone())))
             }
             (ValueKind::Words(known), DeValue::Array(items)) => words(known, strings(items)?.into_iter()),
-            (ValueKind::Bool(now), DeValue::Boolean(flag)) => {
-                if *flag && !now {
-                    return Err(not_yet(&span, "true"));
-                }
-                Ok(TypedValue::Bool(*flag))
-            }
+            (ValueKind::Bool | ValueKind::BoolOr(_), DeValue::Boolean(flag)) => Ok(TypedValue::Bool(Some(*flag))),
+            (ValueKind::BoolOr(word), DeValue::String(text)) => match text.as_ref() {
+                "true" => Ok(TypedValue::Bool(Some(true))),
+                "false" => Ok(TypedValue::Bool(Some(false))),
+                text if text == *word => Ok(TypedValue::Bool(None)),
+                _ => Err(InvalidValue { near: near(text, &[word]), ..refuse(ErrorCode::BadValue, &span, value) }),
+            },
             (ValueKind::Count(min), DeValue::Integer(number)) => {
                 in_range(number, *min, u64::MAX, &span).map(|n| TypedValue::Number(Some(n)))
             }
@@ -353,7 +358,7 @@ impl TypedValue {
         }
     }
 
-    pub(crate) fn bool(&self) -> bool {
+    pub(crate) fn bool(&self) -> Option<bool> {
         match self {
             TypedValue::Bool(flag) => *flag,
             other => wrong(other),

@@ -86,8 +86,8 @@ pub(super) fn read(
     let mut pool = BlockPool::new(POOL_BYTES);
     let mut rows = Rows::default();
     let takes = Takes::anything();
-    for shard in &job.plan.shards {
-        let mut reader = job.source.open(job.plan, shard.id, &job.plan.start(shard), None)?;
+    for shard in job.plan.once() {
+        let mut reader = job.source.open(job.plan, shard.id, &shard.start, None)?;
         let mut object = ObjectLetters::default();
         while wait_for_rows(reader.as_mut(), &mut pool, &mut rows)? {
             reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));

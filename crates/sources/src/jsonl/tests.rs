@@ -44,7 +44,7 @@ impl Folder {
 }
 
 fn by_size(target_size: u64) -> ShardRules {
-    ShardRules { target_size: Some(target_size), order: ShardOrder::Source }
+    ShardRules { target_size: Some(target_size), order: ShardOrder::Source, by_key: Some(false) }
 }
 
 fn source(files: &FileRules) -> JsonlFiles {
@@ -129,7 +129,7 @@ fn drain(reader: &mut dyn Reader, from: Position) -> Result<Vec<Read>, SourceErr
 fn read_all(plan: &Plan, max_line: u64) -> Result<Vec<Read>, SourceError> {
     let mut all = Vec::new();
     for shard in &plan.shards {
-        all.extend(read(plan, shard.id, plan.start(shard), max_line)?);
+        all.extend(read(plan, shard.id, shard.start, max_line)?);
     }
     Ok(all)
 }

@@ -229,11 +229,11 @@ impl Attempt {
             format!("is number {}, but {} was expected", chunk.number, self.recorded + 1)
         } else if !forward(committed, &chunk.position) {
             format!("ends at {}, before the committed {}", show(&chunk.position), show(committed))
-        } else if !chunk.counts.balance() || chunk.counts.read != chunk.position.records - committed.records {
+        } else if !chunk.counts.balance() || chunk.counts.passed() != chunk.position.records - committed.records {
             let c = &chunk.counts;
             format!(
                 "does not balance: {} read over {} positions, {} acknowledged, {} filtered, {} dead letters, {} of other shards",
-                c.read,
+                c.passed(),
                 chunk.position.records - committed.records,
                 c.acknowledged,
                 c.filtered,
@@ -316,6 +316,7 @@ impl Attempt {
             dead_lettered: seen.dead_lettered.saturating_sub(on_disk.dead_lettered),
             others: seen.others.saturating_sub(on_disk.others),
             bytes_read: seen.bytes_read.saturating_sub(on_disk.bytes_read),
+            bytes_others: seen.bytes_others.saturating_sub(on_disk.bytes_others),
             bytes_sent: seen.bytes_sent.saturating_sub(on_disk.bytes_sent),
         }
     }

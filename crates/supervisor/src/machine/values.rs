@@ -91,7 +91,7 @@ impl Extent {
 impl ShardStart {
     /// A shard of the plan that no worker had yet.
     pub fn fresh(plan: &Plan, shard: &migration::Shard) -> ShardStart {
-        let (extent, position) = (Extent::of(plan, shard), plan.start(shard));
+        let (extent, position) = (Extent::of(plan, shard), shard.start);
         ShardStart { extent, position, token: None, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
     }
 }

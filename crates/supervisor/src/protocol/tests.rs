@@ -49,14 +49,15 @@ fn work() -> impl Strategy<Value = Work> {
 }
 
 fn counts() -> impl Strategy<Value = Counts> {
-    prop::array::uniform7(0u64..1 << 40).prop_map(
-        |[read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_sent]| Counts {
+    prop::array::uniform8(0u64..1 << 40).prop_map(
+        |[read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_others, bytes_sent]| Counts {
             read,
             acknowledged,
             filtered,
             dead_lettered,
             others,
             bytes_read,
+            bytes_others,
             bytes_sent,
         },
     )

@@ -28,7 +28,7 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
         let Some(shard) = state.plan.shards.get(index).filter(|s| s.id == row.id && row.id.0 as usize == index) else {
             return Err(corrupt(path, format!("it has a row for shard {}, which the plan has not there", row.id)));
         };
-        check_shard(&row, state.plan.segments(shard), state.plan.start(shard))
+        check_shard(&row, state.plan.segments(shard), shard.start)
             .map_err(|what| corrupt(path, format!("shard {}: {what}", row.id)))?;
         state.shards.push(ShardCheckpoint {
             status: row.status,
@@ -119,7 +119,7 @@ fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
 /// What is wrong with a row, given what its shard reads and where it starts.
 fn check_shard(row: &ShardRow, segments: &[Segment], start: Position) -> Result<(), String> {
     let ShardRow { position, counts, .. } = row;
-    if !counts.balance() || counts.read != position.records {
+    if !counts.balance() || counts.passed() + start.records != position.records {
         return Err(format!("its counts do not balance: {counts:?} at {position:?}"));
     }
     if *position < start {

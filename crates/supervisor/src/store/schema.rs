@@ -16,7 +16,7 @@ use super::{NewJob, now_ms};
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -31,7 +31,7 @@ CREATE TABLE shards (
     id INTEGER PRIMARY KEY, status INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, records INTEGER NOT NULL,
     token BLOB,
     read INTEGER NOT NULL, acknowledged INTEGER NOT NULL, filtered INTEGER NOT NULL, dead_lettered INTEGER NOT NULL,
-    others INTEGER NOT NULL, bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL,
+    others INTEGER NOT NULL, bytes_read INTEGER NOT NULL, bytes_others INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL,
     letters INTEGER NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE runs (
@@ -106,7 +106,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
         tx.execute("INSERT INTO end_offsets VALUES (?1, ?2)", params![partition, end_offset])?;
     }
     for shard in &job.plan.shards {
-        ShardRow::new(shard.id, job.plan.start(shard)).add(&tx, job.plan_id)?;
+        ShardRow::new(shard.id, shard.start).add(&tx, job.plan_id)?;
     }
     tx.commit()
 }

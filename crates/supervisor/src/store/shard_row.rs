@@ -26,7 +26,7 @@ pub(super) struct ShardRow {
 
 impl ShardRow {
     pub(super) const COLUMNS: &'static str = "id, status, segment, place, records, token, read, acknowledged, filtered, \
-                                              dead_lettered, others, bytes_read, bytes_sent, deaths, letters, checksum";
+                                              dead_lettered, others, bytes_read, bytes_others, bytes_sent, deaths, letters, checksum";
 
     /// That of a shard on which no attempt worked.
     pub(super) fn new(id: ShardId, position: Position) -> ShardRow {
@@ -44,7 +44,7 @@ impl ShardRow {
     /// Replaces the row.
     pub(super) fn write(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
         self.put(
-            "INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            "INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             tx,
             plan_id,
         )
@@ -53,7 +53,7 @@ impl ShardRow {
     /// Writes the row of a shard that has none; that it has one already is an error.
     pub(super) fn add(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
         self.put(
-            "INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            "INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             tx,
             plan_id,
         )
@@ -75,6 +75,7 @@ impl ShardRow {
                 signed(c.dead_lettered),
                 signed(c.others),
                 signed(c.bytes_read),
+                signed(c.bytes_others),
                 signed(c.bytes_sent),
                 self.deaths,
                 signed(self.letters),
@@ -101,6 +102,7 @@ impl ShardRow {
                 dead_lettered: count(row, "dead_lettered")?,
                 others: count(row, "others")?,
                 bytes_read: count(row, "bytes_read")?,
+                bytes_others: count(row, "bytes_others")?,
                 bytes_sent: count(row, "bytes_sent")?,
             },
             deaths: row.get("deaths")?,
@@ -110,7 +112,7 @@ impl ShardRow {
             return Ok(shard);
         }
         let what = format!("the row of shard {} fails its checksum", shard.id);
-        Err(rusqlite::Error::FromSqlConversionFailure(13, Type::Integer, what.into()))
+        Err(rusqlite::Error::FromSqlConversionFailure(16, Type::Integer, what.into()))
     }
 }
 

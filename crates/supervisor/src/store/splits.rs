@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use migration::{Cut, Plan, Position, ShardId};
+use migration::{Cut, Division, Plan, Position, ShardId};
 use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -54,8 +54,8 @@ pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Resul
         }
         replace_before(&mut state.plan, sequence)?;
         let cuts: Vec<Cut> = at(path, decode(&cuts))?;
-        let start = state.plan.shards.get(shard.0 as usize).map(|shard| state.plan.start(shard)).unwrap_or_default();
-        let added = state.plan.split(shard, &start, &cuts).map_err(|wrong| corrupt(path, wrong))?;
+        let start = state.plan.shards.get(shard.0 as usize).map(|shard| shard.start).unwrap_or_default();
+        let added = state.plan.split(shard, &start, &Division::Places(cuts)).map_err(|wrong| corrupt(path, wrong))?;
         let origin = state.origins.get(&shard.0).copied().unwrap_or(shard.0);
         state.origins.extend(added.map(|piece| (piece, origin)));
     }

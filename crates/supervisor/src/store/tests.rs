@@ -159,7 +159,7 @@ fn a_new_job_comes_back_as_it_was_made() {
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!((state.name.as_str(), state.plan_id, &state.plan, &state.binding), ("job", 77, &plan(3), &binding()));
     assert_eq!(state.shards.len(), 3);
-    assert!(state.shards.iter().zip(&plan(3).shards).all(|(s, p)| s.position == plan(3).start(p) && s.last_attempt == 0));
+    assert!(state.shards.iter().zip(&plan(3).shards).all(|(s, p)| s.position == p.start && s.last_attempt == 0));
     let names: Vec<_> = fs::read_dir(&folder.0).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(names, ["state.sqlite"]);
 }
@@ -320,7 +320,7 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     copy(&path, &before);
     let mut now = plan(2);
     let cuts = vec![Cut { segment: 0, place: 1400 }, Cut { segment: 0, place: 1700 }];
-    let added = now.split(ShardId(1), &chunk(1, 1, 0, 20).position, &cuts).unwrap();
+    let added = now.split(ShardId(1), &chunk(1, 1, 0, 20).position, &migration::Division::Places(cuts.clone())).unwrap();
     let end = AttemptEnd { cuts, ..end(id(1, 1), AttemptOutcome::Drained, After::Waiting) };
     store.end_attempt(&end, &usage(), added).unwrap();
     drop(store);
@@ -328,7 +328,7 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!((&state.plan, state.frozen_plan(), state.shards.len()), (&now, &plan(2), 4));
     assert_eq!(state.shards[1].position.records, 20);
-    assert!(state.shards[2].position == now.start(&now.shards[2]) && state.shards[2].counts == Counts::default());
+    assert!(state.shards[2].position == now.shards[2].start && state.shards[2].counts == Counts::default());
     let earlier = Store::open(&before).unwrap().load().unwrap();
     assert_eq!((&earlier.plan, earlier.shards.len()), (&plan(2), 2), "a crash before it leaves the plan as it was");
 
@@ -336,9 +336,9 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     let mut store = Store::open(&path).unwrap();
     store.begin_run(2, &NONE).unwrap();
     store.begin_attempt(id(3, 1), MAY_SEND).unwrap();
-    let from = now.start(&now.shards[3]);
+    let from = now.shards[3].start;
     let cuts = vec![Cut { segment: 0, place: 1900 }];
-    let added = now.split(ShardId(3), &from, &cuts).unwrap();
+    let added = now.split(ShardId(3), &from, &migration::Division::Places(cuts.clone())).unwrap();
     let end = AttemptEnd { cuts, ..self::end(id(3, 1), AttemptOutcome::Drained, After::Waiting) };
     store.end_attempt(&end, &usage(), added).unwrap();
     assert_eq!(store.load().unwrap().plan, now);
@@ -712,7 +712,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     assert!(store.load().unwrap().sent_of(0).is_err(), "nothing is known of what was sent");
     let mut plan = frozen.clone();
     let cuts = vec![Cut { segment: 1, place: 0 }];
-    plan.split(ShardId(0), &position, &cuts).unwrap();
+    plan.split(ShardId(0), &position, &migration::Division::Places(cuts.clone())).unwrap();
     let damage = Some(migration::Damage { segment: 0, hash: Some(99_u128.to_be_bytes()) });
     let failed =
         AttemptEnd { cuts, damage, resent: Resent::NONE, ..end(id(0, 1), AttemptOutcome::Unreadable, After::Quarantined) };

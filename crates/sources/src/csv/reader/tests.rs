@@ -198,7 +198,7 @@ fn a_worker_that_took_none_of_a_blocks_rows_can_go_on_there() {
         let plan = planned(&source, 1 << 20, None);
         let (shard, mut pool, mut rows) = (&plan.shards[0], BlockPool::new(0), Rows::default());
         assert_eq!((plan.shards.len(), plan.segments(shard).len()), (1, 2));
-        let mut reader = source.open(&plan, shard.id, &plan.start(shard), None).unwrap();
+        let mut reader = source.open(&plan, shard.id, &shard.start, None).unwrap();
         for segment in 0..2 {
             assert!(wait_for_rows(reader.as_mut(), &mut pool, &mut rows).unwrap());
             let block = rows.block.clone().unwrap();
@@ -212,7 +212,7 @@ fn a_worker_that_took_none_of_a_blocks_rows_can_go_on_there() {
 }
 
 fn rules(target: u64) -> ShardRules {
-    ShardRules { target_size: Some(target), order: ShardOrder::Source }
+    ShardRules { target_size: Some(target), order: ShardOrder::Source, by_key: Some(false) }
 }
 
 fn planned(source: &CsvFiles, target: u64, record_limit: Option<u64>) -> Plan {
@@ -224,7 +224,7 @@ fn planned(source: &CsvFiles, target: u64, record_limit: Option<u64>) -> Plan {
 fn read_plan(source: &CsvFiles, plan: &Plan, pause: usize) -> Vec<(u64, String)> {
     let mut all = Vec::new();
     for shard in &plan.shards {
-        let mut position = plan.start(shard);
+        let mut position = shard.start;
         let mut left = pause;
         loop {
             let mut reader = source.open(plan, shard.id, &position, None).unwrap();
@@ -300,7 +300,7 @@ fn without_multiline_a_file_is_cut_at_line_ends() {
     let plan = planned(&source, 1000, None);
     assert_eq!((plan.shards.len(), &plan.objects[0].record_starts[..]), (8, &[][..]));
     assert_eq!(read_plan(&source, &plan, 3).len(), 1000);
-    let cuts = source.cuts(&plan, plan.shards[4].id, &plan.start(&plan.shards[4]), 3).unwrap();
+    let cuts = source.cuts(&plan, plan.shards[4].id, &plan.shards[4].start, 3).unwrap();
     assert_eq!(cuts.len(), 2);
 }
 
@@ -323,7 +323,7 @@ fn a_compressed_file_is_one_shard_and_is_entered_behind_any_row() {
     assert_eq!(plan.shards.len(), 1);
     let all = read_plan(&source, &plan, 7);
     assert_eq!(all.into_iter().map(|(_, row)| row).collect::<Vec<_>>(), judged(many_rows(3000).as_bytes()));
-    assert_eq!(source.cuts(&plan, plan.shards[0].id, &plan.start(&plan.shards[0]), 4).unwrap(), []);
+    assert_eq!(source.cuts(&plan, plan.shards[0].id, &plan.shards[0].start, 4).unwrap(), []);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn another_file_in_the_place_of_one_is_read_by_its_own_header_and_not_cut() {
     assert!(!plan.objects[0].splittable);
     assert!(source.changes(&plan).unwrap().is_empty());
     assert_eq!(read_plan(&source, &plan, 0), [(2, r#"{"b":"7"}"#.to_owned())]);
-    assert_eq!(source.cuts(&plan, plan.shards[0].id, &plan.start(&plan.shards[0]), 4).unwrap(), []);
+    assert_eq!(source.cuts(&plan, plan.shards[0].id, &plan.shards[0].start, 4).unwrap(), []);
 }
 
 #[test]
@@ -384,9 +384,9 @@ proptest! {
         prop_assert_eq!(all.iter().map(|(_, object)| object.clone()).collect::<Vec<_>>(), expected);
         // And with each shard cut again, as a running job does.
         for shard in plan.shards.clone() {
-            let from = plan.start(&shard);
+            let from = shard.start;
             let cuts = source.cuts(&plan, shard.id, &from, pieces).unwrap();
-            let cut = plan.pieces(shard.id, &from, &cuts).unwrap();
+            let cut = plan.pieces(shard.id, &from, &migration::Division::Places(cuts.clone())).unwrap();
             plan.put(cut);
         }
         prop_assert_eq!(read_plan(&source, &plan, usize::MAX), all);

@@ -186,7 +186,7 @@ fn small_files_are_packed_and_compressed_ones_stay_whole() {
     assert_eq!(plan.shards[4].bytes, Some(packed.len() as u64));
     assert_eq!(plan.shards[4].records_estimate, 100);
     assert_eq!(plan.shards[0].records_estimate, 6);
-    let order = ShardRules { target_size: Some(35), order: ShardOrder::LargestFirst };
+    let order = ShardRules { target_size: Some(35), order: ShardOrder::LargestFirst, by_key: Some(false) };
     let largest = super::plan(&folder.source(&["*.jsonl", "c.gz"]), &order, FlushPolicy::Chunk, 1, None).unwrap();
     assert!(largest.shards.is_sorted_by_key(|shard| std::cmp::Reverse(shard.bytes)));
     assert!(largest.shards.iter().zip(0..).all(|(shard, id)| shard.id == ShardId(id)));
@@ -199,7 +199,7 @@ fn automatic_sizes() {
     // A hole with a line end each 4 MiB: quick to make, any size.
     let path = folder.write("a.jsonl", "");
     let file = std::fs::File::options().write(true).open(&path).unwrap();
-    let auto = ShardRules { target_size: None, order: ShardOrder::Source };
+    let auto = ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) };
     for (mib, workers, flush, shards) in [
         (1, 4, FlushPolicy::Chunk, 4),
         (100, 1, FlushPolicy::Chunk, 4),
@@ -264,17 +264,17 @@ fn the_rest_of_a_shard_is_cut_at_line_starts_and_nothing_is_lost() {
     folder.write("c.jsonl", text(800..1500).trim_end());
     let whole = planned(&folder.source(&["*.jsonl*"]), MIB, None);
     assert_eq!(whole.shards.len(), 1);
-    let lines = read(&whole, ShardId(0), whole.start(&whole.shards[0]), MAX_LINE).unwrap();
+    let lines = read(&whole, ShardId(0), whole.shards[0].start, MAX_LINE).unwrap();
     for (done, pieces) in [(0, 8), (1, 2), (350, 5), (700, 3), (750, 4), (1490, 8), (1499, 2)] {
-        let from = if done == 0 { whole.start(&whole.shards[0]) } else { lines[done - 1].after };
+        let from = if done == 0 { whole.shards[0].start } else { lines[done - 1].after };
         let found = cuts(&whole, ShardId(0), &from, pieces).unwrap();
         let mut split = whole.clone();
-        let added = split.split(ShardId(0), &from, &found).unwrap();
+        let added = split.split(ShardId(0), &from, &migration::Division::Places(found.clone())).unwrap();
         assert_eq!(added.len(), found.len());
         assert!(done > 1400 || found.len() >= pieces as usize - 2, "{done} {pieces}: {found:?}");
         let mut rest = kept(&read(&split, ShardId(0), from, MAX_LINE).unwrap());
         for shard in &split.shards[1..] {
-            rest.extend(kept(&read(&split, shard.id, split.start(shard), MAX_LINE).unwrap()));
+            rest.extend(kept(&read(&split, shard.id, shard.start, MAX_LINE).unwrap()));
         }
         assert_eq!(rest, kept(&lines[done..]), "{done} {pieces}");
     }
@@ -290,7 +290,7 @@ fn pieces_of_a_rest_are_about_the_same_size_and_a_compressed_file_is_none() {
     let found = cuts(&plain, ShardId(0), &from, 4).unwrap();
     assert_eq!(found.iter().map(|cut| cut.place / 13).collect::<Vec<_>>(), [4_000, 6_000, 8_000]);
     let packed = planned(&folder.source(&["b.*"]), MIB, None);
-    assert_eq!(cuts(&packed, ShardId(0), &packed.start(&packed.shards[0]), 4), Ok(vec![]));
+    assert_eq!(cuts(&packed, ShardId(0), &packed.shards[0].start, 4), Ok(vec![]));
 }
 
 #[test]

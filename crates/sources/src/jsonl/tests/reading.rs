@@ -63,7 +63,7 @@ fn a_line_of_a_gibibyte_takes_little_memory() {
     assert_eq!(plan.shards.len(), 2, "the cuts in the long line are none; the rest of the lines is a shard");
     let mut seen = Vec::new();
     for shard in &plan.shards {
-        let mut reader = open(&plan, shard.id, plan.start(shard)).unwrap();
+        let mut reader = open(&plan, shard.id, shard.start).unwrap();
         let (mut pool, mut lines) = (BlockPool::new(32 << 20), Rows::default());
         while wait_for_rows(reader.as_mut(), &mut pool, &mut lines).unwrap() {
             let Some(block) = lines.block.as_ref() else { continue };
@@ -275,7 +275,7 @@ proptest! {
         prop_assert_eq!(strip(&lines), expected);
         // From the position after any line comes exactly the rest.
         if let Some(shard) = plan.shards.iter().max_by_key(|shard| shard.bytes) {
-            let lines = read(&plan, shard.id, plan.start(shard), max_line).unwrap();
+            let lines = read(&plan, shard.id, shard.start, max_line).unwrap();
             for pick in picks.iter().filter(|_| !lines.is_empty()) {
                 let at = pick.index(lines.len());
                 let rest = read(&plan, shard.id, lines[at].after, max_line).unwrap();
