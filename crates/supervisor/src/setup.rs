@@ -33,6 +33,9 @@ pub struct Setup<'a> {
     pub paused: bool,
     /// Whether a shard that has much left may be split for workers that have nothing to do.
     pub split: bool,
+    /// Whether shards with sets of partitions keep the order of keys at any price: what lies behind a place that can't be
+    /// read then waits. Means nothing to other shards.
+    pub keep_order: bool,
     /// No broker answers for this time: stop.
     pub give_up_after: Duration,
     /// Limits of the whole job.
@@ -65,6 +68,7 @@ impl Setup<'_> {
             most_slots: if shared { most_slots().max(slots) } else { 1 },
             paused: self.paused,
             split: self.split && shared,
+            keep_order: self.keep_order,
             max_without_progress: workers.restart.max_without_progress,
             backoff_min: workers.restart.backoff_min,
             backoff_max: workers.restart.backoff_max,

@@ -45,6 +45,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         auto_slots: spec.setting.workers,
         paused: false,
         split: false,
+        keep_order: false,
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         accept: &context.job.accept,

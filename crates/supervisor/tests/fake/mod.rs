@@ -138,6 +138,7 @@ impl Job {
             auto_slots: 2,
             paused: false,
             split: true,
+            keep_order: true,
             limits: &self.limits,
             accept: &BTreeSet::new(),
             topic: None,

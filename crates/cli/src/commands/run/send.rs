@@ -47,6 +47,7 @@ pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
         auto_slots: source::processors(),
         paused: false,
         split: true,
+        keep_order: context.job.orders_keys(),
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         accept: &context.job.accept,

@@ -29,6 +29,7 @@ pub(in crate::machine) fn rules(slots: u32) -> Rules {
         most_slots: 100,
         paused: false,
         split: true,
+        keep_order: true,
         max_without_progress: 5,
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(30),
