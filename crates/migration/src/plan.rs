@@ -147,6 +147,9 @@ pub struct Plan {
     /// Of how many partitions the shards have sets: a record belongs to the shard with the partition that its key
     /// chooses among these. `None`: no shard has a set.
     pub partitions: Option<u32>,
+    /// Where records go that have no key to choose by, where shards have sets: the partitions of the first set as the
+    /// job began.
+    pub keyless: PartitionSet,
     /// What planning saw that a user should know, in words.
     pub notes: Vec<String>,
     /// Whether a limit on the number of records (`--limit`) was reached: the plan may end before the dataset does.

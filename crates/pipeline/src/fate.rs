@@ -3,15 +3,19 @@
 //!
 //! It is done in two steps. [`Rows::look`] needs the row alone: blank rows are counted and never sent, and a source
 //! says itself which of its rows can't be records (too long, not of its format). [`record`] needs the job's mapping and
-//! what the topic takes.
+//! what the topic takes. Between them, where several shards read the same rows, [`OwnRows`] says whose a row is.
+
+mod own;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use migration::TopicSettings;
 
-use crate::mapping::{Mapped, Mapping};
+use crate::mapping::{MapError, Mapped, Mapping};
 use crate::source::Rows;
 use crate::{Block, SinkLimits};
+
+pub use own::{OwnRows, Whose};
 
 /// A row as it is before the job's mapping is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +118,17 @@ impl Takes {
 /// Key and timestamp of a row that [`Rows::look`] found to be a record, or why it becomes none after all.
 #[inline]
 pub fn record<'a>(mapping: &'a mut Mapping, takes: &Takes, value: &'a [u8]) -> Result<Mapped<'a>, String> {
-    let mapped = mapping.map(value).map_err(|error| error.to_string())?;
+    taken(mapping.map(value), takes, value)
+}
+
+/// The same for the row of which [`OwnRows::whose`] was asked last.
+#[inline]
+pub fn own_record<'a>(mapping: &'a mut Mapping, takes: &Takes, value: &'a [u8]) -> Result<Mapped<'a>, String> {
+    taken(mapping.map_behind_key(value), takes, value)
+}
+
+fn taken<'a>(mapped: Result<Mapped<'a>, MapError>, takes: &Takes, value: &[u8]) -> Result<Mapped<'a>, String> {
+    let mapped = mapped.map_err(|error| error.to_string())?;
     let key = mapped.key.bytes(value).map(<[u8]>::len);
     takes.size(key, value.len())?;
     if key.is_none() && takes.topic.compacted {

@@ -34,6 +34,8 @@ pub struct Mapping {
     timestamp: Option<FieldPath>,
     unit: TimestampUnit,
     finder: Finder,
+    /// Finds the key alone, where `finder` looks for more.
+    key_finder: Option<Finder>,
     key_bytes: Vec<u8>,
     time_text: Vec<u8>,
 }
@@ -108,7 +110,9 @@ impl Mapping {
     /// The mapping that the rules describe.
     pub fn new(rules: &RecordRules) -> Self {
         let paths = rules.key.iter().chain(&rules.timestamp).map(to_path).collect();
+        let key_finder = || rules.key.iter().map(|key| Finder::new(vec![to_path(key)])).next();
         Mapping {
+            key_finder: rules.timestamp.as_ref().and_then(|_| key_finder()),
             key: rules.key.clone(),
             on_missing: rules.on_missing,
             whole: rules.validate == Validate::Whole,
@@ -128,6 +132,26 @@ impl Mapping {
     /// Whether records can have a key.
     pub fn has_key(&self) -> bool {
         self.key.is_some()
+    }
+
+    /// The key of a line, as [`Mapping::map`] finds it, without a look at what comes behind it. It is null where the job
+    /// names none.
+    pub fn key<'a>(&'a mut self, line: &'a [u8]) -> Result<Key<'a>, MapError> {
+        let Some(path) = &self.key else { return Ok(Key::Null) };
+        let finder = self.key_finder.as_mut().unwrap_or(&mut self.finder);
+        finder.scan(line, false).map_err(|bad| invalid(path, bad))?;
+        key(path, self.on_missing, finder.found(0), line, &mut self.key_bytes)
+    }
+
+    /// [`Mapping::map`] of the line whose key was asked for last: it is not looked for once more where nothing else is.
+    pub fn map_behind_key<'a>(&'a mut self, line: &'a [u8]) -> Result<Mapped<'a>, MapError> {
+        match &self.key {
+            Some(path) if self.timestamp.is_none() && !self.whole => {
+                let key = key(path, self.on_missing, self.finder.found(0), line, &mut self.key_bytes)?;
+                Ok(Mapped { key, timestamp: None })
+            }
+            _ => self.map(line),
+        }
     }
 
     /// Key and timestamp of a line (without its line end).
@@ -158,9 +182,13 @@ impl Mapping {
             return MapError::NotWhole { what: bad.what, at: bad.at };
         }
         let mut paths = self.key.iter().chain(&self.timestamp).enumerate();
-        let missing = paths.find(|(index, _)| self.finder.found(*index).is_none()).map(|(_, path)| path.clone());
-        MapError::Invalid { path: missing.unwrap_or(FieldPath(Vec::new())), what: bad.what, at: bad.at }
+        let missing = paths.find(|(index, _)| self.finder.found(*index).is_none());
+        missing.map_or_else(|| invalid(&FieldPath(Vec::new()), bad), |(_, path)| invalid(path, bad))
     }
+}
+
+fn invalid(path: &FieldPath, bad: Bad) -> MapError {
+    MapError::Invalid { path: path.clone(), what: bad.what, at: bad.at }
 }
 
 fn utf8(line: &[u8]) -> Result<(), Bad> {

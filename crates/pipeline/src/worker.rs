@@ -27,6 +27,7 @@ use migration::{
 };
 
 use crate::dead_letter::DeadLetterFile;
+use crate::fate::OwnRows;
 use crate::lanes::Lanes;
 use crate::mapping::Mapping;
 use crate::{BlockPool, Delivered, Next, Reader, RecordPlace, Rows, Sink, SinkLimits, SourceError};
@@ -64,6 +65,8 @@ pub struct WorkerSettings {
     pub in_flight: u64,
     /// Key and number of partitions to a partition below that number; `None` = as a record without a key.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
+    /// Which rows it takes of those that it reads; `None`: all.
+    pub own: Option<OwnRows>,
     /// No delivery report for this time while something is in flight: give up.
     pub give_up_after: Duration,
     /// What the fixed headers (names and values) add to each record.
@@ -271,9 +274,9 @@ impl ShardWorker {
         Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
     }
 
-    /// How many rows of the shard were taken, committed or not.
+    /// How many rows of its own the attempt took, committed or not.
     pub fn taken(&self) -> u64 {
-        self.position.records
+        self.committed_counts.read + self.chunk.counts.read
     }
 
     /// Up to where the shard is committed.

@@ -18,6 +18,7 @@ use migration::{
     ShardId, Started, TopicSettings, WorkerEvent, units,
 };
 use pipeline::dead_letter::DeadLetterFile;
+use pipeline::fate::OwnRows;
 use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
 use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
@@ -156,7 +157,7 @@ fn send_rows(
     topic_check: Option<&TopicCheck>,
     told: &mut Progress,
 ) -> Result<u32, Ended> {
-    let (mut heartbeat_due, mut told_rows) = (attempt.started, attempt.from.position.records);
+    let (mut heartbeat_due, mut told_rows) = (attempt.started, 0);
     let mut paused = false;
     loop {
         let control = port.control()?;
@@ -323,11 +324,13 @@ impl Files {
         topic: TopicSettings,
     ) -> ShardWorker {
         let job = &context.job;
+        let partitioner = partitioner::choose(job.kafka.partitioner);
         let settings = WorkerSettings {
+            own: OwnRows::of(attempt.plan, &attempt.plan.shards[attempt.shard.0 as usize], partitioner),
             flush: job.workers.flush,
             chunk: job.workers.chunk,
             in_flight: job.workers.in_flight,
-            partitioner: partitioner::choose(job.kafka.partitioner),
+            partitioner,
             give_up_after: job.kafka.give_up_after,
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
             topic,

@@ -74,6 +74,7 @@ fn settings() -> WorkerSettings {
         give_up_after: Duration::from_secs(900),
         headers_bytes: 0,
         topic: TopicSettings::default(),
+        own: None,
         letters_left: u64::MAX,
         ledger: Ledger::Checkpoint,
     }

@@ -66,10 +66,11 @@ impl Plan {
         debug_assert!(self.shards.len() <= 1, "a set is one of the whole dataset");
         let Some(whole) = self.shards.pop() else { return self };
         let all: PartitionSet = (0..partitions.max(1)).collect();
-        let sets = all.parted(sets.clamp(1, all.len()));
-        self.shards =
-            (0..).zip(sets).map(|(id, set)| Shard { id: ShardId(id), partitions: Some(set), ..whole.clone() }).collect();
+        let sets: Vec<PartitionSet> = all.parted(sets.clamp(1, all.len())).collect();
+        self.keyless = sets[0].clone();
         self.partitions = Some(all.len());
+        let of = |(id, set)| Shard { id: ShardId(id), partitions: Some(set), ..whole.clone() };
+        self.shards = (0..).zip(sets).map(of).collect();
         self
     }
 
@@ -125,6 +126,7 @@ mod tests {
         assert_eq!(sets(&plan(5, 2)), [vec![0, 2, 4], vec![1, 3]]);
         assert_eq!(sets(&plan(2, 8)), [[0], [1]], "no more sets than partitions");
         assert_eq!(sets(&plan(130, 1))[0].len(), 130);
+        assert_eq!(plan(5, 2).keyless.iter().collect::<Vec<_>>(), [0, 2, 4]);
         let plan = plan(5, 2);
         assert_eq!((plan.bytes(), plan.records_estimate(), plan.once().count()), (70, 40, 1), "all read the same");
         assert_eq!((plan.part(&plan.shards[0]), plan.part(&plan.shards[1])), ((3, 5), (2, 5)));

@@ -17,7 +17,7 @@ pub struct OpenChunk {
     /// Acknowledged records by partition.
     pub partitions: Vec<u64>,
     limits: ChunkLimits,
-    /// When its first line was taken.
+    /// When its first line was taken, or passed over.
     since: Option<Instant>,
 }
 
@@ -34,15 +34,25 @@ impl OpenChunk {
         }
     }
 
-    /// Whether nothing was read since the last commit.
+    /// Whether nothing was passed since the last commit.
     pub fn is_empty(&self) -> bool {
-        self.counts.read == 0
+        self.counts.passed() == 0
     }
 
     /// Notes that lines were taken at `now`.
     pub fn took(&mut self, lines: u64, bytes: u64, now: Instant) {
         self.counts.read += lines;
         self.counts.bytes_read += bytes;
+        if lines > 0 {
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// Notes that lines of other shards were passed over at `now`: they fill no chunk, but its position is to be kept
+    /// now and then.
+    pub fn passed_over(&mut self, lines: u64, bytes: u64, now: Instant) {
+        self.counts.others += lines;
+        self.counts.bytes_others += bytes;
         if lines > 0 {
             self.since.get_or_insert(now);
         }
@@ -106,6 +116,20 @@ mod tests {
         let mut by_bytes = chunk();
         by_bytes.took(1, 100, now);
         assert!(by_bytes.full());
+    }
+
+    #[test]
+    fn others_fill_no_chunk_but_its_interval_runs() {
+        let now = Instant::now();
+        let mut chunk = chunk();
+        chunk.passed_over(0, 0, now);
+        assert!(chunk.is_empty() && chunk.deadline().is_none());
+        chunk.passed_over(1_000, 5_000, now);
+        assert!(!chunk.is_empty() && !chunk.full());
+        assert_eq!(chunk.deadline(), Some(now + Duration::from_secs(1)));
+        let counts = chunk.end().counts;
+        assert_eq!((counts.read, counts.bytes_read, counts.passed(), counts.bytes_passed()), (0, 0, 1_000, 5_000));
+        assert!(counts.balance());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use migration::job::FlushPolicy;
 
 use super::throttle::Throttle;
 use super::{ROWS_A_STEP, ShardWorker};
-use crate::fate::{self, Look, Takes};
+use crate::fate::{self, Look, OwnRows, Takes, Whose};
 use crate::lanes::{Lanes, Push, Ready};
 use crate::mapping::Mapping;
 use crate::{Block, Row};
@@ -35,6 +35,8 @@ enum Fate {
     Sent,
     Blank,
     Bad(String),
+    /// Another shard takes it.
+    Others,
     NotTaken(Stop),
 }
 
@@ -44,6 +46,7 @@ struct Intake<'a> {
     throttle: &'a mut Throttle,
     mapping: &'a mut Mapping,
     partitioner: fn(&[u8], u32) -> Option<u32>,
+    own: Option<&'a OwnRows>,
     takes: Takes,
     limited: bool,
     /// Records are sent without a look at what they hold.
@@ -63,21 +66,29 @@ impl ShardWorker {
             identity: mapping.is_identity_keyless() && !takes.wants_keys(),
             takes,
             partitioner: settings.partitioner,
+            own: settings.own.as_ref(),
             lanes,
             throttle,
             mapping,
         };
         let each_record = settings.flush == FlushPolicy::Record;
         let bytes_left = chunk.bytes_left();
-        let most = usize::try_from(chunk.records_left().min(ROWS_A_STEP)).unwrap_or(usize::MAX);
-        let offered = rows.rows.iter().enumerate().skip(self.cursor).take(most);
+        let records_left = chunk.records_left();
+        let offered = rows.rows.iter().enumerate().skip(self.cursor).take(ROWS_A_STEP as usize);
         let letters_left = settings.letters_left.saturating_sub(set_aside);
 
         let (mut taken, mut bytes, mut blank, mut bad) = (0u64, 0u64, 0u64, 0u64);
+        let (mut others, mut bytes_others) = (0u64, 0u64);
         let (mut place, mut stop, mut failed) = (position.place, Stop::Block, None);
         for (index, row) in offered {
             let mut last = false;
-            match intake.offer(block, row, rows.look(block, index)) {
+            match intake.offer(block, row, rows.look(block, index), position.records + taken + others) {
+                Fate::Others => {
+                    others += 1;
+                    bytes_others += row.counts;
+                    place = row.after;
+                    continue;
+                }
                 Fate::NotTaken(reason) => {
                     stop = reason;
                     break;
@@ -99,17 +110,19 @@ impl ShardWorker {
             taken += 1;
             bytes += row.counts;
             place = row.after;
-            if last || bytes >= bytes_left {
+            if last || bytes >= bytes_left || taken >= records_left {
                 break;
             }
         }
         chunk.took(taken, bytes, now);
+        chunk.passed_over(others, bytes_others, now);
         chunk.counts.filtered += blank;
         chunk.counts.dead_lettered += bad;
         position.place = place;
-        position.records += taken;
-        self.cursor += taken as usize;
-        if taken > 0 {
+        let passed = taken + others;
+        position.records += passed;
+        self.cursor += passed as usize;
+        if passed > 0 {
             position.segment = block.segment_of(self.cursor - 1);
         }
         failed.map_or(Ok(stop), Err)
@@ -117,8 +130,16 @@ impl ShardWorker {
 }
 
 impl Intake<'_> {
+    /// `number`: how many rows of the dataset come before it.
     #[inline]
-    fn offer(&mut self, block: &Rc<Block>, row: &Row, look: Look<'_>) -> Fate {
+    fn offer(&mut self, block: &Rc<Block>, row: &Row, look: Look<'_>, number: u64) -> Fate {
+        let mut own = None;
+        if let Some(rows) = self.own {
+            match rows.whose(self.mapping, look, number) {
+                Whose::Others => return Fate::Others,
+                Whose::Own(partition) => own = Some(partition),
+            }
+        }
         let value = match look {
             Look::Record(value) => value,
             Look::Blank => return Fate::Blank,
@@ -134,18 +155,24 @@ impl Intake<'_> {
             let push = self.lanes.push_open(block, row.start, row.len, None);
             return self.fate(push, value.len());
         }
-        self.map(block, row, value)
+        self.map(block, row, value, own)
     }
 
-    fn map(&mut self, block: &Rc<Block>, row: &Row, value: &[u8]) -> Fate {
+    /// `own`: the partition, where it is known by whose the record is.
+    fn map(&mut self, block: &Rc<Block>, row: &Row, value: &[u8], own: Option<Option<u32>>) -> Fate {
         let keyed = self.mapping.has_key();
-        let mapped = match fate::record(self.mapping, &self.takes, value) {
+        let mapped = match own {
+            Some(_) => fate::own_record(self.mapping, &self.takes, value),
+            None => fate::record(self.mapping, &self.takes, value),
+        };
+        let mapped = match mapped {
             Ok(mapped) => mapped,
             Err(reason) => return Fate::Bad(reason),
         };
         let bytes = value.len() + mapped.key.len();
         let partitions = self.lanes.partitions();
-        let partition = mapped.key.bytes(value).and_then(|key| (self.partitioner)(key, partitions));
+        let chosen = || mapped.key.bytes(value).and_then(|key| (self.partitioner)(key, partitions));
+        let partition = own.unwrap_or_else(chosen);
         let (start, len, key, timestamp) = (row.start, row.len, mapped.key, mapped.timestamp);
         let push = match partition {
             Some(partition) => self.lanes.push(partition as usize, block, start, len, key, timestamp),

@@ -6,6 +6,7 @@ mod later;
 mod letters;
 mod order;
 mod pace;
+mod sets;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use super::ledger::Ledger;
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
 use crate::doubles::{Behaviour, MadeRows, MemoryReader, MemorySink, Topic, token_of};
+use crate::fate::{self, Look};
 use crate::mapping::Mapping;
 use crate::{Reader, Source};
 
@@ -100,6 +102,7 @@ impl Rig {
                 give_up_after: Duration::from_secs(900),
                 headers_bytes: 0,
                 topic: TopicSettings::default(),
+                own: None,
                 letters_left: u64::MAX,
                 ledger: Ledger::Checkpoint,
             },
@@ -245,6 +248,21 @@ impl Rig {
         topic.partitions.iter().map(|stored| stored.iter().map(|m| number(&m.value)).collect()).collect()
     }
 
+    /// Of each line, whether it is the worker's own.
+    fn own_lines(&self) -> Vec<bool> {
+        let mut mapping = Mapping::new(&self.rules);
+        let whose = |(number, line): (u64, &&[u8])| {
+            let look = match line {
+                line if line.len() > self.max_line => Look::Bad("too long"),
+                line if fate::is_blank(line) => Look::Blank,
+                line => Look::Record(line),
+            };
+            let own = self.settings.own.as_ref();
+            own.is_none_or(|own| own.whose(&mut mapping, look, number) != fate::Whose::Others)
+        };
+        (0..).zip(&self.lines()).map(whose).collect()
+    }
+
     fn lines(&self) -> Vec<&[u8]> {
         self.segments.iter().flat_map(|segment| segment.split_inclusive(|&b| b == b'\n')).map(|l| &l[..l.len() - 1]).collect()
     }
@@ -263,7 +281,9 @@ struct CommitJudge {
 
 impl CommitJudge {
     fn new(rig: &Rig, from: Position) -> Self {
-        let lines = rig.lines().iter().map(|line| (!line.trim_ascii().is_empty()).then(|| number(line))).collect();
+        let own = rig.own_lines();
+        let number = |(line, own): (&&[u8], bool)| (own && !line.trim_ascii().is_empty()).then(|| number(line));
+        let lines = rig.lines().iter().zip(own).map(number).collect();
         let (judged, looked) = (from.records as usize, vec![0; rig.partitions as usize]);
         CommitJudge { lines, judged, chunks: 0, looked, seen: HashSet::new() }
     }

@@ -8,7 +8,7 @@ use super::*;
 
 /// One line of a random source.
 #[derive(Clone, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Keyed(u8),
     EmptyKey,
     NoKey,
@@ -19,7 +19,7 @@ enum Kind {
     TooLong,
 }
 
-fn kind() -> impl Strategy<Value = Kind> {
+pub(super) fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         200 => (0u8..20).prop_map(Kind::Keyed),
         40 => Just(Kind::NoKey),
@@ -54,7 +54,7 @@ fn contains(line: &[u8], what: &[u8]) -> bool {
     line.windows(what.len()).any(|window| window == what)
 }
 
-fn rig(kinds: &[Kind], keyed: bool, seed: u64) -> Rig {
+pub(super) fn rig(kinds: &[Kind], keyed: bool, seed: u64) -> Rig {
     let mut rig = Rig::new(kinds.iter().enumerate().map(|(n, kind)| line(n, kind)));
     // Several segments, one of them empty.
     let lines = rig.lines();

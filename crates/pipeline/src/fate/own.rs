@@ -1,0 +1,163 @@
+//! Whose a row is, where several shards read the same rows and each sends those of its own set of partitions.
+//!
+//! A row belongs to one of them whatever is wrong with it, and each attempt comes to the same: it depends on the row, its
+//! number and the plan, and on nothing that happens. A record goes where its key chooses. One that has no key to choose
+//! by goes to a partition of the first set, by its number: so a second attempt sends it where the first one did, and each
+//! partition keeps the source's order. What is no record, blank or bad, belongs to the shard with partition 0.
+
+use migration::{PartitionSet, Plan, Shard};
+
+use super::Look;
+use crate::mapping::Mapping;
+
+/// The number of neighbouring rows of which those without a key go to the same partition: what makes a full group.
+const KEYLESS_RUN: u64 = 2_500;
+
+/// Which of the rows that a shard reads are its own.
+#[derive(Clone, Debug)]
+pub struct OwnRows {
+    set: PartitionSet,
+    /// How many partitions keys choose among.
+    partitions: u32,
+    partitioner: fn(&[u8], u32) -> Option<u32>,
+    /// Where records without a key go, in turn.
+    keyless: Vec<u32>,
+}
+
+/// Whose a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Another shard's.
+    Others,
+    /// This shard's; as a record it goes to this partition. `None`: it is no record.
+    Own(Option<u32>),
+}
+
+impl OwnRows {
+    /// Those of a shard that has a set of partitions; `None`: all are its own.
+    pub fn of(plan: &Plan, shard: &Shard, partitioner: fn(&[u8], u32) -> Option<u32>) -> Option<OwnRows> {
+        let (set, partitions) = (shard.partitions.clone()?, plan.partitions?);
+        Some(OwnRows { set, partitions, partitioner, keyless: plan.keyless.iter().collect() })
+    }
+
+    /// Whose a row is. `number`: how many rows of the dataset come before it.
+    #[inline]
+    pub fn whose(&self, mapping: &mut Mapping, look: Look<'_>, number: u64) -> Whose {
+        let partition = match look {
+            Look::Record(value) => self.partition(mapping, value, number),
+            Look::Blank | Look::Bad(_) => None,
+        };
+        if self.set.takes(partition) { Whose::Own(partition) } else { Whose::Others }
+    }
+
+    fn partition(&self, mapping: &mut Mapping, value: &[u8], number: u64) -> Option<u32> {
+        let key = mapping.key(value).ok()?;
+        let chosen = key.bytes(value).and_then(|key| (self.partitioner)(key, self.partitions));
+        chosen.or_else(|| self.keyless.get((number / KEYLESS_RUN % self.keyless.len().max(1) as u64) as usize).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use migration::Segment;
+    use migration::job::{FieldPath, OnMissing, RecordRules, TimestampUnit, Validate};
+
+    use super::*;
+
+    /// The first byte chooses; an empty key chooses nothing.
+    fn first_byte(key: &[u8], partitions: u32) -> Option<u32> {
+        key.first().map(|byte| u32::from(*byte) % partitions)
+    }
+
+    fn plan() -> Plan {
+        let mut plan = Plan::default();
+        plan.add(vec![Segment { object: 0, start: 0, end: 9, bytes: Some(9) }], 1);
+        plan.into_sets(6, 3)
+    }
+
+    fn mapping(timestamp: Option<&str>, validate: Validate) -> Mapping {
+        let path = |name: &str| FieldPath(vec![name.to_owned()]);
+        Mapping::new(&RecordRules {
+            key: Some(path("k")),
+            on_missing: OnMissing::Null,
+            validate,
+            timestamp: timestamp.map(path),
+            timestamp_unit: TimestampUnit::Milliseconds,
+            headers: Vec::new(),
+        })
+    }
+
+    /// Of each of the three sets, what it says of a row.
+    fn whose(mapping: &mut Mapping, look: Look<'_>, number: u64) -> Vec<Whose> {
+        let plan = plan();
+        let own = |shard| OwnRows::of(&plan, shard, first_byte).expect("it has a set");
+        plan.shards.iter().map(|shard| own(shard).whose(mapping, look, number)).collect()
+    }
+
+    const OTHERS: Whose = Whose::Others;
+
+    #[test]
+    fn a_row_is_one_sets_own_whatever_is_wrong_with_it() {
+        for (timestamp, validate) in [(None, Validate::Field), (Some("t"), Validate::Field), (Some("t"), Validate::Whole)] {
+            let mapping = &mut mapping(timestamp, validate);
+            let row = |text: &'static str| Look::Record(text.as_bytes());
+            let one = Whose::Own(Some(1));
+            assert_eq!(whose(mapping, row(r#"{"k":"1","t":5}"#), 0), [OTHERS, one, OTHERS], "49 % 6 = 1");
+            assert_eq!(whose(mapping, row(r#"{"k":"1","t":"x"}"#), 0), [OTHERS, one, OTHERS], "its time is wrong");
+            assert_eq!(whose(mapping, row(r#"{"k":"1","#), 0), [OTHERS, one, OTHERS], "it is cut off behind its key");
+            let none = [Whose::Own(None), OTHERS, OTHERS];
+            assert_eq!(whose(mapping, row("{\"t\":5,"), 0), none, "it is cut off before its key");
+            assert_eq!(whose(mapping, row(r#"{"k":[],"t":5}"#), 0), none, "its key can't be one");
+            assert_eq!(whose(mapping, Look::Blank, 0), none);
+            assert_eq!(whose(mapping, Look::Bad("too long"), 5_000), none);
+        }
+    }
+
+    #[test]
+    fn records_without_a_key_go_to_the_first_sets_partitions_by_their_number() {
+        let mapping = &mut mapping(None, Validate::Field);
+        for text in [r#"{"k":null}"#, "{}", r#"{"k":""}"#] {
+            for (number, partition) in [(0, 0), (2_499, 0), (2_500, 3), (4_999, 3), (5_000, 0)] {
+                let look = Look::Record(text.as_bytes());
+                assert_eq!(whose(mapping, look, number), [Whose::Own(Some(partition)), OTHERS, OTHERS], "{text} {number}");
+            }
+        }
+        // They stay there when the first set is split.
+        let mut plan = plan();
+        plan.split(plan.shards[0].id, &Default::default(), &migration::Division::Partitions(2)).expect("it has two");
+        let own: Vec<OwnRows> = plan.shards.iter().filter_map(|shard| OwnRows::of(&plan, shard, first_byte)).collect();
+        let says: Vec<Whose> = own.iter().map(|own| own.whose(mapping, Look::Record(b"{}"), 2_500)).collect();
+        assert_eq!(says, [OTHERS, OTHERS, OTHERS, Whose::Own(Some(3))]);
+    }
+
+    #[test]
+    fn a_key_that_was_asked_for_is_the_one_that_is_mapped() {
+        for (timestamp, validate) in [(None, Validate::Field), (Some("t"), Validate::Field), (None, Validate::Whole)] {
+            let mut once = mapping(timestamp, validate);
+            let mut twice = mapping(timestamp, validate);
+            for text in [
+                r#"{"k":"a","t":5}"#,
+                r#"{"t":5,"k":"\u0061b"}"#,
+                r#"{"k":"a","k":"b","t":1}"#,
+                r#"{"k":7,"t":5"#,
+                r#"{"t":5}"#,
+                r#"{"t":"#,
+            ] {
+                let line = text.as_bytes();
+                let known = twice.key(line).map(|key| key.bytes(line).map(<[u8]>::to_vec));
+                let map = |mapped: Result<crate::mapping::Mapped<'_>, _>| {
+                    mapped.map(|m| (m.key.bytes(line).map(<[u8]>::to_vec), m.timestamp))
+                };
+                let expected = map(once.map(line));
+                if let (Ok((key, _)), Ok(known)) = (&expected, &known) {
+                    assert_eq!(key, known, "{text}");
+                }
+                if known.is_ok() {
+                    assert_eq!(map(twice.map_behind_key(line)), expected, "{text}");
+                } else {
+                    assert!(expected.is_err(), "{text}");
+                }
+            }
+        }
+    }
+}
