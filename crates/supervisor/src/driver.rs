@@ -195,30 +195,30 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Puts the end of an attempt on disk, with what its cuts make of the plan.
+    /// Puts the end of an attempt on disk, with what its division makes of the plan.
     fn close(&mut self, mut end: AttemptEnd) -> Input {
         let (attempt, pieces) = (end.attempt, self.pieces(&mut end));
         if let Err(reason) = self.recorder.close(&end, pieces.as_ref()) {
             return Input::StoreFailed { attempt, reason };
         }
         // While workers are processes, this is the only holder of the plan, and it is not copied.
-        let split = pieces.map(|pieces| recorder::split(Rc::make_mut(&mut self.plan), attempt.shard, pieces));
+        let token = self.machine.entry(attempt.shard).token.filter(|_| matches!(end.division, Some(Division::Partitions(_))));
+        let split = pieces.map(|pieces| recorder::split(Rc::make_mut(&mut self.plan), attempt.shard, pieces, token.as_ref()));
         Input::Closed { attempt, split }
     }
 
-    /// What the cuts of an attempt make of its shard; nothing without cuts.
+    /// What the division of an attempt's shard makes of it; nothing without one.
     fn pieces(&mut self, end: &mut AttemptEnd) -> Option<Pieces> {
         let apart = end.apart.and_then(|index| Some((index, self.plan.shards.get(end.attempt.shard.0 as usize)?)));
         let start = |(index, shard)| Some((index, self.plan.segments(shard).get(index as usize)?.start));
-        end.cuts.extend(apart.and_then(start).map(|(segment, place)| Cut { segment, place }));
-        if end.cuts.is_empty() {
-            return None;
+        if let Some((segment, place)) = apart.and_then(start) {
+            end.division = Some(Division::Places(vec![Cut { segment, place }]));
         }
-        let pieces =
-            self.plan.pieces(end.attempt.shard, &self.machine.position(end.attempt.shard), &Division::Places(end.cuts.clone()));
+        let from = self.machine.entry(end.attempt.shard).position;
+        let pieces = self.plan.pieces(end.attempt.shard, &from, end.division.as_ref()?);
         if let Err(wrong) = &pieces {
             self.watcher.log(Level::Warning, &format!("not split: {wrong}"));
-            end.cuts.clear();
+            end.division = None;
         }
         pieces.ok()
     }

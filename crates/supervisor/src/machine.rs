@@ -27,7 +27,7 @@ use migration::{
 };
 
 pub use self::values::{
-    Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Rules, ShardStart, Split, WorkOrder,
+    Action, After, AttemptEnd, AttemptId, Before, Ended, Ending, Extent, Input, Rules, SetSize, ShardStart, Split, WorkOrder,
 };
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
@@ -104,7 +104,7 @@ struct Closing {
     after: After,
     /// A successor starts no sooner.
     not_before: Duration,
-    /// The rest of the shard was to be cut, and why.
+    /// The rest of the shard was to be divided, and why.
     to_cut: Option<Why>,
 }
 
@@ -214,9 +214,9 @@ impl Machine {
         stop.into_iter().chain(others.into_iter().flatten()).chain(workers).min()
     }
 
-    /// Up to where a shard is committed.
-    pub fn position(&self, id: ShardId) -> Position {
-        self.shards[id.0 as usize].position
+    /// Up to where a shard is committed, and with what.
+    pub fn entry(&self, id: ShardId) -> LedgerEntry {
+        self.shards[id.0 as usize].entry()
     }
 
     /// What an attempt may send beyond what is on disk if its supervisor dies: the chunk that it is at, and one whose
@@ -343,8 +343,8 @@ impl Machine {
             WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now, self.paused),
             WorkerEvent::Committed(chunk) => {
                 attempt.chunks_heard += 1;
-                let committed = &self.shards[id.shard.0 as usize].position;
-                match attempt.check_chunk(&chunk, committed) {
+                let Shard { position: committed, extent, .. } = &self.shards[id.shard.0 as usize];
+                match attempt.check_chunk(&chunk, committed, extent.set.is_some()) {
                     Ok(()) => {
                         attempt.unrecorded = Some(chunk.clone());
                         out.push(Action::Record(id, chunk));
@@ -467,7 +467,8 @@ impl Machine {
         let drain_all = self.stopping();
         for (&id, attempt) in self.attempts.iter_mut().filter(|(_, a)| a.alive()) {
             let drain = drain_all || attempt.surplus || attempt.pieces > 0;
-            let pieces = if drain_all || attempt.surplus { 0 } else { attempt.pieces };
+            let by_place = self.shards[id.shard.0 as usize].extent.set.is_none();
+            let pieces = if drain_all || attempt.surplus || !by_place { 0 } else { attempt.pieces };
             let rate = attempt.share;
             let control = Control { recorded: attempt.recorded, drain, pieces, paused: self.paused && !drain, rate };
             if control != attempt.told {

@@ -1,13 +1,13 @@
 //! What of a run goes to disk, and that its folder is still the one that it began in.
 //!
 //! Responsible for what is written with what: a chunk with what was measured of its attempt, an attempt's end with what
-//! its cuts make of the plan, a turn of the knobs with the pace before it. Not responsible for when (the driver), or
+//! its division makes of the plan, a turn of the knobs with the pace before it. Not responsible for when (the driver), or
 //! for what is decided (the machine).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use migration::steer::{Pace, SteerEvent};
-use migration::{Causes, Chunk, Pieces, Plan, WorkerEvent};
+use migration::{Causes, Chunk, Pieces, Plan, Token, WorkerEvent};
 
 use crate::machine::{AttemptEnd, AttemptId, Extent, ShardStart, Split};
 use crate::meters::Meters;
@@ -63,7 +63,7 @@ impl<'a> Recorder<'a> {
         self.store.record_chunk(attempt, chunk, &usage).map_err(|error| error.to_string())
     }
 
-    /// Puts the end of an attempt on disk, with what its cuts make of its shard.
+    /// Puts the end of an attempt on disk, with what its division makes of its shard.
     pub(crate) fn close(&mut self, end: &AttemptEnd, pieces: Option<&Pieces>) -> Result<(), String> {
         let usage = self.meters.end(end.attempt, end.work.phases);
         self.guard.check().map_err(|error| error.to_string())?;
@@ -101,11 +101,13 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Takes the pieces of a shard over into the plan; what the machine has to know of them.
-pub(crate) fn split(plan: &mut Plan, shard: migration::ShardId, pieces: Pieces) -> Split {
+/// Takes the pieces of a shard over into the plan; what the machine has to know of them. `token`: what its source needs
+/// where they begin.
+pub(crate) fn split(plan: &mut Plan, shard: migration::ShardId, pieces: Pieces, token: Option<&Token>) -> Split {
     let added = pieces.added();
     plan.put(pieces);
-    let added = plan.shards[added.start as usize..].iter().map(|piece| ShardStart::fresh(plan, piece)).collect();
+    let fresh = |piece| ShardStart { token: token.cloned(), ..ShardStart::fresh(plan, piece) };
+    let added = plan.shards[added.start as usize..].iter().map(fresh).collect();
     Split { shard: Extent::of(plan, &plan.shards[shard.0 as usize]), added }
 }
 

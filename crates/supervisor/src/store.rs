@@ -220,8 +220,8 @@ impl Store {
         commit(tx, &self.path)
     }
 
-    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its cuts, if
-    /// any, and the shards that they add to the plan (by their numbers), so that a resume sees the plan before them or
+    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its division,
+    /// if any, and the shards that this adds to the plan (by their numbers), so that a resume sees the plan before them or
     /// after them, never half of it.
     pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage, added: Range<u32>) -> Result<(), StateError> {
         let (run, plan_id) = (self.run()?, self.plan_id);
@@ -236,9 +236,9 @@ impl Store {
             return Err(StateError::Refused { path: self.path.clone(), what: format!("{}: {wrong}", end.attempt) });
         }
         let written = (|| {
-            ShardRow { status, position, deaths: end.deaths, ..shard }.write(&tx, plan_id)?;
+            ShardRow { status, position, deaths: end.deaths, ..shard.clone() }.write(&tx, plan_id)?;
             close_attempt(&tx, end, usage)?;
-            splits::keep(&tx, plan_id, end, added)?;
+            splits::keep(&tx, plan_id, end, &shard, added)?;
             if let Some(damage) = end.damage.filter(|damage| damage.segment == position.segment) {
                 replaced::keep_damage(&tx, plan_id, end.attempt, position.place, damage)?;
             }
@@ -340,7 +340,7 @@ fn refuse(shard: &ShardRow, position: &Position, counts: &Counts) -> Option<Stri
     if (position.segment, position.place) < (from.segment, from.place) || position.records < from.records {
         return Some(format!("the position would go back from {from:?} to {position:?}"));
     }
-    if !counts.balance() || position.records - from.records != counts.read {
+    if !counts.balance() || position.records - from.records != counts.passed() {
         return Some(format!("the counts do not balance: {counts:?} from {from:?} to {position:?}"));
     }
     None

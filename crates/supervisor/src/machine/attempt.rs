@@ -84,7 +84,7 @@ pub(super) struct Attempt {
     pub(super) heard: Duration,
     /// Told to drain because there are fewer slots now.
     pub(super) surplus: bool,
-    /// Told to drain so that the rest of its shard can be cut into this number of pieces.
+    /// Told to drain so that the rest of its shard can be divided into this number of pieces.
     pub(super) pieces: u32,
     /// Whether it was ever told to drain.
     pub(super) told_to_drain: bool,
@@ -109,10 +109,10 @@ pub(super) struct Attempt {
     /// Its pipe is closed: kill it then.
     pub(super) silent_until: Option<Duration>,
     pub(super) ended: Option<Ending>,
-    /// What it took a second, by its last two heartbeats.
+    /// What it took a second of its own rows, by its last two heartbeats.
     pub(super) used: Option<Rate>,
-    /// The same over the last few.
-    pub(super) speed: Option<Rate>,
+    /// How many bytes of the source it passed a second, those of others included, over the last few.
+    pub(super) speed: Option<f64>,
     /// What its recorded chunks held and took.
     pub(super) committed: Counts,
     pub(super) work: Work,
@@ -190,14 +190,11 @@ impl Attempt {
         let seconds = now.saturating_sub(since).as_secs_f64();
         if seconds >= 0.5 {
             let taken = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-            let used = Rate {
-                records: taken(progress.counts.read, counts.read),
-                bytes: taken(progress.counts.bytes_read, counts.bytes_read),
-            };
-            let mean = |old: f64, new: f64| (old + new) / 2.0;
-            let mixed = |old: Rate| Rate { records: mean(old.records, used.records), bytes: mean(old.bytes, used.bytes) };
-            self.speed = Some(self.speed.map_or(used, mixed));
-            self.used = Some(used);
+            let new = &progress.counts;
+            let passed = taken(new.bytes_passed(), counts.bytes_passed());
+            self.speed = Some(self.speed.map_or(passed, |old| (old + passed) / 2.0));
+            let (records, bytes) = (taken(new.read, counts.read), taken(new.bytes_read, counts.bytes_read));
+            self.used = Some(Rate { records, bytes });
             self.measured = (now, progress.counts);
         }
         self.progress = progress;
@@ -219,8 +216,9 @@ impl Attempt {
         Err(format!("the worker began {what}"))
     }
 
-    /// Checks a chunk against what was committed before; an error says what is wrong with it.
-    pub(super) fn check_chunk(&self, chunk: &Chunk, committed: &Position) -> Result<(), String> {
+    /// Checks a chunk against what was committed before; an error says what is wrong with it. `of_set`: only rows of some
+    /// partitions are the shard's own.
+    pub(super) fn check_chunk(&self, chunk: &Chunk, committed: &Position, of_set: bool) -> Result<(), String> {
         let wrong = if self.verdict.is_some() {
             "came after the worker's last word".to_owned()
         } else if self.unrecorded.is_some() {
@@ -229,6 +227,8 @@ impl Attempt {
             format!("is number {}, but {} was expected", chunk.number, self.recorded + 1)
         } else if !forward(committed, &chunk.position) {
             format!("ends at {}, before the committed {}", show(&chunk.position), show(committed))
+        } else if !of_set && (chunk.counts.others, chunk.counts.bytes_others) != (0, 0) {
+            format!("passes over {} rows of others, but all rows of its shard are its own", chunk.counts.others)
         } else if !chunk.counts.balance() || chunk.counts.passed() != chunk.position.records - committed.records {
             let c = &chunk.counts;
             format!(
@@ -445,7 +445,7 @@ mod tests {
         refused.progress.counts.dead_lettered = 10;
         refused.progress.counts.filtered = 5;
         refused.progress.counts.others = 5;
-        assert_eq!(most(&refused, CHUNK), Resent::at_most(30 + MOST_UNTOLD), "what was not sent does not count");
+        assert_eq!(most(&refused, CHUNK), Resent::at_most(35 + MOST_UNTOLD), "what was not sent does not count");
 
         let mut unrecorded = worker(150, 120);
         unrecorded.chunks_heard = 2;

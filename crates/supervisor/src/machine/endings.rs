@@ -15,6 +15,13 @@ use crate::random::backoff;
 /// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is
 /// gone, with ten thousand files in it, would leave a shard for each.
 const MOST_UNREADABLE: u32 = 50;
+/// What follows for a set of partitions that can't go on.
+const NOTHING_BEHIND: &str = "nothing behind it is sent, because each key's records keep their order (shards.by_key)";
+/// What to do about a file.
+const MEND: &str = "until the file is whole again: mend or restore it and run again, or run again with shards.by_key = false, \
+                    which sends what is behind it out of order";
+/// What to do about a worker that dies again and again.
+const FIND_OUT: &str = "until its worker gets past this place: find out what it dies of and run again";
 
 impl Machine {
     /// Once a worker has ended and the store has answered for its last chunk: judge it and close it.
@@ -24,11 +31,11 @@ impl Machine {
         let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].position);
         let Some(attempt) = self.attempts.remove(&id) else { return };
         let (after, pause) = self.consequence(id, &judgement, now, out);
-        let cuts = if judgement == Judgement::Drained { attempt.cuts() } else { None };
+        let (division, asked) = if judgement == Judgement::Drained { self.division(id, &attempt) } else { (None, false) };
         let work = attempt.total_work();
         let damage = if matches!(judgement, Judgement::Damaged(..)) { attempt.damage() } else { None };
         let apart = damage.and_then(|damage| self.apart(id, damage.segment));
-        let to_cut = if apart.is_some() { Some(Why::Unreadable) } else { cuts.is_some().then_some(Why::Idle) };
+        let to_cut = if apart.is_some() { Some(Why::Unreadable) } else { asked.then_some(Why::Idle) };
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
         let uncommitted = if done { Resent::NONE } else { attempt.uncommitted(self.rules.chunk_records) };
         out.push(Action::Close(Box::new(AttemptEnd {
@@ -40,7 +47,7 @@ impl Machine {
             resent: uncommitted.plus(Resent::at_most(work.perhaps_doubled)),
             work,
             peak_memory_bytes: attempt.peak_memory(),
-            cuts: cuts.unwrap_or_default(),
+            division,
             apart,
             damage,
         })));
@@ -51,6 +58,9 @@ impl Machine {
     /// then what comes after it.
     fn apart(&self, id: AttemptId, segment: u32) -> Option<u32> {
         let shard = &self.shards[id.shard.0 as usize];
+        if self.keeps_order(id) {
+            return None;
+        }
         let apart = if segment > shard.position.segment { segment } else { segment.saturating_add(1) };
         let bounded = self.unreadable <= MOST_UNREADABLE;
         (apart > shard.position.segment && apart < shard.extent.segments && !shard.inseparable && bounded).then_some(apart)
@@ -59,6 +69,9 @@ impl Machine {
     /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment.
     /// Until then the segment is tried again by itself, and may be readable then.
     fn damaged(&mut self, id: AttemptId, segment: u32, reason: &str, now: Duration, out: &mut Vec<Action>) -> After {
+        if self.keeps_order(id) {
+            return self.stop_set(reason, out);
+        }
         self.unreadable += 1;
         if self.unreadable > MOST_UNREADABLE {
             let text = format!(
@@ -74,6 +87,20 @@ impl Machine {
         }
         if self.causes.add(Cause::Source, reason) {
             log(out, Level::Error, format!("shard {}: {reason}; what else there is goes on", id.shard), true);
+        }
+        After::Quarantined
+    }
+
+    /// Whether nothing of a shard may be sent before what lies before it, because that would change the order of a
+    /// key's records.
+    fn keeps_order(&self, id: AttemptId) -> bool {
+        self.rules.keep_order && self.shards[id.shard.0 as usize].extent.set.is_some()
+    }
+
+    /// A set of partitions ends for this run at what can't be read. All sets meet the same: it is told once.
+    fn stop_set(&mut self, reason: &str, out: &mut Vec<Action>) -> After {
+        if self.causes.add(Cause::Source, format!("{reason}; {NOTHING_BEHIND}, {MEND}")) {
+            log(out, Level::Error, format!("{reason}; {NOTHING_BEHIND}, {MEND}"), true);
         }
         After::Quarantined
     }
@@ -136,7 +163,9 @@ impl Machine {
         }
         if deaths >= most {
             let place = format!("segment {segment}, place {place}, record {records}");
-            let text = format!("shard {} is quarantined after {deaths} deaths at {place}; the last: {reason}", id.shard);
+            let behind = if self.keeps_order(id) { format!("; {NOTHING_BEHIND}, {FIND_OUT}") } else { String::new() };
+            let shard = id.shard;
+            let text = format!("shard {shard} is quarantined after {deaths} deaths at {place}; the last: {reason}{behind}");
             log(out, Level::Error, text, true);
             return (After::Quarantined, Duration::ZERO);
         }
@@ -205,7 +234,7 @@ impl Machine {
             resent: Resent::NONE,
             work: attempt.total_work(),
             peak_memory_bytes: 0,
-            cuts: Vec::new(),
+            division: None,
             apart: None,
             damage: None,
         })));

@@ -35,14 +35,14 @@ impl Machine {
 
     /// Some attempts, the one that will finish first first. One of unknown speed is taken for an average one.
     fn by_time_left(&self, wanted: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
-        let speeds: Vec<f64> = self.attempts.values().filter_map(|a| a.speed.map(|speed| speed.bytes)).collect();
+        let speeds: Vec<f64> = self.attempts.values().filter_map(|a| a.speed).collect();
         let average = if speeds.is_empty() { 1.0 } else { speeds.iter().sum::<f64>() / speeds.len() as f64 };
         let mut found: Vec<(f64, AttemptId)> = self
             .attempts
             .iter()
             .filter(|(_, attempt)| wanted(attempt))
             .map(|(&id, attempt)| {
-                let speed = attempt.speed.map_or(average, |speed| speed.bytes);
+                let speed = attempt.speed.unwrap_or(average);
                 (self.bytes_left(id.shard, attempt) / speed.max(1e-3), id)
             })
             .collect();
@@ -113,14 +113,15 @@ impl Machine {
 }
 
 impl Extent {
-    /// How many bytes are left to be read (decompressed) after `counts`. A compressed shard's number is unknown: it is
-    /// judged by its records, of which at least a hundredth is left until its end is seen.
+    /// How many bytes are left to be read (decompressed) after `counts`, others' rows included. A compressed shard's
+    /// number is unknown: it is judged by its records, of which at least a hundredth is left until its end is seen.
     pub(super) fn bytes_left(&self, counts: &migration::Counts) -> f64 {
+        let (passed, bytes_passed) = (counts.passed(), counts.bytes_passed());
         if let (true, Some(bytes)) = (self.splittable, self.bytes) {
-            return bytes.saturating_sub(counts.bytes_read) as f64;
+            return bytes.saturating_sub(self.before.bytes + bytes_passed) as f64;
         }
-        let each = if counts.read > 0 { counts.bytes_read as f64 / counts.read as f64 } else { 1.0 };
-        let records = (self.records_estimate as f64 - counts.read as f64).max(self.records_estimate as f64 / 100.0);
-        records * each
+        let each = if passed > 0 { bytes_passed as f64 / passed as f64 } else { 1.0 };
+        let left = self.records_estimate as f64 - (self.before.records + passed) as f64;
+        left.max(self.records_estimate as f64 / 100.0) * each
     }
 }

@@ -2,14 +2,15 @@
 //! its rest. Design note 0003 says why and how.
 //!
 //! Responsible for when a shard is split and into how many pieces. Where it can be cut is known to its worker alone: it
-//! is told to drain, and says where. Not responsible for the plan: the store and its caller apply the cuts.
+//! is told to drain, and says where. A set of partitions is parted into smaller sets where it drained: its worker has
+//! nothing to look for. Not responsible for the plan: the store and its caller apply the division.
 
 use std::time::Duration;
 
-use migration::Level;
+use migration::{Division, Level};
 
 use super::attempt::Attempt;
-use super::values::{Action, AttemptId, ShardStart, Split};
+use super::values::{Action, AttemptId, Extent, ShardStart, Split};
 use super::{Machine, Shard, ShardState, Stage, log};
 use crate::protocol::MOST_PIECES;
 
@@ -49,6 +50,8 @@ struct Candidate {
     /// Seconds.
     left: f64,
     pieces: u32,
+    /// It can't be divided into more.
+    most: u32,
 }
 
 impl Candidate {
@@ -58,7 +61,7 @@ impl Candidate {
 }
 
 impl Machine {
-    /// Asks workers to drain and to cut their shards, if that fills slots that would stay empty.
+    /// Asks workers to drain and to divide their shards, if that fills slots that would stay empty.
     pub(super) fn split_for_idle_slots(&mut self, now: Duration) {
         if self.stage != Stage::Working || self.paused || !self.rules.split {
             return;
@@ -69,8 +72,8 @@ impl Machine {
         }
         let mut found = self.candidates(now);
         while idle > 0 {
-            let longest = found.iter_mut().max_by(|a, b| a.piece().total_cmp(&b.piece()));
-            let one_more = longest.filter(|c| c.pieces < MOST_PIECES && c.left / f64::from(c.pieces + 1) >= SHORTEST_PIECE);
+            let longest = found.iter_mut().filter(|c| c.pieces < c.most).max_by(|a, b| a.piece().total_cmp(&b.piece()));
+            let one_more = longest.filter(|c| c.left / f64::from(c.pieces + 1) >= SHORTEST_PIECE);
             let Some(candidate) = one_more else { break };
             candidate.pieces += 1;
             idle -= 1;
@@ -92,8 +95,9 @@ impl Machine {
     fn candidates(&self, now: Duration) -> Vec<Candidate> {
         let found = self.attempts.iter().filter(|(id, a)| self.may_be_split(&self.shards[id.shard.0 as usize], a, now));
         let timed = found.filter_map(|(&attempt, a)| {
-            let speed = a.speed.map(|speed| speed.bytes).filter(|speed| *speed > 0.0)?;
-            Some(Candidate { attempt, left: self.bytes_left(attempt.shard, a) / speed, pieces: 1 })
+            let speed = a.speed.filter(|speed| *speed > 0.0)?;
+            let most = self.shards[attempt.shard.0 as usize].extent.most_pieces();
+            Some(Candidate { attempt, left: self.bytes_left(attempt.shard, a) / speed, pieces: 1, most })
         });
         timed.filter(|candidate| candidate.left >= WORTH_A_SPLIT).collect()
     }
@@ -106,7 +110,25 @@ impl Machine {
             .used
             .is_some_and(|used| used.records < attempt.share.records * LIMITED && used.bytes < attempt.share.bytes * LIMITED);
         let measured = now.saturating_sub(attempt.raised) >= SPEED_KNOWN;
-        works && stays && free && measured && !shard.whole && (shard.extent.splittable || segments_left > 1)
+        let divisible = match shard.extent.set {
+            Some(set) => set.partitions > 1,
+            None => shard.extent.splittable || segments_left > 1,
+        };
+        works && stays && free && measured && !shard.whole && divisible
+    }
+
+    /// How the shard of an attempt that drained is divided, and whether that was asked. A set of partitions is parted
+    /// into no more sets than there are slots for by now, because each of them reads all of the rest again.
+    pub(super) fn division(&self, id: AttemptId, attempt: &Attempt) -> (Option<Division>, bool) {
+        let Some(set) = self.shards[id.shard.0 as usize].extent.set else {
+            let cuts = attempt.cuts();
+            let asked = cuts.is_some();
+            return (cuts.filter(|cuts| !cuts.is_empty()).map(Division::Places), asked);
+        };
+        let room = u32::try_from(self.idle_slots()).unwrap_or(u32::MAX);
+        let sets = attempt.pieces.min(set.partitions).min(room);
+        let parted = self.stage == Stage::Working && sets > 1;
+        (parted.then_some(Division::Partitions(sets)), parted)
     }
 
     /// The plan has the pieces: the shard ends earlier now, and the rest of it waits as shards of its own. Without
@@ -135,6 +157,13 @@ impl Machine {
         self.totals.counts.add(&start.counts);
         self.ready.insert(id);
         self.shards.push(shard);
+    }
+}
+
+impl Extent {
+    /// Into how many pieces it may be divided at once.
+    fn most_pieces(&self) -> u32 {
+        self.set.map_or(MOST_PIECES, |set| set.partitions.min(MOST_PIECES))
     }
 }
 

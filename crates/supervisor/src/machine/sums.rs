@@ -20,7 +20,7 @@ pub struct Totals {
     pub done: u64,
     /// Shards given up for this run.
     pub quarantined: u64,
-    /// Bytes of all shards as stored.
+    /// Bytes of all shards as stored; of a set of partitions its part of what it reads.
     pub bytes: u64,
     /// How many of these are through by what was committed.
     pub bytes_done: u64,
@@ -104,20 +104,20 @@ impl Shard {
 }
 
 impl Extent {
-    /// Its bytes as stored; 0 where that is not known.
+    /// Its bytes as stored, of a set of partitions its part of them; 0 where that is not known.
     fn known_bytes(&self) -> u64 {
-        self.bytes.unwrap_or(0)
+        self.own(self.bytes.unwrap_or(0))
     }
 
-    /// How many stored bytes are through after `counts`: of a compressed shard judged by its records, and never all
-    /// before its end.
+    /// How many of these are through after `counts`: of a compressed shard judged by its records, and never all before
+    /// its end.
     fn bytes_done(&self, counts: &Counts) -> u64 {
-        let bytes = self.known_bytes();
+        let bytes = self.bytes.unwrap_or(0);
         if self.splittable {
-            return counts.bytes_read.min(bytes);
+            return self.own(bytes.min(self.before.bytes + counts.bytes_passed()));
         }
-        let part = counts.read as f64 / self.records_estimate.max(1) as f64;
-        (bytes as f64 * part.min(0.99)) as u64
+        let part = (self.before.records + counts.passed()) as f64 / self.records_estimate.max(1) as f64;
+        self.own((bytes as f64 * part.min(0.99)) as u64)
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn of_a_compressed_shard_records_say_how_much_is_through_and_its_end_is_its_own_word() {
-        let plain = Extent { bytes: Some(1000), records_estimate: 100, segments: 1, splittable: true };
+        let plain = Extent { bytes: Some(1000), splittable: true, ..super::super::tests::world::starts(1, 100)[0].extent };
         let packed = Extent { splittable: false, ..plain };
         let counts = |read| Counts { read, bytes_read: read * 10, ..Counts::default() };
         for (read, of_plain, of_packed) in [(0, 0, 0), (50, 500, 500), (99, 990, 990), (100, 1000, 990), (200, 1000, 990)] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use migration::report::{AttemptOutcome, Work};
 use migration::steer::{Scale, Steer};
-use migration::{Counts, Cut, Exit, Failure, FailureKind, LedgerEntry, Level, Rate, Started, Token, WorkerEvent};
+use migration::{Counts, Cut, Division, Exit, Failure, FailureKind, LedgerEntry, Level, Rate, Started, Token, WorkerEvent};
 
 use self::fake_plan::FakePlan;
 use self::world::{SECOND, World, at, chunk, fresh, rules, starts};
@@ -285,6 +285,10 @@ fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
         assert_eq!((ended.causes.exit(), ended.causes.reasons()[0].as_str()), (exit, "shard 00000: because"));
         assert_eq!(world.forks, 2);
     }
+}
+
+fn by_place(records: &[u64]) -> Division {
+    Division::Places(records.iter().map(|&records| Cut { segment: 0, place: at(records).place }).collect())
 }
 
 /// A last word: how far its shard is, and before which records the rest can be cut, if that was asked.
@@ -709,7 +713,7 @@ fn what_a_split_shard_leaves_is_handed_out_at_once_and_a_shard_that_can_not_be_c
         machine.on(Input::Event { attempt, event: finished(false, 100, Some(if cut { &[5_000] } else { &[] })) }, now);
         let end = machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
         let [Action::Close(end)] = &end[..] else { panic!("{end:?}") };
-        assert_eq!((end.after, end.cuts.len()), (After::Waiting, usize::from(cut)));
+        assert_eq!((end.after, end.division.clone()), (After::Waiting, cut.then(|| by_place(&[5_000]))));
         let split = cut.then(|| super::Split { shard: starts(1, 5_000)[0].extent, added: starts(1, 5_000) });
         let next = machine.on(Input::Closed { attempt, split }, now);
         let forked: Vec<(u32, u64)> = next

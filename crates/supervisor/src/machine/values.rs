@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration::report::{AttemptOutcome, Resent};
 use migration::steer::Steer;
 use migration::{
-    BoundTopic, Causes, Chunk, Control, Counts, Cut, Damage, LedgerEntry, Level, Plan, Position, Rate, ShardId, Token,
+    BoundTopic, Causes, Chunk, Control, Counts, Damage, Division, LedgerEntry, Level, Plan, Position, Rate, ShardId, Token,
     TopicChange, Work, WorkerEvent,
 };
 use serde::{Deserialize, Serialize};
@@ -66,13 +66,35 @@ pub struct Rules {
     pub topic: Option<BoundTopic>,
 }
 
+/// How many partitions a shard has, and of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetSize {
+    /// Partitions in its set.
+    pub partitions: u32,
+    /// Partitions of which the plan's shards have sets.
+    pub of: u32,
+}
+
+/// What lies before a place of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Rows.
+    pub records: u64,
+    /// Bytes of the source; 0 where its places don't tell.
+    pub bytes: u64,
+}
+
 /// How large a shard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Bytes as stored; `None` where that is not known.
+    /// Bytes of what it reads, as stored; `None` where that is not known.
     pub bytes: Option<u64>,
-    /// How many records it probably has.
+    /// How many records it probably reads.
     pub records_estimate: u64,
+    /// What of these lies before its start: it was passed by the shard that it was parted from.
+    pub before: Before,
+    /// If only the records of some partitions are its own: how many these are.
+    pub set: Option<SetSize>,
     /// Of how many segments it consists.
     pub segments: u32,
     /// All of its objects can be cut inside: what is read of it are its stored bytes.
@@ -82,13 +104,37 @@ pub struct Extent {
 impl Extent {
     /// That of a shard of the plan.
     pub fn of(plan: &Plan, shard: &migration::Shard) -> Extent {
+        let splittable = plan.segments(shard).iter().all(|segment| plan.object(segment).splittable);
+        let (partitions, of) = plan.part(shard);
         Extent {
             bytes: shard.bytes,
             records_estimate: shard.records_estimate,
+            before: Before {
+                records: shard.start.records,
+                bytes: if splittable { bytes_before_start(plan, shard) } else { 0 },
+            },
+            set: shard.partitions.is_some().then_some(SetSize { partitions, of }),
             segments: shard.segments.len() as u32,
-            splittable: plan.segments(shard).iter().all(|segment| plan.object(segment).splittable),
+            splittable,
         }
     }
+
+    /// A part of what it reads that stands for its own: of a set its partitions' part, so that the sets of a plan add
+    /// up to what they all read.
+    pub(super) fn own(&self, bytes: u64) -> u64 {
+        match self.set {
+            Some(SetSize { partitions, of }) => (u128::from(bytes) * u128::from(partitions) / u128::from(of.max(1))) as u64,
+            None => bytes,
+        }
+    }
+}
+
+/// What a shard whose places are bytes has before its start.
+fn bytes_before_start(plan: &Plan, shard: &migration::Shard) -> u64 {
+    let (segments, start) = (plan.segments(shard), shard.start);
+    let through: u64 = segments.iter().take(start.segment as usize).filter_map(|segment| segment.bytes).sum();
+    let inside = segments.get(start.segment as usize).map_or(0, |segment| start.place.saturating_sub(segment.start));
+    through + inside
 }
 
 impl ShardStart {
@@ -129,7 +175,6 @@ pub struct Split {
 
 /// What happens to the machine.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "an input is made, handed in and used up; none is kept")]
 pub enum Input {
     /// Time passed.
     Tick,
@@ -182,7 +227,7 @@ pub enum Input {
     Closed {
         /// Which.
         attempt: AttemptId,
-        /// What became of its cuts: `None` if there were none, or the plan could not take them.
+        /// What became of its division: `None` if there was none, or the plan could not take it.
         split: Option<Split>,
     },
     /// The store could not write what was asked.
@@ -342,8 +387,8 @@ pub struct AttemptEnd {
     pub work: Work,
     /// Peak resident memory in bytes, as far as it told.
     pub peak_memory_bytes: u64,
-    /// Where what is left of the shard is to be cut.
-    pub cuts: Vec<Cut>,
+    /// How what is left of the shard is to be divided.
+    pub division: Option<Division>,
     /// Before which segment the shard is to be cut as well, so that what can be read does not wait for what can't.
     pub apart: Option<u32>,
     /// What it said of a segment that can't be read.

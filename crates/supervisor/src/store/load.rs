@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use migration::report::{AttemptOutcome, Binding};
-use migration::{Plan, Position, Segment};
+use migration::{Plan, Segment, Shard};
 use rusqlite::Connection;
 
 use super::columns::decode;
@@ -28,7 +28,7 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
         let Some(shard) = state.plan.shards.get(index).filter(|s| s.id == row.id && row.id.0 as usize == index) else {
             return Err(corrupt(path, format!("it has a row for shard {}, which the plan has not there", row.id)));
         };
-        check_shard(&row, state.plan.segments(shard), shard.start)
+        check_shard(&row, state.plan.segments(shard), shard)
             .map_err(|what| corrupt(path, format!("shard {}: {what}", row.id)))?;
         state.shards.push(ShardCheckpoint {
             status: row.status,
@@ -116,11 +116,14 @@ fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
         .collect()
 }
 
-/// What is wrong with a row, given what its shard reads and where it starts.
-fn check_shard(row: &ShardRow, segments: &[Segment], start: Position) -> Result<(), String> {
-    let ShardRow { position, counts, .. } = row;
+/// What is wrong with a row, given what its shard reads.
+fn check_shard(row: &ShardRow, segments: &[Segment], shard: &Shard) -> Result<(), String> {
+    let (ShardRow { position, counts, .. }, start) = (row, shard.start);
     if !counts.balance() || counts.passed() + start.records != position.records {
         return Err(format!("its counts do not balance: {counts:?} at {position:?}"));
+    }
+    if shard.partitions.is_none() && (counts.others, counts.bytes_others) != (0, 0) {
+        return Err(format!("it passed over rows of others, but all rows of its shard are its own: {counts:?}"));
     }
     if *position < start {
         return Err(format!("{position:?} lies before its start"));

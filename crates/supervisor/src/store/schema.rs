@@ -46,7 +46,8 @@ CREATE TABLE attempts (
     resent_exact INTEGER NOT NULL, figures BLOB NOT NULL, UNIQUE (shard, number)
 ) STRICT;
 CREATE TABLE splits (
-    sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, cuts BLOB NOT NULL, checksum INTEGER NOT NULL
+    sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, position BLOB NOT NULL, division BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, text TEXT NOT NULL, notice INTEGER NOT NULL DEFAULT 0

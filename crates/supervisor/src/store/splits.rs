@@ -1,13 +1,13 @@
 //! Shards that were split: beside the frozen plan, in the order in which it happened, and applied to it when it is
 //! read.
 //!
-//! The plan of a job that was interrupted right after a split is exactly the one that the supervisor had: the cuts are
-//! stored, and [`Plan::split`](migration::Plan::split) makes the same of them each time.
+//! The plan of a job that was interrupted right after a split is exactly the one that the supervisor had: each
+//! division is stored with where it was made, and [`Plan::split`](migration::Plan::split) makes the same of it each time.
 
 use std::ops::Range;
 use std::path::Path;
 
-use migration::{Cut, Division, Plan, Position, ShardId};
+use migration::{Division, Plan, Position, ShardId, Token};
 use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,19 +18,35 @@ use super::shard_row::ShardRow;
 use super::state::JobState;
 use crate::machine::AttemptEnd;
 
-/// Keeps the cuts of an attempt that ended, and the rows of the shards that they add.
-pub(super) fn keep(tx: &Transaction<'_>, plan_id: u128, end: &AttemptEnd, added: Range<u32>) -> rusqlite::Result<()> {
-    if added.is_empty() {
-        return Ok(());
-    }
+/// Keeps how the shard of an attempt that ended is divided, and the rows of the shards that this adds. `shard`: its row,
+/// with how far it is committed.
+pub(super) fn keep(
+    tx: &Transaction<'_>,
+    plan_id: u128,
+    end: &AttemptEnd,
+    shard: &ShardRow,
+    added: Range<u32>,
+) -> rusqlite::Result<()> {
+    let Some(division) = end.division.as_ref().filter(|_| !added.is_empty()) else { return Ok(()) };
     let sequence: i64 = tx.query_row("SELECT count(*) FROM splits", [], |row| row.get(0))?;
-    let cuts = encode(&end.cuts);
-    let checksum = checksum(plan_id, sequence, end.attempt.shard, &cuts);
-    tx.execute("INSERT INTO splits VALUES (?1, ?2, ?3, ?4)", params![sequence, end.attempt.shard.0, cuts, checksum])?;
-    for (id, cut) in added.zip(&end.cuts) {
-        ShardRow::new(ShardId(id), Position { segment: 0, place: cut.place, records: 0 }).add(tx, plan_id)?;
+    let (position, kept) = (encode(&shard.position), encode(division));
+    let checksum = checksum(plan_id, sequence, shard.id, &position, &kept);
+    tx.execute("INSERT INTO splits VALUES (?1, ?2, ?3, ?4, ?5)", params![sequence, shard.id.0, position, kept, checksum])?;
+    for (id, (start, token)) in added.zip(begins(division, shard)) {
+        ShardRow { token, ..ShardRow::new(ShardId(id), start) }.add(tx, plan_id)?;
     }
     Ok(())
+}
+
+/// Where the pieces that are parted from a shard begin: by place at their first row, by partitions where the shard is
+/// committed, with what its source needs there.
+fn begins<'a>(division: &'a Division, shard: &'a ShardRow) -> Box<dyn Iterator<Item = (Position, Option<Token>)> + 'a> {
+    match division {
+        Division::Places(cuts) => {
+            Box::new(cuts.iter().map(|cut| (Position { segment: 0, place: cut.place, records: 0 }, None)))
+        }
+        Division::Partitions(sets) => Box::new((1..*sets).map(|_| (shard.position, shard.token.clone()))),
+    }
 }
 
 /// Applies all splits, and the files that were replaced between them, to the frozen plan of a state that is being read.
@@ -48,29 +64,28 @@ pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Resul
         }
         Ok(())
     };
-    for (expected, (sequence, shard, cuts, sum)) in (0..).zip(rows) {
-        if sequence != expected || sum != checksum(state.plan_id, sequence, shard, &cuts) {
+    for (expected, (sequence, shard, position, division, sum)) in (0..).zip(rows) {
+        if sequence != expected || sum != checksum(state.plan_id, sequence, shard, &position, &division) {
             return Err(corrupt(path, format!("split {expected} of the plan fails its checksum")));
         }
         replace_before(&mut state.plan, sequence)?;
-        let cuts: Vec<Cut> = at(path, decode(&cuts))?;
-        let start = state.plan.shards.get(shard.0 as usize).map(|shard| shard.start).unwrap_or_default();
-        let added = state.plan.split(shard, &start, &Division::Places(cuts)).map_err(|wrong| corrupt(path, wrong))?;
+        let (from, division): (Position, Division) = (at(path, decode(&position))?, at(path, decode(&division))?);
+        let added = state.plan.split(shard, &from, &division).map_err(|wrong| corrupt(path, wrong))?;
         let origin = state.origins.get(&shard.0).copied().unwrap_or(shard.0);
         state.origins.extend(added.map(|piece| (piece, origin)));
     }
     replace_before(&mut state.plan, splits)
 }
 
-type SplitRow = (i64, ShardId, Vec<u8>, i64);
+type SplitRow = (i64, ShardId, Vec<u8>, Vec<u8>, i64);
 
 fn rows(db: &Connection) -> rusqlite::Result<Vec<SplitRow>> {
-    db.prepare("SELECT sequence, shard, cuts, checksum FROM splits ORDER BY sequence")?
-        .query_map([], |row| Ok((row.get(0)?, ShardId(row.get(1)?), row.get(2)?, row.get(3)?)))?
+    db.prepare("SELECT sequence, shard, position, division, checksum FROM splits ORDER BY sequence")?
+        .query_map([], |row| Ok((row.get(0)?, ShardId(row.get(1)?), row.get(2)?, row.get(3)?, row.get(4)?)))?
         .collect()
 }
 
 /// Covers all of a row, and the plan, so that rows of two files can't be mixed.
-fn checksum(plan_id: u128, sequence: i64, shard: ShardId, cuts: &[u8]) -> i64 {
-    xxh3_64(&encode(&(plan_id, sequence, shard, cuts))).cast_signed()
+fn checksum(plan_id: u128, sequence: i64, shard: ShardId, position: &[u8], division: &[u8]) -> i64 {
+    xxh3_64(&encode(&(plan_id, sequence, shard, position, division))).cast_signed()
 }

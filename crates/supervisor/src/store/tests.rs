@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use migration::report::Sample;
 use migration::report::verify::{KeptVerdict, LetterCounts, Verified, VerifyReport};
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
-use migration::{Compression, Cut, Exit, Phase, Phases, Segment, SourceObject, Token};
+use migration::{Compression, Cut, Division, Exit, Phase, Phases, Segment, SourceObject, Token};
 use tempfile::TempDir;
 
 use super::*;
@@ -87,7 +87,7 @@ fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd 
         resent: Resent::at_most(4),
         work,
         peak_memory_bytes: 9,
-        cuts: Vec::new(),
+        division: None,
         apart: None,
         damage: None,
     }
@@ -320,8 +320,9 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     copy(&path, &before);
     let mut now = plan(2);
     let cuts = vec![Cut { segment: 0, place: 1400 }, Cut { segment: 0, place: 1700 }];
-    let added = now.split(ShardId(1), &chunk(1, 1, 0, 20).position, &migration::Division::Places(cuts.clone())).unwrap();
-    let end = AttemptEnd { cuts, ..end(id(1, 1), AttemptOutcome::Drained, After::Waiting) };
+    let division = Division::Places(cuts);
+    let added = now.split(ShardId(1), &chunk(1, 1, 0, 20).position, &division).unwrap();
+    let end = AttemptEnd { division: Some(division), ..end(id(1, 1), AttemptOutcome::Drained, After::Waiting) };
     store.end_attempt(&end, &usage(), added).unwrap();
     drop(store);
 
@@ -338,8 +339,9 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     store.begin_attempt(id(3, 1), MAY_SEND).unwrap();
     let from = now.shards[3].start;
     let cuts = vec![Cut { segment: 0, place: 1900 }];
-    let added = now.split(ShardId(3), &from, &migration::Division::Places(cuts.clone())).unwrap();
-    let end = AttemptEnd { cuts, ..self::end(id(3, 1), AttemptOutcome::Drained, After::Waiting) };
+    let division = Division::Places(cuts);
+    let added = now.split(ShardId(3), &from, &division).unwrap();
+    let end = AttemptEnd { division: Some(division), ..self::end(id(3, 1), AttemptOutcome::Drained, After::Waiting) };
     store.end_attempt(&end, &usage(), added).unwrap();
     assert_eq!(store.load().unwrap().plan, now);
 
@@ -580,7 +582,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 5, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 6, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
@@ -712,10 +714,11 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     assert!(store.load().unwrap().sent_of(0).is_err(), "nothing is known of what was sent");
     let mut plan = frozen.clone();
     let cuts = vec![Cut { segment: 1, place: 0 }];
-    plan.split(ShardId(0), &position, &migration::Division::Places(cuts.clone())).unwrap();
+    let division = Some(Division::Places(cuts));
+    plan.split(ShardId(0), &position, division.as_ref().unwrap()).unwrap();
     let damage = Some(migration::Damage { segment: 0, hash: Some(99_u128.to_be_bytes()) });
     let failed =
-        AttemptEnd { cuts, damage, resent: Resent::NONE, ..end(id(0, 1), AttemptOutcome::Unreadable, After::Quarantined) };
+        AttemptEnd { division, damage, resent: Resent::NONE, ..end(id(0, 1), AttemptOutcome::Unreadable, After::Quarantined) };
     store.end_attempt(&failed, &usage(), 2..3).unwrap();
     store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     let all = Position { segment: 1, place: 50, records: 3 };
@@ -743,7 +746,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     }
 }
 
-/// A file as layouts 1 to 4 had it, as far as it is looked at before its version is known: `letters` came with 4.
+/// A file as layouts 1 to 5 had it, as far as it is looked at before its version is known: `letters` came with 4.
 fn file_of_layout(path: &Path, version: i64) {
     let db = Connection::open(path).unwrap();
     let letters = if version >= 4 { "letters INTEGER NOT NULL," } else { "" };
@@ -769,13 +772,13 @@ fn file_of_layout(path: &Path, version: i64) {
 #[test]
 fn a_state_of_an_older_layout_says_what_to_do() {
     let folder = Folder::new("older");
-    for version in [1, 2, 3, 4, 6, 99] {
+    for version in [1, 2, 3, 4, 5, 7, 99] {
         let path = folder.file(&format!("{version}.sqlite"));
         file_of_layout(&path, version);
         for opened in [Store::open(&path), Store::read_only(&path)] {
             let said = opened.unwrap_err().to_string();
             let what = format!(
-                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 5"
+                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 6"
             );
             assert!(said.contains(&what) && said.contains("finish the job with the program that wrote it"), "{said}");
             assert!(said.contains("or start over with --restart (which sends everything again)"), "{said}");

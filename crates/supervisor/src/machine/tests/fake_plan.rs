@@ -3,7 +3,7 @@
 
 use migration::{Cut, Position};
 
-use crate::machine::Extent;
+use crate::machine::{Before, Extent};
 
 /// Bytes of each record.
 pub(super) const RECORD: u64 = 10;
@@ -71,6 +71,8 @@ impl FakePlan {
         Extent {
             bytes: Some(size * RECORD),
             records_estimate: size,
+            before: Before::default(),
+            set: None,
             segments: pieces.len() as u32,
             splittable: pieces.iter().all(|piece| self.files[piece.file].plain),
         }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use migration::report::AttemptOutcome;
 use migration::steer::{Scale, Steer};
 use migration::{
-    BoundTopic, Chunk, Control, Counts, Cut, Damage, Exit, Failure, FailureKind, Finished, LedgerEntry, Level, Position,
-    Progress, Rate, ShardId, Started, Token, TopicChange, Work, WorkerEvent,
+    BoundTopic, Chunk, Control, Counts, Cut, Damage, Division, Exit, Failure, FailureKind, Finished, LedgerEntry, Level,
+    Position, Progress, Rate, ShardId, Started, Token, TopicChange, Work, WorkerEvent,
 };
 
 use super::fake_plan::{FakePlan, RECORD};
 use super::oracle::Oracle;
 use crate::machine::{
-    Action, After, AttemptEnd, AttemptId, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder,
+    Action, After, AttemptEnd, AttemptId, Before, Ended, Ending, Extent, Input, Machine, Rules, ShardStart, Split, WorkOrder,
 };
 use crate::random::Random;
 
@@ -57,7 +57,8 @@ pub(in crate::machine) fn fresh(count: usize) -> Vec<ShardStart> {
 
 /// Shards of `size` records that no worker had yet.
 pub(in crate::machine) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
-    let extent = Extent { bytes: Some(size * 10), records_estimate: size, segments: 1, splittable: true };
+    let (bytes, before, set) = (Some(size * 10), Before::default(), None);
+    let extent = Extent { bytes, records_estimate: size, before, set, segments: 1, splittable: true };
     let (position, counts) = (at(0), Counts::default());
     let fresh = ShardStart { extent, position, token: None, counts, done: false, last_attempt: 0, letters: 0 };
     vec![fresh; count]
@@ -452,11 +453,15 @@ impl World {
     fn split(&mut self, end: &AttemptEnd) -> Option<Split> {
         let shard = end.attempt.shard.0 as usize;
         let apart = end.apart.map(|segment| Cut { segment, place: self.plan.start_of(shard, segment) });
-        let cuts: Vec<Cut> = end.cuts.iter().copied().chain(apart).collect();
+        let asked = match &end.division {
+            Some(Division::Places(cuts)) => cuts.clone(),
+            _ => Vec::new(),
+        };
+        let cuts: Vec<Cut> = asked.iter().copied().chain(apart).collect();
         if cuts.is_empty() {
             return None;
         }
-        assert!(end.cuts.is_empty() || end.apart.is_none() && end.after == After::Waiting);
+        assert!(asked.is_empty() || end.apart.is_none() && end.after == After::Waiting);
         let before = self.plan.shards();
         if !self.plan.cut(shard, &self.disk[shard].0, &cuts) {
             assert!(apart.is_none() && self.liars.contains(&end.attempt), "{cuts:?} make no sense");
