@@ -1,6 +1,7 @@
 //! The job's source: cut into a plan, and held against the plan that it was cut into.
 
-use migration::{Exit, Job, Plan, SourceObject, UserError, resume};
+use migration::job::ShardRules;
+use migration::{Exit, Job, Order, Plan, SourceObject, UserError, resume};
 use pipeline::source::{Changes, PlanRules};
 use pipeline::{Source, SourceError};
 use supervisor::JobState;
@@ -20,11 +21,20 @@ pub fn source_of(job: &Job) -> Box<dyn Source> {
     sources::source_of(&job.source, job.workers.windows())
 }
 
-/// Cuts the source as a first run would.
+/// Which order the records of a job keep that begins now.
+pub fn order_of(job: &Job) -> Result<Order, UserError> {
+    Order::wanted(job, source_of(job).repeatable())
+}
+
+/// Cuts the source as a first run would, before it parts the partitions of its topic: with order by key into one shard
+/// of everything, of which [`Plan::into_sets`] makes one for each set.
 pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
     let source = source_of(job);
-    let rules =
-        PlanRules { shards: &job.shards, flush: job.workers.flush, workers: slots(job), record_limit: job.record_limit };
+    let shards = match order_of(job)? {
+        Order::Key => &ShardRules::uncut(),
+        Order::Shard => &job.shards,
+    };
+    let rules = PlanRules { shards, flush: job.workers.flush, workers: slots(job), record_limit: job.record_limit };
     let checked = source.plan(&rules).and_then(|plan| source.check(&plan).map(|()| plan));
     checked.map_err(|error| UserError::new(Exit::Source, error))
 }

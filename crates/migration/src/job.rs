@@ -123,6 +123,16 @@ rules! {
     }
 }
 
+impl ShardRules {
+    /// A target that no dataset is larger than.
+    pub const UNCUT: u64 = u64::MAX;
+
+    /// One shard of everything, as a plan for sets of partitions begins.
+    pub fn uncut() -> ShardRules {
+        ShardRules { target_size: Some(Self::UNCUT), order: ShardOrder::Source, by_key: Some(true) }
+    }
+}
+
 /// In which order shards are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ShardOrder {

@@ -34,7 +34,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use migration::job::{CsvFormat, CsvSource, FileRules, WindowLimit};
+use migration::job::{CsvFormat, CsvSource, FileRules, ShardRules, WindowLimit};
 use migration::printable::printable_path;
 use migration::units::show_size;
 use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
@@ -130,9 +130,14 @@ impl Format for CsvFiles {
         Ok(Box::new(RowReader::new(self.clone(), segments, from)?))
     }
 
-    /// One pass over the file, unless each line end ends a row.
+    /// One pass over the file, unless each line end ends a row or nothing is to be cut.
     fn find_starts(&self, object: &mut SourceObject, bytes: u64, target: u64) -> Result<Option<String>, SourceError> {
         if !self.format.multiline {
+            return Ok(None);
+        }
+        if target == ShardRules::UNCUT {
+            // Starts of rows serve cuts alone.
+            object.splittable = false;
             return Ok(None);
         }
         let (least, most) = STARTS_APART;

@@ -37,7 +37,7 @@ pub(crate) trait Format {
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError>;
 
     /// Finds starts of records in the first `bytes` bytes of a file of which not every line is a record, if it is to be
-    /// cut into shards of about `target` bytes. What a user should know of them.
+    /// cut into shards of about `target` bytes ([`ShardRules::UNCUT`]: not at all). What a user should know of them.
     fn find_starts(&self, object: &mut SourceObject, bytes: u64, target: u64) -> Result<Option<String>, SourceError> {
         let _ = (object, bytes, target);
         Ok(None)

@@ -24,6 +24,8 @@ use crate::{helper, log, preflight, settings, source, words};
 /// Measures, and prints what came out.
 pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
     let mut job = settings::load_config(&args.config)?;
+    // Variants are compared by sending each record from the shard that it stands in.
+    job.shards.by_key = Some(false);
     let rows = rows(&variants(args), &args.workers, &args.flush, args.shared_producer);
     require_records(args, &rows)?;
     require_room(&rows).map_err(|error| UserError::new(Exit::Preflight, error))?;

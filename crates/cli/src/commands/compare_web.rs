@@ -29,6 +29,8 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
     let mut job = settings::load_config(&args.config)?;
     // One record at a time: sent at once, without waiting for a batch.
     job.workers.flush = FlushPolicy::Record;
+    // Each client sends records of its own, whatever their keys.
+    job.shards.by_key = Some(false);
     require_room(args.clients, args.others).map_err(|error| UserError::new(Exit::Preflight, error))?;
     let environment = environment(words::joined(words::of_this_process()));
     let name = format!("{}-{}-web.jsonl", environment.started_unix_ms / 1000, std::process::id());

@@ -3,11 +3,12 @@
 
 use kafka::Preflight;
 use migration::report::Binding;
-use migration::{BoundTopic, Identity, Plan, SourceObject, UserError, advice, resume};
+use migration::{BoundTopic, Identity, Order, Plan, SourceObject, UserError, advice, order, resume};
 use supervisor::{NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
 
 use super::pass::Pass;
+use super::send::slots;
 use super::topic_watch::TopicWatcher;
 use crate::state::{self, Earlier};
 use crate::{helper, log, source};
@@ -45,16 +46,25 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
     let now = found.binding(job);
     let Some(earlier) = earlier else {
-        let plan = helper::ask("shardlift plan", interrupt, || source::make_plan(job))?;
+        let plan = new_plan(pass, now.partitions())?;
         let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));
         return Ok(Planned { plan, binding: now, found, kept });
     };
-    for warning in earlier.may_go_on(job, &now)? {
-        tracing::warn!("{warning}");
-    }
+    let mut warnings = earlier.may_go_on(job, &now)?;
+    warnings.extend(order::may_go_on(job, &earlier.state.plan)?);
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let replaced = helper::ask("shardlift plan", interrupt, || source::check_source(job, &earlier.state))?;
     let state = earlier.state;
     Ok(Planned { plan: state.plan, binding: state.binding, found, kept: Kept::But(replaced) })
+}
+
+/// The plan of a job that begins, for a topic of `partitions` partitions.
+fn new_plan(pass: &Pass<'_>, partitions: u32) -> Result<Plan, UserError> {
+    let plan = helper::ask("shardlift plan", Some(&pass.interrupt), || source::make_plan(&pass.job))?;
+    Ok(match source::order_of(&pass.job)? {
+        Order::Key => plan.into_sets(partitions, slots(&pass.job, pass.single)),
+        Order::Shard => plan,
+    })
 }
 
 impl Planned {

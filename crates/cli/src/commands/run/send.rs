@@ -31,7 +31,8 @@ pub fn require_room(job: &Job, single: bool) -> Result<(), UserError> {
         .map_err(|error| UserError::new(Exit::Preflight, error))
 }
 
-fn slots(job: &Job, single: bool) -> u32 {
+/// How many workers run at once.
+pub fn slots(job: &Job, single: bool) -> u32 {
     if single { 1 } else { source::slots(job) }
 }
 

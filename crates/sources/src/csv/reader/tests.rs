@@ -313,6 +313,20 @@ fn a_quote_that_is_never_closed_is_told_by_the_plan() {
 }
 
 #[test]
+fn without_cuts_a_file_is_not_read_for_its_starts() {
+    let folder = Folder::new();
+    // A pass over it would tell of the quote.
+    let source = source_of(&folder, "x.csv", b"a,b\n1,2\n3,\"4\n5,6\n");
+    let plan = planned(&source, ShardRules::UNCUT, None);
+    assert_eq!((plan.shards.len(), plan.objects[0].splittable, &plan.notes[..]), (1, false, &[][..]));
+    assert_eq!(source.cuts(&plan, plan.shards[0].id, &plan.shards[0].start, 4).unwrap(), [], "not at any line end");
+    let whole = source_of(&folder, "x.csv", many_rows(3000).as_bytes());
+    let plan = planned(&whole, ShardRules::UNCUT, None);
+    let all = read_plan(&whole, &plan, 7);
+    assert_eq!(all.into_iter().map(|(_, row)| row).collect::<Vec<_>>(), judged(many_rows(3000).as_bytes()));
+}
+
+#[test]
 fn a_compressed_file_is_one_shard_and_is_entered_behind_any_row() {
     use std::io::Write as _;
     let folder = Folder::new();

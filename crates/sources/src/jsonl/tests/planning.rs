@@ -194,6 +194,17 @@ fn small_files_are_packed_and_compressed_ones_stay_whole() {
 }
 
 #[test]
+fn without_a_target_that_can_be_reached_all_is_one_shard_in_source_order() {
+    let folder = Folder::new();
+    folder.write("2.jsonl", "{}\n".repeat(100));
+    folder.write("1.jsonl.gz", gzip([&b"{}\n".repeat(9)[..]]));
+    folder.write("3.jsonl", "");
+    let plan = super::plan(&folder.source(&["*"]), &ShardRules::uncut(), FlushPolicy::Chunk, 8, None).unwrap();
+    assert_eq!((plan.shards.len(), plan.objects.len(), plan.segments.len()), (1, 3, 2));
+    assert_eq!((plan.segments[0].object, plan.segments[1].object, plan.segments[1].end), (0, 1, 300));
+}
+
+#[test]
 fn automatic_sizes() {
     let folder = Folder::new();
     // A hole with a line end each 4 MiB: quick to make, any size.
