@@ -9,7 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::program::Running;
+use crate::random::Random;
 use crate::scene::Scene;
+use crate::waiting::wait_until;
 
 /// Records a second of a run with faults, all workers together.
 pub const RATE: u64 = 20_000;
@@ -144,6 +147,31 @@ pub fn await_worth_killing(scene: &Scene, records: &[u64], limit: Duration) -> V
 pub fn kill_process(pid: u32) -> bool {
     assert!(pid > 1, "{pid} would be a group or every process");
     kill(Pid::from_raw(i32::try_from(pid).expect("process ids are below 2^22")), Signal::SIGKILL).is_ok()
+}
+
+/// Kills workers that have committed something, one after the other, and waits until each is noticed. How many there
+/// were.
+pub fn kill_workers(scene: &Scene, running: &Running, wanted: u64) -> u64 {
+    let died = || {
+        let all = attempts(&scene.status().expect("there is a state"));
+        all.iter().filter(|attempt| attempt.outcome == "died").count() as u64
+    };
+    let before = died();
+    let mut killed = 0;
+    let mut random = Random::seeded(&scene.topic);
+    while killed < wanted {
+        let committed = scene.acknowledged();
+        wait_until("something is committed", patience(), || scene.acknowledged() > committed);
+        let children = running.children();
+        let at_work: Vec<_> = children.iter().filter(|child| child.name.starts_with("shard ") && child.state != 'Z').collect();
+        if at_work.is_empty() {
+            continue;
+        }
+        kill_process(random.pick(&at_work).pid);
+        wait_until("the supervisor notices a death", patience(), || died() == before + killed + 1);
+        killed += 1;
+    }
+    killed
 }
 
 /// Shards with a finished attempt, with how many attempts they had.

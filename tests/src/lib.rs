@@ -9,11 +9,13 @@
 pub mod admin;
 pub mod browser;
 pub mod clusters;
+pub mod customers;
 pub mod dataset;
 pub mod faults;
 pub mod kafka;
 pub mod multiset;
 pub mod murmur2;
+pub mod order;
 pub mod program;
 pub mod proxy;
 pub mod random;

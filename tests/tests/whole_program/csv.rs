@@ -8,9 +8,9 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use whole_program::faults::{self, kill_process, number, patience};
+use whole_program::faults::{self, kill_workers, number, patience};
 use whole_program::multiset::Multiset;
-use whole_program::program::{Program, Running};
+use whole_program::program::Program;
 use whole_program::random::Random;
 use whole_program::scene::{PATIENCE, Scene, Verdict, assert_balances};
 use whole_program::steering::{distant, workers};
@@ -80,31 +80,6 @@ fn rows_survive_kills_and_a_split(clusters: &Clusters) {
         report["records"]["resent"]
     );
     scene.program.assert_nothing_left();
-}
-
-/// Kills workers that have committed something, one after the other, and waits until each is noticed. How many there
-/// were.
-fn kill_workers(scene: &Scene, running: &Running, wanted: u64) -> u64 {
-    let died = || {
-        let all = faults::attempts(&scene.status().expect("there is a state"));
-        all.iter().filter(|attempt| attempt.outcome == "died").count() as u64
-    };
-    let before = died();
-    let mut killed = 0;
-    let mut random = Random::seeded(&scene.topic);
-    while killed < wanted {
-        let committed = scene.acknowledged();
-        wait_until("something is committed", patience(), || scene.acknowledged() > committed);
-        let children = running.children();
-        let at_work: Vec<_> = children.iter().filter(|child| child.name.starts_with("shard ") && child.state != 'Z').collect();
-        if at_work.is_empty() {
-            continue;
-        }
-        kill_process(random.pick(&at_work).pid);
-        wait_until("the supervisor notices a death", patience(), || died() == before + killed + 1);
-        killed += 1;
-    }
-    killed
 }
 
 /// A gzip file is read whole, a killed worker's successor goes on in its middle; a row that is none is set aside as it
