@@ -259,26 +259,28 @@ impl Plan {
         }
     }
 
-    /// Puts another object in the place of one that is cut by a single segment from its start to its end. What was
+    /// Puts another object in the place of one that each shard which reads it reads from its start to its end. What was
     /// noted of that one is not true of the other: its notes are dropped.
     pub fn replace(&mut self, index: u32, object: SourceObject) -> Result<(), String> {
         let planned = self.objects.get(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
         let reads = |shard: &Shard| shard.segments.clone().filter(|s| self.segments[*s as usize].object == index);
         let used: BTreeSet<u32> = self.shards.iter().flat_map(reads).collect();
         let whole = |s: &Segment| s.start == 0 && (s.end == Segment::WHOLE || Some(s.end) == planned.bytes);
-        let segment = match used.into_iter().collect::<Vec<u32>>()[..] {
-            [segment] if whole(&self.segments[segment as usize]) => segment,
-            _ => return Err(format!("object {index} is not one segment")),
-        };
+        if used.is_empty() || !used.iter().all(|segment| whole(&self.segments[*segment as usize])) {
+            return Err(format!("object {index} is not one segment"));
+        }
         let about = format!("{}: ", printable_path(&planned.path));
         self.notes.retain(|note| !note.starts_with(&about));
-        let replaced = &mut self.segments[segment as usize];
-        replaced.bytes = object.bytes;
-        if let (true, Some(bytes)) = (replaced.end != Segment::WHOLE, object.bytes) {
-            replaced.end = bytes;
+        for segment in &used {
+            let replaced = &mut self.segments[*segment as usize];
+            replaced.bytes = object.bytes;
+            if let (true, Some(bytes)) = (replaced.end != Segment::WHOLE, object.bytes) {
+                replaced.end = bytes;
+            }
         }
         self.objects[index as usize] = object;
-        for shard in self.shards.iter_mut().filter(|shard| shard.segments.contains(&segment)) {
+        let reads = |shard: &&mut Shard| used.range(shard.segments.clone()).next().is_some();
+        for shard in self.shards.iter_mut().filter(reads) {
             let bytes = sum_of(&self.segments[shard.segments.start as usize..shard.segments.end as usize]);
             let part = bytes.zip(shard.bytes).map_or(1.0, |(now, before)| now as f64 / (before as f64).max(1.0));
             shard.records_estimate = estimate(shard, part);

@@ -22,7 +22,9 @@ use crate::random::Random;
 /// in a good world every shard ends done or quarantined. Files of shards that can't be read any more, in the middle of
 /// a run or before it, cost nothing but themselves: a run that nothing stops counts each good record exactly once and
 /// ends with 7 exactly if there is such a file, and a later run sends what a whole copy in its place has more. Some
-/// runs are killed. The world asserts; a failure names its seed.
+/// runs are killed. In half of the worlds the shards have sets of partitions: each record is sent by the shard with its
+/// partition alone, and unless a run may go past what can't be read, first and last copies of each partition are in the
+/// order of the files. The world asserts; a failure names its seed.
 ///
 /// `SHARDLIFT_TEST_WORLDS` says how many (2,000), `SHARDLIFT_TEST_SEED` the first one's seed instead of a new one each
 /// time.
@@ -41,8 +43,8 @@ fn random_worlds_keep_the_rules() {
     }
     println!("of {worlds} worlds: {seen:?}");
     if worlds >= 10_000 {
-        let Seen { splits, lacks, late_stops, aparts, mended, false_starts, exits } = &seen;
-        let each = [*splits, *lacks, *late_stops, *aparts, *mended, *false_starts];
+        let Seen { splits, parted, sets_stopped, lacks, late_stops, aparts, mended, false_starts, exits } = &seen;
+        let each = [*splits, *parted, *sets_stopped, *lacks, *late_stops, *aparts, *mended, *false_starts];
         assert!(each.iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
     }
 }
@@ -52,6 +54,9 @@ fn random_worlds_keep_the_rules() {
 struct Seen {
     /// How often a shard was split.
     splits: u64,
+    /// How often a set of partitions was parted, and how often one stopped at what can't be read.
+    parted: u64,
+    sets_stopped: u64,
     /// How often a job went on with fewer workers because no more could be forked.
     lacks: u64,
     /// How often all was sent, and a limit decided although the job was told to stop.
@@ -67,6 +72,8 @@ struct Seen {
 impl Seen {
     fn add(&mut self, world: &World) {
         self.splits += world.splits;
+        self.parted += world.parted;
+        self.sets_stopped += world.sets_stopped;
         self.lacks += world.scaled_for_lack;
         self.late_stops += world.late_stops;
         self.aparts += world.aparts;
@@ -84,7 +91,11 @@ fn one_random_world(seed: u64) -> World {
     let limit = if short { (shape >> 24) % 2 } else { [u64::MAX, 0, 3, 10][(shape >> 24) as usize % 4] };
     let topic = Some(world::topic(shape & 64 == 0));
     let rules = super::Rules { max_bad_records: limit, topic, ..rules(1 + (shape >> 16) as u32 % 4) };
-    let mut world = World::with_plan(seed, random_plan(shape, shards, size, short), size, rules);
+    let mut plan = random_plan(shape, shards, size, short);
+    if shape & 32 == 0 {
+        plan = random_sets(shape, size, short);
+    }
+    let mut world = World::with_plan(seed, plan, size, rules);
     if seed.is_multiple_of(2) {
         world.stride = 1;
     }
@@ -127,6 +138,14 @@ fn random_plan(shape: u64, shards: usize, size: u64, short: bool) -> FakePlan {
         let plain = random.next();
         plan.add_shard(&sizes, |file| short || plain & 1 << file == 0);
     }
+    plan
+}
+
+/// Shards that all read the same files, each with a set of partitions.
+fn random_sets(shape: u64, size: u64, short: bool) -> FakePlan {
+    let mut plan = random_plan(shape, 1, 2 * size, short);
+    let partitions = 1 + (shape >> 44) % 7;
+    plan.into_sets(partitions, 1 + (shape >> 50) % partitions);
     plan
 }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use migration::report::{AttemptOutcome, Binding};
-use migration::{Plan, Segment, Shard};
+use migration::{Counts, Plan, Segment, Shard, Work};
 use rusqlite::Connection;
 
-use super::columns::decode;
+use super::columns::{count, decode};
 use super::error::{StateError, at, corrupt};
 use super::schema::job_checksum;
 use super::shard_row::ShardRow;
@@ -107,13 +107,29 @@ fn last_attempts(db: &Connection) -> rusqlite::Result<HashMap<u32, u32>> {
         .collect()
 }
 
-/// Shards with an attempt that may have sent more than it committed. One that finished, drained or met a file that it
-/// can't read has committed all that it took before its end.
+/// Shards of which more may have been sent than is committed. An attempt that finished, drained or met a file that it
+/// can't read has committed all that it took before its end. What another sent beyond its last commit is committed once
+/// later attempts on its shard delivered that many records: they sent the same ones, in the same order.
 fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
     use AttemptOutcome::{Drained, Finished, Unreadable};
-    db.prepare("SELECT DISTINCT shard FROM attempts WHERE outcome NOT IN (?1, ?2, ?3) OR resent > 0")?
-        .query_map([Finished, Drained, Unreadable].map(codes::of_outcome), |row| row.get(0))?
-        .collect()
+    let mut attempts = db.prepare(
+        "SELECT shard, outcome IN (?1, ?2, ?3) AND resent = 0, resent, figures FROM attempts WHERE shard IN \
+         (SELECT shard FROM attempts WHERE outcome NOT IN (?1, ?2, ?3) OR resent > 0) ORDER BY shard, number DESC",
+    )?;
+    let mut rows = attempts.query([Finished, Drained, Unreadable].map(codes::of_outcome))?;
+    let (mut uncertain, mut of, mut delivered_later) = (BTreeSet::new(), None, 0);
+    while let Some(row) = rows.next()? {
+        let (shard, all_committed): (u32, bool) = (row.get(0)?, row.get(1)?);
+        if of.replace(shard) != Some(shard) {
+            delivered_later = 0;
+        }
+        if !all_committed && delivered_later < count(row, "resent")?.max(1) {
+            uncertain.insert(shard);
+        }
+        let (counts, _): (Counts, Work) = decode(&row.get::<_, Vec<u8>>(3)?)?;
+        delivered_later += counts.acknowledged;
+    }
+    Ok(uncertain)
 }
 
 /// What is wrong with a row, given what its shard reads.

@@ -117,49 +117,54 @@ impl Store {
 
 impl JobState {
     /// What was sent of an object of the plan, so that another file may take its place: `None` nothing; else up to
-    /// which place, and the hash of what is before it. An error says why no other file may.
+    /// which place, and the hash of what is before it. An error says why no other file may. Of shards that all read the
+    /// object, each with a set of partitions, the one that came furthest decides.
     pub fn sent_of(&self, object: u32) -> Result<Option<(u64, u128)>, String> {
-        let (shard, segment) = whole_segment(&self.plan, object)?;
-        let (checkpoint, index) = (&self.shards[shard], segment as u32);
-        let position = checkpoint.position;
-        if checkpoint.status == ShardStatus::Done || position.segment > index {
+        let readers = readers(&self.plan, object)?;
+        let through = |&(shard, index): &(u32, u32)| {
+            let checkpoint = &self.shards[shard as usize];
+            checkpoint.status == ShardStatus::Done || checkpoint.position.segment > index
+        };
+        if readers.iter().any(through) {
             return Err("all of it was sent".to_owned());
         }
-        if self.may_have_sent_more(shard) {
+        if readers.iter().any(|(shard, _)| self.may_have_sent_more(*shard)) {
             return Err("an attempt that was killed may have sent more of it than was committed".to_owned());
         }
-        if position.segment < index || position.place == 0 {
+        let position = |shard: u32| self.shards[shard as usize].position;
+        let within = readers.iter().filter(|(shard, index)| position(*shard).segment == *index);
+        let furthest = within.map(|(shard, _)| position(*shard).place).max().unwrap_or(0);
+        if furthest == 0 {
             return Ok(None);
         }
-        match self.damages.get(&(shard as u32, index)) {
-            Some((place, hash)) if *place == position.place => Ok(Some((*place, *hash))),
-            _ => Err(format!("the records before byte {} of it were sent", position.place)),
+        let mut known = readers.iter().filter_map(|reader| self.damages.get(reader));
+        match known.find(|(place, _)| *place == furthest) {
+            Some((place, hash)) => Ok(Some((*place, *hash))),
+            None => Err(format!("the records before byte {furthest} of it were sent")),
         }
     }
 
     /// Whether records of a shard may have been sent behind its last commit. A shard that was split off another one may
     /// have been begun under that one's number.
-    fn may_have_sent_more(&self, shard: usize) -> bool {
-        let split_off = shard >= self.frozen_plan().shards.len();
-        self.uncertain.iter().any(|other| split_off || *other as usize == shard)
+    fn may_have_sent_more(&self, shard: u32) -> bool {
+        let root = |shard: u32| self.origins.get(&shard).copied().unwrap_or(shard);
+        let split_off = self.origins.contains_key(&shard);
+        self.uncertain.iter().any(|&other| other == shard || split_off && root(other) == root(shard))
     }
 }
 
-/// The only segment of an object: index of its shard, index in the shard.
-fn whole_segment(plan: &Plan, object: u32) -> Result<(usize, usize), String> {
-    let places = plan.shards.iter().enumerate().flat_map(|(shard, s)| {
-        plan.segments(s)
-            .iter()
-            .enumerate()
-            .filter(|(_, segment)| segment.object == object)
-            .map(move |(index, _)| (shard, index))
-    });
-    let places: Vec<(usize, usize)> = places.take(2).collect();
+/// Who reads an object that no shard has cut: index of the shard, and of the segment in it.
+fn readers(plan: &Plan, object: u32) -> Result<Vec<(u32, u32)>, String> {
     let bytes = plan.objects.get(object as usize).and_then(|object| object.bytes);
     let whole = |segment: &Segment| segment.start == 0 && (segment.end == Segment::WHOLE || Some(segment.end) == bytes);
-    match places[..] {
-        [(shard, index)] if whole(&plan.segments(&plan.shards[shard])[index]) => Ok((shard, index)),
-        [] => Err("the plan has no records of it".to_owned()),
-        _ => Err("it is cut into several pieces".to_owned()),
+    let mut readers = Vec::new();
+    for shard in &plan.shards {
+        for (index, segment) in (0..).zip(plan.segments(shard)).filter(|(_, segment)| segment.object == object) {
+            if !whole(segment) {
+                return Err("it is cut into several pieces".to_owned());
+            }
+            readers.push((shard.id.0, index));
+        }
     }
+    if readers.is_empty() { Err("the plan has no records of it".to_owned()) } else { Ok(readers) }
 }

@@ -40,12 +40,12 @@ pub(super) fn keep(
 
 /// Where the pieces that are parted from a shard begin: by place at their first row, by partitions where the shard is
 /// committed, with what its source needs there.
-fn begins<'a>(division: &'a Division, shard: &'a ShardRow) -> Box<dyn Iterator<Item = (Position, Option<Token>)> + 'a> {
+fn begins(division: &Division, shard: &ShardRow) -> Vec<(Position, Option<Token>)> {
     match division {
         Division::Places(cuts) => {
-            Box::new(cuts.iter().map(|cut| (Position { segment: 0, place: cut.place, records: 0 }, None)))
+            cuts.iter().map(|cut| (Position { segment: 0, place: cut.place, records: 0 }, None)).collect()
         }
-        Division::Partitions(sets) => Box::new((1..*sets).map(|_| (shard.position, shard.token.clone()))),
+        Division::Partitions(sets) => (1..*sets).map(|_| (shard.position, shard.token.clone())).collect(),
     }
 }
 

@@ -31,8 +31,8 @@ pub struct JobState {
     pub damages: BTreeMap<(u32, u32), (u64, u128)>,
     /// The shard of the frozen plan that a piece of a split one goes back to; others are not in it.
     pub origins: BTreeMap<u32, u32>,
-    /// Shards with an attempt that may have sent records behind its last commit: it was killed, or is still said to
-    /// run.
+    /// Shards of which records may have been sent behind their last commit: an attempt was killed, or is still said to
+    /// run, and those after it did not come that far again.
     pub uncertain: BTreeSet<u32>,
 }
 

@@ -3,7 +3,7 @@
 
 use migration::{Cut, Position};
 
-use crate::machine::{Before, Extent};
+use crate::machine::{Before, Extent, SetSize};
 
 /// Bytes of each record.
 pub(super) const RECORD: u64 = 10;
@@ -12,6 +12,8 @@ pub(super) const RECORD: u64 = 10;
 #[derive(Clone, Copy, Debug, Default)]
 struct Fate {
     sent: u32,
+    /// When it was sent last: the number of that sending.
+    last: u64,
     /// By commits.
     counted: u32,
 }
@@ -40,6 +42,16 @@ struct Piece {
 pub(in crate::machine) struct FakePlan {
     files: Vec<File>,
     shards: Vec<Vec<Piece>>,
+    /// Of each shard where it starts, unless that is its first record.
+    parted_at: Vec<Option<Position>>,
+    /// Of each shard the partitions that are its own, if the shards have sets of these; else empty.
+    sets: Vec<Vec<u64>>,
+    /// Of how many partitions they have sets; 0: of none.
+    partitions: u64,
+    /// A set was cut by place: what lies behind goes out before what lies before it.
+    out_of_order: bool,
+    /// How many records were sent so far.
+    sendings: u64,
 }
 
 impl FakePlan {
@@ -51,6 +63,48 @@ impl FakePlan {
         self.files.extend(files.iter().enumerate().map(file));
         let pieces = files.iter().enumerate().map(|(i, &to)| Piece { file: first + i, from: 0, to });
         self.shards.push(pieces.collect());
+        self.parted_at.push(None);
+        self.sets.push(Vec::new());
+    }
+
+    /// Makes shards of the only one that all read the same, each with a set of some of these partitions.
+    pub(super) fn into_sets(&mut self, partitions: u64, sets: u64) {
+        let whole = self.shards[0].clone();
+        let parted = |set| (0..partitions).filter(|partition| partition % sets == set).collect();
+        self.sets = (0..sets).map(parted).collect();
+        (self.shards, self.parted_at) = (vec![whole; sets as usize], vec![None; sets as usize]);
+        self.partitions = partitions;
+    }
+
+    pub(super) fn has_sets(&self) -> bool {
+        self.partitions > 0
+    }
+
+    /// The partition that a record's key chooses.
+    fn partition(&self, file: usize, record: u64) -> u64 {
+        let mixed = (file as u64 * 1_000 + record).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        mixed % self.partitions.max(1)
+    }
+
+    /// Whether a record is a shard's own.
+    fn owns(&self, shard: usize, file: usize, record: u64) -> bool {
+        !self.has_sets() || self.sets[shard].contains(&self.partition(file, record))
+    }
+
+    /// Parts the set of a shard into some, all but the first of which begin at `from`.
+    pub(super) fn part(&mut self, shard: usize, from: &Position, sets: usize) {
+        let whole = std::mem::take(&mut self.sets[shard]);
+        assert!(sets > 1 && whole.len() >= sets, "{whole:?} in {sets}");
+        for set in 0..sets {
+            let own = whole.iter().copied().skip(set).step_by(sets).collect();
+            if set == 0 {
+                self.sets[shard] = own;
+                continue;
+            }
+            self.sets.push(own);
+            self.shards.push(self.shards[shard].clone());
+            self.parted_at.push(Some(*from));
+        }
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -61,7 +115,7 @@ impl FakePlan {
         self.files.len()
     }
 
-    /// How many records a shard has.
+    /// How many records a shard reads, those before its start included.
     pub(super) fn size(&self, shard: usize) -> u64 {
         self.shards[shard].iter().map(|piece| piece.to - piece.from).sum()
     }
@@ -71,15 +125,21 @@ impl FakePlan {
         Extent {
             bytes: Some(size * RECORD),
             records_estimate: size,
-            before: Before::default(),
-            set: None,
+            before: self.before(shard),
+            set: self.has_sets().then(|| SetSize { partitions: self.sets[shard].len() as u32, of: self.partitions as u32 }),
             segments: pieces.len() as u32,
             splittable: pieces.iter().all(|piece| self.files[piece.file].plain),
         }
     }
 
     pub(super) fn start(&self, shard: usize) -> Position {
-        Position { segment: 0, place: self.start_of(shard, 0), records: 0 }
+        let first = Position { segment: 0, place: self.start_of(shard, 0), records: 0 };
+        self.parted_at[shard].unwrap_or(first)
+    }
+
+    fn before(&self, shard: usize) -> Before {
+        let (records, plain) = (self.start(shard).records, self.shards[shard].iter().all(|piece| self.files[piece.file].plain));
+        Before { records, bytes: if plain { records * RECORD } else { 0 } }
     }
 
     /// Where a segment begins.
@@ -172,22 +232,59 @@ impl FakePlan {
             parts.push(right);
         }
         self.shards[shard] = left;
-        self.shards.extend(parts.into_iter().rev());
+        for part in parts.into_iter().rev() {
+            self.shards.push(part);
+            self.parted_at.push(None);
+            self.sets.push(self.sets[shard].clone());
+        }
+        self.out_of_order = true;
         true
     }
 
-    /// A worker sends what lies between two positions.
+    /// A worker sends what is its shard's own between two positions.
     pub(super) fn send(&mut self, shard: usize, from: &Position, to: &Position) {
-        for (file, record) in self.between(shard, from, to) {
-            let File { records, damage, .. } = &mut self.files[file];
+        for (file, record) in self.own_between(shard, from, to) {
+            let damage = self.files[file].damage;
             assert!(damage.is_none_or(|damage| record < damage), "record {record} of file {file} can't be read");
-            records[record as usize].sent += 1;
+            if self.keeps_order() {
+                let before = self.before_in_partition(file, record);
+                assert!(before.is_none_or(|fate| fate.sent > 0), "record {record} of file {file} overtakes");
+            }
+            self.sendings += 1;
+            let fate = &mut self.files[file].records[record as usize];
+            (fate.sent, fate.last) = (fate.sent + 1, self.sendings);
         }
     }
 
-    /// A commit counts what lies between two positions; how many records that is.
-    pub(super) fn count(&mut self, shard: usize, from: &Position, to: &Position) -> u64 {
-        let all = self.between(shard, from, to);
+    /// Whether each partition's records are sent in the order of the files.
+    fn keeps_order(&self) -> bool {
+        self.has_sets() && !self.out_of_order
+    }
+
+    /// What became of the record that comes before one in its partition.
+    fn before_in_partition(&self, file: usize, record: u64) -> Option<Fate> {
+        let partition = self.partition(file, record);
+        let all = self.files[..=file].iter().enumerate().rev().flat_map(|(number, f)| {
+            let end = if number == file { record as usize } else { f.records.len() };
+            (0..end).rev().map(move |record| (number, record, f.records[record]))
+        });
+        all.into_iter().find(|(file, record, _)| self.partition(*file, *record as u64) == partition).map(|(.., fate)| fate)
+    }
+
+    /// When all was sent: each record was counted once, and the last copies of each partition are in order, too.
+    pub(super) fn check_all(&self) {
+        for (number, file) in self.files.iter().enumerate() {
+            for (record, fate) in file.records.iter().enumerate() {
+                assert_eq!(fate.counted, 1, "record {record} of file {number}");
+                let before = self.before_in_partition(number, record as u64).filter(|_| self.keeps_order());
+                assert!(before.is_none_or(|before| before.last < fate.last), "record {record} of file {number} came first");
+            }
+        }
+    }
+
+    /// A commit counts what is a shard's own between two positions; how many records that is, and how many are others'.
+    pub(super) fn count(&mut self, shard: usize, from: &Position, to: &Position) -> (u64, u64) {
+        let all = self.own_between(shard, from, to);
         for &(file, record) in &all {
             let fate = &mut self.files[file].records[record as usize];
             fate.counted += 1;
@@ -196,7 +293,20 @@ impl FakePlan {
                 "record {record} of file {file} is counted once, when it was sent: {fate:?}"
             );
         }
-        all.len() as u64
+        let own = all.len() as u64;
+        (own, self.between(shard, from, to).len() as u64 - own)
+    }
+
+    /// How many records between two positions are the shard's own, and how many others'.
+    pub(super) fn counts_between(&self, shard: usize, from: &Position, to: &Position) -> (u64, u64) {
+        let own = self.own_between(shard, from, to).len() as u64;
+        (own, self.between(shard, from, to).len() as u64 - own)
+    }
+
+    fn own_between(&self, shard: usize, from: &Position, to: &Position) -> Vec<(usize, u64)> {
+        let mut all = self.between(shard, from, to);
+        all.retain(|&(file, record)| self.owns(shard, file, record));
+        all
     }
 
     fn between(&self, shard: usize, from: &Position, to: &Position) -> Vec<(usize, u64)> {
@@ -213,10 +323,16 @@ impl FakePlan {
     /// Whether each record of a shard that can be read was counted.
     pub(super) fn is_counted(&self, shard: usize) -> bool {
         self.shards[shard].iter().all(|piece| {
-            let File { records, damage, .. } = &self.files[piece.file];
+            let damage = self.files[piece.file].damage;
             let end = damage.unwrap_or(piece.to).clamp(piece.from, piece.to);
-            records[piece.from as usize..end as usize].iter().all(|fate| fate.counted == 1)
+            self.counted(shard, &Piece { to: end, ..*piece })
         })
+    }
+
+    /// Whether each record of a piece that is the shard's own was counted.
+    fn counted(&self, shard: usize, piece: &Piece) -> bool {
+        let own = (piece.from..piece.to).filter(|record| self.owns(shard, piece.file, *record));
+        own.into_iter().all(|record| self.files[piece.file].records[record as usize].counted == 1)
     }
 
     /// The segments of a shard, each with how often its records were counted, for a message.
@@ -232,10 +348,7 @@ impl FakePlan {
 
     /// Whether each record of a shard was counted.
     pub(super) fn is_complete(&self, shard: usize) -> bool {
-        let counted = |piece: &Piece| {
-            self.files[piece.file].records[piece.from as usize..piece.to as usize].iter().all(|fate| fate.counted == 1)
-        };
-        self.shards[shard].iter().all(counted)
+        self.shards[shard].iter().all(|piece| self.counted(shard, piece))
     }
 
     /// A file can't be read any more, from a place on that `random` chooses. For good: nothing ever takes its place.
@@ -246,9 +359,9 @@ impl FakePlan {
         file.for_good |= for_good;
     }
 
-    /// A whole copy takes the place of a damaged file. Where `positions` say that it is one segment that is not at its
-    /// end, it may be shorter or longer than the plan's, if it begins with what was sent. Whether there was one that
-    /// was replaced.
+    /// A whole copy takes the place of a damaged file. Where no shard has cut it, and `positions` say that none is at
+    /// its end, it may be shorter or longer than the plan's, if it begins with what was sent. Whether there was one
+    /// that was replaced.
     pub(super) fn mend(&mut self, file: usize, positions: &[(Position, bool)], random: u64) -> bool {
         let damaged = self.files[file].damage.is_some() && !self.files[file].for_good;
         if !damaged {
@@ -259,14 +372,18 @@ impl FakePlan {
             pieces.iter().enumerate().filter(|(_, piece)| piece.file == file).map(move |(segment, _)| (shard, segment))
         });
         let pieces: Vec<(usize, usize)> = pieces.collect();
-        if let [(shard, segment)] = pieces[..]
-            && let (position, false) = positions[shard]
-            && position.segment as usize <= segment
-        {
-            let sent = if position.segment as usize == segment { position.place / RECORD } else { 0 };
+        let len = self.files[file].records.len() as u64;
+        let replaceable = |&(shard, segment): &(usize, usize)| {
+            let (position, done) = positions[shard];
+            let Piece { from, to, .. } = self.shards[shard][segment];
+            !done && position.segment as usize <= segment && (from, to) == (0, len)
+        };
+        if pieces.iter().all(replaceable) {
+            let within = pieces.iter().filter(|(shard, segment)| positions[*shard].0.segment as usize == *segment);
+            let sent = within.map(|(shard, _)| positions[*shard].0.place / RECORD).max().unwrap_or(0);
             let count = sent + random % 20;
             self.files[file].records.resize(count as usize, Fate::default());
-            self.shards[shard][segment].to = count;
+            pieces.iter().for_each(|(shard, segment)| self.shards[*shard][*segment].to = count);
         }
         true
     }

@@ -98,12 +98,10 @@ struct Child {
     bad: bool,
 }
 
-impl Child {
-    fn heartbeat(&self) -> WorkerEvent {
-        let read = self.position.records - self.from.position.records;
-        let counts = Counts { read, acknowledged: read, bytes_read: read * RECORD, ..Counts::default() };
-        WorkerEvent::Progress(Progress { position: self.position, counts, ..Progress::default() })
-    }
+/// Counts of rows that were all delivered, and of others'.
+fn counts((read, others): (u64, u64)) -> Counts {
+    let (bytes_read, bytes_others) = (read * RECORD, others * RECORD);
+    Counts { read, acknowledged: read, others, bytes_read, bytes_others, ..Counts::default() }
 }
 
 /// Everything outside the machine.
@@ -120,6 +118,9 @@ pub(in crate::machine) struct World {
     /// Largest part of a shard in one chunk.
     pub(in crate::machine) stride: u64,
     pub(in crate::machine) splits: u64,
+    /// How often a set of partitions was parted, and how often one stopped at what can't be read.
+    pub(in crate::machine) parted: u64,
+    pub(in crate::machine) sets_stopped: u64,
     /// How many forks of a hundred fail.
     pub(in crate::machine) forks_that_fail: u64,
     /// How many of a hundred records are bad.
@@ -136,8 +137,8 @@ pub(in crate::machine) struct World {
     /// In how many runs all was sent, and a limit decided although the job was told to stop.
     pub(in crate::machine) late_stops: u64,
     oracle: Oracle,
-    /// How many rows of their shards attempts had taken that ended.
-    taken: BTreeMap<AttemptId, u64>,
+    /// Up to where attempts that ended had taken rows.
+    taken: BTreeMap<AttemptId, Position>,
     /// Attempts that said what was not so.
     liars: BTreeSet<AttemptId>,
     /// Why shards were set aside in this run: a file that can't be read, or deaths.
@@ -189,7 +190,7 @@ impl World {
             mended: 0,
             exits: Vec::new(),
             late_stops: 0,
-            oracle: Oracle::default(),
+            oracle: Oracle::new(plan.has_sets() && rules.keep_order),
             taken: BTreeMap::new(),
             liars: BTreeSet::new(),
             aside: BTreeMap::new(),
@@ -204,6 +205,8 @@ impl World {
             gaps: true,
             stride: size.max(2) / 2,
             splits: 0,
+            parted: 0,
+            sets_stopped: 0,
             forks_that_fail: 0,
             failed_forks: Vec::new(),
             scaled_for_lack: 0,
@@ -256,10 +259,13 @@ impl World {
             ..fresh_of(&self.plan, shard)
         };
         let starts: Vec<ShardStart> = self.disk.iter().enumerate().map(start).collect();
+        if self.plan.has_sets() {
+            self.rules.keep_order = self.below(3) > 0;
+        }
         self.machine = Machine::new(self.rules.clone(), &starts, self.random.next());
         (self.now, self.ended, self.stopped, self.hiccups) = (Duration::ZERO, None, false, false);
         self.asked = self.rules.slots as usize;
-        self.oracle = Oracle::default();
+        self.oracle = Oracle::new(self.keeps_order());
         self.oracle.letters(self.dead_letters, self.max_bad_records);
     }
 
@@ -342,12 +348,19 @@ impl World {
         let is_done = |shard: usize| matches!(self.disk[shard].2, Some(After::Done(_)));
         let all = 0..self.plan.shards();
         assert!(all.clone().all(|shard| !is_done(shard) || self.plan.is_complete(shard)), "done means each record once");
+        if self.all_done() {
+            self.plan.check_all();
+        }
         if self.oracle.stopped() {
             return;
         }
         for shard in all.clone().filter(|shard| !is_done(*shard)) {
             assert_eq!(self.disk[shard].2, Some(After::Quarantined), "nothing waits at the end");
-            let good = self.hiccups || self.aside[&shard] != AttemptOutcome::Unreadable || self.plan.is_counted(shard);
+            // The last block of a file is lost to a set that can't open the next one.
+            let good = self.keeps_order()
+                || self.hiccups
+                || self.aside[&shard] != AttemptOutcome::Unreadable
+                || self.plan.is_counted(shard);
             let (told, disk) = (self.plan.tell(shard), self.disk[shard]);
             assert!(good, "shard {shard} has good records that were not counted, {disk:?}:\n{told}");
         }
@@ -406,7 +419,7 @@ impl World {
                 let shard = attempt.shard.0 as usize;
                 let (position, counts, _) = &mut self.disk[shard];
                 assert!(chunk.position >= *position, "a position never goes back");
-                assert_eq!(self.plan.count(shard, position, &chunk.position), chunk.counts.read);
+                assert_eq!(self.plan.count(shard, position, &chunk.position), (chunk.counts.read, chunk.counts.others));
                 *position = chunk.position;
                 counts.add(&chunk.counts);
                 self.letters.insert(attempt.shard, chunk.letters);
@@ -416,7 +429,11 @@ impl World {
                 }
                 self.dead_letters += chunk.counts.dead_lettered;
                 self.oracle.letters(chunk.counts.dead_lettered, self.max_bad_records);
-                assert!(counts.read <= self.plan.size(shard) && counts.balance(), "counts never exceed");
+                let passed = self.plan.start(shard).records + counts.passed();
+                assert!(
+                    passed == position.records && passed <= self.plan.size(shard) && counts.balance(),
+                    "counts never exceed"
+                );
                 self.recorded.insert(attempt, chunk.number);
                 self.give(Input::Recorded { attempt });
             }
@@ -425,13 +442,16 @@ impl World {
             }
             Action::Close(end) => {
                 let shard = end.attempt.shard.0 as usize;
-                let open = self.taken.remove(&end.attempt).unwrap_or(0).saturating_sub(self.disk[shard].0.records);
+                let on_disk = self.disk[shard].0;
+                let ahead = self.taken.remove(&end.attempt).filter(|taken| taken.records > on_disk.records);
+                let open = ahead.map_or(0, |taken| self.plan.counts_between(shard, &on_disk, &taken).0);
                 assert!(open <= end.resent.most || self.liars.contains(&end.attempt), "{open} rows are sent again, {end:?}");
                 let (position, counts, after) = &mut self.disk[shard];
                 match end.after {
                     After::Done(place) => {
                         let size = self.plan.size(shard);
-                        assert_eq!((place.records, counts.read), (size, size), "done means all of it");
+                        let passed = self.plan.start(shard).records + counts.passed();
+                        assert_eq!((place.records, passed), (size, size), "done means all of it");
                         assert!(self.plan.positions(shard, size, position).contains(&place));
                         *position = place;
                         *after = Some(end.after);
@@ -439,6 +459,7 @@ impl World {
                     After::Quarantined => {
                         *after = Some(end.after);
                         self.aside.insert(shard, end.outcome);
+                        self.sets_stopped += u64::from(self.plan.has_sets() && end.outcome == AttemptOutcome::Unreadable);
                     }
                     After::Waiting => {}
                 }
@@ -452,6 +473,9 @@ impl World {
     /// What the plan makes of the cuts of an attempt.
     fn split(&mut self, end: &AttemptEnd) -> Option<Split> {
         let shard = end.attempt.shard.0 as usize;
+        if let Some(Division::Partitions(sets)) = end.division {
+            return Some(self.part(end, sets));
+        }
         let apart = end.apart.map(|segment| Cut { segment, place: self.plan.start_of(shard, segment) });
         let asked = match &end.division {
             Some(Division::Places(cuts)) => cuts.clone(),
@@ -461,6 +485,7 @@ impl World {
         if cuts.is_empty() {
             return None;
         }
+        assert!(!self.keeps_order(), "a set is not cut by place");
         assert!(asked.is_empty() || end.apart.is_none() && end.after == After::Waiting);
         let before = self.plan.shards();
         if !self.plan.cut(shard, &self.disk[shard].0, &cuts) {
@@ -469,18 +494,45 @@ impl World {
         }
         self.splits += u64::from(apart.is_none());
         self.aparts += u64::from(apart.is_some());
-        let new = before..self.plan.shards();
-        let added = new.clone().map(|shard| fresh_of(&self.plan, shard)).collect();
-        for shard in new {
-            self.disk.push((self.plan.start(shard), Counts::default(), None));
+        Some(self.added(shard, before, None))
+    }
+
+    /// A set of partitions becomes some.
+    fn part(&mut self, end: &AttemptEnd, sets: u32) -> Split {
+        assert!(end.apart.is_none() && end.after == After::Waiting && end.outcome == AttemptOutcome::Drained);
+        let (shard, before) = (end.attempt.shard.0 as usize, self.plan.shards());
+        let from = self.disk[shard].0;
+        self.plan.part(shard, &from, sets as usize);
+        self.parted += 1;
+        self.added(shard, before, self.tokens.get(&end.attempt.shard).cloned())
+    }
+
+    /// A shard became several, the new ones from number `before` on; these begin with a token.
+    fn added(&mut self, shard: usize, before: usize, token: Option<Token>) -> Split {
+        let mut added = Vec::new();
+        for new in before..self.plan.shards() {
+            added.push(ShardStart { token: token.clone(), ..fresh_of(&self.plan, new) });
+            self.disk.push((self.plan.start(new), Counts::default(), None));
+            self.tokens.extend(token.clone().map(|token| (ShardId(new as u32), token)));
             self.last_number.push(0);
         }
-        Some(Split { shard: self.plan.extent(shard), added })
+        Split { shard: self.plan.extent(shard), added }
+    }
+
+    /// Whether nothing is sent past what can't be read.
+    fn keeps_order(&self) -> bool {
+        self.plan.has_sets() && self.rules.keep_order
+    }
+
+    fn heartbeat(&self, id: AttemptId) -> WorkerEvent {
+        let Child { from, position, .. } = &self.children[&id];
+        let counts = counts(self.plan.counts_between(id.shard.0 as usize, &from.position, position));
+        WorkerEvent::Progress(Progress { position: *position, counts, ..Progress::default() })
     }
 
     fn end_child(&mut self, attempt: AttemptId, ending: Ending) {
         let child = self.children.remove(&attempt);
-        self.taken.extend(child.iter().map(|child| (attempt, child.position.records)));
+        self.taken.extend(child.iter().map(|child| (attempt, child.position)));
         let good = |child: &Child| child.said_last && !child.bad && !child.killed && ending == Ending::Code(child.code);
         if let Some(child) = child.filter(good) {
             self.sent.insert(attempt.shard, child.position.records);
@@ -538,7 +590,7 @@ impl World {
         }
         // Its last word need not wait until its last chunk is recorded.
         if child.started && (heartbeat || control.paused || unrecorded && (more || !hasty)) {
-            return child.heartbeat();
+            return self.heartbeat(id);
         }
         let next = hasty && unreadable == Some(position.segment + 1);
         match unreadable.or_else(|| if more { None } else { self.plan.changed(shard) }) {
@@ -569,7 +621,8 @@ impl World {
         child.sent += 1;
         let token = (form % 3 > 0).then(|| Token::try_from(form.to_le_bytes().to_vec()).expect("it is short"));
         let mut chunk = Chunk { position: child.position, token, ..chunk(child.sent, from.records, to) };
-        chunk.counts.dead_lettered = bad.min(to - from.records);
+        chunk.counts = counts(self.plan.counts_between(shard, &from, &chunk.position));
+        chunk.counts.dead_lettered = bad.min(chunk.counts.read);
         chunk.counts.acknowledged -= chunk.counts.dead_lettered;
         self.plan.send(shard, &from, &chunk.position);
         WorkerEvent::Committed(chunk)
@@ -632,7 +685,7 @@ impl World {
 
     /// A worker tells all that it took before it says that it can't go on.
     fn say_all_taken(&mut self, id: AttemptId) {
-        let heartbeat = self.children[&id].heartbeat();
+        let heartbeat = self.heartbeat(id);
         self.say(id, heartbeat);
     }
 
@@ -697,7 +750,12 @@ impl World {
         let (taken, size) = (position.records, self.plan.size(shard));
         let last = Position { segment: self.plan.extent(shard).segments, place: 0, records: size + 1 };
         self.liars.insert(id);
-        let event = match self.below(5) {
+        let event = match self.below(6) {
+            5 => {
+                let counts = Counts { read: 0, acknowledged: 0, others: 1, ..Counts::default() };
+                let whole = !self.plan.has_sets();
+                WorkerEvent::Committed(Chunk { counts, ..chunk(sent + 1 + u64::from(!whole), taken, taken + 1) })
+            }
             0 => WorkerEvent::Committed(chunk(sent + 7, taken, taken + 1)),
             1 => {
                 let position = self.plan.positions(shard, size.min(5), &Position::default())[0];
