@@ -2,6 +2,7 @@
 
 mod fake_plan;
 mod oracle;
+mod sets;
 mod throttled;
 mod unreadable;
 pub(super) mod world;
