@@ -98,7 +98,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Compression, Division, Segment, SourceObject};
+    use super::super::{Compression, Cut, Division, Segment, SourceObject};
     use super::*;
     use crate::Position;
 
@@ -148,6 +148,76 @@ mod tests {
             assert!(wrong.split(ShardId(shard), &from, &Division::Partitions(sets)).is_err(), "{shard} into {sets}");
         }
         assert_eq!(wrong, before);
+    }
+
+    /// Two files of 100 bytes that can be cut, for a topic of 5 partitions.
+    fn plain(sets: u32) -> Plan {
+        let mut plan = Plan { objects: plan(1, 1).objects, ..Plan::default() };
+        plan.objects[0] =
+            SourceObject { bytes: Some(100), compression: Compression::None, splittable: true, ..plan.objects[0].clone() };
+        plan.objects.push(plan.objects[0].clone());
+        let segment = |object| Segment { object, start: 0, end: 100, bytes: Some(100) };
+        plan.add(vec![segment(0), segment(1)], 20);
+        plan.into_sets(5, sets)
+    }
+
+    /// How often each byte of each file is read by these shards, if all are read equally often.
+    fn times_read<'a>(plan: &Plan, shards: impl Iterator<Item = &'a Shard>) -> Option<u32> {
+        let mut read = [[0; 100]; 2];
+        for shard in shards {
+            for (index, segment) in (0..).zip(plan.segments(shard)).skip(shard.start.segment as usize) {
+                let begin = if index == shard.start.segment { shard.start.place } else { segment.start };
+                read[segment.object as usize][begin as usize..segment.end as usize].iter_mut().for_each(|times| *times += 1);
+            }
+        }
+        let mut all = read.iter().flatten();
+        let first = *all.next()?;
+        all.all(|times| *times == first).then_some(first)
+    }
+
+    #[test]
+    fn sets_that_are_cut_by_place_still_cover_the_dataset_once_and_keep_no_order() {
+        let mut plan = plain(2);
+        let at = |segment, place, records| Position { segment, place, records };
+        let by_place = |segment, place| Division::Places(vec![Cut { segment, place }]);
+        plan.split(ShardId(0), &at(0, 30, 3), &by_place(1, 0)).unwrap();
+        assert!(!plan.keeps_order_of_keys(), "what is behind the cut does not wait for what is before it");
+        plan.split(ShardId(1), &at(0, 50, 5), &Division::Partitions(2)).unwrap();
+        plan.split(ShardId(3), &at(0, 60, 6), &by_place(1, 40)).unwrap();
+        plan.split(ShardId(2), &at(0, 10, 1), &Division::Partitions(3)).unwrap();
+        plan.split(ShardId(0), &at(0, 80, 8), &Division::Partitions(3)).unwrap();
+        assert_eq!(plan.shards[3].start, at(0, 50, 5), "what is before a cut begins where it did");
+        assert_eq!(times_read(&plan, plan.once()), Some(1));
+        assert_eq!((plan.bytes(), plan.records_estimate()), (200, 20));
+        // What was parted off begins later: before that its records were the parted set's.
+        let of = |partition: u32| {
+            let own = |shard: &&Shard| shard.partitions.as_ref().is_some_and(|set| set.contains(partition));
+            plan.shards.iter().filter(own).map(|shard| (shard.start.segment, shard.start.place)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            [of(0), of(1), of(2), of(3)],
+            [vec![(0, 0), (0, 0)], vec![(0, 0)], vec![(0, 10), (0, 80)], vec![(0, 50), (0, 40)],]
+        );
+    }
+
+    #[test]
+    fn an_object_that_several_sets_read_whole_can_be_replaced() {
+        let mut plan = plain(2);
+        let object = SourceObject { bytes: Some(150), fingerprint: 5, ..plan.objects[1].clone() };
+        plan.replace(1, object.clone()).unwrap();
+        assert_eq!((&plan.objects[1], plan.bytes(), plan.segments.len()), (&object, 250, 2));
+        assert!(plan.shards.iter().all(|shard| (shard.bytes, shard.records_estimate) == (Some(250), 25)));
+        // Where one was cut in another object, its segments are its own, but not cut.
+        let from = Position { segment: 0, place: 30, records: 3 };
+        plan.split(ShardId(0), &from, &Division::Places(vec![Cut { segment: 0, place: 60 }])).unwrap();
+        plan.replace(1, SourceObject { bytes: Some(50), ..object.clone() }).unwrap();
+        assert_eq!(plan.shards.iter().map(|shard| shard.bytes).collect::<Vec<_>>(), [Some(60), Some(150), Some(90)]);
+        assert!(plan.replace(0, object.clone()).is_err(), "one set has cut it");
+        let behind = Position { segment: 1, place: 10, records: 9 };
+        plan.split(ShardId(1), &behind, &Division::Places(vec![Cut { segment: 1, place: 20 }])).unwrap();
+        let before = plan.clone();
+        assert!(plan.replace(1, object).is_err());
+        assert_eq!(plan, before);
     }
 
     #[test]

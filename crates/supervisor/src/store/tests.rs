@@ -1,5 +1,7 @@
 //! The checkpoint on a real disk: what survives a crash, what is refused, who may look.
 
+mod sets;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
