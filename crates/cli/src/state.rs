@@ -2,7 +2,7 @@
 
 use migration::report::Binding;
 use migration::resume::{self, Now, Then};
-use migration::{Accept, Exit, Identity, Job, Plan, UserError};
+use migration::{Accept, Exit, Identity, Job, UserError};
 use supervisor::{JobState, Owners, StateDir, StateError, Store};
 
 /// Whose folder may be used.
@@ -46,14 +46,13 @@ impl Earlier {
     }
 }
 
-/// The frozen plan of a job that has run, without any lock.
-pub fn stored_plan(job: &Job) -> Result<Option<Plan>, UserError> {
+/// How a job that has run stands, without any lock.
+pub fn stored(job: &Job) -> Result<Option<JobState>, UserError> {
     let path = StateDir::store_path(&job.state_path());
     if !Store::exists(&path) {
         return Ok(None);
     }
-    let state = Store::read_only(&path).and_then(|store| store.load()).map_err(unusable)?;
-    Ok(Some(state.plan))
+    Store::read_only(&path).and_then(|store| store.load()).map(Some).map_err(unusable)
 }
 
 /// An error of the checkpoint as the user sees it.

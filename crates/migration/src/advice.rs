@@ -1,30 +1,40 @@
 //! What is worth a word before records move, or while they are compared: advice, never a refusal.
 
+mod order;
+
 use std::time::Duration;
 
 use crate::job::FlushPolicy;
 use crate::units::{show_duration, show_size};
-use crate::{Compression, Job, Plan};
+use crate::{Compression, Job, Order, PartitionSet, Plan};
+
+pub use order::{cost_of_order, of_order, of_order_in_run};
 
 /// A file that changed so shortly ago may still be written to.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// What a user should know before sending. `workers`: how many there will be. `now`: since 1970.
-pub fn before_sending(job: &Job, plan: &Plan, workers: u32, now: Duration) -> Vec<String> {
+/// What is going to be sent, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Prospect<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// Which order its records keep.
+    pub order: Order,
+    /// How many workers there will be.
+    pub workers: u32,
+    /// Whether the topic is compacted, as far as that is known.
+    pub compacted: bool,
+}
+
+/// What a user should know before sending. `now`: since 1970.
+pub fn before_sending(prospect: &Prospect<'_>, now: Duration) -> Vec<String> {
+    let Prospect { job, plan, order, workers, .. } = *prospect;
     let mut risks = plan.notes.clone();
-    let compressed = plan.objects.iter().filter(|o| o.compression != Compression::None).count();
-    if compressed > 0 {
-        risks.push(format!(
-            "{compressed} compressed files can't be cut: each is read by one worker, and resuming decompresses again \
-             up to where it was"
-        ));
-    }
-    if plan.shards.len() < workers as usize {
-        risks.push(format!(
-            "only {} shards for {workers} workers: a smaller shards.target_size would use them all",
-            plan.shards.len()
-        ));
-    }
+    risks.extend(of_compression(plan, order));
+    risks.extend(idle_workers(plan, order, workers));
+    risks.extend(of_order(prospect));
     let fresh = now.saturating_sub(FRESH).as_nanos() as i64;
     if plan.objects.iter().any(|o| o.modified_ns > fresh) {
         risks.push("some files changed within the last minute: a file that changes during the run stops it with exit 7".into());
@@ -35,9 +45,6 @@ pub fn before_sending(job: &Job, plan: &Plan, workers: u32, now: Duration) -> Ve
              Kafka 3.6 or later may reject them (message.timestamp.before.max.ms)"
                 .into(),
         );
-    }
-    if job.record.key.is_none() {
-        risks.push("records have no key: their order in the topic is kept only within a shard and partition".into());
     }
     if let Some(rate) = job.limits.rate_records {
         let seconds = plan.records_estimate() as f64 / rate as f64;
@@ -50,16 +57,45 @@ pub fn before_sending(job: &Job, plan: &Plan, workers: u32, now: Duration) -> Ve
     risks
 }
 
-/// With keys a worker's records in flight are spread over all partitions: too few for each make small batches, which
-/// cost the client and the brokers several times as much.
+fn of_compression(plan: &Plan, order: Order) -> Option<String> {
+    let compressed = plan.objects.iter().filter(|o| o.compression != Compression::None).count();
+    let read = match order {
+        Order::Key => "each worker decompresses all of them",
+        Order::Shard => "each is read by one worker",
+    };
+    (compressed > 0).then(|| {
+        format!("{compressed} compressed files can't be cut: {read}, and resuming decompresses again up to where it was")
+    })
+}
+
+fn idle_workers(plan: &Plan, order: Order, workers: u32) -> Option<String> {
+    match (order, plan.partitions) {
+        (Order::Shard, _) => (plan.shards.len() < workers as usize).then(|| {
+            let shards = plan.shards.len();
+            format!("only {shards} shards for {workers} workers: a smaller shards.target_size would use them all")
+        }),
+        (Order::Key, Some(partitions)) => (partitions < workers).then(|| {
+            format!(
+                "only {partitions} partitions for {workers} workers: with order by key a worker has one at least, so that \
+                 the others have nothing to do"
+            )
+        }),
+        (Order::Key, None) => None,
+    }
+}
+
+/// With keys a worker's records in flight are spread over all its partitions: too few for each make small batches, which
+/// cost the client and the brokers several times as much. `partitions`: how many the topic has.
 pub fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> {
     const RECORDS_EACH: u64 = 1000;
     job.record.key.as_ref()?;
     let record = plan.bytes().checked_div(plan.records_estimate())?.max(1);
+    let sets = plan.shards.iter().filter_map(|shard| shard.partitions.as_ref());
+    let partitions = sets.map(PartitionSet::len).max().map_or(partitions, u64::from);
     let needed = partitions * RECORDS_EACH * record;
     (needed > job.workers.in_flight).then(|| {
         format!(
-            "{partitions} partitions and workers.in_flight = {}: batches will be small; {} would restore the speed",
+            "{partitions} partitions a worker and workers.in_flight = {}: batches will be small; {} would restore the speed",
             show_size(job.workers.in_flight),
             show_size(needed)
         )
@@ -80,6 +116,7 @@ pub fn slow_reading(flush: FlushPolicy, records: u64) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::order::tests::{job, plan};
     use super::*;
 
     #[test]
@@ -87,5 +124,38 @@ mod tests {
         assert_eq!(slow_reading(FlushPolicy::Record, 50_000), None);
         assert_eq!(slow_reading(FlushPolicy::Chunk, 50_001), None);
         assert!(slow_reading(FlushPolicy::Record, 50_001).is_some_and(|warning| warning.contains("a batch of its own")));
+    }
+
+    #[test]
+    fn compressed_files_are_read_by_one_worker_or_by_all() {
+        let (job, whole) = (job(), plan(&[(Compression::Gzip, 100), (Compression::None, 100)]));
+        let told = |order| {
+            let prospect = Prospect { job: &job, plan: &whole, order, workers: 1, compacted: false };
+            before_sending(&prospect, Duration::ZERO).join("\n")
+        };
+        assert!(told(Order::Shard).contains("1 compressed files can't be cut: each is read by one worker"));
+        assert!(told(Order::Key).contains("1 compressed files can't be cut: each worker decompresses all of them"));
+    }
+
+    #[test]
+    fn workers_without_a_shard_or_a_partition_are_told() {
+        let one = plan(&[(Compression::None, 100)]);
+        assert!(idle_workers(&one, Order::Shard, 2).is_some_and(|told| told.contains("shards.target_size")));
+        assert_eq!(idle_workers(&one, Order::Shard, 1), None);
+        assert_eq!(idle_workers(&one, Order::Key, 8), None, "how many partitions there are is not known");
+        let sets = one.into_sets(4, 2);
+        assert_eq!(idle_workers(&sets, Order::Key, 4), None, "sets are split");
+        assert!(idle_workers(&sets, Order::Key, 5).is_some_and(|told| told.contains("only 4 partitions for 5 workers")));
+    }
+
+    #[test]
+    fn a_workers_batches_are_those_of_its_own_partitions() {
+        let mut job = job();
+        let whole = plan(&[(Compression::None, 200_000_000)]);
+        job.workers.in_flight = 16 * 1000 * 200;
+        assert_eq!(small_batches(&job, &whole, 16), None);
+        assert!(small_batches(&job, &whole, 32).is_some_and(|told| told.starts_with("32 partitions")));
+        assert_eq!(small_batches(&job, &whole.clone().into_sets(32, 2), 32), None);
+        assert!(small_batches(&job, &whole.into_sets(33, 2), 33).is_some_and(|told| told.starts_with("17 partitions")));
     }
 }

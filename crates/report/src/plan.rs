@@ -4,52 +4,82 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use migration::printable::printable_path;
+use migration::report::ShardStatus;
 use migration::units::{show_count, show_size, show_things};
-use migration::{Compression, Job, Plan, Segment};
+use migration::{Compression, Job, Order, PartitionSet, Plan, Position, Segment, Shard};
 use serde_json::{Map, Value, json};
 
 /// Shards listed in the text; `-o json` has them all.
 const SHARDS_SHOWN: usize = 40;
+
+/// Runs of partitions listed in the text; `-o json` has them all.
+const PARTITIONS_SHOWN: usize = 6;
 
 /// A plan, and what is to be said with it.
 #[derive(Clone, Copy, Debug)]
 pub struct ShownPlan<'a> {
     /// Whose.
     pub job: &'a Job,
-    /// Which.
+    /// Which. That of a job that has not begun has no sets of partitions yet: how many the topic has is not known.
     pub plan: &'a Plan,
-    /// Whether it is that of a job that has begun.
-    pub frozen: bool,
+    /// Which order records keep.
+    pub order: Order,
+    /// Of a job that has begun how each shard stands, in plan order; else none.
+    pub begun: Option<&'a [Reached]>,
+    /// How many workers there will be.
+    pub workers: u32,
     /// What a user should know before sending.
     pub risks: &'a [String],
 }
 
+/// How far a shard has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// How it stands.
+    pub status: ShardStatus,
+    /// Up to where it is committed.
+    pub position: Position,
+}
+
+impl ShownPlan<'_> {
+    /// The least and most sets of partitions that the job has, or will have; `None`: its shards have none.
+    fn sets(&self) -> Option<(u32, u32)> {
+        match (self.plan.partitions, self.order, self.begun) {
+            (Some(_), ..) => Some(self.plan.shards.len() as u32).map(|sets| (sets, sets)),
+            (None, Order::Key, None) => Some((1, self.workers.max(1))),
+            (None, ..) => None,
+        }
+    }
+
+    /// How its parts are called, and how many there are.
+    fn parts(&self) -> String {
+        match self.sets() {
+            Some((least, most)) if least < most => format!("{least} to {most} sets of partitions"),
+            Some((_, 1)) => "1 set of partitions".to_owned(),
+            Some((_, sets)) => format!("{} sets of partitions", show_count(sets.into())),
+            None => show_things(self.plan.shards.len() as u64, "shard"),
+        }
+    }
+}
+
 /// The plan for people; paths below `here` without it.
 pub fn text(shown: &ShownPlan<'_>, here: &Path) -> String {
-    let ShownPlan { job, plan, frozen, risks } = *shown;
+    let ShownPlan { job, plan, order, begun, risks, .. } = *shown;
     let mut out = format!(
-        "{}: {} over {}, {}, about {} records, for topic {}{}\n\n",
+        "{}: {} over {}, {}, about {} records, for topic {}{}\norder: {}\n\n",
         job.name,
-        show_things(plan.shards.len() as u64, "shard"),
+        shown.parts(),
         show_things(plan.objects.len() as u64, "file"),
         show_size(plan.bytes()),
         show_count(plan.records_estimate()),
         job.kafka.topic,
-        if frozen { " (the plan of the job that has begun)" } else { "" }
+        if begun.is_some() { " (the plan of the job that has begun)" } else { "" },
+        order.promise()
     );
-    let _ = writeln!(out, "  {:<6}{:>11}{:>14}  ranges", "shard", "bytes", "records ~");
-    for shard in plan.shards.iter().take(SHARDS_SHOWN) {
-        let _ = writeln!(
-            out,
-            "  {:<6}{:>11}{:>14}  {}",
-            shard.id,
-            shard.bytes.map_or_else(|| "?".to_owned(), show_size),
-            show_count(shard.records_estimate),
-            ranges(plan, plan.segments(shard), here)
-        );
-    }
-    if plan.shards.len() > SHARDS_SHOWN {
-        let _ = writeln!(out, "  … and {} more; -o json has them all", plan.shards.len() - SHARDS_SHOWN);
+    match (shown.sets(), begun) {
+        (None, _) => shards(&mut out, plan, here),
+        (Some(_), Some(reached)) => sets(&mut out, plan, reached, here),
+        (Some(_), None) => sets_to_be(&mut out, shown, here),
     }
     if !risks.is_empty() {
         out.push_str("\nworth knowing\n");
@@ -59,6 +89,79 @@ pub fn text(shown: &ShownPlan<'_>, here: &Path) -> String {
     }
     out.push_str("\nnothing was sent; `shardlift run` sends it\n");
     out
+}
+
+fn shards(out: &mut String, plan: &Plan, here: &Path) {
+    let _ = writeln!(out, "  {:<6}{:>11}{:>14}  ranges", "shard", "bytes", "records ~");
+    for shard in plan.shards.iter().take(SHARDS_SHOWN) {
+        let _ = writeln!(
+            out,
+            "  {:<6}{:>11}{:>14}  {}",
+            shard.id.to_string(),
+            shard.bytes.map_or_else(|| "?".to_owned(), show_size),
+            show_count(shard.records_estimate),
+            ranges(plan, plan.segments(shard), here)
+        );
+    }
+    more(out, plan);
+}
+
+/// The sets of a job that has begun. What each reads is told once, unless they are cut by place.
+fn sets(out: &mut String, plan: &Plan, reached: &[Reached], here: &Path) {
+    if let (true, Some(first)) = (plan.keeps_order_of_keys(), plan.shards.first()) {
+        let _ = writeln!(out, "  each reads {}\n", ranges(plan, plan.segments(first), here));
+    }
+    let _ = writeln!(out, "  {:<6}  {:<28}  where it is", "shard", "partitions");
+    for (shard, reached) in plan.shards.iter().zip(reached).take(SHARDS_SHOWN) {
+        let partitions = shard.partitions.as_ref().map(short).unwrap_or_default();
+        let _ = writeln!(out, "  {:<6}  {partitions:<28}  {}", shard.id.to_string(), place(plan, shard, reached, here));
+    }
+    more(out, plan);
+}
+
+/// The sets that a first run will make.
+fn sets_to_be(out: &mut String, shown: &ShownPlan<'_>, here: &Path) {
+    let Some(whole) = shown.plan.shards.first() else { return };
+    let _ = writeln!(
+        out,
+        "  {}: as many as workers, and at most the topic's partitions, which the first run asks for.\n  Each worker reads all \
+         of it, and sends the records of its set: {}",
+        shown.parts(),
+        ranges(shown.plan, shown.plan.segments(whole), here)
+    );
+}
+
+fn more(out: &mut String, plan: &Plan) {
+    if plan.shards.len() > SHARDS_SHOWN {
+        let _ = writeln!(out, "  … and {} more; -o json has them all", plan.shards.len() - SHARDS_SHOWN);
+    }
+}
+
+/// The partitions of a set: `0, 2, 4, 6`, the first ones of many.
+fn short(set: &PartitionSet) -> String {
+    let mut shown: Vec<String> = set.iter().take(PARTITIONS_SHOWN).map(|partition| partition.to_string()).collect();
+    if set.len() as usize > PARTITIONS_SHOWN {
+        shown.push(format!("… ({})", set.len()));
+    }
+    shown.join(", ")
+}
+
+/// Where a shard is, in words.
+fn place(plan: &Plan, shard: &Shard, reached: &Reached, here: &Path) -> String {
+    let at = match plan.segments(shard).get(reached.position.segment as usize) {
+        Some(segment) => {
+            let path = &plan.object(segment).path;
+            let path = printable_path(path.strip_prefix(here).unwrap_or(path));
+            format!("{path} at {}, {} rows", show_count(reached.position.place), show_count(reached.position.records))
+        }
+        None => format!("{} rows", show_count(reached.position.records)),
+    };
+    match reached.status {
+        ShardStatus::Done => "done".to_owned(),
+        ShardStatus::Waiting if reached.position == Position::default() => "not begun".to_owned(),
+        ShardStatus::Waiting => at,
+        ShardStatus::Quarantined => format!("quarantined: {at}"),
+    }
 }
 
 fn ranges(plan: &Plan, segments: &[Segment], here: &Path) -> String {
@@ -80,33 +183,137 @@ fn ranges(plan: &Plan, segments: &[Segment], here: &Path) -> String {
 
 /// The plan for machines.
 pub fn object(shown: &ShownPlan<'_>) -> Map<String, Value> {
-    let ShownPlan { job, plan, frozen, risks } = *shown;
-    let shards: Vec<_> = plan
-        .shards
-        .iter()
-        .map(|shard| {
-            let segments: Vec<_> = plan
-                .segments(shard)
-                .iter()
-                .map(|segment| {
-                    let object = plan.object(segment);
-                    // A compressed object is read to the end of its stream, whose length is not yet known: its end is
-                    // the file's.
-                    let end = if segment.end == Segment::WHOLE { object.bytes } else { Some(segment.end) };
-                    json!({ "path": object.path, "start": segment.start, "end": end })
-                })
-                .collect();
-            json!({ "id": shard.id.0, "bytes": shard.bytes, "records_estimate": shard.records_estimate, "segments": segments })
-        })
-        .collect();
+    let ShownPlan { job, plan, order, begun, risks, .. } = *shown;
+    let reached = |index: usize| begun.and_then(|reached| reached.get(index));
+    let shards: Vec<_> = plan.shards.iter().enumerate().map(|(index, shard)| one_shard(plan, shard, reached(index))).collect();
     let mut map = Map::new();
     map.insert("job".into(), job.name.clone().into());
     map.insert("topic".into(), job.kafka.topic.clone().into());
-    map.insert("frozen".into(), frozen.into());
+    map.insert("frozen".into(), begun.is_some().into());
+    map.insert("order".into(), order.name().into());
+    map.insert("sets".into(), shown.sets().map_or(Value::Null, |(least, most)| json!({ "least": least, "most": most })));
+    map.insert("partitions".into(), plan.partitions.into());
     map.insert("bytes".into(), plan.bytes().into());
     map.insert("records_estimate".into(), plan.records_estimate().into());
     map.insert("files".into(), plan.objects.len().into());
     map.insert("shards".into(), shards.into());
     map.insert("risks".into(), risks.into());
     map
+}
+
+fn one_shard(plan: &Plan, shard: &Shard, reached: Option<&Reached>) -> Value {
+    let segment = |segment: &Segment| {
+        let object = plan.object(segment);
+        // A compressed object is read to the end of its stream, whose length is not yet known: its end is the file's.
+        let end = if segment.end == Segment::WHOLE { object.bytes } else { Some(segment.end) };
+        json!({ "path": object.path, "start": segment.start, "end": end })
+    };
+    let segments: Vec<_> = plan.segments(shard).iter().map(segment).collect();
+    let position = |at: &Position| json!({ "segment": at.segment, "place": at.place, "records": at.records });
+    json!({
+        "id": shard.id.0,
+        "bytes": shard.bytes,
+        "records_estimate": shard.records_estimate,
+        "partitions": shard.partitions.as_ref().map(|set| set.iter().collect::<Vec<_>>()),
+        "status": reached.map(|reached| reached.status.name()),
+        "position": reached.map(|reached| position(&reached.position)),
+        "segments": segments,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use migration::SourceObject;
+    use migration::config::{Context, Typed};
+
+    use super::*;
+
+    fn job() -> Job {
+        let text = "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"x\"]\n[kafka]\ntopic = \"t\"\n[record]\nkey = \".k\"\n";
+        let context = Context {
+            config_dir: Path::new("/"),
+            env: &|_| None,
+            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            check_properties: &|_| Vec::new(),
+            contacts_brokers: false,
+        };
+        Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")
+    }
+
+    /// One shard of two files.
+    fn whole() -> Plan {
+        let object = |path: &str| SourceObject {
+            path: path.into(),
+            bytes: Some(100),
+            modified_ns: 0,
+            fingerprint: 0,
+            compression: Compression::None,
+            splittable: true,
+            record_starts: Vec::new(),
+        };
+        let mut plan = Plan { objects: vec![object("/d/a"), object("/d/b")], ..Plan::default() };
+        let segment = |object| Segment { object, start: 0, end: 100, bytes: Some(100) };
+        plan.add(vec![segment(0), segment(1)], 40);
+        plan
+    }
+
+    fn shown<'a>(job: &'a Job, plan: &'a Plan, order: Order, begun: Option<&'a [Reached]>) -> ShownPlan<'a> {
+        ShownPlan { job, plan, order, begun, workers: 3, risks: &[] }
+    }
+
+    #[test]
+    fn sets_that_are_not_made_yet_are_a_range() {
+        let (job, plan) = (job(), whole());
+        let shown = shown(&job, &plan, Order::Key, None);
+        let (text, object) = (text(&shown, Path::new("/d")), object(&shown));
+        assert!(
+            text.starts_with("j: 1 to 3 sets of partitions over 2 files, 200 B, about 40 records, for topic t\n"),
+            "{text}"
+        );
+        assert!(text.contains("\norder: each key's records keep the source's order over the whole dataset\n"), "{text}");
+        assert!(text.contains("at most the topic's partitions") && text.contains("its set: a and 1 more"), "{text}");
+        assert_eq!((&object["order"], &object["sets"]), (&json!("key"), &json!({ "least": 1, "most": 3 })));
+        assert_eq!((&object["partitions"], object["shards"].as_array().map(Vec::len)), (&Value::Null, Some(1)));
+        let one = ShownPlan { workers: 1, ..shown };
+        assert!(super::text(&one, Path::new("/d")).starts_with("j: 1 set of partitions over"));
+    }
+
+    #[test]
+    fn sets_of_a_job_that_has_begun_are_told_with_where_they_are() {
+        let (job, plan) = (job(), whole().into_sets(20, 3));
+        let at = |status, segment, place, records| Reached { status, position: Position { segment, place, records } };
+        let reached =
+            [at(ShardStatus::Done, 1, 100, 40), at(ShardStatus::Waiting, 1, 50, 30), at(ShardStatus::Waiting, 0, 0, 0)];
+        let shown = shown(&job, &plan, Order::Key, Some(&reached));
+        let (text, object) = (text(&shown, Path::new("/d")), object(&shown));
+        assert!(text.starts_with("j: 3 sets of partitions over 2 files"), "{text}");
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .filter(|line| line.starts_with("  0000"))
+            .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ["00000", "0, 3, 6, 9, 12, 15, … (7)", "done"],
+                ["00001", "1, 4, 7, 10, 13, 16, … (7)", "b at 50, 30 rows"],
+                ["00002", "2, 5, 8, 11, 14, 17", "not begun"],
+            ]
+        );
+        let (sets, first) = (&object["sets"], &object["shards"][1]);
+        assert_eq!((sets, &object["partitions"]), (&json!({ "least": 3, "most": 3 }), &json!(20)));
+        assert_eq!(first["partitions"], json!([1, 4, 7, 10, 13, 16, 19]));
+        assert_eq!((&first["status"], &first["position"]["place"]), (&json!("waiting"), &json!(50)));
+    }
+
+    #[test]
+    fn shards_are_listed_with_their_ranges_and_the_order_they_keep() {
+        let (job, plan) = (job(), whole());
+        let shown = shown(&job, &plan, Order::Shard, None);
+        let (text, object) = (text(&shown, Path::new("/d")), object(&shown));
+        assert!(text.starts_with("j: 1 shard over 2 files"), "{text}");
+        assert!(text.contains("\norder: kept within a shard and partition only\n"), "{text}");
+        assert!(text.contains("  00000       200 B            40  a and 1 more"), "{text}");
+        assert_eq!((&object["order"], &object["sets"]), (&json!("shard"), &Value::Null));
+    }
 }

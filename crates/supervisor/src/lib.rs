@@ -85,6 +85,7 @@ impl RunEnd {
             cpu_workers_us: 0,
             peak_worker_memory_bytes: None,
             work: migration::Work::default(),
+            order: None,
             shard_reports: Vec::new(),
             attempts: Vec::new(),
             runs: Vec::new(),

@@ -13,8 +13,8 @@ use super::suggest::nearest;
 use super::typed::tick;
 use super::value::{EntryValue, NamedValue, TypedValue};
 use crate::job::{
-    Brokers, CsvFormat, CsvHeader, CsvSource, Job, JsonlSource, KafkaRules, OnMissing, Property, RecordRules, SourceRules,
-    TimestampUnit, WorkerRules,
+    Brokers, CsvFormat, CsvHeader, CsvSource, Job, JsonlSource, KafkaRules, OnMissing, Property, RecordRules, ShardRules,
+    SourceRules, TimestampUnit, WorkerRules,
 };
 
 impl Typed {
@@ -79,6 +79,13 @@ fn contradictions(merged: &Merged<'_>, problems: &mut Problems) {
     if no_key && on_missing.value != OnMissing::DeadLetter {
         let message = "`record.on_missing` without `record.key`: no key can be missing";
         problems.add(ErrorCode::Contradiction, &on_missing.origin, message).help("delete `on_missing`, or add `key`");
+    }
+    let by_key = merged.at(&ShardRules::BY_KEY);
+    if no_key && by_key.value == Some(true) {
+        let message = "`shards.by_key` is true without `record.key`: there is no key to order by";
+        problems
+            .add(ErrorCode::Contradiction, &by_key.origin, message)
+            .help("delete `by_key`, or add below [record]: key = \".customer_id\"");
     }
     let unit = merged.at(&RecordRules::TIMESTAMP_UNIT);
     let no_timestamp = merged.get(&RecordRules::TIMESTAMP).is_none() && !merged.refused(&RecordRules::TIMESTAMP);

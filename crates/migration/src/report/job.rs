@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::verify::KeptVerdict;
 use crate::steer::SteerEvent;
-use crate::{Counts, Exit, Phases, Position, ShardId, Work};
+use crate::{Counts, Exit, Order, Phases, Position, ShardId, Work};
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct JobReport {
     pub peak_worker_memory_bytes: Option<u64>,
     /// Work of all attempts, whether it was committed or not.
     pub work: Work,
+    /// Which order its records keep; `None`: the plan can't be read.
+    pub order: Option<Order>,
     /// Each shard, in plan order.
     pub shard_reports: Vec<ShardReport>,
     /// Each attempt, in the order in which they began.

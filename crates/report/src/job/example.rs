@@ -5,7 +5,7 @@ use migration::report::{
     ShardTotals, WorkerTotals,
 };
 use migration::steer::{Pace, SteerEvent};
-use migration::{Counts, Exit, Phase, Phases, Position, ShardId, Work};
+use migration::{Counts, Exit, Order, Phase, Phases, Position, ShardId, Work};
 
 /// When the first run began.
 const BEGAN: i64 = 1_795_000_000_000;
@@ -66,6 +66,7 @@ pub(crate) fn report() -> JobReport {
         cpu_workers_us: attempts.iter().filter_map(|attempt| attempt.cpu_us).sum(),
         peak_worker_memory_bytes: Some(50 << 20),
         work,
+        order: Some(Order::Shard),
         shard_reports: (0..4).map(shard).collect(),
         attempts,
         runs: vec![run(1, BEGAN, 75), run(2, BEGAN + HOUR, 0)],

@@ -117,7 +117,7 @@ fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
         row(sent_again, "records.resent"),
     ];
     if report.counts.others > 0 {
-        rows.insert(3, row("+ other shards' records", "records.others"));
+        rows.push(row("passed over by workers of other sets", "records.others"));
     }
     let verdict = if report.counts.balance() { "They balance." } else { "They DO NOT balance: please report this." };
     let table = Element::of_class("table", "small")
@@ -171,12 +171,15 @@ fn configuration(report: &JobReport, settings: &[(String, String)]) -> Element {
         ("cluster", report.binding.cluster_id.clone()),
         ("plan", format!("{} shards, about {} records", show_count(report.shards.total), show_count(report.records_estimate))),
     ];
+    pairs.extend(report.order.map(|order| ("order", order.promise().to_owned())));
     pairs.extend(settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
     definitions(&pairs)
 }
 
 #[cfg(test)]
 mod tests {
+    use migration::Order;
+
     use super::super::{add_samples, example, object};
     use super::*;
 
@@ -201,16 +204,35 @@ mod tests {
     }
 
     #[test]
-    fn records_of_other_shards_are_told_where_there_are_some() {
+    fn rows_of_other_sets_are_told_where_there_are_some_and_are_none_of_the_balance() {
         let mut report = example::report();
         let shown = |report: &JobReport| {
             let (page, text) = (page_of(report, &Samples::new()), crate::job::text(report));
-            [page.contains("other shards"), text.contains("+ other shards'"), object(report)["records"].get("others").is_some()]
+            let object = object(report);
+            [
+                page.contains("passed over by workers of other sets"),
+                text.contains("passed over                    7 rows"),
+                object["records"].get("others").is_some(),
+                object["bytes"].get("others").is_some(),
+            ]
         };
-        assert_eq!(shown(&report), [false; 3]);
-        (report.counts.others, report.counts.read) = (7, report.counts.read + 7);
-        assert_eq!(shown(&report), [true; 3]);
+        assert_eq!(shown(&report), [false; 4]);
+        (report.counts.others, report.counts.bytes_others) = (7, 700);
+        assert_eq!(shown(&report), [true; 4]);
         assert!(report.counts.balance());
+    }
+
+    #[test]
+    fn the_order_that_was_kept_is_told_where_it_is_known() {
+        let shown = |order: Option<Order>| {
+            let report = JobReport { order, ..example::report() };
+            let (page, text) = (page_of(&report, &Samples::new()), crate::job::text(&report));
+            let told = |order: Order| page.contains(&order.promise().replace('\'', "&#39;")) && text.contains(order.promise());
+            (told(Order::Key), told(Order::Shard), object(&report)["order"].clone())
+        };
+        assert_eq!(shown(Some(Order::Key)), (true, false, "key".into()));
+        assert_eq!(shown(Some(Order::Shard)), (false, true, "shard".into()));
+        assert_eq!(shown(None), (false, false, Value::Null));
     }
 
     #[test]

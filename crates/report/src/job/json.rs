@@ -2,7 +2,7 @@
 
 use migration::report::{AttemptReport, JobReport};
 use migration::steer::{Pace, SteerEvent};
-use migration::{Phase, Phases, Work};
+use migration::{Order, Phase, Phases, Work};
 use serde_json::{Map, Value, json};
 
 use super::advice::advice;
@@ -26,6 +26,7 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
         },
         "accepted": report.accepted,
         "balances": report.counts.balance(),
+        "order": report.order.map(Order::name),
         "bytes": { "read": report.counts.bytes_read, "sent": report.counts.bytes_sent, "source": report.source_bytes },
         "shards": { "total": report.shards.total, "done": report.shards.done, "quarantined": report.shards.quarantined },
         "workers": {
@@ -59,6 +60,7 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
     });
     if report.counts.others > 0 {
         value["records"]["others"] = report.counts.others.into();
+        value["bytes"]["others"] = report.counts.bytes_others.into();
     }
     match value {
         Value::Object(map) => map,

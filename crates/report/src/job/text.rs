@@ -68,16 +68,19 @@ fn refusals(out: &mut String, report: &JobReport) {
 fn balance(out: &mut String, report: &JobReport) {
     let c = &report.counts;
     let verdict = if c.balance() { "balances" } else { "DOES NOT BALANCE: please report this" };
-    let others = (c.others > 0).then_some(("+ other shards'", c.others, ""));
     let rows =
         [("records read", c.read, ""), ("= acknowledged", c.acknowledged, ""), ("+ filtered", c.filtered, " (blank lines)")];
     let letters = ("+ dead letters", c.dead_lettered, &*format!("  {verdict}"));
-    for (name, count, note) in rows.into_iter().chain(others).chain([letters]) {
+    for (name, count, note) in rows.into_iter().chain([letters]) {
         let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(count));
     }
     if let Some(Resent { most, exact }) = report.resent {
         let note = if exact { "" } else { " at most: may be in the topic twice" };
         let _ = writeln!(out, "  {:<16}{:>16}{note}", "sent again", show_count(most));
+    }
+    if c.others > 0 {
+        let note = " rows by workers of other sets: each reads all";
+        let _ = writeln!(out, "  {:<16}{:>16}{note}", "passed over", show_count(c.others));
     }
     out.push('\n');
 }
@@ -96,6 +99,9 @@ fn figures(out: &mut String, report: &JobReport) {
         ),
     );
     row("volume", format!("{} read, {} sent", show_size(report.counts.bytes_read), show_size(report.counts.bytes_sent)));
+    if let Some(order) = report.order {
+        row("order", order.promise().to_owned());
+    }
     let s = &report.shards;
     row("shards", format!("{} of {} done, {} quarantined", s.done, s.total, s.quarantined));
     let w = &report.workers;

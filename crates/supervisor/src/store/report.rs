@@ -7,7 +7,7 @@ use migration::report::{
     AttemptOutcome, AttemptReport, JobReport, Outcome, Resent, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
 };
 use migration::steer::SteerEvent;
-use migration::{Counts, Exit, ShardId, Work};
+use migration::{Counts, Exit, Order, ShardId, Work};
 use rusqlite::Connection;
 
 use super::columns::{count, decode};
@@ -67,6 +67,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         peak_worker_memory_bytes: attempts.iter().filter_map(|a| a.peak_memory_bytes).max(),
         work,
         accepted: accepted(&runs),
+        order: Some(Order::of(&state.plan)),
         shard_reports,
         attempts,
         runs,

@@ -2,8 +2,9 @@
 //! things, else new ones.
 
 use kafka::Preflight;
+use migration::advice::{self, Prospect};
 use migration::report::Binding;
-use migration::{BoundTopic, Identity, Order, Plan, SourceObject, UserError, advice, order, resume};
+use migration::{BoundTopic, Identity, Order, Plan, SourceObject, UserError, order, resume};
 use supervisor::{NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
 
@@ -78,9 +79,11 @@ impl Planned {
         let source = source::source_of(job);
         let (store, plan) = self.keep(pass)?;
         plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        if let Some(warning) = advice::small_batches(job, &plan, reached.len() as u64) {
-            tracing::warn!("{warning}");
-        }
+        let (workers, compacted) = (slots(job, pass.single), self.found.settings.compacted);
+        let prospect = Prospect { job, plan: &plan, order: Order::of(&plan), workers, compacted };
+        let mut warnings = advice::of_order_in_run(&prospect, matches!(self.kept, Kept::Nothing(_)));
+        warnings.extend(advice::small_batches(job, &plan, reached.len() as u64));
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let context = WorkerContext {
             dead_letters: StateDir::dead_letters_path(pass.dir.path()),
             topic: self.found.settings,

@@ -1,0 +1,224 @@
+//! What order by key costs, and what its absence means.
+
+use super::Prospect;
+use crate::job::ShardOrder;
+use crate::{Compression, Order, Plan, SourceObject};
+
+// Nanoseconds of a processor, measured on a virtual machine with two: one worker, a million orders of 190 bytes with a
+// key of some 8 (190 MB; 52 MB as gzip, 49 MB as zstd) to an embedded broker, its phases and its CPU time.
+
+/// For each stored byte of gzip: 0.65 s for 52 MB.
+const GZIP_NS: f64 = 12.5;
+/// For each stored byte of zstd: 0.2 s for 49 MB.
+const ZSTD_NS: f64 = 4.0;
+/// For each byte of a plain file: 0.1 s for 190 MB.
+const PLAIN_NS: f64 = 0.5;
+/// For each record of another set: its line and its key are found, no more. At most 0.15 s a million is the goal.
+const PASSED_NS: f64 = 150.0;
+/// For each record that is sent: its line and its key are found, and it is copied, handed over and acknowledged. 0.5 to
+/// 0.7 s a million.
+const SENT_NS: f64 = 500.0;
+
+/// More than this is worth a warning.
+const DEAR: f64 = 2.0;
+
+/// How many times as long a job takes with order by key as without. It is of `workers` workers, each of which has a
+/// processor to itself.
+///
+/// With it each worker reads all, finds the keys of all, and sends its part. Without, workers share all of this, but a
+/// compressed file is read by one worker alone, whatever the others do.
+pub fn cost_of_order(plan: &Plan, workers: u32) -> f64 {
+    let workers = f64::from(workers.max(1));
+    let (bytes, records) = (plan.bytes() as f64, plan.records_estimate() as f64);
+    let reading: f64 = plan.objects.iter().map(reads).sum();
+    let by_key = reading + records * (SENT_NS + PASSED_NS * (workers - 1.0)) / workers;
+    let sends = |object: &SourceObject| SENT_NS * records * object.known_bytes() as f64 / bytes.max(1.0);
+    let alone = plan.objects.iter().filter(|object| object.compression != Compression::None);
+    let longest = alone.map(|object| reads(object) + sends(object)).fold(0.0, f64::max);
+    let by_shard = ((reading + records * SENT_NS) / workers).max(longest);
+    by_key / by_shard.max(1.0)
+}
+
+fn reads(object: &SourceObject) -> f64 {
+    let each = match object.compression {
+        Compression::Gzip => GZIP_NS,
+        Compression::Zstd => ZSTD_NS,
+        Compression::None => PLAIN_NS,
+    };
+    each * object.known_bytes() as f64
+}
+
+/// What a user should know of the order that records keep.
+pub fn of_order(prospect: &Prospect<'_>) -> Vec<String> {
+    match prospect.order {
+        Order::Key => [without_meaning(prospect), dear(prospect)].into_iter().flatten().collect(),
+        Order::Shard => not_by_key(prospect).into_iter().collect(),
+    }
+}
+
+/// What of it is worth a warning when a run begins; `new`: the job's first.
+pub fn of_order_in_run(prospect: &Prospect<'_>, new: bool) -> Vec<String> {
+    let chosen = prospect.job.shards.by_key.is_some();
+    match prospect.order {
+        Order::Key => {
+            let dear = if new && !chosen { dear(prospect) } else { None };
+            without_meaning(prospect).into_iter().chain(dear).collect()
+        }
+        Order::Shard if prospect.compacted => not_by_key(prospect).into_iter().collect(),
+        Order::Shard => Vec::new(),
+    }
+}
+
+/// Rules of shards that sets of partitions have no use for.
+fn without_meaning(prospect: &Prospect<'_>) -> Option<String> {
+    let rules = &prospect.job.shards;
+    let name = match (rules.target_size.is_some(), rules.order != ShardOrder::Source) {
+        (false, false) => return None,
+        (true, false) => "shards.target_size means",
+        (false, true) => "shards.order means",
+        (true, true) => "shards.target_size and shards.order mean",
+    };
+    Some(format!("{name} nothing with order by key: each worker reads all"))
+}
+
+/// Told of compressed sources: what plain files cost is little beside what sending costs.
+fn dear(prospect: &Prospect<'_>) -> Option<String> {
+    let Prospect { plan, workers, .. } = *prospect;
+    let sets = plan.partitions.map_or(workers, |partitions| workers.min(partitions));
+    let (compressed, times) =
+        (plan.objects.iter().any(|object| object.compression != Compression::None), cost_of_order(plan, sets));
+    (compressed && times > DEAR).then(|| {
+        format!(
+            "with order by key this takes about {} times as long as without, by an estimate: each of {sets} workers \
+             decompresses all of the source. To keep the order: shards.by_key = true. To keep it within a shard and \
+             partition only: shards.by_key = false",
+            if times < 3.0 { format!("{times:.1}") } else { format!("{times:.0}") }
+        )
+    })
+}
+
+/// Records have keys, and their order is kept within a shard only.
+fn not_by_key(prospect: &Prospect<'_>) -> Option<String> {
+    prospect.job.record.key.as_ref()?;
+    let compacted = if prospect.compacted {
+        "this topic is compacted and keeps the last record of a key"
+    } else {
+        "what keeps the last record of a key (a compacted topic, a table)"
+    };
+    let joined = if prospect.compacted { ", which" } else { " may keep one that" };
+    Some(format!(
+        "records of a key may arrive in another order than the source's, because they are not sent in order by key: \
+         {compacted}{joined} need not be the newest of the source"
+    ))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::{Context, Typed};
+    use crate::{Job, Segment};
+
+    pub(crate) fn job() -> Job {
+        let text = "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"x\"]\n[kafka]\ntopic = \"t\"\n[record]\nkey = \".k\"\n";
+        let context = Context {
+            config_dir: std::path::Path::new("/"),
+            env: &|_| None,
+            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            check_properties: &|_| Vec::new(),
+            contacts_brokers: false,
+        };
+        Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")
+    }
+
+    /// One shard of files with these sizes, a record for each 200 bytes of a plain one and each 50 of others.
+    pub(crate) fn plan(files: &[(Compression, u64)]) -> Plan {
+        let mut plan = Plan::default();
+        let (mut segments, mut records) = (Vec::new(), 0);
+        for (object, &(compression, bytes)) in (0..).zip(files) {
+            plan.objects.push(SourceObject {
+                path: format!("{object}").into(),
+                bytes: Some(bytes),
+                modified_ns: 0,
+                fingerprint: 0,
+                compression,
+                splittable: compression == Compression::None,
+                record_starts: Vec::new(),
+            });
+            segments.push(Segment { object, start: 0, end: Segment::WHOLE, bytes: Some(bytes) });
+            records += bytes / if compression == Compression::None { 200 } else { 50 };
+        }
+        plan.add(segments, records);
+        plan
+    }
+
+    const MB: u64 = 1_000_000;
+
+    #[test]
+    fn order_costs_little_with_one_worker_or_one_file() {
+        let files = vec![(Compression::Gzip, 50 * MB); 16];
+        assert!((cost_of_order(&plan(&files), 1) - 1.0).abs() < 1e-9);
+        let one = cost_of_order(&plan(&files[..1]), 8);
+        assert!(one < 1.0, "one worker would send all of the file alone, now eight share what is sent: {one}");
+        let plain = cost_of_order(&plan(&[(Compression::None, 3200 * MB)]), 2);
+        assert!((1.0..2.0).contains(&plain), "{plain}");
+    }
+
+    #[test]
+    fn the_more_workers_decompress_the_dearer_it_is() {
+        let files = plan(&[(Compression::Gzip, 50 * MB); 16]);
+        let times: Vec<f64> = [1, 2, 4, 8].iter().map(|&workers| cost_of_order(&files, workers)).collect();
+        assert!(times.is_sorted() && times[1] < 2.0 && (2.0..4.0).contains(&times[2]), "{times:?}");
+        // One file that is as large as the others together bounds what can be won without order.
+        let uneven = plan(&[(Compression::Gzip, 50 * MB), (Compression::Gzip, 750 * MB)]);
+        assert!(cost_of_order(&uneven, 8) < times[1]);
+        assert_eq!(cost_of_order(&Plan::default(), 4), 0.0, "nothing takes no time");
+    }
+
+    #[test]
+    fn a_dear_order_is_told_with_what_to_choose_from() {
+        let (job, files) = (job(), plan(&[(Compression::Gzip, 50 * MB); 16]));
+        let told = |plan: &Plan, workers| {
+            of_order(&Prospect { job: &job, plan, order: Order::Key, workers, compacted: false }).join("\n")
+        };
+        let dear = told(&files, 8);
+        assert!(dear.contains("about 6 times as long") && dear.contains("each of 8 workers decompresses"), "{dear}");
+        assert!(dear.contains("shards.by_key = true") && dear.contains("shards.by_key = false"), "{dear}");
+        assert_eq!(told(&files, 1), "");
+        assert_eq!(told(&files.clone().into_sets(1, 8), 8), "", "one partition is one worker's");
+        assert_eq!(told(&plan(&[(Compression::None, 800 * MB)]), 64), "", "plain files are not decompressed");
+    }
+
+    #[test]
+    fn a_run_tells_what_can_still_be_chosen_and_what_may_be_wrong() {
+        let (mut job, files) = (job(), plan(&[(Compression::Gzip, 50 * MB); 16]));
+        let told = |job: &Job, order, compacted, new| {
+            of_order_in_run(&Prospect { job, plan: &files, order, workers: 8, compacted }, new).len()
+        };
+        assert_eq!((told(&job, Order::Key, true, true), told(&job, Order::Key, true, false)), (1, 0));
+        assert_eq!((told(&job, Order::Shard, true, false), told(&job, Order::Shard, false, true)), (1, 0));
+        job.shards.by_key = Some(true);
+        assert_eq!(told(&job, Order::Key, false, true), 0, "that is what was chosen");
+    }
+
+    #[test]
+    fn rules_that_mean_nothing_are_told() {
+        let (mut job, plan) = (job(), plan(&[(Compression::None, MB)]));
+        let told = |job: &Job, order| of_order(&Prospect { job, plan: &plan, order, workers: 1, compacted: false });
+        assert_eq!(told(&job, Order::Key), Vec::<String>::new());
+        job.shards.target_size = Some(MB);
+        assert_eq!(told(&job, Order::Key), ["shards.target_size means nothing with order by key: each worker reads all"]);
+        job.shards.order = ShardOrder::LargestFirst;
+        assert!(told(&job, Order::Key)[0].starts_with("shards.target_size and shards.order mean nothing"));
+        assert!(!told(&job, Order::Shard)[0].contains("target_size"));
+    }
+
+    #[test]
+    fn keys_without_their_order_are_told() {
+        let (mut job, plan) = (job(), plan(&[(Compression::None, MB)]));
+        let told = |job: &Job, compacted| of_order(&Prospect { job, plan: &plan, order: Order::Shard, workers: 1, compacted });
+        assert!(told(&job, false)[0].contains("what keeps the last record of a key (a compacted topic, a table) may keep one"));
+        assert!(told(&job, true)[0].ends_with("keeps the last record of a key, which need not be the newest of the source"));
+        job.record.key = None;
+        assert_eq!(told(&job, true), Vec::<String>::new(), "there is no key whose order could be another");
+    }
+}
