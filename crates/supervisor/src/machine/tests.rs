@@ -146,7 +146,7 @@ fn random_plan(shape: u64, shards: usize, size: u64, short: bool) -> FakePlan {
 fn random_sets(shape: u64, size: u64, short: bool) -> FakePlan {
     let mut plan = random_plan(shape, 1, 2 * size, short);
     let partitions = 1 + (shape >> 44) % 7;
-    plan.into_sets(partitions, 1 + (shape >> 50) % partitions);
+    plan.part_all(partitions, 1 + (shape >> 50) % partitions);
     plan
 }
 

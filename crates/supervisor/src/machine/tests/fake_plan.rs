@@ -68,7 +68,7 @@ impl FakePlan {
     }
 
     /// Makes shards of the only one that all read the same, each with a set of some of these partitions.
-    pub(super) fn into_sets(&mut self, partitions: u64, sets: u64) {
+    pub(super) fn part_all(&mut self, partitions: u64, sets: u64) {
         let whole = self.shards[0].clone();
         let parted = |set| (0..partitions).filter(|partition| partition % sets == set).collect();
         self.sets = (0..sets).map(parted).collect();
