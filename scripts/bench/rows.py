@@ -3,7 +3,7 @@
 from statistics import median
 
 from measure import Results, say
-from things import EmbeddedBroker, Job, Kafka, dataset, files_of, kcat_producer
+from things import EmbeddedBroker, Job, Kafka, dataset, files_of, kcat_producer, of_one_key, with_keys
 
 KEY = ".customer_id"
 
@@ -22,9 +22,9 @@ def shardlift_round(kafka, pattern, lines, partitions, workers, **rules):
     return finish_round(kafka, topic, partitions, lines, result)
 
 
-def kcat_round(kafka, pattern, lines, partitions):
+def kcat_round(kafka, pattern, lines, partitions, keyed=False):
     topic = kafka.fresh_topic(partitions)
-    return finish_round(kafka, topic, partitions, lines, kcat_producer(kafka.bootstrap, topic, pattern, kafka.pids))
+    return finish_round(kafka, topic, partitions, lines, kcat_producer(kafka.bootstrap, topic, pattern, kafka.pids, keyed))
 
 
 def finish_round(kafka, topic, partitions, lines, result):
@@ -148,7 +148,43 @@ def row12(options):
     results.finish()
 
 
-ROWS = {"9": row9, "10": row10, "11": row11, "12": row12}
+def row13(options):
+    """Order by key: what it costs, against shards by place and kcat with a key."""
+    results = Results(options.out, 13)
+    lines, partitions = options.lines or 4_000_000, 8
+    pattern = dataset(lines)
+    keyed = with_keys(pattern)
+    variants = [("kcat", None, None)] + [("shardlift", by_key, workers) for by_key in (False, True) for workers in (1, 2, 4)]
+    with Kafka() as kafka:
+        for number in range(options.rounds or 5):
+            for name, by_key, workers in rotated(variants, number):
+                if name == "kcat":
+                    result = kcat_round(kafka, keyed, lines, partitions, keyed=True)
+                else:
+                    result = shardlift_round(kafka, pattern, lines, partitions, workers, key=KEY, by_key=by_key)
+                results.add(part="order", round=number + 1, variant=name, by_key=by_key, workers=workers, lines=lines,
+                            **result)
+            for compressed in rotated([False, True], number):
+                one_key = of_one_key(pattern, compressed)
+                result = shardlift_round(kafka, one_key, lines, partitions, 2, key=KEY, by_key=True)
+                results.add(part="drop", round=number + 1, compressed=compressed, lines=lines, **dropping(result, lines),
+                            **result)
+    results.finish()
+
+
+def dropping(result, lines):
+    """All records have one key, so that one of two workers sends them all and the other drops them all. What the other
+    used, and the part of it that is no reading, by its thread's times."""
+    idle = [attempt for attempt in result["own"]["attempts"] if attempt["acknowledged"] == 0]
+    if len(idle) != 1:
+        raise RuntimeError(f"{len(idle)} workers sent nothing, and one of two should not")
+    cpu_s, phases = idle[0]["cpu_ms"] / 1000, idle[0]["phases_ms"]
+    finding = phases["map"] / (phases["map"] + phases["read"])
+    return {"drop_cpu_s_per_million": round(cpu_s * 1e6 / lines, 4),
+            "find_cpu_s_per_million": round(cpu_s * finding * 1e6 / lines, 4)}
+
+
+ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13}
 
 
 def run_rows(names, options):

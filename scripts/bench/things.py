@@ -1,7 +1,9 @@
 """What the rows work with: datasets, a real Kafka, the embedded broker, the program and its reference."""
 
+import gzip
 import json
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +24,34 @@ def dataset(lines, bytes_per_line=0, files=1):
                         "--bytes-per-line", str(bytes_per_line)], check=True)
         (folder / "complete").touch()
     return folder / "orders-*.jsonl"
+
+
+def derived(pattern, name, line, compressed=False):
+    """Another form of a dataset, each line changed; made once and kept. Returns the pattern of its files."""
+    folder = pattern.parent.with_name(f"{pattern.parent.name}-{name}")
+    if not (folder / "complete").exists():
+        say(f"making {folder}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in files_of(pattern):
+            target = folder / (path.name + (".gz" if compressed else ""))
+            with open(path, "rb") as lines, (gzip.open(target, "wb", 1) if compressed else open(target, "wb")) as out:
+                out.writelines(map(line, lines))
+        (folder / "complete").touch()
+    return folder / "orders-*"
+
+
+CUSTOMER = re.compile(rb'"customer_id":"([^"]*)"')
+
+
+def with_keys(pattern):
+    """Each line behind its key, as kcat's producer reads them."""
+    return derived(pattern, "keys", lambda line: CUSTOMER.search(line)[1] + b"\t" + line)
+
+
+def of_one_key(pattern, compressed):
+    """All records have one key."""
+    name = "one-key-gzip" if compressed else "one-key"
+    return derived(pattern, name, lambda line: CUSTOMER.sub(b'"customer_id":"c1"', line, count=1), compressed)
 
 
 def files_of(pattern):
@@ -87,9 +117,10 @@ class EmbeddedBroker:
         self.child.wait(10)
 
 
-def kcat_producer(bootstrap, topic, pattern, brokers=()):
-    """The reference: kcat's idempotent line producer."""
-    argv = ["kcat", "-P", "-b", bootstrap, "-t", topic, "-X", "enable.idempotence=true", "-l", *files_of(pattern)]
+def kcat_producer(bootstrap, topic, pattern, brokers=(), keyed=False):
+    """The reference: kcat's idempotent line producer; with keys on the partitions that Java gives them."""
+    keys = ["-K", "\t", "-X", "partitioner=murmur2_random"] if keyed else []
+    argv = ["kcat", "-P", "-b", bootstrap, "-t", topic, "-X", "enable.idempotence=true", *keys, "-l", *files_of(pattern)]
     result = measure.run(argv, broker_pids=brokers)
     result.pop("stdout")
     return result
@@ -99,7 +130,7 @@ class Job:
     """A shardlift job in a folder of its own, with a config of its own."""
 
     def __init__(self, bootstrap, topic, pattern, workers, key=None, timestamp=None, headers=None, target_size="auto",
-                 flush="chunk"):
+                 flush="chunk", by_key=False):
         self.folder = tempfile.TemporaryDirectory(dir=SCRATCH)
         record = ['value = "."']
         if key:
@@ -115,6 +146,7 @@ state_dir = "state"
 paths = [{json.dumps(str(pattern))}]
 [shards]
 target_size = {json.dumps(target_size)}
+by_key = {json.dumps(by_key)}
 [record]
 {chr(10).join(record)}
 [kafka]
