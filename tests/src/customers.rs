@@ -1,5 +1,5 @@
-//! Orders of customers in several files, plain and compressed in turn: what a job that keeps the order of keys is judged
-//! by.
+//! Orders of customers in several files, plain and compressed in turn: by these a job that keeps the order of keys is
+//! judged.
 //!
 //! Orders are numbered through over all files, and each has its version for its customer. Among them may be rows of
 //! other kinds: without a key, blank, too long, bad.

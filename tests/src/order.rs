@@ -196,8 +196,8 @@ impl<'a> Judge<'a> {
         self.found
     }
 
-    /// How many of a partition's records come behind one of a higher rank, and adds the keys of which one does. Only the
-    /// first copy of each that comes along counts.
+    /// How many of a partition's records come behind one of a higher rank, and adds the keys of which one does. Only
+    /// the first copy of each that comes along counts.
     fn disorder(&self, log: impl Iterator<Item = u32>, rank: fn(u32) -> u32, keys: &mut BTreeSet<u32>) -> u64 {
         let mut seen = vec![false; self.copies.len()];
         let (mut highest, mut highest_of_key) = (0, HashMap::new());

@@ -155,7 +155,12 @@ impl<'a> Scene<'a> {
 
     /// Runs `verify` and checks that its exit code fits what it says.
     pub fn verify(&self) -> (Verdict, Finished) {
-        let finished = self.program.run(&["verify", "-o", "json"], PATIENCE);
+        self.verify_with(&[])
+    }
+
+    /// The same with more words, such as `--limit`.
+    pub fn verify_with(&self, words: &[&str]) -> (Verdict, Finished) {
+        let finished = self.program.run(&[&["verify", "-o", "json"], words].concat(), PATIENCE);
         let number = |name: &str| finished.number(&format!("/{name}"));
         let verdict = Verdict {
             missing: number("missing"),

@@ -20,6 +20,8 @@ mod hostile_files;
 mod hostile_lines;
 mod html;
 mod names;
+mod order;
+mod order_stops;
 mod outcomes;
 mod real_kafka;
 mod refusals;
@@ -49,6 +51,8 @@ const MODULES: &[Module] = &[
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
     Module { name: "html", tests: html::TESTS },
     Module { name: "names", tests: names::TESTS },
+    Module { name: "order", tests: order::TESTS },
+    Module { name: "order_stops", tests: order_stops::TESTS },
     Module { name: "outcomes", tests: outcomes::TESTS },
     Module { name: "real_kafka", tests: real_kafka::TESTS },
     Module { name: "refusals", tests: refusals::TESTS },
