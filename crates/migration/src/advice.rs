@@ -84,8 +84,8 @@ fn idle_workers(plan: &Plan, order: Order, workers: u32) -> Option<String> {
     }
 }
 
-/// With keys a worker's records in flight are spread over all its partitions: too few for each make small batches, which
-/// cost the client and the brokers several times as much. `partitions`: how many the topic has.
+/// With keys a worker's records in flight are spread over all its partitions: too few for each make small batches,
+/// which cost the client and the brokers several times as much. `partitions`: how many the topic has.
 pub fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> {
     const RECORDS_EACH: u64 = 1000;
     job.record.key.as_ref()?;

@@ -33,8 +33,8 @@ pub struct Setup<'a> {
     pub paused: bool,
     /// Whether a shard that has much left may be split for workers that have nothing to do.
     pub split: bool,
-    /// Whether shards with sets of partitions keep the order of keys at any price: what lies behind a place that can't be
-    /// read then waits. Means nothing to other shards.
+    /// Whether shards with sets of partitions keep the order of keys at any price: what lies behind a place that can't
+    /// be read then waits. Means nothing to other shards.
     pub keep_order: bool,
     /// No broker answers for this time: stop.
     pub give_up_after: Duration,

@@ -39,8 +39,8 @@ pub struct Rules {
     pub paused: bool,
     /// Whether a shard that has much left may be split for slots that nothing waits for.
     pub split: bool,
-    /// Whether what lies behind a place that can't be read waits until it can be: a set of partitions keeps the order of
-    /// its keys. Else a set may be cut by place there, as any other shard.
+    /// Whether what lies behind a place that can't be read waits until it can be: a set of partitions keeps the order
+    /// of its keys. Else a set may be cut by place there, as any other shard.
     pub keep_order: bool,
     /// The number of deaths at one position that quarantines the shard.
     pub max_without_progress: u32,

@@ -326,7 +326,7 @@ fn a_search_through_links_that_lead_in_circles_ends() {
     let (say, said) = std::sync::mpsc::channel();
     let source = folder.source(&["data/**/*.jsonl", "chain0/**/*.jsonl"]);
     std::thread::scope(|scope| {
-        scope.spawn(|| say.send(planned(&source, MIB, None)));
+        scope.spawn(|| say.send(planned(&source, MIB, None)).is_ok());
         let Ok(plan) = said.recv_timeout(std::time::Duration::from_secs(20)) else {
             eprintln!("the search does not end");
             std::process::abort();
