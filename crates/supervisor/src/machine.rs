@@ -123,8 +123,9 @@ pub struct Machine {
     signals: u32,
     paused: bool,
     fork_failures: u32,
-    /// Ends of attempts in this run at a segment that can't be read.
-    unreadable: u32,
+    /// Ends of attempts in this run at a segment that can't be read. Sets of partitions all meet the same ones: each
+    /// counts for its part.
+    unreadable: f64,
     /// No more workers can be started, why, and until when that is looked at.
     shortage: Option<(Duration, String)>,
     totals: Totals,
@@ -171,7 +172,7 @@ impl Machine {
             signals: 0,
             paused: rules.paused,
             fork_failures: 0,
-            unreadable: 0,
+            unreadable: 0.0,
             shortage: None,
             totals,
             sharing: Sharing::default(),

@@ -14,7 +14,7 @@ use crate::random::backoff;
 
 /// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is
 /// gone, with ten thousand files in it, would leave a shard for each.
-const MOST_UNREADABLE: u32 = 50;
+const MOST_UNREADABLE: f64 = 50.0;
 /// What follows for a set of partitions that can't go on.
 const NOTHING_BEHIND: &str = "nothing behind it is sent, because each key's records keep their order (shards.by_key)";
 /// What to do about a file.
@@ -72,7 +72,7 @@ impl Machine {
         if self.keeps_order(id) {
             return self.stop_set(reason, out);
         }
-        self.unreadable += 1;
+        self.unreadable += self.shards[id.shard.0 as usize].extent.part();
         if self.unreadable > MOST_UNREADABLE {
             let text = format!(
                 "files can't be read {MOST_UNREADABLE} times and more, the last: {reason}; is their disk or folder gone?"

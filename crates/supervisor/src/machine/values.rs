@@ -119,6 +119,11 @@ impl Extent {
         }
     }
 
+    /// Which part of what it reads is probably its own.
+    pub(super) fn part(&self) -> f64 {
+        self.set.map_or(1.0, |set| f64::from(set.partitions) / f64::from(set.of.max(1)))
+    }
+
     /// A part of what it reads that stands for its own: of a set its partitions' part, so that the sets of a plan add
     /// up to what they all read.
     pub(super) fn own(&self, bytes: u64) -> u64 {

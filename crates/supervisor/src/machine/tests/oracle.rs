@@ -22,15 +22,15 @@ pub(super) struct Oracle {
     said_last: BTreeSet<AttemptId>,
     dead_letters: u64,
     unreadable: u32,
-    /// The shards have sets of partitions, of which nothing is sent past what can't be read.
-    keeps_order: bool,
+    /// The shards have sets of partitions.
+    sets: bool,
     /// Something ended the run before its time.
     stopped: bool,
 }
 
 impl Oracle {
-    pub(super) fn new(keeps_order: bool) -> Oracle {
-        Oracle { keeps_order, ..Oracle::default() }
+    pub(super) fn new(sets: bool) -> Oracle {
+        Oracle { sets, ..Oracle::default() }
     }
 
     fn saw(&mut self, cause: &str) {
@@ -89,8 +89,8 @@ impl Oracle {
             self.saw_at_the_end("5");
         }
         if end.outcome == AttemptOutcome::Unreadable {
-            // All sets meet the same file, and none is cut there.
-            self.unreadable += u32::from(!self.keeps_order);
+            // Sets count for a part of one, or not at all.
+            self.unreadable += u32::from(!self.sets);
             // A file in the middle of a shard is tried again by itself, fifty times at most.
             if self.unreadable > 50 {
                 self.saw("7");

@@ -169,6 +169,18 @@ fn without_an_order_to_keep_a_set_is_cut_by_place_as_any_other_shard() {
     let mut machine = sets(2, Rules { keep_order: false, ..rules(1) });
     let (end, _) = fail(&mut machine, id(1, 1), 1);
     assert_eq!((end.after, end.apart, end.division), (After::Waiting, Some(1), None));
+    // All sets meet the same file: it counts once for the limit of fifty.
+    let mut machine = sets(8, Rules { keep_order: false, ..rules(1) });
+    for number in 1..=50 {
+        for shard in 0..8 {
+            assert_eq!(fail(&mut machine, id(shard, number), 1).0.apart, Some(1), "{number}");
+            machine.on(
+                Input::Closed { attempt: id(shard, number), split: Some(Split { shard: extent(1, 9), added: vec![] }) },
+                SECOND,
+            );
+        }
+    }
+    assert_eq!(fail(&mut machine, id(0, 51), 1).0.apart, None);
     // A shard without a set does not care.
     let plain = ShardStart { extent: Extent { set: None, ..extent(1, 1_000) }, ..set(1, 1_000) };
     let mut machine = Machine::new(rules(1), &[plain], 1);

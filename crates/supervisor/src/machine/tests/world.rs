@@ -190,7 +190,7 @@ impl World {
             mended: 0,
             exits: Vec::new(),
             late_stops: 0,
-            oracle: Oracle::new(plan.has_sets() && rules.keep_order),
+            oracle: Oracle::new(plan.has_sets()),
             taken: BTreeMap::new(),
             liars: BTreeSet::new(),
             aside: BTreeMap::new(),
@@ -265,7 +265,7 @@ impl World {
         self.machine = Machine::new(self.rules.clone(), &starts, self.random.next());
         (self.now, self.ended, self.stopped, self.hiccups) = (Duration::ZERO, None, false, false);
         self.asked = self.rules.slots as usize;
-        self.oracle = Oracle::new(self.keeps_order());
+        self.oracle = Oracle::new(self.plan.has_sets());
         self.oracle.letters(self.dead_letters, self.max_bad_records);
     }
 
@@ -751,10 +751,11 @@ impl World {
         let last = Position { segment: self.plan.extent(shard).segments, place: 0, records: size + 1 };
         self.liars.insert(id);
         let event = match self.below(6) {
+            // Others' rows where there are none, or a wrong number.
             5 => {
-                let counts = Counts { read: 0, acknowledged: 0, others: 1, ..Counts::default() };
-                let whole = !self.plan.has_sets();
-                WorkerEvent::Committed(Chunk { counts, ..chunk(sent + 1 + u64::from(!whole), taken, taken + 1) })
+                let counts = Counts { others: 1, ..Counts::default() };
+                let number = if self.plan.has_sets() { sent + 7 } else { sent + 1 };
+                WorkerEvent::Committed(Chunk { counts, ..chunk(number, taken, taken + 1) })
             }
             0 => WorkerEvent::Committed(chunk(sent + 7, taken, taken + 1)),
             1 => {
