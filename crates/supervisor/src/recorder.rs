@@ -1,8 +1,8 @@
 //! What of a run goes to disk, and that its folder is still the one that it began in.
 //!
 //! Responsible for what is written with what: a chunk with what was measured of its attempt, an attempt's end with what
-//! its division makes of the plan, a turn of the knobs with the pace before it. Not responsible for when (the driver), or
-//! for what is decided (the machine).
+//! its division makes of the plan, a turn of the knobs with the pace before it. Not responsible for when (the driver),
+//! or for what is decided (the machine).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -2,7 +2,8 @@
 //! read.
 //!
 //! The plan of a job that was interrupted right after a split is exactly the one that the supervisor had: each
-//! division is stored with where it was made, and [`Plan::split`](migration::Plan::split) makes the same of it each time.
+//! division is stored with where it was made, and [`Plan::split`](migration::Plan::split) makes the same of it each
+//! time.
 
 use std::ops::Range;
 use std::path::Path;
@@ -18,8 +19,8 @@ use super::shard_row::ShardRow;
 use super::state::JobState;
 use crate::machine::AttemptEnd;
 
-/// Keeps how the shard of an attempt that ended is divided, and the rows of the shards that this adds. `shard`: its row,
-/// with how far it is committed.
+/// Keeps how the shard of an attempt that ended is divided, and the rows of the shards that this adds. `shard`: its
+/// row, with how far it is committed.
 pub(super) fn keep(
     tx: &Transaction<'_>,
     plan_id: u128,
