@@ -1,5 +1,6 @@
 //! What is worth a word before records move, or while they are compared: advice, never a refusal.
 
+mod file_order;
 mod order;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What order by key costs, and what its absence means.
 
-use super::Prospect;
+use super::{Prospect, file_order};
 use crate::job::ShardOrder;
 use crate::{Compression, Order, Plan, SourceObject};
 
@@ -51,7 +51,9 @@ fn reads(object: &SourceObject) -> f64 {
 /// What a user should know of the order that records keep.
 pub fn of_order(prospect: &Prospect<'_>) -> Vec<String> {
     match prospect.order {
-        Order::Key => [without_meaning(prospect), dear(prospect)].into_iter().flatten().collect(),
+        Order::Key => {
+            [without_meaning(prospect), dear(prospect), file_order::of_files(prospect)].into_iter().flatten().collect()
+        }
         Order::Shard => not_by_key(prospect).into_iter().collect(),
     }
 }
@@ -62,7 +64,8 @@ pub fn of_order_in_run(prospect: &Prospect<'_>, new: bool) -> Vec<String> {
     match prospect.order {
         Order::Key => {
             let dear = if new && !chosen { dear(prospect) } else { None };
-            without_meaning(prospect).into_iter().chain(dear).collect()
+            let files = if new { file_order::of_files(prospect) } else { None };
+            without_meaning(prospect).into_iter().chain(dear).chain(files).collect()
         }
         Order::Shard if prospect.compacted => not_by_key(prospect).into_iter().collect(),
         Order::Shard => Vec::new(),
