@@ -1,8 +1,8 @@
 //! What limits a job and what would make it faster, in a sentence from its own figures.
 
-use migration::Phase;
 use migration::report::JobReport;
 use migration::units::{show_count, show_size};
+use migration::{Order, Phase};
 
 /// A sentence, or nothing when there is nothing to say.
 pub fn advice(report: &JobReport) -> Option<String> {
@@ -45,6 +45,10 @@ pub fn advice(report: &JobReport) -> Option<String> {
         Phase::Commit => format!(
             "{percent} % of the workers' time is commits (the state directory's disk): larger chunks or a faster disk commit less often"
         ),
+        Phase::Read if report.order == Some(Order::Key) => format!(
+            "{percent} % of the workers' time is reading and decompressing, which each does with all of the source to keep the \
+             order of keys: with shards.by_key = false they would share it, and the order would be kept within a shard only"
+        ),
         Phase::Read => {
             format!("{percent} % of the workers' time is reading and decompressing: more workers, if disk and processors allow")
         }
@@ -56,4 +60,24 @@ pub fn advice(report: &JobReport) -> Option<String> {
         }
         Phase::Start | Phase::Other => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use migration::Phases;
+
+    use super::super::example;
+    use super::*;
+
+    #[test]
+    fn more_workers_are_no_advice_where_each_reads_all() {
+        let told = |order| {
+            let mut report = JobReport { order: Some(order), ..example::report() };
+            report.work.phases = Phases::default();
+            report.work.phases.spend(Phase::Read, 1_000);
+            advice(&report).expect("reading limits it")
+        };
+        assert!(told(Order::Shard).contains("more workers, if disk"));
+        assert!(told(Order::Key).contains("shards.by_key = false") && !told(Order::Key).contains("more workers"));
+    }
 }
