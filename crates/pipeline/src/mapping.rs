@@ -134,8 +134,8 @@ impl Mapping {
         self.key.is_some()
     }
 
-    /// The key of a line, as [`Mapping::map`] finds it, without a look at what comes behind it. It is null where the job
-    /// names none.
+    /// The key of a line, as [`Mapping::map`] finds it, without a look at what comes behind it. It is null where the
+    /// job names none.
     pub fn key<'a>(&'a mut self, line: &'a [u8]) -> Result<Key<'a>, MapError> {
         let Some(path) = &self.key else { return Ok(Key::Null) };
         let finder = self.key_finder.as_mut().unwrap_or(&mut self.finder);

@@ -220,9 +220,9 @@ impl Store {
         commit(tx, &self.path)
     }
 
-    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its division,
-    /// if any, and the shards that this adds to the plan (by their numbers), so that a resume sees the plan before them or
-    /// after them, never half of it.
+    /// Puts the end of an attempt on disk, and what becomes of its shard, in one durable transaction: with its
+    /// division, if any, and the shards that this adds to the plan (by their numbers), so that a resume sees the plan
+    /// before them or after them, never half of it.
     pub fn end_attempt(&mut self, end: &AttemptEnd, usage: &AttemptUsage, added: Range<u32>) -> Result<(), StateError> {
         let (run, plan_id) = (self.run()?, self.plan_id);
         let tx = begin(&mut self.db, &self.path)?;

@@ -1,9 +1,9 @@
 //! Whose a row is, where several shards read the same rows and each sends those of its own set of partitions.
 //!
-//! A row belongs to one of them whatever is wrong with it, and each attempt comes to the same: it depends on the row, its
-//! number and the plan, and on nothing that happens. A record goes where its key chooses. One that has no key to choose
-//! by goes to a partition of the first set, by its number: so a second attempt sends it where the first one did, and each
-//! partition keeps the source's order. What is no record, blank or bad, belongs to the shard with partition 0.
+//! A row belongs to one of them whatever is wrong with it, and each attempt comes to the same: it depends on the row,
+//! its number and the plan, and on nothing that happens. A record goes where its key chooses. One that has no key to
+//! choose by goes to a partition of the first set, by its number: so a second attempt sends it where the first one did,
+//! and each partition keeps the source's order. What is no record, blank or bad, belongs to the shard with partition 0.
 
 use migration::{PartitionSet, Plan, Shard};
 

@@ -216,8 +216,8 @@ impl Attempt {
         Err(format!("the worker began {what}"))
     }
 
-    /// Checks a chunk against what was committed before; an error says what is wrong with it. `of_set`: only rows of some
-    /// partitions are the shard's own.
+    /// Checks a chunk against what was committed before; an error says what is wrong with it. `of_set`: only rows of
+    /// some partitions are the shard's own.
     pub(super) fn check_chunk(&self, chunk: &Chunk, committed: &Position, of_set: bool) -> Result<(), String> {
         let wrong = if self.verdict.is_some() {
             "came after the worker's last word".to_owned()
