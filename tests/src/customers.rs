@@ -30,6 +30,8 @@ pub struct Customers {
     pub files: u64,
     /// Each row of this number is none of an order but of the next of the other kinds; 0 = none is.
     pub odd_every: u64,
+    /// Whether the job's records have times, so that a row with a bad one is set aside.
+    pub timed: bool,
     /// Equal seeds give equal files.
     pub seed: u64,
     /// How a row is written.
@@ -56,7 +58,7 @@ enum Kind {
     /// It has a customer that can't be known.
     TooLong,
     NotJson,
-    /// It has a customer, and a time that is none.
+    /// It has a customer, and a time that is none: bad if the job looks at it.
     BadTime,
 }
 
@@ -64,7 +66,8 @@ enum Kind {
 const ODD: [Kind; 7] =
     [Kind::NullKey, Kind::TooLong, Kind::MissingKey, Kind::NotJson, Kind::EmptyKey, Kind::BadTime, Kind::Blank];
 
-/// What becomes of a row in a job with `on_missing = "null"` and `record.timestamp = ".created_at"`.
+/// What becomes of a row in a job with `on_missing = "null"`, and with `record.timestamp = ".created_at"` where it is
+/// timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is sent.
@@ -116,7 +119,7 @@ impl Written {
 impl Customers {
     /// Orders as lines, all of them usual.
     pub fn new(seed: u64, orders: u64, customers: u64, files: u64) -> Self {
-        Customers { orders, customers, files, odd_every: 0, seed, form: Form::Jsonl }
+        Customers { orders, customers, files, odd_every: 0, timed: true, seed, form: Form::Jsonl }
     }
 
     /// Writes the files into a folder that is there.
@@ -137,7 +140,7 @@ impl Customers {
                 let version = if kind == Kind::Order { versions.entry(customer).or_insert(0u32) } else { &mut 0 };
                 *version += 1;
                 line.clear();
-                let row = Row { kind, order, customer, version: *version };
+                let row = Row { kind, order, customer, version: *version, timed: self.timed };
                 let fate = match self.form {
                     Form::Jsonl => row.jsonl(&mut line, &mut written.expected),
                     Form::Csv => row.csv(&mut line, &mut written.expected),
@@ -180,6 +183,7 @@ struct Row {
     order: u64,
     customer: u64,
     version: u32,
+    timed: bool,
 }
 
 impl Row {
@@ -206,12 +210,13 @@ impl Row {
         line.extend_from_slice(text.as_bytes());
         line.push(b'\n');
         match self.kind {
-            Kind::Order | Kind::NullKey | Kind::MissingKey | Kind::EmptyKey => {
+            Kind::TooLong | Kind::NotJson => Fate::Dead,
+            Kind::BadTime if self.timed => Fate::Dead,
+            Kind::Blank => Fate::Filtered,
+            _ => {
                 expected.add(key.map(str::as_bytes), text.as_bytes());
                 Fate::Sent
             }
-            Kind::Blank => Fate::Filtered,
-            Kind::TooLong | Kind::NotJson | Kind::BadTime => Fate::Dead,
         }
     }
 

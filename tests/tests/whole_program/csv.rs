@@ -38,7 +38,8 @@ const PATHS: (&str, &str) = ("source.csv.paths", "[\"data/*.csv*\"]");
 fn rows_survive_kills_and_a_split(clusters: &Clusters) {
     // One shard, whose starts of rows are near enough to cut it for eight workers.
     let target = if rows() > 200_000 { "\"64MiB\"" } else { "\"4MiB\"" };
-    let plan = [PATHS, ("shards.target_size", target), ("record.key", "\".customer_id\"")];
+    let by_place = ("shards.by_key", "false");
+    let plan = [PATHS, ("shards.target_size", target), by_place, ("record.key", "\".customer_id\"")];
     let slow = [&plan[..], &[("workers.count", "1"), ("workers.chunk", "{ records = 50 }")]].concat();
     let scene = distant(clusters.distant(), "csv", &slow);
     let file = write_rows(&scene.program, "data/rows.csv", 71, rows());

@@ -39,7 +39,7 @@ fn a_million_lines_without_a_key(clusters: &Clusters) {
 
 fn a_million_lines_with_a_key(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "million-keyed");
-    scene.configure(&[WORKERS, SHARDS, ("record.key", "\".customer_id\"")]);
+    scene.configure(&[WORKERS, ("record.key", "\".customer_id\"")]);
     let source = scene.orders(2, MILLION);
     assert_report(&scene.run(&["--verify"]).expect_code(0));
     let values = read_in_order(&scene, true);
@@ -90,13 +90,14 @@ fn assert_times(report: &Value) {
     assert!(report["workers"]["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{report:#}");
 }
 
-/// The topic's values, after a check that within a shard and a partition records stand in source order and, with a key,
-/// each on the partition that Java gives it.
+/// The topic's values, after a check that within a partition records stand in source order: without a key those of a
+/// shard, with one those of the whole dataset, each on the partition that Java gives it.
 fn read_in_order(scene: &Scene, keyed: bool) -> Multiset {
     let text = std::fs::read(scene.program.join("data/orders.jsonl")).expect("the dataset can be read");
     let lines: HashMap<&[u8], u32> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).zip(0u32..).collect();
     let mut shard_of = Vec::new();
-    for (shard, records) in scene.records_in_order().into_iter().enumerate() {
+    let pieces = if keyed { vec![lines.len() as u64] } else { scene.records_in_order() };
+    for (shard, records) in pieces.into_iter().enumerate() {
         shard_of.resize(shard_of.len() + records as usize, shard);
     }
     assert_eq!(shard_of.len(), lines.len(), "the plan's shards are the dataset");

@@ -209,7 +209,7 @@ fn names_never_act_on_a_terminal(_: &Clusters) {
         }
         finished
     };
-    let plan = check(&["plan", "--set", "shards.target_size=1B"], &[0]);
+    let plan = check(&["plan", "--set", "shards.by_key=false", "--set", "shards.target_size=1B"], &[0]);
     for written_out in ["\\u{1b}]0;x\\u{7}", "\\n  00000", "\\u{202e}\\u{9b}31m"] {
         assert!(plan.stdout.contains(written_out), "{written_out}: {}", plan.stdout);
     }

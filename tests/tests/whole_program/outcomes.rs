@@ -113,8 +113,8 @@ fn with_bad_records(what: &str, shard: &str, bad: impl Fn(u64) -> bool) -> Progr
         "orchestrator.toml",
         format!(
             "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"data/*.jsonl\"]\n[record]\nkey = \".k\"\n[kafka]\nbrokers = \
-             \"embedded\"\ntopic = \"t\"\n[workers]\ncount = 1\n[shards]\ntarget_size = \"{shard}\"\n[limits]\nrate_records = 1_000\n\
-             max_bad_records = 1_000_000\n"
+             \"embedded\"\ntopic = \"t\"\n[workers]\ncount = 1\n[shards]\nby_key = false\ntarget_size = \"{shard}\"\n\
+             [limits]\nrate_records = 1_000\nmax_bad_records = 1_000_000\n"
         ),
     );
     program

@@ -174,7 +174,14 @@ fn old_events_are_set_aside(clusters: &Clusters) {
 /// Half of the records have no key, and the topic is compacted.
 fn a_topic_that_refuses_nearly_everything_ends_with_the_limit(clusters: &Clusters) {
     let scene = Scene::with_topic(clusters.one(), "refuses", 4, &["cleanup.policy=compact"]);
-    let keys = [("record.key", "\".k\""), ("record.on_missing", "\"null\""), ("workers.count", "2")];
+    // In order by key records without a key would all be one worker's.
+    let keys = [
+        ("record.key", "\".k\""),
+        ("record.on_missing", "\"null\""),
+        ("workers.count", "2"),
+        ("shards.by_key", "false"),
+        ("shards.target_size", "\"64KiB\""),
+    ];
     let line = |number: u64| match number {
         ..8_000 => format!("{{\"k\":\"key-{}\",\"n\":{number}}}\n", number % 100),
         _ => format!("{{\"n\":{number}}}\n"),
@@ -183,7 +190,7 @@ fn a_topic_that_refuses_nearly_everything_ends_with_the_limit(clusters: &Cluster
     for limit in [0, 3] {
         let limit_text = limit.to_string();
         scene.configure(&[&keys[..], &[("limits.max_bad_records", limit_text.as_str())]].concat());
-        let report = scene.run(&["--restart", "--yes", "--set", "shards.target_size=\"64KiB\""]).expect_code(5).json();
+        let report = scene.run(&["--restart", "--yes"]).expect_code(5).json();
         assert_balances(&report);
         let letters = report["records"]["dead_lettered"].as_u64().expect("a number");
         assert!(letters > limit && letters <= 2 * (limit + 1), "two workers, {limit} allowed: {letters} letters");
@@ -297,6 +304,7 @@ fn a_setting_that_is_relaxed_in_mid_run_holds_for_the_next_attempt(clusters: &Cl
     scene.configure(&[
         ("workers.count", "1"),
         ("shards.target_size", "\"256KiB\""),
+        ("shards.by_key", "false"),
         ("record.key", "\".k\""),
         ("record.on_missing", "\"null\""),
         ("limits.rate_records", "2_000"),

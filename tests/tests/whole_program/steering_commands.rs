@@ -23,7 +23,8 @@ const COMMANDS: [&[&str]; 6] =
 /// Little enough for the embedded broker.
 const RECORDS: u64 = 60_000;
 /// At this rate a run lasts as long as a test wants it to.
-const SLOW: &str = "[limits]\nrate_records = 1_000\n[shards]\ntarget_size = \"64KiB\"\n[workers]\nchunk = { records = 200 }\n";
+const SLOW: &str =
+    "[limits]\nrate_records = 1_000\n[shards]\nby_key = false\ntarget_size = \"64KiB\"\n[workers]\nchunk = { records = 200 }\n";
 const SOCKET: &str = ".shardlift/j/control.sock";
 
 /// The tests of this module.

@@ -33,8 +33,9 @@ fn a_killed_supervisor_loses_nothing(clusters: &Clusters) {
 
 fn a_killed_single_process_loses_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "single-kills");
-    // One process has the whole rate, so its chunk takes half a second.
-    scene.configure(&[&faults::keys(&[])[1..], &[("record.key", "\".customer_id\"")]].concat());
+    // One process has the whole rate, so its chunk takes half a second. In order by key it would have one shard.
+    let by_place = [("record.key", "\".customer_id\""), ("shards.by_key", "false")];
+    scene.configure(&[&faults::keys(&[])[1..], &by_place].concat());
     kill_and_judge(&scene, &["--single"], 2 * CHUNK, 1);
 }
 

@@ -24,10 +24,10 @@ fn killed_workers_lose_nothing(clusters: &Clusters) {
     kill_and_judge(&scene, &source, &records);
 }
 
-/// A compressed file is one shard: always the same worker's successor dies.
+/// By place a compressed file is one shard: always the same worker's successor dies.
 fn killed_workers_of_a_gzip_file_lose_nothing(clusters: &Clusters) {
     let scene = Scene::new(clusters.one(), "worker-kills-gzip");
-    scene.configure(&faults::keys(&[("record.key", "\".customer_id\"")]));
+    scene.configure(&faults::keys(&[("record.key", "\".customer_id\""), ("shards.by_key", "false")]));
     let source = scene.orders_gzip(4, lines_for_kills());
     kill_and_judge(&scene, &source, &[source.len()]);
 }
