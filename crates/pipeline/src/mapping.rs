@@ -36,6 +36,8 @@ pub struct Mapping {
     finder: Finder,
     /// Finds the key alone, where `finder` looks for more.
     key_finder: Option<Finder>,
+    /// Whether the line whose key was asked for last is JSON up to there.
+    key_scanned: bool,
     key_bytes: Vec<u8>,
     time_text: Vec<u8>,
 }
@@ -119,6 +121,7 @@ impl Mapping {
             timestamp: rules.timestamp.clone(),
             unit: rules.timestamp_unit,
             finder: Finder::new(paths),
+            key_scanned: false,
             key_bytes: Vec::new(),
             time_text: Vec::new(),
         }
@@ -139,14 +142,16 @@ impl Mapping {
     pub fn key<'a>(&'a mut self, line: &'a [u8]) -> Result<Key<'a>, MapError> {
         let Some(path) = &self.key else { return Ok(Key::Null) };
         let finder = self.key_finder.as_mut().unwrap_or(&mut self.finder);
-        finder.scan(line, false).map_err(|bad| invalid(path, bad))?;
+        let scanned = finder.scan(line, false);
+        self.key_scanned = scanned.is_ok();
+        scanned.map_err(|bad| invalid(path, bad))?;
         key(path, self.on_missing, finder.found(0), line, &mut self.key_bytes)
     }
 
     /// [`Mapping::map`] of the line whose key was asked for last: it is not looked for once more where nothing else is.
     pub fn map_behind_key<'a>(&'a mut self, line: &'a [u8]) -> Result<Mapped<'a>, MapError> {
         match &self.key {
-            Some(path) if self.timestamp.is_none() && !self.whole => {
+            Some(path) if self.key_scanned && self.timestamp.is_none() && !self.whole => {
                 let key = key(path, self.on_missing, self.finder.found(0), line, &mut self.key_bytes)?;
                 Ok(Mapped { key, timestamp: None })
             }
