@@ -162,8 +162,9 @@ impl Intake<'_> {
     fn map(&mut self, block: &Rc<Block>, row: &Row, value: &[u8], own: Option<Option<u32>>) -> Fate {
         let keyed = self.mapping.has_key();
         let mapped = match own {
-            Some(_) => fate::own_record(self.mapping, &self.takes, value),
-            None => fate::record(self.mapping, &self.takes, value),
+            Some(Some(_)) => fate::own_record(self.mapping, &self.takes, value),
+            // Its key was not found, and why not is to be said.
+            Some(None) | None => fate::record(self.mapping, &self.takes, value),
         };
         let mapped = match mapped {
             Ok(mapped) => mapped,

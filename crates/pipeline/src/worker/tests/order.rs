@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Refused(u8),
     RefusedLocally(u8),
     BadKey,
+    NotJson,
+    CutOff,
     TooLong,
 }
 
@@ -28,6 +30,8 @@ pub(super) fn kind() -> impl Strategy<Value = Kind> {
         1 => (0u8..20).prop_map(Kind::Refused),
         1 => (0u8..20).prop_map(Kind::RefusedLocally),
         1 => Just(Kind::BadKey),
+        1 => Just(Kind::NotJson),
+        1 => Just(Kind::CutOff),
         1 => Just(Kind::TooLong),
     ]
 }
@@ -46,6 +50,8 @@ fn line(n: usize, kind: &Kind) -> String {
         Kind::Refused(k) => format!("{{\"k\":\"{k}\",\"n\":{n},\"poison\":1}}"),
         Kind::RefusedLocally(k) => format!("{{\"k\":\"{k}\",\"n\":{n},\"wrong\":1}}"),
         Kind::BadKey => format!("{{\"k\":[1],\"n\":{n}}}"),
+        Kind::NotJson => format!("\0{{\"k\":\"a\",\"n\":{n}}}"),
+        Kind::CutOff => format!("{{\"n\":{n}"),
         Kind::TooLong => format!("{{\"n\":{n},\"long\":\"{}\"}}", "x".repeat(5_000)),
     }
 }
