@@ -55,8 +55,9 @@ impl Order {
 /// Whether a job may go on with its stored plan in the order that it asks for now. Returns warnings.
 pub fn may_go_on(job: &Job, plan: &Plan) -> Result<Vec<String>, UserError> {
     let (sets, planned) = (plan.partitions.is_some(), !plan.shards.is_empty());
-    if job.shards.by_key == Some(true) && planned && !sets {
-        let what = format!("`shards.by_key` is true, but job {} began without it, and its plan is frozen", job.name);
+    if job.shards.by_key == Some(true) && planned && Order::of(plan) == Order::Shard {
+        let why = if sets { "went on with it false behind a file that could not be read" } else { "began without it" };
+        let what = format!("`shards.by_key` is true, but job {} {why}, and its plan is frozen", job.name);
         return Err(UserError::new(Exit::Config, what).hint(
             "set it to \"auto\" or false to go on as the job began, or start over with `shardlift run --restart` (which \
              sends everything again)",
@@ -121,6 +122,20 @@ mod tests {
         assert!(error.to_string().contains("job j began without it") && error.to_string().contains("--restart"), "{error}");
         assert_eq!(goes_on(Some(true), &Plan::default()), Ok(Vec::new()), "nothing is out of order in nothing");
         assert_eq!((goes_on(None, &sets), goes_on(Some(true), &sets)), (Ok(Vec::new()), Ok(Vec::new())));
+        let mut cut = sets.clone();
+        let half = crate::Cut { segment: 0, place: 4 };
+        cut.objects = vec![crate::SourceObject {
+            path: "x".into(),
+            bytes: Some(9),
+            modified_ns: 0,
+            fingerprint: 0,
+            compression: crate::Compression::None,
+            splittable: true,
+            record_starts: Vec::new(),
+        }];
+        cut.split(ShardId(0), &Position::default(), &crate::Division::Places(vec![half])).unwrap();
+        assert_eq!((goes_on(None, &cut), Order::of(&cut)), (Ok(Vec::new()), Order::Shard));
+        assert!(goes_on(Some(true), &cut).is_err_and(|error| error.to_string().contains("could not be read")));
         let warnings = goes_on(Some(false), &sets).unwrap();
         assert!(matches!(&warnings[..], [warning] if warning.contains("out of order")), "{warnings:?}");
     }

@@ -344,8 +344,8 @@ impl Plan {
     }
 }
 
-/// The set of a shard parted into some, evenly. The first stays with the shard, so that records that have no key to
-/// choose by stay with it, too; the others begin where it is committed.
+/// The set of a shard parted into some, evenly. The first stays with the shard, so that rows that are no records stay
+/// with it, too; the others begin where it is committed.
 fn pieces_by_partition(shard: &Shard, from: &Position, sets: u32, first: u32) -> Result<Pieces, String> {
     let wrong = || format!("the partitions of shard {} can't be parted into {sets} sets", shard.id);
     let set = shard.partitions.as_ref().ok_or_else(wrong)?;

@@ -121,7 +121,7 @@ pub fn record<'a>(mapping: &'a mut Mapping, takes: &Takes, value: &'a [u8]) -> R
     taken(mapping.map(value), takes, value)
 }
 
-/// The same for the row of which [`OwnRows::whose`] was asked last, and of which it knew the partition.
+/// The same for the row of which [`OwnRows::whose`] was asked last.
 #[inline]
 pub fn own_record<'a>(mapping: &'a mut Mapping, takes: &Takes, value: &'a [u8]) -> Result<Mapped<'a>, String> {
     taken(mapping.map_behind_key(value), takes, value)

@@ -148,8 +148,8 @@ impl Mapping {
         key(path, self.on_missing, finder.found(0), line, &mut self.key_bytes)
     }
 
-    /// [`Mapping::map`] of the line whose key was asked for last, and found: it is not looked for once more where
-    /// nothing else is.
+    /// [`Mapping::map`] of the line whose key was asked for last: it is not looked for once more where nothing else
+    /// is.
     pub fn map_behind_key<'a>(&'a mut self, line: &'a [u8]) -> Result<Mapped<'a>, MapError> {
         match &self.key {
             Some(path) if self.key_scanned && self.timestamp.is_none() && !self.whole => {

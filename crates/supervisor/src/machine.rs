@@ -106,6 +106,8 @@ struct Closing {
     not_before: Duration,
     /// The rest of the shard was to be divided, and why.
     to_cut: Option<Why>,
+    /// How many shards that adds.
+    coming: usize,
 }
 
 /// The rules in motion.
@@ -376,7 +378,9 @@ impl Machine {
             self.notices.insert(kept.clone());
             return out.push(Action::Notice(kept));
         }
-        self.notices_left_out += u64::from(!known);
+        // Sets of partitions read the same files, and each has the same to say.
+        let first = self.shards[id.shard.0 as usize].extent.set.is_none() || id.shard == ShardId(0);
+        self.notices_left_out += u64::from(!known && first);
         if let Some(line) = self.attempts.get_mut(&id).and_then(|attempt| attempt.line(text, now)) {
             log(out, Level::Warning, line, false);
         }

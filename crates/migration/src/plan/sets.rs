@@ -63,7 +63,7 @@ impl Plan {
     /// most `sets` shards sends only the records of its own. Of an empty dataset nothing becomes of it.
     #[must_use]
     pub fn into_sets(mut self, partitions: u32, sets: u32) -> Plan {
-        debug_assert!(self.shards.len() <= 1, "a set is one of the whole dataset");
+        assert!(self.shards.len() <= 1, "a set is one of the whole dataset, and a shard would be lost");
         let Some(whole) = self.shards.pop() else { return self };
         let all: PartitionSet = (0..partitions.max(1)).collect();
         let sets: Vec<PartitionSet> = all.parted(sets.clamp(1, all.len())).collect();

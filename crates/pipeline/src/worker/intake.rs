@@ -82,7 +82,7 @@ impl ShardWorker {
         let (mut place, mut stop, mut failed) = (position.place, Stop::Block, None);
         for (index, row) in offered {
             let mut last = false;
-            match intake.offer(block, row, rows.look(block, index), position.records + taken + others) {
+            match intake.offer(block, row, rows.look(block, index), index) {
                 Fate::Others => {
                     others += 1;
                     bytes_others += row.counts;
@@ -130,12 +130,12 @@ impl ShardWorker {
 }
 
 impl Intake<'_> {
-    /// `number`: how many rows of the dataset come before it.
+    /// `index`: that of the row in its block.
     #[inline]
-    fn offer(&mut self, block: &Rc<Block>, row: &Row, look: Look<'_>, number: u64) -> Fate {
+    fn offer(&mut self, block: &Rc<Block>, row: &Row, look: Look<'_>, index: usize) -> Fate {
         let mut own = None;
         if let Some(rows) = self.own {
-            match rows.whose(self.mapping, look, number) {
+            match rows.whose(self.mapping, look, || block.place_of(index, row)) {
                 Whose::Others => return Fate::Others,
                 Whose::Own(partition) => own = Some(partition),
             }
@@ -162,9 +162,8 @@ impl Intake<'_> {
     fn map(&mut self, block: &Rc<Block>, row: &Row, value: &[u8], own: Option<Option<u32>>) -> Fate {
         let keyed = self.mapping.has_key();
         let mapped = match own {
-            Some(Some(_)) => fate::own_record(self.mapping, &self.takes, value),
-            // Its key was not found, and why not is to be said.
-            Some(None) | None => fate::record(self.mapping, &self.takes, value),
+            Some(_) => fate::own_record(self.mapping, &self.takes, value),
+            None => fate::record(self.mapping, &self.takes, value),
         };
         let mapped = match mapped {
             Ok(mapped) => mapped,

@@ -25,7 +25,7 @@ use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
 use crate::doubles::{Behaviour, MadeRows, MemoryReader, MemorySink, Topic, token_of};
 use crate::fate::{self, Look};
 use crate::mapping::Mapping;
-use crate::{Reader, Source};
+use crate::{Reader, RecordPlace, Source};
 
 /// What a test runs; attempts share the topic and the dead letters.
 struct Rig {
@@ -251,16 +251,29 @@ impl Rig {
     /// Of each line, whether it is the worker's own.
     fn own_lines(&self) -> Vec<bool> {
         let mut mapping = Mapping::new(&self.rules);
-        let whose = |(number, line): (u64, &&[u8])| {
+        let whose = |(line, (segment, start)): (&&[u8], (u32, u64))| {
             let look = match line {
                 line if line.len() > self.max_line => Look::Bad("too long"),
                 line if fate::is_blank(line) => Look::Blank,
                 line => Look::Record(line),
             };
             let own = self.settings.own.as_ref();
-            own.is_none_or(|own| own.whose(&mut mapping, look, number) != fate::Whose::Others)
+            own.is_none_or(|own| {
+                own.whose(&mut mapping, look, || RecordPlace { segment, start, bytes: 0 }) != fate::Whose::Others
+            })
         };
-        (0..).zip(&self.lines()).map(whose).collect()
+        self.lines().iter().zip(self.places()).map(whose).collect()
+    }
+
+    /// Of each line, its segment and where it stands there: its byte, or its number where the reader makes the rows.
+    fn places(&self) -> Vec<(u32, u64)> {
+        let of = |(segment, bytes): (u32, &Vec<u8>)| {
+            let lines = bytes.split_inclusive(|&b| b == b'\n');
+            let starts = lines.scan(0, |next, line| Some(std::mem::replace(next, *next + line.len() as u64)));
+            let made = self.made;
+            starts.zip(0..).map(move |(start, number)| (segment, if made { number } else { start })).collect::<Vec<_>>()
+        };
+        (0..).zip(self.segments.iter()).flat_map(of).collect()
     }
 
     fn lines(&self) -> Vec<&[u8]> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use migration::report::{AttemptOutcome, Resent};
-use migration::{Cause, Level, Position};
+use migration::{Cause, Division, Level, Position};
 
 use super::attempt::{Judgement, Kill, clean};
 use super::splits::Why;
@@ -38,6 +38,11 @@ impl Machine {
         let to_cut = if apart.is_some() { Some(Why::Unreadable) } else { asked.then_some(Why::Idle) };
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
         let uncommitted = if done { Resent::NONE } else { attempt.uncommitted(self.rules.chunk_records) };
+        let coming = match &division {
+            Some(Division::Places(cuts)) => cuts.len(),
+            Some(Division::Partitions(sets)) => sets.saturating_sub(1) as usize,
+            None => usize::from(apart.is_some()),
+        };
         out.push(Action::Close(Box::new(AttemptEnd {
             attempt: id,
             outcome: judgement.outcome(),
@@ -51,7 +56,7 @@ impl Machine {
             apart,
             damage,
         })));
-        self.closing.insert(id, Closing { after, not_before: now + pause, to_cut });
+        self.closing.insert(id, Closing { after, not_before: now + pause, to_cut, coming });
     }
 
     /// Before which segment a shard is cut of which this one can't be read: what comes before it goes on by itself,
@@ -193,7 +198,7 @@ impl Machine {
 
     /// The end of an attempt is on disk: only now is the shard done, quarantined or free for a successor.
     pub(super) fn closed(&mut self, id: AttemptId, split: Option<Split>, now: Duration, out: &mut Vec<Action>) {
-        let Some(Closing { after, not_before, to_cut }) = self.closing.remove(&id) else { return };
+        let Some(Closing { after, not_before, to_cut, .. }) = self.closing.remove(&id) else { return };
         match after {
             After::Done(position) => self.change(id.shard, |shard| {
                 (shard.position, shard.state) = (position, ShardState::Done);
@@ -238,7 +243,7 @@ impl Machine {
             apart: None,
             damage: None,
         })));
-        self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: None });
+        self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: None, coming: 0 });
     }
 
     /// What runs goes on when the system has no room for more: the job has as many workers as there are, until a

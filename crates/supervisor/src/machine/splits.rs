@@ -87,7 +87,8 @@ impl Machine {
 
     /// Slots for which nothing waits, now or when what was begun is over.
     fn idle_slots(&self) -> usize {
-        let coming: usize = self.attempts.values().map(|a| a.pieces.saturating_sub(1) as usize).sum();
+        let asked = self.attempts.values().map(|a| a.pieces.saturating_sub(1) as usize);
+        let coming: usize = asked.chain(self.closing.values().map(|closing| closing.coming)).sum();
         let used = self.attempts.len() + self.ready.len() + self.delayed.len() + self.closing.len() + coming;
         (self.rules.slots as usize).saturating_sub(used)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use migration::report::{AttemptOutcome, Binding};
+use migration::report::Binding;
 use migration::{Counts, Plan, Segment, Shard, Work};
 use rusqlite::Connection;
 
@@ -12,7 +12,7 @@ use super::error::{StateError, at, corrupt};
 use super::schema::job_checksum;
 use super::shard_row::ShardRow;
 use super::state::{JobState, ShardCheckpoint};
-use super::{codes, replaced, splits};
+use super::{replaced, splits};
 
 /// Reads all of it in one snapshot.
 pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, StateError> {
@@ -107,26 +107,24 @@ fn last_attempts(db: &Connection) -> rusqlite::Result<HashMap<u32, u32>> {
         .collect()
 }
 
-/// Shards of which more may have been sent than is committed. An attempt that finished, drained or met a file that it
-/// can't read has committed all that it took before its end. What another sent beyond its last commit is committed once
-/// later attempts on its shard delivered that many records: they sent the same ones, in the same order.
+/// Shards of which more may have been sent than is committed. What an attempt may have sent beyond its last commit is
+/// committed once later attempts on its shard delivered that many records: they sent the same ones, in the same order.
 fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
-    use AttemptOutcome::{Drained, Finished, Unreadable};
     let mut attempts = db.prepare(
-        "SELECT shard, outcome IN (?1, ?2, ?3) AND resent = 0, resent, figures FROM attempts WHERE shard IN \
-         (SELECT shard FROM attempts WHERE outcome NOT IN (?1, ?2, ?3) OR resent > 0) ORDER BY shard, number DESC",
+        "SELECT shard, resent, figures FROM attempts WHERE shard IN (SELECT shard FROM attempts WHERE resent > 0) \
+         ORDER BY shard, number DESC",
     )?;
-    let mut rows = attempts.query([Finished, Drained, Unreadable].map(codes::of_outcome))?;
+    let mut rows = attempts.query([])?;
     let (mut uncertain, mut of, mut delivered_later) = (BTreeSet::new(), None, 0);
     while let Some(row) = rows.next()? {
-        let (shard, all_committed): (u32, bool) = (row.get(0)?, row.get(1)?);
+        let shard: u32 = row.get(0)?;
         if of.replace(shard) != Some(shard) {
             delivered_later = 0;
         }
-        if !all_committed && delivered_later < count(row, "resent")?.max(1) {
+        if delivered_later < count(row, "resent")? {
             uncertain.insert(shard);
         }
-        let (counts, _): (Counts, Work) = decode(&row.get::<_, Vec<u8>>(3)?)?;
+        let (counts, _): (Counts, Work) = decode(&row.get::<_, Vec<u8>>(2)?)?;
         delivered_later += counts.acknowledged;
     }
     Ok(uncertain)

@@ -125,8 +125,13 @@ impl JobState {
             let checkpoint = &self.shards[shard as usize];
             checkpoint.status == ShardStatus::Done || checkpoint.position.segment > index
         };
-        if readers.iter().any(through) {
+        if readers.iter().all(through) {
             return Err("all of it was sent".to_owned());
+        }
+        if readers.iter().any(through) {
+            let what = "a worker has read all of it and others have not: the very file is needed, with its time of change \
+                        (a copy by `cp -p` has it)";
+            return Err(what.to_owned());
         }
         if readers.iter().any(|(shard, _)| self.may_have_sent_more(*shard)) {
             return Err("an attempt that was killed may have sent more of it than was committed".to_owned());

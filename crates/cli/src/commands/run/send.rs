@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use migration::{Exit, Failure, Job, Level, Plan, UserError, WorkerEvent};
+use migration::{Exit, Failure, Job, Level, Order, Plan, UserError, WorkerEvent};
 use process::RunningHelper;
 use supervisor::{RunEnd, Setup, Snapshot, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
 use worker::{Attempt, Ended, WorkerContext, work};
@@ -48,7 +48,7 @@ pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
         auto_slots: source::processors(),
         paused: false,
         split: true,
-        keep_order: context.job.orders_keys(),
+        keep_order: context.job.orders_keys() && Order::of(&context.plan) == Order::Key,
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         accept: &context.job.accept,

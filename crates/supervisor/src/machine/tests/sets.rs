@@ -243,3 +243,38 @@ fn what_a_set_has_before_its_start_is_in_the_plan() {
         assert_eq!((first.set, second.set, first.bytes), (set, set, Some(200)));
     }
 }
+
+#[test]
+fn a_set_that_drained_to_be_parted_makes_no_other_drain() {
+    let mut machine = Machine::new(rules(2), &[set(4, 10_000), set(4, 10_000)], 1);
+    machine.on(Input::Tick, Duration::ZERO);
+    for shard in [0, 1] {
+        say(&mut machine, id(shard, 1), WorkerEvent::Started(Started::default()), Duration::ZERO);
+    }
+    for second in 1..=2u64 {
+        for shard in [0, 1] {
+            // The second has less left: the first is asked.
+            let passed = 50 * second + u64::from(shard) * 1_000;
+            let progress = Progress { position: at(passed), counts: half(passed), ..Progress::default() };
+            say(&mut machine, id(shard, 1), WorkerEvent::Progress(progress), SECOND * second as u32);
+        }
+    }
+    let drains = |actions: &[Action]| -> Vec<u32> {
+        let of = |action: &Action| match action {
+            Action::Tell(attempt, control) if control.drain => Some(attempt.shard.0),
+            _ => None,
+        };
+        actions.iter().filter_map(of).collect()
+    };
+    let asked = machine.on(Input::Steer(Steer::Scale(Scale::To(3))), 2 * SECOND);
+    assert_eq!(drains(&asked), [0]);
+    let now = 2 * SECOND;
+    let chunk = Chunk { number: 1, position: at(100), counts: half(100), ..Chunk::default() };
+    let finished = Finished { position: at(100), complete: false, cuts: None, work: Work::default(), peak_memory_bytes: 0 };
+    let mut after = say(&mut machine, id(0, 1), WorkerEvent::Committed(chunk), now);
+    after.extend(machine.on(Input::Recorded { attempt: id(0, 1) }, now));
+    after.extend(say(&mut machine, id(0, 1), WorkerEvent::Finished(finished), now));
+    after.extend(machine.on(Input::Ended { attempt: id(0, 1), ending: Ending::Code(0) }, now));
+    assert!(!drains(&after).contains(&1), "the pieces are on their way: {after:?}");
+    assert_eq!(closed(after).division, Some(Division::Partitions(2)));
+}
