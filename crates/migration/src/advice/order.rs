@@ -13,8 +13,9 @@ const GZIP_NS: f64 = 12.5;
 const ZSTD_NS: f64 = 4.0;
 /// For each byte of a plain file: 0.1 s for 190 MB.
 const PLAIN_NS: f64 = 0.5;
-/// For each record of another set: its line and its key are found, no more. At most 0.15 s a million is the goal.
-const PASSED_NS: f64 = 150.0;
+/// For each record of another set: its line and its key are found, no more. 0.13 s a million in row 13 of the
+/// benchmarks.
+const PASSED_NS: f64 = 130.0;
 /// For each record that is sent: its line and its key are found, and it is copied, handed over and acknowledged. 0.5 to
 /// 0.7 s a million.
 const SENT_NS: f64 = 500.0;
