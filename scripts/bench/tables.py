@@ -1,6 +1,7 @@
 """docs/benchmarks/README.md from the raw results: medians, relative figures, gates, every figure traceable to its lines."""
 
 import json
+import textwrap
 from statistics import median
 
 HEAD = """# Benchmarks
@@ -188,4 +189,12 @@ def write(folder):
         lines = load(folder, row)
         if lines:
             parts.append(make(lines))
-    (folder / "README.md").write_text("\n".join(parts))
+    (folder / "README.md").write_text("\n\n".join(wrapped(part) for part in "\n".join(parts).split("\n\n")))
+
+
+def wrapped(paragraph):
+    """Prose at the width of the project's; tables and titles as they are."""
+    if paragraph.lstrip().startswith(("|", "#")):
+        return paragraph
+    text = textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False)
+    return text + "\n" if paragraph.endswith("\n") else text
