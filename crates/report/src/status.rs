@@ -33,7 +33,8 @@ pub fn object(report: &JobReport, standing: Option<&Standing>, letters: &SeenLet
         json!({
             "id": shard.id.0,
             "status": shard.status.name(),
-            "records": shard.position.records,
+            "records": shard.counts.read,
+            "others": shard.counts.others,
             "acknowledged": shard.counts.acknowledged,
             "attempts": shard.attempts,
             "deaths": shard.deaths,

@@ -6,7 +6,7 @@
 //! - There is none: whatever the source has of the key is missing. A tombstone may have been there, or retention
 //!   (`compact,delete`) may have taken the newest: why the topic lacks it can't be told.
 //! - It is none of the source's (another producer's): it may have replaced every record of ours.
-//! - It is the source's: records of its own shard were sent in source order, so those that follow it there would be
+//! - It is the source's: records of its own shard (or [`Stretch`]) were sent in source order, so those that follow it there would be
 //!   newer, and one of them would be readable. They are missing. Nothing is known about the shard's earlier ones, nor
 //!   about other shards'.
 //!
@@ -17,10 +17,8 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::num::NonZeroU64;
 
-use migration::ShardId;
-
 use super::hash::{Mixed, RecordHash};
-use super::source::SourceOrder;
+use super::source::{SourceOrder, Stretch};
 use super::{TopicReader, TopicRecord, Verification};
 
 /// The groups of keys that have no partition of their own, or whose partition may have changed: records of all
@@ -55,7 +53,7 @@ struct PartitionKey {
 #[derive(Clone, Copy)]
 struct Tail {
     number: NonZeroU64,
-    shard: ShardId,
+    stretch: Stretch,
     /// How many records of the key; 2^32 - 1 are as good as more.
     after: u32,
 }
@@ -121,11 +119,11 @@ impl Newest {
         let group = self.group(job, key, hash, None);
         let ordered = hash.group(ANY) != Some(group);
         let Some(key) = self.keys.get_mut(&group).filter(|key| ordered && key.offset >= 0) else { return };
-        if key.current.is_some_and(|tail| tail.shard != order.shard) {
+        if key.current.is_some_and(|tail| tail.stretch != order.stretch) {
             key.close();
         }
         if hash.halves() == key.newest {
-            key.current = Some(Tail { number: order.number, shard: order.shard, after: 0 });
+            key.current = Some(Tail { number: order.number, stretch: order.stretch, after: 0 });
         } else if let Some(tail) = &mut key.current {
             tail.after = tail.after.saturating_add(1);
         }
@@ -151,7 +149,7 @@ impl Newest {
     /// Whether a record of the source that the topic lacks is one of those that are missing whatever compaction did.
     pub(super) fn contradicts(&self, group: u64, order: SourceOrder) -> bool {
         let Some(key) = self.keys.get(&group) else { return true };
-        key.offset < 0 || key.best.is_some_and(|tail| tail.shard == order.shard && tail.number < order.number)
+        key.offset < 0 || key.best.is_some_and(|tail| tail.stretch == order.stretch && tail.number < order.number)
     }
 }
 

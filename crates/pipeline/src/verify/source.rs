@@ -34,12 +34,21 @@ pub(super) struct SourceRecord<'a> {
     pub(super) order: SourceOrder,
 }
 
-/// Where a record stands among all: those of one shard were sent in the order of their numbers.
+/// Where a record stands among all: those of one key and stretch were sent in the order of their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SourceOrder {
-    pub(super) shard: ShardId,
+    pub(super) stretch: Stretch,
     /// The number of its line among all that are not blank, in the plan's order.
     pub(super) number: NonZeroU64,
+}
+
+/// A part of the source that one worker after the other went through from its beginning to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stretch {
+    Shard(ShardId),
+    /// Of shards with sets of partitions that are not all cut at the same places: a segment of the plan, which no set
+    /// is cut inside of.
+    Segment(u32),
 }
 
 /// Where a line stands and what it holds.
@@ -86,6 +95,8 @@ pub(super) fn read(
     let mut pool = BlockPool::new(POOL_BYTES);
     let mut rows = Rows::default();
     let takes = Takes::anything();
+    // Behind a file that can't be read sets of partitions may be cut by place, each for itself.
+    let uneven = job.plan.partitions.is_some() && !job.plan.keeps_order_of_keys();
     for shard in job.plan.once() {
         let mut reader = job.source.open(job.plan, shard.id, &shard.start, None)?;
         let mut object = ObjectLetters::default();
@@ -112,7 +123,8 @@ pub(super) fn read(
                     continue;
                 }
                 let number = NonZeroU64::MIN.saturating_add(counts.records);
-                let order = SourceOrder { shard: shard.id, number };
+                let stretch = if uneven { Stretch::Segment(shard.segments.start + segment) } else { Stretch::Shard(shard.id) };
+                let order = SourceOrder { stretch, number };
                 let went_on = match look {
                     Look::Record(value) => match fate::record(&mut mapping, &takes, value) {
                         Ok(mapped) => {

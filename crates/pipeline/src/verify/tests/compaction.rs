@@ -54,6 +54,25 @@ fn the_newest_of_a_key_is_missing() {
 }
 
 #[test]
+fn of_sets_that_are_cut_unlike_each_other_the_order_within_a_segment_is_known() {
+    let mut source = Dataset::new(&[line("a", 1), line("a", 2), line("a", 3)]);
+    let (half, end) = (line("a", 1).len() as u64 + 1, source.plan.segments[0].end);
+    let part = |start, end| migration::Segment { object: 0, start, end, bytes: None };
+    let mut whole = migration::Plan { segments: Vec::new(), shards: Vec::new(), ..source.plan.clone() };
+    whole.add(vec![part(0, half), part(half, end)], 3);
+    source.plan = whole.into_sets(PARTITIONS, 2);
+    // What is behind the first record was sent after it.
+    assert_eq!(judge(&source, sent("a", &[1])), (2, 0));
+    assert_eq!(judge(&source, sent("a", &[3])), (0, 2));
+    // One set is cut: another worker may have sent the second segment before the first.
+    let other = source.plan.shards[1].id;
+    let cut = migration::Cut { segment: 1, place: half };
+    source.plan.split(other, &Default::default(), &migration::Division::Places(vec![cut])).unwrap();
+    assert_eq!(judge(&source, sent("a", &[1])), (0, 2));
+    assert_eq!(judge(&source, sent("a", &[2])), (1, 1), "within the second it is known");
+}
+
+#[test]
 fn the_missing_ones_are_named() {
     let source = Dataset::new(&[line("a", 1), line("a", 2), line("a", 3)]);
     let report = source.verify(&mut compacted(sent("a", &[2])), tiny(5)).unwrap();
