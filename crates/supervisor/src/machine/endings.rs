@@ -21,7 +21,8 @@ const NOTHING_BEHIND: &str = "nothing behind it is sent, because each key's reco
 const MEND: &str = "until the file is whole again: mend or restore it and run again, or run again with shards.by_key = false, \
                     which sends what is behind it out of order";
 /// What to do about a worker that dies again and again.
-const FIND_OUT: &str = "until its worker gets past this place: find out what it dies of and run again";
+const FIND_OUT: &str = "until its worker gets past this place: find out what it dies of and run again, or start over with \
+                        --restart and shards.by_key = false, where only the shard that has this place stops";
 
 impl Machine {
     /// Once a worker has ended and the store has answered for its last chunk: judge it and close it.
