@@ -38,7 +38,7 @@ pub struct Cli {
 pub enum Command {
     /// Look at some data and write a commented orchestrator.toml
     Init(InitArgs),
-    /// Show the shards with their ranges; contacts no broker and sends nothing
+    /// Show the shards with their ranges; sends nothing, and contacts no broker unless -b names one
     Plan(JobArgs),
     /// Send; run it again to continue after any stop or crash
     Run(RunArgs),

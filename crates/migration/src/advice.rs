@@ -21,6 +21,8 @@ pub struct Prospect<'a> {
     pub job: &'a Job,
     /// Its plan.
     pub plan: &'a Plan,
+    /// Whether it has begun: its plan is frozen.
+    pub begun: bool,
     /// Which order its records keep.
     pub order: Order,
     /// How many workers there will be.
@@ -31,10 +33,10 @@ pub struct Prospect<'a> {
 
 /// What a user should know before sending. `now`: since 1970.
 pub fn before_sending(prospect: &Prospect<'_>, now: Duration) -> Vec<String> {
-    let Prospect { job, plan, order, workers, .. } = *prospect;
+    let Prospect { job, plan, order, .. } = *prospect;
     let mut risks = plan.notes.clone();
     risks.extend(of_compression(plan, order));
-    risks.extend(idle_workers(plan, order, workers));
+    risks.extend(idle_workers(prospect));
     risks.extend(of_order(prospect));
     let fresh = now.saturating_sub(FRESH).as_nanos() as i64;
     if plan.objects.iter().any(|o| o.modified_ns > fresh) {
@@ -69,9 +71,12 @@ fn of_compression(plan: &Plan, order: Order) -> Option<String> {
     })
 }
 
-fn idle_workers(plan: &Plan, order: Order, workers: u32) -> Option<String> {
+/// Of shards that are as they are (the job has begun, or they are sets that were cut by place) there is nothing to say.
+fn idle_workers(prospect: &Prospect<'_>) -> Option<String> {
+    let Prospect { plan, order, workers, begun, .. } = *prospect;
     match (order, plan.partitions) {
-        (Order::Shard, _) => (plan.shards.len() < workers as usize).then(|| {
+        (Order::Shard, Some(_)) => None,
+        (Order::Shard, None) => (!begun && plan.shards.len() < workers as usize).then(|| {
             let shards = plan.shards.len();
             format!("only {shards} shards for {workers} workers: a smaller shards.target_size would use them all")
         }),
@@ -131,7 +136,7 @@ mod tests {
     fn compressed_files_are_read_by_one_worker_or_by_all() {
         let (job, whole) = (job(), plan(&[(Compression::Gzip, 100), (Compression::None, 100)]));
         let told = |order| {
-            let prospect = Prospect { job: &job, plan: &whole, order, workers: 1, compacted: false };
+            let prospect = Prospect { job: &job, plan: &whole, begun: false, order, workers: 1, compacted: false };
             before_sending(&prospect, Duration::ZERO).join("\n")
         };
         assert!(told(Order::Shard).contains("1 compressed files can't be cut: each is read by one worker"));
@@ -140,13 +145,18 @@ mod tests {
 
     #[test]
     fn workers_without_a_shard_or_a_partition_are_told() {
-        let one = plan(&[(Compression::None, 100)]);
-        assert!(idle_workers(&one, Order::Shard, 2).is_some_and(|told| told.contains("shards.target_size")));
-        assert_eq!(idle_workers(&one, Order::Shard, 1), None);
-        assert_eq!(idle_workers(&one, Order::Key, 8), None, "how many partitions there are is not known");
-        let sets = one.into_sets(4, 2);
-        assert_eq!(idle_workers(&sets, Order::Key, 4), None, "sets are split");
-        assert!(idle_workers(&sets, Order::Key, 5).is_some_and(|told| told.contains("only 4 partitions for 5 workers")));
+        let (job, one) = (job(), plan(&[(Compression::None, 100)]));
+        let told = |plan: &Plan, order, workers, begun| {
+            idle_workers(&Prospect { job: &job, plan, begun, order, workers, compacted: false })
+        };
+        assert!(told(&one, Order::Shard, 2, false).is_some_and(|told| told.contains("shards.target_size")));
+        assert_eq!(told(&one, Order::Shard, 1, false), None);
+        assert_eq!(told(&one, Order::Shard, 2, true), None, "its plan is frozen");
+        assert_eq!(told(&one, Order::Key, 8, false), None, "how many partitions there are is not known");
+        let sets = one.clone().into_sets(4, 2);
+        assert_eq!(told(&sets, Order::Key, 4, true), None, "sets are split");
+        assert!(told(&sets, Order::Key, 5, true).is_some_and(|told| told.contains("only 4 partitions for 5 workers")));
+        assert_eq!(told(&sets, Order::Shard, 8, false), None, "sets that were cut by place are cut further, not planned");
     }
 
     #[test]

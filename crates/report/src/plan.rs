@@ -20,7 +20,7 @@ const PARTITIONS_SHOWN: usize = 6;
 pub struct ShownPlan<'a> {
     /// Whose.
     pub job: &'a Job,
-    /// Which. That of a job that has not begun has no sets of partitions yet: how many the topic has is not known.
+    /// Which. That of a job that has not begun has sets of partitions only if the topic was asked how many it has.
     pub plan: &'a Plan,
     /// Which order records keep.
     pub order: Order,
@@ -76,9 +76,9 @@ pub fn text(shown: &ShownPlan<'_>, here: &Path) -> String {
         if begun.is_some() { " (the plan of the job that has begun)" } else { "" },
         order.promise()
     );
-    match (shown.sets(), begun) {
+    match (shown.sets(), plan.partitions) {
         (None, _) => shards(&mut out, plan, here),
-        (Some(_), Some(reached)) => sets(&mut out, plan, reached, here),
+        (Some(_), Some(_)) => sets(&mut out, plan, begun.unwrap_or_default(), here),
         (Some(_), None) => sets_to_be(&mut out, shown, here),
     }
     if !risks.is_empty() {
@@ -106,15 +106,22 @@ fn shards(out: &mut String, plan: &Plan, here: &Path) {
     more(out, plan);
 }
 
-/// The sets of a job that has begun. What each reads is told once, unless they are cut by place.
+/// The sets of a job that has begun, or of one whose topic was asked for. What each reads is told once, unless they are
+/// cut by place.
 fn sets(out: &mut String, plan: &Plan, reached: &[Reached], here: &Path) {
-    if let (true, Some(first)) = (plan.keeps_order_of_keys(), plan.shards.first()) {
+    let alike = plan.keeps_order_of_keys();
+    if let (true, Some(first)) = (alike, plan.shards.first()) {
         let _ = writeln!(out, "  each reads {}\n", ranges(plan, plan.segments(first), here));
     }
     let _ = writeln!(out, "  {:<6}  {:<28}  where it is", "shard", "partitions");
-    for (shard, reached) in plan.shards.iter().zip(reached).take(SHARDS_SHOWN) {
+    for (index, shard) in plan.shards.iter().enumerate().take(SHARDS_SHOWN) {
         let partitions = shard.partitions.as_ref().map(short).unwrap_or_default();
-        let _ = writeln!(out, "  {:<6}  {partitions:<28}  {}", shard.id.to_string(), place(plan, shard, reached, here));
+        let at = reached.get(index).map_or_else(|| "not begun".to_owned(), |reached| place(plan, shard, reached, here));
+        let _ = write!(out, "  {:<6}  {partitions:<28}  {at}", shard.id.to_string());
+        if !alike {
+            let _ = write!(out, "; it reads {}", ranges(plan, plan.segments(shard), here));
+        }
+        out.push('\n');
     }
     more(out, plan);
 }
@@ -223,8 +230,8 @@ fn one_shard(plan: &Plan, shard: &Shard, reached: Option<&Reached>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use migration::SourceObject;
     use migration::config::{Context, Typed};
+    use migration::{Cut, Division, ShardId, SourceObject};
 
     use super::*;
 
@@ -304,6 +311,30 @@ mod tests {
         assert_eq!((sets, &object["partitions"]), (&json!({ "least": 3, "most": 3 }), &json!(20)));
         assert_eq!(first["partitions"], json!([1, 4, 7, 10, 13, 16, 19]));
         assert_eq!((&first["status"], &first["position"]["place"]), (&json!("waiting"), &json!(50)));
+    }
+
+    #[test]
+    fn sets_that_a_run_would_make_are_listed_where_the_topic_was_asked() {
+        let (job, plan) = (job(), whole().into_sets(4, 3));
+        let shown = shown(&job, &plan, Order::Key, None);
+        let (text, object) = (text(&shown, Path::new("/d")), object(&shown));
+        assert!(text.starts_with("j: 3 sets of partitions over 2 files") && !text.contains("has begun"), "{text}");
+        assert!(text.contains("  00000   0, 3                          not begun\n"), "{text}");
+        assert!(text.contains("  each reads a and 1 more\n"), "{text}");
+        assert_eq!((&object["frozen"], &object["sets"]), (&json!(false), &json!({ "least": 3, "most": 3 })));
+        assert_eq!((&object["partitions"], &object["shards"][2]["partitions"]), (&json!(4), &json!([2])));
+    }
+
+    #[test]
+    fn sets_that_are_cut_by_place_are_told_with_what_each_reads() {
+        let (job, mut plan) = (job(), whole().into_sets(2, 2));
+        let cut = Cut { segment: 1, place: 60 };
+        plan.split(ShardId(0), &Position::default(), &Division::Places(vec![cut])).expect("a place within it");
+        let reached = [Reached { status: ShardStatus::Waiting, position: Position::default() }; 3];
+        let text = text(&shown(&job, &plan, Order::Shard, Some(&reached)), Path::new("/d"));
+        assert!(!text.contains("each reads"), "{text}");
+        let reads: Vec<_> = text.lines().filter_map(|line| line.split_once("; it reads ")).map(|(_, reads)| reads).collect();
+        assert_eq!(reads, ["a and 1 more", "a and 1 more", "b 60..100"], "{text}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     test!(Works, Kafka, a_job_that_began_without_order_is_not_told_to_keep_it),
     test!(Works, Nothing, order_needs_a_key),
     test!(Works, Nothing, a_plan_tells_which_order_holds),
+    test!(Works, Kafka, a_plan_asks_the_brokers_that_the_flag_names),
 ];
 
 const KEY: (&str, &str) = ("record.key", "\".customer_id\"");
@@ -158,8 +159,10 @@ fn a_job_that_began_without_order_is_not_told_to_keep_it(clusters: &Clusters) {
     let written = Customers::new(88, 2_000, 100, 3).write(&scene.program.join("data"));
     scene.configure(&[KEY, WORKERS]);
     scene.run(&["--set", "shards.by_key=false"]).expect_code(0);
-    let words = ["run", "--set", "shards.by_key=true"];
-    refused(&scene.program, &words, 3, &["shards.by_key", "--restart"]);
+    for command in ["plan", "run"] {
+        let words = [command, "--set", "shards.by_key=true"];
+        refused(&scene.program, &words, 3, &["shards.by_key", "--restart"]);
+    }
     // By itself it goes on as it began.
     let report = scene.run(&[]).expect_code(0).json();
     assert_done(&scene, &written, &report, "shard");
@@ -182,4 +185,25 @@ fn a_plan_tells_which_order_holds(_: &Clusters) {
     assert!(by_shard.contains("order: kept within a shard and partition only"), "{by_shard}");
     assert!(!by_shard.contains("sets of partitions"), "{by_shard}");
     program.assert_nothing_left();
+}
+
+/// Without `-b` how many partitions the topic has is not known. A job that has begun with sets is told what `run` would
+/// tell, and without any question to the brokers.
+fn a_plan_asks_the_brokers_that_the_flag_names(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "order-asked", 3, &["cleanup.policy=compact"]);
+    Customers::new(89, 2_000, 100, 3).write(&scene.program.join("data"));
+    scene.configure(&[KEY, WORKERS]);
+    let plan = |words: &[&str]| scene.program.run(&[&["plan"], words].concat(), PATIENCE).expect_code(0).stdout;
+    let named = ["-b", scene.kafka.bootstrap()];
+    assert!(plan(&[]).contains("1 to 4 sets of partitions"), "{}", plan(&[]));
+    let asked = plan(&named);
+    assert!(asked.contains("3 sets of partitions") && asked.contains("not begun"), "{asked}");
+    assert!(asked.contains("only 3 partitions for 4 workers"), "{asked}");
+    let unordered = plan(&[&named[..], &["--set", "shards.by_key=false"]].concat());
+    assert!(unordered.contains("this topic is compacted"), "{unordered}");
+    refused(&scene.program, &["plan", "-b", "127.0.0.1:1", "--set", "kafka.give_up_after=2s"], 4, &["kafka.brokers"]);
+    scene.run(&[]).expect_code(0);
+    let begun = plan(&["-b", "127.0.0.1:1", "--set", "shards.by_key=false"]);
+    assert!(begun.contains("3 sets of partitions") && begun.contains("out of order"), "{begun}");
+    scene.program.assert_nothing_left();
 }

@@ -20,6 +20,7 @@ pub fn advice(report: &JobReport) -> Option<String> {
         .map(|phase| (phase, share(phase)))
         .max_by(|a, b| a.1.total_cmp(&b.1))?;
     let percent = percent.round();
+    let by_key = report.order == Some(Order::Key);
     Some(match top {
         // One wait and one commit at the end of each attempt is the least there can be.
         Phase::Flush | Phase::Commit if flushes <= report.attempts.len() as u64 => return None,
@@ -45,13 +46,24 @@ pub fn advice(report: &JobReport) -> Option<String> {
         Phase::Commit => format!(
             "{percent} % of the workers' time is commits (the state directory's disk): larger chunks or a faster disk commit less often"
         ),
-        Phase::Read if report.order == Some(Order::Key) => format!(
+        // How many files there are, and of which kind, is not known here.
+        Phase::Read if by_key && report.counts.others > 0 => format!(
             "{percent} % of the workers' time is reading and decompressing, which each does with all of the source to keep the \
-             order of keys: with shards.by_key = false they would share it, and the order would be kept within a shard only"
+             order of keys: with shards.by_key = false each would read its own shards only (a compressed file is one), and \
+             the order would be kept within a shard only"
+        ),
+        Phase::Read if by_key => format!(
+            "{percent} % of the workers' time is reading and decompressing, and all of it was read once: with order by key \
+             more workers would each read all of it, and share only what is done with the records"
         ),
         Phase::Read => {
             format!("{percent} % of the workers' time is reading and decompressing: more workers, if disk and processors allow")
         }
+        Phase::Map | Phase::Enqueue if by_key => format!(
+            "{percent} % of the workers' time is our own processing ({}): with order by key each worker finds the keys of all \
+             rows, and there is at most a worker for each partition, so that more workers help little",
+            top.name()
+        ),
         Phase::Map | Phase::Enqueue => {
             format!(
                 "{percent} % of the workers' time is our own processing ({}): more workers, if there are idle processors",
@@ -71,13 +83,23 @@ mod tests {
 
     #[test]
     fn more_workers_are_no_advice_where_each_reads_all() {
-        let told = |order| {
+        let told = |order, phase, others| {
             let mut report = JobReport { order: Some(order), ..example::report() };
+            report.counts.others = others;
             report.work.phases = Phases::default();
-            report.work.phases.spend(Phase::Read, 1_000);
-            advice(&report).expect("reading limits it")
+            report.work.phases.spend(phase, 1_000);
+            advice(&report).expect("this phase limits it")
         };
-        assert!(told(Order::Shard).contains("more workers, if disk"));
-        assert!(told(Order::Key).contains("shards.by_key = false") && !told(Order::Key).contains("more workers"));
+        assert!(told(Order::Shard, Phase::Read, 0).contains("more workers, if disk"));
+        let shared = told(Order::Key, Phase::Read, 9);
+        assert!(shared.contains("shards.by_key = false") && !shared.contains("more workers"), "{shared}");
+        let alone = told(Order::Key, Phase::Read, 0);
+        assert!(!alone.contains("by_key = false"), "nothing was read twice: {alone}");
+        assert!(alone.contains("more workers would each read all of it"), "{alone}");
+        for phase in [Phase::Map, Phase::Enqueue] {
+            assert!(told(Order::Shard, phase, 0).contains("more workers, if there are idle processors"));
+            assert!(told(Order::Key, phase, 9).contains("finds the keys of all rows"));
+            assert!(told(Order::Key, phase, 9).ends_with("more workers help little"));
+        }
     }
 }

@@ -80,8 +80,9 @@ impl Planned {
         let (store, plan) = self.keep(pass)?;
         plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (workers, compacted) = (slots(job, pass.single), self.found.settings.compacted);
-        let prospect = Prospect { job, plan: &plan, order: Order::of(&plan), workers, compacted };
-        let mut warnings = advice::of_order_in_run(&prospect, matches!(self.kept, Kept::Nothing(_)));
+        let begun = matches!(self.kept, Kept::But(_));
+        let prospect = Prospect { job, plan: &plan, begun, order: Order::of(&plan), workers, compacted };
+        let mut warnings = advice::of_order_in_run(&prospect);
         warnings.extend(advice::small_batches(job, &plan, reached.len() as u64));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let context = WorkerContext {
