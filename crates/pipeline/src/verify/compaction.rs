@@ -6,9 +6,9 @@
 //! - There is none: whatever the source has of the key is missing. A tombstone may have been there, or retention
 //!   (`compact,delete`) may have taken the newest: why the topic lacks it can't be told.
 //! - It is none of the source's (another producer's): it may have replaced every record of ours.
-//! - It is the source's: records of its own shard (or [`Stretch`]) were sent in source order, so those that follow it there would be
-//!   newer, and one of them would be readable. They are missing. Nothing is known about the shard's earlier ones, nor
-//!   about other shards'.
+//! - It is the source's: records of its own shard (or [`Stretch`]) were sent in source order, so those that follow it
+//!   there would be newer, and one of them would be readable. They are missing. Nothing is known about the shard's
+//!   earlier ones, nor about other shards'.
 //!
 //! Where the source has equal records, the most harmless reading counts: nothing is called missing that compaction
 //! could explain.
