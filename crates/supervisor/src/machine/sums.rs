@@ -46,6 +46,12 @@ impl Totals {
         self.bytes_done += shard.bytes_done(&Counts::default());
     }
 
+    /// How many stored bytes are through with `ahead` more than what is committed. What sets of partitions add up to is an
+    /// estimate where files are compressed, until all are done.
+    fn through(&self, ahead: u64) -> u64 {
+        if self.done == self.shards { self.bytes } else { self.bytes.min(self.bytes_done + ahead) }
+    }
+
     /// Takes away what [`Totals::put`] added.
     fn take(&mut self, shard: &Shard) {
         self.shards -= 1;
@@ -69,7 +75,7 @@ impl Machine {
             let shard = &self.shards[id.shard.0 as usize];
             shard.bytes_done(&attempt.ahead()).saturating_sub(shard.bytes_done(&Counts::default()))
         });
-        self.totals.bytes_done + running.sum::<u64>()
+        self.totals.through(running.sum())
     }
 
     /// Changes a shard, and the sums with it. What is added to its counts is added to the sum of all.
@@ -87,14 +93,16 @@ impl Machine {
             let ahead = self.attempts.iter().find(|(id, _)| id.shard == ShardId(i)).map(|(_, attempt)| attempt.ahead());
             shard.bytes_done(&ahead.unwrap_or_default())
         });
-        (Totals::of(&self.shards), bytes_done.sum())
+        let totals = Totals::of(&self.shards);
+        let ahead = bytes_done.sum::<u64>().saturating_sub(totals.bytes_done);
+        (totals, totals.through(ahead))
     }
 }
 
 impl Shard {
     /// How many of its stored bytes are through by what it committed and what an attempt has ahead of that.
     fn bytes_done(&self, ahead: &Counts) -> u64 {
-        if self.state == ShardState::Done {
+        if self.state == ShardState::Done && self.extent.set.is_none() {
             return self.extent.known_bytes();
         }
         let mut through = self.counts;
@@ -109,15 +117,16 @@ impl Extent {
         self.own(self.bytes.unwrap_or(0))
     }
 
-    /// How many of these are through after `counts`: of a compressed shard judged by its records, and never all before
-    /// its end.
+    /// How many stored bytes of the dataset are through after `counts`: those of own rows, for keys are not spread evenly
+    /// over sets, and a job is through when all rows are. Of a compressed shard judged by its records, and never all
+    /// before its end.
     fn bytes_done(&self, counts: &Counts) -> u64 {
         let bytes = self.bytes.unwrap_or(0);
         if self.splittable {
-            return self.own(bytes.min(self.before.bytes + counts.bytes_passed()));
+            return counts.bytes_read.min(bytes);
         }
-        let part = (self.before.records + counts.passed()) as f64 / self.records_estimate.max(1) as f64;
-        self.own((bytes as f64 * part.min(0.99)) as u64)
+        let part = counts.read as f64 / self.records_estimate.max(1) as f64;
+        (bytes as f64 * part.min(0.99)) as u64
     }
 }
 

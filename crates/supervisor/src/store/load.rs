@@ -77,7 +77,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 unsplit: None,
                 shards: Vec::new(),
                 damages: BTreeMap::new(),
-                origins: BTreeMap::new(),
+                parents: BTreeMap::new(),
                 uncertain: BTreeSet::new(),
             };
             Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, i64>(7)?))

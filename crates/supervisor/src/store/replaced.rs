@@ -152,8 +152,8 @@ impl JobState {
     /// Whether records of a shard may have been sent behind its last commit. A shard that was split off another one may
     /// have been begun under that one's number.
     fn may_have_sent_more(&self, shard: u32) -> bool {
-        let root = |shard: u32| self.origins.get(&shard).copied().unwrap_or(shard);
-        let split_off = self.origins.contains_key(&shard);
+        let root = |shard: u32| self.line_of(shard).last();
+        let split_off = self.parents.contains_key(&shard);
         self.uncertain.iter().any(|&other| other == shard || split_off && root(other) == root(shard))
     }
 }

@@ -30,17 +30,16 @@ pub(super) fn settle(attempts: &mut [AttemptReport], state: &JobState, running: 
 /// What is sent again is sent by an attempt that begins later, on the same shard or on a piece of it: once all of these
 /// are done, what they delivered is a bound. What the client may have doubled comes on top.
 fn bound_by_successors(attempts: &mut [AttemptReport], state: &JobState) {
-    let origin = |shard: u32| state.origins.get(&shard).copied().unwrap_or(shard);
     let unfinished = (0..).zip(&state.shards).filter(|(_, shard)| shard.status != ShardStatus::Done);
-    let open: BTreeSet<u32> = unfinished.map(|(id, _)| origin(id)).collect();
+    let open: BTreeSet<u32> = unfinished.flat_map(|(id, _)| state.line_of(id)).collect();
     let mut delivered_later: HashMap<u32, u64> = HashMap::new();
     for attempt in attempts.iter_mut().rev() {
-        let origin = origin(attempt.shard.0);
-        let later = delivered_later.entry(origin).or_default();
-        if !open.contains(&origin) {
-            attempt.resent = attempt.resent.bounded(*later + attempt.work.perhaps_doubled);
+        let shard = attempt.shard.0;
+        let later = delivered_later.get(&shard).copied().unwrap_or(0);
+        if !open.contains(&shard) {
+            attempt.resent = attempt.resent.bounded(later + attempt.work.perhaps_doubled);
         }
-        *later += attempt.counts.acknowledged;
+        state.line_of(shard).for_each(|of| *delivered_later.entry(of).or_default() += attempt.counts.acknowledged);
     }
 }
 
@@ -105,11 +104,33 @@ mod tests {
             (1, 1, AttemptOutcome::Finished, 40, 0),
         ]);
         let split =
-            |pieces: ShardStatus| JobState { origins: BTreeMap::from([(1, 0)]), ..state_of(&[ShardStatus::Done, pieces]) };
+            |pieces: ShardStatus| JobState { parents: BTreeMap::from([(1, 0)]), ..state_of(&[ShardStatus::Done, pieces]) };
         settle(&mut attempts, &split(ShardStatus::Waiting), true);
         assert_eq!(attempts[0].resent.most, 2_000, "the piece is not done");
         settle(&mut attempts, &split(ShardStatus::Done), true);
         assert_eq!(attempts[0].resent, Resent::at_most(50));
+    }
+
+    #[test]
+    fn what_a_piece_sent_again_only_it_and_its_own_pieces_send() {
+        use ShardStatus::{Done, Waiting};
+        let attempts = history(&[
+            (0, 1, AttemptOutcome::Drained, 10, 0),
+            (1, 1, AttemptOutcome::Died, 100, 65_816),
+            (0, 2, AttemptOutcome::Finished, 70_000, 0),
+            (1, 2, AttemptOutcome::Drained, 30, 0),
+            (2, 1, AttemptOutcome::Finished, 7, 0),
+            (1, 3, AttemptOutcome::Finished, 4, 0),
+        ]);
+        // Shard 1 was parted from shard 0, and shard 2 from shard 1.
+        let most = |statuses: [ShardStatus; 3]| {
+            let mut attempts = attempts.clone();
+            let state = JobState { parents: BTreeMap::from([(1, 0), (2, 1)]), ..state_of(&statuses) };
+            settle(&mut attempts, &state, true);
+            attempts[1].resent.most
+        };
+        assert_eq!((most([Done, Done, Done]), most([Waiting, Done, Done])), (41, 41));
+        assert_eq!(most([Done, Done, Waiting]), 65_816, "its piece is not done");
     }
 
     #[test]

@@ -72,8 +72,7 @@ pub(super) fn apply(db: &Connection, path: &Path, state: &mut JobState) -> Resul
         replace_before(&mut state.plan, sequence)?;
         let (from, division): (Position, Division) = (at(path, decode(&position))?, at(path, decode(&division))?);
         let added = state.plan.split(shard, &from, &division).map_err(|wrong| corrupt(path, wrong))?;
-        let origin = state.origins.get(&shard.0).copied().unwrap_or(shard.0);
-        state.origins.extend(added.map(|piece| (piece, origin)));
+        state.parents.extend(added.map(|piece| (piece, shard.0)));
     }
     replace_before(&mut state.plan, splits)
 }

@@ -29,8 +29,8 @@ pub struct JobState {
     /// What is known of files that can't be read to their end: by shard and segment, up to which place records were
     /// sent, and the hash of the bytes before it.
     pub damages: BTreeMap<(u32, u32), (u64, u128)>,
-    /// The shard of the frozen plan that a piece of a split one goes back to; others are not in it.
-    pub origins: BTreeMap<u32, u32>,
+    /// From which shard a piece of a split one was parted, which may be a piece itself; others are not in it.
+    pub parents: BTreeMap<u32, u32>,
     /// Shards of which records may have been sent behind their last commit: an attempt was killed, or is still said to
     /// run, and those after it did not come that far again.
     pub uncertain: BTreeSet<u32>,
@@ -66,6 +66,11 @@ impl JobState {
     /// How long each shard's file of dead letters is, as far as it was committed.
     pub fn letters(&self) -> Vec<(ShardId, u64)> {
         self.plan.shards.iter().map(|shard| shard.id).zip(self.shards.iter().map(|shard| shard.letters)).collect()
+    }
+
+    /// A shard, the one that it was parted from, and so on up to one of the frozen plan.
+    pub(super) fn line_of(&self, shard: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(shard), |piece| self.parents.get(piece).copied())
     }
 
     /// The plan as it was made: what its id stands for.

@@ -62,7 +62,7 @@ fn a_split_by_partitions_is_resumed_where_the_parted_set_was_committed() {
 
     let mut store = Store::open(&path).unwrap();
     let state = store.load().unwrap();
-    assert_eq!((&state.plan, state.frozen_plan(), &state.origins), (&now, &sets(), &[(2, 1)].into()));
+    assert_eq!((&state.plan, state.frozen_plan(), &state.parents), (&now, &sets(), &[(2, 1)].into()));
     assert!(state.plan.keeps_order_of_keys());
     let starts = state.starts();
     assert_eq!((starts[2].position, &starts[2].token, starts[2].counts), (at, &starts[1].token, Counts::default()));
