@@ -35,9 +35,10 @@ pub fn advice(report: &JobReport) -> Option<String> {
         Phase::Wait => format!(
             "{percent} % of the workers' time is waiting for delivery reports: brokers, network or workers.in_flight limit this run, at {} records/s and \
              {}/s; \
-             more workers help only while the brokers are not busy",
+             more workers{} help only while the brokers are not busy",
             show_count(report.records_per_second().round() as u64),
-            show_size((report.counts.bytes_sent as f64 * 1e6 / report.elapsed_us.max(1) as f64) as u64)
+            show_size((report.counts.bytes_sent as f64 * 1e6 / report.elapsed_us.max(1) as f64) as u64),
+            if by_key { " (at most one for each partition)" } else { "" }
         ),
         Phase::Outside => {
             format!("{percent} % of the workers' time is waits for something else than Kafka: more workers overlap them")
