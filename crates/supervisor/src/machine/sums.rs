@@ -46,8 +46,8 @@ impl Totals {
         self.bytes_done += shard.bytes_done(&Counts::default());
     }
 
-    /// How many stored bytes are through with `ahead` more than what is committed. What sets of partitions add up to is an
-    /// estimate where files are compressed, until all are done.
+    /// How many stored bytes are through with `ahead` more than what is committed. What sets of partitions add up to is
+    /// an estimate where files are compressed, until all are done.
     fn through(&self, ahead: u64) -> u64 {
         if self.done == self.shards { self.bytes } else { self.bytes.min(self.bytes_done + ahead) }
     }
@@ -117,9 +117,9 @@ impl Extent {
         self.own(self.bytes.unwrap_or(0))
     }
 
-    /// How many stored bytes of the dataset are through after `counts`: those of own rows, for keys are not spread evenly
-    /// over sets, and a job is through when all rows are. Of a compressed shard judged by its records, and never all
-    /// before its end.
+    /// How many stored bytes of the dataset are through after `counts`: those of own rows, for keys are not spread
+    /// evenly over sets, and a job is through when all rows are. Of a compressed shard judged by its records, and never
+    /// all before its end.
     fn bytes_done(&self, counts: &Counts) -> u64 {
         let bytes = self.bytes.unwrap_or(0);
         if self.splittable {
