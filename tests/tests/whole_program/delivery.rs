@@ -16,7 +16,8 @@ use whole_program::topic::{self, Isolation};
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Works, Kafka, a_million_lines_without_a_key),
-    test!(Works, Kafka, a_million_lines_with_a_key),
+    // Its short form is `order::four_workers_keep_the_order`.
+    test!(Nightly, Kafka, a_million_lines_with_a_key),
     test!(Works, Kafka, a_small_batch_limit_refuses_nothing),
     test!(Works, Kafka, one_line_too_large_ends_with_5),
     test!(Works, Kafka, one_line_too_large_may_be_allowed),
