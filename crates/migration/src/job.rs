@@ -79,6 +79,19 @@ fn unlimited(_: &Merged<'_>) -> Option<u64> {
 }
 
 impl Job {
+    /// What a config says, for tests: no secrets, no variables.
+    #[cfg(test)]
+    pub(crate) fn of_text(text: &str) -> Job {
+        let context = crate::config::Context {
+            config_dir: std::path::Path::new("/"),
+            env: &|_| None,
+            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            check_properties: &|_| Vec::new(),
+            contacts_brokers: true,
+        };
+        crate::config::Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")
+    }
+
     /// Only its first records, in source order: a job of its own.
     #[must_use]
     pub fn limited(self, records: u64) -> Job {

@@ -74,20 +74,12 @@ pub fn may_go_on(job: &Job, plan: &Plan) -> Result<Vec<String>, UserError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Context, Typed};
     use crate::{Position, Segment, Shard, ShardId};
 
     fn job(by_key: Option<bool>, key: bool) -> Job {
         let key = if key { "[record]\nkey = \".k\"\n" } else { "" };
         let text = format!("[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"x\"]\n[kafka]\ntopic = \"t\"\n{key}");
-        let context = Context {
-            config_dir: std::path::Path::new("/"),
-            env: &|_| None,
-            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
-            check_properties: &|_| Vec::new(),
-            contacts_brokers: false,
-        };
-        let mut job = Typed::parse(&text, "test").expect("valid").mean(&context).expect("valid");
+        let mut job = Job::of_text(&text);
         job.shards.by_key = by_key;
         job
     }

@@ -211,20 +211,11 @@ mod tests {
     use std::hash::{Hash as _, Hasher as _};
 
     use super::*;
-    use crate::config::{Context, Typed};
     use crate::job::{Brokers, FieldPath, Partitioner};
     use crate::{Accept, Identity, Plan};
 
     fn job() -> Job {
-        let text = "[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"x\"]\n[kafka]\nbrokers = [\"a:1\"]\ntopic = \"t\"\n";
-        let context = Context {
-            config_dir: std::path::Path::new("/"),
-            env: &|_| None,
-            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
-            check_properties: &|_| Vec::new(),
-            contacts_brokers: true,
-        };
-        Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")
+        Job::of_text("[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"x\"]\n[kafka]\nbrokers = [\"a:1\"]\ntopic = \"t\"\n")
     }
 
     fn found(cluster: &str, topic_id: Option<&str>, ends: &[i64]) -> Binding {

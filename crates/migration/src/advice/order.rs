@@ -141,7 +141,6 @@ fn not_by_key(prospect: &Prospect<'_>) -> Option<String> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{Context, Typed};
     use crate::{Job, Segment};
 
     pub(crate) fn job() -> Job {
@@ -149,16 +148,9 @@ pub(super) mod tests {
     }
 
     fn job_of(source: &str) -> Job {
-        let text =
-            format!("[job]\nname = \"j\"\n[{source}]\npaths = [\"x\"]\n[kafka]\ntopic = \"t\"\n[record]\nkey = \".k\"\n");
-        let context = Context {
-            config_dir: std::path::Path::new("/"),
-            env: &|_| None,
-            read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
-            check_properties: &|_| Vec::new(),
-            contacts_brokers: false,
-        };
-        Typed::parse(&text, "test").expect("valid").mean(&context).expect("valid")
+        Job::of_text(&format!(
+            "[job]\nname = \"j\"\n[{source}]\npaths = [\"x\"]\n[kafka]\ntopic = \"t\"\n[record]\nkey = \".k\"\n"
+        ))
     }
 
     /// One shard of files with these sizes, a record for each 200 bytes of a plain one and each 50 of others.
