@@ -33,7 +33,12 @@ impl Letters {
 pub fn seen(found: &JobReport, folder: &Path) -> SeenLetters {
     let committed: Vec<_> = found.shard_reports.iter().map(|shard| (shard.id, shard.letters)).collect();
     let uncommitted = dead_letter::uncommitted(folder, &committed, process::open_private_below);
-    SeenLetters { folder: folder.to_owned(), uncommitted: known(uncommitted, folder), gone: known(gone(found, folder), folder) }
+    SeenLetters {
+        folder: folder.to_owned(),
+        uncommitted: known(uncommitted, folder),
+        gone: known(gone(found, folder), folder),
+        ..SeenLetters::default()
+    }
 }
 
 fn known<T: Default>(read: io::Result<T>, folder: &Path) -> T {

@@ -34,7 +34,13 @@ pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
         Order::Key => &ShardRules::uncut(),
         Order::Shard => &job.shards,
     };
-    let rules = PlanRules { shards, flush: job.workers.flush, workers: slots(job), record_limit: job.record_limit };
+    let rules = PlanRules {
+        shards,
+        flush: job.workers.flush,
+        workers: slots(job),
+        record_limit: job.record_limit,
+        needs_fields: job.record.needs_fields(),
+    };
     let checked = source.plan(&rules).and_then(|plan| source.check(&plan).map(|()| plan));
     checked.map_err(|error| UserError::new(Exit::Source, error))
 }

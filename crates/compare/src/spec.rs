@@ -86,7 +86,10 @@ impl Bench {
         Job {
             name: self.name.clone(),
             state_dir: PathBuf::new(),
-            source: SourceRules::Jsonl(JsonlSource { files: FileRules { paths: Vec::new(), max_line: self.plan.max_line } }),
+            source: SourceRules::Jsonl(JsonlSource {
+                raw: true,
+                files: FileRules { paths: Vec::new(), max_line: self.plan.max_line },
+            }),
             shards: ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) },
             record: self.record.clone(),
             kafka: KafkaRules {

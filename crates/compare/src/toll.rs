@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use migration::{Cut, Plan, Position, ShardId, SourceObject, Token};
 use pipeline::block::RowStart;
-use pipeline::source::{Beginning, Changes, PlanRules, Sent};
+use pipeline::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use pipeline::{Block, BlockPool, Next, Reader, Row, Rows, Source, SourceError};
 
 /// What is done for each row before it is given: first a wait, then computing.
@@ -74,6 +74,10 @@ impl Source for TollSource {
 
     fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
         self.inner.cuts(plan, shard, from, pieces)
+    }
+
+    fn probes(&self, plan: &Plan, object: u32) -> Result<Probes, SourceError> {
+        self.inner.probes(plan, object)
     }
 
     fn replaced(

@@ -14,13 +14,55 @@ pub enum Accept {
     Owner,
     /// A password or token that travels unencrypted to a broker on another machine.
     PlaintextPassword,
+    /// A secret that ends in white space.
+    SecretSpace,
+    /// A topic that has fewer replicas in sync than it wants.
+    Topic,
+    /// Many records that are larger than the topic takes.
+    Sizes,
+    /// Records whose event times the topic's retention deletes.
+    Retention,
+    /// More bytes for each partition than the topic keeps.
+    RetentionSize,
+    /// Event times that the topic refuses or replaces.
+    Timestamps,
+    /// Records without a key for a compacted topic.
+    Cleanup,
+    /// Keys that lie in the topic where another partitioner puts them.
+    Partitioner,
+    /// Records that have no such field, or of which many would be set aside.
+    Mapping,
+    /// A machine that is too small for the workers.
+    Machine,
 }
 
 impl Accept {
     /// All, in the order in which they are listed for people.
-    pub const ALL: [Accept; 3] = [Accept::Partitions, Accept::Owner, Accept::PlaintextPassword];
+    pub const ALL: [Accept; 13] = [
+        Accept::Partitions,
+        Accept::Owner,
+        Accept::PlaintextPassword,
+        Accept::SecretSpace,
+        Accept::Topic,
+        Accept::Sizes,
+        Accept::Retention,
+        Accept::RetentionSize,
+        Accept::Timestamps,
+        Accept::Cleanup,
+        Accept::Partitioner,
+        Accept::Mapping,
+        Accept::Machine,
+    ];
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 3] = [Accept::Partitions.name(), Accept::Owner.name(), Accept::PlaintextPassword.name()];
+    pub const NAMES: [&'static str; 13] = {
+        let mut names = [""; 13];
+        let mut index = 0;
+        while index < names.len() {
+            names[index] = Accept::ALL[index].name();
+            index += 1;
+        }
+        names
+    };
 
     /// Its name in the config, on the command line, in the state and in the JSON.
     pub const fn name(self) -> &'static str {
@@ -28,6 +70,16 @@ impl Accept {
             Accept::Partitions => "partitions",
             Accept::Owner => "owner",
             Accept::PlaintextPassword => "plaintext-password",
+            Accept::SecretSpace => "secret-space",
+            Accept::Topic => "topic",
+            Accept::Sizes => "sizes",
+            Accept::Retention => "retention",
+            Accept::RetentionSize => "retention-size",
+            Accept::Timestamps => "timestamps",
+            Accept::Cleanup => "cleanup",
+            Accept::Partitioner => "partitioner",
+            Accept::Mapping => "mapping",
+            Accept::Machine => "machine",
         }
     }
 

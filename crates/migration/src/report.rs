@@ -12,7 +12,7 @@ pub use job::{
     AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,
     ShardTotals, WorkerTotals,
 };
-pub use letters::{GoneLetters, SeenLetters};
+pub use letters::{GoneLetters, LetterReason, SeenLetters};
 
 /// How many records went where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

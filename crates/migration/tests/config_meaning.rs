@@ -15,7 +15,7 @@ const MIB: u64 = 1 << 20;
 
 fn jsonl(paths: &[&str], max_line: u64) -> SourceRules {
     let paths = paths.iter().map(|&path| path.into()).collect();
-    SourceRules::Jsonl(JsonlSource { files: FileRules { paths, max_line } })
+    SourceRules::Jsonl(JsonlSource { raw: false, files: FileRules { paths, max_line } })
 }
 
 /// The smallest config's job, as the product describes the defaults.

@@ -36,6 +36,16 @@ pub struct PlanRules<'a> {
     /// Only the first rows in source order, as many as this, blank ones not counted; for this all of them are read
     /// once.
     pub record_limit: Option<u64>,
+    /// Whether rows must have fields: a row that is not JSON can't become a record.
+    pub needs_fields: bool,
+}
+
+/// A few places of an object, and how far it unpacks.
+pub struct Probes {
+    /// Readers at its start and, where it can be entered there, in its middle and near its end.
+    pub readers: Vec<Box<dyn Reader>>,
+    /// Bytes for each stored byte once it is unpacked, judged by its head; 1 where it is not compressed.
+    pub unpacked: f64,
 }
 
 /// A dataset.
@@ -64,6 +74,9 @@ pub trait Source: Debug + Send + Sync {
     /// Where the rest of a shard, from a position of it on, can be cut into `pieces` pieces of about the same size.
     /// Fewer where that can't be done with little reading.
     fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError>;
+
+    /// Readers of a few places of an object of a plan, for a sample.
+    fn probes(&self, plan: &Plan, object: u32) -> Result<Probes, SourceError>;
 
     /// The objects that took the place of the plan's: of which nothing was sent, or which begin with what was sent.
     /// `sent` says why an object (an index into [`Plan::objects`]) can't have another in its place, if so. One that is

@@ -38,7 +38,7 @@ use migration::job::{CsvFormat, CsvSource, FileRules, ShardRules, WindowLimit};
 use migration::printable::printable_path;
 use migration::units::show_size;
 use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
-use pipeline::source::{Beginning, Changes, PlanRules, Sent};
+use pipeline::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use pipeline::{Reader, Source, SourceError};
 
 use crate::files::{self, Format, Seen, unreadable};
@@ -101,6 +101,10 @@ impl Source for CsvFiles {
 
     fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
         files::cuts(plan, shard, from, pieces)
+    }
+
+    fn probes(&self, plan: &Plan, object: u32) -> Result<Probes, SourceError> {
+        files::probes(self, plan, object)
     }
 
     /// Where rows start in the others is not known without a pass over them: they are not cut.

@@ -13,11 +13,11 @@ pub(crate) mod tests;
 
 use std::path::Path;
 
-use migration::job::{FileRules, WindowLimit};
+use migration::job::{JsonlSource, WindowLimit};
 use migration::printable::printable_path;
 use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
 use pipeline::mapping::not_whole;
-use pipeline::source::{Beginning, Changes, PlanRules, Sent};
+use pipeline::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use pipeline::{Reader, Source, SourceError};
 
 use crate::files::{self, Format, Seen};
@@ -25,20 +25,20 @@ use crate::files::{self, Format, Seen};
 /// Files of JSON lines.
 #[derive(Clone, Debug)]
 pub struct JsonlFiles {
-    files: FileRules,
+    source: JsonlSource,
     windows: WindowLimit,
 }
 
 impl JsonlFiles {
     /// The files that a job names. `windows` is what a compressed file may need of memory.
-    pub fn new(files: FileRules, windows: WindowLimit) -> JsonlFiles {
-        JsonlFiles { files, windows }
+    pub fn new(source: JsonlSource, windows: WindowLimit) -> JsonlFiles {
+        JsonlFiles { source, windows }
     }
 }
 
 impl Source for JsonlFiles {
     fn plan(&self, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
-        files::plan(self, &self.files, rules)
+        files::plan(self, &self.source.files, rules)
     }
 
     fn check(&self, plan: &Plan) -> Result<(), SourceError> {
@@ -50,11 +50,15 @@ impl Source for JsonlFiles {
     }
 
     fn changes(&self, plan: &Plan) -> Result<Changes, SourceError> {
-        files::changes(plan, &self.files)
+        files::changes(plan, &self.source.files)
     }
 
     fn cuts(&self, plan: &Plan, shard: ShardId, from: &Position, pieces: u32) -> Result<Vec<Cut>, SourceError> {
         files::cuts(plan, shard, from, pieces)
+    }
+
+    fn probes(&self, plan: &Plan, object: u32) -> Result<Probes, SourceError> {
+        files::probes(self, plan, object)
     }
 
     fn replaced(
@@ -76,7 +80,7 @@ impl Format for JsonlFiles {
     }
 
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {
-        open::reader(segments, from, self.files.max_line, self.windows)
+        open::reader(segments, from, self.source.files.max_line, self.windows)
     }
 }
 

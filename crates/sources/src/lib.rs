@@ -15,7 +15,7 @@ use pipeline::Source;
 /// The dataset that a job names. `windows` is what a compressed file may need of a worker's memory.
 pub fn source_of(rules: &SourceRules, windows: WindowLimit) -> Box<dyn Source> {
     match rules {
-        SourceRules::Jsonl(source) => Box::new(jsonl::JsonlFiles::new(source.files.clone(), windows)),
+        SourceRules::Jsonl(source) => Box::new(jsonl::JsonlFiles::new(source.clone(), windows)),
         SourceRules::Csv(source) => Box::new(csv::CsvFiles::new(source.clone(), windows)),
     }
 }

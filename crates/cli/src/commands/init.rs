@@ -60,7 +60,7 @@ struct Looked {
 fn look(patterns: &[String]) -> Result<Looked, UserError> {
     let files = FileRules { paths: patterns.to_vec(), max_line: MAX_LINE };
     if !patterns.iter().all(|pattern| is_csv(pattern)) {
-        return read_as(SourceRules::Jsonl(JsonlSource { files }), None);
+        return read_as(SourceRules::Jsonl(JsonlSource { raw: false, files }), None);
     }
     let csv = |delimiter: u8| {
         let format = CsvFormat {
@@ -116,7 +116,8 @@ fn check(text: &str) -> Result<(), UserError> {
 
 fn plan_sample(source: &dyn Source) -> Result<Plan, UserError> {
     let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) };
-    let rules = PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: Some(SAMPLE) };
+    let rules =
+        PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: Some(SAMPLE), needs_fields: false };
     source.plan(&rules).map_err(|e| UserError::new(Exit::Source, e))
 }
 

@@ -19,7 +19,7 @@ pub fn job(bootstrap: &str) -> Job {
     Job {
         name: "test".into(),
         state_dir: "unused".into(),
-        source: SourceRules::Jsonl(JsonlSource { files: FileRules { paths: Vec::new(), max_line: 4 << 20 } }),
+        source: SourceRules::Jsonl(JsonlSource { raw: false, files: FileRules { paths: Vec::new(), max_line: 4 << 20 } }),
         shards: ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) },
         record: RecordRules {
             key: None,

@@ -50,6 +50,13 @@ rules! {
     }
 }
 
+impl RecordRules {
+    /// Whether a row that is not JSON can't become a record.
+    pub fn needs_fields(&self) -> bool {
+        self.key.is_some() || self.timestamp.is_some() || self.validate == Validate::Whole
+    }
+}
+
 /// A path of object fields: `.customer.id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldPath(pub Vec<String>);

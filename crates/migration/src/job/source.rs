@@ -90,6 +90,10 @@ rules! {
         ///
         /// At most `workers.in_flight`.
         key MAX_LINE: u64 = key("source.jsonl.max_line", SIZE).default("\"4MiB\"").fixed().example("\"1MiB\"");
+        /// `true`: each line is sent as it is, whatever the files look like.
+        ///
+        /// `false`: files that are no lines of JSON are refused (exit 7) or told, by what they are.
+        raw: bool = key RAW key("source.jsonl.raw", BOOL).default("false").example("true");
         /// Which files.
         files: FileRules = by |config: &Merged<'_>| FileRules {
             paths: config.get(&Self::PATHS),

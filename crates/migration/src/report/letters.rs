@@ -24,6 +24,23 @@ pub struct SeenLetters {
     pub uncommitted: u64,
     /// Whose committed letters are not in their files any more.
     pub gone: Vec<GoneLetters>,
+    /// Why records were set aside, the most frequent reason first.
+    pub reasons: Vec<LetterReason>,
+    /// How many committed letters were not read for `reasons`, because there are too many.
+    pub unread: u64,
+}
+
+/// Why records were set aside: letters whose reasons differ in their numbers alone are of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LetterReason {
+    /// The reason, as the first such letter has it.
+    pub reason: String,
+    /// How many letters.
+    pub letters: u64,
+    /// The file of the first one, in the source.
+    pub path: String,
+    /// The place of its first byte there.
+    pub start: u64,
 }
 
 impl SeenLetters {

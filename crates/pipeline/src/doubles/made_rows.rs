@@ -7,7 +7,7 @@ use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject
 
 use super::{MemorySource, token_of};
 use crate::block::RowStart;
-use crate::source::{Beginning, Changes, PlanRules, Sent};
+use crate::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use crate::{Block, BlockPool, Next, Reader, Row, Rows, Source, SourceError};
 
 /// The most rows of a block.
@@ -90,6 +90,12 @@ impl Source for MadeRows {
 
     fn cuts(&self, _: &Plan, _: ShardId, _: &Position, _: u32) -> Result<Vec<Cut>, SourceError> {
         Ok(Vec::new())
+    }
+
+    fn probes(&self, _: &Plan, object: u32) -> Result<Probes, SourceError> {
+        let rows = vec![self.rows(object as usize)];
+        let reader = MadeReader { rows, segment: 0, place: 0, max_row: self.max_row, calls: 0 };
+        Ok(Probes { readers: vec![Box::new(reader)], unpacked: 1.0 })
     }
 
     fn replaced(&self, _: &Plan, _: &dyn Fn(u32) -> Result<Sent, String>) -> Result<Vec<(u32, SourceObject)>, SourceError> {

@@ -7,7 +7,7 @@ use migration::job::ShardOrder;
 use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
 
 use super::{MemoryReader, token_of};
-use crate::source::{Beginning, Changes, PlanRules, Sent};
+use crate::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use crate::{Reader, Source, SourceError};
 
 /// Byte strings of lines, one object each, named `0.jsonl`, `1.jsonl` and so on. It is cut at line starts. It knows no
@@ -112,6 +112,12 @@ impl Source for MemorySource {
 
     fn cuts(&self, _: &Plan, _: ShardId, _: &Position, _: u32) -> Result<Vec<Cut>, SourceError> {
         Ok(Vec::new())
+    }
+
+    fn probes(&self, plan: &Plan, object: u32) -> Result<Probes, SourceError> {
+        let bytes = vec![self.objects[object as usize].clone()];
+        let reader = MemoryReader::new(Rc::new(bytes), 0, 0, plan.max_line as usize);
+        Ok(Probes { readers: vec![Box::new(reader)], unpacked: 1.0 })
     }
 
     fn replaced(&self, _: &Plan, _: &dyn Fn(u32) -> Result<Sent, String>) -> Result<Vec<(u32, SourceObject)>, SourceError> {

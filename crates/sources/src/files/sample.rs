@@ -40,6 +40,26 @@ pub(super) fn density(file: &mut File, object: &SourceObject, head_and_tail: &[u
     }
 }
 
+/// Bytes for each stored byte of a compressed file, by its head.
+pub(super) fn unpacked(object: &SourceObject) -> io::Result<f64> {
+    let mut head = Vec::new();
+    read_at(&mut File::open(&object.path)?, 0, PACKED_BYTES, &mut head)?;
+    let Some(mut unpacker) =
+        Format::of(object.compression).and_then(|format| Unpacker::new(&head[..], format, SAMPLED_WINDOW).ok())
+    else {
+        return Ok(1.0);
+    };
+    let mut piece = vec![0; 64 << 10];
+    let mut unpacked = 0u64;
+    while unpacked < UNPACKED_BYTES {
+        match unpacker.step(&mut piece) {
+            Ok(Unpacked::Bytes(n)) => unpacked += n as u64,
+            Ok(Unpacked::End) | Err(_) => break,
+        }
+    }
+    Ok(unpacked as f64 / unpacker.taken().max(1) as f64)
+}
+
 /// How many lines some bytes hold, if they are a whole file.
 fn lines(bytes: &[u8]) -> usize {
     newlines(bytes) + usize::from(bytes.last().is_some_and(|&last| last != b'\n'))

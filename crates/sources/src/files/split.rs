@@ -34,7 +34,7 @@ const COUNT_BYTES: usize = 4 << 20;
 /// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves
 /// only that number of first rows in source order that are not blank, for which all of them are read once.
 pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
-    let PlanRules { shards: rules, flush, workers, record_limit } = *rules;
+    let PlanRules { shards: rules, flush, workers, record_limit, .. } = *rules;
     let Listed { files, links } = list::files(&source.paths, &|_| false)?;
     let (mut extents, limit_reached) = match record_limit {
         Some(limit) => first_records(format, &files, limit)?,
@@ -179,7 +179,7 @@ fn starts(extent: &Extent, target: u64) -> Result<Vec<u64>, SourceError> {
 
 /// The first place from `wished` (above 0) on at which a file that can be cut may be; `None` when there is none, or no
 /// line ends in about `within` bytes.
-fn start_near(object: &SourceObject, wished: u64, within: u64) -> Result<Option<u64>, SourceError> {
+pub(super) fn start_near(object: &SourceObject, wished: u64, within: u64) -> Result<Option<u64>, SourceError> {
     if object.record_starts.is_empty() {
         return next_line(&object.path, wished, within);
     }

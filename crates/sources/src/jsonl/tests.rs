@@ -7,7 +7,7 @@ mod reading;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use migration::job::{FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{FileRules, FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
 use migration::{Cut, Plan, Position, ShardId};
 use pipeline::fate::Look;
 use pipeline::source::{Changes, PlanRules, wait_for_rows};
@@ -48,7 +48,7 @@ fn by_size(target_size: u64) -> ShardRules {
 }
 
 fn source(files: &FileRules) -> JsonlFiles {
-    JsonlFiles::new(files.clone(), WindowLimit::default())
+    JsonlFiles::new(JsonlSource { raw: false, files: files.clone() }, WindowLimit::default())
 }
 
 fn plan(
@@ -58,7 +58,7 @@ fn plan(
     workers: u32,
     record_limit: Option<u64>,
 ) -> Result<Plan, SourceError> {
-    source(files).plan(&PlanRules { shards, flush, workers, record_limit })
+    source(files).plan(&PlanRules { shards, flush, workers, record_limit, needs_fields: false })
 }
 
 fn changes(plan: &Plan, files: &FileRules) -> Result<Changes, SourceError> {
