@@ -3,6 +3,7 @@
 
 mod common;
 
+use migration::Accept;
 use migration::config::{Declared, ErrorCode, KEYS, LATER, SECTIONS};
 
 const PATH: &str = "../../docs/configuration.md";
@@ -65,6 +66,12 @@ fn the_docs_have_every_key_and_code() {
     }
     for code in ErrorCode::ALL {
         assert!(CONFIGURATION.contains(&format!("| {code} |")), "docs/configuration.md does not explain {code}");
+    }
+    for name in Accept::NAMES {
+        assert!(
+            CONFIGURATION.contains(&format!("\n| `{name}` |")),
+            "docs/configuration.md does not say what `{name}` lets pass"
+        );
     }
     for later in LATER {
         assert!(CONFIGURATION.contains(later), "docs/configuration.md does not say that {later} is not in yet");

@@ -66,10 +66,8 @@ pub const SECTIONS: &[Section] = &[
     section("limits", "Limits of the whole job, all workers together."),
     section(
         "checks",
-        "What checks refuse and you want to let pass, by name. The report keeps the names.\n\
-         partitions: the topic got more partitions since the job began, and records have keys.\n\
-         owner: another user owns the state folder, or may write there.\n\
-         plaintext-password: a password or token travels unencrypted to a broker on another machine.",
+        "What checks refuse and you want to let pass, by name; `shardlift check` tells names and reasons, and so does a\n\
+         run that is refused. The report keeps the names.",
     ),
     section("dead_letters", "Records that can't be sent are set aside with their reason."),
 ];
