@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT_MS: i32 = 30_000;
 /// The kind of resource that a topic is.
 const TOPIC: i8 = 2;
+/// Who clients are that have no name.
+pub const NAMELESS: &str = "User:ANONYMOUS";
 /// How a resource is named: by its whole name.
 const LITERAL: i8 = 3;
 
@@ -170,11 +172,11 @@ impl Admin {
         self.partitions(topic).iter().map(end).collect()
     }
 
-    /// Adds a rule for a topic and everyone (clients have no names here). A topic with a rule allows nothing beside
-    /// what its rules allow; other topics are not concerned.
-    pub fn add_rule(&self, topic: &str, rule: Rule, operation: Operation) {
+    /// Adds a rule for a topic and a principal. A topic with a rule allows nothing beside what its rules allow; other
+    /// topics are not concerned.
+    pub fn add_rule(&self, topic: &str, principal: &str, rule: Rule, operation: Operation) {
         let permission = if rule == Rule::Deny { 2 } else { 3 };
-        let request = Request::new(30, 1).count(1).i8(TOPIC).text(topic).i8(LITERAL).text("User:ANONYMOUS").text("*");
+        let request = Request::new(30, 1).count(1).i8(TOPIC).text(topic).i8(LITERAL).text(principal).text("*");
         let request = request.i8(operation as i8).i8(permission);
         let errors = self.ask(&request).after_throttle().list(|rule| (rule.i16(), rule.text()));
         check(&format!("{rule:?} {operation:?} for topic {topic}"), errors[0].0, &errors[0].1);

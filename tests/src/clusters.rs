@@ -17,6 +17,7 @@ pub const ROUND_TRIP: Duration = Duration::from_millis(5);
 pub struct Clusters {
     one: OnceLock<Kafka>,
     distant: OnceLock<Kafka>,
+    secured: OnceLock<Kafka>,
     outage: Mutex<Option<Kafka>>,
     outage_of_three: Mutex<Option<Kafka>>,
 }
@@ -41,6 +42,11 @@ impl Clusters {
     /// A cluster of one broker with a second address that is a round trip of 5 ms away.
     pub fn distant(&self) -> &Kafka {
         self.distant.get_or_init(|| Kafka::start_distant(ROUND_TRIP))
+    }
+
+    /// A cluster of one broker with a listener of each kind of security.
+    pub fn secured(&self) -> &Kafka {
+        self.secured.get_or_init(Kafka::start_secured)
     }
 
     /// A cluster of one broker that may be ended, stopped and started, and cut off for clients at its second address,

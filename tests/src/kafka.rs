@@ -10,14 +10,14 @@ use std::os::unix::process::CommandExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::admin::{Admin, OpenTransaction, Operation, Rule};
+use crate::admin::{Admin, NAMELESS, OpenTransaction, Operation, Rule};
 use crate::proxy::Proxy;
 use crate::temporary::TempDir;
 use crate::waiting::{collect, wait_child};
 use crate::{root, topic};
 
 /// What real-Kafka tests need beside the build.
-const TOOLS: [&str; 3] = ["kcat", "java", "mvn"];
+const TOOLS: [&str; 4] = ["kcat", "java", "mvn", "openssl"];
 
 /// Which tools are missing; empty = real-Kafka tests can run.
 pub fn missing_tools() -> Vec<&'static str> {
@@ -54,6 +54,12 @@ impl Kafka {
         Self::start_with(&["--brokers", "3"])
     }
 
+    /// Starts one broker with a [`Kafka::listener`] of each kind of security, and with an authoriser that allows nothing
+    /// that no rule allows, but everything to who has no name.
+    pub fn start_secured() -> Self {
+        Self::start_with(&["--secure"])
+    }
+
     /// Starts one broker that can also be reached from afar: through a proxy with this round trip, at
     /// [`Kafka::distant`].
     pub fn start_distant(round_trip: Duration) -> Self {
@@ -85,6 +91,16 @@ impl Kafka {
     /// `host:port` of all brokers.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// `host:port` of a listener of [`Kafka::start_secured`]; `scripts/kafka --help` has their names.
+    pub fn listener(&self, name: &str) -> String {
+        self.call(&["listener", name])
+    }
+
+    /// The path of a certificate or key of [`Kafka::start_secured`], such as `ca.pem`.
+    pub fn certificate(&self, name: &str) -> PathBuf {
+        self.folder.join("cluster/tls").join(name)
     }
 
     /// Cuts the connections of all clients that came through the proxy.
@@ -139,9 +155,14 @@ impl Kafka {
         self.admin.end_offsets(topic)
     }
 
-    /// Adds a rule for a topic. From then on it allows nothing beside what its rules allow.
+    /// Adds a rule for a topic and those without a name. From then on it allows nothing beside what its rules allow.
     pub fn add_rule(&self, topic: &str, rule: Rule, operation: Operation) {
-        self.admin.add_rule(topic, rule, operation);
+        self.admin.add_rule(topic, NAMELESS, rule, operation);
+    }
+
+    /// The same for a principal such as `User:alice`.
+    pub fn add_rule_for(&self, principal: &str, topic: &str, rule: Rule, operation: Operation) {
+        self.admin.add_rule(topic, principal, rule, operation);
     }
 
     /// Takes all rules of a topic away.

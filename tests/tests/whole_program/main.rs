@@ -15,6 +15,7 @@ mod damaged_files;
 mod delivery;
 mod door;
 mod exit_codes;
+mod first_contact_secured;
 mod first_run;
 mod hostile_files;
 mod hostile_lines;
@@ -46,6 +47,7 @@ const MODULES: &[Module] = &[
     Module { name: "delivery", tests: delivery::TESTS },
     Module { name: "door", tests: door::TESTS },
     Module { name: "exit_codes", tests: exit_codes::TESTS },
+    Module { name: "first_contact_secured", tests: first_contact_secured::TESTS },
     Module { name: "first_run", tests: first_run::TESTS },
     Module { name: "hostile_files", tests: hostile_files::TESTS },
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
