@@ -3,11 +3,20 @@
 //! Responsible for the rules: from facts of topic, sample and machine to findings. Not responsible for the facts: the
 //! Kafka crate asks brokers, the pipeline samples the source, and both come as values ([`facts`]).
 
+mod existing;
 pub mod facts;
+mod source;
+#[cfg(test)]
+mod tests;
+mod times;
+mod topic;
 
 use std::collections::BTreeSet;
 
-use crate::{Accept, Exit, UserError};
+use crate::job::Brokers;
+use crate::{Accept, Exit, Job, Plan, UserError};
+
+use facts::{ExistingRecords, SourceSample, TopicFacts};
 
 /// A question about brokers, source or machine before the first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -212,5 +221,85 @@ impl Finding {
             Some(mend) => format!("{}: {}; {mend}", self.check.name(), self.fact),
             None => format!("{}: {}", self.check.name(), self.fact),
         }
+    }
+}
+
+/// What the rules judge by.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// A sample of its source.
+    pub sample: &'a SourceSample,
+    /// How many partitions its topic has, if that is known.
+    pub partitions: Option<u32>,
+    /// What was in the topic before, if that was asked.
+    pub existing: Option<&'a ExistingRecords>,
+    /// The partition that the job's partitioner chooses for a key.
+    pub partition_of: fn(&[u8], u32) -> Option<u32>,
+    /// This machine's clock, milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl Evidence<'_> {
+    /// Bytes of the whole job's records before compression, as far as that can be told.
+    fn topic_bytes(&self) -> Option<u64> {
+        let sample = self.sample;
+        let unpacked = sample.unpacked_bytes?;
+        if sample.row_bytes == 0 {
+            return None;
+        }
+        Some((unpacked as f64 * sample.record_bytes as f64 / sample.row_bytes as f64) as u64)
+    }
+}
+
+/// What the source's sample says, and what of it needs no topic.
+pub fn of_source(seen: &Evidence<'_>) -> Vec<Finding> {
+    vec![source::mapping(seen)]
+}
+
+/// What the topic will do to the job's records.
+pub fn of_topic(seen: &Evidence<'_>, facts: &TopicFacts) -> Vec<Finding> {
+    vec![
+        topic::topic(seen.job, facts),
+        source::sizes(seen, &facts.settings),
+        topic::retention(seen, facts),
+        topic::retention_size(seen, facts),
+        topic::timestamps(seen, Some(facts)),
+        topic::cleanup(seen, facts),
+        source::skew(seen),
+    ]
+}
+
+/// The same for times alone where no broker was asked.
+pub fn of_times(seen: &Evidence<'_>) -> Finding {
+    topic::timestamps(seen, None)
+}
+
+/// What is in the topic, and how it differs from what the job sends.
+pub fn of_existing(seen: &Evidence<'_>, found: &ExistingRecords) -> Vec<Finding> {
+    let mut findings = vec![existing::partitioner(seen, found)];
+    findings.extend(existing::existing(seen, found));
+    findings.extend([existing::quota(found), topic::clock(seen)]);
+    findings
+}
+
+/// The first refusal, as the error that ends a command; the others are in it. `None`: nothing refuses.
+pub fn refusal(findings: &[Finding], accepted: &BTreeSet<Accept>) -> Option<UserError> {
+    let refusing: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses(accepted)).collect();
+    let exit = refusing.iter().map(|finding| finding.exit).reduce(Exit::worse)?;
+    let told: Vec<String> = refusing.iter().map(|finding| format!("{}: {}", finding.check.name(), finding.fact)).collect();
+    let mends: Vec<&str> = refusing.iter().filter_map(|finding| finding.mend.as_deref()).collect();
+    let error = UserError::new(exit, told.join("\nerror: "));
+    Some(if mends.is_empty() { error } else { error.hint(mends.join("\n  next: ")) })
+}
+
+/// A broker for a command that a user may copy.
+fn first_broker(job: &Job) -> &str {
+    match &job.kafka.brokers {
+        Brokers::Bootstrap(brokers) => brokers.first().map_or("BROKER", String::as_str),
+        Brokers::Embedded => "BROKER",
     }
 }

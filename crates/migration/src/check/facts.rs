@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::TopicSettings;
+
 /// What keeps records in a topic, or takes them away.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
@@ -127,4 +129,17 @@ pub struct SampledRecord {
     pub value_bytes: u64,
     /// Its headers.
     pub headers: Vec<(String, String)>,
+}
+
+/// What is known of a job's topic before its first record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicFacts {
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// What decides which records it takes.
+    pub settings: TopicSettings,
+    /// What keeps its records; `None`: its settings can't be read.
+    pub retention: Option<Retention>,
+    /// How well it is replicated.
+    pub replicas: Replicas,
 }

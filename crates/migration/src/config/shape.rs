@@ -21,6 +21,15 @@ pub(crate) trait Vocabulary: Copy + 'static {
     /// What they mean, in the same order.
     const MEANINGS: &'static [Self];
 
+    /// How it is typed.
+    fn typed(self) -> &'static str
+    where
+        Self: PartialEq,
+    {
+        let place = Self::MEANINGS.iter().position(|meaning| *meaning == self);
+        place.map_or("", |place| Self::WORDS[place])
+    }
+
     /// What a word means.
     fn of(word: &str) -> Option<Self> {
         let place = Self::WORDS.iter().position(|known| *known == word)?;

@@ -1,0 +1,342 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::facts::{ExistingRecords, Replicas, Retention, SampledPlace, SourceSample, TopicFacts};
+use super::*;
+use crate::job::Partitioner;
+use crate::{CheckLevel, TopicSettings};
+
+const NOW: i64 = 1_790_000_000_000;
+const DAY: u64 = 86_400_000;
+
+fn job(more: &str) -> Job {
+    Job::of_text(&format!(
+        "job.name = \"j\"\nsource.jsonl.paths = [\"x\"]\nkafka.brokers = [\"b:1\"]\nkafka.topic = \"t\"\n{more}"
+    ))
+}
+
+fn keyed() -> Job {
+    job("record.key = \".id\"\nrecord.timestamp = \".at\"\nrecord.timestamp_unit = \"ms\"\n")
+}
+
+/// A thousand records of yesterday with as many keys.
+fn sample() -> SourceSample {
+    SourceSample {
+        files: 1,
+        files_sampled: 1,
+        rows: 1000,
+        row_bytes: 100_000,
+        records: 1000,
+        record_bytes: 110_000,
+        largest: Some((200, SampledPlace::default())),
+        objects: 1000,
+        fields: vec![(".id".into(), 1000), (".at".into(), 1000), (".customer.name".into(), 990)],
+        times_ms: vec![NOW - DAY as i64; 1000],
+        keys: (0..1000u32).map(|key| (key.to_be_bytes().to_vec(), 1)).collect(),
+        unpacked_bytes: Some(1_000_000),
+        ..SourceSample::default()
+    }
+}
+
+fn facts() -> TopicFacts {
+    TopicFacts {
+        partitions: 4,
+        settings: TopicSettings { max_message_bytes: 1_048_588, ..TopicSettings::default() },
+        retention: Some(Retention { ms: Some(7 * DAY), deletes: true, ..Retention::default() }),
+        replicas: Replicas { leaderless: 0, in_sync: 3, least: Some(2) },
+    }
+}
+
+fn existing() -> ExistingRecords {
+    ExistingRecords {
+        records: 50,
+        sampled: 50,
+        keyed: 50,
+        by_murmur2: 50,
+        by_crc32: 12,
+        hashed: 50,
+        values: vec![("JSON object".into(), 50)],
+        keys: vec![("text".into(), 50)],
+        headers: Vec::new(),
+        newest_ms: Some(NOW),
+        grew: Some((0, Duration::from_secs(2))),
+        throttled: None,
+    }
+}
+
+fn by_first_byte(key: &[u8], partitions: u32) -> Option<u32> {
+    key.last().map(|byte| u32::from(*byte) % partitions)
+}
+
+/// What the rules find in all of it.
+fn findings(job: &Job, sample: &SourceSample, facts: &TopicFacts, existing: &ExistingRecords) -> Vec<Finding> {
+    let plan = Plan::default();
+    let seen = Evidence {
+        job,
+        plan: &plan,
+        sample,
+        partitions: Some(facts.partitions),
+        existing: Some(existing),
+        partition_of: by_first_byte,
+        now_ms: NOW,
+    };
+    let mut found = of_source(&seen);
+    found.extend(of_topic(&seen, facts));
+    found.extend(of_existing(&seen, existing));
+    found
+}
+
+/// What one check finds in a job that is changed by `change`.
+fn after(check: Check, change: impl FnOnce(&mut Job, &mut SourceSample, &mut TopicFacts, &mut ExistingRecords)) -> Finding {
+    let (mut job, mut sample, mut facts, mut existing) = (keyed(), sample(), facts(), existing());
+    change(&mut job, &mut sample, &mut facts, &mut existing);
+    let mut found = findings(&job, &sample, &facts, &existing);
+    found.retain(|finding| finding.check == check);
+    found.into_iter().max_by_key(|finding| finding.level).expect("each check finds something")
+}
+
+fn assert_found(finding: &Finding, level: CheckLevel, said: &[&str]) {
+    let line = finding.line();
+    assert_eq!(finding.level, level, "{line}");
+    said.iter().for_each(|part| assert!(line.contains(part), "{part:?} is not in {line}"));
+}
+
+#[test]
+fn a_healthy_job_passes_every_check() {
+    let found = findings(&keyed(), &sample(), &facts(), &existing());
+    found.iter().for_each(|finding| assert_eq!(finding.level, CheckLevel::Ok, "{}", finding.line()));
+    assert_eq!(refusal(&found, &BTreeSet::new()), None);
+}
+
+#[test]
+fn event_times_older_than_retention_are_refused_with_both_commands() {
+    let old = |_: &mut Job, sample: &mut SourceSample, _: &mut TopicFacts, _: &mut ExistingRecords| {
+        sample.times_ms[..400].fill(NOW - 30 * DAY as i64);
+    };
+    let finding = after(Check::Retention, old);
+    assert_found(
+        &finding,
+        CheckLevel::Fail,
+        &[
+            "40 % of 1,000 sampled records",
+            "retention.ms = 604800000 (7 days) of topic t",
+            "kafka-configs.sh --bootstrap-server b:1 --alter --entity-type topics --entity-name t --add-config retention.ms=-1",
+            "--delete-config retention.ms",
+            "--accept retention",
+        ],
+    );
+    assert!(finding.refuses(&BTreeSet::new()) && !finding.refuses(&BTreeSet::from([Accept::Retention])));
+    let own = after(Check::Retention, |job, sample, facts, existing| {
+        old(job, sample, facts, existing);
+        facts.retention = Some(Retention { ms_is_own: true, ..facts.retention.clone().expect("it is known") });
+    });
+    assert!(own.line().contains("--add-config retention.ms=604800000"), "{}", own.line());
+    for keeps in [
+        Retention { ms: None, deletes: true, ..Retention::default() },
+        Retention { ms: Some(DAY), deletes: false, ..Retention::default() },
+        Retention { ms: Some(DAY), deletes: true, append_time: true, ..Retention::default() },
+    ] {
+        let kept = after(Check::Retention, |job, sample, facts, existing| {
+            old(job, sample, facts, existing);
+            facts.retention = Some(keeps.clone());
+        });
+        assert_eq!(kept.level, CheckLevel::Ok, "{keeps:?}");
+    }
+    assert_eq!(after(Check::Retention, |_, _, facts, _| facts.retention = None).level, CheckLevel::Skip);
+}
+
+#[test]
+fn more_bytes_than_a_partition_keeps_are_refused() {
+    let finding = after(Check::RetentionSize, |_, _, facts, _| {
+        facts.retention = Some(Retention { bytes: Some(100_000), deletes: true, ..Retention::default() });
+    });
+    assert_found(
+        &finding,
+        CheckLevel::Fail,
+        &["268.6 KiB", "97.7 KiB each", "--add-config retention.bytes=-1", "--delete-config retention.bytes"],
+    );
+    let compressed = after(Check::RetentionSize, |job, _, facts, _| {
+        *job = self::job("record.key = \".id\"\nkafka.properties.\"compression.type\" = \"lz4\"\n");
+        facts.retention = Some(Retention { bytes: Some(100_000), deletes: true, ..Retention::default() });
+    });
+    assert_found(&compressed, CheckLevel::Warn, &["before compression"]);
+    let enough = after(Check::RetentionSize, |_, _, facts, _| {
+        facts.retention = Some(Retention { bytes: Some(300_000), deletes: true, ..Retention::default() });
+    });
+    assert_eq!(enough.level, CheckLevel::Ok);
+}
+
+#[test]
+fn a_wrong_unit_is_told_with_the_one_that_fits_and_refused_where_times_decide() {
+    let as_us = |sample: &mut SourceSample| sample.times_ms.iter_mut().for_each(|time| *time /= 1000);
+    let finding = after(Check::Timestamps, |_, sample, _, _| as_us(sample));
+    assert_found(&finding, CheckLevel::Fail, &["all 1,000 sampled records", "1970", "--accept timestamps"]);
+    let told = after(Check::Timestamps, |job, sample, facts, _| {
+        job.record.timestamp_unit = crate::job::TimestampUnit::Microseconds;
+        as_us(sample);
+        facts.retention = Some(Retention::default());
+    });
+    assert_found(&told, CheckLevel::Warn, &["record.timestamp_unit = \"us\"", "record.timestamp_unit = \"ms\" would give"]);
+}
+
+#[test]
+fn times_that_the_topic_refuses_or_replaces_are_refused() {
+    let refused = after(Check::Timestamps, |_, _, facts, _| facts.settings.before_max_ms = Some(3_600_000));
+    assert_found(&refused, CheckLevel::Fail, &["message.timestamp.before.max.ms = 3600000", "dead letters"]);
+    let late = after(Check::Timestamps, |_, sample, facts, _| {
+        sample.times_ms[0] = NOW + 10 * DAY as i64;
+        facts.settings.after_max_ms = Some(3_600_000);
+    });
+    assert_found(&late, CheckLevel::Fail, &["1 of 1,000 sampled records", "message.timestamp.after.max.ms"]);
+    let replaced = after(Check::Timestamps, |_, _, facts, _| {
+        facts.retention = Some(Retention { append_time: true, ..Retention::default() });
+    });
+    assert_found(&replaced, CheckLevel::Fail, &["LogAppendTime", "record.timestamp are lost"]);
+}
+
+#[test]
+fn a_compacted_topic_takes_no_record_without_a_key() {
+    let compacted = |facts: &mut TopicFacts| {
+        facts.settings.compacted = true;
+        facts.retention = Some(Retention::default());
+    };
+    let none = after(Check::Cleanup, |job, _, facts, _| {
+        job.record.key = None;
+        compacted(facts);
+    });
+    assert_found(&none, CheckLevel::Fail, &["takes no record without a key: the job names none", "--accept cleanup"]);
+    assert_eq!(after(Check::Cleanup, |_, _, facts, _| compacted(facts)).level, CheckLevel::Ok);
+    let live = after(Check::Cleanup, |_, _, facts, existing| {
+        compacted(facts);
+        existing.grew = Some((7, Duration::from_secs(2)));
+    });
+    assert_found(&live, CheckLevel::Warn, &["others write to it now"]);
+}
+
+#[test]
+fn a_topic_without_leaders_or_replicas_is_refused() {
+    let headless = after(Check::Topic, |_, _, facts, _| facts.replicas.leaderless = 2);
+    assert_found(&headless, CheckLevel::Fail, &["2 of 4 partitions of t have no leader"]);
+    let few = after(Check::Topic, |_, _, facts, _| facts.replicas.in_sync = 1);
+    assert_found(&few, CheckLevel::Fail, &["1 in-sync replicas, and min.insync.replicas is 2"]);
+    assert_eq!(after(Check::Topic, |_, _, facts, _| facts.replicas.least = None).level, CheckLevel::Ok);
+}
+
+#[test]
+fn a_field_that_no_record_has_is_refused_with_those_there_are() {
+    let finding = after(Check::Mapping, |_, sample, _, _| sample.without_key = 1000);
+    assert_found(
+        &finding,
+        CheckLevel::Fail,
+        &["no record of 1,000 has .id (record.key); fields are .id, .at, .customer.name", "--accept mapping"],
+    );
+    let time = after(Check::Mapping, |_, sample, _, _| sample.without_time = 1000);
+    assert_found(&time, CheckLevel::Fail, &["no record of 1,000 has .at (record.timestamp)"]);
+}
+
+#[test]
+fn what_would_be_set_aside_is_held_against_the_limit() {
+    let bad = |sample: &mut SourceSample, rows: u64| {
+        let place = SampledPlace { path: "d/a".into(), start: 120 };
+        sample.set_aside = vec![("no field .id".into(), rows, place)];
+    };
+    let few = after(Check::Mapping, |_, sample, _, _| bad(sample, 5));
+    assert_found(
+        &few,
+        CheckLevel::Warn,
+        &["5 of 1,000 sampled rows would be set aside", "no field .id (first at d/a byte 120)"],
+    );
+    let many = after(Check::Mapping, |_, sample, _, _| bad(sample, 100));
+    assert_found(&many, CheckLevel::Fail, &["10 % of 1,000 sampled rows"]);
+    let allowed = after(Check::Mapping, |job, sample, _, _| {
+        bad(sample, 100);
+        job.limits.max_bad_records = 100;
+    });
+    assert_eq!(allowed.level, CheckLevel::Ok);
+}
+
+#[test]
+fn records_that_are_too_large_are_told_and_refused_if_they_are_many() {
+    let large = |sample: &mut SourceSample| sample.largest = Some((2 << 20, SampledPlace { path: "d/a".into(), start: 7 }));
+    let one = after(Check::Sizes, |_, sample, _, _| large(sample));
+    assert_found(&one, CheckLevel::Warn, &["d/a byte 7", "--add-config max.message.bytes=4194304"]);
+    let many = after(Check::Sizes, |_, sample, _, _| {
+        large(sample);
+        sample.record_bytes = 1000 << 20;
+    });
+    assert_found(&many, CheckLevel::Fail, &["--accept sizes"]);
+}
+
+#[test]
+fn a_key_or_partition_that_gets_too_much_is_told() {
+    let key = after(Check::Skew, |_, sample, _, _| sample.keys = vec![(vec![1], 600), (vec![2], 400)]);
+    assert_found(&key, CheckLevel::Warn, &["one key has 60 %"]);
+    let partition = after(Check::Skew, |_, sample, _, _| {
+        sample.keys = (0..500u32).map(|key| (vec![(key % 256) as u8, 4], 2)).collect();
+    });
+    assert_found(&partition, CheckLevel::Warn, &["partition 0 gets 100 %"]);
+    assert_eq!(after(Check::Skew, |job, _, _, _| job.record.key = None).level, CheckLevel::Ok);
+    assert_eq!(after(Check::Skew, |_, _, facts, _| facts.partitions = 1).level, CheckLevel::Skip);
+}
+
+#[test]
+fn keys_that_lie_elsewhere_are_refused() {
+    let other = after(Check::Partitioner, |job, _, _, _| job.kafka.partitioner = Partitioner::Crc32);
+    assert_found(
+        &other,
+        CheckLevel::Fail,
+        &[
+            "12 of 50 sampled keys",
+            "kafka.partitioner = \"crc32\"",
+            "all where murmur2 does",
+            "set kafka.partitioner = \"murmur2\"",
+        ],
+    );
+    let neither = after(Check::Partitioner, |_, _, _, existing| existing.by_murmur2 = 13);
+    assert_found(&neither, CheckLevel::Fail, &["12 where crc32 does", "a way of their own", "--accept partitioner"]);
+    let few = after(Check::Partitioner, |_, _, _, existing| (existing.hashed, existing.by_murmur2) = (3, 2));
+    assert_eq!(few.level, CheckLevel::Warn);
+    assert_eq!(after(Check::Partitioner, |_, _, _, existing| existing.hashed = 0).level, CheckLevel::Skip);
+}
+
+#[test]
+fn other_producers_and_records_of_another_form_are_told() {
+    let live = after(Check::Existing, |_, _, _, existing| existing.grew = Some((40, Duration::from_secs(2))));
+    assert_found(&live, CheckLevel::Warn, &["others write to t now: 40 records in 2.0 s"]);
+    let avro = after(Check::Existing, |_, _, _, existing| existing.values = vec![("Confluent Avro".into(), 50)]);
+    assert_found(&avro, CheckLevel::Warn, &["values of another form (Confluent Avro)"]);
+    let keyless = after(Check::Existing, |_, _, _, existing| existing.keyed = 0);
+    assert_found(&keyless, CheckLevel::Warn, &["have no keys"]);
+    let empty = after(Check::Existing, |_, _, _, existing| *existing = ExistingRecords::default());
+    assert_found(&empty, CheckLevel::Ok, &["t is empty"]);
+}
+
+#[test]
+fn quotas_and_clocks_are_told() {
+    let held = after(Check::Quota, |_, _, _, existing| existing.throttled = Some(Duration::from_millis(120)));
+    assert_found(&held, CheckLevel::Warn, &["120 ms"]);
+    let ahead = after(Check::Clock, |_, _, _, existing| existing.newest_ms = Some(NOW + 400_000));
+    assert_found(&ahead, CheckLevel::Warn, &["this machine's clock"]);
+    assert_eq!(after(Check::Clock, |_, _, _, existing| existing.newest_ms = None).level, CheckLevel::Skip);
+}
+
+#[test]
+fn all_refusals_are_in_the_error_and_the_worst_exit_wins() {
+    let found = [
+        Finding::fail(Check::Retention, "too old").mend("hold it").accept(Accept::Retention),
+        Finding::fail(Check::Formats, "it is Parquet").ends_with(Exit::Source),
+        Finding::warn(Check::Skew, "one key"),
+    ];
+    let error = refusal(&found, &BTreeSet::new()).expect("two refuse");
+    assert_eq!(error.exit, Exit::Source);
+    assert!(error.message.contains("retention: too old") && error.message.contains("formats: it is Parquet"), "{error}");
+    assert_eq!(error.hint.as_deref(), Some("hold it"));
+    let error = refusal(&found[..1], &BTreeSet::from([Accept::Retention]));
+    assert_eq!(error, None);
+}
+
+#[test]
+fn each_check_has_a_name_of_its_own() {
+    let names: BTreeSet<&str> = Check::ALL.iter().map(|check| check.name()).collect();
+    assert_eq!(names.len(), Check::ALL.len());
+}
