@@ -5,10 +5,12 @@
 //! (exit codes, whether state belongs to this topic), or in which process it runs. It creates a client, hence threads.
 
 mod ends;
+mod retention;
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use migration::check::facts::{Replicas, Retention};
 use migration::config::is_this_machine;
 use migration::identity::is_embedded_cluster;
 use migration::job::Property;
@@ -29,6 +31,11 @@ use crate::turns::Turns;
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// How many answers the round trip is taken from.
+const ROUND_TRIPS: usize = 5;
+/// An answer that takes longer is none.
+const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(1);
+
 /// What preflight found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preflight {
@@ -40,8 +47,14 @@ pub struct Preflight {
     pub partitions: Vec<PartitionEnds>,
     /// How many replicas each partition has.
     pub replication: u32,
+    /// How well replicated it is now.
+    pub replicas: Replicas,
     /// What decides which records the topic takes.
     pub settings: TopicSettings,
+    /// What keeps them there; `None`: its settings can't be read.
+    pub retention: Option<Retention>,
+    /// How long an answer takes, by the median of a few; `None`: there were none.
+    pub round_trip: Option<Duration>,
     /// What the principal may do with the topic; `None`: the brokers don't tell.
     pub rights: Option<Vec<Right>>,
     /// What a user should know although the run can go on.
@@ -155,7 +168,10 @@ impl<'a> Asker<'a> {
                 without(&found.settings)
             ));
         }
+        found.replicas.in_sync = metadata.in_sync.iter().copied().min().unwrap_or(0);
+        // From here on each partition has a leader.
         found.partitions = self.ends(metadata.partitions)?;
+        found.round_trip = self.round_trip();
         self.complaints.borrow_mut().hear_all(&self.client);
         Ok(found)
     }
@@ -177,15 +193,17 @@ impl<'a> Asker<'a> {
         }
         match topic_settings(&self.client, topic, self.timeout) {
             Ok(settings) => {
-                let replaces = |(name, value): &(String, String)| name == "message.timestamp.type" && value == "LogAppendTime";
-                if self.job.record.timestamp.is_some() && settings.iter().any(replaces) {
+                let (retention, least_in_sync) = retention::read(&settings);
+                if self.job.record.timestamp.is_some() && retention.append_time {
                     found.warnings.push(format!(
                         "topic {topic:?} replaces the records' timestamps by the time of their arrival \
                          (message.timestamp.type=LogAppendTime): those of record.timestamp are lost"
                     ));
                 }
-                let (settings, understood) =
-                    TopicSettings::read(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+                found.retention = Some(retention);
+                found.replicas.least = least_in_sync;
+                let pairs = settings.iter().map(|setting| (setting.name.as_str(), setting.value.as_str()));
+                let (settings, understood) = TopicSettings::read(pairs);
                 found.settings = settings;
                 if let Err(strange) = understood {
                     found.warnings.push(format!(
@@ -199,6 +217,18 @@ impl<'a> Asker<'a> {
                 .warnings
                 .push(format!("the settings of topic {topic:?} can't be read ({text}): {}", without(&found.settings))),
         }
+    }
+
+    /// The median of a few answers: the first one pays for a connection.
+    fn round_trip(&self) -> Option<Duration> {
+        let asked = || {
+            let since = Instant::now();
+            self.client.metadata(None, LONGEST_ROUND_TRIP).ok().map(|_| since.elapsed())
+        };
+        // One that is not answered is the last one: the others would not be answered either.
+        let mut times: Vec<Duration> = (0..ROUND_TRIPS).map_while(|_| asked()).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
     }
 
     fn metadata(&self) -> Result<TopicMetadata, PreflightProblem> {

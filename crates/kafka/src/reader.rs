@@ -172,7 +172,7 @@ impl TopicReader {
             return None;
         }
         let settings = topic_settings(client, &self.topic, ANSWER).ok()?;
-        let policy = settings.into_iter().find(|(name, _)| name == "cleanup.policy")?.1;
+        let policy = settings.into_iter().find(|setting| setting.name == "cleanup.policy")?.value;
         Some(policy.split(',').any(|one| one.trim() == "compact"))
     }
 

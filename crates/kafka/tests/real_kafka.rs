@@ -14,6 +14,7 @@ use kafka::{
     topic_shape,
 };
 use migration::Job;
+use migration::check::facts::Replicas;
 use migration::job::{Brokers, Property};
 use pipeline::verify::{TopicReader as _, VerifyError};
 use pipeline::{Blame, Sink};
@@ -128,6 +129,19 @@ fn the_topics_limit_is_found_and_kept() {
     producer.hand_over(1, group([(None, value.as_str())])).unwrap();
     assert_eq!(wait(&mut producer, 1, LONG).unwrap()[0].acknowledged, 1);
     producer.finish().unwrap();
+}
+
+#[test]
+fn what_keeps_records_and_how_well_they_are_replicated_is_asked() {
+    let config = ["retention.ms=86400000", "cleanup.policy=compact,delete", "message.timestamp.type=LogAppendTime"];
+    let Some(fresh) = Fresh::topic("retention", 2, &config) else { return };
+    let found = preflight(&fresh.job, LONG).unwrap();
+    let retention = found.retention.expect("the brokers tell settings");
+    assert_eq!((retention.ms, retention.ms_is_own), (Some(86_400_000), true));
+    assert!(!retention.bytes_is_own, "the cluster's own: {retention:?}");
+    assert!(retention.deletes && retention.append_time);
+    assert_eq!(found.replicas, Replicas { leaderless: 0, in_sync: 1, least: Some(1) });
+    assert!(found.round_trip.is_some_and(|time| time < Duration::from_secs(1)), "{:?}", found.round_trip);
 }
 
 /// Another producer, which uses transactions.

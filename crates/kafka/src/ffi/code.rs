@@ -23,6 +23,7 @@ pub(super) mod codes {
         pub fn rd_kafka_error_code(error: *const rd::rd_kafka_error_t) -> c_int;
         pub fn rd_kafka_fatal_error(rk: *mut rd::rd_kafka_t, text: *mut c_char, size: usize) -> c_int;
         pub fn rd_kafka_topic_result_error(result: *const rd::rd_kafka_topic_result_t) -> c_int;
+        pub fn rd_kafka_ConfigEntry_source(entry: *const rd::rd_kafka_ConfigEntry_t) -> c_int;
         pub fn rd_kafka_ConfigResource_error(resource: *const rd::rd_kafka_ConfigResource_t) -> c_int;
         pub fn rd_kafka_query_watermark_offsets(
             rk: *mut rd::rd_kafka_t,

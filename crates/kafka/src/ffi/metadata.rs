@@ -20,6 +20,8 @@ pub(crate) struct TopicMetadata {
     pub(crate) code: i32,
     /// Error and leader (-1: none) by partition.
     pub(crate) partitions: Vec<(i32, i32)>,
+    /// In-sync replicas by partition.
+    pub(crate) in_sync: Vec<u32>,
     /// Replicas of the partition that has most.
     pub(crate) replication: u32,
     /// The brokers' ids.
@@ -71,8 +73,10 @@ impl Client {
                     let id = usize::try_from((*partition).id).unwrap_or(i);
                     if found.partitions.len() <= id {
                         found.partitions.resize(id + 1, (0, -1));
+                        found.in_sync.resize(id + 1, 0);
                     }
                     found.replication = found.replication.max(u32::try_from((*partition).replica_cnt).unwrap_or(0));
+                    found.in_sync[id] = u32::try_from((*partition).isr_cnt).unwrap_or(0);
                     found.partitions[id] = ((&raw const (*partition).err).cast::<i32>().read(), (*partition).leader);
                 }
             }

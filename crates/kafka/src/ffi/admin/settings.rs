@@ -1,7 +1,8 @@
 //! The settings of a topic.
 //!
 //! Wraps: `DescribeConfigs`. Safety rules kept here: the request copies the resource, which is freed once; names and
-//! values are copied while the answer is alive.
+//! values are copied while the answer is alive; where a setting comes from is read as an integer, because a broker may
+//! know more of it than the generated enum.
 
 use std::time::Duration;
 
@@ -13,6 +14,20 @@ use crate::ffi::code::{Code, Failed, codes};
 use crate::ffi::event::Event;
 use crate::ffi::text::text;
 use crate::turns::Turns;
+
+/// Where a setting comes from: it was set for the topic.
+const OWN: i32 = rd::rd_kafka_ConfigSource_t::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG as i32;
+
+/// One setting of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its value, as text.
+    pub(crate) value: String,
+    /// Whether it was set for this topic, and is not a default of the brokers.
+    pub(crate) is_own: bool,
+}
 
 /// A question for a topic's settings that is on its way.
 pub(crate) struct SettingsQuestion<'a>(AdminRequest<'a>);
@@ -33,18 +48,18 @@ pub(crate) fn ask_settings<'a>(client: &'a Client, topic: &str, timeout: Duratio
 }
 
 impl SettingsQuestion<'_> {
-    /// Waits for the answer: names and values.
-    pub(crate) fn answer(self, turns: &mut Turns<'_>) -> Result<Vec<(String, String)>, Failed> {
+    /// Waits for the answer.
+    pub(crate) fn answer(self, turns: &mut Turns<'_>) -> Result<Vec<Setting>, Failed> {
         settings_of(&self.0.answer(turns)?)
     }
 }
 
-/// The settings of a topic, as names and values.
-pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<(String, String)>, Failed> {
+/// The settings of a topic.
+pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<Setting>, Failed> {
     ask_settings(client, topic, timeout)?.answer(&mut Turns::one(&mut || true))
 }
 
-fn settings_of(event: &Event) -> Result<Vec<(String, String)>, Failed> {
+fn settings_of(event: &Event) -> Result<Vec<Setting>, Failed> {
     // SAFETY: both functions are those of this request.
     let resource =
         unsafe { only_one(event, rd::rd_kafka_event_DescribeConfigs_result, rd::rd_kafka_DescribeConfigs_result_resources) };
@@ -61,7 +76,11 @@ fn settings_of(event: &Event) -> Result<Vec<(String, String)>, Failed> {
         Ok((0..count)
             .map(|i| {
                 let entry = *entries.add(i);
-                (text(rd::rd_kafka_ConfigEntry_name(entry)), text(rd::rd_kafka_ConfigEntry_value(entry)))
+                Setting {
+                    name: text(rd::rd_kafka_ConfigEntry_name(entry)),
+                    value: text(rd::rd_kafka_ConfigEntry_value(entry)),
+                    is_own: codes::rd_kafka_ConfigEntry_source(entry) == OWN,
+                }
             })
             .collect())
     }
