@@ -1,11 +1,12 @@
 //! Work that needs a client or threads, done in a forked helper process: its answer travels back over a pipe.
 
 use std::io::Write;
+use std::marker::PhantomData;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use migration::{Exit, UserError};
-use process::{ExitState, HelperError, HelperOptions, Interest};
+use process::{AskedHelper, ExitState, HelperError, HelperOptions, Interest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,24 +57,52 @@ pub fn ask<T: Serialize + DeserializeOwned>(
     interrupt: Option<&Interrupt>,
     body: impl FnOnce() -> Result<T, UserError>,
 ) -> Result<T, UserError> {
-    let options = HelperOptions { interrupt: interrupt.map(|interrupt| interrupt.as_fd()), ..HelperOptions::named(name) };
-    let output = process::run_helper_with(&options, |answer: &mut dyn Write| {
-        let encoded = postcard::to_stdvec(&body());
-        match encoded.map(|bytes| answer.write_all(&bytes)) {
-            Ok(Ok(())) => 0,
-            Ok(Err(_)) | Err(_) => 1,
+    Asked::begin(name, interrupt, body)?.answer()
+}
+
+/// A helper process that works on its answer; dropping it ends it.
+pub struct Asked<'a, T> {
+    helper: AskedHelper<'a>,
+    name: String,
+    answer: PhantomData<T>,
+}
+
+impl<'a, T: Serialize + DeserializeOwned> Asked<'a, T> {
+    /// Begins as [`ask`] does, and does not wait.
+    pub fn begin(
+        name: &str,
+        interrupt: Option<&'a Interrupt>,
+        body: impl FnOnce() -> Result<T, UserError>,
+    ) -> Result<Asked<'a, T>, UserError> {
+        let options = HelperOptions { interrupt: interrupt.map(|interrupt| interrupt.as_fd()), ..HelperOptions::named(name) };
+        let begun = AskedHelper::begin(options, |answer: &mut dyn Write| {
+            let encoded = postcard::to_stdvec(&body());
+            match encoded.map(|bytes| answer.write_all(&bytes)) {
+                Ok(Ok(())) => 0,
+                Ok(Err(_)) | Err(_) => 1,
+            }
+        });
+        Ok(Asked { helper: begun.map_err(failed)?, name: name.to_owned(), answer: PhantomData })
+    }
+
+    /// Waits for the answer.
+    pub fn answer(self) -> Result<T, UserError> {
+        let Asked { helper, name, .. } = self;
+        let output = helper.answer().map_err(failed)?;
+        if !output.status.is_success() {
+            return Err(no_answer(&name, output.status));
         }
-    })
-    .map_err(|error| match error {
+        postcard::from_bytes::<Result<T, UserError>>(&output.bytes).map_err(|error| {
+            UserError::new(Exit::Internal, format!("the helper process {name} gave no readable answer: {error}"))
+        })?
+    }
+}
+
+fn failed(error: HelperError) -> UserError {
+    match error {
         HelperError::Interrupted { .. } => UserError::new(Exit::Stopped, "stopped by a signal").hint("run again to go on"),
         error => UserError::new(Exit::Internal, error),
-    })?;
-    if !output.status.is_success() {
-        return Err(no_answer(name, output.status));
     }
-    postcard::from_bytes::<Result<T, UserError>>(&output.bytes).map_err(|error| {
-        UserError::new(Exit::Internal, format!("the helper process {name} gave no readable answer: {error}"))
-    })?
 }
 
 #[cfg(test)]

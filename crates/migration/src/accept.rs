@@ -34,11 +34,13 @@ pub enum Accept {
     Mapping,
     /// A machine that is too small for the workers.
     Machine,
+    /// A state folder on a disk of another machine.
+    NetworkDisk,
 }
 
 impl Accept {
     /// All, in the order in which they are listed for people.
-    pub const ALL: [Accept; 13] = [
+    pub const ALL: [Accept; 14] = [
         Accept::Partitions,
         Accept::Owner,
         Accept::PlaintextPassword,
@@ -52,10 +54,11 @@ impl Accept {
         Accept::Partitioner,
         Accept::Mapping,
         Accept::Machine,
+        Accept::NetworkDisk,
     ];
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 13] = {
-        let mut names = [""; 13];
+    pub const NAMES: [&'static str; 14] = {
+        let mut names = [""; 14];
         let mut index = 0;
         while index < names.len() {
             names[index] = Accept::ALL[index].name();
@@ -80,6 +83,7 @@ impl Accept {
             Accept::Partitioner => "partitioner",
             Accept::Mapping => "mapping",
             Accept::Machine => "machine",
+            Accept::NetworkDisk => "network-disk",
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod existing;
 pub mod facts;
+pub mod machine;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,8 @@ use std::collections::BTreeSet;
 
 use crate::job::Brokers;
 use crate::{Accept, Exit, Job, Plan, UserError};
+
+pub use machine::{of_machine, of_state};
 
 use facts::{ExistingRecords, SourceSample, TopicFacts};
 

@@ -114,18 +114,38 @@ pub fn run_helper(name: &str, body: impl FnOnce(&mut dyn Write) -> u8) -> Result
 /// Runs `body` in a helper process, reads what it writes up to end of file, and reaps exactly this child. The helper
 /// exits with the code that `body` returns. The same precautions as for [`fork_child`] hold for what `body` captures.
 pub fn run_helper_with(options: &HelperOptions<'_>, body: impl FnOnce(&mut dyn Write) -> u8) -> Result<Output, HelperError> {
-    let mut helper = RunningHelper::fork(&options.name, |ends| {
-        let mut answer = BufWriter::new(File::from(ends.events));
-        let code = body(&mut answer);
-        if answer.flush().is_ok() { code } else { EXIT_NOT_WRITTEN }
-    })?;
-    let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
-    helper.patience = Duration::ZERO; // An answer that is no longer waited for is not worth a pause.
-    let mut bytes = Vec::new();
-    helper.read(&mut bytes, options, deadline, Until::Eof)?;
-    let Some(reaped) = helper.wait(deadline)? else { return Err(timed_out(options)) };
-    let Reaped { state, cpu_user_us, cpu_system_us, .. } = reaped;
-    Ok(Output { bytes, status: state, cpu_user_us, cpu_system_us })
+    AskedHelper::begin(options.clone(), body)?.answer()
+}
+
+/// A helper that works on its answer while this process does something else. Dropping it ends it.
+#[derive(Debug)]
+pub struct AskedHelper<'a> {
+    helper: RunningHelper,
+    options: HelperOptions<'a>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> AskedHelper<'a> {
+    /// Runs `body` in a helper process, and does not wait. What is said of [`run_helper_with`] holds.
+    pub fn begin(options: HelperOptions<'a>, body: impl FnOnce(&mut dyn Write) -> u8) -> Result<AskedHelper<'a>, HelperError> {
+        let mut helper = RunningHelper::fork(&options.name, |ends| {
+            let mut answer = BufWriter::new(File::from(ends.events));
+            let code = body(&mut answer);
+            if answer.flush().is_ok() { code } else { EXIT_NOT_WRITTEN }
+        })?;
+        helper.patience = Duration::ZERO; // An answer that is no longer waited for is not worth a pause.
+        let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
+        Ok(AskedHelper { helper, options, deadline })
+    }
+
+    /// Waits for the answer.
+    pub fn answer(mut self) -> Result<Output, HelperError> {
+        let mut bytes = Vec::new();
+        self.helper.read(&mut bytes, &self.options, self.deadline, Until::Eof)?;
+        let Some(reaped) = self.helper.wait(self.deadline)? else { return Err(timed_out(&self.options)) };
+        let Reaped { state, cpu_user_us, cpu_system_us, .. } = reaped;
+        Ok(Output { bytes, status: state, cpu_user_us, cpu_system_us })
+    }
 }
 
 /// Starts a helper that writes one line when it is ready and then serves until its control pipe closes (which it sees

@@ -6,6 +6,7 @@
 
 mod child;
 mod child_rules;
+mod disk;
 mod fork;
 mod frame;
 mod helper;
@@ -24,19 +25,21 @@ mod usage;
 pub use child::{
     Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED, Told, die_with_parent,
 };
+pub use disk::Disk;
 pub use fork::{ForkError, default_signals_for, restore_default_signals, thread_count};
 pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};
-pub use helper::{HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};
+pub use helper::{AskedHelper, HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};
 pub use latest_frame::LatestFrame;
 pub use limits::{
-    LimitError, descriptor_limit, forbid_core_files, raise_descriptor_limit, require_descriptors, require_processes,
+    LimitError, MemoryLimit, descriptor_limit, forbid_core_files, memory_limit, raise_descriptor_limit, require_descriptors,
+    require_processes,
 };
 pub use local_socket::{LocalListener, LocalStream, own_user};
 pub use lock::{LockError, LockFile};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use poll::{Interest, Ready, poll};
-pub use private::{FileId, PrivateFolder, open_private, open_private_below};
+pub use private::{FileId, PrivateFolder, folder_objection, may_write, open_private, open_private_below};
 pub use reap::{ExitState, Reaped, reap_all};
 pub use signals::{Caught, SignalFd, hold_signals, is_ignored, kill_group, send_signal};
 pub use start::fork_child;

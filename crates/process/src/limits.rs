@@ -70,7 +70,7 @@ pub fn require_processes(needed: u64) -> Result<(), LimitError> {
     let Ok(own) = fs::read_to_string("/proc/self/cgroup") else { return Ok(()) };
     for group in cgroups(&own) {
         let file = format!("/sys/fs/cgroup{group}/pids.max");
-        let Ok(Some(limit)) = pids_limit(&file) else { continue };
+        let Ok(Some(limit)) = cgroup_limit(&file) else { continue };
         let used = fs::read_to_string(format!("/sys/fs/cgroup{group}/pids.current")).ok();
         let used: u64 = used.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         let allowed = limit.saturating_sub(used);
@@ -93,8 +93,36 @@ fn cgroups(own: &str) -> Vec<&str> {
     groups
 }
 
+/// What this process and its children may use of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// Bytes.
+    pub bytes: u64,
+    /// What allows no more.
+    pub by: String,
+}
+
+/// The least of the machine's memory that is free or can be freed, and of the limits of the cgroup (version 2, or 1)
+/// and its ancestors. `None`: the system does not tell.
+pub fn memory_limit() -> Option<MemoryLimit> {
+    let free = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
+    let free = free.map(|bytes| MemoryLimit { bytes, by: "the machine's free memory".to_owned() });
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let files = cgroups(&own).into_iter().map(|group| format!("/sys/fs/cgroup{group}/memory.max"));
+    let files = files.chain(["/sys/fs/cgroup/memory.max".into(), "/sys/fs/cgroup/memory/memory.limit_in_bytes".into()]);
+    let limits = files.filter_map(|by| Some(MemoryLimit { bytes: cgroup_limit(&by).ok()??, by }));
+    limits.chain(free).min_by_key(|limit| limit.bytes)
+}
+
+/// `MemAvailable` of a /proc/meminfo.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// `None` when the file says "max".
-fn pids_limit(file: &str) -> io::Result<Option<u64>> {
+fn cgroup_limit(file: &str) -> io::Result<Option<u64>> {
     Ok(fs::read_to_string(file)?.trim().parse().ok())
 }
 
@@ -102,7 +130,10 @@ fn pids_limit(file: &str) -> io::Result<Option<u64>> {
 mod tests {
     use nix::sys::resource::{Resource, getrlimit};
 
-    use super::{LimitError, cgroups, forbid_core_files, raise_descriptor_limit, require_descriptors, require_processes};
+    use super::{
+        LimitError, available, cgroups, forbid_core_files, memory_limit, raise_descriptor_limit, require_descriptors,
+        require_processes,
+    };
 
     #[test]
     fn the_message_says_the_number_needed() {
@@ -127,5 +158,12 @@ mod tests {
         assert_eq!(cgroups("12:cpu:/x\n0::/a/b/c\n"), vec!["/a/b/c", "/a/b", "/a"]);
         assert_eq!(cgroups("0::/\n"), Vec::<&str>::new());
         assert_eq!(cgroups(""), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn memory_is_what_the_kernel_calls_available_or_less() {
+        assert_eq!(available("MemTotal:  100 kB\nMemAvailable:    7 kB\n"), Some(7 * 1024));
+        assert_eq!(available("MemTotal: 1 kB"), None);
+        assert!(memory_limit().is_some_and(|limit| limit.bytes > 0 && !limit.by.is_empty()));
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use nix::unistd::{getegid, geteuid, getgroups};
+use nix::unistd::{AccessFlags, access, getegid, geteuid, getgroups};
 
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
@@ -66,11 +66,30 @@ impl PrivateFolder {
     /// Why what stands there can't be trusted: another user than this one and root owns it or may write there. A group
     /// may that is one of this user's, as on a volume that several containers share.
     pub fn objection(&self) -> io::Result<Option<String>> {
-        let mut groups: Vec<u32> = getgroups()?.into_iter().map(|group| group.as_raw()).collect();
-        groups.push(getegid().as_raw());
-        let metadata = self.handle.metadata()?;
-        Ok(objection(metadata.uid(), metadata.gid(), metadata.mode(), geteuid().as_raw(), &groups))
+        objection_to(&self.handle.metadata()?)
     }
+}
+
+/// What [`PrivateFolder::objection`] would say of a folder, which is not changed; one of this user is made its own when
+/// it is opened. `None` also if there is none.
+pub fn folder_objection(path: &Path) -> io::Result<Option<String>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.uid() == geteuid().as_raw() => Ok(None),
+        Ok(metadata) => objection_to(&metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this user may write to a folder, or make one in it.
+pub fn may_write(folder: &Path) -> io::Result<()> {
+    Ok(access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
+}
+
+fn objection_to(metadata: &Metadata) -> io::Result<Option<String>> {
+    let mut groups: Vec<u32> = getgroups()?.into_iter().map(|group| group.as_raw()).collect();
+    groups.push(getegid().as_raw());
+    Ok(objection(metadata.uid(), metadata.gid(), metadata.mode(), geteuid().as_raw(), &groups))
 }
 
 fn objection(owner: u32, group: u32, mode: u32, us: u32, our_groups: &[u32]) -> Option<String> {

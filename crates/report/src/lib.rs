@@ -4,6 +4,7 @@
 //! Responsible for how a result looks. Not responsible for how it came about: everything here takes finished values of
 //! `migration` and gives text back; nothing is measured, read or written.
 
+pub mod check;
 pub mod figures;
 pub mod html;
 pub mod job;

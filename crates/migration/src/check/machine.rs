@@ -1,0 +1,177 @@
+//! Whether this machine, and the state's folder on it, are fit for the job.
+
+use std::path::PathBuf;
+
+use super::{Check, Finding};
+use crate::printable::printable_path;
+use crate::units::{show_count, show_size, show_things};
+use crate::{Accept, Exit, Job};
+
+/// What a worker takes beside its records in flight: the client's own, the block that is read, code and stacks.
+const BESIDE: u64 = 40 << 20;
+/// Less room than this on the state's disk ends a run soon.
+const LITTLE_ROOM: u64 = 16 << 20;
+/// Less than this is worth a warning.
+const SOME_ROOM: u64 = 256 << 20;
+
+/// What the machine allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineFacts {
+    /// How many workers run at once.
+    pub workers: u32,
+    /// Bytes of memory there are, and what allows no more.
+    pub memory: Option<(u64, String)>,
+    /// Why descriptors or processes do not suffice, if so.
+    pub limits: Option<String>,
+}
+
+/// Are there memory, descriptors and processes for all workers?
+pub fn of_machine(job: &Job, facts: &MachineFacts) -> Finding {
+    let check = Check::Machine;
+    if let Some(limit) = &facts.limits {
+        return Finding::fail(check, limit.clone());
+    }
+    let workers = show_things(facts.workers.into(), "worker");
+    let each = (2 * job.workers.in_flight + BESIDE).min(job.workers.memory_limit);
+    let needed = u64::from(facts.workers).saturating_mul(each);
+    match &facts.memory {
+        None => Finding::skip(check, "how much memory there is can't be told"),
+        Some((there, by)) if needed > *there => {
+            Finding::fail(check, format!("{workers} may take {}, and {by} allows {}", show_size(needed), show_size(*there)))
+                .mend(format!(
+                    "use {} with -w, or a smaller workers.in_flight; or --accept machine",
+                    show_things((*there / each.max(1)).max(1), "worker")
+                ))
+                .accept(Accept::Machine)
+        }
+        Some((there, _)) => Finding::ok(check, format!("{workers} may take {} of {}", show_size(needed), show_size(*there))),
+    }
+}
+
+/// What an earlier run left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EarlierRun {
+    /// Nothing.
+    #[default]
+    None,
+    /// A supervisor works on the job now; what it says of itself.
+    Running(String),
+    /// The job has begun.
+    Begun {
+        /// Shards that are done.
+        done: u64,
+        /// All.
+        total: u64,
+    },
+    /// Its state can't be read; why.
+    Unreadable(String),
+}
+
+/// The job's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateFacts {
+    /// Where it is, or will be.
+    pub path: PathBuf,
+    /// Why it can't be written to, if so.
+    pub unwritable: Option<String>,
+    /// Bytes that may still be written there.
+    pub free: Option<u64>,
+    /// The kind of its file system, if that is on another machine.
+    pub network: Option<&'static str>,
+    /// Who owns it or may write there, if that is not this user alone.
+    pub objection: Option<String>,
+    /// What is in it.
+    pub earlier: EarlierRun,
+}
+
+/// Can the state be kept there, and is it another run's?
+pub fn of_state(job: &Job, facts: &StateFacts) -> Finding {
+    let check = Check::State;
+    let path = printable_path(&facts.path);
+    let fail = |fact: String| Finding::fail(check, fact).ends_with(Exit::State);
+    if let Some(why) = &facts.unwritable {
+        return fail(format!("{path} can't be written to: {why}")).mend("choose another job.state_dir");
+    }
+    if let Some(kind) = facts.network {
+        return fail(format!("{path} is on {kind}: locks and syncs are not those of a local disk there"))
+            .mend("choose a job.state_dir on a local disk; or --accept network-disk")
+            .accept(Accept::NetworkDisk);
+    }
+    if let Some(what) = &facts.objection {
+        return fail(format!("{path} is not only this user's: {what}"))
+            .mend("choose another job.state_dir, have it given to this user, or --accept owner")
+            .accept(Accept::Owner);
+    }
+    match facts.free {
+        Some(free) if free < LITTLE_ROOM => {
+            return fail(format!("{path} has only {} of room", show_size(free)))
+                .mend("make room, or choose another job.state_dir");
+        }
+        Some(free) if free < SOME_ROOM => {
+            let fact = format!("{path} has only {} of room: dead letters may fill it", show_size(free));
+            return Finding::warn(check, fact).mend("make room, or choose another job.state_dir");
+        }
+        _ => {}
+    }
+    match &facts.earlier {
+        EarlierRun::None => Finding::ok(check, format!("{path}: local and writable, no earlier run of job {}", job.name)),
+        EarlierRun::Running(holder) => {
+            Finding::warn(check, format!("job {} runs now ({holder})", job.name)).mend("wait for its end, or stop it")
+        }
+        EarlierRun::Begun { done, total } => {
+            let (done, total) = (show_count(*done), show_count(*total));
+            Finding::ok(check, format!("job {} has begun, {done} of {total} shards are done: `run` goes on with it", job.name))
+        }
+        EarlierRun::Unreadable(why) => fail(why.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CheckLevel;
+
+    fn job() -> Job {
+        Job::of_text("job.name = \"j\"\nsource.jsonl.paths = [\"x\"]\nkafka.topic = \"t\"\n")
+    }
+
+    #[test]
+    fn workers_need_memory_and_limits() {
+        let facts = |workers, memory: u64| MachineFacts { workers, memory: Some((memory, "the cgroup".into())), limits: None };
+        assert_eq!(of_machine(&job(), &facts(4, 1 << 30)).level, CheckLevel::Ok);
+        let few = of_machine(&job(), &facts(40, 1 << 30));
+        assert_eq!((few.level, few.accept), (CheckLevel::Fail, Some(Accept::Machine)));
+        assert!(
+            few.line().contains("40 workers may take 4.1 GiB, and the cgroup allows 1.0 GiB; use 9 workers"),
+            "{}",
+            few.line()
+        );
+        let limited = MachineFacts { limits: Some("no descriptors".into()), ..facts(1, 1 << 30) };
+        assert_eq!(of_machine(&job(), &limited).level, CheckLevel::Fail);
+        assert_eq!(of_machine(&job(), &MachineFacts::default()).level, CheckLevel::Skip);
+    }
+
+    #[test]
+    fn the_state_needs_a_local_writable_disk_of_its_own_with_room() {
+        let good = StateFacts { path: "/s/j".into(), free: Some(1 << 30), ..StateFacts::default() };
+        assert_eq!(of_state(&job(), &good).level, CheckLevel::Ok);
+        let of = |change: &dyn Fn(&mut StateFacts)| {
+            let mut facts = good.clone();
+            change(&mut facts);
+            of_state(&job(), &facts)
+        };
+        for (finding, level, accept) in [
+            (of(&|facts| facts.unwritable = Some("read-only".into())), CheckLevel::Fail, None),
+            (of(&|facts| facts.network = Some("NFS")), CheckLevel::Fail, Some(Accept::NetworkDisk)),
+            (of(&|facts| facts.objection = Some("mode 777".into())), CheckLevel::Fail, Some(Accept::Owner)),
+            (of(&|facts| facts.free = Some(1 << 20)), CheckLevel::Fail, None),
+            (of(&|facts| facts.free = Some(100 << 20)), CheckLevel::Warn, None),
+            (of(&|facts| facts.earlier = EarlierRun::Running("pid 7".into())), CheckLevel::Warn, None),
+            (of(&|facts| facts.earlier = EarlierRun::Begun { done: 1, total: 2 }), CheckLevel::Ok, None),
+            (of(&|facts| facts.earlier = EarlierRun::Unreadable("damaged".into())), CheckLevel::Fail, None),
+        ] {
+            assert_eq!((finding.level, finding.accept), (level, accept), "{}", finding.line());
+            assert!(level != CheckLevel::Fail || finding.exit == Exit::State);
+        }
+    }
+}
