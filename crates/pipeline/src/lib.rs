@@ -14,6 +14,8 @@ pub mod fate;
 pub mod group;
 pub mod lanes;
 pub mod mapping;
+pub mod reason;
+pub mod sampling;
 pub mod sink;
 pub mod source;
 pub mod verify;

@@ -11,6 +11,7 @@
 
 #[cfg(test)]
 mod against_serde;
+mod fields;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ mod timestamp;
 use migration::job::{FieldPath, OnMissing, RecordRules, TimestampUnit, Validate};
 
 use json::{Bad, Finder, Kind, Value};
+
+pub use fields::{FieldLook, SeenFields};
 
 use crate::group::Key;
 

@@ -67,10 +67,12 @@ pub struct ExistingRecords {
 /// A few records of the source, mapped as a run would map them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceSample {
-    /// How many files there are, and how many of them were sampled.
+    /// How many files there are.
     pub files: u64,
     /// How many of them were sampled.
     pub files_sampled: u64,
+    /// Why some of these can't be read, in words that name them.
+    pub unreadable: Vec<String>,
     /// Rows that are not blank.
     pub rows: u64,
     /// Their bytes as they were read, line ends included.
@@ -81,7 +83,8 @@ pub struct SourceSample {
     pub record_bytes: u64,
     /// The largest record: bytes of key, value and headers, and where it stands.
     pub largest: Option<(u64, SampledPlace)>,
-    /// Why other rows become none: the reason, how many, and the first place.
+    /// Why other rows become none: the reason, how many, and the first place. Reasons that differ in their numbers
+    /// alone are one.
     pub set_aside: Vec<(String, u64, SampledPlace)>,
     /// Rows that are a JSON object.
     pub objects: u64,
@@ -89,7 +92,8 @@ pub struct SourceSample {
     pub without_key: u64,
     /// Rows in which the timestamp's field was looked for and is absent or null.
     pub without_time: u64,
-    /// Fields that objects have, as paths (`.customer.id`), the most frequent first, and how many rows have each.
+    /// Fields that objects have, as paths (`.customer.id`), the most frequent first, and how many rows have each, of
+    /// some hundred that were parsed for it.
     pub fields: Vec<(String, u64)>,
     /// Times of records, milliseconds since 1970, in no order.
     pub times_ms: Vec<i64>,
@@ -101,7 +105,7 @@ pub struct SourceSample {
     pub first: Vec<SampledRecord>,
     /// Decompressed bytes of the whole dataset, as far as they can be judged by the files' heads.
     pub unpacked_bytes: Option<u64>,
-    /// How fast one worker would read and map: rows, and the processor time it took.
+    /// How fast one worker would read and map: rows, and the time that they take.
     pub speed: Option<(u64, Duration)>,
 }
 
