@@ -9,6 +9,7 @@ pub mod admin;
 mod classify;
 pub mod compare;
 pub mod embedded;
+mod existing;
 mod ffi;
 mod notice;
 pub mod options;
@@ -24,6 +25,7 @@ pub mod turns;
 
 pub use admin::{NewTopic, create_topic, delete_topic};
 pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
+pub use existing::existing_records;
 pub use ffi::Wakeup;
 pub use options::{Role, check_properties, client_properties};
 pub use preflight::{PartitionEnds, Preflight, TopicShape, preflight, topic_shape, wait_for_brokers};

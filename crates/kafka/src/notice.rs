@@ -39,6 +39,8 @@ pub(crate) fn log(notice: &Notice) {
         // The log has a line for each connection that fails; the error event repeats it.
         Notice::Error { code, fatal: false, text } => tracing::debug!(code = code.0, "{text}"),
         Notice::Error { code, fatal: true, text } => tracing::error!(code = code.0, "{text}"),
+        // They are read by what asked for them.
+        Notice::Statistics(_) => {}
     }
 }
 

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use kafka::{
-    NewTopic, PreflightProblemKind, ProducerOptions, TopicReader, TopicShape, create_topic, delete_topic, preflight,
-    topic_shape,
+    NewTopic, PreflightProblemKind, ProducerOptions, TopicReader, TopicShape, create_topic, delete_topic, existing_records,
+    preflight, topic_shape,
 };
 use migration::Job;
-use migration::check::facts::Replicas;
+use migration::check::facts::{ExistingRecords, Replicas};
 use migration::job::{Brokers, Property};
 use pipeline::verify::{TopicReader as _, VerifyError};
 use pipeline::{Blame, Sink};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -340,4 +341,52 @@ fn a_topic_is_created_written_to_and_deleted() {
     assert!(problem.message.contains("eplication"), "{problem}");
     let problem = create_topic(&job, "no/such name", &NewTopic { retention_bytes: None, ..six }, LONG).unwrap_err();
     assert!(problem.message.contains("no/such name"), "{problem}");
+}
+
+#[test]
+fn existing_records_are_sampled_and_growth_is_seen() {
+    let Some(fresh) = Fresh::topic("existing", 4, &[]) else { return };
+    let found = || preflight(&fresh.job, LONG).unwrap();
+    let start = Instant::now();
+    let empty = existing_records(&fresh.job, &found(), LONG).unwrap();
+    assert_eq!(empty, ExistingRecords::default());
+    assert!(start.elapsed() < Duration::from_secs(5), "an empty topic is not watched: {:?}", start.elapsed());
+
+    let other: BaseProducer = rdkafka::ClientConfig::new().set("bootstrap.servers", bootstrap(&fresh.job)).create().unwrap();
+    let topic = fresh.job.kafka.topic.as_str();
+    let send = |from: u32, to: u32| {
+        for i in from..to {
+            let key = format!("customer-{i}");
+            let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("x") });
+            let record = BaseRecord::to(topic).key(&key).payload("{\"a\": 1}").timestamp(1_000 + i64::from(i)).headers(headers);
+            other.send(record).map_err(|(e, _)| e).unwrap();
+        }
+        other.flush(LONG).unwrap();
+    };
+    send(0, 5_000);
+    let (start, watch) = (Instant::now(), Duration::from_millis(300));
+    let sample = existing_records(&fresh.job, &found(), watch).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(sample.records, 5_000);
+    assert!((1_000..=2_000).contains(&sample.sampled), "{sample:?}");
+    // The client's own partitioner hashes by crc32.
+    assert_eq!((sample.keyed, sample.hashed, sample.by_crc32), (sample.sampled, sample.sampled, sample.sampled));
+    assert!(sample.by_murmur2 < sample.sampled / 2, "{sample:?}");
+    assert_eq!(sample.values, [("JSON object".to_owned(), sample.sampled)]);
+    assert_eq!(sample.keys, [("text".to_owned(), sample.sampled)]);
+    assert_eq!((sample.headers, sample.newest_ms), (vec!["trace".to_owned()], Some(5_999)));
+    assert_eq!(sample.grew.map(|(records, _)| records), Some(0));
+    assert_eq!(sample.throttled, None);
+
+    let before = found();
+    let grown = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..20 {
+                send(5_000 + i, 5_001 + i);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        existing_records(&fresh.job, &before, Duration::from_millis(800)).unwrap()
+    });
+    assert!(grown.grew.is_some_and(|(records, time)| records > 0 && time >= Duration::from_millis(800)), "{:?}", grown.grew);
 }

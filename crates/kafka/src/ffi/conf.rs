@@ -135,9 +135,18 @@ impl Conf {
 
     /// Creates the client. Its reports, errors and log lines are all served by [`Client::serve`] or [`Sender::serve`]:
     /// nothing of librdkafka ever calls into Rust.
-    pub(crate) fn into_client(mut self, kind: ClientKind) -> Result<Rc<Client>, String> {
+    pub(crate) fn into_client(self, kind: ClientKind) -> Result<Rc<Client>, String> {
+        self.into_client_for(kind, rd::RD_KAFKA_EVENT_NONE)
+    }
+
+    /// The same; the client also tells its statistics, as often as `statistics.interval.ms` says.
+    pub(crate) fn into_client_with_statistics(self, kind: ClientKind) -> Result<Rc<Client>, String> {
+        self.into_client_for(kind, rd::RD_KAFKA_EVENT_STATS)
+    }
+
+    fn into_client_for(mut self, kind: ClientKind, more_events: i32) -> Result<Rc<Client>, String> {
         self.set("log.queue", "true").map_err(|e| format!("log.queue: {e:?}"))?;
-        let events = rd::RD_KAFKA_EVENT_DR | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG;
+        let events = rd::RD_KAFKA_EVENT_DR | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG | more_events;
         // SAFETY: the configuration is ours and alive.
         unsafe { rd::rd_kafka_conf_set_events(self.0.as_ptr(), events) };
         let c_kind = match kind {

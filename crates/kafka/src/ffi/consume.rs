@@ -39,10 +39,14 @@ pub(crate) struct Fetched<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// Null is empty.
     pub(crate) value: &'a [u8],
+    /// Whether the value is null.
+    pub(crate) is_null: bool,
     /// See `TopicRecord`; empty if they are not wanted.
     pub(crate) headers: &'a [u8],
     /// See `TopicRecord`.
     pub(crate) time: Option<i64>,
+    /// Its timestamp, also one that the brokers wrote; less than 0: it has none.
+    pub(crate) any_time: i64,
 }
 
 impl FetchQueue {
@@ -80,14 +84,17 @@ impl FetchQueue {
                 if let Some(headers) = &mut self.headers {
                     encode_headers(message, headers);
                 }
+                let (any_time, is_producers) = time_of(message);
                 visit(Fetched {
                     partition: (*message).partition as u32,
                     offset: (*message).offset,
                     code: Code((&raw const (*message).err).cast::<i32>().read()),
                     key: bytes((*message).key, (*message).key_len),
                     value: bytes((*message).payload, (*message).len).unwrap_or_default(),
+                    is_null: (*message).payload.is_null(),
                     headers: self.headers.as_deref().unwrap_or_default(),
-                    time: producers_time(message),
+                    time: is_producers.then_some(any_time),
+                    any_time,
                 });
                 rd::rd_kafka_message_destroy(message);
             }
@@ -150,18 +157,18 @@ unsafe fn encode_headers(message: *const rd::rd_kafka_message_t, into: &mut Vec<
     }
 }
 
-/// The time that its producer gave a message; `None`: the brokers wrote their own over it.
+/// A message's time, and whether its producer gave it: the brokers may have written their own over it.
 ///
 /// # Safety
 ///
 /// The message came from a fetch and is not destroyed.
-unsafe fn producers_time(message: *const rd::rd_kafka_message_t) -> Option<i64> {
+unsafe fn time_of(message: *const rd::rd_kafka_message_t) -> (i64, bool) {
     use rd::rd_kafka_timestamp_type_t as T;
     let mut kind = T::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the message is alive by this function's contract, and the kind has one of the three values that the
     // client has.
     let time = unsafe { rd::rd_kafka_message_timestamp(message, &mut kind) };
-    (kind != T::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME).then_some(time)
+    (time, kind != T::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
 }
 
 impl Drop for FetchQueue {

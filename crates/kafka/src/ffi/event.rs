@@ -32,6 +32,8 @@ pub(crate) enum Notice {
         /// In the client's words.
         text: String,
     },
+    /// Statistics, as JSON.
+    Statistics(String),
 }
 
 /// One event, freed when dropped.
@@ -65,7 +67,7 @@ impl Event {
         unsafe { text(rd::rd_kafka_event_error_string(self.0.as_ptr())) }
     }
 
-    /// A log line or an error; `None` for every other kind. `fatal`: why the client can't go on, if it can't.
+    /// A log line, an error or statistics; `None` for every other kind. `fatal`: why the client can't go on, if it can't.
     pub(super) fn notice(&self, fatal: impl FnOnce() -> Option<Failed>) -> Option<Notice> {
         match self.kind() {
             rd::RD_KAFKA_EVENT_LOG => {
@@ -84,6 +86,10 @@ impl Event {
                 Some((code, text)) => Notice::Error { code, fatal: true, text },
                 None => Notice::Error { code: self.code(), fatal: false, text: self.error_text() },
             }),
+            rd::RD_KAFKA_EVENT_STATS => {
+                // SAFETY: the event is alive and owns the string, which is copied.
+                Some(Notice::Statistics(unsafe { text(rd::rd_kafka_event_stats(self.0.as_ptr())) }))
+            }
             _ => None,
         }
     }

@@ -142,7 +142,7 @@ mod tests {
     const END: Code = Code::of(E::RD_KAFKA_RESP_ERR__PARTITION_EOF);
 
     fn fetched(partition: u32, offset: i64, code: Code) -> Fetched<'static> {
-        Fetched { partition, offset, code, key: None, value: b"x", headers: b"", time: None }
+        Fetched { partition, offset, code, key: None, value: b"x", headers: b"", is_null: false, time: None, any_time: -1 }
     }
 
     /// Takes all of one fetch; the offsets that were visited.
