@@ -41,6 +41,16 @@ struct Reading<'a> {
     contacts_brokers: bool,
 }
 
+/// Whether what can be read at a path is a folder.
+fn is_folder(path: &Path) -> std::io::Result<bool> {
+    let meta = std::fs::metadata(path)?;
+    // To open a pipe would wait for its writer, and take what is in it.
+    if meta.is_file() {
+        std::fs::File::open(path)?;
+    }
+    Ok(meta.is_dir())
+}
+
 impl Reading<'static> {
     /// With everything that a command needs which contacts brokers.
     const ALL: Self = Reading {
@@ -74,7 +84,7 @@ fn read(keys: Keys<'_>, reading: &Reading<'_>) -> Result<Job, UserError> {
     override_keys(&mut typed, keys);
     let &Reading { env, read_secret_file, check_properties, contacts_brokers } = reading;
     let config_dir = file.parent().unwrap_or(Path::new("/"));
-    let context = Context { config_dir, env, read_secret_file, check_properties, contacts_brokers };
+    let context = Context { config_dir, env, read_secret_file, check_properties, is_folder: &is_folder, contacts_brokers };
     let job = typed.mean(&context).map_err(wrong)?;
     Ok(match args.limit {
         Some(limit) => job.limited(limit.get()),

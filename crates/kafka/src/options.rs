@@ -265,6 +265,7 @@ mod tests {
                 env: &|_| None,
                 read_secret_file: &|_| Ok(String::new()),
                 check_properties: &check_properties,
+                is_folder: &|_| Ok(false),
                 contacts_brokers: true,
             };
             migration::config::Typed::parse(&text, "test").expect("TOML").mean(&context)
@@ -275,6 +276,20 @@ mod tests {
         }
         let properties = client_properties(&job("compression.type", "lz4").expect("valid"), Role::Producer);
         assert_eq!(configure(&properties).expect("valid").get("message.timeout.ms").as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn names_of_java_clients_are_none_of_this_one() {
+        for (name, instead) in migration::config::JAVA_NAMES {
+            let name = if name.ends_with('.') { format!("{name}x") } else { (*name).to_owned() };
+            assert_ne!(Conf::new().set(&name, "1"), Ok(()), "{name}");
+            // What is to be used instead is a property.
+            for named in instead.split('"').filter(|part| part.contains('.') && !part.contains([' ', '*'])) {
+                let known = Conf::new().names().iter().any(|known| known == named) || UNLISTED.contains(&named);
+                let file = ["client.crt", "client.key"].contains(&named);
+                assert!(known || file, "{name} is told to be {named}, which the client does not know");
+            }
+        }
     }
 
     #[test]

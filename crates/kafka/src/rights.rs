@@ -93,7 +93,8 @@ mod tests {
             env: &|_| Some("hidden".to_owned()),
             read_secret_file: &|_| Ok("hidden".to_owned()),
             check_properties: &|_| Vec::new(),
-            contacts_brokers: true,
+            is_folder: &|_| Ok(false),
+            contacts_brokers: false,
         };
         let job = Typed::parse(&text, "test").expect("TOML").mean(&context).expect("valid");
         missing_right(&job, &[], &[Right::Write]).expect("it is missing").to_string()

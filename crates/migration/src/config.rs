@@ -19,6 +19,7 @@
 //!         env: &|_| None,
 //!         read_secret_file: &|path| std::fs::read_to_string(path),
 //!         check_properties: &|_| Vec::new(),
+//!         is_folder: &|path| std::fs::metadata(path).map(|meta| meta.is_dir()),
 //!         contacts_brokers: true,
 //!     })
 //!     .expect("the config is valid");
@@ -31,6 +32,7 @@ pub(crate) mod checks;
 mod context;
 mod error;
 mod exposure;
+mod java;
 mod key;
 mod meaning;
 mod merge;
@@ -39,6 +41,7 @@ mod paths;
 mod properties;
 mod schema;
 mod secrets;
+mod security;
 mod set;
 mod shape;
 mod suggest;
@@ -46,9 +49,11 @@ mod typed;
 mod value;
 
 pub use annotated::{AnnotatedValues, SECTIONS, Section, annotated};
+pub use checks::Refusal;
 pub use context::{CheckProperties, Context};
 pub use error::{ConfigError, ConfigErrors, ErrorCode, ErrorPlace};
 pub use exposure::is_this_machine;
+pub use java::JAVA_NAMES;
 pub use key::{ConfigKey, Declared, Flag, Resume};
 pub use properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
 pub use schema::{KEYS, LATER};

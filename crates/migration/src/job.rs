@@ -87,6 +87,7 @@ impl Job {
             env: &|_| None,
             read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
             check_properties: &|_| Vec::new(),
+            is_folder: &|_| Ok(false),
             contacts_brokers: true,
         };
         crate::config::Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")

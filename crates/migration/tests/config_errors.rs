@@ -92,6 +92,14 @@ fn no_error_shows_a_secret() {
         "\"sasl.password\" = [\"hunter2\"]",
         "sasl.password = \"hunter2\" x",
         "\"sasl.pasword\" = \"hunter2\"",
+        "\"sasl.jaas.config\" = 'x.PlainLoginModule required password=\"hunter2\";'",
+        "sasl.jaas.config = \"hunter2\"",
+        "\"sasl.jaas.config\" = \"\"\"\nx required\n password='hunter2';\"\"\"",
+        "[kafka.properties.sasl.jaas]\nconfig = \"hunter2\"",
+        "\"basic.auth.user.info\" = \"ann:hunter2\"",
+        "\"ssl.keystore.key\" = \"hunter2\"",
+        "\"ssl.key.password\" = \"hunter2 \"",
+        "\"ssl.key.location\" = \"-----BEGIN PRIVATE KEY-----\\nhunter2\"",
     ] {
         let errors = read(&format!("{SMALLEST}[kafka.properties]\n{lines}\n")).expect_err(lines).to_string();
         assert!(!errors.contains("hunter2"), "{errors}");

@@ -92,6 +92,7 @@ fn every_key_means_what_it_says() {
         "ssl.key.password2" = { file = "secrets/password" }
         socket.keepalive.enable = true
         "security.protocol" = "SASL_SSL"
+        "sasl.mechanisms" = "OAUTHBEARER"
         [workers]
         count = 4
         flush = "record"
@@ -136,6 +137,7 @@ fn every_key_means_what_it_says() {
                 ("sasl.password".into(), secret("env PASSWORD", "hunter2")),
                 ("ssl.key.password2".into(), secret("file /jobs/secrets/password", "s3cr3t")),
                 ("security.protocol".into(), Property::Plain("SASL_SSL".into())),
+                ("sasl.mechanisms".into(), Property::Plain("OAUTHBEARER".into())),
             ],
         },
         workers: WorkerRules {
@@ -205,9 +207,8 @@ fn windows_line_ends_and_a_bom_are_no_matter() {
 
 #[test]
 fn a_plain_secret_in_the_file_is_kept_but_never_shown() {
-    let text = format!(
-        "{SMALLEST}brokers = \"a:1\"\n[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"security.protocol\" = \"sasl_ssl\"\n"
-    );
+    let secured = "\"security.protocol\" = \"sasl_ssl\"\n\"sasl.mechanisms\" = \"PLAIN\"\n\"sasl.username\" = \"a\"\n";
+    let text = format!("{SMALLEST}brokers = \"a:1\"\n[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n{secured}");
     let job = read(&text).unwrap();
     assert_eq!(job.kafka.properties[0].1.expose(), "hunter2");
     assert!(!format!("{job:?}").contains("hunter2"));
@@ -266,6 +267,7 @@ fn relative_paths_start_at_the_configs_folder() {
             env: &|_| None,
             read_secret_file: &|_| Ok(String::new()),
             check_properties: &|_| Vec::new(),
+            is_folder: &|_| Ok(false),
             contacts_brokers: true,
         };
         let job = Typed::parse(SMALLEST, "f").unwrap().mean(&context).unwrap();

@@ -242,6 +242,7 @@ mod tests {
             env: &|_| None,
             read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
             check_properties: &|_| Vec::new(),
+            is_folder: &|_| Ok(false),
             contacts_brokers: false,
         };
         Typed::parse(text, "test").expect("valid").mean(&context).expect("valid")

@@ -108,6 +108,7 @@ fn check(text: &str) -> Result<(), UserError> {
         env: &|_| None,
         read_secret_file: &|path| std::fs::read_to_string(path),
         check_properties: &|_| Vec::new(),
+        is_folder: &|_| Ok(false),
         contacts_brokers: false,
     };
     let wrong = |errors: ConfigErrors| UserError::new(Exit::Usage, errors).hint("give another --topic, --brokers or --from");

@@ -121,6 +121,7 @@ mod tests {
             env: &|_| None,
             read_secret_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
             check_properties: &|_| Vec::new(),
+            is_folder: &|_| Ok(false),
             contacts_brokers: true,
         };
         let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();

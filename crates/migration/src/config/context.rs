@@ -18,6 +18,8 @@ pub struct Context<'a> {
     pub read_secret_file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// What librdkafka thinks of properties (name and value, secrets resolved).
     pub check_properties: &'a CheckProperties<'a>,
+    /// Whether what stands at the path of a file that the client will read is a folder; an error if it can't be read.
+    pub is_folder: &'a dyn Fn(&Path) -> io::Result<bool>,
     /// Whether the job is for a command that contacts brokers.
     pub contacts_brokers: bool,
 }

@@ -38,11 +38,15 @@ pub enum ErrorCode {
     BadOverride,
     /// A password or token would travel where others can read it.
     Exposed,
+    /// A property that only Kafka's Java clients have.
+    JavaName,
+    /// A file that a property names can't be read.
+    NoFile,
 }
 
 impl ErrorCode {
     /// All, in the order of their numbers.
-    pub const ALL: [ErrorCode; 13] = [
+    pub const ALL: [ErrorCode; 15] = [
         ErrorCode::Syntax,
         ErrorCode::UnknownKey,
         ErrorCode::WrongType,
@@ -56,6 +60,8 @@ impl ErrorCode {
         ErrorCode::SecretInSight,
         ErrorCode::BadOverride,
         ErrorCode::Exposed,
+        ErrorCode::JavaName,
+        ErrorCode::NoFile,
     ];
 }
 
@@ -276,12 +282,13 @@ impl ConfigError {
     }
 
     /// Cuts the source line after the `=`: a secret may stand there.
-    pub(super) fn hide_value(&mut self) {
+    pub(super) fn hide_value(&mut self) -> &mut Self {
         if let ErrorPlace::Text { source_line, .. } = &mut self.place
             && let Some(at) = source_line.find('=')
         {
             source_line.replace_range(at.., "= …");
         }
+        self
     }
 
     /// Adds "did you mean", if there is something near.

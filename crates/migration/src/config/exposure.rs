@@ -13,7 +13,7 @@ use super::value::NamedValue;
 use crate::Accept;
 use crate::job::{Brokers, Job, KafkaRules, Property};
 
-const PROTOCOL: &str = "security.protocol";
+pub(super) const PROTOCOL: &str = "security.protocol";
 /// What it is when it is not given.
 const DEFAULT: &str = "plaintext";
 /// The one that sends credentials over a connection that is not encrypted.
@@ -60,7 +60,7 @@ fn unused(merged: &Merged<'_>, protocol: &str, given: Option<&NamedValue>, probl
 }
 
 /// The protocol as the client reads it.
-fn protocol(given: &[(String, Property)]) -> String {
+pub(super) fn protocol(given: &[(String, Property)]) -> String {
     let value = given.iter().find(|(name, _)| name == PROTOCOL).map(|(_, value)| value.expose());
     as_read(value.unwrap_or_default())
 }

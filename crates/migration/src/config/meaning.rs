@@ -4,14 +4,17 @@ use super::Typed;
 use super::context::Context;
 use super::error::{ConfigErrors, ErrorCode, Problems};
 use super::exposure::{as_read, credentials};
+use super::java::java_name;
 use super::key::{ConfigKey, Declared, KeyTable as _, Merged};
 use super::origin::ValueOrigin;
 use super::properties::{PropertyRule, is_secret_property, property_rule};
 use super::schema::KEYS;
 use super::secrets::resolve;
+use super::security::security;
 use super::suggest::nearest;
 use super::typed::tick;
 use super::value::{EntryValue, NamedValue, TypedValue};
+use crate::Accept;
 use crate::job::{
     Brokers, CsvFormat, CsvHeader, CsvSource, Job, JsonlSource, KafkaRules, OnMissing, Property, RecordRules, ShardRules,
     SourceRules, TimestampUnit, WorkerRules,
@@ -26,8 +29,10 @@ impl Typed {
         contradictions(&merged, &mut problems);
         contradictions_of_csv(&merged, &mut problems);
         embedded_security(&merged, &mut problems);
-        let properties = properties(merged.entries(&KafkaRules::PROPERTIES), ctx, &mut problems);
+        let accepts_space = merged.get(&Job::ACCEPT).contains(&Accept::SecretSpace);
+        let properties = properties(merged.entries(&KafkaRules::PROPERTIES), ctx, accepts_space, &mut problems);
         credentials(&merged, &properties, ctx.contacts_brokers, &mut problems);
+        security(&merged, &properties, ctx, &mut problems);
         problems.result()?;
         merged.set(&KafkaRules::PROPERTIES, TypedValue::Properties(properties));
         Ok(Job::read(&merged))
@@ -160,14 +165,25 @@ fn above(
         .help(format!("lower `{small_path}` to at most {most}, or raise `{large_path}` to at least {least}"));
 }
 
-fn properties(entries: &[NamedValue], ctx: &Context<'_>, problems: &mut Problems) -> Vec<(String, Property)> {
+fn properties(
+    entries: &[NamedValue],
+    ctx: &Context<'_>,
+    accepts_space: bool,
+    problems: &mut Problems,
+) -> Vec<(String, Property)> {
     let mut out = Vec::new();
     for entry in entries {
         let name = &entry.name.value;
-        if let Some(PropertyRule::Owned(why)) = property_rule(name) {
+        if let Some(instead) = java_name(name) {
+            let message = format!("{} is a property of Kafka's Java clients; librdkafka has none of that name", tick(name));
+            let error = problems.add(ErrorCode::JavaName, &entry.name.origin, message).help(instead);
+            if is_secret_property(name) {
+                error.hide_value();
+            }
+        } else if let Some(PropertyRule::Owned(why)) = property_rule(name) {
             let message = format!("{} is set by shardlift", tick(name));
             problems.add(ErrorCode::OwnedProperty, &entry.name.origin, message).help(format!("delete it; {why}"));
-        } else if let Some(value) = resolve(entry, ctx, problems) {
+        } else if let Some(value) = resolve(entry, ctx, accepts_space, problems) {
             if name.contains('\0') || value.expose().contains('\0') {
                 let message = format!("{} contains a NUL character", tick(name));
                 problems.add(ErrorCode::BadValue, &entry.name.origin, message).help("librdkafka's properties are C strings");

@@ -182,7 +182,8 @@ pub fn is_secret_property(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["password", "secret", "passphrase"].iter().any(|word| name.contains(word))
         || name.ends_with("key.pem")
-        || name == "sasl.oauthbearer.config"
+        || matches!(name.as_str(), "sasl.oauthbearer.config" | "sasl.jaas.config" | "ssl.keystore.key")
+        || name.ends_with("user.info")
 }
 
 /// How a secret is given: a reference to a variable.

@@ -1,5 +1,6 @@
 //! Resolving references to secrets. No error and no debug output ever holds a secret's text.
 
+use super::checks;
 use super::context::Context;
 use super::error::{ErrorCode, Problems};
 use super::paths::joined;
@@ -10,7 +11,34 @@ use crate::job::property::{Property, Secret};
 use crate::printable::printable_path;
 
 /// The value of a property; `None` after an error was added.
-pub(super) fn resolve(entry: &NamedValue, ctx: &Context<'_>, problems: &mut Problems) -> Option<Property> {
+pub(super) fn resolve(entry: &NamedValue, ctx: &Context<'_>, accepts_space: bool, problems: &mut Problems) -> Option<Property> {
+    let property = value(entry, ctx, problems)?;
+    if let Property::Secret(secret) = &property
+        && !accepts_space
+        && !entry.name.value.ends_with(".pem")
+        && let Some(what) = space(&secret.value)
+    {
+        let message = format!("the secret {} ({}) {what}", tick(&entry.name.value), secret.from);
+        problems
+            .add(ErrorCode::Secret, &entry.value.origin, message)
+            .help("take it away there; if it belongs to the secret, let it pass with --accept secret-space (checks.accept)");
+        return None;
+    }
+    Some(property)
+}
+
+/// Which white space a text begins or ends with: an accident of the file or variable that holds it, nearly always.
+fn space(text: &str) -> Option<String> {
+    let name = |c: char| match c {
+        '\n' | '\r' => "a line end",
+        '\t' => "a tab",
+        _ => "a space",
+    };
+    let end = text.chars().next_back().filter(|c| c.is_whitespace()).map(|c| format!("ends in {}", name(c)));
+    end.or_else(|| text.chars().next().filter(|c| c.is_whitespace()).map(|c| format!("begins with {}", name(c))))
+}
+
+fn value(entry: &NamedValue, ctx: &Context<'_>, problems: &mut Problems) -> Option<Property> {
     let name = &entry.name.value;
     let secret = |from: String, value: String| Some(Property::Secret(Secret { from, value }));
     match &entry.value.value {
@@ -40,7 +68,11 @@ pub(super) fn resolve(entry: &NamedValue, ctx: &Context<'_>, problems: &mut Prob
                 Err(error) => error.to_string(),
             };
             let message = format!("the secret {} can't be read from {}: {failed}", tick(name), tick(&shown));
-            problems.add(ErrorCode::Secret, &entry.value.origin, message).help("relative paths start at the config's folder");
+            let error = problems.add(ErrorCode::Secret, &entry.value.origin, message);
+            match checks::path(file) {
+                Err(refusal) => error.help(format!("{}: write the whole path", refusal.why)),
+                Ok(()) => error.help("relative paths start at the config's folder"),
+            };
             None
         }
     }

@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Typed;
 use super::error::ErrorCode;
+use super::java::java_name;
 use super::origin::{At, ValueOrigin};
 use super::properties::{PROPERTIES, is_secret_property, typed_form};
 use super::typed::tick;
@@ -37,7 +38,7 @@ impl Typed {
             Some((name, value)) if !name.trim().is_empty() => {
                 let (name, value) = (name.trim().to_owned(), value.to_owned());
                 let origin = ValueOrigin::usage(&format!("{flag} {}", name.escape_debug()));
-                if is_secret_property(&name) {
+                if is_secret_property(&name) && java_name(&name).is_none() {
                     return self.secret_in_sight(&name, &origin);
                 }
                 let value = At::new(EntryValue::Plain(value), origin.clone());
@@ -85,7 +86,8 @@ impl Typed {
     fn plain_secrets(&self) -> Vec<String> {
         let entries = self.entries.get(PROPERTIES).into_iter().flatten();
         entries
-            .filter(|e| !e.in_file() && is_secret_property(&e.name.value) && matches!(e.value.value, EntryValue::Plain(_)))
+            .filter(|e| !e.in_file() && is_secret_property(&e.name.value) && java_name(&e.name.value).is_none())
+            .filter(|e| matches!(e.value.value, EntryValue::Plain(_)))
             .map(|e| e.name.value.clone())
             .collect()
     }

@@ -130,7 +130,8 @@ impl Typed {
                 self.refused.insert(key.path);
                 let message = format!("`{}` {}", key.path, refusal.message);
                 let error = self.problems.add(refusal.code, &origin.part(refusal.span), message);
-                error.suggest(refusal.near.as_deref()).help(format!("allowed: {}", key.kind.allowed()));
+                let instead = refusal.instead.unwrap_or_else(|| format!("allowed: {}", key.kind.allowed()));
+                error.suggest(refusal.near.as_deref()).help(instead);
             }
         }
     }

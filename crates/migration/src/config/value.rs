@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeValue};
 
+use super::checks::Refusal;
 use super::error::ErrorCode;
 use super::origin::{At, ValueOrigin};
 use super::suggest::nearest;
@@ -24,7 +25,7 @@ pub struct TextRule {
     /// What is allowed, in more words.
     pub allowed: &'static str,
     /// Says why a text is not.
-    pub check: fn(&str) -> Result<(), String>,
+    pub check: fn(&str) -> Result<(), Refusal>,
 }
 
 /// What a key's value may be.
@@ -95,8 +96,10 @@ pub(super) struct InvalidValue {
     pub(super) span: Range<usize>,
     /// Completes "`key` …".
     pub(super) message: String,
-    /// Shown after what is allowed.
+    /// Shown before what is allowed.
     pub(super) near: Option<String>,
+    /// Shown in the place of what is allowed.
+    pub(super) instead: Option<String>,
 }
 
 impl ValueKind {
@@ -159,7 +162,7 @@ impl ValueKind {
         let wrong = || refuse(ErrorCode::WrongType, &span, value);
         match (self, value) {
             (ValueKind::Text(rule), DeValue::String(text)) => {
-                (rule.check)(text).map_err(|why| because(&span, text, &why))?;
+                (rule.check)(text).map_err(|why| because(&span, text, why))?;
                 Ok(TypedValue::Text(text.to_string()))
             }
             (ValueKind::Word(words, refused), DeValue::String(text)) => word(words, refused, text, &span),
@@ -225,16 +228,18 @@ impl ValueKind {
 }
 
 fn refuse(code: ErrorCode, span: &Range<usize>, value: &DeValue<'_>) -> InvalidValue {
-    InvalidValue { code, span: span.clone(), message: format!("is {}", seen(value)), near: None }
+    InvalidValue { code, span: span.clone(), message: format!("is {}", seen(value)), near: None, instead: None }
 }
 
-fn because(span: &Range<usize>, text: &str, why: &str) -> InvalidValue {
-    InvalidValue { code: ErrorCode::BadValue, span: span.clone(), message: format!("is {}: {why}", quoted(text)), near: None }
+fn because(span: &Range<usize>, text: &str, refusal: Refusal) -> InvalidValue {
+    let Refusal { why, instead } = refusal;
+    let message = format!("is {}: {why}", quoted(text));
+    InvalidValue { code: ErrorCode::BadValue, span: span.clone(), message, near: None, instead }
 }
 
 fn not_yet(span: &Range<usize>, what: &str) -> InvalidValue {
     let message = format!("is {what}, which {NOT_YET}");
-    InvalidValue { code: ErrorCode::NotYet, span: span.clone(), message, near: None }
+    InvalidValue { code: ErrorCode::NotYet, span: span.clone(), message, near: None, instead: None }
 }
 
 fn near(text: &str, words: &[&'static str]) -> Option<String> {
@@ -255,7 +260,7 @@ fn word(
         Some((_, why)) => format!("is {}, which {why}", quoted(text)),
         None => format!("is {}", quoted(text)),
     };
-    Err(InvalidValue { code: ErrorCode::BadValue, span: span.clone(), message, near: near(text, words) })
+    Err(InvalidValue { code: ErrorCode::BadValue, span: span.clone(), message, near: near(text, words), instead: None })
 }
 
 /// Each word once, in the order of the known ones.
@@ -267,7 +272,7 @@ fn words<'a>(
     for (text, span) in items {
         if !known.contains(&text) {
             let message = format!("has {}", quoted(text));
-            return Err(InvalidValue { code: ErrorCode::BadValue, span, message, near: near(text, known) });
+            return Err(InvalidValue { code: ErrorCode::BadValue, span, message, near: near(text, known), instead: None });
         }
         found.push(text);
     }
@@ -289,19 +294,21 @@ fn in_range(number: &DeInteger<'_>, min: u64, max: u64, span: &Range<usize>) -> 
         span: span.clone(),
         message: format!("is {number}"),
         near: None,
+        instead: None,
     })
 }
 
 fn times(text: &str, span: &Range<usize>) -> Result<TypedValue, InvalidValue> {
     let pair = text.split_once("..").and_then(|(a, b)| Some((parse_duration(a).ok()?, parse_duration(b).ok()?)));
     match pair {
-        Some((min, max)) if min > max => Err(because(span, text, "the first is longer than the second")),
+        Some((min, max)) if min > max => Err(because(span, text, "the first is longer than the second".into())),
         Some((min, max)) if !min.is_zero() => Ok(TypedValue::Times(min, max)),
         _ => Err(InvalidValue {
             code: ErrorCode::BadValue,
             span: span.clone(),
             message: format!("is {}", quoted(text)),
             near: None,
+            instead: None,
         }),
     }
 }
@@ -329,7 +336,7 @@ fn either(words: &[&str]) -> String {
 fn texts<'a>(items: impl Iterator<Item = (&'a str, Range<usize>)>, rule: &TextRule) -> Result<TypedValue, InvalidValue> {
     let mut out = Vec::new();
     for (text, span) in items {
-        (rule.check)(text).map_err(|why| because(&span, text, &why))?;
+        (rule.check)(text).map_err(|why| because(&span, text, why))?;
         out.push(text.to_owned());
     }
     Ok(TypedValue::Texts(Some(out)))

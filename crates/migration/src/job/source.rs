@@ -67,7 +67,7 @@ const PATTERNS: Shape<Vec<String>> = Shape {
     kind: ValueKind::Texts(TextRule {
         noun: "paths or patterns",
         allowed: "a list of paths or patterns, such as [\"data/*.jsonl\"]",
-        check: checks::path,
+        check: checks::pattern,
     }),
     read: |value, folder| {
         let patterns = value.and_then(TypedValue::texts).expect(PRESENT);

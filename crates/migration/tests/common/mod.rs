@@ -37,11 +37,13 @@ pub fn snapshot(path: &str, expected: &str) {
 pub fn mean(typed: Typed) -> Result<Job, ConfigErrors> {
     let env = |name: &str| match name {
         "PASSWORD" => Some("hunter2".to_owned()),
+        "PADDED" => Some("hunter2\t".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     };
     let read = |path: &Path| match path.to_str() {
         Some("/jobs/secrets/password") => Ok("s3cr3t\r\n".to_owned()),
+        Some("/jobs/secrets/padded") => Ok("hunter2 \n\n".to_owned()),
         Some("/jobs/secrets/empty") => Ok("\n".to_owned()),
         _ => Err(io::Error::new(io::ErrorKind::NotFound, "No such file or directory")),
     };
@@ -50,8 +52,18 @@ pub fn mean(typed: Typed) -> Result<Job, ConfigErrors> {
         env: &env,
         read_secret_file: &read,
         check_properties: &check,
+        is_folder: &is_folder,
         contacts_brokers: true,
     })
+}
+
+/// Knows a file and a folder.
+fn is_folder(path: &Path) -> io::Result<bool> {
+    match path.to_str() {
+        Some("/etc/ca.pem") => Ok(false),
+        Some("/etc/certs") => Ok(true),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "No such file or directory")),
+    }
 }
 
 /// Knows two properties, and quotes what it refuses, as librdkafka does.
