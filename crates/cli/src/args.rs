@@ -38,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Look at some data and write a commented orchestrator.toml
     Init(InitArgs),
+    /// Check brokers, topic, source and machine before the first record; sends nothing
+    Check(JobArgs),
     /// Show the shards with their ranges; sends nothing, and contacts no broker unless -b names one
     Plan(JobArgs),
     /// Send; run it again to continue after any stop or crash
@@ -70,6 +72,7 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::Init(_) => "init",
+            Command::Check(_) => "check",
             Command::Plan(_) => "plan",
             Command::Run(_) => "run",
             Command::Status(_) => "status",

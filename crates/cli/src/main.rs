@@ -3,6 +3,7 @@
 //! This crate is arguments, logging, wiring and exit status. The rules of migration live in the crates below it.
 
 mod args;
+mod checks;
 mod commands;
 mod display;
 mod embedded;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 fn obey(command: &Command, ui: &Ui) -> Result<Exit, UserError> {
     match command {
         Command::Init(args) => commands::init::init(args, ui),
+        Command::Check(args) => commands::check::check(args, ui),
         Command::Plan(args) => commands::plan::plan(args, ui),
         Command::Run(args) => commands::run::run(args, ui),
         Command::Status(args) => commands::status::status(args, ui),

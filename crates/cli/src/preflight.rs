@@ -44,7 +44,8 @@ pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape
     })
 }
 
-fn explain(problem: PreflightProblem, purpose: Purpose) -> UserError {
+/// A problem as the user sees it.
+pub fn explain(problem: PreflightProblem, purpose: Purpose) -> UserError {
     match problem.kind {
         PreflightProblemKind::Unreachable => {
             let (exit, hint) = purpose.unanswered();

@@ -263,10 +263,14 @@ pub fn of_source(seen: &Evidence<'_>) -> Vec<Finding> {
     vec![source::mapping(seen)]
 }
 
+/// Whether the topic takes records now.
+pub fn of_topic_now(job: &Job, facts: &TopicFacts) -> Finding {
+    topic::topic(job, facts)
+}
+
 /// What the topic will do to the job's records.
 pub fn of_topic(seen: &Evidence<'_>, facts: &TopicFacts) -> Vec<Finding> {
     vec![
-        topic::topic(seen.job, facts),
         source::sizes(seen, &facts.settings),
         topic::retention(seen, facts),
         topic::retention_size(seen, facts),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use migration::{Accept, CheckLevel, Exit, Finding};
 use serde_json::{Map, Value, json};
@@ -60,7 +61,7 @@ pub fn text(shown: &ShownChecks<'_>) -> String {
 }
 
 /// The same for machines.
-pub fn object(shown: &ShownChecks<'_>) -> Map<String, Value> {
+pub fn object(shown: &ShownChecks<'_>, elapsed: Duration) -> Map<String, Value> {
     let checks: Vec<Value> = shown
         .findings
         .iter()
@@ -82,6 +83,7 @@ pub fn object(shown: &ShownChecks<'_>) -> Map<String, Value> {
     for level in [CheckLevel::Ok, CheckLevel::Warn, CheckLevel::Fail, CheckLevel::Skip] {
         map.insert(level.name().into(), shown.count(level).into());
     }
+    map.insert("elapsed_ms".into(), u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).into());
     map.insert("exit_code".into(), shown.exit().code().into());
     map
 }
@@ -110,8 +112,8 @@ mod tests {
         assert!(text.contains("                 next: hold it\n"), "{text}");
         assert!(text.ends_with("j: 1 fail, 1 warn, 1 skip, 1 ok; nothing was sent\n"), "{text}");
         assert_eq!(shown.exit(), Exit::Preflight);
-        let object = object(&shown);
-        assert_eq!((&object["fail"], &object["exit_code"]), (&json!(1), &json!(4)));
+        let object = object(&shown, Duration::from_millis(7));
+        assert_eq!((&object["fail"], &object["exit_code"], &object["elapsed_ms"]), (&json!(1), &json!(4), &json!(7)));
         assert_eq!(object["checks"][1]["accept"], "retention");
     }
 
@@ -121,6 +123,6 @@ mod tests {
         let shown = ShownChecks { job: "j", findings: &findings, accepted: &accepted };
         assert_eq!(shown.exit(), Exit::Done);
         assert!(text(&shown).contains("warn  retention  too old (accepted)\n"), "{}", text(&shown));
-        assert_eq!(object(&shown)["checks"][1]["accepted"], true);
+        assert_eq!(object(&shown, Duration::ZERO)["checks"][1]["accepted"], true);
     }
 }

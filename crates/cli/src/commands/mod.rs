@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub mod broker;
+pub mod check;
 pub mod compare;
 pub mod compare_web;
 pub mod init;

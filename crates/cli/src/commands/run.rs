@@ -22,6 +22,8 @@ use crate::state::Earlier;
 use crate::ui::Ui;
 use crate::{preflight, settings};
 
+pub use self::send::require_room;
+
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     let started = Instant::now();

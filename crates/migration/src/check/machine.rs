@@ -10,9 +10,9 @@ use crate::{Accept, Exit, Job};
 /// What a worker takes beside its records in flight: the client's own, the block that is read, code and stacks.
 const BESIDE: u64 = 40 << 20;
 /// Less room than this on the state's disk ends a run soon.
-const LITTLE_ROOM: u64 = 16 << 20;
+const LITTLE_ROOM: u64 = 1 << 20;
 /// Less than this is worth a warning.
-const SOME_ROOM: u64 = 256 << 20;
+const SOME_ROOM: u64 = 64 << 20;
 
 /// What the machine allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,8 +164,8 @@ mod tests {
             (of(&|facts| facts.unwritable = Some("read-only".into())), CheckLevel::Fail, None),
             (of(&|facts| facts.network = Some("NFS")), CheckLevel::Fail, Some(Accept::NetworkDisk)),
             (of(&|facts| facts.objection = Some("mode 777".into())), CheckLevel::Fail, Some(Accept::Owner)),
-            (of(&|facts| facts.free = Some(1 << 20)), CheckLevel::Fail, None),
-            (of(&|facts| facts.free = Some(100 << 20)), CheckLevel::Warn, None),
+            (of(&|facts| facts.free = Some(1 << 19)), CheckLevel::Fail, None),
+            (of(&|facts| facts.free = Some(10 << 20)), CheckLevel::Warn, None),
             (of(&|facts| facts.earlier = EarlierRun::Running("pid 7".into())), CheckLevel::Warn, None),
             (of(&|facts| facts.earlier = EarlierRun::Begun { done: 1, total: 2 }), CheckLevel::Ok, None),
             (of(&|facts| facts.earlier = EarlierRun::Unreadable("damaged".into())), CheckLevel::Fail, None),

@@ -81,6 +81,7 @@ fn findings(job: &Job, sample: &SourceSample, facts: &TopicFacts, existing: &Exi
         now_ms: NOW,
     };
     let mut found = of_source(&seen);
+    found.push(of_topic_now(job, facts));
     found.extend(of_topic(&seen, facts));
     found.extend(of_existing(&seen, existing));
     found

@@ -3,14 +3,16 @@
 
 use kafka::Preflight;
 use migration::advice::{self, Prospect};
+use migration::check::{self, CheckLevel};
 use migration::report::Binding;
-use migration::{BoundTopic, Identity, Order, Plan, SourceObject, UserError, order, resume};
+use migration::{BoundTopic, Finding, Identity, Job, Order, Plan, SourceObject, UserError, order, resume};
 use supervisor::{NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
 
 use super::pass::Pass;
 use super::send::slots;
 use super::topic_watch::TopicWatcher;
+use crate::checks::{self, SampledPlan};
 use crate::state::{self, Earlier};
 use crate::{helper, log, source};
 
@@ -46,8 +48,9 @@ pub struct Ready {
 pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Result<Planned, UserError> {
     let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
     let now = found.binding(job);
+    refuse(job, &checks::of_each_run(job, &found, slots(job, pass.single), pass.broker.is_some()))?;
     let Some(earlier) = earlier else {
-        let plan = new_plan(pass, now.partitions())?;
+        let plan = new_plan(pass, &found)?;
         let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));
         return Ok(Planned { plan, binding: now, found, kept });
     };
@@ -59,13 +62,33 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     Ok(Planned { plan: state.plan, binding: state.binding, found, kept: Kept::But(replaced) })
 }
 
-/// The plan of a job that begins, for a topic of `partitions` partitions.
-fn new_plan(pass: &Pass<'_>, partitions: u32) -> Result<Plan, UserError> {
-    let plan = helper::ask("shardlift plan", Some(&pass.interrupt), || source::make_plan(&pass.job))?;
-    Ok(match source::order_of(&pass.job)? {
-        Order::Key => plan.into_sets(partitions, slots(&pass.job, pass.single)),
-        Order::Shard => plan,
+/// The plan of a job that begins: only if no check refuses it.
+fn new_plan(pass: &Pass<'_>, found: &Preflight) -> Result<Plan, UserError> {
+    let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
+    let existing = checks::begin_existing(job, found, interrupt)?;
+    let sampled = helper::ask("shardlift plan", interrupt, || SampledPlan::make(job))?;
+    let existing = existing
+        .map(|existing| existing.answer())
+        .transpose()?
+        .and_then(|existing| existing.inspect_err(|error| tracing::debug!("the topic's records are not known: {error}")).ok());
+    let partitions = found.partitions.len() as u32;
+    let seen = checks::evidence(job, &sampled, Some(partitions), existing.as_ref());
+    let topic = pass.broker.is_none().then_some(found);
+    refuse(job, &checks::of_sample(&seen, topic))?;
+    Ok(match source::order_of(job)? {
+        Order::Key => sampled.plan.into_sets(partitions, slots(job, pass.single)),
+        Order::Shard => sampled.plan,
     })
+}
+
+/// An error unless all that refuses is accepted; what is worth a warning is told.
+fn refuse(job: &Job, findings: &[Finding]) -> Result<(), UserError> {
+    if let Some(error) = check::refusal(findings, &job.accept) {
+        return Err(error);
+    }
+    let told = findings.iter().filter(|finding| finding.level >= CheckLevel::Warn);
+    told.for_each(|finding| tracing::warn!("{}", finding.line()));
+    Ok(())
 }
 
 impl Planned {

@@ -1,0 +1,98 @@
+//! `shardlift check`: everything that can be known before the first record; sends nothing and makes nothing.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use kafka::{Preflight, PreflightProblem};
+use migration::check::{self, facts::ExistingRecords};
+use migration::job::Brokers;
+use migration::{Check, Exit, Finding, Job, Purpose, UserError};
+use report::check::ShownChecks;
+use serde::{Deserialize, Serialize};
+
+use crate::args::JobArgs;
+use crate::checks::{self, SampledPlan};
+use crate::commands::run::require_room;
+use crate::helper::Asked;
+use crate::ui::Ui;
+use crate::{settings, source};
+
+/// How long brokers may not answer: somebody waits at a terminal.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Runs all checks, and exits as a run would that refuses.
+pub fn check(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
+    let started = Instant::now();
+    let job = settings::load(args)?;
+    let limits = require_room(&job, false).err().map(|error| error.message);
+    // Both helpers are forked before either may have threads here.
+    let cluster = match job.kafka.brokers {
+        Brokers::Embedded => None,
+        Brokers::Bootstrap(_) => Some(Asked::begin("shardlift check", None, || Ok(Cluster::ask(&job)))?),
+    };
+    let source = Asked::begin("shardlift plan", None, || SampledPlan::make(&job))?;
+    let sampled = source.answer();
+    let cluster = cluster.map(Asked::answer).transpose()?;
+    let mut findings = of_all(&job, sampled, cluster.as_ref());
+    findings.push(checks::of_machine(&job, source::slots(&job), limits));
+    findings.push(checks::of_state(&job));
+    // Several findings of a check stand together, the worst first.
+    findings.sort_by_key(|finding| (finding.check, std::cmp::Reverse(finding.level)));
+    let shown = ShownChecks { job: &job.name, findings: &findings, accepted: &job.accept };
+    let elapsed = started.elapsed();
+    ui.result(|| report::check::text(&shown), || report::check::object(&shown, elapsed));
+    Ok(shown.exit())
+}
+
+/// What the brokers say.
+#[derive(Serialize, Deserialize)]
+struct Cluster {
+    found: Result<Preflight, PreflightProblem>,
+    existing: Option<Result<ExistingRecords, String>>,
+}
+
+impl Cluster {
+    /// Asks them. In a helper process.
+    fn ask(job: &Job) -> Cluster {
+        let found = kafka::preflight(job, ANSWER.min(Purpose::Begin.patience(job)));
+        let existing = found.as_ref().ok().map(|found| checks::existing_records(job, found));
+        Cluster { found, existing }
+    }
+}
+
+/// The findings of source and brokers; what could not be asked is skipped, with the reason.
+fn of_all(job: &Job, sampled: Result<SampledPlan, UserError>, cluster: Option<&Cluster>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match cluster {
+        None => findings.push(Finding::skip(Check::Brokers, "the embedded broker is made for each run: nothing to ask")),
+        Some(cluster) => {
+            findings.extend(checks::of_brokers(job, &cluster.found));
+            findings.extend(cluster.found.as_ref().ok().map(|found| check::of_topic_now(job, &checks::facts(found))));
+        }
+    }
+    let found = cluster.and_then(|cluster| cluster.found.as_ref().ok());
+    let existing = cluster.and_then(|cluster| cluster.existing.as_ref());
+    match &sampled {
+        Err(error) => findings.push(checks::of_source_error(error)),
+        Ok(sampled) => {
+            let partitions = found.map(|found| found.partitions.len() as u32);
+            let seen = checks::evidence(job, sampled, partitions, existing.and_then(|existing| existing.as_ref().ok()));
+            findings.extend(checks::of_files(job, sampled));
+            findings.extend(checks::of_sample(&seen, found));
+        }
+    }
+    if let Some(Err(error)) = existing {
+        findings.push(Finding::skip(Check::Existing, error.clone()));
+    }
+    skip_the_rest(&mut findings, cluster.is_none());
+    findings
+}
+
+/// Each check has a row: those that had nothing to judge by say so.
+fn skip_the_rest(findings: &mut Vec<Finding>, embedded: bool) {
+    let told: BTreeSet<Check> = findings.iter().map(|finding| finding.check).collect();
+    let why = if embedded { "the embedded broker has no settings and no records" } else { "what it needs could not be asked" };
+    let own = [Check::Machine, Check::State];
+    let untold = Check::ALL.into_iter().filter(|check| !told.contains(check) && !own.contains(check));
+    findings.extend(untold.map(|check| Finding::skip(check, why)));
+}
