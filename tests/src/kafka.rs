@@ -17,15 +17,20 @@ use crate::waiting::{collect, wait_child};
 use crate::{root, topic};
 
 /// What real-Kafka tests need beside the build.
-const TOOLS: [&str; 4] = ["kcat", "java", "mvn", "openssl"];
+const TOOLS: [&str; 5] = ["kcat", "java", "mvn", "openssl", "zstd"];
 
 /// Which tools are missing; empty = real-Kafka tests can run.
 pub fn missing_tools() -> Vec<&'static str> {
+    let from_home = std::env::var_os("KAFKA_HOME").is_some();
+    missing(&TOOLS).into_iter().filter(|tool| !(from_home && *tool == "mvn")).collect()
+}
+
+/// Which of these programs are not on the path.
+pub(crate) fn missing(tools: &[&'static str]) -> Vec<&'static str> {
     let installed = |tool: &str| {
         std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
     };
-    let from_home = std::env::var_os("KAFKA_HOME").is_some();
-    TOOLS.into_iter().filter(|tool| !(installed(tool) || (from_home && *tool == "mvn"))).collect()
+    tools.iter().copied().filter(|tool| !installed(tool)).collect()
 }
 
 /// A running cluster; dropping it stops the brokers and removes their data.

@@ -205,11 +205,14 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// A config for a job of this name and topic, with more keys as dotted paths.
+/// A config for a job of this name, and with a topic of this name if none is given, with more keys as dotted paths.
 pub fn config(name: &str, bootstrap: &str, keys: &[(&str, &str)]) -> String {
     let brokers: Vec<String> = bootstrap.split(',').map(|broker| format!("\"{broker}\"")).collect();
-    let mut text = format!("job.name = \"{name}\"\nkafka.topic = \"{name}\"\n");
+    let mut text = format!("job.name = \"{name}\"\n");
     let given = |key: &str| keys.iter().any(|(path, _)| *path == key);
+    if !given("kafka.topic") {
+        text += &format!("kafka.topic = \"{name}\"\n");
+    }
     if !given("kafka.brokers") {
         text += &format!("kafka.brokers = [{}]\n", brokers.join(", "));
     }

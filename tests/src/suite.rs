@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 
 use crate::browser;
 pub use crate::clusters::Clusters;
-use crate::kafka::missing_tools;
+use crate::kafka::{missing, missing_tools};
 use crate::program::binary;
 use outcomes::Outcomes;
 use wishes::{USAGE, Wishes};
@@ -78,8 +78,10 @@ pub enum Lane {
 pub enum Need {
     /// Only the build.
     Nothing,
-    /// kcat, Java and Maven.
+    /// kcat, Java, Maven, OpenSSL and zstd.
     Kafka,
+    /// What users make and mend files with: jq, zstd, Python 3.
+    Tools,
     /// Chromium.
     Browser,
     /// Python 3 with venv, and a package index for its packages at the first time.
@@ -98,8 +100,13 @@ impl Need {
             let lack = "Python 3 with venv and packages: scripts/setup --tests, then scripts/story/run --prepare";
             (!made.is_ok_and(|status| status.success())).then(|| lack.to_owned())
         });
+        static TOOLS: LazyLock<Option<String>> = LazyLock::new(|| {
+            let missing = missing(&["jq", "zstd", "python3"]);
+            (!missing.is_empty()).then(|| format!("{}: scripts/setup --tests installs them", missing.join(", ")))
+        });
         match self {
             Need::Nothing => None,
+            Need::Tools => TOOLS.as_deref(),
             Need::Kafka => KAFKA.as_deref(),
             Need::Browser => (!browser::is_installed()).then_some("chromium: scripts/setup --tests installs it"),
             Need::Python => PYTHON.as_deref(),
