@@ -170,7 +170,8 @@ fn wrong_unit(seen: &Evidence<'_>, facts: Option<&TopicFacts>, field: &str) -> O
         unit.typed()
     );
     let bound = facts.is_some_and(|facts| {
-        facts.settings.limits_times() || facts.retention.as_ref().is_some_and(|kept| kept.deletes && kept.ms.is_some())
+        let deletes = facts.retention.as_ref().is_some_and(|kept| kept.deletes && kept.ms.is_some());
+        deletes || refused_times(seen, facts).is_some()
     });
     let mend = match times::unit_that_fits(sample, unit, seen.now_ms) {
         Some(fits) => {
