@@ -3,6 +3,7 @@
 //! Responsible for the rules: from facts of topic, sample and machine to findings. Not responsible for the facts: the
 //! Kafka crate asks brokers, the pipeline samples the source, and both come as values ([`facts`]).
 
+pub mod estimate;
 mod existing;
 pub mod facts;
 pub mod machine;
@@ -249,12 +250,7 @@ pub struct Evidence<'a> {
 impl Evidence<'_> {
     /// Bytes of the whole job's records before compression, as far as that can be told.
     fn topic_bytes(&self) -> Option<u64> {
-        let sample = self.sample;
-        let unpacked = sample.unpacked_bytes?;
-        if sample.row_bytes == 0 {
-            return None;
-        }
-        Some((unpacked as f64 * sample.record_bytes as f64 / sample.row_bytes as f64) as u64)
+        estimate::topic_bytes(self.job, self.sample)
     }
 }
 

@@ -154,7 +154,7 @@ fn more_bytes_than_a_partition_keeps_are_refused() {
     assert_found(
         &finding,
         CheckLevel::Fail,
-        &["268.6 KiB", "97.7 KiB each", "--add-config retention.bytes=-1", "--delete-config retention.bytes"],
+        &["295.4 KiB", "97.7 KiB each", "--add-config retention.bytes=-1", "--delete-config retention.bytes"],
     );
     let compressed = after(Check::RetentionSize, |job, _, facts, _| {
         *job = self::job("record.key = \".id\"\nkafka.properties.\"compression.type\" = \"lz4\"\n");
@@ -162,7 +162,7 @@ fn more_bytes_than_a_partition_keeps_are_refused() {
     });
     assert_found(&compressed, CheckLevel::Warn, &["before compression"]);
     let enough = after(Check::RetentionSize, |_, _, facts, _| {
-        facts.retention = Some(Retention { bytes: Some(300_000), deletes: true, ..Retention::default() });
+        facts.retention = Some(Retention { bytes: Some(310_000), deletes: true, ..Retention::default() });
     });
     assert_eq!(enough.level, CheckLevel::Ok);
 }
