@@ -7,7 +7,8 @@
 //! Key bytes: the unescaped UTF-8 of a JSON string; a number's source text; `true` or `false`; an array or object is an
 //! error. Only what is scanned up to the fields is judged, unless the whole line must be valid (`Validate::Whole`: one
 //! JSON value in UTF-8, of any kind); the first of duplicate fields counts; bytes that are not UTF-8 pass outside the
-//! key. A path that leads through something that is no object, and a line that is no object, have no such field.
+//! key. A path that leads through something that is no object, and a line that is no object, have no such field; of a
+//! line that is none the reason says what it is.
 
 #[cfg(test)]
 mod against_serde;
@@ -63,6 +64,14 @@ pub enum MapError {
         /// The field.
         path: FieldPath,
         /// `no field` or `null in`.
+        seen: &'static str,
+    },
+    /// The line is JSON, but no object.
+    #[error("the line is {seen}, not an object: no field {path}")]
+    NoObject {
+        /// The field that was looked for.
+        path: FieldPath,
+        /// What it is.
         seen: &'static str,
     },
     /// What was scanned is not JSON.
@@ -200,6 +209,15 @@ fn invalid(path: &FieldPath, bad: Bad) -> MapError {
     MapError::Invalid { path: path.clone(), what: bad.what, at: bad.at }
 }
 
+/// Why a line that was scanned has no such field.
+#[cold]
+fn absent(path: &FieldPath, line: &[u8]) -> MapError {
+    match json::kind_of(line) {
+        Some(kind) if kind != Kind::Object => MapError::NoObject { path: path.clone(), seen: kind.name() },
+        _ => MapError::Missing { path: path.clone(), seen: "no field" },
+    }
+}
+
 fn utf8(line: &[u8]) -> Result<(), Bad> {
     std::str::from_utf8(line).map(drop).map_err(|error| Bad { at: error.valid_up_to(), what: "bytes that are not UTF-8" })
 }
@@ -225,7 +243,7 @@ fn key<'a>(
         Some(value) if value.kind != Kind::Null => value,
         _ if on_missing == OnMissing::Null => return Ok(Key::Null),
         Some(_) => return Err(MapError::Missing { path: path.clone(), seen: "null in" }),
-        None => return Err(MapError::Missing { path: path.clone(), seen: "no field" }),
+        None => return Err(absent(path, line)),
     };
     let text = &line[value.start..value.end];
     match value.kind {
@@ -254,7 +272,7 @@ fn time(
     scratch: &mut Vec<u8>,
 ) -> Result<i64, MapError> {
     let Some(value) = found else {
-        return Err(MapError::Missing { path: path.clone(), seen: "no field" });
+        return Err(absent(path, line));
     };
     let text = &line[value.start..value.end];
     let millis = match (unit, value.kind) {

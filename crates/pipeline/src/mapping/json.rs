@@ -205,8 +205,7 @@ struct Cursor<'a> {
 impl Cursor<'_> {
     #[cold]
     fn bad<T>(&self, what: &'static str) -> Result<T, Bad> {
-        let what = if self.at >= self.line.len() { "the line ends early" } else { what };
-        Err(Bad { at: self.at, what })
+        Err(Bad { at: self.at, what: self.line.get(self.at..).map_or(EARLY, |rest| seen(rest).unwrap_or(what)) })
     }
 
     #[inline]
@@ -433,6 +432,33 @@ impl Cursor<'_> {
         }
         Ok(())
     }
+}
+
+const EARLY: &str = "the line ends early";
+
+/// What stands where something else was expected, if that says more than what was expected: such bytes are seen in no
+/// editor, and are in each line of a file, or in its last ones.
+#[cold]
+fn seen(rest: &[u8]) -> Option<&'static str> {
+    match rest {
+        [] => Some(EARLY),
+        [0xef, 0xbb, 0xbf, ..] => Some("a byte order mark (EF BB BF)"),
+        [0x1e, ..] => Some("a record separator (0x1E), as in a JSON text sequence,"),
+        [0, ..] => Some("a NUL byte"),
+        _ => None,
+    }
+}
+
+/// What a line is that was scanned without an error.
+pub(super) fn kind_of(line: &[u8]) -> Option<Kind> {
+    Some(match line.trim_ascii_start().first()? {
+        b'{' => Kind::Object,
+        b'[' => Kind::Array,
+        b'"' => Kind::String { escaped: false },
+        b't' | b'f' => Kind::Bool,
+        b'n' => Kind::Null,
+        _ => Kind::Number,
+    })
 }
 
 /// How many bytes come before the first quote, backslash or control character; eight at a time, as most strings of a

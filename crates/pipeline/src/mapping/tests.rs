@@ -103,9 +103,11 @@ fn keys_that_are_none() {
         (r#"{"k":"\ud800\u0041"}"#, "key .k is half of a surrogate pair"),
         (r#"{"k":null}"#, "null in .k"),
         (r#"{"x":1}"#, "no field .k"),
-        ("[1,{\"k\":1}]", "no field .k"),
-        ("\"k\"", "no field .k"),
-        (" 12 ", "no field .k"),
+        ("[1,{\"k\":1}]", "the line is an array, not an object: no field .k"),
+        ("\"k\"", "the line is a string, not an object: no field .k"),
+        (" 12 ", "the line is a number, not an object: no field .k"),
+        ("false", "the line is a boolean, not an object: no field .k"),
+        ("null", "the line is null, not an object: no field .k"),
         ("{}", "no field .k"),
     ] {
         assert_eq!(key(".k", line), Err(reason.to_owned()), "{line}");
@@ -163,9 +165,13 @@ fn only_what_is_scanned_is_judged() {
         ("{\"x\":1e,\"k\":1}", "expected a digit at byte 7"),
         ("{\"x\":\"\\x\",\"k\":1}", "unknown escape in a string at byte 7"),
         ("{\"x\":\"\\u12g4\",\"k\":1}", "expected four hexadecimal digits after `\\u` at byte 10"),
-        ("{\"x\":\"a\0\",\"k\":1}", "control character in a string at byte 7"),
+        ("{\"x\":\"a\0\",\"k\":1}", "a NUL byte at byte 7"),
+        ("{\"x\":\"a\x01\",\"k\":1}", "control character in a string at byte 7"),
         ("{\"x\":1}}", "more after the end of the value at byte 7"),
-        ("\u{feff}{\"k\":1}", "expected a value at byte 0"),
+        ("\u{feff}{\"k\":1}", "a byte order mark (EF BB BF) at byte 0"),
+        ("{\"x\":1,\u{feff}\"k\":1}", "a byte order mark (EF BB BF) at byte 7"),
+        ("\x1e{\"k\":1}", "a record separator (0x1E), as in a JSON text sequence, at byte 0"),
+        ("\0\0\0", "a NUL byte at byte 0"),
         ("x", "expected a value at byte 0"),
     ] {
         assert_eq!(key(".k", line), Err(format!("invalid JSON before .k: {reason} of the line")), "{line:?}");
