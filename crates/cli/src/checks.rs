@@ -7,13 +7,15 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, missing_right, partitioner};
+use migration::advice::Prospect;
+use migration::check::estimate::Estimate;
 use migration::check::facts::{ExistingRecords, SourceSample, TopicFacts};
 use migration::check::machine::{EarlierRun, MachineFacts, StateFacts};
 use migration::check::{self, Evidence};
 use migration::job::Brokers;
 use migration::report::ShardStatus;
 use migration::units::{show_count, show_duration, show_things};
-use migration::{Check, Exit, Finding, Job, Plan, Purpose, UserError};
+use migration::{Check, Exit, Finding, Job, Order, Plan, Purpose, UserError};
 use pipeline::sampling;
 use process::Disk;
 use serde::{Deserialize, Serialize};
@@ -226,6 +228,15 @@ fn earlier(job: &Job) -> EarlierRun {
         },
         Err(error) => EarlierRun::Unreadable(error.message),
     }
+}
+
+/// What the job will come to, if it begins now.
+pub fn of_estimate(job: &Job, sampled: &SampledPlan, found: Option<&Preflight>) -> Finding {
+    let order = source::order_of(job).unwrap_or(Order::Shard);
+    let compacted = found.is_some_and(|found| found.settings.compacted);
+    let prospect = Prospect { job, plan: &sampled.plan, begun: false, order, workers: source::slots(job), compacted };
+    let round_trip = found.and_then(|found| found.round_trip);
+    Estimate::of(&prospect, &sampled.sample, round_trip, source::processors()).finding()
 }
 
 /// A source that can't be planned, or sampled.

@@ -194,12 +194,6 @@ impl<'a> Asker<'a> {
         match topic_settings(&self.client, topic, self.timeout) {
             Ok(settings) => {
                 let (retention, least_in_sync) = retention::read(&settings);
-                if self.job.record.timestamp.is_some() && retention.append_time {
-                    found.warnings.push(format!(
-                        "topic {topic:?} replaces the records' timestamps by the time of their arrival \
-                         (message.timestamp.type=LogAppendTime): those of record.timestamp are lost"
-                    ));
-                }
                 found.retention = Some(retention);
                 found.replicas.least = least_in_sync;
                 let pairs = settings.iter().map(|setting| (setting.name.as_str(), setting.value.as_str()));

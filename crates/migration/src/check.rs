@@ -248,6 +248,12 @@ pub struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
+    /// Whether `limits.max_bad_records` allows as many dead letters as a part of the sample stands for.
+    fn allows(&self, part: u64, whole: u64) -> bool {
+        let expected = part as f64 / whole.max(1) as f64 * self.plan.records_estimate() as f64;
+        (expected.round() as u64).max(part) <= self.job.limits.max_bad_records
+    }
+
     /// Bytes of the whole job's records before compression, as far as that can be told.
     fn topic_bytes(&self) -> Option<u64> {
         estimate::topic_bytes(self.job, self.sample)

@@ -79,6 +79,7 @@ fn of_all(job: &Job, sampled: Result<SampledPlan, UserError>, cluster: Option<&C
             let seen = checks::evidence(job, sampled, partitions, existing.and_then(|existing| existing.as_ref().ok()));
             findings.extend(checks::of_files(job, sampled));
             findings.extend(checks::of_sample(&seen, found));
+            findings.push(checks::of_estimate(job, sampled, found));
         }
     }
     if let Some(Err(error)) = existing {

@@ -57,8 +57,7 @@ pub(super) fn mapping(seen: &Evidence<'_>) -> Finding {
         reasons.join("; ")
     );
     let mend = "mend the records or [record], or raise limits.max_bad_records; or --accept mapping";
-    let expected = (bad as f64 / sample.rows as f64 * seen.plan.records_estimate() as f64) as u64;
-    if expected.max(bad) <= job.limits.max_bad_records {
+    if seen.allows(bad, sample.rows) {
         Finding::ok(check, fact)
     } else if bad == sample.rows || sample.rows >= ENOUGH && bad * MANY >= sample.rows {
         Finding::fail(check, fact).mend(mend).accept(Accept::Mapping)

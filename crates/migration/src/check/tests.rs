@@ -189,6 +189,12 @@ fn times_that_the_topic_refuses_or_replaces_are_refused() {
         facts.settings.after_max_ms = Some(3_600_000);
     });
     assert_found(&late, CheckLevel::Fail, &["1 of 1,000 sampled records", "message.timestamp.after.max.ms"]);
+    let allowed = after(Check::Timestamps, |job, sample, facts, _| {
+        sample.times_ms[0] = NOW + 10 * DAY as i64;
+        facts.settings.after_max_ms = Some(3_600_000);
+        job.limits.max_bad_records = 1;
+    });
+    assert_eq!(allowed.level, CheckLevel::Ok);
     let replaced = after(Check::Timestamps, |_, _, facts, _| {
         facts.retention = Some(Retention { append_time: true, ..Retention::default() });
     });

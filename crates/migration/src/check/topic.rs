@@ -196,6 +196,9 @@ fn refused_times(seen: &Evidence<'_>, facts: &TopicFacts) -> Option<Finding> {
         (0, late) => (late, "message.timestamp.after.max.ms", facts.settings.after_max_ms),
         (early, _) => (early, "message.timestamp.before.max.ms", facts.settings.before_max_ms),
     };
+    if seen.allows(count, sample.times_ms.len() as u64) {
+        return None;
+    }
     let limit = limit.unwrap_or_default();
     let fact = format!(
         "{} have event times that {name} = {limit} of topic {} refuses: they would be dead letters",
@@ -230,7 +233,9 @@ pub(super) fn cleanup(seen: &Evidence<'_>, facts: &TopicFacts) -> Finding {
             }
         );
         let mend = "name a field that every record has with record.key; or --accept cleanup, and they become dead letters";
-        return if job.record.key.is_none() || keyless * 10 > sample.rows {
+        return if job.record.key.is_some() && seen.allows(keyless, sample.rows) {
+            Finding::ok(check, fact)
+        } else if job.record.key.is_none() || keyless * 10 > sample.rows {
             Finding::fail(check, fact).mend(mend).accept(Accept::Cleanup)
         } else {
             Finding::warn(check, fact).mend(mend)

@@ -35,7 +35,7 @@ rules! {
         validate: Validate = key VALIDATE key("record.validate", word()).default("\"field\"").fixed().example("\"whole\"");
         /// Where the message's timestamp is; without it, the time of sending.
         ///
-        /// A topic with `message.timestamp.type=LogAppendTime` replaces it (`run` warns).
+        /// A topic with `message.timestamp.type=LogAppendTime` replaces it: refused (check `timestamps`).
         timestamp: Option<FieldPath> = key TIMESTAMP key("record.timestamp", FIELD).fixed().example("\".created_at\"");
         /// How that field is written: `rfc3339`, or a number since 1970: `s`, `ms` or `us`.
         ///
