@@ -221,10 +221,10 @@ fn earlier(job: &Job) -> EarlierRun {
     }
     match state::stored(job) {
         Ok(None) => EarlierRun::None,
-        Ok(Some(stored)) if stored.binding.is_of_embedded() => EarlierRun::None,
+        Ok(Some(stored)) if stored.state.binding.is_of_embedded() => EarlierRun::None,
         Ok(Some(stored)) => EarlierRun::Begun {
-            done: stored.shards.iter().filter(|shard| shard.status == ShardStatus::Done).count() as u64,
-            total: stored.shards.len() as u64,
+            done: stored.state.shards.iter().filter(|shard| shard.status == ShardStatus::Done).count() as u64,
+            total: stored.state.shards.len() as u64,
         },
         Err(error) => EarlierRun::Unreadable(error.message),
     }

@@ -1,7 +1,7 @@
 //! What an earlier run left of a job, and whether this one can go on with it.
 
 use migration::report::Binding;
-use migration::resume::{self, Now, Then};
+use migration::resume::{self, Anew, Now, Then};
 use migration::{Accept, Exit, Identity, Job, UserError};
 use supervisor::{JobState, Owners, StateDir, StateError, Store};
 
@@ -35,9 +35,27 @@ impl Earlier {
         resume::may_be_compared(job, &self.then(), &self.now(job, now))
     }
 
+    /// Whether no record is known to have been acknowledged.
+    pub fn sent_nothing(&self) -> bool {
+        self.state.counts().acknowledged == 0 && self.sent.iter().all(|records| *records == 0)
+    }
+
+    /// Whether a run that is refused begins the job anew instead, because nothing of it was sent; with what is told.
+    pub fn begins_anew(&self, job: &Job, now: &Binding, refused: &UserError) -> Option<Anew> {
+        resume::begins_anew(job, &self.then(), now, refused)
+    }
+
     fn then(&self) -> Then<'_> {
-        let JobState { binding, plan_id, plan, .. } = &self.state;
-        Then { binding, plan_id: *plan_id, max_line: plan.max_line, sent: &self.sent }
+        let JobState { binding, plan_id, settings, .. } = &self.state;
+        let counts = self.state.counts();
+        Then {
+            binding,
+            plan_id: *plan_id,
+            settings,
+            acknowledged: counts.acknowledged,
+            sent: &self.sent,
+            letters: counts.dead_lettered,
+        }
     }
 
     fn now<'a>(&self, job: &Job, binding: &'a Binding) -> Now<'a> {
@@ -46,13 +64,13 @@ impl Earlier {
     }
 }
 
-/// How a job that has run stands, without any lock.
-pub fn stored(job: &Job) -> Result<Option<JobState>, UserError> {
+/// What a job's runs left, without any lock.
+pub fn stored(job: &Job) -> Result<Option<Earlier>, UserError> {
     let path = StateDir::store_path(&job.state_path());
     if !Store::exists(&path) {
         return Ok(None);
     }
-    Store::read_only(&path).and_then(|store| store.load()).map(Some).map_err(unusable)
+    Store::read_only(&path).and_then(|store| Earlier::of(&store)).map(Some).map_err(unusable)
 }
 
 /// An error of the checkpoint as the user sees it.

@@ -13,6 +13,7 @@ pub mod check;
 pub mod config;
 pub mod event;
 pub mod exit;
+pub mod fixed;
 pub mod histogram;
 pub mod identity;
 pub mod job;

@@ -4,10 +4,11 @@
 //! reading the state: both come as values.
 
 use crate::bound_topic::went_back;
-use crate::job::SourceRules;
+use crate::cause::one_line;
+use crate::fixed;
 use crate::printable::printable_path;
 use crate::report::Binding;
-use crate::units::show_count;
+use crate::units::show_things;
 use crate::{BoundTopic, Consequence, Exit, Job, SeenTopic, SourceObject, TopicChange, UserError};
 
 /// What a job began with, as its state has it.
@@ -17,10 +18,14 @@ pub struct Then<'a> {
     pub binding: &'a Binding,
     /// The plan's id.
     pub plan_id: u128,
-    /// The longest line that was a record.
-    pub max_line: u64,
+    /// What must not change once a record was sent.
+    pub settings: &'a [(String, String)],
+    /// How many records are committed as acknowledged.
+    pub acknowledged: u64,
     /// How many records each partition acknowledged since.
     pub sent: &'a [u64],
+    /// How many records were set aside.
+    pub letters: u64,
 }
 
 /// The same now.
@@ -94,27 +99,94 @@ fn same_topic(job: &Job, then: &Then<'_>, now: &Binding, topic: &BoundTopic) -> 
 }
 
 fn same_rules(job: &Job, then: &Then<'_>, now: &Now<'_>) -> Result<(), UserError> {
-    let changed = |what: String| Err(UserError::new(Exit::Config, what).hint(UNDO));
-    let max_line = job.source.files().max_line;
-    if max_line != then.max_line {
-        let (then, now) = (show_count(then.max_line), show_count(max_line));
-        return changed(format!(
-            "{}.max_line is {now} bytes, and was {then} when job {} began: which lines are records would change in the middle",
-            job.source.table(),
-            job.name
-        ));
-    }
-    let rules = match &job.source {
-        SourceRules::Jsonl(_) => "[record] or kafka.partitioner",
-        SourceRules::Csv(_) => "[source.csv], [record] or kafka.partitioner",
+    let changed = fixed::changes(then.settings, &fixed::settings(job));
+    // The id knows more than the settings' names do only if another version of this program made it.
+    let other = || (now.plan_id != then.plan_id).then(|| "what the plan's id stands for changed".to_owned());
+    let Some(what) = changed.or_else(other) else { return Ok(()) };
+    let name = &job.name;
+    let refused = |why: String, hint: String| {
+        Err(UserError::new(Exit::Config, format!("{what} since job {name} began: {why}")).hint(hint))
     };
-    if now.plan_id != then.plan_id {
-        return changed(format!(
-            "the config's {rules} changed since job {} began: half of the topic would follow other rules",
-            job.name
-        ));
+    match sent_nothing(then, now.binding) {
+        NothingSent::Sure => refused(
+            "no record of it was sent yet".to_owned(),
+            "`shardlift run` begins the job anew with this config; undo the change to look at what the earlier run left"
+                .to_owned(),
+        ),
+        NothingSent::NotSure(why) => refused(
+            format!("no record of it was acknowledged, but whether none was sent can't be told: {why}"),
+            UNDO.to_owned(),
+        ),
+        NothingSent::Sent => refused("half of the topic would follow other rules".to_owned(), UNDO.to_owned()),
     }
-    Ok(())
+}
+
+/// Whether a job's records are all unsent.
+enum NothingSent {
+    /// None was acknowledged, and the topic ends where it did.
+    Sure,
+    /// None was acknowledged; the text says what speaks against it.
+    NotSure(String),
+    /// Some were acknowledged.
+    Sent,
+}
+
+fn sent_nothing(then: &Then<'_>, now: &Binding) -> NothingSent {
+    if then.acknowledged > 0 || then.sent.iter().any(|records| *records > 0) {
+        return NothingSent::Sent;
+    }
+    let (before, ends) = (&then.binding.end_offsets, &now.end_offsets);
+    if before.len() != ends.len() {
+        return NothingSent::NotSure(format!("the topic had {} partitions, and has {}", before.len(), ends.len()));
+    }
+    let moved = (0..).zip(before.iter().zip(ends)).filter(|(_, (before, end))| before != end);
+    let moved: Vec<(u32, (&i64, &i64))> = moved.collect();
+    let Some((partition, (before, end))) = moved.first() else { return NothingSent::Sure };
+    let more = if moved.len() > 1 { format!(", and {} more moved", moved.len() - 1) } else { String::new() };
+    NothingSent::NotSure(format!("partition {partition} ended at {before} when the job began, and ends at {end}{more}"))
+}
+
+/// A job that begins anew by itself, because nothing of it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anew {
+    job: String,
+    what: String,
+    letters: u64,
+}
+
+/// Whether a job that may not go on as its state has it begins anew by itself, because nothing of it was sent.
+/// `refused` says what is not as it was: a setting, the order that is asked for, or the source.
+pub fn begins_anew(job: &Job, then: &Then<'_>, now: &Binding, refused: &UserError) -> Option<Anew> {
+    let about_the_job = matches!(refused.exit, Exit::Config | Exit::Source);
+    if !about_the_job || !matches!(sent_nothing(then, now), NothingSent::Sure) {
+        return None;
+    }
+    let what = fixed::changes(then.settings, &fixed::settings(job)).unwrap_or_else(|| one_line(&refused.message));
+    Some(Anew { job: job.name.clone(), what, letters: then.letters })
+}
+
+impl Anew {
+    /// What a run says that begins.
+    pub fn told(&self) -> String {
+        let letters = self.letters(if self.letters == 1 { "is" } else { "are" });
+        format!("{}; no record of job {} was sent yet, so it begins anew{letters}", self.what, self.job)
+    }
+
+    /// What a look at the plan says, which does not know where the topic ends now.
+    pub fn foretold(&self) -> String {
+        format!(
+            "{}; no record of job {} was sent yet, so `run` begins it anew with this plan unless its topic got records \
+             meanwhile{}",
+            self.what,
+            self.job,
+            self.letters("will be")
+        )
+    }
+
+    fn letters(&self, are: &str) -> String {
+        let letters = show_things(self.letters, "dead letter");
+        if self.letters == 0 { String::new() } else { format!("; {letters} of before {are} dropped") }
+    }
 }
 
 /// What was sent so far went with the topic.
@@ -211,7 +283,7 @@ mod tests {
     use std::hash::{Hash as _, Hasher as _};
 
     use super::*;
-    use crate::job::{Brokers, FieldPath, Partitioner};
+    use crate::job::{Brokers, FieldPath, Partitioner, SourceRules};
     use crate::{Accept, Identity, Plan};
 
     fn job() -> Job {
@@ -232,7 +304,9 @@ mod tests {
 
     /// Whether a job that began with `then` may go on with `now`.
     fn check(job: &Job, then: &Binding, now: &Binding, sent: &[u64]) -> Result<Vec<String>, UserError> {
-        let then = Then { binding: then, plan_id: PLAN, max_line: self::job().source.files().max_line, sent };
+        let settings = fixed::settings(job);
+        let acknowledged = sent.iter().sum();
+        let then = Then { binding: then, plan_id: PLAN, settings: &settings, acknowledged, sent, letters: 0 };
         may_go_on(job, &then, &Now { binding: now, plan_id: PLAN })
     }
 
@@ -266,7 +340,8 @@ mod tests {
             error.message
         );
         // What reads only, tells it.
-        let began = Then { binding: &then, plan_id: PLAN, max_line: job.source.files().max_line, sent: &[] };
+        let settings = fixed::settings(&job);
+        let began = Then { binding: &then, plan_id: PLAN, settings: &settings, acknowledged: 0, sent: &[], letters: 0 };
         let compared = may_be_compared(&job, &began, &Now { binding: &more, plan_id: PLAN });
         assert_eq!(compared.map(|warnings| warnings.len()).ok(), Some(1));
         job.accept.insert(Accept::Partitions);
@@ -304,29 +379,98 @@ mod tests {
         hasher.finish().into()
     }
 
+    /// What a job that began with `job()`, and sent this many records into partition 0, says of another config while
+    /// its topic ends there.
+    fn of_another(other: &Job, sent: u64, end: i64) -> (Option<UserError>, Option<String>) {
+        let (began, now) = (found("c", Some("id"), &[5]), found("c", Some("id"), &[end]));
+        let (settings, sent) = (fixed::settings(&job()), [sent]);
+        let then = Then {
+            binding: &began,
+            plan_id: plan_id(&job(), &began),
+            settings: &settings,
+            acknowledged: sent[0],
+            sent: &sent,
+            letters: 330_184,
+        };
+        let refused = may_go_on(other, &then, &Now { binding: &now, plan_id: plan_id(other, &now) }).err();
+        let anew = refused.as_ref().and_then(|refused| begins_anew(other, &then, &now, refused).map(|anew| anew.told()));
+        (refused, anew)
+    }
+
+    fn with_key() -> Job {
+        let mut other = job();
+        other.record.key = Some(FieldPath(vec!["id".into()]));
+        other
+    }
+
     #[test]
-    fn another_mapping_is_refused_and_another_number_of_workers_is_not() {
-        let (job, now) = (job(), found("c", Some("id"), &[5]));
-        let then = Then { binding: &now, plan_id: plan_id(&job, &now), max_line: job.source.files().max_line, sent: &[] };
-        let check = |other: &Job| may_go_on(other, &then, &Now { binding: &now, plan_id: plan_id(other, &now) });
-        let mut other = job.clone();
+    fn another_mapping_is_refused_by_name_once_something_was_sent_and_another_number_of_workers_is_not() {
+        let mut other = job();
         other.workers.count = std::num::NonZeroU32::new(7);
         other.limits.rate_records = Some(1);
         other.kafka.brokers = Brokers::Bootstrap(vec!["b:2".into()]);
-        assert!(check(&other).is_ok());
-        other.kafka.partitioner = Partitioner::Crc32;
-        assert_eq!(check(&other).map_err(|error| error.exit), Err(Exit::Config));
-        for max_line in [job.source.files().max_line / 2, job.source.files().max_line * 2] {
-            let mut other = job.clone();
-            let SourceRules::Jsonl(source) = &mut other.source else { panic!("the test's job has JSON lines") };
-            source.files.max_line = max_line;
-            let error = check(&other).expect_err("another limit");
-            assert_eq!(error.exit, Exit::Config);
-            let expected = format!("source.jsonl.max_line is {} bytes, and was 4,194,304 when", show_count(max_line));
-            assert!(error.message.starts_with(&expected), "{}", error.message);
+        assert_eq!(of_another(&other, 1, 6), (None, None));
+        let mut crc = job();
+        crc.kafka.partitioner = Partitioner::Crc32;
+        let mut shorter = job();
+        let SourceRules::Jsonl(source) = &mut shorter.source else { panic!("the test's job has JSON lines") };
+        source.files.max_line /= 2;
+        let mut headed = job();
+        headed.record.headers.push(("source".into(), "x".into()));
+        for (other, what) in [
+            (with_key(), "record.key was not set and is .id"),
+            (crc, "kafka.partitioner was murmur2 and is crc32"),
+            (shorter, "source.jsonl.max_line was 4,194,304 and is 2,097,152"),
+            (headed, "record.headers.source was not set and is \"x\""),
+        ] {
+            let (refused, anew) = of_another(&other, 1, 6);
+            let refused = refused.expect("another mapping");
+            assert_eq!((refused.exit, anew), (Exit::Config, None));
+            assert_eq!(refused.message, format!("{what} since job j began: half of the topic would follow other rules"));
         }
-        let mut other = job.clone();
-        other.record.headers.push(("source".into(), "x".into()));
-        assert_eq!(check(&other).map_err(|error| error.exit), Err(Exit::Config));
+    }
+
+    #[test]
+    fn a_job_of_which_nothing_was_sent_begins_anew_with_other_rules() {
+        let (refused, anew) = of_another(&with_key(), 0, 5);
+        let expected = "record.key was not set and is .id; no record of job j was sent yet, so it begins anew; \
+                        330,184 dead letters of before are dropped";
+        assert_eq!(anew.as_deref(), Some(expected));
+        // What only looks says that.
+        let refused = refused.expect("it does not go on");
+        assert!(refused.message.ends_with("since job j began: no record of it was sent yet"), "{}", refused.message);
+        assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains("`shardlift run` begins the job anew")), "{refused:?}");
+        // Somebody wrote there meanwhile: it may have been this job.
+        let (refused, anew) = of_another(&with_key(), 0, 9);
+        assert_eq!(anew, None);
+        let message = refused.expect("it can't be told").message;
+        assert_eq!(
+            message,
+            "record.key was not set and is .id since job j began: no record of it was acknowledged, but whether none was sent \
+             can't be told: partition 0 ended at 5 when the job began, and ends at 9"
+        );
+    }
+
+    #[test]
+    fn only_what_the_job_itself_says_lets_it_begin_anew() {
+        let (job, began) = (job(), found("c", Some("id"), &[5]));
+        let settings = fixed::settings(&job);
+        let then = Then { binding: &began, plan_id: PLAN, settings: &settings, acknowledged: 0, sent: &[], letters: 1 };
+        let anew = |exit| {
+            begins_anew(&job, &then, &began, &UserError::new(exit, "a.jsonl is gone"))
+                .map(|anew| (anew.told(), anew.foretold()))
+        };
+        assert_eq!(anew(Exit::Preflight), None, "another topic is no reason");
+        assert_eq!(anew(Exit::State), None);
+        assert_eq!(
+            anew(Exit::Source),
+            Some((
+                "a.jsonl is gone; no record of job j was sent yet, so it begins anew; 1 dead letter of before is dropped"
+                    .into(),
+                "a.jsonl is gone; no record of job j was sent yet, so `run` begins it anew with this plan unless \
+                 its topic got records meanwhile; 1 dead letter of before will be dropped"
+                    .into()
+            ))
+        );
     }
 }

@@ -64,6 +64,8 @@ pub struct NewJob<'a> {
     pub plan: &'a Plan,
     /// What the state belongs to.
     pub binding: &'a Binding,
+    /// What must not change once a record was sent ([`migration::fixed`]).
+    pub settings: &'a [(String, String)],
 }
 
 /// What only the shell knows about an attempt.

@@ -12,6 +12,7 @@ mod compare;
 mod compare_web;
 mod csv;
 mod damaged_files;
+mod dead_letters;
 mod delivery;
 mod door;
 mod exit_codes;
@@ -44,6 +45,7 @@ const MODULES: &[Module] = &[
     Module { name: "compare_web", tests: compare_web::TESTS },
     Module { name: "csv", tests: csv::TESTS },
     Module { name: "damaged_files", tests: damaged_files::TESTS },
+    Module { name: "dead_letters", tests: dead_letters::TESTS },
     Module { name: "delivery", tests: delivery::TESTS },
     Module { name: "door", tests: door::TESTS },
     Module { name: "exit_codes", tests: exit_codes::TESTS },

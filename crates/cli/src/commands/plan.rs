@@ -7,10 +7,10 @@ use migration::advice::{self, Prospect};
 use migration::job::Brokers;
 use migration::{Exit, Job, Order, Plan, Purpose, UserError, order};
 use report::plan::{Reached, ShownPlan};
-use supervisor::JobState;
 
 use crate::args::JobArgs;
 use crate::preflight::preflight;
+use crate::state::Earlier;
 use crate::ui::Ui;
 use crate::{settings, source, state};
 
@@ -18,7 +18,7 @@ use crate::{settings, source, state};
 pub fn plan(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = &settings::load(args)?;
     let Planned { plan, order, begun, compacted, mut risks } = match state::stored(job)? {
-        Some(stored) => stored_plan(job, stored)?,
+        Some(earlier) => stored_plan(job, args, earlier)?,
         None => new_plan(job, args)?,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -42,9 +42,27 @@ struct Planned {
     risks: Vec<String>,
 }
 
-/// That of a job that has begun: refused where `run` would refuse to go on with its order, and with the same warnings.
-fn stored_plan(job: &Job, stored: JobState) -> Result<Planned, UserError> {
-    let risks = order::may_go_on(job, &stored.plan)?;
+/// That of a job that has begun: refused where `run` would refuse to go on with its settings or its order, and with the
+/// same warnings. Where nothing was sent, a run makes another plan of settings or files that changed.
+fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, UserError> {
+    // The topic is taken to be as it was. Of an embedded broker a run begins anew in any case.
+    let then = earlier.state.binding.clone();
+    let config = if then.is_of_embedded() { Ok(Vec::new()) } else { earlier.may_go_on(job, &then) };
+    let goes_on = config.and_then(|_| order::may_go_on(job, &earlier.state.plan));
+    let unchanged = goes_on.and_then(|risks| match earlier.sent_nothing() {
+        true => source::check_source(job, &earlier.state).map(|_| risks),
+        false => Ok(risks),
+    });
+    let risks = match unchanged {
+        Ok(risks) => risks,
+        Err(refused) => {
+            let Some(anew) = earlier.begins_anew(job, &then, &refused) else { return Err(refused) };
+            let mut planned = new_plan(job, args)?;
+            planned.risks.insert(0, anew.foretold());
+            return Ok(planned);
+        }
+    };
+    let stored = earlier.state;
     let begun = stored.shards.iter().map(|shard| Reached { status: shard.status, position: shard.position }).collect();
     Ok(Planned { order: Order::of(&stored.plan), plan: stored.plan, begun: Some(begun), compacted: false, risks })
 }

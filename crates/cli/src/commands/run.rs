@@ -30,13 +30,20 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     let &RunArgs { job: ref wanted, single, restart, yes, verify } = args;
     let job = settings::load(wanted)?;
     send::require_room(&job, single)?;
-    let (dir, earlier) = earlier::find(&job, Restart::of(restart, yes), ui)?;
+    let (dir, mut earlier) = earlier::find(&job, Restart::of(restart, yes), ui)?;
     let goes_on = earlier.is_some();
-    let pass = Pass::begin(job, dir, single, ui)?;
-    let refused = |error: UserError| if goes_on { pass.refused(error) } else { error };
+    let mut pass = Pass::begin(job, dir, single, ui)?;
+    let noted = |pass: &Pass<'_>, error: UserError| if goes_on { pass.refused(error) } else { error };
 
     tracing::debug!("phase 1 of 5, preflight");
-    let found = preflight(&pass, earlier.as_ref(), verify).map_err(refused)?;
+    let mut found = preflight(&pass, earlier.as_ref(), verify).map_err(|error| noted(&pass, error))?;
+    pass.anew = earlier.as_ref().and_then(|earlier| earlier::begins_anew(&pass, earlier, &found));
+    if pass.anew.is_some() {
+        // From here on as a first run.
+        earlier = None;
+        found = preflight(&pass, None, verify).map_err(|error| noted(&pass, error))?;
+    }
+    let refused = |error: UserError| noted(&pass, error);
     tracing::debug!("phase 2 of 5, plan");
     let planned = plan::plan(&pass, earlier, found).map_err(refused)?;
     let mut ready = planned.ready(&pass).map_err(refused)?;

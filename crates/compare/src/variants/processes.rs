@@ -36,7 +36,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
     let dir = StateDir::open(&spec.folder.join("state"), Owners::Trusted).map_err(|error| state(error.to_string()))?;
     let path = StateDir::store_path(dir.path());
     let binding = Binding::default();
-    let new = NewJob { name: &context.job.name, plan_id: 0, plan: &context.plan, binding: &binding };
+    let new = NewJob { name: &context.job.name, plan_id: 0, plan: &context.plan, binding: &binding, settings: &[] };
     let mut store = Store::create(&path, &new).map_err(|error| state(error.to_string()))?;
     let setup = Setup {
         plan: &context.plan,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use migration::fixed::FixedSettings;
 use migration::report::Binding;
 use migration::{Counts, Plan, Segment, Shard, Work};
 use rusqlite::Connection;
@@ -55,8 +56,8 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
     )?;
     let whole = (0..).zip(&offsets).all(|(expected, (partition, _))| expected == *partition);
     let end_offsets: Vec<i64> = offsets.into_iter().map(|(_, offset)| offset).collect();
-    let query = "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, checksum FROM job";
-    let (mut state, plan, checksum) = at(
+    let query = "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, settings, checksum FROM job";
+    let (mut state, plan, settings, checksum) = at(
         path,
         db.query_row(query, [], |row| {
             let binding = Binding {
@@ -73,6 +74,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 plan_id,
                 last_run: 0,
                 binding,
+                settings: FixedSettings::new(),
                 plan: Plan::default(),
                 unsplit: None,
                 shards: Vec::new(),
@@ -80,12 +82,13 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 parents: BTreeMap::new(),
                 uncertain: BTreeSet::new(),
             };
-            Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, i64>(7)?))
+            Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, i64>(8)?))
         }),
     )?;
-    if !whole || checksum != job_checksum(&plan_id.to_be_bytes(), &state.name, &plan, &end_offsets) {
+    if !whole || checksum != job_checksum(&plan_id.to_be_bytes(), &state.name, &plan, &settings, &end_offsets) {
         return Err(corrupt(path, "the plan fails its checksum"));
     }
+    state.settings = at(path, decode(&settings))?;
     state.plan = at(path, decode(&plan))?;
     Ok(state)
 }

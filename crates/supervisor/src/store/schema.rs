@@ -16,7 +16,7 @@ use super::{NewJob, now_ms};
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -24,7 +24,7 @@ const LAYOUT: &str = "
 CREATE TABLE job (
     one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, created_ms INTEGER NOT NULL, plan_id BLOB NOT NULL,
     cluster_id TEXT NOT NULL, topic_id TEXT NOT NULL, topic TEXT NOT NULL, source TEXT NOT NULL,
-    plan BLOB NOT NULL, checksum INTEGER NOT NULL
+    plan BLOB NOT NULL, settings BLOB NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE end_offsets (partition INTEGER PRIMARY KEY, end_offset INTEGER NOT NULL) STRICT;
 CREATE TABLE shards (
@@ -88,9 +88,10 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     tx.execute_batch(super::replaced::LAYOUT)?;
     tx.execute_batch(super::verified::LAYOUT)?;
     let (plan_id, plan, binding) = (job.plan_id.to_be_bytes(), encode(job.plan), job.binding);
-    let checksum = job_checksum(&plan_id, job.name, &plan, &binding.end_offsets);
+    let settings = encode(&job.settings);
+    let checksum = job_checksum(&plan_id, job.name, &plan, &settings, &binding.end_offsets);
     tx.execute(
-        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             job.name,
             now_ms(),
@@ -100,6 +101,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
             binding.topic,
             binding.source,
             plan,
+            settings,
             checksum
         ],
     )?;
@@ -186,8 +188,8 @@ pub(super) fn check_integrity(db: &Connection, path: &Path) -> Result<(), StateE
 }
 
 /// Covers what a resume takes from the job's row.
-pub(super) fn job_checksum(plan_id: &[u8; 16], name: &str, plan: &[u8], end_offsets: &[i64]) -> i64 {
-    xxh3_64(&encode(&(plan_id, name, plan, end_offsets))).cast_signed()
+pub(super) fn job_checksum(plan_id: &[u8; 16], name: &str, plan: &[u8], settings: &[u8], end_offsets: &[i64]) -> i64 {
+    xxh3_64(&encode(&(plan_id, name, plan, settings, end_offsets))).cast_signed()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use migration::fixed::FixedSettings;
 use migration::report::{Binding, ShardStatus};
 use migration::{Counts, Plan, Position, Shard, ShardId, Token};
 
@@ -20,6 +21,8 @@ pub struct JobState {
     pub last_run: u32,
     /// What it belongs to.
     pub binding: Binding,
+    /// What must not change once a record was sent ([`migration::fixed`]), as it was when the state was made.
+    pub settings: FixedSettings,
     /// Its plan as it stands now: the frozen one, with the shards that were split since.
     pub plan: Plan,
     /// The plan as it was made, if shards were split or files replaced since.

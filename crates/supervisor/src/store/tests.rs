@@ -62,7 +62,7 @@ fn binding() -> Binding {
 }
 
 fn create(path: &Path, shards: u32) -> Store {
-    Store::create(path, &NewJob { name: "job", plan_id: 77, plan: &plan(shards), binding: &binding() }).unwrap()
+    Store::create(path, &NewJob { name: "job", plan_id: 77, plan: &plan(shards), binding: &binding(), settings: &[] }).unwrap()
 }
 
 fn id(shard: u32, number: u32) -> AttemptId {
@@ -155,7 +155,7 @@ fn a_new_job_comes_back_as_it_was_made() {
     drop(create(&path, 3));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(matches!(
-        Store::create(&path, &NewJob { name: "job", plan_id: 1, plan: &plan(1), binding: &binding() }),
+        Store::create(&path, &NewJob { name: "job", plan_id: 1, plan: &plan(1), binding: &binding(), settings: &[] }),
         Err(StateError::Exists { .. })
     ));
     let state = Store::open(&path).unwrap().load().unwrap();
@@ -584,8 +584,18 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 6, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 7, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
+}
+
+#[test]
+fn settings_that_must_not_change_are_kept() {
+    let folder = Folder::new("settings");
+    let path = folder.file("state.sqlite");
+    let settings = [("record.key".to_owned(), ".customer.idd".to_owned()), ("record.headers".to_owned(), String::new())];
+    let new = NewJob { name: "job", plan_id: 7, plan: &plan(1), binding: &binding(), settings: &settings };
+    drop(Store::create(&path, &new).unwrap());
+    assert_eq!(Store::read_only(&path).unwrap().load().unwrap().settings, settings);
 }
 
 #[test]
@@ -598,6 +608,7 @@ fn rows_that_do_not_fit_the_plan_are_refused() {
         "UPDATE end_offsets SET end_offset = 0",
         "UPDATE job SET plan = zeroblob(100)",
         "UPDATE job SET plan_id = zeroblob(16)",
+        "UPDATE job SET settings = zeroblob(1)",
         "DELETE FROM job",
         "DROP TABLE shards",
     ];
@@ -687,11 +698,13 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     let folder = Folder::new("replaced");
     let path = folder.file("state.sqlite");
     let (frozen, binding) = (packed_plan(), Binding::default());
-    let mut store = Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding }).unwrap();
+    let mut store =
+        Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[] }).unwrap();
     assert_eq!(store.load().unwrap().sent_of(0), Ok(None));
     for outcome in [AttemptOutcome::Running, AttemptOutcome::Died, AttemptOutcome::Orphaned, AttemptOutcome::Stopped] {
         let path = folder.file("killed.sqlite");
-        let mut killed = Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding }).unwrap();
+        let mut killed =
+            Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[] }).unwrap();
         killed.begin_run(1, &NONE).unwrap();
         killed.begin_attempt(id(0, 1), MAY_SEND).unwrap();
         if outcome != AttemptOutcome::Running {
@@ -748,7 +761,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     }
 }
 
-/// A file as layouts 1 to 5 had it, as far as it is looked at before its version is known: `letters` came with 4.
+/// A file as layouts 1 to 6 had it, as far as it is looked at before its version is known: `letters` came with 4.
 fn file_of_layout(path: &Path, version: i64) {
     let db = Connection::open(path).unwrap();
     let letters = if version >= 4 { "letters INTEGER NOT NULL," } else { "" };
@@ -774,13 +787,13 @@ fn file_of_layout(path: &Path, version: i64) {
 #[test]
 fn a_state_of_an_older_layout_says_what_to_do() {
     let folder = Folder::new("older");
-    for version in [1, 2, 3, 4, 5, 7, 99] {
+    for version in [1, 2, 3, 4, 5, 6, 8, 99] {
         let path = folder.file(&format!("{version}.sqlite"));
         file_of_layout(&path, version);
         for opened in [Store::open(&path), Store::read_only(&path)] {
             let said = opened.unwrap_err().to_string();
             let what = format!(
-                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 6"
+                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 7"
             );
             assert!(said.contains(&what) && said.contains("finish the job with the program that wrote it"), "{said}");
             assert!(said.contains("or start over with --restart (which sends everything again)"), "{said}");

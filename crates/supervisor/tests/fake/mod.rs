@@ -127,7 +127,8 @@ impl Job {
             Store::open(&path).expect("sound")
         } else {
             let binding = Binding { end_offsets: vec![0, 7], ..Binding::default() };
-            Store::create(&path, &NewJob { name: "fake", plan_id: 42, plan: &self.plan, binding: &binding }).expect("new")
+            Store::create(&path, &NewJob { name: "fake", plan_id: 42, plan: &self.plan, binding: &binding, settings: &[] })
+                .expect("new")
         };
         let mut screen = Screen { signals: self.signals.clone(), needs: self.needs, ..Screen::default() };
         let setup = Setup {

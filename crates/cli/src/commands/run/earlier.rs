@@ -2,13 +2,15 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
+use kafka::Preflight;
 use migration::job::Brokers;
-use migration::{Exit, Job, UserError, resume};
+use migration::{Exit, Job, UserError, order, resume};
 use supervisor::{StateDir, Store};
 
-use super::pass::note_refusal;
+use super::pass::{Pass, note_refusal};
 use crate::state::{self, Earlier};
 use crate::ui::Ui;
+use crate::{helper, source};
 
 /// Whether the job starts over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,19 @@ pub fn find(job: &Job, restart: Restart, ui: &Ui) -> Result<(StateDir, Option<Ea
         return Err(error);
     }
     Ok((dir, Some(earlier)))
+}
+
+/// Why a job of which nothing was sent begins anew, with what is told of it: its config or its source is not as it was
+/// when it began, and that can still be changed. `None`: it goes on, or is refused.
+pub fn begins_anew(pass: &Pass<'_>, earlier: &Earlier, found: &Preflight) -> Option<String> {
+    let (job, now) = (&pass.job, found.binding(&pass.job));
+    if !earlier.sent_nothing() {
+        return None;
+    }
+    let config = || earlier.may_go_on(job, &now).and_then(|_| order::may_go_on(job, &earlier.state.plan));
+    let source = || helper::ask("shardlift plan", Some(&pass.interrupt), || source::check_source(job, &earlier.state));
+    let refused = config().map(drop).and_then(|()| source().map(drop)).err()?;
+    earlier.begins_anew(job, &now, &refused).map(|anew| anew.told())
 }
 
 fn confirm(job: &Job, restart: Restart, ui: &Ui) -> Result<(), UserError> {

@@ -23,6 +23,8 @@ pub struct Pass<'a> {
     pub interrupt: Interrupt,
     /// The embedded broker, if it is used.
     pub broker: Option<RunningHelper>,
+    /// Why it begins anew though there is a state, of which nothing was sent.
+    pub anew: Option<String>,
     /// Where words go.
     pub ui: &'a Ui,
 }
@@ -33,7 +35,7 @@ impl<'a> Pass<'a> {
         let interrupt = Interrupt::new()?;
         interrupt::hold_steering()?;
         let broker = embedded::start_if_wanted(&mut job)?;
-        Ok(Pass { job, dir, single, interrupt, broker, ui })
+        Ok(Pass { job, dir, single, interrupt, broker, anew: None, ui })
     }
 
     /// Where the checkpoint is.

@@ -5,7 +5,7 @@ use kafka::Preflight;
 use migration::advice::{self, Prospect};
 use migration::check::{self, CheckLevel};
 use migration::report::Binding;
-use migration::{BoundTopic, Finding, Identity, Job, Order, Plan, SourceObject, UserError, order, resume};
+use migration::{BoundTopic, Finding, Identity, Job, Order, Plan, SourceObject, UserError, fixed, order, resume};
 use supervisor::{NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
 
@@ -134,8 +134,19 @@ impl Planned {
     fn create(&self, pass: &Pass<'_>, plan_id: u128) -> Result<Store, UserError> {
         // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
         pass.dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
-        let new = NewJob { name: &pass.job.name, plan_id, plan: &self.plan, binding: &self.binding };
-        Store::create(&pass.store_path(), &new).map_err(state::unusable)
+        let new = NewJob {
+            name: &pass.job.name,
+            plan_id,
+            plan: &self.plan,
+            binding: &self.binding,
+            settings: &fixed::settings(&pass.job),
+        };
+        let mut store = Store::create(&pass.store_path(), &new).map_err(state::unusable)?;
+        if let Some(why) = &pass.anew {
+            tracing::warn!("{why}");
+            store.notice(why).map_err(state::unusable)?;
+        }
+        Ok(store)
     }
 }
 
