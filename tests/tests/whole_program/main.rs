@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use whole_program::suite::{self, Module};
 
 mod broker_outage;
+mod checks;
 mod compare;
 mod compare_web;
 mod csv;
@@ -16,6 +17,7 @@ mod dead_letters;
 mod delivery;
 mod door;
 mod exit_codes;
+mod first_contact;
 mod first_contact_secured;
 mod first_run;
 mod hostile_files;
@@ -41,6 +43,7 @@ mod worker_kills;
 
 const MODULES: &[Module] = &[
     Module { name: "broker_outage", tests: broker_outage::TESTS },
+    Module { name: "checks", tests: checks::TESTS },
     Module { name: "compare", tests: compare::TESTS },
     Module { name: "compare_web", tests: compare_web::TESTS },
     Module { name: "csv", tests: csv::TESTS },
@@ -49,6 +52,7 @@ const MODULES: &[Module] = &[
     Module { name: "delivery", tests: delivery::TESTS },
     Module { name: "door", tests: door::TESTS },
     Module { name: "exit_codes", tests: exit_codes::TESTS },
+    Module { name: "first_contact", tests: first_contact::TESTS },
     Module { name: "first_contact_secured", tests: first_contact_secured::TESTS },
     Module { name: "first_run", tests: first_run::TESTS },
     Module { name: "hostile_files", tests: hostile_files::TESTS },

@@ -1,0 +1,242 @@
+//! Each check that a real Kafka or a real folder can make fail does so in `shardlift check`, by its name, with its exit
+//! code and what mends it.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use whole_program::kafka::Kafka;
+use whole_program::program::{Finished, Program};
+use whole_program::scene::{PATIENCE, config};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
+
+/// The tests of this module.
+pub const TESTS: &[Test] = &[test!(Waits, Kafka, each_check_fails_or_warns_where_it_should)];
+
+/// How many cases are tried at the same time: a check mostly waits for the broker.
+const AT_ONCE: usize = 4;
+
+/// A job that one check has something against.
+struct Case {
+    name: &'static str,
+    partitions: u32,
+    topic: &'static [&'static str],
+    keys: &'static [(&'static str, &'static str)],
+    /// Writes the source; a small one of JSON lines unless said.
+    source: fn(&Program),
+    /// What is done in the topic or in the folder before.
+    before: fn(&Kafka, &Program, &str),
+    words: &'static [&'static str],
+    check: &'static str,
+    level: &'static str,
+    code: i32,
+    says: &'static [&'static str],
+}
+
+const FAILING: Case = Case {
+    name: "",
+    partitions: 4,
+    topic: &[],
+    keys: &[],
+    source: objects,
+    before: |_, _, _| (),
+    words: &[],
+    check: "",
+    level: "fail",
+    code: 4,
+    says: &[],
+};
+const WARNING: Case = Case { level: "warn", code: 0, ..FAILING };
+
+const BY_ID: (&str, &str) = ("record.key", "\".id\"");
+const BY_TIME: (&str, &str) = ("record.timestamp", "\".at\"");
+
+const CASES: &[Case] = &[
+    Case {
+        name: "sizes-fail",
+        topic: &["max.message.bytes=2000"],
+        source: large,
+        check: "sizes",
+        says: &["max.message.bytes"],
+        ..FAILING
+    },
+    Case {
+        name: "sizes-warn",
+        topic: &["max.message.bytes=2000"],
+        source: one_large,
+        check: "sizes",
+        says: &["max.message.bytes"],
+        ..WARNING
+    },
+    Case {
+        name: "retention",
+        topic: &["retention.ms=604800000"],
+        keys: &[BY_TIME],
+        check: "retention",
+        says: &["7 days", "--add-config retention.ms=-1", "--add-config retention.ms=604800000", "--accept retention"],
+        ..FAILING
+    },
+    Case {
+        name: "retention-size",
+        topic: &["retention.bytes=10000"],
+        source: large,
+        check: "retention-size",
+        says: &["retention.bytes", "--accept retention-size"],
+        ..FAILING
+    },
+    Case {
+        name: "append-time",
+        topic: &["message.timestamp.type=LogAppendTime"],
+        keys: &[BY_TIME],
+        check: "timestamps",
+        says: &["LogAppendTime", "record.timestamp"],
+        ..FAILING
+    },
+    Case {
+        name: "times-refused",
+        topic: &["message.timestamp.before.max.ms=3600000"],
+        keys: &[BY_TIME],
+        check: "timestamps",
+        says: &["message.timestamp.before.max.ms"],
+        ..FAILING
+    },
+    Case {
+        name: "unit",
+        keys: &[("record.timestamp", "\".s\""), ("record.timestamp_unit", "\"ms\"")],
+        check: "timestamps",
+        says: &["record.timestamp_unit = \"s\""],
+        ..WARNING
+    },
+    Case {
+        name: "cleanup",
+        topic: &["cleanup.policy=compact"],
+        check: "cleanup",
+        says: &["compacted", "record.key"],
+        ..FAILING
+    },
+    Case {
+        name: "partitioner",
+        keys: &[BY_ID],
+        before: |kafka, _, topic| existing(kafka, topic, "consistent_random", "{\"a\":1}"),
+        check: "partitioner",
+        says: &["crc32"],
+        ..FAILING
+    },
+    Case { name: "skew", keys: &[("record.key", "\".same\"")], check: "skew", ..WARNING },
+    Case {
+        name: "mapping",
+        keys: &[("record.key", "\".idd\"")],
+        check: "mapping",
+        says: &["has .idd", "fields are", ".id"],
+        ..FAILING
+    },
+    Case {
+        name: "existing",
+        keys: &[BY_ID],
+        before: |kafka, _, topic| existing(kafka, topic, "murmur2_random", "no JSON at all"),
+        check: "existing",
+        ..WARNING
+    },
+    Case {
+        name: "state",
+        before: |_, program, _| drop(program.write(".shardlift", "a file in the folder's place")),
+        check: "state",
+        code: 74,
+        says: &[".shardlift"],
+        ..FAILING
+    },
+    Case { name: "topic", words: &["-t", "topics"], check: "topic", says: &["topics", "topic"], ..FAILING },
+    Case { name: "nowhere", words: &["-b", "127.0.0.1:9"], check: "brokers", says: &["127.0.0.1:9"], ..FAILING },
+];
+
+/// Events of some years, with time in two forms, and a field that is the same in all.
+fn objects(program: &Program) {
+    let mut lines = String::new();
+    for number in 0..500 {
+        let (year, seconds) = (10 + number % 14, 1_300_000_000 + number * 500_000);
+        let at = format!("20{year}-05-05T05:05:05Z");
+        let _ = writeln!(lines, "{{\"id\":\"i{number}\",\"at\":\"{at}\",\"s\":{seconds},\"same\":\"x\"}}");
+    }
+    program.write("data/1.jsonl", lines);
+}
+
+fn large(program: &Program) {
+    program.write("data/1.jsonl", format!("{{\"id\":\"{}\"}}\n", "x".repeat(4_000)).repeat(100));
+}
+
+fn one_large(program: &Program) {
+    let small: String = (0..99).map(|number| format!("{{\"id\":{number}}}\n")).collect();
+    program.write("data/1.jsonl", format!("{{\"id\":\"{}\"}}\n{small}", "x".repeat(4_000)));
+}
+
+/// Records of another producer with this partitioner.
+fn existing(kafka: &Kafka, topic: &str, partitioner: &str, value: &str) {
+    let keys: Vec<String> = (0..200).map(|number| format!("key-{number}")).collect();
+    let records: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), value)).collect();
+    kafka.produce_as(topic, &["-X", &format!("partitioner={partitioner}")], &records);
+}
+
+fn each_check_fails_or_warns_where_it_should(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let complaints: Vec<String> = std::thread::scope(|scope| {
+        let try_next = || {
+            let mut found = Vec::new();
+            while let Some(case) = CASES.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                found.extend(complaint(kafka, case));
+            }
+            found
+        };
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(try_next)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a case can be tried")).collect()
+    });
+    assert!(complaints.is_empty(), "{} of {}:\n{}", complaints.len(), CASES.len(), complaints.join("\n\n"));
+}
+
+/// What is not as it should be in a case; all are looked at before the test fails.
+fn complaint(kafka: &Kafka, case: &Case) -> Option<String> {
+    let name = format!("check-{}", case.name);
+    kafka.create_topic(&name, case.partitions, case.topic);
+    let program = Program::new(&name);
+    (case.source)(&program);
+    program.write("orchestrator.toml", config(&name, kafka.bootstrap(), case.keys));
+    (case.before)(kafka, &program, &name);
+    let before: u64 = kafka.end_offsets(&name).iter().sum();
+    let finished = program.run(&[&["check", "-o", "json"], case.words].concat(), PATIENCE);
+    let wrong = judge(&finished, case.check, case.level, case.code, case.says);
+    program.assert_nothing_left();
+    assert_eq!(kafka.end_offsets(&name).iter().sum::<u64>(), before, "{name}: a check sends nothing");
+    wrong.map(|wrong| format!("{}: {wrong}", case.name))
+}
+
+/// Whether a check's finding is there, with its level and its words, and whether the exit code and the counts fit.
+fn judge(finished: &Finished, check: &str, level: &str, code: i32, says: &[&str]) -> Option<String> {
+    let Ok(report) = serde_json::from_str::<Value>(&finished.stdout) else {
+        return Some(format!("exit {}, no JSON: {:?}\n{}", finished.code, finished.stdout, finished.stderr));
+    };
+    let all = report["checks"].as_array().cloned().unwrap_or_default();
+    let of = |level: &str| all.iter().filter(|finding| finding["level"] == level).count() as u64;
+    let mut wrong = Vec::new();
+    for level in ["ok", "warn", "fail", "skip"] {
+        if report[level] != of(level) {
+            wrong.push(format!("{level} is {}, and there are {}", report[level], of(level)));
+        }
+    }
+    if (report["_command"].as_str(), report["_version"].as_u64()) != (Some("check"), Some(1)) {
+        wrong.push(format!("it is {} {}", report["_command"], report["_version"]));
+    }
+    if finished.code != code {
+        wrong.push(format!("exit code {}, not {code}", finished.code));
+    }
+    let found = all.iter().find(|finding| finding["name"] == check && finding["level"] == level);
+    match found {
+        None => wrong.push(format!("no {level} of {check}")),
+        Some(finding) => {
+            let text = format!("{} {}", finding["fact"].as_str().unwrap_or(""), finding["mend"].as_str().unwrap_or(""));
+            wrong.extend(says.iter().filter(|part| !text.contains(**part)).map(|part| format!("does not say {part:?}")));
+        }
+    }
+    let seen: Vec<String> =
+        all.iter().filter(|one| one["name"] == check || one["level"] == "fail").map(|one| format!("  {one}")).collect();
+    (!wrong.is_empty()).then(|| format!("{}\n{}\n{}", wrong.join(", "), seen.join("\n"), finished.stderr))
+}
