@@ -242,6 +242,12 @@ pub struct InitArgs {
     /// The topic to write into the config
     #[arg(short, long, env = "SHARDLIFT_TOPIC", value_name = "TOPIC")]
     pub topic: Option<String>,
+    /// The key's field, such as .customer.id, or `none`; without it one that looks like a key
+    #[arg(long, env = "SHARDLIFT_KEY", value_name = "PATH|none")]
+    pub key: Option<String>,
+    /// The field of the records' time, or `none`; without it one that looks so is written as a comment
+    #[arg(long, env = "SHARDLIFT_TIMESTAMP", value_name = "PATH|none")]
+    pub timestamp: Option<String>,
     /// Brokers to write into the config
     #[arg(short, long, env = "SHARDLIFT_BROKERS", value_delimiter = ',', value_name = "HOST:PORT,…")]
     pub brokers: Vec<String>,

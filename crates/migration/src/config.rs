@@ -48,7 +48,7 @@ mod suggest;
 mod typed;
 mod value;
 
-pub use annotated::{AnnotatedValues, SECTIONS, Section, annotated};
+pub use annotated::{AnnotatedTime, AnnotatedValues, SECTIONS, Section, annotated};
 pub use checks::Refusal;
 pub use context::{CheckProperties, Context};
 pub use error::{ConfigError, ConfigErrors, ErrorCode, ErrorPlace};

@@ -4,8 +4,8 @@ mod common;
 
 use common::{mean, read};
 use migration::Job;
-use migration::config::{AnnotatedValues, Declared, KEYS, SECTIONS, Typed, annotated};
-use migration::job::{Brokers, SourceRules};
+use migration::config::{AnnotatedTime, AnnotatedValues, Declared, KEYS, SECTIONS, Typed, annotated};
+use migration::job::{Brokers, SourceRules, TimestampUnit};
 use proptest::prelude::*;
 
 /// The file at the project's root: the first run's job.
@@ -17,6 +17,7 @@ fn first_run() -> AnnotatedValues {
         paths: vec!["data/orders-*.jsonl".into()],
         delimiter: None,
         key: Some(".customer_id".into()),
+        time: None,
         topic: "orders".into(),
         brokers: vec![],
     }
@@ -153,6 +154,19 @@ fn without_a_key_its_line_is_an_example() {
     assert_eq!(job(&uncommented(&text, false)), job(&text));
 }
 
+/// What deletes records by their times is not switched on by a look at the data.
+#[test]
+fn a_time_that_is_only_proposed_is_a_comment() {
+    let time = AnnotatedTime { path: ".at".into(), unit: TimestampUnit::Milliseconds, active: false };
+    let text = annotated(&AnnotatedValues { time: Some(time.clone()), ..first_run() });
+    assert!(text.contains("retention.ms is deleted") && text.contains("\n#   timestamp = \".at\"\n"), "{text}");
+    assert!(text.contains("\n#   timestamp_unit = \"ms\"\n") && !text.contains("timestamp_unit = \"rfc3339\""));
+    assert_eq!(job(&text), job(ANNOTATED));
+    assert_eq!(job(&uncommented(&text, false)), job(ANNOTATED));
+    let active = job(&annotated(&AnnotatedValues { time: Some(AnnotatedTime { active: true, ..time }), ..first_run() }));
+    assert_eq!(active.record.timestamp_unit, TimestampUnit::Milliseconds);
+}
+
 proptest! {
     #[test]
     fn what_init_writes_is_what_is_read(
@@ -160,10 +174,18 @@ proptest! {
         paths in prop::collection::vec("/[^\\p{C}$\\{]{1,30}", 1..4),
         delimiter in prop::option::of(prop::sample::select(vec![',', ';', '\t', '|'])),
         key in prop::option::of("(\\.[a-z_\\-ßé$@#=]{1,8}){1,3}"),
+        time in prop::option::of((
+            "(\\.[a-z_\\-ßé$@#=]{1,8}){1,3}",
+            prop::sample::select(vec![
+                TimestampUnit::Rfc3339, TimestampUnit::Seconds, TimestampUnit::Milliseconds, TimestampUnit::Microseconds,
+            ]),
+            any::<bool>(),
+        )),
         topic in "[a-zA-Z0-9_-]{1,60}",
         brokers in prop::collection::vec("[a-z0-9-]{1,12}:[1-9][0-9]{0,3}", 0..3),
     ) {
-        let values = AnnotatedValues { job_name: name, paths, delimiter, key, topic, brokers };
+        let time = time.map(|(path, unit, active)| AnnotatedTime { path, unit, active });
+        let values = AnnotatedValues { job_name: name, paths, delimiter, key, time, topic, brokers };
         let text = annotated(&values);
         let read = job(&text);
         prop_assert_eq!(&read.name, &values.job_name);
@@ -174,6 +196,9 @@ proptest! {
         };
         prop_assert_eq!(of_csv(&read.source), values.delimiter);
         prop_assert_eq!(read.record.key.as_ref().map(ToString::to_string), values.key);
+        let active = values.time.as_ref().filter(|time| time.active);
+        prop_assert_eq!(read.record.timestamp.as_ref().map(ToString::to_string), active.map(|time| time.path.clone()));
+        prop_assert_eq!(read.record.timestamp_unit, active.map_or(TimestampUnit::Rfc3339, |time| time.unit));
         prop_assert_eq!(&read.kafka.topic, &values.topic);
         let brokers = if values.brokers.is_empty() { Brokers::Embedded } else { Brokers::Bootstrap(values.brokers) };
         prop_assert_eq!(&read.kafka.brokers, &brokers);

@@ -23,6 +23,7 @@ mod first_run;
 mod hostile_files;
 mod hostile_lines;
 mod html;
+mod init;
 mod names;
 mod order;
 mod order_stops;
@@ -58,6 +59,7 @@ const MODULES: &[Module] = &[
     Module { name: "hostile_files", tests: hostile_files::TESTS },
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
     Module { name: "html", tests: html::TESTS },
+    Module { name: "init", tests: init::TESTS },
     Module { name: "names", tests: names::TESTS },
     Module { name: "order", tests: order::TESTS },
     Module { name: "order_stops", tests: order_stops::TESTS },

@@ -1,108 +1,121 @@
 //! `shardlift init`: looks at some data and writes a commented config.
+//!
+//! Responsible for what is written, and for what was typed against what was seen. Not responsible for what a field may
+//! be good for (`migration::sample`), nor for how data is looked at ([`look`]).
+
+mod look;
+mod walk;
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use migration::config::{AnnotatedValues, ConfigErrors, Context, Typed, annotated};
-use migration::job::{
-    CsvFormat, CsvHeader, CsvSource, FileRules, FlushPolicy, JsonlSource, ShardOrder, ShardRules, SourceRules, WindowLimit,
-};
-use migration::printable::printable_path;
+use migration::config::{AnnotatedTime, AnnotatedValues, ConfigErrors, Context, Typed, annotated};
+use migration::job::{Job, JsonlSource, KafkaRules, RecordRules};
+use migration::printable::{printable, printable_path};
 use migration::sample::{Sample, guess_topic};
-use migration::{Exit, Plan, UserError};
-use pipeline::fate::Look;
-use pipeline::source::{PlanRules, wait_for_rows};
-use pipeline::{BlockPool, Rows, Source};
+use migration::units::show_count;
+use migration::{Exit, UserError};
 use report::sample::ShownSample;
-use serde_json::Value;
 
 use crate::args::InitArgs;
 use crate::ui::Ui;
 
-/// How many records are looked at.
-const SAMPLE: u64 = 1000;
-/// What may stand between two fields of CSV.
-const DELIMITERS: &[u8] = b",;\t|";
-/// As the config's default.
-const MAX_LINE: u64 = 4 << 20;
+use look::{Looked, look};
+
+/// Fields that a message names.
+const FIELDS_NAMED: usize = 20;
+/// What is typed for no field.
+const NONE: &str = "none";
 
 /// Writes the config and says what was seen.
 pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let Looked { plan, sample, delimiter } = look(&args.from)?;
+    let (key, timestamp) = (Wish::of(args.key.as_deref()), Wish::of(args.timestamp.as_deref()));
+    check_arguments(args)?;
+    // Lines that are not JSON are of use only if nothing of them is asked for.
+    let as_they_are = key == Wish::None && !matches!(timestamp, Wish::Field(_));
+    let Looked { plan, sample, delimiter } = look(&args.from, !as_they_are)?;
+    if sample.records > 0 && sample.objects() == 0 && !as_they_are {
+        return Err(no_objects(&sample));
+    }
+    let mut notes = plan.notes.clone();
+    let key = match key {
+        Wish::Guess => sample.key(),
+        Wish::None => None,
+        Wish::Field(path) => Some(chosen_key(path, &sample, &mut notes)?),
+    };
+    let time = match timestamp {
+        Wish::Guess => sample.time().map(|(path, times)| AnnotatedTime { path, unit: times.unit, active: false }),
+        Wish::None => None,
+        Wish::Field(path) => Some(chosen_time(path, &sample, &mut notes)?),
+    };
     let topic = args.topic.clone().unwrap_or_else(|| guess_topic(&plan));
-    let name = format!("{topic}-backfill");
     let values = AnnotatedValues {
-        job_name: name,
+        job_name: format!("{topic}-backfill"),
         paths: written_paths(&args.from, &args.config),
         delimiter,
-        key: sample.key(),
+        key,
+        time,
         topic,
         brokers: if args.brokers.is_empty() { vec!["embedded".into()] } else { args.brokers.clone() },
     };
     let text_of_config = annotated(&values);
-    check(&text_of_config)?;
+    check(Typed::parse(&text_of_config, "the config that would be written"))?;
     write_new(&args.config, &text_of_config)?;
-    let shown = ShownSample { plan: &plan, sample: &sample, values: &values, config: &args.config };
+    let shown = ShownSample { plan: &plan, sample: &sample, values: &values, notes: &notes, config: &args.config };
     ui.result(|| report::sample::text(&shown), || report::sample::object(&shown));
     Ok(Exit::Done)
 }
 
-/// What was seen of the data.
-struct Looked {
-    plan: Plan,
-    sample: Sample,
-    /// What stands between two fields, if the files are CSV.
-    delimiter: Option<char>,
+/// What is wanted of a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish<'a> {
+    /// One that looks like it.
+    Guess,
+    None,
+    /// This one.
+    Field(&'a str),
 }
 
-/// Looks at the first records. Files are CSV if all patterns are named so.
-fn look(patterns: &[String]) -> Result<Looked, UserError> {
-    let files = FileRules { paths: patterns.to_vec(), max_line: MAX_LINE };
-    if !patterns.iter().all(|pattern| is_csv(pattern)) {
-        return read_as(SourceRules::Jsonl(JsonlSource { raw: false, files }), None);
-    }
-    let csv = |delimiter: u8| {
-        let format = CsvFormat {
-            delimiter,
-            quote: b'"',
-            header: CsvHeader::FirstRow,
-            multiline: true,
-            null: String::new(),
-            types: Default::default(),
-        };
-        read_as(SourceRules::Csv(CsvSource { files: files.clone(), format }), Some(char::from(delimiter)))
-    };
-    // The delimiter is the one that parts most columns, of those by which most rows have as many fields as there are
-    // columns.
-    let columns =
-        |looked: &Looked| if looked.sample.invalid * 2 > looked.sample.records { 0 } else { looked.sample.fields.len() };
-    let mut best = csv(DELIMITERS[0]);
-    for delimiter in &DELIMITERS[1..] {
-        let other = csv(*delimiter);
-        if best.as_ref().map_or(0, columns) < other.as_ref().map_or(0, columns) {
-            best = other;
+impl<'a> Wish<'a> {
+    fn of(typed: Option<&'a str>) -> Self {
+        match typed {
+            None => Wish::Guess,
+            Some(NONE) => Wish::None,
+            Some(path) => Wish::Field(path),
         }
     }
-    best
 }
 
-/// Whether a pattern names files of CSV, compressed or not.
-fn is_csv(pattern: &str) -> bool {
-    let name = pattern.to_lowercase();
-    let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned();
-    [".csv", ".tsv", ".csv*", ".tsv*"].iter().any(|end| name.ends_with(end))
+/// What was typed is judged by the rules of the config, before anything is read: errors name the flag.
+fn check_arguments(args: &InitArgs) -> Result<(), UserError> {
+    let mut typed = Typed::parse("", "").map_err(|errors| UserError::new(Exit::Usage, errors))?;
+    let list = |texts: &[String]| toml_list(texts);
+    typed.set(JsonlSource::PATHS.declared().path, &list(&args.from), "--from");
+    typed.set_text(KafkaRules::TOPIC.declared().path, args.topic.as_deref().unwrap_or("records"), "--topic");
+    typed.set_text(Job::NAME.declared().path, "init", "--topic");
+    if !args.brokers.is_empty() {
+        typed.set_text(KafkaRules::BROKERS.declared().path, &args.brokers.join(","), "--brokers");
+    }
+    let fields = [
+        (&args.key, RecordRules::KEY.declared(), "--key"),
+        (&args.timestamp, RecordRules::TIMESTAMP.declared(), "--timestamp"),
+    ];
+    for (field, key, flag) in fields {
+        if let Wish::Field(path) = Wish::of(field.as_deref()) {
+            typed.set_text(key.path, path, flag);
+        }
+    }
+    check(Ok(typed))
 }
 
-fn read_as(rules: SourceRules, delimiter: Option<char>) -> Result<Looked, UserError> {
-    let source = sources::source_of(&rules, WindowLimit::default());
-    let plan = plan_sample(source.as_ref())?;
-    let sample = read(source.as_ref(), &plan)?;
-    Ok(Looked { plan, sample, delimiter })
+/// Strings as a list of TOML.
+fn toml_list(texts: &[String]) -> String {
+    serde_json::Value::from(texts.to_vec()).to_string()
 }
 
 /// A config that `run` would refuse is not worth writing: what was typed here is wrong.
-fn check(text: &str) -> Result<(), UserError> {
+fn check(typed: Result<Typed, ConfigErrors>) -> Result<(), UserError> {
     let context = Context {
         config_dir: Path::new("/"),
         env: &|_| None,
@@ -111,66 +124,126 @@ fn check(text: &str) -> Result<(), UserError> {
         is_folder: &|_| Ok(false),
         contacts_brokers: false,
     };
-    let wrong = |errors: ConfigErrors| UserError::new(Exit::Usage, errors).hint("give another --topic, --brokers or --from");
-    Typed::parse(text, "the config that would be written").and_then(|typed| typed.mean(&context)).map(drop).map_err(wrong)
+    typed.and_then(|typed| typed.mean(&context)).map(drop).map_err(|errors| UserError::new(Exit::Usage, errors))
 }
 
-fn plan_sample(source: &dyn Source) -> Result<Plan, UserError> {
-    let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) };
-    let rules =
-        PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: Some(SAMPLE), needs_fields: false };
-    source.plan(&rules).map_err(|e| UserError::new(Exit::Source, e))
-}
-
-/// Reads the first records.
-fn read(source: &dyn Source, plan: &Plan) -> Result<Sample, UserError> {
-    let mut sample = Sample::default();
-    let mut pool = BlockPool::new(4 << 20);
-    let mut rows = Rows::default();
-    let wrong = |e| UserError::new(Exit::Source, e);
-    for shard in &plan.shards {
-        let mut reader = source.open(plan, shard.id, &shard.start, None).map_err(wrong)?;
-        while wait_for_rows(reader.as_mut(), &mut pool, &mut rows).map_err(wrong)? {
-            rows.looks().for_each(|(_, look)| add(&mut sample, look));
-        }
-    }
-    Ok(sample)
-}
-
-/// Adds a row to what was seen unless it is blank: `run` sends it, or sets it aside.
-fn add(sample: &mut Sample, look: Look<'_>) {
-    let text = match look {
-        Look::Blank => return,
-        Look::Bad(_) => None,
-        Look::Record(text) => Some(text),
+/// Nothing of what was sampled is a record of fields.
+fn no_objects(sample: &Sample) -> UserError {
+    let first = sample.first_invalid.as_deref().unwrap_or_default();
+    let of = if sample.records == 1 {
+        "the only sampled line".to_owned()
+    } else {
+        format!("none of the {} sampled lines", show_count(sample.records))
     };
-    match text.map(serde_json::from_slice) {
-        Some(Ok(Value::Object(record))) => {
-            sample.add(record.into_iter().map(|(name, value)| (name, kind(&value), value.to_string())));
-        }
-        _ => sample.add_invalid(),
-    }
+    let is = if sample.records == 1 { "is no" } else { "is a" };
+    UserError::new(Exit::Source, format!("{of} {is} JSON object; nothing was written. The first one, {first}"))
+        .hint("lines that are to be sent as they are, without a key: --key none")
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+/// The key that was typed, if records have it.
+fn chosen_key(path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<String, UserError> {
+    let path = present("--key", path, sample, notes)?;
+    let Some(field) = sample.fields.get(&path) else { return Ok(path) };
+    if let Some(kind) = field.kinds.iter().find(|kind| matches!(**kind, "array" | "object")) {
+        let message = format!("--key {}: it is an {kind}, and a key is a string, a number or a boolean", printable(&path));
+        return Err(UserError::new(Exit::Usage, message).hint(fields_there(sample)));
     }
+    if field.distinct.len() == 1 && field.present > 1 {
+        notes.push(format!("key {}: all sampled records have the same value; all go to one partition", printable(&path)));
+    }
+    Ok(path)
+}
+
+/// The time that was typed, if records have it and it is one.
+fn chosen_time(path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<AnnotatedTime, UserError> {
+    let path = present("--timestamp", path, sample, notes)?;
+    let Some(times) = sample.times_of(&path).filter(|_| sample.fields.contains_key(&path)) else {
+        let message = format!(
+            "--timestamp {}: its values are no times from 1990 to next year, neither as RFC 3339 nor as a number of s, ms or us",
+            printable(&path)
+        );
+        let found: Vec<_> = sample
+            .named()
+            .into_iter()
+            .filter(|path| sample.times_of(path).is_some())
+            .take(FIELDS_NAMED)
+            .map(printable)
+            .collect();
+        let hint = match found.as_slice() {
+            [] => "no field of the sample is a time".to_owned(),
+            found => format!("fields that are times: {}", found.join(", ")),
+        };
+        return Err(UserError::new(Exit::Usage, message).hint(hint));
+    };
+    let others = sample.fields[&path].present - times.count;
+    if others > 0 {
+        notes.push(format!(
+            "timestamp {}: {} of {} values are no times of this kind: such records become dead letters",
+            printable(&path),
+            show_count(others),
+            show_count(sample.fields[&path].present)
+        ));
+    }
+    Ok(AnnotatedTime { path, unit: times.unit, active: true })
+}
+
+/// A path that was typed, if some sampled record has it.
+fn present(flag: &str, path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<String, UserError> {
+    let shown = printable(path);
+    let Some(field) = sample.fields.get(path) else {
+        if sample.records == 0 {
+            return Ok(path.to_owned());
+        }
+        let holds =
+            |end: &str| sample.fields.keys().any(|field| field.strip_prefix(path).is_some_and(|rest| rest.starts_with(end)));
+        let what = if holds(".") {
+            "it is an object, and a field in it must be named".to_owned()
+        } else if holds("[]") {
+            "it is an array, and no element of one can be named".to_owned()
+        } else {
+            format!("no record of {} sampled has it", show_count(sample.objects()))
+        };
+        return Err(UserError::new(Exit::Usage, format!("{flag} {shown}: {what}")).hint(fields_there(sample)));
+    };
+    let without = sample.objects() - field.present;
+    if without > 0 {
+        let of = show_count(sample.objects());
+        notes
+            .push(format!("{} of {of} sampled records have no {shown}: such records become dead letters", show_count(without)));
+    }
+    Ok(path.to_owned())
+}
+
+/// The fields that records have.
+fn fields_there(sample: &Sample) -> String {
+    let named = sample.named();
+    let more = named.len().saturating_sub(FIELDS_NAMED);
+    let mut shown: Vec<_> = named.into_iter().take(FIELDS_NAMED).map(printable).collect();
+    shown.extend((more > 0).then(|| format!("and {more} more")));
+    format!("fields are {}", shown.join(", "))
 }
 
 /// Relative patterns are relative to the config's folder: kept where that is the current one, made absolute elsewhere.
 fn written_paths(patterns: &[String], config: &Path) -> Vec<String> {
     let here = config.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder == Path::new("."));
     let absolute = |pattern: &String| match std::env::current_dir() {
-        Ok(folder) => folder.join(pattern).to_string_lossy().into_owned(),
-        Err(_) => pattern.clone(),
+        Ok(folder) if Path::new(pattern).is_relative() => {
+            format!("{}/{}", as_pattern(&folder.to_string_lossy()), pattern.strip_prefix("./").unwrap_or(pattern))
+        }
+        _ => pattern.clone(),
     };
     patterns.iter().map(|p| if here { p.clone() } else { absolute(p) }).collect()
+}
+
+/// A folder's name as a pattern that means it alone.
+fn as_pattern(folder: &str) -> String {
+    folder.chars().fold(String::new(), |mut out, c| {
+        match c {
+            '?' | '*' | '[' | ']' | '{' | '$' => out.extend(['[', c, ']']),
+            c => out.push(c),
+        }
+        out
+    })
 }
 
 fn write_new(path: &PathBuf, text: &str) -> Result<(), UserError> {
@@ -190,35 +263,13 @@ fn write_new(path: &PathBuf, text: &str) -> Result<(), UserError> {
 mod tests {
     use super::*;
 
-    fn sample(lines: &[&str]) -> Sample {
-        let mut sample = Sample::default();
-        lines.iter().for_each(|line| add(&mut sample, Look::Record(line.as_bytes())));
-        sample
-    }
-
     #[test]
-    fn the_key_is_an_identifier_that_records_share() {
-        let s = sample(&[
-            r#"{"order_id":1,"customer_id":"a","shop_id":"x","note":"n"}"#,
-            r#"{"order_id":2,"customer_id":"b","shop_id":"x","note":"n"}"#,
-            r#"{"order_id":3,"customer_id":"a","shop_id":"x","note":"n"}"#,
-        ]);
-        assert_eq!(s.key().as_deref(), Some(".customer_id"));
-    }
-
-    #[test]
-    fn no_key_without_a_field_in_every_record() {
-        let s = sample(&[r#"{"customer_id":"a"}"#, r#"{"customer_id":"a"}"#, r#"{}"#, "not json"]);
-        assert_eq!((s.key(), s.invalid), (None, 1));
-    }
-
-    #[test]
-    fn names_of_csv() {
-        for name in ["a.csv", "data/*.CSV", "x.tsv.gz", "x.csv.zst", "data/*.csv*"] {
-            assert!(is_csv(name), "{name}");
-        }
-        for name in ["a.jsonl", "csv", "a.csv/*.jsonl", "a.csv.bak"] {
-            assert!(!is_csv(name), "{name}");
-        }
+    fn a_config_elsewhere_has_absolute_patterns() {
+        let here = std::env::current_dir().unwrap();
+        let here = as_pattern(here.to_str().unwrap());
+        let written = |config: &str| written_paths(&["./d/*.jsonl".into(), "/x".into()], Path::new(config));
+        assert_eq!(written("o.toml"), ["./d/*.jsonl", "/x"]);
+        assert_eq!(written("/tmp/o.toml"), [format!("{here}/d/*.jsonl"), "/x".into()]);
+        assert_eq!(as_pattern("/a[1]*/{x,y}/$HOME"), "/a[[]1[]][*]/[{]x,y}/[$]HOME");
     }
 }

@@ -4,7 +4,7 @@
 use super::key::Declared;
 use super::schema::KEYS;
 use super::value::ValueKind;
-use crate::job::SourceRules;
+use crate::job::{SourceRules, TimestampUnit};
 
 /// What stands above all tables.
 const INTRODUCTION: &str = "\
@@ -83,10 +83,24 @@ pub struct AnnotatedValues {
     pub delimiter: Option<char>,
     /// Where the key is, such as `.customer_id`; `None` = no key.
     pub key: Option<String>,
+    /// Where the time is, if a field looks like one.
+    pub time: Option<AnnotatedTime>,
     /// The topic.
     pub topic: String,
     /// Brokers as `host:port`; none, or `embedded` alone: the embedded broker.
     pub brokers: Vec<String>,
+}
+
+/// A field that may be the records' time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnotatedTime {
+    /// Where it is, such as `.created_at`.
+    pub path: String,
+    /// How it is written.
+    pub unit: TimestampUnit,
+    /// Whether it is to be used. If not, its lines are comments: a topic deletes by the time of its records, so that to
+    /// set one is a decision of its own.
+    pub active: bool,
 }
 
 impl AnnotatedValues {
@@ -103,6 +117,8 @@ impl AnnotatedValues {
             "source.jsonl.paths" | "source.csv.paths" => Some(list(&self.paths)),
             "source.csv.delimiter" => self.delimiter.filter(|c| *c != ',').map(|c| quote(&c.to_string())),
             "record.key" => self.key.as_deref().map(quote),
+            "record.timestamp" => self.time.as_ref().filter(|time| time.active).map(|time| quote(&time.path)),
+            "record.timestamp_unit" => self.time.as_ref().filter(|time| time.active && time.unit != USUAL_UNIT).map(unit),
             "kafka.topic" => Some(quote(&self.topic)),
             "kafka.brokers" => Some(match self.brokers.as_slice() {
                 [] => quote("embedded"),
@@ -112,6 +128,34 @@ impl AnnotatedValues {
             _ => None,
         }
     }
+}
+
+/// How times are written by default.
+const USUAL_UNIT: TimestampUnit = TimestampUnit::Rfc3339;
+
+fn unit(time: &AnnotatedTime) -> String {
+    quote(time.unit.name())
+}
+
+/// The lines of a time that is only proposed.
+fn proposed(out: &mut String, key: &Declared, values: &AnnotatedValues) -> bool {
+    let Some(time) = values.time.as_ref().filter(|time| !time.active) else { return false };
+    match key.path {
+        "record.timestamp" => {
+            comment(
+                out,
+                [
+                    "In the sample this is a field of times. With it the topic keeps records by these times: what is older than its",
+                    "retention.ms is deleted. `shardlift check` compares the two.",
+                ]
+                .into_iter(),
+            );
+            out.push_str(&format!("#   timestamp = {}\n", quote(&time.path)));
+        }
+        "record.timestamp_unit" if time.unit != USUAL_UNIT => out.push_str(&format!("#   timestamp_unit = {}\n", unit(time))),
+        _ => return false,
+    }
+    true
 }
 
 /// The annotated file with these values on its active lines. Without a key its line is an example in a comment.
@@ -170,6 +214,9 @@ fn one_key(out: &mut String, key: &Declared, values: &AnnotatedValues, used: boo
         return;
     }
     comment(out, plain.iter().map(String::as_str));
+    if proposed(out, key, values) {
+        return;
+    }
     let line = match (values.active(key).filter(|_| used), key.default) {
         (Some(value), _) => format!("{} = {value}", key.name()),
         (None, Some(default)) if used => format!("# {} = {default}", key.name()),

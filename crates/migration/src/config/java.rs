@@ -26,7 +26,7 @@ pub const JAVA_NAMES: &[(&str, &str)] = &[
     // Producers.
     ("max.request.size", "delete it: the topic's max.message.bytes is read from the brokers, and batches follow from it"),
     ("buffer.memory", BOUNDS),
-    ("max.block.ms", "delete it; use `kafka.give_up_after`: for so long a run waits for brokers"),
+    ("max.block.ms", "delete it; use `kafka.give_up_after`, how long a run waits for brokers"),
     ("key.serializer", BYTES_AS_THEY_ARE),
     ("value.serializer", BYTES_AS_THEY_ARE),
     ("partitioner.", PARTITIONS),
