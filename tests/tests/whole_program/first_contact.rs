@@ -15,6 +15,7 @@ use whole_program::test;
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, old_events_are_refused_where_retention_would_delete_them),
+    test!(Works, Kafka, a_key_that_no_record_has_is_refused_and_leaves_nothing_behind),
     test!(Waits, Kafka, a_unit_that_gives_odd_years_is_told_with_the_one_that_fits),
 ];
 
@@ -77,6 +78,23 @@ fn old_events_are_refused_where_retention_would_delete_them(clusters: &Clusters)
     scene.program.write("data/events.jsonl", fresh);
     let sent = scene.run(&[]).expect_code(0);
     assert!(!sent.stderr.contains("retention"), "{}", sent.stderr);
+    scene.program.assert_nothing_left();
+}
+
+/// A slip of the pen in the key's path: named at once, and mended without `--restart`.
+fn a_key_that_no_record_has_is_refused_and_leaves_nothing_behind(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "slip", 3, &[]);
+    let line = |number: u64| format!("{{\"order\":{number},\"customer\":{{\"id\":\"c{}\",\"name\":\"n\"}}}}\n", number % 70);
+    let path = scene.program.write("data/orders.jsonl", (0..5_000).map(line).collect::<String>());
+    scene.configure(&[("record.key", "\".customer.idd\"")]);
+    let said = ["no record of ", " has .customer.idd", "fields are ", ".customer.id", ".order"];
+    refused(&scene.program, &["run"], 4, &said);
+    assert!(scene.dead_letters().is_empty(), "nothing was set aside");
+    assert!(scene.kafka.records("slip").is_empty(), "nothing was sent");
+    scene.configure(&[("record.key", "\".customer.id\"")]);
+    let sent = scene.run(&[]).expect_code(0);
+    assert_eq!(sent.number("/records/acknowledged"), 5_000);
+    assert_eq!(scene.judge_and_verify(&Multiset::of_lines(&[path])), whole_program::multiset::Difference::default());
     scene.program.assert_nothing_left();
 }
 

@@ -20,6 +20,7 @@ mod exit_codes;
 mod first_contact;
 mod first_contact_secured;
 mod first_run;
+mod good_shapes;
 mod hostile_files;
 mod hostile_lines;
 mod html;
@@ -56,6 +57,7 @@ const MODULES: &[Module] = &[
     Module { name: "first_contact", tests: first_contact::TESTS },
     Module { name: "first_contact_secured", tests: first_contact_secured::TESTS },
     Module { name: "first_run", tests: first_run::TESTS },
+    Module { name: "good_shapes", tests: good_shapes::TESTS },
     Module { name: "hostile_files", tests: hostile_files::TESTS },
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
     Module { name: "html", tests: html::TESTS },
