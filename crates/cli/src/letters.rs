@@ -1,13 +1,15 @@
 //! A job's dead letters as its state knows them: the records that were set aside, told from what a worker that died
 //! left behind.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use migration::printable::printable_path;
 use migration::report::{GoneLetters, JobReport, SeenLetters};
 use migration::{ShardId, UserError, resume};
-use pipeline::dead_letter;
+use pipeline::dead_letter::{self, Reasons};
 use supervisor::{JobState, StateDir};
 
 /// Where a job's dead letters are, and what of them is committed.
@@ -28,17 +30,35 @@ impl Letters {
     }
 }
 
-/// What is seen of them on disk, for a report: what can't be read has no uncommitted letters, and is not known to be
-/// gone.
-pub fn seen(found: &JobReport, folder: &Path) -> SeenLetters {
+/// How many bytes of letters are read for their reasons.
+const READ_FOR_REASONS: u64 = 256 << 20;
+
+/// What is seen of them on disk, for a report: what can't be read has no uncommitted letters and no reasons, and is not
+/// known to be gone. `files`: those of the source in its order; asked for only if there are letters.
+pub fn seen(found: &JobReport, folder: &Path, files: impl FnOnce() -> Vec<PathBuf>) -> SeenLetters {
+    let Reasons { reasons, unread } =
+        if found.counts.dead_lettered > 0 { known(reasons(found, folder, &files()), folder) } else { Reasons::default() };
     let committed: Vec<_> = found.shard_reports.iter().map(|shard| (shard.id, shard.letters)).collect();
     let uncommitted = dead_letter::uncommitted(folder, &committed, process::open_private_below);
     SeenLetters {
         folder: folder.to_owned(),
         uncommitted: known(uncommitted, folder),
         gone: known(gone(found, folder), folder),
-        ..SeenLetters::default()
+        reasons,
+        unread,
     }
+}
+
+/// Why records were set aside.
+fn reasons(found: &JobReport, folder: &Path, files: &[PathBuf]) -> io::Result<Reasons> {
+    let ranks: HashMap<Cow<'_, str>, usize> = files.iter().map(|file| file.to_string_lossy()).zip(0..).collect();
+    let rank = |path: &str| ranks.get(path).copied();
+    dead_letter::reasons(folder, &counted(found), &rank, READ_FOR_REASONS, process::open_private_below)
+}
+
+/// How long each shard's file is by its last commit, and how many letters that is.
+fn counted(found: &JobReport) -> Vec<((ShardId, u64), u64)> {
+    found.shard_reports.iter().map(|shard| ((shard.id, shard.letters), shard.counts.dead_lettered)).collect()
 }
 
 fn known<T: Default>(read: io::Result<T>, folder: &Path) -> T {
@@ -50,9 +70,7 @@ fn known<T: Default>(read: io::Result<T>, folder: &Path) -> T {
 
 /// Which shards' committed letters are not in their files any more.
 fn gone(found: &JobReport, folder: &Path) -> io::Result<Vec<GoneLetters>> {
-    let committed: Vec<_> =
-        found.shard_reports.iter().map(|shard| ((shard.id, shard.letters), shard.counts.dead_lettered)).collect();
-    dead_letter::gone(folder, &committed, process::open_private_below)
+    dead_letter::gone(folder, &counted(found), process::open_private_below)
 }
 
 /// An error unless every record that was set aside is where the state says.

@@ -45,6 +45,12 @@ pub fn report(place: &StatePlace, running: bool) -> Result<Option<JobReport>, Us
     Store::read_only(&path).and_then(|store| load_report(&store, running)).map(Some).map_err(state::unusable)
 }
 
+/// The files of the plan, in its order; none if the state can't be read.
+pub fn files(place: &StatePlace) -> Vec<PathBuf> {
+    let state = Store::read_only(&StateDir::store_path(&place.path)).and_then(|store| store.load());
+    state.map_or_else(|_| Vec::new(), |state| state.plan.objects.into_iter().map(|object| object.path).collect())
+}
+
 /// The job was never run.
 pub fn never_run(place: &StatePlace) -> UserError {
     UserError::new(

@@ -97,6 +97,14 @@ impl Causes {
         kept && !known
     }
 
+    /// Says of a cause that is among them the same in a sentence that tells more; true if it was among them.
+    pub fn reword(&mut self, cause: Cause, sentence: &str) -> bool {
+        let Some(at) = self.0.iter().position(|(known, _)| *known == cause) else { return false };
+        self.0.retain(|(known, _)| *known != cause);
+        self.0.insert(at, (cause, one_line(sentence)));
+        true
+    }
+
     /// Every shard is done: what told the job to stop before left nothing to continue, and is none.
     pub fn forget_stops(&mut self) {
         self.0.retain(|(cause, _)| *cause != Cause::Stopped);
@@ -129,6 +137,18 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_in_other_words_at_its_place() {
+        let mut causes = Causes::default();
+        causes.add(Cause::Failed, "a shard");
+        assert!(!causes.reword(Cause::TooManyBad, "many"));
+        causes.add(Cause::TooManyBad, "too many");
+        causes.add(Cause::TooManyBad, "too many, says a worker");
+        assert!(causes.reword(Cause::TooManyBad, "3 records\nand why"));
+        assert_eq!(causes.reasons(), ["3 records; and why", "a shard"]);
+        assert_eq!(causes.exit(), Exit::Failed);
+    }
 
     #[test]
     fn a_reason_is_one_line() {

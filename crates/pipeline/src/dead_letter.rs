@@ -16,9 +16,11 @@ mod base64;
 mod file;
 mod letter;
 mod read;
+mod reasons;
 #[cfg(test)]
 mod tests;
 
 pub use file::DeadLetterFile;
 pub use letter::{CommittedLength, DeadLetter, Held, Opener, Places};
 pub use read::{gone, places, read_all, uncommitted};
+pub use reasons::{Reasons, reasons};

@@ -258,5 +258,12 @@ impl<'a> Sampler<'a> {
     }
 }
 
+/// The first fields of an object, as paths; none of what is no object.
+pub(crate) fn fields_of(object: &[u8], most: usize) -> Vec<String> {
+    let mut fields = Fields::default();
+    fields.add(object);
+    fields.most_frequent_first().into_iter().take(most).map(|(path, _)| path).collect()
+}
+
 #[cfg(test)]
 mod tests;

@@ -664,6 +664,11 @@ fn set_aside(letters: &mut DeadLetterFile, place: RecordPlace, reason: &str, rec
     letters.append(place, reason, record).map_err(|error| not_written(letters, &error))
 }
 
+/// Sets a record aside of which the block has only the beginning.
+fn set_head_aside(letters: &mut DeadLetterFile, place: RecordPlace, reason: &str, head: &[u8]) -> Result<(), Failure> {
+    letters.append_head(place, reason, head).map_err(|error| not_written(letters, &error))
+}
+
 fn not_written(letters: &DeadLetterFile, error: &std::io::Error) -> Failure {
     let path = migration::printable::printable_path(letters.path());
     Failure::new(FailureKind::State, format!("{path}: dead letters can't be written: {error}{}", what_to_do(error)))

@@ -4,7 +4,7 @@ mod advice;
 mod charts;
 mod ending;
 #[cfg(test)]
-mod example;
+pub(crate) mod example;
 mod html;
 mod json;
 mod series;

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
-use migration::printable::printable_path;
-use migration::report::{GoneLetters, JobReport, SeenLetters};
-use migration::units::show_things;
+use migration::printable::{printable, printable_path};
+use migration::report::{GoneLetters, JobReport, LetterReason, SeenLetters};
+use migration::units::{show_count, show_things};
+use serde_json::{Value, json};
 
 /// How many shards are named.
 const NAMED: usize = 10;
+/// How many reasons are listed.
+const SHOWN: usize = 10;
+/// How many reasons stand in a sentence.
+const TOLD: usize = 3;
 
 /// What is gone, in a sentence.
 pub fn gone(gone: &[GoneLetters], folder: &Path) -> String {
@@ -32,7 +37,67 @@ pub fn gone(gone: &[GoneLetters], folder: &Path) -> String {
 pub fn text(report: &JobReport, seen: &SeenLetters) -> String {
     let folder = &seen.folder;
     let lost = if seen.gone.is_empty() { String::new() } else { format!("\n{}\n", gone(&seen.gone, folder)) };
-    place(report, folder) + &lost + &note(seen.uncommitted, folder)
+    place(report, folder) + &reasons(seen) + &lost + &note(seen.uncommitted, folder)
+}
+
+/// The reasons for machines.
+pub fn object(seen: &SeenLetters) -> Value {
+    let reason =
+        |one: &LetterReason| json!({ "reason": one.reason, "count": one.letters, "path": one.path, "start": one.start });
+    json!({ "reasons": seen.reasons.iter().map(reason).collect::<Vec<_>>(), "unread": seen.unread })
+}
+
+/// Why a run stopped at its limit of letters, in a sentence; `None`: it has not more than that, or nothing is known.
+pub fn over_limit(report: &JobReport, seen: &SeenLetters, limit: u64) -> Option<String> {
+    let letters = report.counts.dead_lettered;
+    if letters <= limit || seen.reasons.is_empty() {
+        return None;
+    }
+    let told: Vec<String> =
+        seen.reasons.iter().take(TOLD).map(|one| format!("{} {}", show_count(one.letters), first(one))).collect();
+    let more = seen.reasons.len().saturating_sub(TOLD);
+    let more = if more > 0 { format!("; {}", show_things(more as u64, "more reason")) } else { String::new() };
+    let were = if letters == 1 { "was" } else { "were" };
+    Some(format!(
+        "{} {were} set aside (limits.max_bad_records = {}): {}{more}{}",
+        show_things(letters, "record"),
+        show_count(limit),
+        told.join("; "),
+        not_read(seen).map(|text| format!("; {text}")).unwrap_or_default()
+    ))
+}
+
+/// The reasons, the most frequent first.
+fn reasons(seen: &SeenLetters) -> String {
+    let mut out = String::new();
+    for one in seen.reasons.iter().take(SHOWN) {
+        out += &format!("  {:>12}  {}\n", show_count(one.letters), first(one));
+    }
+    if seen.reasons.len() > SHOWN {
+        out += &format!(
+            "  {:>12}  {}; -o json has them all\n",
+            "",
+            show_things((seen.reasons.len() - SHOWN) as u64, "more reason")
+        );
+    }
+    if let Some(text) = not_read(seen) {
+        out += &format!("  {:>12}  {text}\n", "");
+    }
+    out
+}
+
+/// A reason, and where its first record stands.
+fn first(one: &LetterReason) -> String {
+    let LetterReason { reason, letters, path, start, fields } = one;
+    let first = if *letters == 1 { "at" } else { "first at" };
+    let fields = if fields.is_empty() { String::new() } else { format!("; fields there: {}", fields.join(", ")) };
+    printable(&format!("{reason}, {first} {path} byte {}{fields}", show_count(*start)))
+}
+
+/// How many letters no reason stands for.
+pub(crate) fn not_read(seen: &SeenLetters) -> Option<String> {
+    let text = format!("{} not read for this: there are too many", show_things(seen.unread, "letter"));
+    (seen.unread > 0).then(|| text.replace(" not read", if seen.unread == 1 { " was not read" } else { " were not read" }))
 }
 
 /// Where to look for the records that were set aside, if there are any.
@@ -69,6 +134,43 @@ mod tests {
         assert!(note(1, folder).contains("1 letter in /jobs/j/dead-letters is not committed"), "{}", note(1, folder));
         assert!(note(383, folder).contains("383 letters in /jobs/j/dead-letters are not committed"));
         assert!(note(1, Path::new("/jobs/\u{1b}[2J")).contains(r"in /jobs/\u{1b}[2J is not"), "it can't act on a terminal");
+    }
+
+    fn reason(reason: &str, letters: u64, fields: &[&str]) -> LetterReason {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        LetterReason { reason: reason.into(), letters, path: "/data/orders-00.jsonl".into(), start: 1234, fields }
+    }
+
+    #[test]
+    fn reasons_are_told_with_count_first_place_and_fields() {
+        let mut report = crate::job::example::report();
+        report.counts.dead_lettered = 330_187;
+        let reasons =
+            vec![reason("no field .customer.idd", 330_184, &[".order", ".customer.id"]), reason("too \u{1b}[2J long", 1, &[])];
+        let mut seen = SeenLetters { reasons, unread: 2, ..SeenLetters::default() };
+        assert_eq!(
+            over_limit(&report, &seen, 100).unwrap(),
+            "330,187 records were set aside (limits.max_bad_records = 100): 330,184 no field .customer.idd, first at \
+             /data/orders-00.jsonl byte 1,234; fields there: .order, .customer.id; 1 too \\u{1b}[2J long, at \
+             /data/orders-00.jsonl byte 1,234; 2 letters were not read for this: there are too many"
+        );
+        assert_eq!(over_limit(&report, &seen, 330_187), None);
+        assert_eq!(over_limit(&report, &SeenLetters::default(), 0), None, "nothing is known");
+        let shown = text(&report, &seen);
+        assert!(
+            shown.contains("\n       330,184  no field .customer.idd, first at /data/orders-00.jsonl byte 1,234;"),
+            "{shown}"
+        );
+        assert_eq!(
+            object(&seen),
+            json!({ "unread": 2, "reasons": [
+                { "reason": "no field .customer.idd", "count": 330_184, "path": "/data/orders-00.jsonl", "start": 1234 },
+                { "reason": "too \u{1b}[2J long", "count": 1, "path": "/data/orders-00.jsonl", "start": 1234 },
+            ] })
+        );
+        seen.reasons = (0..12).map(|n| reason(&format!("x{n}"), 5, &[])).collect();
+        assert!(text(&report, &seen).contains("2 more reasons; -o json has them all\n"));
+        assert!(over_limit(&report, &seen, 0).unwrap().contains("; 9 more reasons; 2 letters"));
     }
 
     #[test]

@@ -50,8 +50,9 @@ pub fn text(run: &EndedRun<'_>, seen: &SeenLetters, continued: &Continued) -> St
 }
 
 /// The result for machines.
-pub fn object(run: &EndedRun<'_>) -> Map<String, Value> {
+pub fn object(run: &EndedRun<'_>, seen: &SeenLetters) -> Map<String, Value> {
     let mut map = job::object(run.report);
+    map.insert("dead_letters".into(), letters::object(seen));
     map.insert("notes".into(), run.notes.into());
     map.insert("verify".into(), run.verified.map_or(Value::Null, |verified| Value::Object(verify::object(verified, false))));
     map

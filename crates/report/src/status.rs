@@ -25,6 +25,7 @@ pub fn text(report: &JobReport, holder: Option<&str>, standing: Option<&Standing
 /// The report for machines, with each shard.
 pub fn object(report: &JobReport, standing: Option<&Standing>, letters: &SeenLetters) -> Map<String, Value> {
     let mut map = job::object(report);
+    map.insert("dead_letters".into(), shown_letters::object(letters));
     map.insert("uncommitted_dead_letters".into(), letters.uncommitted.into());
     map.insert("missing_dead_letters".into(), letters.missing().into());
     map.insert("verify".into(), report.verified.as_ref().map_or(Value::Null, |kept| verify::kept_object(kept).into()));

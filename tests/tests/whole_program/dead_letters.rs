@@ -1,6 +1,6 @@
 //! Records that were set aside: what a user is told of them, and what may be mended as long as nothing was sent.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use whole_program::faults::patience;
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
@@ -11,6 +11,7 @@ use whole_program::test;
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, a_wrong_key_is_mended_without_starting_over),
+    test!(Waits, Kafka, lines_that_are_too_long_are_marked_and_counted_as_one_reason),
     test!(Waits, Kafka, rules_are_fixed_once_a_record_was_sent_or_may_have_been),
     test!(Waits, Kafka, a_source_may_change_as_long_as_nothing_was_sent),
 ];
@@ -50,7 +51,7 @@ fn a_wrong_key_is_mended_without_starting_over(clusters: &Clusters) {
     let report = scene.run(&ANY_KEY).expect_code(5).json();
     assert_eq!(report["records"]["acknowledged"], 0);
     let dropped = report["records"]["dead_lettered"].as_u64().expect("a count");
-    assert!(dropped > 0);
+    assert_reasons(&scene, &report, dropped);
     let changed = "record.key was .customer.idd and is .customer.id";
 
     set_key(&scene, ".customer.id");
@@ -76,6 +77,52 @@ fn a_wrong_key_is_mended_without_starting_over(clusters: &Clusters) {
     let again = scene.run(&[]).expect_code(0);
     assert!(!again.stderr.contains("begins anew"), "{}", again.stderr);
     assert_eq!(scene.judge(&source(&scene)).0, Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+/// The reason stands, with its count, its first place and no value, in the run's result, `status`, the report and the
+/// page.
+fn assert_reasons(scene: &Scene<'_>, report: &Value, letters: u64) {
+    let file = scene.program.join("data/orders-00.jsonl").canonicalize().expect("it is there");
+    let file = file.to_string_lossy();
+    let reason = json!({ "reason": "no field .customer.idd", "count": letters, "path": file, "start": 0 });
+    let expected = json!({ "reasons": [reason], "unread": 0 });
+    assert_eq!(report["dead_letters"], expected, "{report:#}");
+    assert_eq!(scene.status().expect("it ran")["dead_letters"], expected);
+    let first = format!("no field .customer.idd, {} {file} byte 0", if letters == 1 { "at" } else { "first at" });
+    let records = if letters == 1 { "record was" } else { "records were" };
+    let said = format!(
+        "{letters} {records} set aside (limits.max_bad_records = 0): {letters} {first}; fields there: .customer.id, .order, .total"
+    );
+    assert_eq!(report["reasons"], json!([said]), "the run's last message");
+    assert_eq!(scene.status().expect("it ran")["reasons"], json!([said]), "and the state's");
+    let page = scene.program.join("page.html");
+    for command in [&["status"][..], &["report", "--html", page.to_str().expect("text")]] {
+        let shown = scene.program.run(command, patience()).expect_code(0).stdout;
+        assert!(shown.contains(&format!("{letters}  {first}")), "{command:?}:\n{shown}");
+        assert!(!shown.contains("secret-"), "no value of a record:\n{shown}");
+    }
+    let page = std::fs::read_to_string(page).expect("it was written");
+    assert!(page.contains("Records that were set aside, and why") && page.contains("no field .customer.idd"));
+    assert!(!page.contains("secret-"), "no value of a record");
+}
+
+fn lines_that_are_too_long_are_marked_and_counted_as_one_reason(clusters: &Clusters) {
+    let scene = Scene::with_topic(clusters.one(), "too-long", 2, &[]);
+    let long = |letters: usize| format!("{{\"x\":\"{}\"}}\n", "y".repeat(letters));
+    scene.program.write("data/1.jsonl", format!("{{\"x\":1}}\n{}{{\"x\":2}}\n{}", long(100_000), long(2_000_000)));
+    scene.configure(&[("source.jsonl.max_line", "\"80KiB\""), ("limits.max_bad_records", "5")]);
+    let report = scene.run(&["--verify"]).expect_code(0).json();
+    let reasons = &report["dead_letters"]["reasons"];
+    assert_eq!((reasons.as_array().map(Vec::len), &reasons[0]["count"], &reasons[0]["start"]), (Some(1), &2.into(), &8.into()));
+    let letters = scene.dead_letters();
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        let kept = letter["record"].as_str().expect("text").len();
+        assert_eq!((&letter["cut"], kept), (&true.into(), 64 << 10), "{}", letter["reason"]);
+        assert!(letter["bytes"].as_u64() > Some(80 << 10));
+    }
+    scene.verify();
     scene.program.assert_nothing_left();
 }
 

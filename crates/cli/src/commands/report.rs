@@ -20,7 +20,7 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     let store = Store::read_only(&StateDir::store_path(&place.path)).map_err(state::unusable)?;
     let samples = load_samples(&store).map_err(state::unusable)?;
     let standing = holder.as_ref().and_then(|_| status::standing(&place));
-    let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path));
+    let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path), || running::files(&place));
     let object = || {
         let mut object = report::status::object(&found, standing.as_ref(), &letters);
         add_samples(&mut object, &found, &samples);
@@ -28,7 +28,12 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     };
     // The page first: it is there when the command says that it succeeded.
     if let Some(path) = &args.html {
-        let extras = Extras { samples: &samples, settings: &report::job::settings(&job), version: env!("CARGO_PKG_VERSION") };
+        let extras = Extras {
+            samples: &samples,
+            letters: &letters,
+            settings: &report::job::settings(&job),
+            version: env!("CARGO_PKG_VERSION"),
+        };
         if let Some(file) = OutputFile::open(Some(path))? {
             let kept = store.load().map_err(state::unusable)?;
             let sources = kept.plan.objects.iter().map(|object| object.path.as_path());

@@ -30,7 +30,7 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
     }
     let found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
     let standing = holder.as_ref().and_then(|_| standing(&place));
-    let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path));
+    let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path), || running::files(&place));
     ui.result(
         || report::status::text(&found, holder.as_deref(), standing.as_ref(), &letters),
         || report::status::object(&found, standing.as_ref(), &letters),

@@ -41,6 +41,8 @@ pub struct LetterReason {
     pub path: String,
     /// The place of its first byte there.
     pub start: u64,
+    /// Of a reason that says that a field is not there: the fields that this record has, the first ones, as paths.
+    pub fields: Vec<String>,
 }
 
 impl SeenLetters {

@@ -91,12 +91,22 @@ impl DeadLetterFile {
 
     /// Appends a record. Durable only after [`DeadLetterFile::sync`].
     pub fn append(&mut self, place: RecordPlace, reason: &str, record: &[u8]) -> io::Result<()> {
+        self.write(place, reason, record, false)
+    }
+
+    /// The same of a record that goes on in the source behind `head`.
+    pub fn append_head(&mut self, place: RecordPlace, reason: &str, head: &[u8]) -> io::Result<()> {
+        self.write(place, reason, head, true)
+    }
+
+    fn write(&mut self, place: RecordPlace, reason: &str, record: &[u8], cut: bool) -> io::Result<()> {
         let text = std::str::from_utf8(record).ok();
         let letter = Written {
             reason: reason.into(),
             path: self.objects.get(place.segment as usize).map_or("", String::as_str).into(),
             start: place.start,
             bytes: place.bytes,
+            cut,
             record: text.map(Into::into),
             record_base64: text.is_none().then(|| Base64(record.to_vec())),
         };

@@ -33,6 +33,8 @@ pub struct DeadLetter {
     pub bytes: u64,
     /// The record, or its first 64 KiB.
     pub record: Vec<u8>,
+    /// Whether the record goes on in the source.
+    pub cut: bool,
 }
 
 /// The line in the file: `record` where the bytes are text, else `record_base64`.
@@ -44,6 +46,9 @@ pub(super) struct Written<'a> {
     pub(super) path: Cow<'a, str>,
     pub(super) start: u64,
     pub(super) bytes: u64,
+    /// Files of before have none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) cut: bool,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(super) record: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -90,7 +90,7 @@ pub fn uncommitted(directory: &Path, committed: &[CommittedLength], opener: Open
 }
 
 /// The shards that have a file in the folder.
-fn shards_in(directory: &Path) -> io::Result<HashSet<ShardId>> {
+pub(super) fn shards_in(directory: &Path) -> io::Result<HashSet<ShardId>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
@@ -107,7 +107,7 @@ fn shards_in(directory: &Path) -> io::Result<HashSet<ShardId>> {
 
 /// Visits the whole lines within a file's first `length` bytes, without their ends. What is not there any more is left
 /// out.
-fn each_line(
+pub(super) fn each_line(
     path: &Path,
     length: u64,
     opener: Opener,
@@ -174,5 +174,6 @@ fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
         start: written.start,
         bytes: written.bytes,
         record,
+        cut: written.cut,
     })
 }

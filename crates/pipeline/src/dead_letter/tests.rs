@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use migration::ShardId;
-use migration::report::GoneLetters;
+use migration::report::{GoneLetters, LetterReason};
 use tempfile::TempDir;
 
 use super::file::create;
 use super::letter::BUFFER_BYTES;
 use super::read::next_line;
+use super::reasons::MOST_KINDS;
 use super::*;
 use crate::RecordPlace;
 
@@ -76,6 +77,82 @@ fn letters_come_back_as_they_were_written() {
 }
 
 #[test]
+fn a_letter_that_holds_only_a_beginning_says_so_and_letters_of_before_say_nothing() {
+    let folder = Folder::new();
+    let mut letters = file(&folder, 0);
+    letters.append(place(0, 10, 900), "not cut", b"a short object of a long row").unwrap();
+    letters.append_head(place(1, 30, 900), "too long", b"head").unwrap();
+    letters.sync().unwrap();
+    let text = std::fs::read_to_string(letters.path()).unwrap();
+    assert!(text.ends_with("\"start\":30,\"bytes\":900,\"cut\":true,\"record\":\"head\"}\n"), "{text}");
+    assert_eq!(text.matches("cut\":").count(), 1, "{text}");
+    let all = up_to(letters.length());
+    let cut = |_| read_all(&folder.path, &all, plain).unwrap().iter().map(|letter| letter.cut).collect::<Vec<_>>();
+    assert_eq!(cut(()), [false, true]);
+    // What is compared is the same with and without the mark.
+    let marked = places(&folder.path, &all, plain).unwrap();
+    let before = text.replace(",\"cut\":true", "");
+    std::fs::write(letters.path(), &before).unwrap();
+    assert_eq!(places(&folder.path, &up_to(before.len() as u64), plain).unwrap(), marked);
+}
+
+/// The reasons in the letters of two shards, of which at most `budget` bytes are read.
+fn reasons_of(folder: &Folder, committed: &[(CommittedLength, u64)], budget: u64) -> Reasons {
+    let rank = |path: &str| ["b.jsonl", "a.jsonl"].iter().position(|known| *known == path);
+    super::reasons(&folder.path, committed, &rank, budget, plain).unwrap()
+}
+
+#[test]
+fn reasons_are_counted_with_the_first_place_in_source_order() {
+    let folder = Folder::new();
+    let mut committed = Vec::new();
+    for shard in [3, 7] {
+        let objects = ["a.jsonl".into(), "b.jsonl".into()];
+        let mut letters = DeadLetterFile::open(&folder.path, ShardId(shard), &objects, 0, plain).unwrap();
+        let from = u64::from(shard);
+        letters.append(place(0, from, 5), "no field .k", b"{\"x\":{\"y\":1}}").unwrap();
+        letters.append(place(1, 100 - from, 5), "no field .k", b"{\"z\":1}").unwrap();
+        letters.append(place(1, 200 - from, 5), &format!("the line has {from},000 bytes"), b"{\"secret\":1}").unwrap();
+        letters.sync().unwrap();
+        committed.push(((ShardId(shard), letters.length()), 3));
+        letters.append(place(0, 1, 1), "not committed", b"").unwrap();
+        letters.sync().unwrap();
+    }
+    let reason = |reason: &str, letters, start, fields: &[&str]| LetterReason {
+        reason: reason.into(),
+        letters,
+        path: "b.jsonl".into(),
+        start,
+        fields: fields.iter().map(|&field| field.to_owned()).collect(),
+    };
+    let expected = vec![reason("no field .k", 4, 93, &[".z"]), reason("the line has 7,000 bytes", 2, 193, &[])];
+    let all = committed.iter().map(|((_, length), _)| length).sum();
+    assert_eq!(reasons_of(&folder, &committed, all), Reasons { reasons: expected, unread: 0 });
+    // Each shard has its share; what was not read is counted.
+    let some = reasons_of(&folder, &committed, all / 2);
+    let read: u64 = some.reasons.iter().map(|one| one.letters).sum();
+    assert!(read >= 2 && some.unread == 6 - read && some.unread > 0, "{some:?}");
+    assert_eq!(reasons_of(&folder, &committed, 0), Reasons { reasons: Vec::new(), unread: 6 });
+    // Letters that are gone are no letters that were not read.
+    std::fs::remove_file(folder.path.join("00003.jsonl")).unwrap();
+    assert_eq!(reasons_of(&folder, &committed, all).unread, 0);
+    assert_eq!(reasons_of(&folder, &[], all), Reasons::default());
+}
+
+#[test]
+fn many_kinds_of_reasons_take_no_more_memory_than_some() {
+    let folder = Folder::new();
+    let mut letters = file(&folder, 0);
+    let kinds = MOST_KINDS as u64 + 5;
+    for n in 0..kinds {
+        letters.append(place(0, n, 5), &format!("broker{n}x says no"), b"").unwrap();
+    }
+    letters.sync().unwrap();
+    let found = reasons_of(&folder, &[((ShardId(7), letters.length()), kinds)], u64::MAX);
+    assert_eq!((found.reasons.len(), found.unread), (MOST_KINDS, 5));
+}
+
+#[test]
 fn a_large_record_is_not_copied_in_memory() {
     let folder = Folder::new();
     let mut letters = file(&folder, 0);
@@ -118,7 +195,7 @@ fn what_was_not_committed_does_not_count_and_is_cut_off_by_the_next_attempt() {
     }
 }
 
-fn reasons(folder: &Folder, length: u64) -> Vec<String> {
+fn reasons_up_to(folder: &Folder, length: u64) -> Vec<String> {
     let letters = read_all(&folder.path, &up_to(length), plain).unwrap();
     letters.into_iter().map(|letter| letter.reason).collect()
 }
@@ -139,7 +216,7 @@ fn letters_that_somebody_took_away_are_told_and_the_others_stay_where_they_were_
     assert_eq!((successor.length(), successor.missing()), (committed, committed - first));
     successor.append(place(0, 30, 1), "third", b"z").unwrap();
     successor.sync().unwrap();
-    assert_eq!(reasons(&folder, successor.length()), ["first", "third"]);
+    assert_eq!(reasons_up_to(&folder, successor.length()), ["first", "third"]);
     assert_eq!(places(&folder.path, &up_to(successor.length()), plain).unwrap().1, 2, "of three");
     std::fs::remove_file(letters.path()).unwrap();
     let successor = file(&folder, committed);
@@ -174,10 +251,10 @@ fn letters_that_are_not_committed_never_take_the_place_of_those_that_were_taken_
             successor.append(place(0, 30, 1), "more", b"z").unwrap();
             successor.sync().unwrap();
         }
-        assert_eq!(reasons(&folder, committed), [""; 0], "{when}: it was written behind that");
+        assert_eq!(reasons_up_to(&folder, committed), [""; 0], "{when}: it was written behind that");
         assert_eq!(places(&folder.path, &up_to(committed), plain).unwrap(), (Places::new(), 0), "{when}");
         let expected: &[&str] = if when == "written" { &["more"] } else { &["other"] };
-        assert_eq!(reasons(&folder, successor.length()), expected, "{when}: once that is committed");
+        assert_eq!(reasons_up_to(&folder, successor.length()), expected, "{when}: once that is committed");
         // A successor forgets it.
         assert_eq!(file(&folder, committed).length(), committed);
         assert_eq!(uncommitted(&folder.path, &up_to(committed), plain).unwrap(), 0, "{when}");
@@ -264,7 +341,7 @@ fn a_large_hole_takes_neither_memory_nor_disk() {
     letters.append(place(0, 10, 1), "behind it", b"x").unwrap();
     letters.sync().unwrap();
     assert!(std::fs::metadata(letters.path()).unwrap().blocks() < 1_000);
-    assert_eq!(reasons(&folder, letters.length()), ["behind it"]);
+    assert_eq!(reasons_up_to(&folder, letters.length()), ["behind it"]);
     let mut line = Vec::new();
     let opened = plain(letters.path(), OpenOptions::new().read(true)).unwrap();
     assert!(next_line(&mut BufReader::with_capacity(BUFFER_BYTES, opened), &mut line).unwrap());

@@ -82,7 +82,10 @@ impl ShardWorker {
         let (mut place, mut stop, mut failed) = (position.place, Stop::Block, None);
         for (index, row) in offered {
             let mut last = false;
-            match intake.offer(block, row, rows.look(block, index), index) {
+            let look = rows.look(block, index);
+            // A row that its reader calls bad is the source's own bytes.
+            let cut = matches!(look, Look::Bad(_)) && u64::from(row.len) < row.whole;
+            match intake.offer(block, row, look, index) {
                 Fate::Others => {
                     others += 1;
                     bytes_others += row.counts;
@@ -98,7 +101,8 @@ impl ShardWorker {
                 Fate::Blank => blank += 1,
                 Fate::Bad(reason) => {
                     let place = block.place_of(index, row);
-                    if let Err(failure) = super::set_aside(letters, place, &reason, row.text(block)) {
+                    let set_aside = if cut { super::set_head_aside } else { super::set_aside };
+                    if let Err(failure) = set_aside(letters, place, &reason, row.text(block)) {
                         // What was taken before it was taken all the same.
                         failed = Some(failure);
                         break;

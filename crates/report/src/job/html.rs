@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::report::{AttemptReport, JobReport, Samples};
+use migration::report::{AttemptReport, JobReport, LetterReason, Samples, SeenLetters};
 use migration::units::{show_count, show_duration, show_size};
 use serde_json::{Map, Value};
 
@@ -10,10 +10,13 @@ use super::timeline::Timeline;
 use super::{advice, charts};
 use crate::figures::{show, show_utc};
 use crate::html::{Numbers, advice as advised, definitions, footer, headline, page, scrolling, section, warning};
+use crate::letters::not_read;
 use crate::markup::Element;
 
 /// Attempts in the table; the JSON has them all.
 const ATTEMPTS_SHOWN: usize = 200;
+/// Reasons of letters in the table; the JSON has them all.
+const REASONS_SHOWN: usize = 20;
 /// Events in the list; the JSON has them all.
 const EVENTS_SHOWN: usize = 200;
 
@@ -22,6 +25,8 @@ const EVENTS_SHOWN: usize = 200;
 pub struct Extras<'a> {
     /// Attempts over time.
     pub samples: &'a Samples,
+    /// What was set aside.
+    pub letters: &'a SeenLetters,
     /// The configuration in names and values, without secrets.
     pub settings: &'a [(String, String)],
     /// This program's version.
@@ -38,6 +43,7 @@ pub fn html(report: &JobReport, extras: &Extras<'_>, object: &Map<String, Value>
     }
     body.extend(super::accepted(report).map(|accepted| warning(&accepted)));
     body.push(tiles(report, &numbers));
+    body.extend(set_aside(extras.letters, &numbers));
     body.extend(advised(&advice(report).into_iter().collect::<Vec<_>>()));
     body.extend(charts::rate(report, &timeline, extras.samples));
     body.extend(events(report));
@@ -84,6 +90,35 @@ fn tiles(report: &JobReport, numbers: &Numbers<'_>) -> Element {
         tiles.push(tile("shards.quarantined", "shards quarantined", &count));
     }
     Element::of_class("ul", "tiles").with_all(tiles)
+}
+
+/// Why records were set aside; the page has this early, for it is what has to be mended.
+fn set_aside(seen: &SeenLetters, numbers: &Numbers<'_>) -> Option<Element> {
+    if seen.reasons.is_empty() && seen.unread == 0 {
+        return None;
+    }
+    let head = |class: &str, name: &str| Element::of_class("th", class).set("scope", "col").text(name);
+    let heads = [head("words", "why"), head("", "records"), head("words", "the first stands in"), head("", "at byte")];
+    let row = |(i, one): (usize, &LetterReason)| {
+        let cell = |name: &str| numbers.cell(&format!("dead_letters.reasons.{i}.{name}"), |value| show_count(value as u64));
+        Element::new("tr")
+            .with(Element::of_class("td", "wrap").text(&one.reason))
+            .with(cell("count"))
+            .with(Element::of_class("td", "wrap").text(&one.path))
+            .with(cell("start"))
+    };
+    let rows = seen.reasons.iter().enumerate().take(REASONS_SHOWN).map(row);
+    let more = seen.reasons.len().saturating_sub(REASONS_SHOWN);
+    let mut caption = "Reasons that differ in their numbers alone are one.".to_owned();
+    if more > 0 {
+        caption += &format!(" {more} more stand in the JSON.");
+    }
+    caption.extend(not_read(seen).map(|text| format!(" {text}.")));
+    let table = Element::new("table")
+        .with(Element::new("caption").text(&caption))
+        .with(Element::new("thead").with(Element::new("tr").with_all(heads)))
+        .with(Element::new("tbody").with_all(rows));
+    Some(section("Records that were set aside, and why", [scrolling("Records that were set aside", table)]))
 }
 
 /// What happened, numbered as in the picture of the rate.
@@ -187,7 +222,28 @@ mod tests {
         let mut object = object(report);
         add_samples(&mut object, report, samples);
         let settings = [("workers.flush".to_owned(), "chunk".to_owned())];
-        html(report, &Extras { samples, settings: &settings, version: "0.1.0" }, &object)
+        let letters = SeenLetters::default();
+        html(report, &Extras { samples, letters: &letters, settings: &settings, version: "0.1.0" }, &object)
+    }
+
+    #[test]
+    fn reasons_of_letters_are_a_table_where_there_are_some() {
+        let report = example::report();
+        let page = |letters: &SeenLetters| {
+            let mut object = object(&report);
+            object.insert("dead_letters".into(), crate::letters::object(letters));
+            html(&report, &Extras { samples: &Samples::new(), letters, settings: &[], version: "0.1.0" }, &object)
+        };
+        assert!(!page(&SeenLetters::default()).contains("set aside, and why"));
+        let reason = LetterReason {
+            reason: "no <field>".into(),
+            letters: 330_184,
+            path: "/data/a.jsonl".into(),
+            ..LetterReason::default()
+        };
+        let page = page(&SeenLetters { reasons: vec![reason], unread: 7, ..SeenLetters::default() });
+        assert!(page.contains("no &lt;field&gt;") && page.contains("330,184") && page.contains("/data/a.jsonl"));
+        assert!(page.contains("7 letters were not read for this"));
     }
 
     const PICTURES: [&str; 7] = ["rate", "phases", "workers", "cpu", "shards", "flush", "partitions"];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::Exit;
+use migration::{Cause, Exit};
 use report::run::{Continued, EndedRun};
 
 use super::pass::Pass;
@@ -14,7 +14,13 @@ const BROKER_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Ends the embedded broker, prints the result, and says how to exit.
 pub fn exit(pass: Pass<'_>, judged: Judged) -> Exit {
-    let Judged { context, mut report, causes, revised, verified } = judged;
+    let Judged { context, mut report, mut causes, mut revised, verified } = judged;
+    let files = || context.plan.objects.iter().map(|object| object.path.clone()).collect();
+    let seen = letters::seen(&report, &context.dead_letters, files);
+    let limit = pass.job.limits.max_bad_records;
+    if let Some(why) = report::letters::over_limit(&report, &seen, limit) {
+        revised |= causes.reword(Cause::TooManyBad, &why);
+    }
     let exit = causes.exit();
     (report.exit, report.outcome, report.reasons) = (Some(exit), exit.into(), causes.reasons());
     if revised {
@@ -33,8 +39,7 @@ pub fn exit(pass: Pass<'_>, judged: Judged) -> Exit {
     }
     log::print_through(None);
     let run = EndedRun { report: &report, notes: &context.plan.notes, verified: verified.as_ref() };
-    let seen = || letters::seen(&report, &context.dead_letters);
-    pass.ui.result(|| report::run::text(&run, &seen(), &continued), || report::run::object(&run));
+    pass.ui.result(|| report::run::text(&run, &seen, &continued), || report::run::object(&run, &seen));
     exit
 }
 
