@@ -31,17 +31,16 @@ mod text;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use migration::job::{CsvFormat, CsvSource, FileRules, ShardRules, WindowLimit};
+use migration::job::{CsvFormat, CsvHeader, CsvSource, FileRules, ShardRules, WindowLimit};
 use migration::printable::printable_path;
 use migration::units::show_size;
 use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
 use pipeline::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use pipeline::{Reader, Source, SourceError};
 
-use crate::files::{self, Format, Seen, unreadable};
+use crate::files::{self, Expects, Format, unreadable};
 use dialect::Dialect;
 use fields::{Field, Fields, Misquoted};
 use head::{BOM, Head};
@@ -124,10 +123,16 @@ impl Source for CsvFiles {
 }
 
 impl Format for CsvFiles {
-    fn look(&self, path: &Path) -> Result<Seen, SourceError> {
-        let seen = files::look(path, |_| None)?;
-        Head::of(&seen.object, self)?;
-        Ok(seen)
+    fn expects(&self, _: bool) -> Expects {
+        Expects::Csv { names_inside: self.format.header == CsvHeader::FirstRow }
+    }
+
+    fn windows(&self) -> WindowLimit {
+        self.windows
+    }
+
+    fn begins(&self, object: &SourceObject) -> Result<(), SourceError> {
+        Head::of(object, self).map(drop)
     }
 
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {

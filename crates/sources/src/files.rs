@@ -4,26 +4,33 @@
 //! took the place of planned ones. Not responsible for: where a record begins and ends.
 
 mod changes;
+mod kind;
 mod list;
 mod look;
+mod names;
 mod object;
 mod pattern;
 mod probes;
 mod replaced;
 mod sample;
+mod siblings;
 mod split;
 mod stream;
 mod unpack;
+mod whole;
 
 use std::path::Path;
 
+use migration::job::WindowLimit;
 use migration::printable::printable_path;
 use migration::{Plan, Position, Segment, ShardId, SourceObject};
 use pipeline::source::NOT_AS_PLANNED;
 use pipeline::{Reader, SourceError};
 
 pub(crate) use changes::changes;
-pub(crate) use look::{Seen, look};
+pub(crate) use kind::Expects;
+#[cfg(test)]
+pub(crate) use object::facts;
 pub(crate) use object::{check, unreadable};
 pub(crate) use probes::probes;
 pub(crate) use replaced::{FileBeginning, replaced};
@@ -32,8 +39,23 @@ pub(crate) use stream::{Stream, check_windows};
 
 /// What is to be known of a format to cut files of it.
 pub(crate) trait Format {
-    /// Looks at a file that is to be cut.
-    fn look(&self, path: &Path) -> Result<Seen, SourceError>;
+    /// What its files should be, where rows must have fields or need not.
+    fn expects(&self, needs_fields: bool) -> Expects;
+
+    /// What a compressed file may need of memory.
+    fn windows(&self) -> WindowLimit;
+
+    /// What a user should know of the last line of a plain file, if it has no end.
+    fn cut_off(&self, path: &Path, line: &[u8]) -> Option<String> {
+        let _ = (path, line);
+        None
+    }
+
+    /// Whether a file that is as expected begins as it must.
+    fn begins(&self, object: &SourceObject) -> Result<(), SourceError> {
+        let _ = object;
+        Ok(())
+    }
 
     /// A reader of some segments.
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError>;

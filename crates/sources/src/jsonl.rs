@@ -20,7 +20,7 @@ use pipeline::mapping::not_whole;
 use pipeline::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use pipeline::{Reader, Source, SourceError};
 
-use crate::files::{self, Format, Seen};
+use crate::files::{self, Expects, Format};
 
 /// Files of JSON lines.
 #[derive(Clone, Debug)]
@@ -75,8 +75,16 @@ impl Source for JsonlFiles {
 }
 
 impl Format for JsonlFiles {
-    fn look(&self, path: &Path) -> Result<Seen, SourceError> {
-        files::look(path, |line| cut_off(path, line))
+    fn expects(&self, needs_fields: bool) -> Expects {
+        if self.source.raw { Expects::Anything } else { Expects::Lines { needs_fields } }
+    }
+
+    fn windows(&self) -> WindowLimit {
+        self.windows
+    }
+
+    fn cut_off(&self, path: &Path, line: &[u8]) -> Option<String> {
+        cut_off(path, line)
     }
 
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {

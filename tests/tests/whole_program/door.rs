@@ -73,7 +73,7 @@ fn what_the_client_refuses_is_found_before_any_contact(_: &Clusters) {
 
 fn links_in_the_state_folder_are_not_followed(_: &Clusters) {
     let program = folder("links", &[("limits.max_bad_records", "9")]);
-    program.write("data/2.jsonl", "no record\n");
+    program.write("data/2.jsonl", "{\"other\":1}\n");
     let precious = program.write("precious", "precious");
     let state = program.join(".shardlift/tried");
     for name in ["supervisor.lock", "workers.lock", "state.sqlite", "dead-letters"] {

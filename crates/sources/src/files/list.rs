@@ -1,13 +1,14 @@
 //! Which files the patterns mean.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::fail;
 use super::pattern::{self, Matches, PatternError};
+use super::siblings::Searched;
 use migration::printable::{printable, printable_path};
 
 use pipeline::SourceError;
@@ -19,6 +20,10 @@ pub(crate) struct Listed {
     pub(crate) files: Vec<PathBuf>,
     /// Other names of these files, which add nothing.
     pub(crate) links: Vec<Link>,
+    /// All names that patterns found.
+    pub(super) names: HashSet<PathBuf>,
+    /// Where they searched.
+    pub(super) searched: Vec<Searched>,
 }
 
 /// Another name of a file that is listed already, or of a folder that was searched already.
@@ -54,6 +59,9 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
             what: "folder",
             how: "a symbolic link",
         }));
+        let folders = found.names.iter().filter_map(|name| name.parent()).map(Path::to_owned).collect();
+        listed.searched.push(Searched { pattern: pattern.clone(), folders });
+        listed.names.extend(found.names.iter().cloned());
         for name in found.names {
             let file = fs::canonicalize(&name).map_err(|e| fail(&name, format_args!("can't be found: {e}")))?;
             if let Some(first) = named.get(&file) {

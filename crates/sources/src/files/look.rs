@@ -1,35 +1,49 @@
-//! A file as planning sees it: whether it is of a kind that is read, and how many lines it probably has.
+//! A file as planning sees it: what it is, how many lines it probably has, and whether its end can be seen.
 
 use std::path::Path;
 
 use migration::{Compression, SourceObject};
 
+use super::kind::{Head, Kind};
 use super::object::{SAMPLE_BYTES, read_facts, unreadable};
-use super::{fail, sample};
+use super::sample::{self, StreamEnd};
 use pipeline::SourceError;
 
 /// A file as planning sees it.
 pub(crate) struct Seen {
     pub(crate) object: SourceObject,
+    /// What it is by its first bytes.
+    pub(super) kind: Kind,
     /// Lines per stored byte, judged by a few samples; all of a small file.
-    pub(crate) density: f64,
+    pub(super) density: f64,
     /// What a user should know of its last line, if it has no end and could be seen.
-    pub(crate) cut_off: Option<String>,
+    pub(super) cut_off: Option<String>,
+    /// How far it was unpacked, if it is compressed.
+    pub(super) end: StreamEnd,
 }
 
-/// Looks at a file: its facts, and a guess at how many lines it has. `cut_off` judges a last line that has no end: what
-/// a user should know of it.
-pub(crate) fn look(path: &Path, cut_off: impl FnOnce(&[u8]) -> Option<String>) -> Result<Seen, SourceError> {
+/// Looks at a file. `cut_off` judges a last line that has no end: what a user should know of it.
+pub(super) fn look(path: &Path, cut_off: impl FnOnce(&[u8]) -> Option<String>) -> Result<Seen, SourceError> {
     let (mut file, object, head_and_tail) = read_facts(path)?;
-    if let Some(format) = foreign(&head_and_tail) {
-        return Err(fail(
-            path,
-            format_args!("is {format}, which is not read: lines of UTF-8 are, plain or in gzip or zstd; convert it"),
-        ));
-    }
-    let density = sample::density(&mut file, &object, &head_and_tail).map_err(|e| unreadable(path, e))?;
+    let compression = object.compression;
+    let cant_read = |e| unreadable(path, e);
+    let unpacking = sample::unpack(&mut file, &object, u64::MAX).map_err(cant_read)?;
+    let (kind, density, end) = match unpacking {
+        // Nothing came out: what is in it can't be told.
+        Some(seen) if seen.head.is_empty() && seen.end != StreamEnd::Sound => (Kind::unknown(), seen.density, seen.end),
+        Some(seen) => {
+            let whole = seen.end == StreamEnd::Sound && (seen.head.len() as u64) < SAMPLE_BYTES;
+            (Kind::of(Head { bytes: &seen.head, whole, compression }), seen.density, seen.end)
+        }
+        None => {
+            let head = &head_and_tail[..head_and_tail.len().min(SAMPLE_BYTES as usize)];
+            let whole = object.known_bytes() == head.len() as u64;
+            let density = sample::plain_density(&mut file, &object, &head_and_tail).map_err(cant_read)?;
+            (Kind::of(Head { bytes: head, whole, compression }), density, StreamEnd::Sound)
+        }
+    };
     let cut_off = last_line(&object, &head_and_tail).and_then(cut_off);
-    Ok(Seen { object, density, cut_off })
+    Ok(Seen { object, kind, density, cut_off, end })
 }
 
 /// The last line of a plain file, if it has no end and the bytes that the fingerprint covers hold all of it.
@@ -41,20 +55,4 @@ fn last_line<'a>(object: &SourceObject, head_and_tail: &'a [u8]) -> Option<&'a [
     // The covered bytes of a larger file have a gap after its head.
     let gap = object.known_bytes() > 2 * SAMPLE_BYTES && (start as u64) < SAMPLE_BYTES;
     (!gap).then(|| &head_and_tail[start..])
-}
-
-/// The format of a file that is neither lines nor compressed in a way that is read, by its first and last bytes: its
-/// bytes would pass for lines of a job without a key.
-fn foreign(head_and_tail: &[u8]) -> Option<&'static str> {
-    Some(match head_and_tail {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
-        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..] => "bzip2",
-        [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => "lz4",
-        [b'P', b'K', 3, 4, ..] => "zip",
-        [0x1f, 0x9d, ..] => "compress (.Z)",
-        [0x1e | 0x22..=0x27, 0xb5, 0x2f, 0xfd, ..] => "zstd of before version 0.8",
-        [b'P', b'A', b'R', b'1', .., b'P', b'A', b'R', b'1'] => "Parquet",
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
-        _ => return None,
-    })
 }

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use migration::job::{FileRules, FlushPolicy, ShardOrder};
 use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject};
 
-use super::Format;
+use super::kind::{self, Expects, Kind};
 use super::list::{self, Link, Listed};
-use super::look::Seen;
+use super::look::{Seen, look};
 use super::object::{read_at, unreadable};
+use super::sample::StreamEnd;
+use super::{Format, fail, siblings, whole};
 use pipeline::fate::Look;
 use pipeline::source::{PlanRules, wait_for_rows};
 use pipeline::{BlockPool, Rows, SourceError};
@@ -34,12 +36,25 @@ const COUNT_BYTES: usize = 4 << 20;
 /// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves
 /// only that number of first rows in source order that are not blank, for which all of them are read once.
 pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
-    let PlanRules { shards: rules, flush, workers, record_limit, .. } = *rules;
-    let Listed { files, links } = list::files(&source.paths, &|_| false)?;
+    let PlanRules { shards: rules, flush, workers, record_limit, needs_fields } = *rules;
+    let expects = format.expects(needs_fields);
+    let Listed { files, links, mut names, searched } = list::files(&source.paths, &|_| false)?;
+    names.extend(files.iter().cloned());
     let (mut extents, limit_reached) = match record_limit {
-        Some(limit) => first_records(format, &files, limit)?,
-        None => (files.iter().map(|path| Ok(Extent::whole(format.look(path)?))).collect::<Result<_, SourceError>>()?, false),
+        Some(limit) => first_records(format, expects, &files, limit)?,
+        None => (all_files(format, &files)?, false),
     };
+    let kinds = kind::judge(extents.iter().map(|extent| (&extent.object, &extent.kind)), expects)?;
+    if record_limit.is_none() {
+        extents.iter().try_for_each(|extent| format.begins(&extent.object))?;
+    }
+    let broken = extents.iter().filter(|extent| match extent.stream_end {
+        StreamEnd::Sound => false,
+        StreamEnd::Broken => true,
+        // A limit is there to take little time.
+        StreamEnd::NotReached => record_limit.is_none(),
+    });
+    let broken = whole::damages(broken.map(|extent| &extent.object), format.windows());
     let total = extents.iter().map(|extent| extent.bytes).sum();
     let target = rules.target_size.unwrap_or_else(|| auto_size(total, workers, flush)).max(1);
     for extent in extents.iter_mut().filter(|extent| extent.object.splittable) {
@@ -50,6 +65,14 @@ pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.bytes));
     }
     let mut notes = told(links.iter().map(Link::to_string), "names are links to files of the source: each file is sent once");
+    notes.extend(siblings::missed(&searched, &names));
+    notes.extend(kinds);
+    let odd = extents
+        .iter()
+        .filter(|_| expects != Expects::Anything)
+        .filter_map(|extent| Some(fail(&extent.object.path, extent.kind.odd()?).0));
+    notes.extend(told(odd, "files have such bytes between their lines"));
+    notes.extend(told(broken.into_iter(), "compressed files are not whole"));
     let ends = extents.iter().flat_map(|extent| [&extent.cut_off, &extent.note]).flatten().cloned();
     notes.extend(told(ends, "files end in a record that is not whole"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
@@ -84,6 +107,10 @@ struct Extent {
     end: u64,
     /// Records per stored byte.
     density: f64,
+    /// What it is.
+    kind: Kind,
+    /// How far it was unpacked.
+    stream_end: StreamEnd,
     /// What is wrong with its last line, if that is taken.
     cut_off: Option<String>,
     /// What a user should know of its records.
@@ -97,8 +124,25 @@ impl Extent {
             Compression::Gzip | Compression::Zstd => Segment::WHOLE,
         };
         let bytes = seen.object.known_bytes();
-        Extent { bytes, end, density: seen.density, cut_off: seen.cut_off, note: None, object: seen.object }
+        let Seen { object, kind, density, cut_off, end: stream_end } = seen;
+        Extent { bytes, end, density, kind, stream_end, cut_off, note: None, object }
     }
+}
+
+/// Looks at all files. An error names those that can't be read.
+fn all_files(format: &dyn Format, files: &[PathBuf]) -> Result<Vec<Extent>, SourceError> {
+    let (mut extents, mut unreadable) = (Vec::with_capacity(files.len()), Vec::new());
+    for path in files {
+        match look(path, |line| format.cut_off(path, line)) {
+            Ok(seen) => extents.push(Extent::whole(seen)),
+            Err(error) => unreadable.push(error.0),
+        }
+    }
+    if !unreadable.is_empty() {
+        let what = "files can't be read either";
+        return Err(SourceError(told(unreadable.into_iter(), what).join("; ")));
+    }
+    Ok(extents)
 }
 
 fn auto_size(total: u64, workers: u32, flush: FlushPolicy) -> u64 {
@@ -262,14 +306,21 @@ fn next_line(path: &Path, from: u64, within: u64) -> Result<Option<u64>, SourceE
 
 /// The prefix of the dataset that holds the first `limit` non-blank lines, and whether it has that many; files after it
 /// are not looked at.
-fn first_records(format: &dyn Format, files: &[PathBuf], limit: u64) -> Result<(Vec<Extent>, bool), SourceError> {
+fn first_records(
+    format: &dyn Format,
+    expects: Expects,
+    files: &[PathBuf],
+    limit: u64,
+) -> Result<(Vec<Extent>, bool), SourceError> {
     let mut extents = Vec::new();
     let mut left = limit;
     for path in files {
         if left == 0 {
             break;
         }
-        let mut extent = Extent::whole(format.look(path)?);
+        let mut extent = Extent::whole(look(path, |line| format.cut_off(path, line))?);
+        kind::judge([(&extent.object, &extent.kind)].into_iter(), expects)?;
+        format.begins(&extent.object)?;
         let (records, end) = count(format, &extent, left)?;
         if let Some(end) = end {
             extent.end = end;

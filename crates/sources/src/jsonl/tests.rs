@@ -1,6 +1,7 @@
 //! Files made for a test, read through the public functions and compared with a naive reading of the same bytes.
 
 mod changes;
+mod first_look;
 mod planning;
 mod reading;
 
@@ -47,8 +48,9 @@ fn by_size(target_size: u64) -> ShardRules {
     ShardRules { target_size: Some(target_size), order: ShardOrder::Source, by_key: Some(false) }
 }
 
+/// Whatever the files look like: what they may be is tested beside [`crate::files::Expects`].
 fn source(files: &FileRules) -> JsonlFiles {
-    JsonlFiles::new(JsonlSource { raw: false, files: files.clone() }, WindowLimit::default())
+    JsonlFiles::new(JsonlSource { raw: true, files: files.clone() }, WindowLimit::default())
 }
 
 fn plan(

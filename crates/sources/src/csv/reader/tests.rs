@@ -71,7 +71,7 @@ fn read(source: &CsvFiles, object: &SourceObject, place: u64, block: usize) -> V
 }
 
 fn object(source: &CsvFiles, folder: &Folder, bytes: &[u8]) -> SourceObject {
-    source.look(&folder.write("x.csv", bytes)).unwrap().object
+    begun(source, &folder.write("x.csv", bytes)).unwrap()
 }
 
 fn row(text: &str, at: u64, whole: u64, counts: u64) -> Read {
@@ -154,7 +154,7 @@ fn headers_that_are_none_are_refused_when_the_file_is_looked_at() {
     let (mut source, folder) = (source(20), Folder::new());
     let refused = |source: &CsvFiles, bytes: &str| {
         let path = folder.write("x.csv", bytes);
-        source.look(&path).err().expect("an error").0.replace(&path.display().to_string(), "FILE")
+        begun(&source, &path).err().expect("an error").0.replace(&path.display().to_string(), "FILE")
     };
     let hint = "the first row names the columns, or source.csv.header does";
     assert_eq!(
@@ -423,4 +423,10 @@ proptest! {
             prop_assert!(first.at > 0, "the header is no row");
         }
     }
+}
+
+/// The facts of a file whose rows can begin.
+fn begun(source: &CsvFiles, path: &std::path::Path) -> Result<SourceObject, SourceError> {
+    let object = crate::files::facts(path)?;
+    source.begins(&object).map(|()| object)
 }

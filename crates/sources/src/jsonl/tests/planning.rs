@@ -106,28 +106,6 @@ fn a_last_line_that_was_cut_off_is_told() {
 }
 
 #[test]
-fn a_file_that_is_no_lines_is_refused() {
-    for (head, format) in [
-        (&b"\xfd7zXZ\0\0\x04"[..], "xz"),
-        (b"BZh91AY&SY\0", "bzip2"),
-        (b"\x04\x22\x4d\x18d@", "lz4"),
-        (b"PK\x03\x04\x14", "zip"),
-        (b"\x1f\x9d\x90", "compress"),
-        (b"\x25\xb5\x2f\xfd", "zstd of before"),
-        (b"PAR1 x PAR1", "Parquet"),
-        (b"\xff\xfe{\0}\0", "UTF-16"),
-    ] {
-        let folder = Folder::new();
-        let path = folder.write("a.jsonl", head);
-        let refused = plan(&folder.source(&["a.jsonl"]), &by_size(1), FlushPolicy::Chunk, 1, None);
-        said(refused, &path, &format!("is {format}"));
-    }
-    let folder = Folder::new();
-    folder.write("a.jsonl", "PAR1\nBZh9\nPK\n");
-    assert_eq!(planned(&folder.source(&["a.jsonl"]), MIB, None).objects.len(), 1);
-}
-
-#[test]
 fn patterns_that_mean_no_file_are_errors() {
     let folder = Folder::new();
     folder.write("a.jsonl", "{}\n");
