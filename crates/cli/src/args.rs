@@ -41,7 +41,7 @@ pub enum Command {
     /// Check brokers, topic, source and machine before the first record; sends nothing
     Check(JobArgs),
     /// Show the shards with their ranges; sends nothing, and contacts no broker unless -b names one
-    Plan(JobArgs),
+    Plan(PlanArgs),
     /// Send; run it again to continue after any stop or crash
     Run(RunArgs),
     /// How far a job has come, while it runs and after
@@ -178,6 +178,17 @@ pub struct ConfigArgs {
     /// Only the first N non-blank lines in source order, as a job of its own
     #[arg(long, env = "SHARDLIFT_LIMIT", value_name = "N")]
     pub limit: Option<std::num::NonZeroU64>,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Which job.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Print keys and values of the first records instead of masking them
+    #[arg(long)]
+    pub show_values: bool,
 }
 
 /// `run`.

@@ -47,6 +47,14 @@ impl SampledPlan {
         let sample = sample.map_err(|error| UserError::new(Exit::Source, error))?;
         Ok(SampledPlan { plan, sample })
     }
+
+    /// Samples the files of a job that has begun, which need not be there any more: then there is no sample, and why.
+    pub fn of_begun(job: &Job, plan: Plan) -> (SampledPlan, Option<String>) {
+        match sampling::sample(source::source_of(job).as_ref(), &plan, &job.record, SAMPLING) {
+            Ok(sample) => (SampledPlan { plan, sample }, None),
+            Err(error) => (SampledPlan { plan, sample: SourceSample::default() }, Some(error.0)),
+        }
+    }
 }
 
 /// A look at the records that are in a topic.

@@ -6,7 +6,7 @@ mod order;
 use std::time::Duration;
 
 use crate::job::FlushPolicy;
-use crate::units::{show_duration, show_size};
+use crate::units::{show_size, show_things};
 use crate::{Compression, Job, Order, PartitionSet, Plan};
 
 pub use order::{cost_of_order, of_order, of_order_in_run};
@@ -33,7 +33,7 @@ pub struct Prospect<'a> {
 
 /// What a user should know before sending. `now`: since 1970.
 pub fn before_sending(prospect: &Prospect<'_>, now: Duration) -> Vec<String> {
-    let Prospect { job, plan, order, .. } = *prospect;
+    let Prospect { plan, order, .. } = *prospect;
     let mut risks = plan.notes.clone();
     risks.extend(of_compression(plan, order));
     risks.extend(idle_workers(prospect));
@@ -41,21 +41,6 @@ pub fn before_sending(prospect: &Prospect<'_>, now: Duration) -> Vec<String> {
     let fresh = now.saturating_sub(FRESH).as_nanos() as i64;
     if plan.objects.iter().any(|o| o.modified_ns > fresh) {
         risks.push("some files changed within the last minute: a file that changes during the run stops it with exit 7".into());
-    }
-    if job.record.timestamp.is_some() {
-        risks.push(
-            "records carry event times: a topic with time-based retention deletes records that are older than it, and \
-             Kafka 3.6 or later may reject them (message.timestamp.before.max.ms)"
-                .into(),
-        );
-    }
-    if let Some(rate) = job.limits.rate_records {
-        let seconds = plan.records_estimate() as f64 / rate as f64;
-        risks.push(format!("limits.rate_records = {rate}: at least {}", show_duration(Duration::from_secs_f64(seconds))));
-    }
-    if let Some(rate) = job.limits.rate_bytes {
-        let seconds = plan.bytes() as f64 / rate as f64;
-        risks.push(format!("limits.rate_bytes = {rate}: at least {}", show_duration(Duration::from_secs_f64(seconds))));
     }
     risks
 }
@@ -71,37 +56,46 @@ fn of_compression(plan: &Plan, order: Order) -> Option<String> {
     })
 }
 
-/// Of shards that are as they are (the job has begun, or they are sets that were cut by place) there is nothing to say.
+/// Of shards that are as they are (the job has begun, or they are sets that were cut by place) there is nothing to say,
+/// nor of workers that nobody asked for. A compressed file is one shard, which is told of it.
 fn idle_workers(prospect: &Prospect<'_>) -> Option<String> {
-    let Prospect { plan, order, workers, begun, .. } = *prospect;
+    let Prospect { job, plan, order, workers, begun, .. } = *prospect;
+    job.workers.count?;
+    let of_workers = show_things(workers.into(), "worker");
     match (order, plan.partitions) {
         (Order::Shard, Some(_)) => None,
-        (Order::Shard, None) => (!begun && plan.shards.len() < workers as usize).then(|| {
-            let shards = plan.shards.len();
-            format!("only {shards} shards for {workers} workers: a smaller shards.target_size would use them all")
-        }),
+        (Order::Shard, None) => {
+            (!begun && plan.shards.len() < workers as usize && plan.objects.iter().any(|object| object.splittable)).then(|| {
+                let shards = show_things(plan.shards.len() as u64, "shard");
+                format!("only {shards} for {of_workers}: a smaller shards.target_size would use them all")
+            })
+        }
         (Order::Key, Some(partitions)) => (partitions < workers).then(|| {
             format!(
-                "only {partitions} partitions for {workers} workers: with order by key a worker has one at least, so that \
-                 the others have nothing to do"
+                "only {} for {of_workers}: with order by key a worker has one at least, so that the others have nothing to do",
+                show_things(partitions.into(), "partition")
             )
         }),
         (Order::Key, None) => None,
     }
 }
 
-/// With keys a worker's records in flight are spread over all its partitions: too few for each make small batches,
-/// which cost the client and the brokers several times as much. `partitions`: how many the topic has.
-pub fn small_batches(job: &Job, plan: &Plan, partitions: u64) -> Option<String> {
-    const RECORDS_EACH: u64 = 1000;
+/// With keys a worker's records in flight are spread over all its partitions: too few bytes for each make small batches,
+/// which cost the client and the brokers several times as much. That is less than a thousand of the smallest records;
+/// larger ones need no more. A dataset that does not fill what may be in flight makes few batches anyway.
+///
+/// `partitions`: how many the topic has. `unpacked`: decompressed bytes of the dataset, as far as they are known.
+pub fn small_batches(job: &Job, plan: &Plan, partitions: u64, unpacked: Option<u64>) -> Option<String> {
+    const BYTES_EACH: u64 = 128 << 10;
     job.record.key.as_ref()?;
-    let record = plan.bytes().checked_div(plan.records_estimate())?.max(1);
     let sets = plan.shards.iter().filter_map(|shard| shard.partitions.as_ref());
     let partitions = sets.map(PartitionSet::len).max().map_or(partitions, u64::from);
-    let needed = partitions * RECORDS_EACH * record;
-    (needed > job.workers.in_flight).then(|| {
+    let needed = partitions * BYTES_EACH;
+    let filled = unpacked.unwrap_or_else(|| plan.bytes()) > job.workers.in_flight;
+    (needed > job.workers.in_flight && filled).then(|| {
         format!(
-            "{partitions} partitions a worker and workers.in_flight = {}: batches will be small; {} would restore the speed",
+            "{} a worker and workers.in_flight = {}: batches will be small; {} would restore the speed",
+            show_things(partitions, "partition"),
             show_size(job.workers.in_flight),
             show_size(needed)
         )
@@ -144,29 +138,46 @@ mod tests {
     }
 
     #[test]
-    fn workers_without_a_shard_or_a_partition_are_told() {
-        let (job, one) = (job(), plan(&[(Compression::None, 100)]));
-        let told = |plan: &Plan, order, workers, begun| {
-            idle_workers(&Prospect { job: &job, plan, begun, order, workers, compacted: false })
+    fn workers_without_a_shard_or_a_partition_are_told_if_they_were_asked_for() {
+        let (mut job, one) = (job(), plan(&[(Compression::None, 100)]));
+        let told = |job: &Job, plan: &Plan, order, workers, begun| {
+            idle_workers(&Prospect { job, plan, begun, order, workers, compacted: false })
         };
-        assert!(told(&one, Order::Shard, 2, false).is_some_and(|told| told.contains("shards.target_size")));
-        assert_eq!(told(&one, Order::Shard, 1, false), None);
-        assert_eq!(told(&one, Order::Shard, 2, true), None, "its plan is frozen");
-        assert_eq!(told(&one, Order::Key, 8, false), None, "how many partitions there are is not known");
         let sets = one.clone().into_sets(4, 2);
-        assert_eq!(told(&sets, Order::Key, 4, true), None, "sets are split");
-        assert!(told(&sets, Order::Key, 5, true).is_some_and(|told| told.contains("only 4 partitions for 5 workers")));
-        assert_eq!(told(&sets, Order::Shard, 8, false), None, "sets that were cut by place are cut further, not planned");
+        assert_eq!(told(&job, &one, Order::Shard, 2, false), None, "workers.count is auto");
+        assert_eq!(told(&job, &sets, Order::Key, 5, true), None, "workers.count is auto");
+        job.workers.count = std::num::NonZeroU32::new(8);
+        assert!(
+            told(&job, &one, Order::Shard, 2, false)
+                .is_some_and(|told| told.starts_with("only 1 shard for 2 workers: a smaller"))
+        );
+        let gzip = plan(&[(Compression::Gzip, 100)]);
+        assert_eq!(told(&job, &gzip, Order::Shard, 2, false), None, "no target size would cut it");
+        assert_eq!(told(&job, &one, Order::Shard, 1, false), None);
+        assert_eq!(told(&job, &one, Order::Shard, 2, true), None, "its plan is frozen");
+        assert_eq!(told(&job, &one, Order::Key, 8, false), None, "how many partitions there are is not known");
+        assert_eq!(told(&job, &sets, Order::Key, 4, true), None, "sets are split");
+        assert!(told(&job, &sets, Order::Key, 5, true).is_some_and(|told| told.contains("only 4 partitions for 5 workers")));
+        assert_eq!(told(&job, &sets, Order::Shard, 8, false), None, "sets cut by place are cut further, not planned");
     }
 
     #[test]
     fn a_workers_batches_are_those_of_its_own_partitions() {
         let mut job = job();
         let whole = plan(&[(Compression::None, 200_000_000)]);
-        job.workers.in_flight = 16 * 1000 * 200;
-        assert_eq!(small_batches(&job, &whole, 16), None);
-        assert!(small_batches(&job, &whole, 32).is_some_and(|told| told.starts_with("32 partitions")));
-        assert_eq!(small_batches(&job, &whole.clone().into_sets(32, 2), 32), None);
-        assert!(small_batches(&job, &whole.into_sets(33, 2), 33).is_some_and(|told| told.starts_with("17 partitions")));
+        job.workers.in_flight = 16 * (128 << 10);
+        let told = |job: &Job, plan: &Plan, partitions| small_batches(job, plan, partitions, None);
+        assert_eq!(told(&job, &whole, 16), None);
+        assert!(
+            told(&job, &whole, 32).is_some_and(|told| told.starts_with("32 partitions a worker") && told.contains("4.0 MiB"))
+        );
+        assert_eq!(told(&job, &whole.clone().into_sets(32, 2), 32), None);
+        assert!(told(&job, &whole.clone().into_sets(33, 2), 33).is_some_and(|told| told.starts_with("17 partitions")));
+        assert_eq!(small_batches(&job, &whole, 32, Some(1 << 20)), None, "all of it may be in flight");
+        job.workers.in_flight = 32 << 20;
+        assert_eq!(told(&job, &whole, 256), None, "the default");
+        let packed = plan(&[(Compression::Gzip, 20_000_000)]);
+        assert_eq!(told(&job, &packed, 300), None);
+        assert!(small_batches(&job, &packed, 300, Some(200_000_000)).is_some(), "it is judged as it is sent");
     }
 }

@@ -19,6 +19,7 @@ use crate::job::Brokers;
 use crate::{Accept, Exit, Job, Plan, UserError};
 
 pub use machine::{of_machine, of_state};
+pub use times::{date, old_times};
 
 use facts::{ExistingRecords, SourceSample, TopicFacts};
 

@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use migration::check::estimate::Estimate;
 use migration::printable::printable_path;
 use migration::report::ShardStatus;
 use migration::units::{show_count, show_size, show_things};
 use migration::{Compression, Job, Order, PartitionSet, Plan, Position, Segment, Shard};
 use serde_json::{Map, Value, json};
+
+use crate::preview::Preview;
 
 /// Shards listed in the text; `-o json` has them all.
 const SHARDS_SHOWN: usize = 40;
@@ -30,6 +33,10 @@ pub struct ShownPlan<'a> {
     pub workers: u32,
     /// What a user should know before sending.
     pub risks: &'a [String],
+    /// What it will come to.
+    pub estimate: &'a Estimate,
+    /// Its first records.
+    pub preview: Preview<'a>,
 }
 
 /// How far a shard has come.
@@ -86,6 +93,14 @@ pub fn text(shown: &ShownPlan<'_>, here: &Path) -> String {
         for risk in risks {
             let _ = writeln!(out, "  - {risk}");
         }
+    }
+    let preview = shown.preview.text();
+    if !preview.is_empty() {
+        let _ = write!(out, "\n{preview}");
+    }
+    out.push_str("\nwhat to expect\n");
+    for line in shown.estimate.lines() {
+        let _ = writeln!(out, "  - {line}");
     }
     out.push_str("\nnothing was sent; `shardlift run` sends it\n");
     out
@@ -205,6 +220,15 @@ pub fn object(shown: &ShownPlan<'_>) -> Map<String, Value> {
     map.insert("files".into(), plan.objects.len().into());
     map.insert("shards".into(), shards.into());
     map.insert("risks".into(), risks.into());
+    let estimate = shown.estimate;
+    let ms = |time: std::time::Duration| time.as_millis() as u64;
+    let bounds = estimate.bounds.iter().map(|bound| json!({ "by": bound.name, "what": bound.what, "ms": ms(bound.takes) }));
+    map.insert("unpacked_bytes".into(), estimate.unpacked_bytes.into());
+    map.insert("topic_bytes".into(), estimate.topic_bytes.map(|(bytes, _)| bytes).into());
+    map.insert("expected_ms".into(), estimate.least().map(ms).into());
+    map.insert("expected_by".into(), bounds.collect());
+    map.insert("resent_a_death".into(), estimate.resent_a_death.into());
+    map.insert("preview".into(), shown.preview.object().into());
     map
 }
 
@@ -266,7 +290,9 @@ mod tests {
     }
 
     fn shown<'a>(job: &'a Job, plan: &'a Plan, order: Order, begun: Option<&'a [Reached]>) -> ShownPlan<'a> {
-        ShownPlan { job, plan, order, begun, workers: 3, risks: &[] }
+        static NOTHING: std::sync::LazyLock<Estimate> = std::sync::LazyLock::new(Estimate::default);
+        let preview = Preview { records: &[], keyed: true, partitions: None, partition_of: |_, _| None, show_values: false };
+        ShownPlan { job, plan, order, begun, workers: 3, risks: &[], estimate: &NOTHING, preview }
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod names;
 mod order;
 mod order_stops;
 mod outcomes;
+mod preview;
 mod real_kafka;
 mod refusals;
 mod signals;
@@ -66,6 +67,7 @@ const MODULES: &[Module] = &[
     Module { name: "order", tests: order::TESTS },
     Module { name: "order_stops", tests: order_stops::TESTS },
     Module { name: "outcomes", tests: outcomes::TESTS },
+    Module { name: "preview", tests: preview::TESTS },
     Module { name: "real_kafka", tests: real_kafka::TESTS },
     Module { name: "refusals", tests: refusals::TESTS },
     Module { name: "signals", tests: signals::TESTS },

@@ -1,49 +1,72 @@
-//! `shardlift plan`: the shards and what could go wrong; sends nothing, and contacts no broker unless -b names one.
+//! `shardlift plan`: the shards, what could go wrong, the first records and what it will come to; sends nothing, and
+//! contacts no broker unless -b names one.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kafka::Preflight;
+use kafka::{Preflight, partitioner};
 use migration::advice::{self, Prospect};
+use migration::check::estimate::Estimate;
+use migration::check::{self, CheckLevel};
 use migration::job::Brokers;
-use migration::{Exit, Job, Order, Plan, Purpose, UserError, order};
+use migration::{Check, Exit, Finding, Job, Order, Purpose, UserError, order};
 use report::plan::{Reached, ShownPlan};
+use report::preview::Preview;
 
-use crate::args::JobArgs;
+use crate::args::{JobArgs, PlanArgs};
+use crate::checks::{self, SampledPlan};
 use crate::preflight::preflight;
 use crate::state::Earlier;
 use crate::ui::Ui;
 use crate::{settings, source, state};
 
-/// Shows the plan: the stored one if the job has run, else the one that a run would make now.
-pub fn plan(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let job = &settings::load(args)?;
-    let Planned { plan, order, begun, compacted, mut risks } = match state::stored(job)? {
-        Some(earlier) => stored_plan(job, args, earlier)?,
-        None => new_plan(job, args)?,
+/// Shows the plan: the stored one if the job has run, else the one that a run would make now. What would refuse a run
+/// ends the command as it would end the run, after the plan was shown.
+pub fn plan(args: &PlanArgs, ui: &Ui) -> Result<Exit, UserError> {
+    let job = &settings::load(&args.job)?;
+    let planned = match state::stored(job)? {
+        Some(earlier) => stored_plan(job, &args.job, earlier)?,
+        None => new_plan(job, &args.job)?,
     };
+    let Planned { sampled: SampledPlan { plan, sample }, order, begun, topic, findings, mut risks } = planned;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let workers = source::slots(job);
+    let compacted = topic.as_ref().is_some_and(|topic| topic.settings.compacted);
     let prospect = Prospect { job, plan: &plan, begun: begun.is_some(), order, workers, compacted };
     risks.extend(advice::before_sending(&prospect, now));
-    let shown = ShownPlan { job, plan: &plan, order, begun: begun.as_deref(), workers, risks: &risks };
+    risks.extend(sample.unreadable.iter().cloned());
+    risks.extend(findings.iter().filter(|finding| finding.level >= CheckLevel::Warn).map(Finding::line));
+    let trip = topic.as_ref().and_then(|topic| topic.round_trip);
+    let preview = Preview {
+        records: &sample.first,
+        keyed: job.record.key.is_some(),
+        partitions: plan.partitions.or(topic.map(|topic| topic.partitions.len() as u32)),
+        partition_of: partitioner::choose(job.kafka.partitioner),
+        show_values: args.show_values,
+    };
+    let estimate = Estimate::of(&prospect, &sample, trip, source::processors());
+    let shown =
+        ShownPlan { job, plan: &plan, order, begun: begun.as_deref(), workers, risks: &risks, estimate: &estimate, preview };
     let here = std::env::current_dir().unwrap_or_default();
     ui.result(|| report::plan::text(&shown, &here), || report::plan::object(&shown));
-    Ok(Exit::Done)
+    check::refusal(&findings, &job.accept).map_or(Ok(Exit::Done), Err)
 }
 
 /// A plan, and what is known of it.
 struct Planned {
-    plan: Plan,
+    /// The plan, and a sample of the source.
+    sampled: SampledPlan,
     order: Order,
     /// How each shard stands, if the job has begun.
     begun: Option<Vec<Reached>>,
-    /// Whether the topic is known to be compacted.
-    compacted: bool,
+    /// What its topic is like, if it was asked.
+    topic: Option<Preflight>,
+    /// What a first run would find.
+    findings: Vec<Finding>,
     risks: Vec<String>,
 }
 
 /// That of a job that has begun: refused where `run` would refuse to go on with its settings or its order, and with the
-/// same warnings. Where nothing was sent, a run makes another plan of settings or files that changed.
+/// same warnings. Its files need not be there any more. Where nothing was sent, a run makes another plan of settings or files that changed.
 fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, UserError> {
     // The topic is taken to be as it was. Of an embedded broker a run begins anew in any case.
     let then = earlier.state.binding.clone();
@@ -53,7 +76,7 @@ fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, U
         true => source::check_source(job, &earlier.state).map(|_| risks),
         false => Ok(risks),
     });
-    let risks = match unchanged {
+    let mut risks = match unchanged {
         Ok(risks) => risks,
         Err(refused) => {
             let Some(anew) = earlier.begins_anew(job, &then, &refused) else { return Err(refused) };
@@ -64,7 +87,10 @@ fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, U
     };
     let stored = earlier.state;
     let begun = stored.shards.iter().map(|shard| Reached { status: shard.status, position: shard.position }).collect();
-    Ok(Planned { order: Order::of(&stored.plan), plan: stored.plan, begun: Some(begun), compacted: false, risks })
+    let order = Order::of(&stored.plan);
+    let (sampled, unread) = SampledPlan::of_begun(job, stored.plan);
+    risks.extend(unread);
+    Ok(Planned { sampled, order, begun: Some(begun), topic: None, findings: Vec::new(), risks })
 }
 
 /// The one that a run would make now.
@@ -72,25 +98,29 @@ fn new_plan(job: &Job, args: &JobArgs) -> Result<Planned, UserError> {
     let order = source::order_of(job)?;
     // The helper process that asks comes before what may leave threads behind.
     let topic = topic_of(job, args)?;
-    let plan = source::make_plan(job)?;
-    let Some(topic) = topic else {
-        return Ok(Planned { plan, order, begun: None, compacted: false, risks: Vec::new() });
-    };
-    let partitions = topic.binding(job).partitions();
-    let plan = match order {
-        Order::Key => plan.into_sets(partitions, source::slots(job)),
-        Order::Shard => plan,
-    };
-    let mut risks = topic.warnings;
-    risks.extend(advice::small_batches(job, &plan, partitions.into()));
-    Ok(Planned { plan, order, begun: None, compacted: topic.settings.compacted, risks })
+    let mut sampled = SampledPlan::make(job)?;
+    let partitions = topic.as_ref().map(|topic| topic.partitions.len() as u32);
+    let seen = checks::evidence(job, &sampled, partitions, None);
+    let findings = checks::of_sample(&seen, topic.as_ref());
+    let mut risks = topic.as_ref().map(|topic| topic.warnings.clone()).unwrap_or_default();
+    let odd = findings.iter().any(|finding| finding.check == Check::Timestamps && finding.level >= CheckLevel::Warn);
+    if topic.is_none() && !odd {
+        risks.extend(check::old_times(&sampled.sample.times_ms, seen.now_ms));
+    }
+    if let Some(partitions) = partitions {
+        if order == Order::Key {
+            sampled.plan = sampled.plan.into_sets(partitions, source::slots(job));
+        }
+        let unpacked = sampled.sample.unpacked_bytes;
+        risks.extend(advice::small_batches(job, &sampled.plan, partitions.into(), unpacked));
+    }
+    Ok(Planned { sampled, order, begun: None, topic, findings, risks })
 }
 
-/// What brokers that -b names say of the topic of a job with keys: how many partitions it has decides about the sets,
-/// and whether it is compacted about a warning.
+/// What brokers that -b names say of the job's topic.
 fn topic_of(job: &Job, args: &JobArgs) -> Result<Option<Preflight>, UserError> {
     let named = !args.config.brokers.is_empty() && matches!(job.kafka.brokers, Brokers::Bootstrap(_));
-    if !named || job.record.key.is_none() {
+    if !named {
         return Ok(None);
     }
     preflight(job, Purpose::Begin, None, &[], None).map(Some)

@@ -230,7 +230,8 @@ pub(super) mod tests {
 
     #[test]
     fn workers_without_a_partition_are_told_when_a_job_begins() {
-        let (job, sets) = (job(), plan(&[(Compression::None, MB)]).into_sets(3, 8));
+        let (mut job, sets) = (job(), plan(&[(Compression::None, MB)]).into_sets(3, 8));
+        job.workers.count = std::num::NonZeroU32::new(8);
         let told = |workers, begun| {
             of_order_in_run(&Prospect { job: &job, plan: &sets, begun, order: Order::Key, workers, compacted: false })
         };

@@ -50,14 +50,28 @@ pub(super) fn unit_that_fits(times_ms: &[i64], unit: TimestampUnit, now_ms: i64)
     [U::Seconds, U::Milliseconds, U::Microseconds].iter().find(|other| fits(other)).map(|unit| unit.typed())
 }
 
-/// A time as a date.
-pub(super) fn date(time_ms: i64) -> String {
+/// A time, in milliseconds since 1970, as a date.
+pub fn date(time_ms: i64) -> String {
     // The last moment of 9999; what is beyond has no date that people write.
     const LAST_MS: i64 = 253_402_300_799_999;
     match u64::try_from(time_ms) {
         Ok(time) if time_ms <= LAST_MS => show_utc(time),
         _ => format!("year {}", 1970 + time_ms / 31_556_952_000),
     }
+}
+
+/// What a user should know whose records carry times, where no topic was asked: the oldest may be older than what a
+/// topic keeps that nobody set.
+pub fn old_times(times_ms: &[i64], now_ms: i64) -> Option<String> {
+    const DEFAULT_RETENTION_MS: i64 = 7 * 86_400_000;
+    let oldest = *times_ms.iter().filter(|time| is_plausible(**time, now_ms)).min()?;
+    (oldest < now_ms - DEFAULT_RETENTION_MS).then(|| {
+        format!(
+            "times of sampled records begin at {}: a topic keeps records for 7 days unless its retention.ms says otherwise, \
+             by these times; `shardlift check` asks the topic",
+            date(oldest)
+        )
+    })
 }
 
 /// How long records are kept: whole days are days.
@@ -105,6 +119,15 @@ mod tests {
         assert_eq!(unit_that_fits(&us_as_s, TimestampUnit::Seconds, NOW), Some("us"));
         assert_eq!(unit_that_fits(&[5, 7], TimestampUnit::Milliseconds, NOW), None);
         assert_eq!(unit_that_fits(&ms, TimestampUnit::Rfc3339, NOW), None);
+    }
+
+    #[test]
+    fn times_older_than_what_a_topic_keeps_by_default_are_told() {
+        let day = 86_400_000;
+        assert_eq!(old_times(&[NOW - 6 * day, NOW, 5], NOW), None, "1970 is the other rule's");
+        assert_eq!(old_times(&[], NOW), None);
+        let told = old_times(&[NOW, NOW - 8 * day], NOW);
+        assert!(told.is_some_and(|told| told.starts_with("times of sampled records begin at 2026-09-13")));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Planned {
     binding: Binding,
     found: Preflight,
     kept: Kept,
+    /// Decompressed bytes of the dataset of a job that begins, as far as they are known.
+    unpacked: Option<u64>,
 }
 
 /// What the state has of the plan.
@@ -50,20 +52,20 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     let now = found.binding(job);
     refuse(job, &checks::of_each_run(job, &found, slots(job, pass.single), pass.broker.is_some()))?;
     let Some(earlier) = earlier else {
-        let plan = new_plan(pass, &found)?;
+        let (plan, unpacked) = new_plan(pass, &found)?;
         let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));
-        return Ok(Planned { plan, binding: now, found, kept });
+        return Ok(Planned { plan, binding: now, found, kept, unpacked });
     };
     let mut warnings = earlier.may_go_on(job, &now)?;
     warnings.extend(order::may_go_on(job, &earlier.state.plan)?);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let replaced = helper::ask("shardlift plan", interrupt, || source::check_source(job, &earlier.state))?;
     let state = earlier.state;
-    Ok(Planned { plan: state.plan, binding: state.binding, found, kept: Kept::But(replaced) })
+    Ok(Planned { plan: state.plan, binding: state.binding, found, kept: Kept::But(replaced), unpacked: None })
 }
 
-/// The plan of a job that begins: only if no check refuses it.
-fn new_plan(pass: &Pass<'_>, found: &Preflight) -> Result<Plan, UserError> {
+/// The plan of a job that begins, and decompressed bytes, if they are known: only if no check refuses it.
+fn new_plan(pass: &Pass<'_>, found: &Preflight) -> Result<(Plan, Option<u64>), UserError> {
     let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
     let existing = checks::begin_existing(job, found, interrupt)?;
     let sampled = helper::ask("shardlift plan", interrupt, || SampledPlan::make(job))?;
@@ -75,10 +77,11 @@ fn new_plan(pass: &Pass<'_>, found: &Preflight) -> Result<Plan, UserError> {
     let seen = checks::evidence(job, &sampled, Some(partitions), existing.as_ref());
     let topic = pass.broker.is_none().then_some(found);
     refuse(job, &checks::of_sample(&seen, topic))?;
-    Ok(match source::order_of(job)? {
+    let plan = match source::order_of(job)? {
         Order::Key => sampled.plan.into_sets(partitions, slots(job, pass.single)),
         Order::Shard => sampled.plan,
-    })
+    };
+    Ok((plan, sampled.sample.unpacked_bytes))
 }
 
 /// An error unless all that refuses is accepted; what is worth a warning is told.
@@ -106,7 +109,7 @@ impl Planned {
         let begun = matches!(self.kept, Kept::But(_));
         let prospect = Prospect { job, plan: &plan, begun, order: Order::of(&plan), workers, compacted };
         let mut warnings = advice::of_order_in_run(&prospect);
-        warnings.extend(advice::small_batches(job, &plan, reached.len() as u64));
+        warnings.extend(advice::small_batches(job, &plan, reached.len() as u64, self.unpacked));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let context = WorkerContext {
             dead_letters: StateDir::dead_letters_path(pass.dir.path()),
