@@ -17,7 +17,8 @@ pub fn preflight(
     interrupt: Option<&Interrupt>,
 ) -> Result<Preflight, UserError> {
     helper::ask("shardlift check", interrupt, || {
-        let found = kafka::preflight(job, purpose.patience(job)).map_err(|problem| match problem.kind {
+        let ask = if purpose == Purpose::Begin { kafka::first_preflight } else { kafka::preflight };
+        let found = ask(job, purpose.patience(job)).map_err(|problem| match problem.kind {
             PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => topic_is_deleted(job),
             _ => explain(problem, purpose),
         })?;

@@ -3,11 +3,13 @@
 //! Responsible for: levels. A lost connection is worth a warning, not an error: the client connects again by itself.
 //! Not responsible for: what an error means for a run.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use migration::Level;
 
 use crate::classify::{Verdict, verdict};
+use crate::connection::without_circumstances;
 use crate::ffi::{Client, Code, Notice};
 use crate::turns::Turns;
 
@@ -51,13 +53,42 @@ pub(crate) struct Complaints {
     pub(crate) connection: Option<(Code, String)>,
     /// The newest error that no waiting will cure (authentication, TLS).
     pub(crate) hopeless: Option<(Code, String)>,
+    /// What was complained about, each once, oldest first.
+    pub(crate) heard: Vec<(Code, String)>,
+    /// Lines of the log that were written; `None`: each is written as often as it comes.
+    logged: Option<BTreeSet<String>>,
+    /// Whether none is written.
+    silent: bool,
 }
 
+/// The most complaints that are kept.
+const MOST_HEARD: usize = 100;
+
 impl Complaints {
+    /// Ones of which each is logged once: for a client that only asks, and fails in the same way a hundred times.
+    pub(crate) fn logged_once() -> Complaints {
+        Complaints { logged: Some(BTreeSet::new()), ..Complaints::default() }
+    }
+
+    /// Ones of which none is logged: of a client that is to fail.
+    pub(crate) fn unlogged() -> Complaints {
+        Complaints { silent: true, ..Complaints::default() }
+    }
+
     /// Logs a notice and remembers what it complains about.
     pub(crate) fn hear(&mut self, notice: &Notice) {
-        log(notice);
+        let is_new = match (&mut self.logged, notice) {
+            (Some(logged), Notice::Log { text, .. }) => logged.insert(without_circumstances(text).to_owned()),
+            _ => true,
+        };
+        if is_new && !self.silent {
+            log(notice);
+        }
         let Notice::Error { code, text, .. } = notice else { return };
+        let known = |(_, earlier): &(Code, String)| without_circumstances(earlier) == without_circumstances(text);
+        if self.heard.len() < MOST_HEARD && !self.heard.iter().any(known) {
+            self.heard.push((*code, text.clone()));
+        }
         match verdict(*code) {
             // A broker that goes down in the middle of a TLS handshake is an error of TLS, too.
             Verdict::AllRejected if !text.contains("isconnected") => self.hopeless = Some((*code, text.clone())),
@@ -131,7 +162,8 @@ pub(crate) fn until_answered_in<T>(
         }
         // An error may come back at once.
         std::thread::sleep(left.min(Duration::from_millis(50)));
-        wait *= 2;
+        // Errors may come back at once, for long.
+        wait = wait.saturating_mul(2);
     }
 }
 
@@ -146,6 +178,18 @@ mod tests {
         assert_eq!(level(4, "CONFWARN", "Configuration property x is a consumer property"), Level::Debug);
         assert_eq!(level(0, "FATAL", "broken"), Level::Error);
         assert_eq!(level(7, "BROKER", "detail"), Level::Trace);
+    }
+
+    #[test]
+    fn the_same_complaint_is_kept_once() {
+        let mut complaints = Complaints::logged_once();
+        let refused = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT);
+        for (broker, after) in [(1, 3), (1, 9), (2, 3)] {
+            let text = format!("a:{broker}/bootstrap: Connect failed (after {after}ms in state CONNECT)");
+            complaints.hear(&Notice::Log { level: 7, facility: "FAIL".into(), text: text.clone() });
+            complaints.hear(&Notice::Error { code: refused, fatal: false, text });
+        }
+        assert_eq!((complaints.heard.len(), complaints.logged.map(|logged| logged.len())), (2, Some(2)));
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //! (exit codes, whether state belongs to this topic), or in which process it runs. It creates a client, hence threads.
 
 mod ends;
+mod refusal;
 mod retention;
+mod settings;
+mod similar;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,7 +28,8 @@ use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::problem::{PreflightProblem, PreflightProblemKind, addresses};
 use crate::producer::ProducerOptions;
-use crate::rights::Right;
+use crate::rights::{Right, grant};
+use crate::topic_probe::is_unknown_topic;
 use crate::turns::Turns;
 
 /// How long the controller may be unknown after the brokers have answered.
@@ -33,6 +37,10 @@ const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How many answers the round trip is taken from.
 const ROUND_TRIPS: usize = 5;
+/// How long each question about a topic may take before a job begins: what it tells is good to know, and not needed.
+const LONGEST_DESCRIPTION: Duration = Duration::from_secs(5);
+/// How long a list of all topics may take.
+const LONGEST_LIST: Duration = Duration::from_secs(2);
 /// An answer that takes longer is none.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(1);
 
@@ -86,7 +94,15 @@ pub struct PartitionEnds {
 /// Asks cluster and topic of a job whose brokers are addresses by now. `timeout` is how long a broker may not answer.
 pub fn preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightProblem> {
     try_settings(job)?;
-    let asker = Asker::new(job, timeout)?;
+    let asker = Asker::new(job, timeout, false)?;
+    asker.ask()
+}
+
+/// The same for a job that begins: brokers that can't be reached probably have another address, so it is said within a
+/// few seconds. Ones that are slow have `timeout` all the same.
+pub fn first_preflight(job: &Job, timeout: Duration) -> Result<Preflight, PreflightProblem> {
+    try_settings(job)?;
+    let asker = Asker::new(job, timeout, true)?;
     asker.ask()
 }
 
@@ -109,6 +125,13 @@ fn refused_settings(job: &Job, error: String) -> PreflightProblem {
         Property::Plain(_) => None,
     });
     let error = secrets.fold(error, |error, secret| error.replace(secret, "***"));
+    let shown = |name: &str| match job.kafka.properties.iter().rfind(|(given, _)| given == name)? {
+        (_, Property::Plain(value)) => Some(value.clone()),
+        (_, Property::Secret(_)) => Some("***".to_owned()),
+    };
+    if let Some(message) = settings::refused(&error, shown) {
+        return PreflightProblem::new(PreflightProblemKind::BadConfig, format!("kafka.properties: {message}"));
+    }
     PreflightProblem::new(
         PreflightProblemKind::BadConfig,
         format!("the Kafka client refuses the properties of this job: {error}"),
@@ -124,15 +147,15 @@ pub struct TopicShape {
     pub replication: u32,
 }
 
-/// Asks for the shape of a job's topic only.
+/// Asks for the shape of a job's topic only, for a job that begins.
 pub fn topic_shape(job: &Job, timeout: Duration) -> Result<TopicShape, PreflightProblem> {
-    let asker = Asker::new(job, timeout)?;
+    let asker = Asker::new(job, timeout, true)?;
     asker.metadata().map(|found| TopicShape { partitions: found.partitions.len() as u32, replication: found.replication })
 }
 
 /// Waits until a broker answers; false if none did within `timeout`.
 pub fn wait_for_brokers(job: &Job, timeout: Duration) -> bool {
-    let Ok(asker) = Asker::new(job, timeout) else { return false };
+    let Ok(asker) = Asker::new(job, timeout, false) else { return false };
     let mut complaints = asker.complaints.borrow_mut();
     let ask = |timeout| asker.client.metadata(None, timeout);
     until_answered(&asker.client, timeout, Patience::UntilTimeout, &mut complaints, ask).is_ok()
@@ -142,15 +165,17 @@ struct Asker<'a> {
     job: &'a Job,
     client: Rc<Client>,
     timeout: Duration,
+    /// Whether a job begins: what can't be reached is probably elsewhere.
+    first: bool,
     complaints: std::cell::RefCell<Complaints>,
 }
 
 impl<'a> Asker<'a> {
-    fn new(job: &'a Job, timeout: Duration) -> Result<Self, PreflightProblem> {
+    fn new(job: &'a Job, timeout: Duration, first: bool) -> Result<Self, PreflightProblem> {
         let bad = |message: String| PreflightProblem::new(PreflightProblemKind::BadConfig, message);
         let conf = configure(&client_properties(job, Role::Admin)).map_err(bad)?;
         let client = conf.into_client(ClientKind::Consumer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
-        Ok(Asker { job, client, timeout, complaints: std::cell::RefCell::default() })
+        Ok(Asker { job, client, timeout, first, complaints: Complaints::logged_once().into() })
     }
 
     fn ask(&self) -> Result<Preflight, PreflightProblem> {
@@ -158,6 +183,9 @@ impl<'a> Asker<'a> {
         let mut found = Preflight::default();
         let metadata = self.metadata()?;
         found.replication = metadata.replication;
+        // Before anything else is asked: a leader that is not where it says it is would answer nothing of it.
+        found.replicas.in_sync = metadata.in_sync.iter().copied().min().unwrap_or(0);
+        found.partitions = self.ends(metadata.partitions, &metadata.addresses)?;
         found.cluster_id = self.client.cluster_id(self.timeout);
         // The embedded broker has neither controller nor settings: asking it would only take time.
         if metadata.brokers.contains(&self.client.controller(CONTROLLER_TIMEOUT)) {
@@ -168,9 +196,6 @@ impl<'a> Asker<'a> {
                 without(&found.settings)
             ));
         }
-        found.replicas.in_sync = metadata.in_sync.iter().copied().min().unwrap_or(0);
-        // From here on each partition has a leader.
-        found.partitions = self.ends(metadata.partitions)?;
         found.round_trip = self.round_trip();
         self.complaints.borrow_mut().hear_all(&self.client);
         Ok(found)
@@ -179,19 +204,20 @@ impl<'a> Asker<'a> {
     /// Adds what only the admin API tells.
     fn describe(&self, found: &mut Preflight) {
         let topic = &self.job.kafka.topic;
-        match ask_topic(&self.client, topic, self.timeout).and_then(|question| question.answer(&mut Turns::one(&mut || true))) {
+        let timeout = if self.first { self.timeout.min(LONGEST_DESCRIPTION) } else { self.timeout };
+        match ask_topic(&self.client, topic, timeout).and_then(|question| question.answer(&mut Turns::one(&mut || true))) {
             Ok(seen) => found.topic_id = seen.id,
             Err((_, text)) => found.warnings.push(format!(
                 "the brokers don't tell the id of topic {topic:?} ({text}): a recreated topic is recognised by its offsets only"
             )),
         }
-        match topic_operations(&self.client, topic, self.timeout) {
+        match topic_operations(&self.client, topic, timeout) {
             Ok(operations) => found.rights = operations.map(|operations| Right::of(&operations)),
             Err((_, text)) => found.warnings.push(format!(
                 "the brokers don't tell what may be done with topic {topic:?} ({text}): the first record will show it"
             )),
         }
-        match topic_settings(&self.client, topic, self.timeout) {
+        match topic_settings(&self.client, topic, timeout) {
             Ok(settings) => {
                 let (retention, least_in_sync) = retention::read(&settings);
                 found.retention = Some(retention);
@@ -233,16 +259,14 @@ impl<'a> Asker<'a> {
         let name = &self.job.kafka.topic;
         let topic = Topic::new(&self.client, name)
             .map_err(|e| PreflightProblem::new(PreflightProblemKind::BadConfig, format!("can't use topic {name:?}: {e}")))?;
-        let mut complaints = self.complaints.borrow_mut();
-        let answer = until_answered(&self.client, timeout, Patience::UntilHopeless, &mut complaints, |timeout| {
+        let found = self.answered(timeout, |timeout| {
             let found = self.client.metadata(Some(&topic), timeout)?;
             match Code(found.code) {
                 Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
                 Code::NONE => Ok(found),
                 error => Err(error),
             }
-        });
-        let found = answer.map_err(|code| self.problem(code, &complaints))?;
+        })?;
         self.keep_credentials_here(&found.hosts)?;
         Ok(found)
     }
@@ -265,21 +289,21 @@ impl<'a> Asker<'a> {
         use PreflightProblemKind as K;
         let topic = &self.job.kafka.topic;
         let brokers = self.brokers();
-        if let Some((code, text)) = &complaints.hopeless {
-            let kind = if *code == Code::of(E::RD_KAFKA_RESP_ERR__SSL) { K::NoTrust } else { K::NotAuthorised };
+        if let Some((_, text)) = &complaints.hopeless {
             return PreflightProblem::new(
-                kind,
+                K::NoTrust,
                 format!(
                     "the brokers at {brokers} refuse the connection: {text}. Check security.protocol and the sasl.* and ssl.* properties"
                 ),
             );
         }
+        let similar = if is_unknown_topic(code) { self.similar() } else { String::new() };
         match (code.known(), verdict(code)) {
             (Some(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | E::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC), _) => {
                 PreflightProblem::new(
                     K::NoTopic,
                     format!(
-                        "topic {topic:?} does not exist on {brokers}. Create it, for example (with one broker: --replication-factor 1) with: kafka-topics.sh \
+                        "topic {topic:?} does not exist on {brokers}{similar}. Create it, for example (with one broker: --replication-factor 1) with: kafka-topics.sh \
                      --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3",
                         brokers.split(',').next().unwrap_or_default()
                     ),
@@ -288,7 +312,10 @@ impl<'a> Asker<'a> {
             (Some(E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED | E::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED), _) => {
                 PreflightProblem::new(
                     K::NotAuthorised,
-                    format!("topic {topic:?}: {code}. The principal needs Describe, Write and Read on the topic"),
+                    format!(
+                        "the principal may not see topic {topic:?} ({code}): it needs Describe, Write and Read on it. Grant them with: {}",
+                        grant(self.job, &[Right::Describe, Right::DescribeConfigs, Right::Write, Right::Read])
+                    ),
                 )
             }
             (Some(E::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION), _) => {
@@ -299,6 +326,18 @@ impl<'a> Asker<'a> {
                 K::Unreachable,
                 format!("no broker answered at {brokers} within {:?}: {}", self.timeout, complaints.reason(code)),
             ),
+        }
+    }
+
+    /// Names that are there and like the topic's.
+    fn similar(&self) -> String {
+        let names = self.client.topic_names(LONGEST_LIST).unwrap_or_default();
+        match similar::to(&self.job.kafka.topic, &names).as_slice() {
+            [] => String::new(),
+            [one] => format!(" (there is {one:?})"),
+            several => {
+                format!(" (there are {})", several.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 

@@ -24,11 +24,11 @@ pub enum PreflightProblemKind {
     Unreachable,
     /// The topic does not exist.
     NoTopic,
-    /// The brokers refuse us: authentication or authorisation.
+    /// The principal may not do it.
     NotAuthorised,
     /// The client can't be made from these properties, or must not be.
     BadConfig,
-    /// The brokers and the client can't agree on an encrypted connection.
+    /// The brokers and the client can't agree on a connection: TLS, certificates, SASL, a password.
     NoTrust,
     /// Anything else.
     Other,

@@ -18,14 +18,23 @@ pub enum Right {
     Write,
     /// To read them back.
     Read,
+    /// To see it.
+    Describe,
+    /// To see its settings.
+    DescribeConfigs,
 }
 
 impl Right {
+    /// All that a job can need.
+    pub const ALL: [Right; 4] = [Right::Write, Right::Read, Right::Describe, Right::DescribeConfigs];
+
     /// Its name for `kafka-acls.sh --operation`.
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Right::Write => "Write",
             Right::Read => "Read",
+            Right::Describe => "Describe",
+            Right::DescribeConfigs => "DescribeConfigs",
         }
     }
 
@@ -33,40 +42,64 @@ impl Right {
         match self {
             Right::Write => Operation::RD_KAFKA_ACL_OPERATION_WRITE as i32,
             Right::Read => Operation::RD_KAFKA_ACL_OPERATION_READ as i32,
+            Right::Describe => Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE as i32,
+            Right::DescribeConfigs => Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS as i32,
         }
     }
 
     /// Which of the rights these operations give.
     pub(crate) fn of(operations: &[i32]) -> Vec<Right> {
         let all = operations.contains(&(Operation::RD_KAFKA_ACL_OPERATION_ALL as i32));
-        [Right::Write, Right::Read].into_iter().filter(|right| all || operations.contains(&right.operation())).collect()
+        Right::ALL.into_iter().filter(|right| all || operations.contains(&right.operation())).collect()
     }
+}
+
+/// A right that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingRight {
+    /// Which.
+    pub right: Right,
+    /// The command that grants it.
+    pub command: String,
+}
+
+/// Which of `needs` are not among the rights that a job's principal has, each with the command that grants it.
+pub fn missing_rights(job: &Job, has: &[Right], needs: &[Right]) -> Vec<MissingRight> {
+    let missing = needs.iter().filter(|right| !has.contains(right));
+    missing.map(|&right| MissingRight { right, command: grant(job, &[right]) }).collect()
+}
+
+/// The command that grants rights on a job's topic.
+pub(crate) fn grant(job: &Job, rights: &[Right]) -> String {
+    let brokers = addresses(job);
+    let operations: String = rights.iter().map(|right| format!(" --operation {}", right.name())).collect();
+    format!(
+        "kafka-acls.sh --bootstrap-server {} --add --allow-principal User:{}{operations} --topic {}",
+        brokers.split(',').next().unwrap_or_default(),
+        shown_user(job).unwrap_or("NAME"),
+        job.kafka.topic
+    )
 }
 
 /// The problem of a principal that has only the rights `has` and needs `needs`; `None`: it has them.
 pub fn missing_right(job: &Job, has: &[Right], needs: &[Right]) -> Option<PreflightProblem> {
-    let missing: Vec<&str> = needs.iter().filter(|right| !has.contains(right)).map(|right| right.name()).collect();
+    let missing: Vec<Right> = needs.iter().copied().filter(|right| !has.contains(right)).collect();
     if missing.is_empty() {
         return None;
     }
-    let topic = &job.kafka.topic;
-    let brokers = addresses(job);
-    let user = shown_user(job).unwrap_or("NAME");
-    let operations: String = missing.iter().map(|name| format!(" --operation {name}")).collect();
-    Some(PreflightProblem::new(
-        PreflightProblemKind::NotAuthorised,
-        format!(
-            "the principal may not {} topic {topic:?}, though it may see it. Grant it with: kafka-acls.sh --bootstrap-server {} --add \
-             --allow-principal User:{user}{operations} --topic {topic}",
-            missing.join(" or "),
-            brokers.split(',').next().unwrap_or_default()
-        ),
-    ))
+    let names: Vec<&str> = missing.iter().map(|right| right.name()).collect();
+    let message = format!(
+        "the principal may not {} topic {:?}, though it may see it. Grant it with: {}",
+        names.join(" or "),
+        job.kafka.topic,
+        grant(job, &missing)
+    );
+    Some(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message))
 }
 
 /// Who the job is to the brokers, if its config says so openly: a name that was given as a secret is never shown, and
 /// only the mechanisms with a password send it.
-fn shown_user(job: &Job) -> Option<&str> {
+pub(crate) fn shown_user(job: &Job) -> Option<&str> {
     let given = |names: [&str; 2]| job.kafka.properties.iter().rfind(|(name, _)| names.contains(&name.as_str()));
     let (_, mechanism) = given(["sasl.mechanism", "sasl.mechanisms"])?;
     let mechanism = mechanism.expose().trim().to_ascii_uppercase();
@@ -119,9 +152,10 @@ mod tests {
     fn rights_are_read_from_operations() {
         const DESCRIBE: i32 = Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE as i32;
         const UNKNOWN_TO_US: i32 = 99;
-        assert_eq!(Right::of(&[DESCRIBE, UNKNOWN_TO_US]), []);
-        assert_eq!(Right::of(&[DESCRIBE, 4]), [Right::Write]);
+        assert_eq!(Right::of(&[UNKNOWN_TO_US]), []);
+        assert_eq!(Right::of(&[DESCRIBE, 4]), [Right::Write, Right::Describe]);
         assert_eq!(Right::of(&[3]), [Right::Read]);
-        assert_eq!(Right::of(&[2]), [Right::Write, Right::Read]);
+        assert_eq!(Right::of(&[10]), [Right::DescribeConfigs]);
+        assert_eq!(Right::of(&[2]), Right::ALL);
     }
 }

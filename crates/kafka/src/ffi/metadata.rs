@@ -28,6 +28,8 @@ pub(crate) struct TopicMetadata {
     pub(crate) brokers: Vec<i32>,
     /// The names or addresses by which the brokers tell clients to reach them.
     pub(crate) hosts: Vec<String>,
+    /// Number and `host:port` of each broker, as they tell it.
+    pub(crate) addresses: Vec<(i32, String)>,
 }
 
 impl Client {
@@ -65,6 +67,10 @@ impl Client {
         unsafe {
             found.brokers.extend((0..(*answer).broker_cnt as usize).map(|i| (*(*answer).brokers.add(i)).id));
             found.hosts.extend((0..(*answer).broker_cnt as usize).map(|i| text((*(*answer).brokers.add(i)).host)));
+            found.addresses.extend((0..(*answer).broker_cnt as usize).map(|i| {
+                let broker = (*answer).brokers.add(i);
+                ((*broker).id, format!("{}:{}", text((*broker).host), (*broker).port))
+            }));
             if (*answer).topic_cnt > 0 {
                 let first = (*answer).topics;
                 found.code = (&raw const (*first).err).cast::<i32>().read();
@@ -83,6 +89,24 @@ impl Client {
             rd::rd_kafka_metadata_destroy(answer);
         }
         Ok(found)
+    }
+
+    /// The names of all topics that the principal may see.
+    pub(crate) fn topic_names(&self, timeout: Duration) -> Result<Vec<String>, Code> {
+        let mut answer: *const rd::rd_kafka_metadata = ptr::null();
+        // SAFETY: the client is alive; the answer is ours when the call succeeds.
+        let code =
+            Code(unsafe { codes::rd_kafka_metadata(self.rk.as_ptr(), 1, ptr::null_mut(), &mut answer, millis(timeout)) });
+        if code.is_error() || answer.is_null() {
+            return Err(code);
+        }
+        // SAFETY: the answer holds `topic_cnt` topics with their names, which are copied before it is freed.
+        unsafe {
+            let count = usize::try_from((*answer).topic_cnt).unwrap_or(0);
+            let names = (0..count).map(|i| text((*(*answer).topics.add(i)).topic)).collect();
+            rd::rd_kafka_metadata_destroy(answer);
+            Ok(names)
+        }
     }
 
     /// A partition's first and next offset; with `read_committed` the next is the last stable one.

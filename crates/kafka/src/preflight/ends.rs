@@ -17,9 +17,14 @@ const REST: Duration = Duration::from_millis(50);
 
 impl Asker<'_> {
     /// Where each partition begins and ends. One time holds for all of them together, and what is missing then is
-    /// named. `partitions`: error and leader of each.
-    pub(super) fn ends(&self, mut partitions: Vec<(i32, i32)>) -> Result<Vec<PartitionEnds>, PreflightProblem> {
-        let deadline = Instant::now() + self.timeout;
+    /// named. `partitions`: error and leader of each; `brokers`: numbers and addresses.
+    pub(super) fn ends(
+        &self,
+        mut partitions: Vec<(i32, i32)>,
+        brokers: &[(i32, String)],
+    ) -> Result<Vec<PartitionEnds>, PreflightProblem> {
+        let since = Instant::now();
+        let deadline = since + self.timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut found = vec![None; partitions.len()];
         let mut wait = FIRST_WAIT;
@@ -28,12 +33,22 @@ impl Asker<'_> {
             if missing.is_empty() {
                 return Ok(found.into_iter().flatten().collect());
             }
-            if left().is_zero() {
+            let over = left().is_zero();
+            if self.first || over {
+                let silent = missing.iter().find_map(|(_, why)| match why {
+                    Missing::Answer(broker, _) => Some(*broker),
+                    Missing::Leader => None,
+                });
+                if let Some(problem) = silent.and_then(|broker| self.advertised(broker, brokers, since.elapsed())) {
+                    return Err(problem);
+                }
+            }
+            if over {
                 return Err(self.without_ends(&missing));
             }
             // A new leader, a broker that restarts: ask again, not in a tight loop.
             std::thread::sleep(left().min(REST));
-            wait *= 2;
+            wait = wait.saturating_mul(2);
             match self.metadata_within(left().min(wait).max(REST)) {
                 Ok(metadata) => partitions.iter_mut().zip(metadata.partitions).for_each(|(old, new)| *old = new),
                 // Some broker of a cluster that is in motion: it may answer the next time.

@@ -1,0 +1,98 @@
+//! What the client's complaints mean.
+//!
+//! Responsible for: reading who is complained about and which step failed from the client's own words, which have no
+//! codes of their own for it. Not responsible for: what a user reads.
+
+use rdkafka::types::RDKafkaRespErr as E;
+
+use crate::ffi::Code;
+
+/// Whom a complaint is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Speaker {
+    /// `host:port`.
+    pub(crate) address: String,
+    /// The broker's number; `None`: an address of the job's own, before it is known whose it is.
+    pub(crate) broker: Option<i32>,
+}
+
+impl Speaker {
+    /// Reads `ssl://host:9092/bootstrap: what` or `host:9092/3: what`.
+    pub(crate) fn of(complaint: &str) -> Option<(Speaker, &str)> {
+        let (name, what) = complaint.split_once(": ")?;
+        let name = name.rsplit_once("://").map_or(name, |(_, name)| name);
+        let (address, number) = name.rsplit_once('/')?;
+        Some((Speaker { address: address.to_owned(), broker: number.parse().ok() }, what))
+    }
+}
+
+/// Which step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The name has no address.
+    Unresolved,
+    /// No TCP connection; why.
+    Closed(String),
+    /// The port speaks no TLS.
+    NoTls,
+    /// Its certificate is not trusted, for whatever reason.
+    Untrusted,
+    /// Its certificate is trusted, and is another host's.
+    OtherName,
+    /// It refuses the client's certificate, or its absence.
+    CertificateRefused,
+    /// It has other SASL mechanisms.
+    NoMechanism(Vec<String>),
+    /// It has no SASL.
+    NoSasl,
+    /// It refuses the credentials; what it says.
+    Refused(String),
+}
+
+impl Cause {
+    /// What a complaint means; `None`: it says too little. `what`: without the name that it begins with.
+    pub(crate) fn of(code: Code, what: &str) -> Option<Cause> {
+        let what = without_circumstances(what);
+        let has = |part: &str| what.contains(part);
+        if code == Code::of(E::RD_KAFKA_RESP_ERR__RESOLVE) || what.starts_with("Failed to resolve") {
+            return Some(Cause::Unresolved);
+        }
+        if let Some((_, why)) = what.strip_prefix("Connect to ").and_then(|rest| rest.split_once(" failed: ")) {
+            return Some(Cause::Closed(why.to_lowercase()));
+        }
+        if has("PLAINTEXT broker listener") || has("wrong version number") || has("packet length too long") {
+            return Some(Cause::NoTls);
+        }
+        if has("certificate verify failed") {
+            return Some(Cause::Untrusted);
+        }
+        // By the numbers that TLS gives alerts: a bad, an unsupported, a revoked, an expired or an unknown certificate,
+        // an unknown authority, none at all.
+        let alert = what.rsplit_once("SSL alert number ").and_then(|(_, number)| number.trim().parse::<u8>().ok());
+        if alert.is_some_and(|number| matches!(number, 42..=46 | 48 | 116)) {
+            return Some(Cause::CertificateRefused);
+        }
+        if let Some((_, mechanisms)) = what.split_once("Unsupported SASL mechanism: broker's supported mechanisms:") {
+            let mechanisms = mechanisms.split(',').map(str::trim).filter(|name| !name.is_empty());
+            return Some(Cause::NoMechanism(mechanisms.map(str::to_owned).collect()));
+        }
+        if has("Request not valid in current SASL state") {
+            return Some(Cause::NoSasl);
+        }
+        if code == Code::of(E::RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+            let said = what.strip_prefix("SASL authentication error: ").unwrap_or(what);
+            return Some(Cause::Refused(said.to_owned()));
+        }
+        None
+    }
+
+    /// Whether waiting will not cure it: an address may still come up.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self, Cause::Unresolved | Cause::Closed(_) | Cause::NoTls)
+    }
+}
+
+/// A complaint without what differs from one time to the next: `(after 3ms in state CONNECT, 4 identical …)`.
+pub(crate) fn without_circumstances(complaint: &str) -> &str {
+    complaint.rsplit_once(" (after ").map_or(complaint, |(what, _)| what)
+}
