@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, missing_right, partitioner};
-use migration::advice::Prospect;
+use migration::advice::{self, Prospect};
 use migration::check::estimate::Estimate;
 use migration::check::facts::{ExistingRecords, SourceSample, TopicFacts};
 use migration::check::machine::{EarlierRun, MachineFacts, StateFacts};
@@ -247,9 +247,26 @@ pub fn of_estimate(job: &Job, sampled: &SampledPlan, found: Option<&Preflight>) 
     Estimate::of(&prospect, &sampled.sample, round_trip, source::processors()).finding()
 }
 
+/// Partitions against workers, and against what each has in flight.
+pub fn of_partitions(job: &Job, sampled: &SampledPlan, partitions: u32) -> Vec<Finding> {
+    let (order, workers) = (source::order_of(job).unwrap_or(Order::Shard), source::slots(job));
+    let plan = match order {
+        Order::Key => sampled.plan.clone().into_sets(partitions, workers),
+        Order::Shard => sampled.plan.clone(),
+    };
+    let prospect = Prospect { job, plan: &plan, begun: false, order, workers, compacted: false };
+    let told = advice::of_partitions(&prospect, partitions, sampled.sample.unpacked_bytes);
+    if told.is_empty() {
+        let fact = format!("{} for {}", show_things(partitions.into(), "partition"), show_things(workers.into(), "worker"));
+        return vec![Finding::ok(Check::Partitions, fact)];
+    }
+    told.into_iter().map(|told| Finding::warn(Check::Partitions, told)).collect()
+}
+
 /// A source that can't be planned, or sampled.
 pub fn of_source_error(error: &UserError) -> Finding {
-    Finding::of_error(Check::Files, error.clone())
+    let check = if sources::is_of_another_format(&error.message) { Check::Formats } else { Check::Files };
+    Finding::of_error(check, error.clone())
 }
 
 /// The files of a plan: what was seen of them, and what a user should know.

@@ -80,6 +80,12 @@ fn idle_workers(prospect: &Prospect<'_>) -> Option<String> {
     }
 }
 
+/// What is to be said of the topic's partitions, before the first record.
+pub fn of_partitions(prospect: &Prospect<'_>, partitions: u32, unpacked: Option<u64>) -> Vec<String> {
+    let small = small_batches(prospect.job, prospect.plan, partitions.into(), unpacked);
+    idle_workers(prospect).into_iter().chain(small).collect()
+}
+
 /// With keys a worker's records in flight are spread over all its partitions: too few bytes for each make small batches,
 /// which cost the client and the brokers several times as much. That is less than a thousand of the smallest records;
 /// larger ones need no more. A dataset that does not fill what may be in flight makes few batches anyway.

@@ -28,7 +28,7 @@ use pipeline::source::NOT_AS_PLANNED;
 use pipeline::{Reader, SourceError};
 
 pub(crate) use changes::changes;
-pub(crate) use kind::Expects;
+pub(crate) use kind::{Expects, is_refusal};
 #[cfg(test)]
 pub(crate) use object::facts;
 pub(crate) use object::{check, unreadable};

@@ -19,3 +19,8 @@ pub fn source_of(rules: &SourceRules, windows: WindowLimit) -> Box<dyn Source> {
         SourceRules::Csv(source) => Box::new(csv::CsvFiles::new(source.clone(), windows)),
     }
 }
+
+/// Whether what planning says is about files of another format, and not about files that can't be read.
+pub fn is_of_another_format(error: &str) -> bool {
+    files::is_refusal(error)
+}

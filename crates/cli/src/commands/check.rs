@@ -17,7 +17,7 @@ use crate::helper::Asked;
 use crate::ui::Ui;
 use crate::{settings, source};
 
-/// How long brokers may not answer: somebody waits at a terminal.
+/// How long brokers may not answer: a person waits.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Runs all checks, and exits as a run would that refuses.
@@ -79,6 +79,7 @@ fn of_all(job: &Job, sampled: Result<SampledPlan, UserError>, cluster: Option<&C
             let seen = checks::evidence(job, sampled, partitions, existing.and_then(|existing| existing.as_ref().ok()));
             findings.extend(checks::of_files(job, sampled));
             findings.extend(checks::of_sample(&seen, found));
+            findings.extend(partitions.into_iter().flat_map(|partitions| checks::of_partitions(job, sampled, partitions)));
             findings.push(checks::of_estimate(job, sampled, found));
         }
     }

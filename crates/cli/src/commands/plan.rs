@@ -66,7 +66,8 @@ struct Planned {
 }
 
 /// That of a job that has begun: refused where `run` would refuse to go on with its settings or its order, and with the
-/// same warnings. Its files need not be there any more. Where nothing was sent, a run makes another plan of settings or files that changed.
+/// same warnings. Its files need not be there any more. Where nothing was sent, a run makes another plan of settings or
+/// files that changed.
 fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, UserError> {
     // The topic is taken to be as it was. Of an embedded broker a run begins anew in any case.
     let then = earlier.state.binding.clone();

@@ -15,7 +15,7 @@ mod text;
 use migration::Compression;
 
 pub(super) use known::Known;
-pub(crate) use rules::{Expects, judge};
+pub(crate) use rules::{Expects, is_refusal, judge};
 
 /// A byte order mark of UTF-8.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";

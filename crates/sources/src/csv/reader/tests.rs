@@ -154,7 +154,7 @@ fn headers_that_are_none_are_refused_when_the_file_is_looked_at() {
     let (mut source, folder) = (source(20), Folder::new());
     let refused = |source: &CsvFiles, bytes: &str| {
         let path = folder.write("x.csv", bytes);
-        begun(&source, &path).err().expect("an error").0.replace(&path.display().to_string(), "FILE")
+        begun(source, &path).expect_err("an error").0.replace(&path.display().to_string(), "FILE")
     };
     let hint = "the first row names the columns, or source.csv.header does";
     assert_eq!(

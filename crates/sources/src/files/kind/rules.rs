@@ -143,6 +143,13 @@ fn refusal(files: &[Stray<'_>], expects: Expects) -> String {
     said + raw(expects)
 }
 
+/// Whether an error is about what files are, and not about files that can't be read: the words that a refusal has.
+pub(crate) fn is_refusal(message: &str) -> bool {
+    [", not lines of JSON", "are not lines of JSON", ", not rows of CSV", "are not rows of CSV", ", which is not read: "]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
 /// What sends the files in spite of what they are.
 fn raw(expects: Expects) -> &'static str {
     match expects {

@@ -84,6 +84,7 @@ fn each_file_of_the_corpus_is_told_by_what_it_is() {
         assert!(raw.is_ok(), "{name}: raw lifts all: {raw:?}");
         for refused in [&keyless, &keyed].into_iter().filter_map(|said| said.as_ref().err()) {
             assert!(refused.contains(is) && refused.starts_with(name), "{name} is {is}: {refused}");
+            assert!(crate::is_of_another_format(refused), "{refused}");
         }
         let kind = kind_of(&path);
         assert_eq!(kind.known.what, *is, "{name}");
