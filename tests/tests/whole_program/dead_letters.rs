@@ -92,7 +92,7 @@ fn assert_reasons(scene: &Scene<'_>, report: &Value, letters: u64) {
     let first = format!("no field .customer.idd, {} {file} byte 0", if letters == 1 { "at" } else { "first at" });
     let records = if letters == 1 { "record was" } else { "records were" };
     let said = format!(
-        "{letters} {records} set aside (limits.max_bad_records = 0): {letters} {first}; fields there: .customer.id, .order, .total"
+        "{letters} {records} set aside (limits.max_bad_records = 0): {letters} {first}; fields there: .order, .customer.id, .total"
     );
     assert_eq!(report["reasons"], json!([said]), "the run's last message");
     assert_eq!(scene.status().expect("it ran")["reasons"], json!([said]), "and the state's");
