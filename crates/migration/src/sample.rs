@@ -15,7 +15,7 @@ const MOST_FIELDS: usize = 1000;
 
 /// What some records look like.
 #[derive(Debug, Default)]
-pub struct Sample {
+pub struct RecordSample {
     /// How many were looked at.
     pub records: u64,
     /// How many of them are no objects.
@@ -88,7 +88,7 @@ pub struct SampledValue {
     pub time: Option<(TimestampUnit, i64)>,
 }
 
-impl Sample {
+impl RecordSample {
     /// Adds a record that is no object.
     pub fn add_invalid(&mut self, what: impl FnOnce() -> String) {
         self.records += 1;
@@ -230,8 +230,8 @@ mod tests {
         SampledValue { path: path.into(), kind: "number", hash, in_array, has_path: !in_array, time: None }
     }
 
-    fn sample(records: &[&[(&str, u64)]]) -> Sample {
-        let mut sample = Sample::default();
+    fn sample(records: &[&[(&str, u64)]]) -> RecordSample {
+        let mut sample = RecordSample::default();
         records.iter().for_each(|record| sample.add(record.iter().map(|(path, hash)| value(path, *hash))));
         sample
     }
@@ -263,7 +263,7 @@ mod tests {
     fn a_time_is_chosen_by_its_name() {
         use TimestampUnit as U;
         let of = |fields: &[(&str, U)]| {
-            let mut sample = Sample::default();
+            let mut sample = RecordSample::default();
             let time = |(path, unit): &(&str, U)| SampledValue { time: Some((*unit, 7)), ..value(path, 1) };
             sample.add(fields.iter().map(time));
             sample.time().map(|(path, times)| (path, times.unit))
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn maps_do_not_fill_memory() {
-        let mut sample = Sample::default();
+        let mut sample = RecordSample::default();
         (0..MOST_FIELDS + 7).for_each(|n| sample.add([value(&format!(".{n}"), 1)]));
         assert_eq!((sample.fields.len(), sample.unlisted), (MOST_FIELDS, 7));
     }

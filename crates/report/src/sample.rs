@@ -6,7 +6,7 @@ use std::path::Path;
 use migration::Plan;
 use migration::config::AnnotatedValues;
 use migration::printable::{printable, printable_path};
-use migration::sample::{Sample, SampledField, SampledFile};
+use migration::sample::{RecordSample, SampledField, SampledFile};
 use migration::units::{show_count, show_size, show_things, show_utc};
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,7 @@ pub struct ShownSample<'a> {
     /// The files.
     pub plan: &'a Plan,
     /// Some of their records.
-    pub sample: &'a Sample,
+    pub sample: &'a RecordSample,
     /// What stands in the config.
     pub values: &'a AnnotatedValues,
     /// What a user should know of the files and of what was chosen.
@@ -97,7 +97,7 @@ fn files_of(out: &mut String, files: &[SampledFile]) {
     out.push('\n');
 }
 
-fn fields_of(out: &mut String, sample: &Sample) {
+fn fields_of(out: &mut String, sample: &RecordSample) {
     let shown = || sample.fields.iter().take(FIELDS_SHOWN);
     let width = shown().map(|(path, _)| printable(path).chars().count()).max().unwrap_or(0).min(40);
     for (path, field) in shown() {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use migration::config::{AnnotatedTime, AnnotatedValues, ConfigErrors, Context, Typed, annotated};
 use migration::job::{Job, JsonlSource, KafkaRules, RecordRules};
 use migration::printable::{printable, printable_path};
-use migration::sample::{Sample, guess_topic};
+use migration::sample::{RecordSample, guess_topic};
 use migration::units::show_count;
 use migration::{Exit, UserError};
 use report::sample::ShownSample;
@@ -30,24 +30,24 @@ const NONE: &str = "none";
 
 /// Writes the config and says what was seen.
 pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let (key, timestamp) = (Wish::of(args.key.as_deref()), Wish::of(args.timestamp.as_deref()));
+    let (key, timestamp) = (WishedField::of(args.key.as_deref()), WishedField::of(args.timestamp.as_deref()));
     check_arguments(args)?;
     // Lines that are not JSON are of use only if nothing of them is asked for.
-    let as_they_are = key == Wish::None && !matches!(timestamp, Wish::Field(_));
+    let as_they_are = key == WishedField::None && !matches!(timestamp, WishedField::Field(_));
     let Looked { plan, sample, delimiter } = look(&args.from, !as_they_are)?;
     if sample.records > 0 && sample.objects() == 0 && !as_they_are {
         return Err(no_objects(&sample));
     }
     let mut notes = plan.notes.clone();
     let key = match key {
-        Wish::Guess => sample.key(),
-        Wish::None => None,
-        Wish::Field(path) => Some(chosen_key(path, &sample, &mut notes)?),
+        WishedField::Guess => sample.key(),
+        WishedField::None => None,
+        WishedField::Field(path) => Some(chosen_key(path, &sample, &mut notes)?),
     };
     let time = match timestamp {
-        Wish::Guess => sample.time().map(|(path, times)| AnnotatedTime { path, unit: times.unit, active: false }),
-        Wish::None => None,
-        Wish::Field(path) => Some(chosen_time(path, &sample, &mut notes)?),
+        WishedField::Guess => sample.time().map(|(path, times)| AnnotatedTime { path, unit: times.unit, active: false }),
+        WishedField::None => None,
+        WishedField::Field(path) => Some(chosen_time(path, &sample, &mut notes)?),
     };
     let topic = args.topic.clone().unwrap_or_else(|| guess_topic(&plan));
     let values = AnnotatedValues {
@@ -69,7 +69,7 @@ pub fn init(args: &InitArgs, ui: &Ui) -> Result<Exit, UserError> {
 
 /// What is wanted of a field.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish<'a> {
+enum WishedField<'a> {
     /// One that looks like it.
     Guess,
     None,
@@ -77,12 +77,12 @@ enum Wish<'a> {
     Field(&'a str),
 }
 
-impl<'a> Wish<'a> {
+impl<'a> WishedField<'a> {
     fn of(typed: Option<&'a str>) -> Self {
         match typed {
-            None => Wish::Guess,
-            Some(NONE) => Wish::None,
-            Some(path) => Wish::Field(path),
+            None => WishedField::Guess,
+            Some(NONE) => WishedField::None,
+            Some(path) => WishedField::Field(path),
         }
     }
 }
@@ -102,7 +102,7 @@ fn check_arguments(args: &InitArgs) -> Result<(), UserError> {
         (&args.timestamp, RecordRules::TIMESTAMP.declared(), "--timestamp"),
     ];
     for (field, key, flag) in fields {
-        if let Wish::Field(path) = Wish::of(field.as_deref()) {
+        if let WishedField::Field(path) = WishedField::of(field.as_deref()) {
             typed.set_text(key.path, path, flag);
         }
     }
@@ -128,7 +128,7 @@ fn check(typed: Result<Typed, ConfigErrors>) -> Result<(), UserError> {
 }
 
 /// Nothing of what was sampled is a record of fields.
-fn no_objects(sample: &Sample) -> UserError {
+fn no_objects(sample: &RecordSample) -> UserError {
     let first = sample.first_invalid.as_deref().unwrap_or_default();
     let of = if sample.records == 1 {
         "the only sampled line".to_owned()
@@ -141,7 +141,7 @@ fn no_objects(sample: &Sample) -> UserError {
 }
 
 /// The key that was typed, if records have it.
-fn chosen_key(path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<String, UserError> {
+fn chosen_key(path: &str, sample: &RecordSample, notes: &mut Vec<String>) -> Result<String, UserError> {
     let path = present("--key", path, sample, notes)?;
     let Some(field) = sample.fields.get(&path) else { return Ok(path) };
     if let Some(kind) = field.kinds.iter().find(|kind| matches!(**kind, "array" | "object")) {
@@ -155,7 +155,7 @@ fn chosen_key(path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<St
 }
 
 /// The time that was typed, if records have it and it is one.
-fn chosen_time(path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<AnnotatedTime, UserError> {
+fn chosen_time(path: &str, sample: &RecordSample, notes: &mut Vec<String>) -> Result<AnnotatedTime, UserError> {
     let path = present("--timestamp", path, sample, notes)?;
     let Some(times) = sample.times_of(&path).filter(|_| sample.fields.contains_key(&path)) else {
         let message = format!(
@@ -188,7 +188,7 @@ fn chosen_time(path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<A
 }
 
 /// A path that was typed, if some sampled record has it.
-fn present(flag: &str, path: &str, sample: &Sample, notes: &mut Vec<String>) -> Result<String, UserError> {
+fn present(flag: &str, path: &str, sample: &RecordSample, notes: &mut Vec<String>) -> Result<String, UserError> {
     let shown = printable(path);
     let Some(field) = sample.fields.get(path) else {
         if sample.records == 0 {
@@ -215,7 +215,7 @@ fn present(flag: &str, path: &str, sample: &Sample, notes: &mut Vec<String>) -> 
 }
 
 /// The fields that records have.
-fn fields_there(sample: &Sample) -> String {
+fn fields_there(sample: &RecordSample) -> String {
     let named = sample.named();
     let more = named.len().saturating_sub(FIELDS_NAMED);
     let mut shown: Vec<_> = named.into_iter().take(FIELDS_NAMED).map(printable).collect();

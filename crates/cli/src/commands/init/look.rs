@@ -9,7 +9,7 @@ use migration::job::{
     CsvFormat, CsvHeader, CsvSource, FileRules, FlushPolicy, JsonlSource, ShardRules, SourceRules, WindowLimit,
 };
 use migration::printable::printable_path;
-use migration::sample::{Sample, SampledFile};
+use migration::sample::{RecordSample, SampledFile};
 use migration::{Exit, Plan, UserError};
 use pipeline::fate::Look;
 use pipeline::source::{PlanRules, wait_for_rows};
@@ -32,7 +32,7 @@ const MAX_LINE: u64 = 4 << 20;
 /// What was seen of the data.
 pub struct Looked {
     pub plan: Plan,
-    pub sample: Sample,
+    pub sample: RecordSample,
     /// What stands between two fields, if the files are CSV.
     pub delimiter: Option<char>,
 }
@@ -89,10 +89,10 @@ fn read_as(rules: SourceRules, delimiter: Option<char>, needs_fields: bool) -> R
 
 /// Looks at records of some files. A file that can't be read is told with the plan's notes, unless there is nothing
 /// else.
-fn sample(source: &dyn Source, plan: &mut Plan) -> Result<Sample, SourceError> {
+fn sample(source: &dyn Source, plan: &mut Plan) -> Result<RecordSample, SourceError> {
     let wanted = spread(plan.objects.len(), FILES);
-    let mut reading = Reading {
-        sample: Sample::default(),
+    let mut reading = SampleReading {
+        sample: RecordSample::default(),
         walk: Walk::new(),
         pool: BlockPool::new(4 << 20),
         deadline: Instant::now() + WITHIN,
@@ -121,8 +121,8 @@ fn spread(count: usize, most: usize) -> Vec<usize> {
     (0..taken).map(|index| if taken > 1 { index * (count - 1) / (taken - 1) } else { 0 }).collect()
 }
 
-struct Reading {
-    sample: Sample,
+struct SampleReading {
+    sample: RecordSample,
     walk: Walk,
     pool: BlockPool,
     deadline: Instant,
@@ -130,7 +130,7 @@ struct Reading {
     of_place: u64,
 }
 
-impl Reading {
+impl SampleReading {
     /// Looks at some records of a file, at its start and, where it can be entered there, in its middle and near its
     /// end.
     fn file(&mut self, source: &dyn Source, plan: &Plan, object: usize, wished: u64) -> Result<(), SourceError> {

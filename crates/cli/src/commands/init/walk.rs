@@ -28,7 +28,7 @@ pub struct Walk {
 
 /// Where in a record.
 #[derive(Clone, Copy)]
-struct At<'a> {
+struct FieldPlace<'a> {
     path: &'a str,
     depth: usize,
     in_array: bool,
@@ -42,21 +42,21 @@ impl Walk {
 
     /// The values of an object that are no objects themselves, unless they are empty or too deep.
     pub fn values(&mut self, object: &Map<String, Value>) -> Vec<SampledValue> {
-        self.object(object, At { path: "", depth: 1, in_array: false, has_path: true });
+        self.object(object, FieldPlace { path: "", depth: 1, in_array: false, has_path: true });
         std::mem::take(&mut self.values)
     }
 
-    fn object(&mut self, object: &Map<String, Value>, at: At<'_>) {
+    fn object(&mut self, object: &Map<String, Value>, at: FieldPlace<'_>) {
         for (name, value) in object {
             let path = format!("{}.{name}", at.path);
-            let here = At { path: &path, has_path: at.has_path && can_be_named(name), ..at };
+            let here = FieldPlace { path: &path, has_path: at.has_path && can_be_named(name), ..at };
             match value {
                 Value::Object(below) if at.depth < DEPTH && !below.is_empty() => {
-                    self.object(below, At { depth: at.depth + 1, ..here });
+                    self.object(below, FieldPlace { depth: at.depth + 1, ..here });
                 }
                 Value::Array(elements) if at.depth < DEPTH && elements.iter().any(Value::is_object) => {
                     let path = format!("{path}[]");
-                    let below = At { path: &path, depth: at.depth + 1, in_array: true, has_path: false };
+                    let below = FieldPlace { path: &path, depth: at.depth + 1, in_array: true, has_path: false };
                     elements.iter().take(ELEMENTS).filter_map(Value::as_object).for_each(|object| self.object(object, below));
                 }
                 _ => self.value(value, here),
@@ -64,7 +64,7 @@ impl Walk {
         }
     }
 
-    fn value(&mut self, value: &Value, at: At<'_>) {
+    fn value(&mut self, value: &Value, at: FieldPlace<'_>) {
         let text = value.to_string();
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
