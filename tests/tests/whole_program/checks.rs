@@ -2,8 +2,10 @@
 //! code and what mends it. `good_shapes` has them all pass.
 
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use whole_program::admin::{Operation, Rule};
 use whole_program::kafka::Kafka;
 use whole_program::program::{Finished, Program};
 use whole_program::scene::{PATIENCE, config};
@@ -11,7 +13,8 @@ use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 
 /// The tests of this module.
-pub const TESTS: &[Test] = &[test!(Waits, Kafka, each_check_fails_or_warns_where_it_should)];
+pub const TESTS: &[Test] =
+    &[test!(Waits, Kafka, each_check_fails_or_warns_where_it_should), test!(Waits, Kafka, what_brokers_refuse_is_a_finding)];
 
 /// How many cases are tried at the same time: a check mostly waits for the broker.
 const AT_ONCE: usize = 4;
@@ -131,6 +134,25 @@ const CASES: &[Case] = &[
         ..FAILING
     },
     Case {
+        name: "formats",
+        source: |program| drop(program.write("data/1.jsonl", b"PAR1\x15\x04\n\n\x15\x10\0\0\0PAR1")),
+        check: "formats",
+        code: 7,
+        says: &["Parquet", "data/1.jsonl"],
+        ..FAILING
+    },
+    Case {
+        name: "siblings",
+        keys: &[("source.jsonl.paths", "[\"data/*.jsonl\"]")],
+        source: |program| {
+            objects(program);
+            program.write("data/2.jsonl.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0");
+        },
+        check: "files",
+        says: &["2.jsonl.gz"],
+        ..WARNING
+    },
+    Case {
         name: "existing",
         keys: &[BY_ID],
         before: |kafka, _, topic| existing(kafka, topic, "murmur2_random", "no JSON at all"),
@@ -239,4 +261,50 @@ fn judge(finished: &Finished, check: &str, level: &str, code: i32, says: &[&str]
     let seen: Vec<String> =
         all.iter().filter(|one| one["name"] == check || one["level"] == "fail").map(|one| format!("  {one}")).collect();
     (!wrong.is_empty()).then(|| format!("{}\n{}\n{}", wrong.join(", "), seen.join("\n"), finished.stderr))
+}
+
+/// Security and rights need a secured broker; the clock's case needs a record of the near future.
+fn what_brokers_refuse_is_a_finding(clusters: &Clusters) {
+    let kafka = clusters.secured();
+    kafka.create_topic("check-secured", 2, &[]);
+    let plain = kafka.listener("plain");
+    let scram = [
+        ("security.protocol", "SASL_SSL".to_owned()),
+        ("sasl.mechanisms", "SCRAM-SHA-512".to_owned()),
+        ("sasl.username", "bob".to_owned()),
+        ("sasl.password", "bob-secret".to_owned()),
+        ("ssl.ca.location", kafka.certificate("ca.pem").display().to_string()),
+    ]
+    .map(|(name, value)| (format!("kafka.properties.\"{name}\""), format!("{value:?}")));
+    let scram: Vec<(&str, &str)> = scram.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let check = |listener: &str, keys: &[(&str, &str)]| {
+        let program = Program::new("check-secured");
+        objects(&program);
+        program.write("orchestrator.toml", config("check-secured", &kafka.listener(listener), keys));
+        program.run(&["check", "-o", "json"], PATIENCE)
+    };
+    let mut wrong = Vec::new();
+    let mut told = |what: &str, found: Option<String>| wrong.extend(found.map(|found| format!("{what}: {found}")));
+    told("unresolved", judge(&check("unresolved", &[]), "brokers", "fail", 4, &["kafka-internal.invalid"]));
+    told("plain to TLS", judge(&check("tls", &[]), "security", "fail", 4, &["security.protocol"]));
+    kafka.add_rule_for("User:bob", "check-secured", Rule::Allow, Operation::Describe);
+    told("no right to write", judge(&check("sasl-tls", &scram), "rights", "fail", 4, &["kafka-acls", "User:bob", "Write"]));
+    kafka.add_rule_for("User:bob", "check-secured", Rule::Allow, Operation::Write);
+    kafka.add_rule_for("User:bob", "check-secured", Rule::Allow, Operation::Read);
+    kafka.add_rule_for("User:bob", "check-secured", Rule::Allow, Operation::DescribeConfigs);
+    let mended = check("sasl-tls", &scram);
+    let all = mended.json();
+    let rights = all["checks"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "rights").cloned());
+    if rights.as_ref().is_none_or(|rights| rights["level"] != "ok") {
+        told("all rights", Some(format!("{rights:?}")));
+    }
+    // A record that another machine's clock stamped half an hour ahead: the topic's default takes an hour.
+    let ahead = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs() + 1_800;
+    let program = Program::new("check-ahead");
+    program.write("data/1.jsonl", format!("{{\"at\":{ahead}}}\n"));
+    let time = [("record.timestamp", "\".at\""), ("record.timestamp_unit", "\"s\""), ("kafka.topic", "\"check-secured\"")];
+    program.write("orchestrator.toml", config("check-ahead", &plain, &time));
+    program.run(&["run"], PATIENCE).expect_code(0);
+    told("clock", judge(&check("plain", &[]), "clock", "warn", 0, &["clock"]));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

@@ -3,6 +3,7 @@
 //!
 //! What is wrong with brokers and their security is `first_contact_secured`'s subject.
 
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -15,8 +16,10 @@ use whole_program::test;
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, old_events_are_refused_where_retention_would_delete_them),
+    test!(Waits, Kafka, files_that_are_no_json_lines_are_refused_by_each_command),
     test!(Works, Kafka, a_key_that_no_record_has_is_refused_and_leaves_nothing_behind),
     test!(Waits, Kafka, a_unit_that_gives_odd_years_is_told_with_the_one_that_fits),
+    test!(Works, Nothing, init_finds_nested_keys_all_files_and_what_a_pattern_leaves_out),
 ];
 
 const DAY_MS: u64 = 86_400_000;
@@ -81,6 +84,60 @@ fn old_events_are_refused_where_retention_would_delete_them(clusters: &Clusters)
     scene.program.assert_nothing_left();
 }
 
+/// Two objects, compressed or wrapped by each tool itself.
+const BZIP2: &[u8] = b"BZh91AY&SY2\x98M\xda\x00\x00\x07Y\x80\x00\x10\x10\x000\x10\x04 \x00\x0a \x00!(\x04\xfdP\x83&!8O\x1a$\x9c/\xc5\xdc\x91N\x14$\x0c\xa6\x13v\x80";
+const XZ: &[u8] = b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x16\x00\x00\x00t/\xe5\xa3\x01\x00\x11{\x22id\x22:1}\x0a{\x22id\x22:2}\x0a\x00\x00\x00\xfd\xd7\xb0\x10N\x16\x1b\xc5\x00\x01*\x12K\x08T\xbc\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ";
+const ZIP: &[u8] = b"PK\x03\x04\x14\x00\x00\x00\x00\x00\x00\x00!\x00\x06,\xa5\x04\x12\x00\x00\x00\x12\x00\x00\x00\x07\x00\x00\x00a.jsonl{\x22id\x22:1}\x0a{\x22id\x22:2}\x0aPK\x01\x02\x14\x03\x14\x00\x00\x00\x00\x00\x00\x00!\x00\x06,\xa5\x04\x12\x00\x00\x00\x12\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x01\x00\x00\x00\x00a.jsonlPK\x05\x06\x00\x00\x00\x00\x01\x00\x01\x005\x00\x00\x007\x00\x00\x00\x00\x00";
+
+fn utf16(text: &str) -> Vec<u8> {
+    [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+/// The frame of a Parquet file, and bytes with line ends between.
+fn parquet() -> Vec<u8> {
+    let mut file = b"PAR1".to_vec();
+    file.extend((0..4_000u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()));
+    file.extend([0x10, 0, 0, 0]);
+    file.extend(b"PAR1");
+    file
+}
+
+/// Without a key a job needs nothing of a line: all of these were sent as they stood.
+fn files_that_are_no_json_lines_are_refused_by_each_command(clusters: &Clusters) {
+    let kafka = clusters.one();
+    kafka.create_topic("foreign", 3, &[]);
+    let cases: [(&str, Vec<u8>, &str); 8] = [
+        ("data.parquet", parquet(), "Parquet"),
+        ("data.jsonl.bz2", BZIP2.to_vec(), "bzip2"),
+        ("data.jsonl.xz", XZ.to_vec(), "xz"),
+        ("data.zip", ZIP.to_vec(), "zip"),
+        ("data.jsonl", utf16("{\"id\":1}\r\n{\"id\":2}\r\n"), "UTF-16"),
+        ("array.json", b"[{\"id\":1},{\"id\":2}]\n".to_vec(), "array"),
+        ("lines.json", b"[\n{\"id\":1},\n{\"id\":2}\n]\n".to_vec(), "array"),
+        ("rows.jsonl", b"id,name\n1,a\n2,b\n3,\"c\"\n".to_vec(), "CSV"),
+    ];
+    std::thread::scope(|scope| {
+        for case in &cases {
+            scope.spawn(move || {
+                let (name, content, says) = case;
+                let program = Program::new("foreign");
+                let path = format!("data/{name}");
+                program.write(&path, content);
+                let said = [says, path.as_str()];
+                refused(&program, &["init", "--from", "data/*"], 7, &said);
+                assert!(!program.join("orchestrator.toml").exists(), "{name}: init wrote a config");
+                let keys = [("source.jsonl.paths", "[\"data/*\"]"), ("kafka.topic", "\"foreign\"")];
+                program.write("orchestrator.toml", whole_program::scene::config("foreign", kafka.bootstrap(), &keys));
+                refused(&program, &["plan"], 7, &said);
+                refused(&program, &["run"], 7, &said);
+                let checked = program.run(&["check"], PATIENCE).expect_code(7);
+                assert!(checked.stdout.contains(says), "{name}: {}", checked.stdout);
+            });
+        }
+    });
+    assert!(kafka.records("foreign").is_empty(), "nothing was sent");
+}
+
 /// A slip of the pen in the key's path: named at once, and mended without `--restart`.
 fn a_key_that_no_record_has_is_refused_and_leaves_nothing_behind(clusters: &Clusters) {
     let scene = Scene::with_topic(clusters.one(), "slip", 3, &[]);
@@ -89,6 +146,8 @@ fn a_key_that_no_record_has_is_refused_and_leaves_nothing_behind(clusters: &Clus
     scene.configure(&[("record.key", "\".customer.idd\"")]);
     let said = ["no record of ", " has .customer.idd", "fields are ", ".customer.id", ".order"];
     refused(&scene.program, &["run"], 4, &said);
+    let planned = scene.program.run(&["plan"], PATIENCE).expect_code(4);
+    said.iter().for_each(|part| assert!(planned.stdout.contains(part), "no {part:?}: {planned:?}"));
     assert!(scene.dead_letters().is_empty(), "nothing was set aside");
     assert!(scene.kafka.records("slip").is_empty(), "nothing was sent");
     scene.configure(&[("record.key", "\".customer.id\"")]);
@@ -124,4 +183,35 @@ fn a_unit_that_gives_odd_years_is_told_with_the_one_that_fits(clusters: &Cluster
         refused(&deleted.program, &["run"], 4, &[&fits]);
         assert!(kafka.records(&deleted.topic).is_empty(), "nothing was sent");
     }
+}
+
+/// 40 files of one kind, 3 compressed ones beside them that `*.jsonl` does not mean, and a key one level down.
+fn init_finds_nested_keys_all_files_and_what_a_pattern_leaves_out(_: &Clusters) {
+    let program = Program::new("init-nested");
+    for file in 0..43 {
+        let mut lines = String::new();
+        for line in 0..20 {
+            let _ = writeln!(
+                lines,
+                "{{\"at\":\"2026-11-0{}T10:00:00Z\",\"customer\":{{\"id\":\"c{}\"}},\"n\":{line}}}",
+                line % 9 + 1,
+                line % 7
+            );
+        }
+        let path = program.write(&format!("data/part-{file:02}.jsonl"), lines);
+        if file >= 40 {
+            let zipped = std::process::Command::new("gzip").arg(path).status();
+            assert!(zipped.is_ok_and(|status| status.success()), "gzip can be run");
+        }
+    }
+    let all = program.run(&["init", "--from", "data/*.jsonl*"], PATIENCE).expect_code(0);
+    assert!((all.stdout.clone() + &all.stderr).contains("43 files"), "{all:?}");
+    let config = std::fs::read_to_string(program.join("orchestrator.toml")).expect("init wrote a config");
+    assert!(config.contains("record.key = \".customer.id\"") || config.contains("key = \".customer.id\""), "{config}");
+    std::fs::remove_file(program.join("orchestrator.toml")).expect("it is there");
+    let some = program.run(&["init", "--from", "data/*.jsonl"], PATIENCE).expect_code(0);
+    let said = some.stdout + &some.stderr;
+    assert!(said.contains("40 files"), "{said}");
+    assert!(said.contains("3 ") && said.contains(".jsonl.gz"), "what the pattern leaves out: {said}");
+    program.assert_nothing_left();
 }

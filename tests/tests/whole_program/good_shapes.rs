@@ -60,6 +60,7 @@ const SHAPES: &[Shape] = &[
         keys: &[BY_CUSTOMER],
         ..PLAIN
     },
+    Shape { name: "one-partition", partitions: 1, files: &[("a.jsonl", 300, order)], keys: &[BY_CUSTOMER], ..PLAIN },
     Shape { name: "one-partition-keyless", partitions: 1, files: &[("a.jsonl", 300, log)], ..PLAIN },
     Shape { name: "many-partitions", partitions: 64, files: &[("a.jsonl", 600, order)], keys: &[BY_CUSTOMER], ..PLAIN },
     Shape { name: "few-records-many-partitions", partitions: 64, files: &[("a.jsonl", 20, order)], keys: &[BY_ID], ..PLAIN },
@@ -110,6 +111,7 @@ const SHAPES: &[Shape] = &[
     Shape { name: "windows", files: &[("a.jsonl", 300, windows)], keys: &[BY_ID], ..PLAIN },
     Shape { name: "letters-of-the-world", files: &[("daten für heute.jsonl", 300, world)], keys: &[BY_ID], ..PLAIN },
     Shape { name: "lines-are-arrays", files: &[("pairs.jsonl", 300, array)], ..PLAIN },
+    Shape { name: "large-records", partitions: 4, files: &[("a.jsonl", 12, large)], keys: &[BY_ID], ..PLAIN },
     Shape {
         name: "some-without-key",
         files: &[("a.jsonl", 300, some_keys)],
@@ -177,6 +179,11 @@ fn world(number: u64) -> String {
 
 fn array(number: u64) -> String {
     format!("[{number},\"n{number}\",{{\"a\":null}}]\n")
+}
+
+/// 500 KiB: half of what a topic takes.
+fn large(number: u64) -> String {
+    format!("{{\"id\":\"l{number}\",\"body\":\"{}\"}}\n", "x".repeat(500 << 10))
 }
 
 fn some_keys(number: u64) -> String {

@@ -24,7 +24,6 @@ mod good_shapes;
 mod hostile_files;
 mod hostile_lines;
 mod html;
-mod init;
 mod names;
 mod order;
 mod order_stops;
@@ -43,6 +42,7 @@ mod terminal;
 mod topic_changes;
 mod verify;
 mod worker_kills;
+mod your_data;
 
 const MODULES: &[Module] = &[
     Module { name: "broker_outage", tests: broker_outage::TESTS },
@@ -62,7 +62,6 @@ const MODULES: &[Module] = &[
     Module { name: "hostile_files", tests: hostile_files::TESTS },
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
     Module { name: "html", tests: html::TESTS },
-    Module { name: "init", tests: init::TESTS },
     Module { name: "names", tests: names::TESTS },
     Module { name: "order", tests: order::TESTS },
     Module { name: "order_stops", tests: order_stops::TESTS },
@@ -81,6 +80,7 @@ const MODULES: &[Module] = &[
     Module { name: "topic_changes", tests: topic_changes::TESTS },
     Module { name: "verify", tests: verify::TESTS },
     Module { name: "worker_kills", tests: worker_kills::TESTS },
+    Module { name: "your_data", tests: your_data::TESTS },
 ];
 
 fn main() -> ExitCode {
