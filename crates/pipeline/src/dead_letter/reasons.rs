@@ -31,7 +31,7 @@ pub struct Reasons {
 
 /// A letter without its record.
 #[derive(Deserialize)]
-struct Head<'a> {
+struct LetterHead<'a> {
     #[serde(borrow)]
     reason: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
@@ -40,7 +40,7 @@ struct Head<'a> {
 }
 
 /// A kind of reason so far; `rank` is where its first letter's file stands in the source.
-struct Kind {
+struct ReasonKind {
     found: LetterReason,
     rank: usize,
 }
@@ -72,7 +72,7 @@ pub fn reasons(
         each_line(&path_of(directory, shard), length.min(share), opener, &mut |line| {
             read += 1;
             // The last line may be half read, where the share ends.
-            match serde_json::from_slice::<Head<'_>>(line) {
+            match serde_json::from_slice::<LetterHead<'_>>(line) {
                 Ok(head) => all.add(&head, line, rank),
                 Err(_) if length > share => read -= 1,
                 Err(error) => return Err(error),
@@ -89,12 +89,12 @@ pub fn reasons(
 /// What was found so far.
 #[derive(Default)]
 struct Found {
-    kinds: HashMap<String, Kind>,
+    kinds: HashMap<String, ReasonKind>,
     unread: u64,
 }
 
 impl Found {
-    fn add(&mut self, head: &Head<'_>, line: &[u8], rank: &dyn Fn(&str) -> Option<usize>) {
+    fn add(&mut self, head: &LetterHead<'_>, line: &[u8], rank: &dyn Fn(&str) -> Option<usize>) {
         let kind = reason::kind(&head.reason);
         let rank = |path: &str| rank(path).unwrap_or(usize::MAX);
         let Some(known) = self.kinds.get_mut(&*kind) else {
@@ -103,7 +103,7 @@ impl Found {
                 return;
             }
             let found = first(head, line, 1);
-            self.kinds.insert(kind.into_owned(), Kind { found, rank: rank(&head.path) });
+            self.kinds.insert(kind.into_owned(), ReasonKind { found, rank: rank(&head.path) });
             return;
         };
         known.found.letters += 1;
@@ -114,14 +114,14 @@ impl Found {
         }
         let its = if same_file { known.rank } else { rank(&head.path) };
         if (its, &*head.path, head.start) < (known.rank, &*known.found.path, known.found.start) {
-            *known = Kind { found: first(head, line, known.found.letters), rank: its };
+            *known = ReasonKind { found: first(head, line, known.found.letters), rank: its };
         }
     }
 
     fn sorted(self) -> Reasons {
-        let mut kinds: Vec<Kind> = self.kinds.into_values().collect();
+        let mut kinds: Vec<ReasonKind> = self.kinds.into_values().collect();
         kinds.sort_by(|a, b| {
-            let place = |kind: &Kind| (kind.rank, kind.found.start);
+            let place = |kind: &ReasonKind| (kind.rank, kind.found.start);
             b.found
                 .letters
                 .cmp(&a.found.letters)
@@ -133,7 +133,7 @@ impl Found {
 }
 
 /// What is told of the first letter of a kind.
-fn first(head: &Head<'_>, line: &[u8], letters: u64) -> LetterReason {
+fn first(head: &LetterHead<'_>, line: &[u8], letters: u64) -> LetterReason {
     let of_a_field = OF_A_FIELD.iter().any(|begin| head.reason.starts_with(begin));
     let whole = of_a_field.then(|| serde_json::from_slice::<Written<'_>>(line).ok()).flatten();
     let fields = whole.and_then(|whole| whole.record).map(|record| sampling::fields_of(record.as_bytes(), MOST_FIELDS));
