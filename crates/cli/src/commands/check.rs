@@ -54,7 +54,7 @@ struct Cluster {
 impl Cluster {
     /// Asks them. In a helper process.
     fn ask(job: &Job) -> Cluster {
-        let found = kafka::preflight(job, ANSWER.min(Purpose::Begin.patience(job)));
+        let found = kafka::first_preflight(job, ANSWER.min(Purpose::Begin.patience(job)));
         let existing = found.as_ref().ok().map(|found| checks::existing_records(job, found));
         Cluster { found, existing }
     }
