@@ -59,8 +59,8 @@ impl Kafka {
         Self::start_with(&["--brokers", "3"])
     }
 
-    /// Starts one broker with a [`Kafka::listener`] of each kind of security, and with an authoriser that allows nothing
-    /// that no rule allows, but everything to who has no name.
+    /// Starts one broker with a [`Kafka::listener`] of each kind of security, and with an authoriser that allows
+    /// nothing that no rule allows, but everything to who has no name.
     pub fn start_secured() -> Self {
         Self::start_with(&["--secure"])
     }

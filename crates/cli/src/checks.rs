@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, missing_right, partitioner};
 use migration::advice::{self, Prospect};
 use migration::check::estimate::Estimate;
-use migration::check::facts::{ExistingRecords, SourceSample, TopicFacts};
+use migration::check::facts::{ExistingRecords, KnownTopic, SourceSample};
 use migration::check::machine::{EarlierRun, MachineFacts, StateFacts};
 use migration::check::{self, Evidence};
 use migration::job::Brokers;
@@ -21,7 +21,7 @@ use process::Disk;
 use serde::{Deserialize, Serialize};
 use supervisor::StateDir;
 
-use crate::helper::Asked;
+use crate::helper::QueuedAnswer;
 use crate::interrupt::Interrupt;
 use crate::{source, state};
 
@@ -58,7 +58,7 @@ impl SampledPlan {
 }
 
 /// A look at the records that are in a topic.
-pub type AskedExisting<'a> = Asked<'a, Result<ExistingRecords, String>>;
+pub type AskedExisting<'a> = QueuedAnswer<'a, Result<ExistingRecords, String>>;
 
 /// Begins to look at the records of a topic that is not empty and not the embedded broker's.
 pub fn begin_existing<'a>(
@@ -71,7 +71,7 @@ pub fn begin_existing<'a>(
     if !there || embedded {
         return Ok(None);
     }
-    Asked::begin("shardlift look", interrupt, || Ok(existing_records(job, found))).map(Some)
+    QueuedAnswer::begin("shardlift look", interrupt, || Ok(existing_records(job, found))).map(Some)
 }
 
 /// Looks at the records of a topic, or says why that can't be done. In a helper process.
@@ -99,8 +99,8 @@ pub fn evidence<'a>(
 }
 
 /// What is known of the topic.
-pub fn facts(found: &Preflight) -> TopicFacts {
-    TopicFacts {
+pub fn facts(found: &Preflight) -> KnownTopic {
+    KnownTopic {
         partitions: found.partitions.len() as u32,
         settings: found.settings,
         retention: found.retention.clone(),
@@ -121,10 +121,13 @@ pub fn of_sample(seen: &Evidence<'_>, found: Option<&Preflight>) -> Vec<Finding>
     findings
 }
 
-/// What holds for each run of a job, also for one that goes on.
-pub fn of_each_run(job: &Job, found: &Preflight, workers: u32, embedded: bool) -> Vec<Finding> {
+/// What holds for each run of a job. One that goes on waits for replicas as its workers do, and had room before: that is
+/// told, and refuses nothing.
+pub fn of_each_run(job: &Job, found: &Preflight, workers: u32, embedded: bool, goes_on: bool) -> Vec<Finding> {
     let topic = (!embedded).then(|| check::of_topic_now(job, &facts(found)));
-    topic.into_iter().chain([of_machine(job, workers, None), of_own_state(job)]).collect()
+    let told = topic.into_iter().chain([of_machine(job, workers, None)]);
+    let told = told.map(|finding| if goes_on { finding.told() } else { finding });
+    told.chain([of_own_state(job)]).collect()
 }
 
 /// What an answer of the brokers says of them: `Err` is what kept them from answering.
@@ -213,7 +216,7 @@ fn state_finding(job: &Job, earlier: EarlierRun) -> Finding {
     let disk = Disk::of(there).ok();
     let facts = StateFacts {
         unwritable: process::may_write(there).err().map(|error| error.to_string()),
-        free: disk.map(|disk| disk.free),
+        free: disk.and_then(|disk| disk.free),
         network: disk.and_then(|disk| disk.network),
         objection: process::folder_objection(&path).unwrap_or_default(),
         earlier,
@@ -275,11 +278,12 @@ pub fn of_files(job: &Job, sampled: &SampledPlan) -> Vec<Finding> {
     let files = plan.objects.len() as u64;
     let looked_at = format!("{} looked at, each is as [{}] says", show_things(files, "file"), job.source.table());
     let mut findings = vec![Finding::ok(Check::Formats, looked_at)];
-    if plan.notes.is_empty() {
+    if plan.notes.is_empty() && sample.unreadable.is_empty() {
         let fact =
             format!("{} of {} sampled, {} rows", show_count(sample.files_sampled), show_count(files), show_count(sample.rows));
         findings.push(Finding::ok(Check::Files, fact));
     }
-    findings.extend(plan.notes.iter().map(|note| Finding::warn(Check::Files, note.clone())));
+    let told = plan.notes.iter().chain(sample.unreadable.iter().take(3));
+    findings.extend(told.map(|note| Finding::warn(Check::Files, note.clone())));
     findings
 }

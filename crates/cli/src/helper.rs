@@ -57,23 +57,23 @@ pub fn ask<T: Serialize + DeserializeOwned>(
     interrupt: Option<&Interrupt>,
     body: impl FnOnce() -> Result<T, UserError>,
 ) -> Result<T, UserError> {
-    Asked::begin(name, interrupt, body)?.answer()
+    QueuedAnswer::begin(name, interrupt, body)?.answer()
 }
 
 /// A helper process that works on its answer; dropping it ends it.
-pub struct Asked<'a, T> {
+pub struct QueuedAnswer<'a, T> {
     helper: AskedHelper<'a>,
     name: String,
     answer: PhantomData<T>,
 }
 
-impl<'a, T: Serialize + DeserializeOwned> Asked<'a, T> {
+impl<'a, T: Serialize + DeserializeOwned> QueuedAnswer<'a, T> {
     /// Begins as [`ask`] does, and does not wait.
     pub fn begin(
         name: &str,
         interrupt: Option<&'a Interrupt>,
         body: impl FnOnce() -> Result<T, UserError>,
-    ) -> Result<Asked<'a, T>, UserError> {
+    ) -> Result<QueuedAnswer<'a, T>, UserError> {
         let options = HelperOptions { interrupt: interrupt.map(|interrupt| interrupt.as_fd()), ..HelperOptions::named(name) };
         let begun = AskedHelper::begin(options, |answer: &mut dyn Write| {
             let encoded = postcard::to_stdvec(&body());
@@ -82,12 +82,12 @@ impl<'a, T: Serialize + DeserializeOwned> Asked<'a, T> {
                 Ok(Err(_)) | Err(_) => 1,
             }
         });
-        Ok(Asked { helper: begun.map_err(failed)?, name: name.to_owned(), answer: PhantomData })
+        Ok(QueuedAnswer { helper: begun.map_err(failed)?, name: name.to_owned(), answer: PhantomData })
     }
 
     /// Waits for the answer.
     pub fn answer(self) -> Result<T, UserError> {
-        let Asked { helper, name, .. } = self;
+        let QueuedAnswer { helper, name, .. } = self;
         let output = helper.answer().map_err(failed)?;
         if !output.status.is_success() {
             return Err(no_answer(&name, output.status));

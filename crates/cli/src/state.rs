@@ -55,6 +55,7 @@ impl Earlier {
             acknowledged: counts.acknowledged,
             sent: &self.sent,
             letters: counts.dead_lettered,
+            uncertain: !self.state.uncertain.is_empty(),
         }
     }
 

@@ -13,7 +13,7 @@ use migration::job::{Brokers, Property};
 use crate::problem::{PreflightProblem, PreflightProblemKind as Kind};
 use crate::rights::shown_user;
 
-pub(crate) use cause::{Cause, Speaker, without_circumstances};
+pub(crate) use cause::{ConnectionFault, Speaker, without_circumstances};
 pub(crate) use port::{Port, Sasl, look};
 
 /// How a job's clients connect, as far as its properties say.
@@ -85,13 +85,13 @@ impl Access {
     }
 
     /// What a complaint of the client about one address means for this job.
-    pub(crate) fn explain(&self, address: &str, cause: &Cause) -> PreflightProblem {
+    pub(crate) fn explain(&self, address: &str, cause: &ConnectionFault) -> PreflightProblem {
         let (kind, message) = match cause {
-            Cause::Unresolved => (Kind::Unreachable, format!("the name of {address} does not resolve")),
-            Cause::Closed(why) => (Kind::Unreachable, format!("{address} can't be reached: {why}")),
-            Cause::NoTls => (Kind::NoTrust, self.no_tls(address, self.sasl)),
-            Cause::Untrusted => (Kind::NoTrust, self.untrusted(address)),
-            Cause::OtherName => {
+            ConnectionFault::Unresolved => (Kind::Unreachable, format!("the name of {address} does not resolve")),
+            ConnectionFault::Closed(why) => (Kind::Unreachable, format!("{address} can't be reached: {why}")),
+            ConnectionFault::NoTls => (Kind::NoTrust, self.no_tls(address, self.sasl)),
+            ConnectionFault::Untrusted => (Kind::NoTrust, self.untrusted(address)),
+            ConnectionFault::OtherName => {
                 let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
                 let message = format!(
                     "the TLS certificate of {address} is for another name than {host:?}: name the brokers in kafka.brokers (and in their \
@@ -99,15 +99,15 @@ impl Access {
                 );
                 (Kind::NoTrust, message)
             }
-            Cause::CertificateRefused => (Kind::NoTrust, self.certificate_refused(address)),
-            Cause::NoMechanism(mechanisms) => {
+            ConnectionFault::CertificateRefused => (Kind::NoTrust, self.certificate_refused(address)),
+            ConnectionFault::NoMechanism(mechanisms) => {
                 let own = &self.mechanism;
                 let has = mechanisms.join(", ");
                 let which = if mechanisms.len() == 1 { has.clone() } else { format!("one of {has}") };
                 let message = format!("{address} has no SASL mechanism {own}: set sasl.mechanisms to {which}");
                 (Kind::NoTrust, message)
             }
-            Cause::NoSasl => {
+            ConnectionFault::NoSasl => {
                 let (own, without) = (self.own_protocol(), Self::protocol(self.tls, false));
                 let message = format!(
                     "{address} wants no SASL, and security.protocol is {own}: set security.protocol = {without:?} and leave the sasl.* \
@@ -115,7 +115,7 @@ impl Access {
                 );
                 (Kind::NoTrust, message)
             }
-            Cause::Refused(said) => (Kind::NoTrust, self.refused(address, said)),
+            ConnectionFault::Refused(said) => (Kind::NoTrust, self.refused(address, said)),
         };
         PreflightProblem::new(kind, message)
     }
@@ -189,8 +189,8 @@ impl Access {
             Port::Web => {
                 problem(Kind::Unreachable, format!("{address} is a web server and not a Kafka broker: check kafka.brokers"))
             }
-            Port::Unresolved => Some(self.explain(address, &Cause::Unresolved)),
-            Port::Closed(why) => Some(self.explain(address, &Cause::Closed(why.clone()))),
+            Port::Unresolved => Some(self.explain(address, &ConnectionFault::Unresolved)),
+            Port::Closed(why) => Some(self.explain(address, &ConnectionFault::Closed(why.clone()))),
             Port::Tls | Port::Kafka(_) | Port::Silent | Port::Unknown => None,
         }
     }

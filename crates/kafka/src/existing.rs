@@ -20,7 +20,7 @@ use crate::notice::Complaints;
 use crate::options::{Role, client_properties, configure};
 use crate::preflight::{PartitionEnds, Preflight};
 use crate::problem::{PreflightProblem, PreflightProblemKind};
-use form::Tally;
+use form::FormTally;
 use statistics::longest_throttle;
 
 /// The most records of a sample.
@@ -52,7 +52,7 @@ pub fn existing_records(job: &Job, found: &Preflight, watch: Duration) -> Result
     let mut sampling = Sampling {
         topic: Topic::new(&client, topic).map_err(|code| bad(code.to_string()))?,
         client,
-        tally: Tally::new(found.partitions.len() as u32),
+        tally: FormTally::new(found.partitions.len() as u32),
         throttled: Duration::ZERO,
         complaints: Complaints::default(),
     };
@@ -97,7 +97,7 @@ struct Sampling {
     // Before the client, which the topic belongs to.
     topic: Topic,
     client: Rc<Client>,
-    tally: Tally,
+    tally: FormTally,
     throttled: Duration,
     complaints: Complaints,
 }
@@ -169,8 +169,8 @@ impl Sampling {
     }
 }
 
-/// What is read of which partition: its number, the first offset and the end. No partition gets more than its share, and
-/// one that holds less leaves none to others: the newest of each are wanted.
+/// What is read of which partition: its number, the first offset and the end. No partition gets more than its share,
+/// and one that holds less leaves none to others: the newest of each are wanted.
 fn starts(partitions: &[PartitionEnds]) -> Vec<(u32, i64, i64)> {
     let filled = (0u32..).zip(partitions).filter(|(_, ends)| ends.high > ends.low);
     let count = filled.clone().count() as u64;

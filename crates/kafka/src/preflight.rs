@@ -252,14 +252,14 @@ impl<'a> Asker<'a> {
     }
 
     fn metadata(&self) -> Result<TopicMetadata, PreflightProblem> {
-        self.metadata_within(self.timeout)
+        self.metadata_within(self.timeout, true)
     }
 
-    fn metadata_within(&self, timeout: Duration) -> Result<TopicMetadata, PreflightProblem> {
+    fn metadata_within(&self, timeout: Duration, last: bool) -> Result<TopicMetadata, PreflightProblem> {
         let name = &self.job.kafka.topic;
         let topic = Topic::new(&self.client, name)
             .map_err(|e| PreflightProblem::new(PreflightProblemKind::BadConfig, format!("can't use topic {name:?}: {e}")))?;
-        let found = self.answered(timeout, |timeout| {
+        let found = self.answered(timeout, last, |timeout| {
             let found = self.client.metadata(Some(&topic), timeout)?;
             match Code(found.code) {
                 Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),

@@ -86,9 +86,9 @@ pub fn of_partitions(prospect: &Prospect<'_>, partitions: u32, unpacked: Option<
     idle_workers(prospect).into_iter().chain(small).collect()
 }
 
-/// With keys a worker's records in flight are spread over all its partitions: too few bytes for each make small batches,
-/// which cost the client and the brokers several times as much. That is less than a thousand of the smallest records;
-/// larger ones need no more. A dataset that does not fill what may be in flight makes few batches anyway.
+/// With keys a worker's records in flight are spread over all its partitions: too few bytes for each make small
+/// batches, which cost the client and the brokers several times as much. That is less than a thousand of the smallest
+/// records; larger ones need no more. A dataset that does not fill what may be in flight makes few batches anyway.
 ///
 /// `partitions`: how many the topic has. `unpacked`: decompressed bytes of the dataset, as far as they are known.
 pub fn small_batches(job: &Job, plan: &Plan, partitions: u64, unpacked: Option<u64>) -> Option<String> {

@@ -21,7 +21,7 @@ use crate::{Accept, Exit, Job, Plan, UserError};
 pub use machine::{of_machine, of_state};
 pub use times::{date, old_times};
 
-use facts::{ExistingRecords, SourceSample, TopicFacts};
+use facts::{ExistingRecords, KnownTopic, SourceSample};
 
 /// A question about brokers, source or machine before the first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,6 +215,12 @@ impl Finding {
         Finding { mend: error.hint, ..failed }
     }
 
+    /// The same as a warning at most.
+    #[must_use]
+    pub fn told(self) -> Finding {
+        Finding { level: self.level.min(CheckLevel::Warn), ..self }
+    }
+
     /// Whether it refuses a run of a job that lets these pass.
     pub fn refuses(&self, accepted: &BTreeSet<Accept>) -> bool {
         self.level == CheckLevel::Fail && !self.accept.is_some_and(|accept| accepted.contains(&accept))
@@ -249,10 +255,12 @@ pub struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    /// Whether `limits.max_bad_records` allows as many dead letters as a part of the sample stands for.
+    /// Whether `limits.max_bad_records` allows about as many dead letters as a part of the sample stands for: a few rows
+    /// tell that no better than to a factor of two.
     fn allows(&self, part: u64, whole: u64) -> bool {
+        let limit = self.job.limits.max_bad_records;
         let expected = part as f64 / whole.max(1) as f64 * self.plan.records_estimate() as f64;
-        (expected.round() as u64).max(part) <= self.job.limits.max_bad_records
+        part <= limit && expected <= 2.0 * limit as f64
     }
 
     /// Bytes of the whole job's records before compression, as far as that can be told.
@@ -267,14 +275,14 @@ pub fn of_source(seen: &Evidence<'_>) -> Vec<Finding> {
 }
 
 /// Whether the topic takes records now.
-pub fn of_topic_now(job: &Job, facts: &TopicFacts) -> Finding {
+pub fn of_topic_now(job: &Job, facts: &KnownTopic) -> Finding {
     topic::topic(job, facts)
 }
 
 /// What the topic will do to the job's records.
-pub fn of_topic(seen: &Evidence<'_>, facts: &TopicFacts) -> Vec<Finding> {
+pub fn of_topic(seen: &Evidence<'_>, facts: &KnownTopic) -> Vec<Finding> {
     vec![
-        source::sizes(seen, &facts.settings),
+        source::sizes(seen, facts),
         topic::retention(seen, facts),
         topic::retention_size(seen, facts),
         topic::timestamps(seen, Some(facts)),

@@ -109,6 +109,14 @@ impl Job {
         self.shards.by_key.unwrap_or(true) && self.record.key.is_some()
     }
 
+    /// Whether the client compresses what it sends. It takes a topic's properties with `topic.` in front too, and values
+    /// in any case and with space around them.
+    pub fn compresses(&self) -> bool {
+        let codec =
+            |name: &str| matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");
+        self.kafka.properties.iter().any(|(name, value)| codec(name) && !value.expose().trim().eq_ignore_ascii_case("none"))
+    }
+
     /// Whether what a check would refuse is to be let pass.
     pub fn accepts(&self, what: Accept) -> bool {
         self.accept.contains(&what)

@@ -26,6 +26,8 @@ pub struct Then<'a> {
     pub sent: &'a [u64],
     /// How many records were set aside.
     pub letters: u64,
+    /// Whether an attempt that was killed may have sent some.
+    pub uncertain: bool,
 }
 
 /// The same now.
@@ -135,6 +137,9 @@ fn sent_nothing(then: &Then<'_>, now: &Binding) -> NothingSent {
     if then.acknowledged > 0 || then.sent.iter().any(|records| *records > 0) {
         return NothingSent::Sent;
     }
+    if then.uncertain {
+        return NothingSent::NotSure("a worker that was killed may have sent some".to_owned());
+    }
     let (before, ends) = (&then.binding.end_offsets, &now.end_offsets);
     if before.len() != ends.len() {
         return NothingSent::NotSure(format!("the topic had {} partitions, and has {}", before.len(), ends.len()));
@@ -157,7 +162,9 @@ pub struct Anew {
 /// Whether a job that may not go on as its state has it begins anew by itself, because nothing of it was sent.
 /// `refused` says what is not as it was: a setting, the order that is asked for, or the source.
 pub fn begins_anew(job: &Job, then: &Then<'_>, now: &Binding, refused: &UserError) -> Option<Anew> {
-    let about_the_job = matches!(refused.exit, Exit::Config | Exit::Source);
+    // Under the same paths, files that are gone are no reason: a disk that is not mounted must not make the job smaller.
+    let other_paths = || job.source.files().paths.join(", ") != then.binding.source;
+    let about_the_job = refused.exit == Exit::Config || refused.exit == Exit::Source && other_paths();
     if !about_the_job || !matches!(sent_nothing(then, now), NothingSent::Sure) {
         return None;
     }
@@ -306,7 +313,7 @@ mod tests {
     fn check(job: &Job, then: &Binding, now: &Binding, sent: &[u64]) -> Result<Vec<String>, UserError> {
         let settings = fixed::settings(job);
         let acknowledged = sent.iter().sum();
-        let then = Then { binding: then, plan_id: PLAN, settings: &settings, acknowledged, sent, letters: 0 };
+        let then = Then { binding: then, plan_id: PLAN, settings: &settings, acknowledged, sent, letters: 0, uncertain: false };
         may_go_on(job, &then, &Now { binding: now, plan_id: PLAN })
     }
 
@@ -341,7 +348,15 @@ mod tests {
         );
         // What reads only, tells it.
         let settings = fixed::settings(&job);
-        let began = Then { binding: &then, plan_id: PLAN, settings: &settings, acknowledged: 0, sent: &[], letters: 0 };
+        let began = Then {
+            binding: &then,
+            plan_id: PLAN,
+            settings: &settings,
+            acknowledged: 0,
+            sent: &[],
+            letters: 0,
+            uncertain: false,
+        };
         let compared = may_be_compared(&job, &began, &Now { binding: &more, plan_id: PLAN });
         assert_eq!(compared.map(|warnings| warnings.len()).ok(), Some(1));
         job.accept.insert(Accept::Partitions);
@@ -391,6 +406,7 @@ mod tests {
             acknowledged: sent[0],
             sent: &sent,
             letters: 330_184,
+            uncertain: false,
         };
         let refused = may_go_on(other, &then, &Now { binding: &now, plan_id: plan_id(other, &now) }).err();
         let anew = refused.as_ref().and_then(|refused| begins_anew(other, &then, &now, refused).map(|anew| anew.told()));
@@ -455,13 +471,26 @@ mod tests {
     fn only_what_the_job_itself_says_lets_it_begin_anew() {
         let (job, began) = (job(), found("c", Some("id"), &[5]));
         let settings = fixed::settings(&job);
-        let then = Then { binding: &began, plan_id: PLAN, settings: &settings, acknowledged: 0, sent: &[], letters: 1 };
+        let then = Then {
+            binding: &began,
+            plan_id: PLAN,
+            settings: &settings,
+            acknowledged: 0,
+            sent: &[],
+            letters: 1,
+            uncertain: false,
+        };
         let anew = |exit| {
             begins_anew(&job, &then, &began, &UserError::new(exit, "a.jsonl is gone"))
                 .map(|anew| (anew.told(), anew.foretold()))
         };
         assert_eq!(anew(Exit::Preflight), None, "another topic is no reason");
         assert_eq!(anew(Exit::State), None);
+        let same_paths = Binding { source: job.source.files().paths.join(", "), ..began.clone() };
+        let gone = UserError::new(Exit::Source, "a.jsonl is gone");
+        assert!(begins_anew(&job, &Then { binding: &same_paths, ..then }, &began, &gone).is_none(), "it is put back");
+        let killed = Then { uncertain: true, ..then };
+        assert!(begins_anew(&job, &killed, &began, &UserError::new(Exit::Config, "another key")).is_none());
         assert_eq!(
             anew(Exit::Source),
             Some((

@@ -23,9 +23,9 @@ use crate::mapping::{FieldLook, Mapped, Mapping, not_whole};
 use crate::reason;
 use crate::{BlockPool, Next, Reader, Row, Rows, Source, SourceError};
 
-use fields::Fields;
-use files::{Unpacked, Wanted};
-use pace::Pace;
+use fields::FieldTally;
+use files::{UnpackedShare, WantedFile};
+use pace::ReadingPace;
 
 /// How many files are looked at.
 const FILES: usize = 100;
@@ -44,8 +44,6 @@ const FIRST: usize = 3;
 const VALUE_KEPT: usize = 4 << 10;
 /// What is kept of keys, and how many texts of times and how much of each.
 const KEY_KEPT: usize = 256;
-const TIME_TEXTS: usize = 20;
-const TIME_TEXT_KEPT: usize = 64;
 /// The longest wait for a source before it is asked again.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
@@ -55,8 +53,8 @@ pub fn sample(source: &dyn Source, plan: &Plan, rules: &RecordRules, within: Dur
     let deadline = Instant::now() + within;
     let wanted = files::wanted(plan, FILES);
     let places: usize = wanted.iter().map(|one| if plan.objects[one.object].splittable { PLACES } else { 1 }).sum();
-    let mut sampler = Sampler::new(rules, places.max(1), deadline);
-    let mut unpacked = Unpacked::default();
+    let mut sampler = RowSampler::new(rules, places.max(1), deadline);
+    let mut unpacked = UnpackedShare::default();
     let mut first_error = None;
     for one in &wanted {
         if Instant::now() >= deadline {
@@ -77,7 +75,7 @@ pub fn sample(source: &dyn Source, plan: &Plan, rules: &RecordRules, within: Dur
     }
 }
 
-struct Sampler<'a> {
+struct RowSampler<'a> {
     rules: &'a RecordRules,
     mapping: Mapping,
     look: FieldLook,
@@ -92,13 +90,13 @@ struct Sampler<'a> {
     /// Where each kind of reason stands in the sample's list.
     reasons: HashMap<String, usize>,
     keys: HashMap<Vec<u8>, u64>,
-    fields: Fields,
-    pace: Pace,
+    fields: FieldTally,
+    pace: ReadingPace,
 }
 
-impl<'a> Sampler<'a> {
+impl<'a> RowSampler<'a> {
     fn new(rules: &'a RecordRules, places: usize, deadline: Instant) -> Self {
-        Sampler {
+        RowSampler {
             rules,
             mapping: Mapping::new(rules),
             look: FieldLook::new(rules),
@@ -112,13 +110,13 @@ impl<'a> Sampler<'a> {
             sample: SourceSample::default(),
             reasons: HashMap::new(),
             keys: HashMap::new(),
-            fields: Fields::default(),
-            pace: Pace::default(),
+            fields: FieldTally::default(),
+            pace: ReadingPace::default(),
         }
     }
 
     /// Looks at the rows of one file, of those that the plan has. Gives bytes for each stored byte.
-    fn file(&mut self, source: &dyn Source, plan: &Plan, wanted: &Wanted) -> Result<f64, SourceError> {
+    fn file(&mut self, source: &dyn Source, plan: &Plan, wanted: &WantedFile) -> Result<f64, SourceError> {
         let object = &plan.objects[wanted.object];
         let path = object.path.to_string_lossy();
         let mut probes = source.probes(plan, wanted.object as u32)?;
@@ -130,7 +128,13 @@ impl<'a> Sampler<'a> {
         Ok(probes.unpacked)
     }
 
-    fn place(&mut self, reader: &mut dyn Reader, wanted: &Wanted, path: &str, reached: &mut u64) -> Result<(), SourceError> {
+    fn place(
+        &mut self,
+        reader: &mut dyn Reader,
+        wanted: &WantedFile,
+        path: &str,
+        reached: &mut u64,
+    ) -> Result<(), SourceError> {
         let mut rows = std::mem::take(&mut self.rows);
         let (mut taken, mut spent) = (0, Duration::ZERO);
         'blocks: while Instant::now() < self.deadline {
@@ -230,12 +234,9 @@ impl<'a> Sampler<'a> {
             self.fields.add(value);
         }
         let Some(seen) = self.look.look(value) else { return };
+        self.sample.looked += 1;
         self.sample.without_key += u64::from(seen.without_key);
         self.sample.without_time += u64::from(seen.without_time);
-        if let (Some(text), true) = (seen.time_text, self.sample.time_texts.len() < TIME_TEXTS) {
-            let text = &text[..text.len().min(TIME_TEXT_KEPT)];
-            self.sample.time_texts.push(String::from_utf8_lossy(text).into_owned());
-        }
     }
 
     fn set_aside(&mut self, reason: String, place: impl Fn() -> SampledPlace) {
@@ -260,7 +261,7 @@ impl<'a> Sampler<'a> {
 
 /// The first fields of an object, as paths; none of what is no object.
 pub(crate) fn fields_of(object: &[u8], most: usize) -> Vec<String> {
-    let mut fields = Fields::default();
+    let mut fields = FieldTally::default();
     fields.add(object);
     fields.most_frequent_first().into_iter().take(most).map(|(path, _)| path).collect()
 }

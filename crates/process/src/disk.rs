@@ -12,8 +12,8 @@ const SMB2: i64 = 0xfe53_4d42;
 /// A file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// Bytes that this user may still write.
-    pub free: u64,
+    /// Bytes that this user may still write; `None`: the file system does not tell.
+    pub free: Option<u64>,
     /// Its kind, if it is on another machine: locks and syncs are not those of a local disk there.
     pub network: Option<&'static str>,
 }
@@ -23,7 +23,8 @@ impl Disk {
     pub fn of(path: &Path) -> io::Result<Disk> {
         let found = statfs(path)?;
         let block = u64::try_from(found.block_size()).unwrap_or(0);
-        Ok(Disk { free: found.blocks_available().saturating_mul(block), network: network(found.filesystem_type()) })
+        let free = (found.blocks() > 0).then(|| found.blocks_available().saturating_mul(block));
+        Ok(Disk { free, network: network(found.filesystem_type()) })
     }
 }
 
@@ -44,7 +45,7 @@ mod tests {
         let disk = Disk::of(Path::new("/proc/self/exe").parent().expect("it has one")).expect("it is there");
         assert_eq!(disk.network, None);
         let here = Disk::of(&std::env::current_dir().expect("there is one")).expect("it is there");
-        assert!(here.free > 0);
+        assert!(here.free.is_none_or(|free| free > 0));
         assert_eq!((network(NFS_SUPER_MAGIC), network(FsType(SMB2))), (Some("NFS"), Some("SMB")));
         assert!(Disk::of(Path::new("/nowhere/at/all")).is_err());
     }

@@ -15,7 +15,11 @@ pub fn masked(text: &str) -> String {
 
 /// A value, or what it begins with. Of JSON the names of fields stay, and `null`.
 pub fn masked_value(text: &str) -> String {
-    if !text.trim_start().starts_with(['{', '[']) {
+    // A line of a log may begin with a bracket: what it quotes before a colon is no field's name.
+    let begins = text.trim_start();
+    let behind = begins.strip_prefix(['{', '[']).map(|behind| behind.trim_start().chars().next());
+    if !behind.is_some_and(|next| next.is_none_or(|next| matches!(next, '"' | '{' | '[' | '}' | ']') || next.is_ascii_digit()))
+    {
         return text.chars().map(hide).collect();
     }
     let mut out = String::with_capacity(text.len());
@@ -23,7 +27,8 @@ pub fn masked_value(text: &str) -> String {
     while let Some(first) = rest.chars().next() {
         if first == '"' {
             let (string, behind) = rest.split_at(end_of_string(rest));
-            let is_name = string.len() > 1 && string.ends_with('"') && behind.trim_start().starts_with(':');
+            let in_object = out.trim_end().ends_with(['{', ',']);
+            let is_name = in_object && string.len() > 1 && string.ends_with('"') && behind.trim_start().starts_with(':');
             if is_name {
                 out.push_str(string);
             } else {
@@ -92,6 +97,8 @@ mod tests {
         let hidden = r#"{"id": ••, "na\"me":"••••••• ••", "tags":["• •",null,••••,-•.•••],"in":{"x":""}}"#;
         assert_eq!(masked_value(value), hidden);
         assert_eq!(masked_value("Jan 5 host: x"), "••• • ••••: •");
+        assert_eq!(masked_value(r#"[error] user "al@x": no"#), r#"[•••••] •••• "••@•": ••"#);
+        assert_eq!(masked_value(r#"["al@x": 1]"#), r#"["••@•": •]"#);
     }
 
     #[test]

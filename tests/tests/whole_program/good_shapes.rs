@@ -1,5 +1,5 @@
-//! Good shapes of data and topics: `check` and `run` pass them without a warning. A false alarm at a user's first contact
-//! is a fault like a missed one.
+//! Good shapes of data and topics: `check` and `run` pass them without a warning. A false alarm at a user's first
+//! contact is a fault like a missed one.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -125,7 +125,7 @@ fn another_spelling_is_the_same_job(clusters: &Clusters) {
     scene.program.run(&["verify", "-c", "link/orchestrator.toml"], PATIENCE).expect_code(0);
     for command in ["run", "verify"] {
         let other = scene.program.run(&[command, "--set", "source.jsonl.max_line=50"], PATIENCE).expect_code(3);
-        assert!(other.stderr.contains("source.jsonl.max_line is 50 bytes, and was 4,194,304"), "{}", other.stderr);
+        assert!(other.stderr.contains("source.jsonl.max_line was 4,194,304 and is 50"), "{}", other.stderr);
     }
     scene.program.assert_nothing_left();
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::JobArgs;
 use crate::checks::{self, SampledPlan};
 use crate::commands::run::require_room;
-use crate::helper::Asked;
+use crate::helper::QueuedAnswer;
 use crate::ui::Ui;
 use crate::{settings, source};
 
@@ -28,11 +28,11 @@ pub fn check(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
     // Both helpers are forked before either may have threads here.
     let cluster = match job.kafka.brokers {
         Brokers::Embedded => None,
-        Brokers::Bootstrap(_) => Some(Asked::begin("shardlift check", None, || Ok(Cluster::ask(&job)))?),
+        Brokers::Bootstrap(_) => Some(QueuedAnswer::begin("shardlift check", None, || Ok(Cluster::ask(&job)))?),
     };
-    let source = Asked::begin("shardlift plan", None, || SampledPlan::make(&job))?;
+    let source = QueuedAnswer::begin("shardlift plan", None, || SampledPlan::make(&job))?;
     let sampled = source.answer();
-    let cluster = cluster.map(Asked::answer).transpose()?;
+    let cluster = cluster.map(QueuedAnswer::answer).transpose()?;
     let mut findings = of_all(&job, sampled, cluster.as_ref());
     findings.push(checks::of_machine(&job, source::slots(&job), limits));
     findings.push(checks::of_state(&job));

@@ -28,7 +28,7 @@ impl Speaker {
 
 /// Which step failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum ConnectionFault {
     /// The name has no address.
     Unresolved,
     /// No TCP connection; why.
@@ -49,46 +49,48 @@ pub(crate) enum Cause {
     Refused(String),
 }
 
-impl Cause {
+impl ConnectionFault {
     /// What a complaint means; `None`: it says too little. `what`: without the name that it begins with.
-    pub(crate) fn of(code: Code, what: &str) -> Option<Cause> {
+    pub(crate) fn of(code: Code, what: &str) -> Option<ConnectionFault> {
         let what = without_circumstances(what);
         let has = |part: &str| what.contains(part);
         if code == Code::of(E::RD_KAFKA_RESP_ERR__RESOLVE) || what.starts_with("Failed to resolve") {
-            return Some(Cause::Unresolved);
+            return Some(ConnectionFault::Unresolved);
         }
         if let Some((_, why)) = what.strip_prefix("Connect to ").and_then(|rest| rest.split_once(" failed: ")) {
-            return Some(Cause::Closed(why.to_lowercase()));
+            return Some(ConnectionFault::Closed(why.to_lowercase()));
         }
         if has("PLAINTEXT broker listener") || has("wrong version number") || has("packet length too long") {
-            return Some(Cause::NoTls);
+            return Some(ConnectionFault::NoTls);
         }
         if has("certificate verify failed") {
-            return Some(Cause::Untrusted);
+            return Some(ConnectionFault::Untrusted);
         }
         // By the numbers that TLS gives alerts: a bad, an unsupported, a revoked, an expired or an unknown certificate,
         // an unknown authority, none at all.
         let alert = what.rsplit_once("SSL alert number ").and_then(|(_, number)| number.trim().parse::<u8>().ok());
         if alert.is_some_and(|number| matches!(number, 42..=46 | 48 | 116)) {
-            return Some(Cause::CertificateRefused);
+            return Some(ConnectionFault::CertificateRefused);
         }
         if let Some((_, mechanisms)) = what.split_once("Unsupported SASL mechanism: broker's supported mechanisms:") {
             let mechanisms = mechanisms.split(',').map(str::trim).filter(|name| !name.is_empty());
-            return Some(Cause::NoMechanism(mechanisms.map(str::to_owned).collect()));
+            return Some(ConnectionFault::NoMechanism(mechanisms.map(str::to_owned).collect()));
         }
         if has("Request not valid in current SASL state") {
-            return Some(Cause::NoSasl);
+            return Some(ConnectionFault::NoSasl);
         }
-        if code == Code::of(E::RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+        // A broker that goes down in the middle of it is none that refuses.
+        let lost = ["Broker transport failure", "Timed out", "isconnected"].iter().any(|words| has(words));
+        if code == Code::of(E::RD_KAFKA_RESP_ERR__AUTHENTICATION) && !lost {
             let said = what.strip_prefix("SASL authentication error: ").unwrap_or(what);
-            return Some(Cause::Refused(said.to_owned()));
+            return Some(ConnectionFault::Refused(said.to_owned()));
         }
         None
     }
 
     /// Whether waiting will not cure it: an address may still come up.
     pub(crate) fn is_final(&self) -> bool {
-        !matches!(self, Cause::Unresolved | Cause::Closed(_) | Cause::NoTls)
+        !matches!(self, ConnectionFault::Unresolved | ConnectionFault::Closed(_) | ConnectionFault::NoTls)
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::wire::{self, Answer};
+use super::wire::{self, PortAnswer};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_millis(1_500);
@@ -80,16 +80,16 @@ fn look_at(address: &str, mechanism: &str) -> Port {
         Err(port) => return port,
     };
     match ask(&mut stream, &wire::ask_versions()) {
-        Some((Answer::Tls, _)) => Port::Tls,
-        Some((Answer::Web, _)) => Port::Web,
-        Some((Answer::Kafka(_), _)) => Port::Kafka(sasl(&mut stream, mechanism)),
-        Some((Answer::Unknown, _)) => Port::Unknown,
+        Some((PortAnswer::Tls, _)) => Port::Tls,
+        Some((PortAnswer::Web, _)) => Port::Web,
+        Some((PortAnswer::Kafka(_), _)) => Port::Kafka(sasl(&mut stream, mechanism)),
+        Some((PortAnswer::Unknown, _)) => Port::Unknown,
         // Nothing, or the end: some servers of TLS say nothing to what is no TLS.
-        Some((Answer::More, _)) | None => match connect(address) {
+        Some((PortAnswer::More, _)) | None => match connect(address) {
             Ok(mut stream) => match ask(&mut stream, &wire::client_hello()) {
-                Some((Answer::Tls, _)) => Port::Tls,
-                Some((Answer::Web, _)) => Port::Web,
-                Some((Answer::More, true)) => Port::Silent,
+                Some((PortAnswer::Tls, _)) => Port::Tls,
+                Some((PortAnswer::Web, _)) => Port::Web,
+                Some((PortAnswer::More, true)) => Port::Silent,
                 _ => Port::Unknown,
             },
             Err(port) => port,
@@ -125,11 +125,11 @@ fn words(error: &std::io::Error) -> String {
 
 /// Asks, and reads until it is clear what came, within the time for an answer; `true`: the time is over. `None`: the
 /// connection broke.
-fn ask(stream: &mut TcpStream, question: &[u8]) -> Option<(Answer, bool)> {
+fn ask(stream: &mut TcpStream, question: &[u8]) -> Option<(PortAnswer, bool)> {
     read(stream, question).map(|(answer, over, _)| (answer, over))
 }
 
-fn read(stream: &mut TcpStream, question: &[u8]) -> Option<(Answer, bool, Vec<u8>)> {
+fn read(stream: &mut TcpStream, question: &[u8]) -> Option<(PortAnswer, bool, Vec<u8>)> {
     const MOST: usize = 64 << 10;
     let deadline = Instant::now() + ANSWER;
     stream.write_all(question).ok()?;
@@ -145,7 +145,7 @@ fn read(stream: &mut TcpStream, question: &[u8]) -> Option<(Answer, bool, Vec<u8
         };
         bytes.extend(&part[..count]);
         let answer = wire::answer(&bytes);
-        if answer != Answer::More || bytes.len() > MOST || Instant::now() >= deadline {
+        if answer != PortAnswer::More || bytes.len() > MOST || Instant::now() >= deadline {
             return Some((answer, Instant::now() >= deadline, bytes));
         }
     }
@@ -154,7 +154,7 @@ fn read(stream: &mut TcpStream, question: &[u8]) -> Option<(Answer, bool, Vec<u8
 /// On a connection that has been answered.
 fn sasl(stream: &mut TcpStream, mechanism: &str) -> Sasl {
     let mechanism = if mechanism.is_empty() { "PLAIN" } else { mechanism };
-    let Some((Answer::Kafka(at), _, bytes)) = read(stream, &wire::ask_mechanisms(mechanism)) else { return Sasl::Unknown };
+    let Some((PortAnswer::Kafka(at), _, bytes)) = read(stream, &wire::ask_mechanisms(mechanism)) else { return Sasl::Unknown };
     match wire::mechanisms(bytes.get(at..).unwrap_or_default()) {
         Some((ILLEGAL_STATE, _)) => Sasl::NotWanted,
         Some((_, mechanisms)) if !mechanisms.is_empty() => Sasl::Wanted(mechanisms),

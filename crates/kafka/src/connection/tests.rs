@@ -19,7 +19,7 @@ fn access(tls: bool, sasl: bool) -> Access {
 /// What a user reads of a complaint as the client words it.
 fn said(access: &Access, code: E, complaint: &str) -> String {
     let (speaker, what) = Speaker::of(complaint).expect("a name stands before it");
-    let cause = Cause::of(Code::of(code), what).expect("it has a cause");
+    let cause = ConnectionFault::of(Code::of(code), what).expect("it has a cause");
     access.explain(&speaker.address, &cause).message
 }
 
@@ -94,7 +94,7 @@ fn each_cause_names_what_to_set() {
         parts.iter().for_each(|part| assert!(said.contains(part), "no {part:?} in {said}"));
         assert!(!said.contains("librdkafka") && !said.contains("(after") && !said.contains("error:"), "{said}");
     }
-    assert_eq!(Cause::of(Code::of(E::RD_KAFKA_RESP_ERR__TRANSPORT), "Disconnected (after 1ms in state UP)"), None);
+    assert_eq!(ConnectionFault::of(Code::of(E::RD_KAFKA_RESP_ERR__TRANSPORT), "Disconnected (after 1ms in state UP)"), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ const CORRELATION: i32 = 0x5348_4c46;
 
 /// What the first bytes of an answer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum PortAnswer {
     /// An alert or a handshake of TLS.
     Tls,
     /// Kafka's answer to our question, whole: its bytes begin here.
@@ -64,23 +64,23 @@ pub(super) fn client_hello() -> Vec<u8> {
 }
 
 /// What came back so far.
-pub(super) fn answer(bytes: &[u8]) -> Answer {
+pub(super) fn answer(bytes: &[u8]) -> PortAnswer {
     const LARGEST: usize = 1 << 20;
     match bytes {
-        [0x15 | 0x16, 3, 0..=4, ..] => return Answer::Tls,
-        [0x15 | 0x16] | [0x15 | 0x16, 3] => return Answer::More,
-        _ if bytes.starts_with(b"HTTP/") => return Answer::Web,
-        _ if b"HTTP/".starts_with(bytes) => return Answer::More,
+        [0x15 | 0x16, 3, 0..=4, ..] => return PortAnswer::Tls,
+        [0x15 | 0x16] | [0x15 | 0x16, 3] => return PortAnswer::More,
+        _ if bytes.starts_with(b"HTTP/") => return PortAnswer::Web,
+        _ if b"HTTP/".starts_with(bytes) => return PortAnswer::More,
         _ => {}
     }
-    let Some((size, rest)) = bytes.split_first_chunk::<4>() else { return Answer::More };
+    let Some((size, rest)) = bytes.split_first_chunk::<4>() else { return PortAnswer::More };
     let size = i32::from_be_bytes(*size);
-    let Ok(size @ 4..=LARGEST) = usize::try_from(size) else { return Answer::Unknown };
+    let Ok(size @ 4..=LARGEST) = usize::try_from(size) else { return PortAnswer::Unknown };
     match rest.split_first_chunk::<4>() {
-        None => Answer::More,
-        Some((number, _)) if i32::from_be_bytes(*number) != CORRELATION => Answer::Unknown,
-        Some(_) if rest.len() < size => Answer::More,
-        Some(_) => Answer::Kafka(8),
+        None => PortAnswer::More,
+        Some((number, _)) if i32::from_be_bytes(*number) != CORRELATION => PortAnswer::Unknown,
+        Some(_) if rest.len() < size => PortAnswer::More,
+        Some(_) => PortAnswer::Kafka(8),
     }
 }
 
@@ -106,20 +106,20 @@ mod tests {
     fn first_bytes_tell_what_a_port_speaks() {
         let kafka = [0, 0, 0, 6, 0x53, 0x48, 0x4c, 0x46, 0, 0];
         for (bytes, expected) in [
-            (&[0x15, 3, 3, 0, 2, 2, 80][..], Answer::Tls),
-            (&[0x15, 3, 1, 0, 2, 2, 10], Answer::Tls),
-            (&[0x16, 3, 3, 0, 60], Answer::Tls),
-            (&[0x15], Answer::More),
-            (&kafka, Answer::Kafka(8)),
-            (&kafka[..9], Answer::More),
-            (&kafka[..3], Answer::More),
-            (&[0, 0, 0, 6, 0, 0, 0, 1, 0, 0], Answer::Unknown),
-            (b"HTTP/1.1 400 Bad Request", Answer::Web),
-            (b"HT", Answer::More),
-            (b"", Answer::More),
-            (b"SSH-2.0-OpenSSH_9.2", Answer::Unknown),
-            (b"220 mail ESMTP", Answer::Unknown),
-            (&[0xff; 16], Answer::Unknown),
+            (&[0x15, 3, 3, 0, 2, 2, 80][..], PortAnswer::Tls),
+            (&[0x15, 3, 1, 0, 2, 2, 10], PortAnswer::Tls),
+            (&[0x16, 3, 3, 0, 60], PortAnswer::Tls),
+            (&[0x15], PortAnswer::More),
+            (&kafka, PortAnswer::Kafka(8)),
+            (&kafka[..9], PortAnswer::More),
+            (&kafka[..3], PortAnswer::More),
+            (&[0, 0, 0, 6, 0, 0, 0, 1, 0, 0], PortAnswer::Unknown),
+            (b"HTTP/1.1 400 Bad Request", PortAnswer::Web),
+            (b"HT", PortAnswer::More),
+            (b"", PortAnswer::More),
+            (b"SSH-2.0-OpenSSH_9.2", PortAnswer::Unknown),
+            (b"220 mail ESMTP", PortAnswer::Unknown),
+            (&[0xff; 16], PortAnswer::Unknown),
         ] {
             assert_eq!(answer(bytes), expected, "{bytes:?}");
         }

@@ -125,7 +125,7 @@ impl Forms {
 
 /// What a sample amounts to.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct FormTally {
     partitions: u32,
     found: ExistingRecords,
     values: Forms,
@@ -133,10 +133,10 @@ pub(super) struct Tally {
     headers: BTreeSet<String>,
 }
 
-impl Tally {
+impl FormTally {
     /// Of a topic with this number of partitions.
-    pub(super) fn new(partitions: u32) -> Tally {
-        Tally {
+    pub(super) fn new(partitions: u32) -> FormTally {
+        FormTally {
             partitions,
             found: ExistingRecords::default(),
             values: Forms::default(),
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_counted() {
-        let mut tally = Tally::new(8);
+        let mut tally = FormTally::new(8);
         for key in ["ann", "bob", "carl", "dora", "emil", "fritz"] {
             let partition = choose(Partitioner::Murmur2)(key.as_bytes(), 8).unwrap();
             tally.take(&Fetched { any_time: 70, ..record(partition, Some(key.as_bytes()), b"{}") });

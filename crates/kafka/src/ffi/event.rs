@@ -67,7 +67,8 @@ impl Event {
         unsafe { text(rd::rd_kafka_event_error_string(self.0.as_ptr())) }
     }
 
-    /// A log line, an error or statistics; `None` for every other kind. `fatal`: why the client can't go on, if it can't.
+    /// A log line, an error or statistics; `None` for every other kind. `fatal`: why the client can't go on, if it
+    /// can't.
     pub(super) fn notice(&self, fatal: impl FnOnce() -> Option<Failed>) -> Option<Notice> {
         match self.kind() {
             rd::RD_KAFKA_EVENT_LOG => {

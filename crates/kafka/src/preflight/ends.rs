@@ -49,7 +49,7 @@ impl Asker<'_> {
             // A new leader, a broker that restarts: ask again, not in a tight loop.
             std::thread::sleep(left().min(REST));
             wait = wait.saturating_mul(2);
-            match self.metadata_within(left().min(wait).max(REST)) {
+            match self.metadata_within(left().min(wait).max(REST), false) {
                 Ok(metadata) => partitions.iter_mut().zip(metadata.partitions).for_each(|(old, new)| *old = new),
                 // Some broker of a cluster that is in motion: it may answer the next time.
                 Err(problem) if problem.kind == PreflightProblemKind::Unreachable => {}

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::classify::{Verdict, verdict};
-use crate::connection::{Access, Cause, Port, Speaker, look, without_circumstances};
+use crate::connection::{Access, ConnectionFault, Port, Speaker, look, without_circumstances};
 use crate::ffi::{ClientKind, Code};
 use crate::notice::Complaints;
 use crate::options::{Role, client_properties, configure};
@@ -27,9 +27,12 @@ const WITHOUT_NAMES: Duration = Duration::from_millis(1_000);
 impl Asker<'_> {
     /// Calls `ask`, with a short timeout at first, until it succeeds, the time is over, or it is clear that waiting
     /// does not help.
+    ///
+    /// `last`: nothing is waited for after it, so that the end of its time is the time to say why.
     pub(super) fn answered<T>(
         &self,
         timeout: Duration,
+        last: bool,
         mut ask: impl FnMut(Duration) -> Result<T, Code>,
     ) -> Result<T, PreflightProblem> {
         let since = Instant::now();
@@ -43,7 +46,7 @@ impl Asker<'_> {
             let mut complaints = self.complaints.borrow_mut();
             complaints.hear_all(&self.client);
             let over = left().is_zero();
-            if let Some(problem) = self.refusal(&complaints, since.elapsed(), over) {
+            if let Some(problem) = self.refusal(&complaints, since.elapsed(), over && last) {
                 return Err(problem);
             }
             if over || complaints.hopeless.is_some() || verdict(code) == Verdict::AllRejected {
@@ -61,7 +64,7 @@ impl Asker<'_> {
         let access = Access::of(self.job);
         let heard = complaints.heard.iter().filter_map(|(code, text)| {
             let (speaker, what) = Speaker::of(text)?;
-            Some((speaker, Cause::of(*code, what)?))
+            Some((speaker, ConnectionFault::of(*code, what)?))
         });
         if let Some((speaker, cause)) = heard.clone().find(|(_, cause)| cause.is_final()) {
             return Some(self.explain(&access, &speaker.address, cause));
@@ -105,9 +108,9 @@ impl Asker<'_> {
     }
 
     /// What a complaint about an address means. A certificate that is not trusted may only have another name.
-    fn explain(&self, access: &Access, address: &str, cause: Cause) -> PreflightProblem {
-        let other_name = cause == Cause::Untrusted && access.compares_names && self.is_trusted_without_name();
-        access.explain(address, if other_name { &Cause::OtherName } else { &cause })
+    fn explain(&self, access: &Access, address: &str, cause: ConnectionFault) -> PreflightProblem {
+        let other_name = cause == ConnectionFault::Untrusted && access.compares_names && self.is_trusted_without_name();
+        access.explain(address, if other_name { &ConnectionFault::OtherName } else { &cause })
     }
 
     /// Whether the brokers' certificate is trusted if its name is not compared. Credentials are left out.
@@ -123,7 +126,7 @@ impl Asker<'_> {
         let mut complaints = Complaints::unlogged();
         complaints.hear_all(&client);
         let distrusts = |(code, text): &(Code, String)| {
-            Speaker::of(text).is_some_and(|(_, what)| Cause::of(*code, what) == Some(Cause::Untrusted))
+            Speaker::of(text).is_some_and(|(_, what)| ConnectionFault::of(*code, what) == Some(ConnectionFault::Untrusted))
         };
         answer.is_ok() || !complaints.heard.iter().any(distrusts)
     }
@@ -134,13 +137,13 @@ impl Asker<'_> {
         let address = &brokers.iter().find(|(id, _)| *id == broker)?.1;
         let access = Access::of(self.job);
         let cause = self.complaint_about(broker);
-        if let Some(cause) = cause.clone().filter(Cause::is_final) {
+        if let Some(cause) = cause.clone().filter(ConnectionFault::is_final) {
             return Some(self.explain(&access, address, cause));
         }
         let is_away = match cause {
-            Some(Cause::Unresolved) => "does not resolve".to_owned(),
+            Some(ConnectionFault::Unresolved) => "does not resolve".to_owned(),
             _ if waited < FINAL => return None,
-            Some(Cause::Closed(why)) => format!("can't be reached ({why})"),
+            Some(ConnectionFault::Closed(why)) => format!("can't be reached ({why})"),
             // The client waits long for a connection that nothing refuses.
             _ => match look(std::slice::from_ref(address), &access.mechanism).first() {
                 Some(Port::Closed(why)) => format!("can't be reached ({why})"),
@@ -163,12 +166,12 @@ impl Asker<'_> {
     }
 
     /// What the client complained about last of a broker.
-    pub(super) fn complaint_about(&self, broker: i32) -> Option<Cause> {
+    pub(super) fn complaint_about(&self, broker: i32) -> Option<ConnectionFault> {
         let mut complaints = self.complaints.borrow_mut();
         complaints.hear_all(&self.client);
         complaints.heard.iter().rev().find_map(|(code, text)| {
             let (speaker, what) = Speaker::of(text)?;
-            (speaker.broker == Some(broker)).then(|| Cause::of(*code, what))?
+            (speaker.broker == Some(broker)).then(|| ConnectionFault::of(*code, what))?
         })
     }
 }

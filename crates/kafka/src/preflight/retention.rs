@@ -5,10 +5,10 @@
 
 use migration::check::facts::Retention;
 
-use crate::ffi::Setting;
+use crate::ffi::TopicSetting;
 
 /// Retention, and `min.insync.replicas` if it is told. What can't be understood counts as no limit.
-pub(super) fn read(settings: &[Setting]) -> (Retention, Option<u32>) {
+pub(super) fn read(settings: &[TopicSetting]) -> (Retention, Option<u32>) {
     let find = |name: &str| settings.iter().find(|setting| setting.name == name);
     // -1 is no limit.
     let limit = |name: &str| find(name).and_then(|setting| setting.value.parse::<u64>().ok());
@@ -29,8 +29,9 @@ pub(super) fn read(settings: &[Setting]) -> (Retention, Option<u32>) {
 mod tests {
     use super::*;
 
-    fn settings(triples: &[(&str, &str, bool)]) -> Vec<Setting> {
-        let setting = |&(name, value, is_own): &(&str, &str, bool)| Setting { name: name.into(), value: value.into(), is_own };
+    fn settings(triples: &[(&str, &str, bool)]) -> Vec<TopicSetting> {
+        let setting =
+            |&(name, value, is_own): &(&str, &str, bool)| TopicSetting { name: name.into(), value: value.into(), is_own };
         triples.iter().map(setting).collect()
     }
 

@@ -12,7 +12,9 @@ use rdkafka::types::RDKafkaRespErr as E;
 use super::options::ProducerOptions;
 use super::sink::{FoundTopic, PROBE_TIMEOUT, Producer};
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, ClientKind, Code, Sender, Setting, Topic, TopicMetadata, ask_settings, ask_topic, keep_freed_memory};
+use crate::ffi::{
+    Client, ClientKind, Code, Sender, Topic, TopicMetadata, TopicSetting, ask_settings, ask_topic, keep_freed_memory,
+};
 use crate::notice::{Complaints, Patience, until_answered_in};
 use crate::options::configure;
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
@@ -127,7 +129,7 @@ fn recognise(
 }
 
 /// Settings that are all understood; of others nothing is taken over, and what was known before goes on to hold.
-fn understood(settings: Vec<Setting>) -> Option<TopicSettings> {
+fn understood(settings: Vec<TopicSetting>) -> Option<TopicSettings> {
     let pairs = settings.iter().map(|setting| (setting.name.as_str(), setting.value.as_str()));
     let (settings, understood) = TopicSettings::read(pairs);
     understood.is_ok().then_some(settings)

@@ -27,8 +27,6 @@ pub struct Retention {
 /// How well replicated a topic is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
-    /// Partitions without a leader.
-    pub leaderless: u32,
     /// The fewest in-sync replicas that any partition has.
     pub in_sync: u32,
     /// `min.insync.replicas`, if it could be read.
@@ -88,6 +86,8 @@ pub struct SourceSample {
     pub set_aside: Vec<(String, u64, SampledPlace)>,
     /// Rows that are a JSON object.
     pub objects: u64,
+    /// Rows in which fields could be looked for.
+    pub looked: u64,
     /// Rows in which the key's field was looked for and is absent or null.
     pub without_key: u64,
     /// Rows in which the timestamp's field was looked for and is absent or null.
@@ -97,8 +97,6 @@ pub struct SourceSample {
     pub fields: Vec<(String, u64)>,
     /// Times of records, milliseconds since 1970, in no order.
     pub times_ms: Vec<i64>,
-    /// The numbers or texts that the time field had, as they stand there; of the first ones.
-    pub time_texts: Vec<String>,
     /// Keys, each with how many records have it. Long ones are cut.
     pub keys: Vec<(Vec<u8>, u64)>,
     /// The first records, as they would be sent.
@@ -137,7 +135,7 @@ pub struct SampledRecord {
 
 /// What is known of a job's topic before its first record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicFacts {
+pub struct KnownTopic {
     /// How many partitions it has.
     pub partitions: u32,
     /// What decides which records it takes.

@@ -37,7 +37,11 @@ pub fn of_machine(job: &Job, facts: &MachineFacts) -> Finding {
     match &facts.memory {
         None => Finding::skip(check, "how much memory there is can't be told"),
         Some((there, by)) if needed > *there => {
-            Finding::fail(check, format!("{workers} may take {}, and {by} allows {}", show_size(needed), show_size(*there)))
+            let fact = format!("{workers} may take {}, and {by} allows {}", show_size(needed), show_size(*there));
+            // It is the most that they may come to: a number that was not asked for is told.
+            let asked = job.workers.count.is_some();
+            let found = if asked { Finding::fail(check, fact) } else { Finding::warn(check, fact) };
+            found
                 .mend(format!(
                     "use {} with -w, or a smaller workers.in_flight; or --accept machine",
                     show_things((*there / each.max(1)).max(1), "worker")
@@ -132,7 +136,7 @@ mod tests {
     use crate::CheckLevel;
 
     fn job() -> Job {
-        Job::of_text("job.name = \"j\"\nsource.jsonl.paths = [\"x\"]\nkafka.topic = \"t\"\n")
+        Job::of_text("job.name = \"j\"\nsource.jsonl.paths = [\"x\"]\nkafka.topic = \"t\"\nworkers.count = 40\n")
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What a sample of the source says: fields, sizes, keys.
 
+use super::facts::KnownTopic;
 use super::times::share;
 use super::{Check, Evidence, Finding};
+use crate::Accept;
 use crate::job::OnMissing;
 use crate::printable::printable;
 use crate::topic::batch_bytes_of_one;
 use crate::units::{show_count, show_size, show_things};
-use crate::{Accept, TopicSettings};
 
 /// Fields that a message names.
 const FIELDS_NAMED: usize = 12;
@@ -26,12 +27,16 @@ pub(super) fn mapping(seen: &Evidence<'_>) -> Finding {
         ("record.key", rules.key.as_ref(), sample.without_key),
         ("record.timestamp", rules.timestamp.as_ref(), sample.without_time),
     ];
-    let absent =
-        fields.into_iter().find_map(|(name, path, without)| path.filter(|_| without == sample.rows).map(|path| (name, path)));
+    let absent = fields
+        .into_iter()
+        .find_map(|(name, path, without)| path.filter(|_| without > 0 && without == sample.looked).map(|path| (name, path)));
     if let Some((name, path)) = absent {
-        let of =
-            if sample.rows == 1 { "the only record".to_owned() } else { format!("no record of {}", show_count(sample.rows)) };
-        let has = if sample.rows == 1 { "has no" } else { "has" };
+        let of = if sample.looked == 1 {
+            "the only record".to_owned()
+        } else {
+            format!("no record of {}", show_count(sample.looked))
+        };
+        let has = if sample.looked == 1 { "has no" } else { "has" };
         let fact = format!("{of} {has} {path} ({name}); {}", fields_there(seen));
         let mend = format!("name one of them with {name}, or delete it; or --accept mapping");
         return Finding::fail(check, fact).mend(mend).accept(Accept::Mapping);
@@ -82,10 +87,13 @@ fn fields_there(seen: &Evidence<'_>) -> String {
 }
 
 /// Does the topic take the largest record?
-pub(super) fn sizes(seen: &Evidence<'_>, topic: &TopicSettings) -> Finding {
+pub(super) fn sizes(seen: &Evidence<'_>, facts: &KnownTopic) -> Finding {
     let (check, sample) = (Check::Sizes, seen.sample);
+    if facts.retention.is_none() {
+        return Finding::skip(check, "the topic's settings can't be read");
+    }
     let Some((largest, place)) = &sample.largest else { return Finding::skip(check, "the sample has no record") };
-    let limit = u64::from(topic.max_message_bytes);
+    let limit = u64::from(facts.settings.max_message_bytes);
     let fact = format!("the largest sampled record has {}, max.message.bytes is {}", show_size(*largest), show_size(limit));
     if *largest + batch_bytes_of_one(None, 0, (0, 0)) as u64 <= limit {
         return Finding::ok(check, fact);

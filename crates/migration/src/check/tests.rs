@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::facts::{ExistingRecords, Replicas, Retention, SampledPlace, SourceSample, TopicFacts};
+use super::facts::{ExistingRecords, KnownTopic, Replicas, Retention, SampledPlace, SourceSample};
 use super::*;
 use crate::job::Partitioner;
 use crate::{CheckLevel, TopicSettings};
@@ -30,6 +30,7 @@ fn sample() -> SourceSample {
         record_bytes: 110_000,
         largest: Some((200, SampledPlace::default())),
         objects: 1000,
+        looked: 1000,
         fields: vec![(".id".into(), 1000), (".at".into(), 1000), (".customer.name".into(), 990)],
         times_ms: vec![NOW - DAY as i64; 1000],
         keys: (0..1000u32).map(|key| (key.to_be_bytes().to_vec(), 1)).collect(),
@@ -38,12 +39,12 @@ fn sample() -> SourceSample {
     }
 }
 
-fn facts() -> TopicFacts {
-    TopicFacts {
+fn facts() -> KnownTopic {
+    KnownTopic {
         partitions: 4,
         settings: TopicSettings { max_message_bytes: 1_048_588, ..TopicSettings::default() },
         retention: Some(Retention { ms: Some(7 * DAY), deletes: true, ..Retention::default() }),
-        replicas: Replicas { leaderless: 0, in_sync: 3, least: Some(2) },
+        replicas: Replicas { in_sync: 3, least: Some(2) },
     }
 }
 
@@ -69,7 +70,7 @@ fn by_first_byte(key: &[u8], partitions: u32) -> Option<u32> {
 }
 
 /// What the rules find in all of it.
-fn findings(job: &Job, sample: &SourceSample, facts: &TopicFacts, existing: &ExistingRecords) -> Vec<Finding> {
+fn findings(job: &Job, sample: &SourceSample, facts: &KnownTopic, existing: &ExistingRecords) -> Vec<Finding> {
     let plan = Plan::default();
     let seen = Evidence {
         job,
@@ -88,7 +89,7 @@ fn findings(job: &Job, sample: &SourceSample, facts: &TopicFacts, existing: &Exi
 }
 
 /// What one check finds in a job that is changed by `change`.
-fn after(check: Check, change: impl FnOnce(&mut Job, &mut SourceSample, &mut TopicFacts, &mut ExistingRecords)) -> Finding {
+fn after(check: Check, change: impl FnOnce(&mut Job, &mut SourceSample, &mut KnownTopic, &mut ExistingRecords)) -> Finding {
     let (mut job, mut sample, mut facts, mut existing) = (keyed(), sample(), facts(), existing());
     change(&mut job, &mut sample, &mut facts, &mut existing);
     let mut found = findings(&job, &sample, &facts, &existing);
@@ -111,7 +112,7 @@ fn a_healthy_job_passes_every_check() {
 
 #[test]
 fn event_times_older_than_retention_are_refused_with_both_commands() {
-    let old = |_: &mut Job, sample: &mut SourceSample, _: &mut TopicFacts, _: &mut ExistingRecords| {
+    let old = |_: &mut Job, sample: &mut SourceSample, _: &mut KnownTopic, _: &mut ExistingRecords| {
         sample.times_ms[..400].fill(NOW - 30 * DAY as i64);
     };
     let finding = after(Check::Retention, old);
@@ -127,6 +128,10 @@ fn event_times_older_than_retention_are_refused_with_both_commands() {
         ],
     );
     assert!(finding.refuses(&BTreeSet::new()) && !finding.refuses(&BTreeSet::from([Accept::Retention])));
+    let one = after(Check::Retention, |_, sample, _, _| sample.times_ms[0] = 0);
+    assert_found(&one, CheckLevel::Warn, &["1 of 1,000 sampled records", "1970"]);
+    let real = after(Check::Retention, |_, sample, _, _| sample.times_ms[0] = NOW - 30 * DAY as i64);
+    assert_eq!(real.level, CheckLevel::Fail);
     let own = after(Check::Retention, |job, sample, facts, existing| {
         old(job, sample, facts, existing);
         facts.retention = Some(Retention { ms_is_own: true, ..facts.retention.clone().expect("it is known") });
@@ -203,7 +208,7 @@ fn times_that_the_topic_refuses_or_replaces_are_refused() {
 
 #[test]
 fn a_compacted_topic_takes_no_record_without_a_key() {
-    let compacted = |facts: &mut TopicFacts| {
+    let compacted = |facts: &mut KnownTopic| {
         facts.settings.compacted = true;
         facts.retention = Some(Retention::default());
     };
@@ -221,9 +226,7 @@ fn a_compacted_topic_takes_no_record_without_a_key() {
 }
 
 #[test]
-fn a_topic_without_leaders_or_replicas_is_refused() {
-    let headless = after(Check::Topic, |_, _, facts, _| facts.replicas.leaderless = 2);
-    assert_found(&headless, CheckLevel::Fail, &["2 of 4 partitions of t have no leader"]);
+fn a_topic_without_enough_replicas_is_refused() {
     let few = after(Check::Topic, |_, _, facts, _| facts.replicas.in_sync = 1);
     assert_found(&few, CheckLevel::Fail, &["1 in-sync replicas, and min.insync.replicas is 2"]);
     assert_eq!(after(Check::Topic, |_, _, facts, _| facts.replicas.least = None).level, CheckLevel::Ok);
@@ -237,6 +240,12 @@ fn a_field_that_no_record_has_is_refused_with_those_there_are() {
         CheckLevel::Fail,
         &["no record of 1,000 has .id (record.key); fields are .id, .at, .customer.name", "--accept mapping"],
     );
+    // A row that is not JSON hides nothing.
+    let one_bad = after(Check::Mapping, |_, sample, _, _| {
+        (sample.looked, sample.without_key) = (999, 999);
+        sample.set_aside = vec![("not JSON".into(), 1, SampledPlace::default())];
+    });
+    assert_found(&one_bad, CheckLevel::Fail, &["no record of 999 has .id"]);
     let time = after(Check::Mapping, |_, sample, _, _| sample.without_time = 1000);
     assert_found(&time, CheckLevel::Fail, &["no record of 1,000 has .at (record.timestamp)"]);
 }

@@ -18,16 +18,19 @@ pub(super) struct Odd {
     pub(super) count: u64,
     /// The first of them.
     pub(super) example: i64,
+    /// Whether some are before 1990.
+    pub(super) past: bool,
 }
 
 /// Times outside of 1990 to next year, if there are some.
 pub(super) fn outside(times_ms: &[i64], now_ms: i64) -> Option<Odd> {
-    let mut odd = times_ms.iter().filter(|time| !is_plausible(**time, now_ms));
-    let example = *odd.next()?;
-    Some(Odd { count: 1 + odd.count() as u64, example })
+    let odd: Vec<i64> = times_ms.iter().copied().filter(|time| !is_plausible(*time, now_ms)).collect();
+    let example = *odd.first()?;
+    Some(Odd { count: odd.len() as u64, example, past: odd.iter().any(|time| *time < YEAR_1990_MS) })
 }
 
-fn is_plausible(time_ms: i64, now_ms: i64) -> bool {
+/// Whether a time lies in 1990 to next year.
+pub(super) fn is_plausible(time_ms: i64, now_ms: i64) -> bool {
     (YEAR_1990_MS..=now_ms.saturating_add(NEXT_YEAR_MS)).contains(&time_ms)
 }
 
@@ -108,7 +111,7 @@ mod tests {
         assert_eq!(outside(&ms, NOW), None);
         // Milliseconds that are read as microseconds, or as seconds; seconds that are read as milliseconds.
         let as_us = ms.map(|ms| ms / 1000);
-        assert_eq!(outside(&as_us, NOW), Some(Odd { count: 3, example: 1_700_000_000 }));
+        assert_eq!(outside(&as_us, NOW), Some(Odd { count: 3, example: 1_700_000_000, past: true }));
         assert_eq!(unit_that_fits(&as_us, TimestampUnit::Microseconds, NOW), Some("ms"));
         let as_s = ms.map(|ms| ms * 1000);
         assert_eq!(unit_that_fits(&as_s, TimestampUnit::Seconds, NOW), Some("ms"));

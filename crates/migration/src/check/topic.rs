@@ -1,21 +1,19 @@
 //! What a topic does to a job's records: whether it keeps them, takes them, and with which times.
 
-use super::facts::{Retention, SourceSample, TopicFacts};
+use super::facts::{KnownTopic, Retention, SourceSample};
 use super::times::{self, share};
 use super::{Check, Evidence, Finding};
 use crate::config::Vocabulary as _;
 use crate::units::{show_count, show_size, show_utc};
 use crate::{Accept, Job};
 
-/// The topic is there; has it leaders, and the replicas that it wants?
-pub(super) fn topic(job: &Job, facts: &TopicFacts) -> Finding {
+/// Less than one in this many sampled times is an exception, and no mistake of the whole source.
+const FEW: u64 = 10;
+
+/// The topic is there; has it the replicas that it wants?
+pub(super) fn topic(job: &Job, facts: &KnownTopic) -> Finding {
     let (name, replicas) = (&job.kafka.topic, facts.replicas);
     let partitions = show_count(facts.partitions.into());
-    if replicas.leaderless > 0 {
-        let fact =
-            format!("{} of {partitions} partitions of {name} have no leader now", show_count(replicas.leaderless.into()));
-        return Finding::fail(Check::Topic, fact).mend("start their brokers, then run again").accept(Accept::Topic);
-    }
     match replicas.least {
         Some(least) if replicas.in_sync < least => Finding::fail(
             Check::Topic,
@@ -34,7 +32,7 @@ pub(super) fn topic(job: &Job, facts: &TopicFacts) -> Finding {
 }
 
 /// Are event times older than the topic keeps records?
-pub(super) fn retention(seen: &Evidence<'_>, facts: &TopicFacts) -> Finding {
+pub(super) fn retention(seen: &Evidence<'_>, facts: &KnownTopic) -> Finding {
     let (check, name) = (Check::Retention, &seen.job.kafka.topic);
     let Some(retention) = &facts.retention else { return unread(check) };
     let Some(ms) = retention.ms.filter(|_| retention.deletes) else {
@@ -61,7 +59,11 @@ pub(super) fn retention(seen: &Evidence<'_>, facts: &TopicFacts) -> Finding {
         share(older, sample.times_ms.len() as u64, "sampled records"),
         times::date(*oldest)
     );
-    Finding::fail(check, fact).mend(hold_and_put_back(seen.job, retention, ms)).accept(Accept::Retention)
+    // A few times that are none (1970, where a clock had not been set) stand between others, and go with them.
+    let real = sample.times_ms.iter().any(|time| *time < oldest_kept && times::is_plausible(*time, seen.now_ms));
+    let many = older * FEW >= sample.times_ms.len() as u64;
+    let found = if real || many { Finding::fail(check, fact) } else { Finding::warn(check, fact) };
+    found.mend(hold_and_put_back(seen.job, retention, ms)).accept(Accept::Retention)
 }
 
 /// The command that keeps records while the job runs, and the one that undoes it.
@@ -86,7 +88,7 @@ fn alter(job: &Job, change: &str) -> String {
 }
 
 /// Does the topic keep as many bytes as the job sends to each partition?
-pub(super) fn retention_size(seen: &Evidence<'_>, facts: &TopicFacts) -> Finding {
+pub(super) fn retention_size(seen: &Evidence<'_>, facts: &KnownTopic) -> Finding {
     let (check, name) = (Check::RetentionSize, &seen.job.kafka.topic);
     let Some(retention) = &facts.retention else { return unread(check) };
     let Some(limit) = retention.bytes.filter(|_| retention.deletes) else {
@@ -94,12 +96,7 @@ pub(super) fn retention_size(seen: &Evidence<'_>, facts: &TopicFacts) -> Finding
     };
     let Some(bytes) = seen.topic_bytes() else { return Finding::skip(check, "the size of the records is not known") };
     let each = bytes / u64::from(facts.partitions.max(1));
-    let compressed = seen
-        .job
-        .kafka
-        .properties
-        .iter()
-        .any(|(name, value)| matches!(name.as_str(), "compression.type" | "compression.codec") && value.expose() != "none");
+    let compressed = seen.job.compresses();
     let what = if compressed { " before compression" } else { "" };
     let fact = format!(
         "the job sends about {}{what} to each partition of {name}, and retention.bytes is {} each",
@@ -126,7 +123,7 @@ pub(super) fn retention_size(seen: &Evidence<'_>, facts: &TopicFacts) -> Finding
 }
 
 /// Does the topic take the records' times, and are they times at all?
-pub(super) fn timestamps(seen: &Evidence<'_>, facts: Option<&TopicFacts>) -> Finding {
+pub(super) fn timestamps(seen: &Evidence<'_>, facts: Option<&KnownTopic>) -> Finding {
     let check = Check::Timestamps;
     let Some(field) = &seen.job.record.timestamp else {
         return Finding::ok(check, "records get the time of sending (no record.timestamp)");
@@ -157,9 +154,9 @@ pub(super) fn timestamps(seen: &Evidence<'_>, facts: Option<&TopicFacts>) -> Fin
     })
 }
 
-/// Times outside of 1990 to next year, with the unit that would fit. Where the topic deletes or refuses by time they are
-/// refused: a wrong unit is then a loss, and not only a wrong time.
-fn wrong_unit(seen: &Evidence<'_>, facts: Option<&TopicFacts>, field: &str) -> Option<Finding> {
+/// Times outside of 1990 to next year, with the unit that would fit. Where the topic deletes or refuses by time they
+/// are refused: a wrong unit is then a loss, and not only a wrong time.
+fn wrong_unit(seen: &Evidence<'_>, facts: Option<&KnownTopic>, field: &str) -> Option<Finding> {
     let sample = &seen.sample.times_ms;
     let odd = times::outside(sample, seen.now_ms)?;
     let unit = seen.job.record.timestamp_unit;
@@ -169,9 +166,10 @@ fn wrong_unit(seen: &Evidence<'_>, facts: Option<&TopicFacts>, field: &str) -> O
         times::date(odd.example),
         unit.typed()
     );
+    let many = odd.count * FEW >= sample.len() as u64;
     let bound = facts.is_some_and(|facts| {
         let deletes = facts.retention.as_ref().is_some_and(|kept| kept.deletes && kept.ms.is_some());
-        deletes || refused_times(seen, facts).is_some()
+        deletes && many && odd.past || refused_times(seen, facts).is_some()
     });
     let mend = match times::unit_that_fits(sample, unit, seen.now_ms) {
         Some(fits) => {
@@ -184,7 +182,7 @@ fn wrong_unit(seen: &Evidence<'_>, facts: Option<&TopicFacts>, field: &str) -> O
 }
 
 /// Times that the brokers refuse.
-fn refused_times(seen: &Evidence<'_>, facts: &TopicFacts) -> Option<Finding> {
+fn refused_times(seen: &Evidence<'_>, facts: &KnownTopic) -> Option<Finding> {
     let (earliest, latest) = facts.settings.times(seen.now_ms);
     let sample: &SourceSample = seen.sample;
     let (early, late) = (
@@ -214,9 +212,12 @@ fn refused_times(seen: &Evidence<'_>, facts: &TopicFacts) -> Option<Finding> {
 }
 
 /// What compaction does to the records.
-pub(super) fn cleanup(seen: &Evidence<'_>, facts: &TopicFacts) -> Finding {
+pub(super) fn cleanup(seen: &Evidence<'_>, facts: &KnownTopic) -> Finding {
     let (check, job, sample) = (Check::Cleanup, seen.job, seen.sample);
     let name = &job.kafka.topic;
+    if facts.retention.is_none() {
+        return unread(check);
+    }
     if !facts.settings.compacted {
         return Finding::ok(check, format!("{name} is not compacted"));
     }

@@ -75,7 +75,8 @@ pub fn reasons(
             match serde_json::from_slice::<LetterHead<'_>>(line) {
                 Ok(head) => all.add(&head, line, rank),
                 Err(_) if length > share => read -= 1,
-                Err(error) => return Err(error),
+                // It is none of ours, or damaged: the others speak all the same.
+                Err(_) => all.unread += 1,
             }
             Ok(())
         })?;

@@ -15,13 +15,11 @@ pub struct FieldLook {
 
 /// What a row has there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeenFields<'a> {
+pub struct SeenFields {
     /// The job names a key, and it is absent or null.
     pub without_key: bool,
     /// The job names a timestamp, and it is absent or null.
     pub without_time: bool,
-    /// The timestamp's field as it stands there, a string without its quotes; of an array or object nothing.
-    pub time_text: Option<&'a [u8]>,
 }
 
 impl FieldLook {
@@ -32,9 +30,9 @@ impl FieldLook {
     }
 
     /// What a row has; `None`: it is not JSON up to there.
-    pub fn look<'a>(&mut self, row: &'a [u8]) -> Option<SeenFields<'a>> {
+    pub fn look(&mut self, row: &[u8]) -> Option<SeenFields> {
         if !self.key && !self.time {
-            return Some(SeenFields { without_key: false, without_time: false, time_text: None });
+            return Some(SeenFields { without_key: false, without_time: false });
         }
         self.finder.scan(row, false).ok()?;
         let time = if self.time { self.finder.found(usize::from(self.key)) } else { None };
@@ -42,7 +40,6 @@ impl FieldLook {
         Some(SeenFields {
             without_key: self.key && !is_there(self.finder.found(0)),
             without_time: self.time && !is_there(time),
-            time_text: time.filter(|_| is_there(time)).map(|time| &row[time.start..time.end]).filter(|text| !text.is_empty()),
         })
     }
 }
@@ -68,20 +65,18 @@ mod tests {
     #[test]
     fn absent_and_null_are_the_same_and_what_is_not_json_is_neither() {
         let mut look = FieldLook::new(&rules(Some("k"), Some("t")));
-        let seen = |without_key, without_time, time_text: Option<&'static str>| {
-            Some(SeenFields { without_key, without_time, time_text: time_text.map(str::as_bytes) })
-        };
-        assert_eq!(look.look(br#"{"k":1,"t":"x y"}"#), seen(false, false, Some("x y")));
-        assert_eq!(look.look(br#"{"k":null,"t":null}"#), seen(true, true, None));
-        assert_eq!(look.look(br#"{"k":{},"t":[1]}"#), seen(false, false, None));
-        assert_eq!(look.look(b"[1]"), seen(true, true, None));
+        let seen = |without_key, without_time| Some(SeenFields { without_key, without_time });
+        assert_eq!(look.look(br#"{"k":1,"t":"x y"}"#), seen(false, false));
+        assert_eq!(look.look(br#"{"k":null,"t":null}"#), seen(true, true));
+        assert_eq!(look.look(br#"{"k":{},"t":[1]}"#), seen(false, false));
+        assert_eq!(look.look(b"[1]"), seen(true, true));
         assert_eq!(look.look(b"{k:1}"), None);
     }
 
     #[test]
     fn only_what_the_job_names_is_looked_for() {
         let row = br#"{"a":1}"#;
-        let nothing = Some(SeenFields { without_key: false, without_time: false, time_text: None });
+        let nothing = Some(SeenFields { without_key: false, without_time: false });
         assert_eq!(FieldLook::new(&rules(None, None)).look(b"x"), nothing);
         assert!(FieldLook::new(&rules(None, Some("t"))).look(row).is_some_and(|seen| seen.without_time && !seen.without_key));
         assert!(FieldLook::new(&rules(Some("k"), None)).look(row).is_some_and(|seen| seen.without_key && !seen.without_time));

@@ -13,12 +13,12 @@ const MOST: usize = 1000;
 
 /// Paths of fields, with how many rows have each, in the order in which they were first seen.
 #[derive(Default)]
-pub(super) struct Fields {
+pub(super) struct FieldTally {
     seen: HashMap<String, usize>,
     counts: Vec<(String, u64)>,
 }
 
-impl Fields {
+impl FieldTally {
     /// Adds those of an object.
     pub(super) fn add(&mut self, object: &[u8]) {
         if object.len() > LARGEST {
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn fields_in_objects_are_named_by_their_paths() {
-        let mut fields = Fields::default();
+        let mut fields = FieldTally::default();
         fields.add(br#"{"b":1,"a":{"x":{"y":2},"e":{}},"deep":{"2":{"3":{"4":{"5":1}}}}}"#);
         fields.add(br#"{"a":{"x":null},"c":[{"d":1}]}"#);
         fields.add(b"[1]");
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn maps_do_not_fill_memory() {
-        let mut fields = Fields::default();
+        let mut fields = FieldTally::default();
         (0..2 * MOST).for_each(|n| fields.add(format!("{{\"{n}\":1}}").as_bytes()));
         assert_eq!(fields.most_frequent_first().len(), MOST);
     }

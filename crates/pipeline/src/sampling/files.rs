@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use migration::{Compression, Plan, Segment, SourceObject};
 
 /// A file, and what of it the plan has.
-pub(super) struct Wanted {
+pub(super) struct WantedFile {
     /// Index into the plan's objects.
     pub(super) object: usize,
     /// From which place to before which, in order.
     ranges: Vec<(u64, u64)>,
 }
 
-impl Wanted {
+impl WantedFile {
     /// Whether the plan has what stands at a place.
     pub(super) fn has(&self, place: u64) -> bool {
         let next = self.ranges.partition_point(|(start, _)| *start <= place);
@@ -27,16 +27,16 @@ impl Wanted {
 
 /// Up to `most` files of which the plan has something, evenly spread: the first, then the last, then others in an order
 /// of which each part is spread, too.
-pub(super) fn wanted(plan: &Plan, most: usize) -> Vec<Wanted> {
+pub(super) fn wanted(plan: &Plan, most: usize) -> Vec<WantedFile> {
     let mut ranges: BTreeMap<usize, Vec<(u64, u64)>> = BTreeMap::new();
     for segment in segments(plan) {
         ranges.entry(segment.object as usize).or_default().push((segment.start, segment.end));
     }
-    let mut all: Vec<Option<Wanted>> = ranges
+    let mut all: Vec<Option<WantedFile>> = ranges
         .into_iter()
         .map(|(object, mut ranges)| {
             ranges.sort_unstable();
-            Some(Wanted { object, ranges })
+            Some(WantedFile { object, ranges })
         })
         .collect();
     let count = all.len().min(most);
@@ -54,12 +54,12 @@ fn segments(plan: &Plan) -> impl Iterator<Item = &Segment> {
 
 /// Bytes for each stored byte, of the files that were looked at.
 #[derive(Default)]
-pub(super) struct Unpacked {
+pub(super) struct UnpackedShare {
     /// Of those that are not compressed, and of each kind of compression: stored bytes, and what they unpack to.
     seen: Vec<(Compression, f64, f64)>,
 }
 
-impl Unpacked {
+impl UnpackedShare {
     pub(super) fn add(&mut self, object: &SourceObject, ratio: f64) {
         let stored = object.known_bytes() as f64;
         match self.seen.iter_mut().find(|(compression, ..)| *compression == object.compression) {
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn only_what_the_plan_has_is_wanted() {
-        let wanted = Wanted { object: 0, ranges: vec![(10, 20), (30, 40)] };
+        let wanted = WantedFile { object: 0, ranges: vec![(10, 20), (30, 40)] };
         let has: Vec<u64> = (0..50).filter(|place| wanted.has(*place)).collect();
         assert_eq!(has, (10..20).chain(30..40).collect::<Vec<_>>());
         assert!(!wanted.is_behind(39) && wanted.is_behind(40));
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn files_that_were_not_seen_unpack_like_those_that_were() {
         let (plain, gzip) = (object(Compression::None, 100), object(Compression::Gzip, 50));
-        let mut unpacked = Unpacked::default();
+        let mut unpacked = UnpackedShare::default();
         unpacked.add(&gzip, 10.0);
         let both = plan(vec![plain.clone(), gzip.clone(), object(Compression::Gzip, 5)]);
         assert_eq!(unpacked.of_plan(&both), Some(100 + 500 + 50));

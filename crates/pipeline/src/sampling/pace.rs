@@ -4,13 +4,13 @@ use std::time::Duration;
 
 /// Times of blocks.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct ReadingPace {
     rows: u64,
     /// Nanoseconds a row, of each block.
     blocks: Vec<f64>,
 }
 
-impl Pace {
+impl ReadingPace {
     /// Adds a block whose rows took this time.
     pub(super) fn add(&mut self, rows: usize, spent: Duration) {
         if rows > 0 {
@@ -34,11 +34,11 @@ mod tests {
 
     #[test]
     fn the_median_block_counts() {
-        let mut pace = Pace::default();
+        let mut pace = ReadingPace::default();
         for (rows, micros) in [(10, 100), (0, 7), (10, 90_000), (20, 220)] {
             pace.add(rows, Duration::from_micros(micros));
         }
         assert_eq!(pace.speed(), Some((40, Duration::from_micros(440))));
-        assert_eq!(Pace::default().speed(), None);
+        assert_eq!(ReadingPace::default().speed(), None);
     }
 }

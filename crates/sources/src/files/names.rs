@@ -2,7 +2,7 @@
 
 /// An ending of a name that says how its file is packed, what is in it, or which part of a whole it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum NameEnding {
     /// `.gz`, `.zst`, …
     Packed,
     /// `.json`, `.jsonl`, `.ndjson`
@@ -13,26 +13,26 @@ pub(super) enum Ending {
     Part,
 }
 
-impl Ending {
-    fn of(text: &str) -> Option<Ending> {
+impl NameEnding {
+    fn of(text: &str) -> Option<NameEnding> {
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
         Some(match text.to_ascii_lowercase().as_str() {
             "gz" | "gzip" | "zst" | "zstd" | "bz2" | "xz" | "lzma" | "lz" | "lz4" | "lzo" | "sz" | "snappy" | "z" | "zlib" => {
-                Ending::Packed
+                NameEnding::Packed
             }
-            "json" | "jsonl" | "ndjson" => Ending::Json,
-            "csv" | "tsv" => Ending::Csv,
-            other if !other.is_empty() && digits(other.strip_prefix("part").unwrap_or(other)) => Ending::Part,
+            "json" | "jsonl" | "ndjson" => NameEnding::Json,
+            "csv" | "tsv" => NameEnding::Csv,
+            other if !other.is_empty() && digits(other.strip_prefix("part").unwrap_or(other)) => NameEnding::Part,
             _ => return None,
         })
     }
 }
 
 /// A name without its endings, and these, the first one first: `orders`, [`.jsonl`, `.gz`].
-pub(super) fn endings(name: &str) -> (&str, Vec<(&str, Ending)>) {
+pub(super) fn endings(name: &str) -> (&str, Vec<(&str, NameEnding)>) {
     let (mut base, mut endings) = (name, Vec::new());
     while let Some((before, last)) = base.rsplit_once('.') {
-        let Some(ending) = Ending::of(last).filter(|_| !before.is_empty()) else { break };
+        let Some(ending) = NameEnding::of(last).filter(|_| !before.is_empty()) else { break };
         endings.insert(0, (&base[before.len()..], ending));
         base = before;
     }
@@ -40,7 +40,7 @@ pub(super) fn endings(name: &str) -> (&str, Vec<(&str, Ending)>) {
 }
 
 /// Whether a name has an ending of this kind.
-pub(super) fn has(name: &str, ending: Ending) -> bool {
+pub(super) fn has(name: &str, ending: NameEnding) -> bool {
     endings(name).1.iter().any(|(_, own)| *own == ending)
 }
 
@@ -63,6 +63,6 @@ mod tests {
             let (own, endings) = endings(name);
             assert_eq!((own, endings.iter().map(|(text, _)| *text).collect::<Vec<_>>()), (base, found), "{name}");
         }
-        assert!(has("x.NdJson.zst", Ending::Json) && !has("json", Ending::Json) && has("x.part", Ending::Part));
+        assert!(has("x.NdJson.zst", NameEnding::Json) && !has("json", NameEnding::Json) && has("x.part", NameEnding::Part));
     }
 }

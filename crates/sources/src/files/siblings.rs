@@ -11,7 +11,7 @@ use glob::Pattern;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
 
-use super::names::{Ending, endings};
+use super::names::{NameEnding, endings};
 use super::pattern::OPTIONS;
 
 /// How many files are named.
@@ -35,23 +35,28 @@ struct Spelled<'a> {
     core: String,
     /// With those that say which part it is, too: `orders.jsonl.1`.
     part: String,
-    ends: Vec<(&'a str, Ending)>,
+    ends: Vec<(&'a str, NameEnding)>,
 }
 
 impl Spelled<'_> {
     fn of(name: &str) -> Spelled<'_> {
         let (base, ends) = endings(name);
-        let with = |kept: &[Ending]| {
+        let with = |kept: &[NameEnding]| {
             let kept = ends.iter().filter(|(_, ending)| kept.contains(ending)).map(|(text, _)| *text);
             format!("{base}{}", kept.collect::<String>())
         };
-        let core = with(&[Ending::Json, Ending::Csv]);
-        let part = with(&[Ending::Json, Ending::Csv, Ending::Part]);
+        let core = with(&[NameEnding::Json, NameEnding::Csv]);
+        let part = with(&[NameEnding::Json, NameEnding::Csv, NameEnding::Part]);
         Spelled { base, core, part, ends }
     }
 
-    fn has(&self, wanted: Ending) -> bool {
+    fn has(&self, wanted: NameEnding) -> bool {
         self.ends.iter().any(|(_, ending)| *ending == wanted)
+    }
+
+    /// Its endings that say what is in it: `.jsonl`.
+    fn kind(&self) -> &str {
+        &self.core[self.base.len()..]
     }
 
     /// The base with `#` for each number.
@@ -96,8 +101,10 @@ fn of_pattern(searched: &Searched, listed: &HashSet<PathBuf>, told: &mut HashSet
         for name in names.iter().filter(|name| !is_listed(name)) {
             let spelled = Spelled::of(name);
             let more_endings = core.matches_with(&spelled.core, OPTIONS) && !parts.contains(&spelled.part[..]);
-            let other_ending = own.has(Ending::Json)
-                && (spelled.has(Ending::Json) || spelled.has(Ending::Csv))
+            // A pattern such as `o-[1-3].jsonl` leaves out on purpose what only its base keeps from it.
+            let other_ending = own.has(NameEnding::Json)
+                && spelled.kind() != own.kind()
+                && (spelled.has(NameEnding::Json) || spelled.has(NameEnding::Csv))
                 && !bases.contains(spelled.base)
                 && forms.contains(&spelled.form());
             let path = folder.join(name);

@@ -608,7 +608,7 @@ fn rows_that_do_not_fit_the_plan_are_refused() {
         "UPDATE end_offsets SET end_offset = 0",
         "UPDATE job SET plan = zeroblob(100)",
         "UPDATE job SET plan_id = zeroblob(16)",
-        "UPDATE job SET settings = zeroblob(1)",
+        "UPDATE job SET settings = zeroblob(9)",
         "DELETE FROM job",
         "DROP TABLE shards",
     ];

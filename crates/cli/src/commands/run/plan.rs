@@ -50,7 +50,8 @@ pub struct Ready {
 pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Result<Planned, UserError> {
     let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
     let now = found.binding(job);
-    refuse(job, &checks::of_each_run(job, &found, slots(job, pass.single), pass.broker.is_some()))?;
+    let (workers, embedded) = (slots(job, pass.single), pass.broker.is_some());
+    refuse(job, &checks::of_each_run(job, &found, workers, embedded, earlier.is_some()))?;
     let Some(earlier) = earlier else {
         let (plan, unpacked) = new_plan(pass, &found)?;
         let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));

@@ -20,7 +20,7 @@ const OWN: i32 = rd::rd_kafka_ConfigSource_t::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOP
 
 /// One setting of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Setting {
+pub(crate) struct TopicSetting {
     /// Its name.
     pub(crate) name: String,
     /// Its value, as text.
@@ -49,17 +49,17 @@ pub(crate) fn ask_settings<'a>(client: &'a Client, topic: &str, timeout: Duratio
 
 impl SettingsQuestion<'_> {
     /// Waits for the answer.
-    pub(crate) fn answer(self, turns: &mut Turns<'_>) -> Result<Vec<Setting>, Failed> {
+    pub(crate) fn answer(self, turns: &mut Turns<'_>) -> Result<Vec<TopicSetting>, Failed> {
         settings_of(&self.0.answer(turns)?)
     }
 }
 
 /// The settings of a topic.
-pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<Setting>, Failed> {
+pub(crate) fn topic_settings(client: &Client, topic: &str, timeout: Duration) -> Result<Vec<TopicSetting>, Failed> {
     ask_settings(client, topic, timeout)?.answer(&mut Turns::one(&mut || true))
 }
 
-fn settings_of(event: &Event) -> Result<Vec<Setting>, Failed> {
+fn settings_of(event: &Event) -> Result<Vec<TopicSetting>, Failed> {
     // SAFETY: both functions are those of this request.
     let resource =
         unsafe { only_one(event, rd::rd_kafka_event_DescribeConfigs_result, rd::rd_kafka_DescribeConfigs_result_resources) };
@@ -76,7 +76,7 @@ fn settings_of(event: &Event) -> Result<Vec<Setting>, Failed> {
         Ok((0..count)
             .map(|i| {
                 let entry = *entries.add(i);
-                Setting {
+                TopicSetting {
                     name: text(rd::rd_kafka_ConfigEntry_name(entry)),
                     value: text(rd::rd_kafka_ConfigEntry_value(entry)),
                     is_own: codes::rd_kafka_ConfigEntry_source(entry) == OWN,

@@ -5,7 +5,7 @@ use std::path::Path;
 use migration::Compression;
 use migration::printable::printable_path;
 
-use super::super::names::{self, Ending};
+use super::super::names::{self, NameEnding};
 
 /// A kind of file.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +80,8 @@ impl Known {
                 let unpack = unpacker.map_or(format!("{unpack} {file}"), |first| format!("{first} {file} | {unpack}"));
                 Some(format!("unpack it (`{unpack} > {unpacked}`), or pack it with gzip or zstd"))
             }
+            // A name that is no plain word would be quoted within another language's string.
+            Remedy::Command(text) if !is_plain(&printable_path(path)) => Some(format!("to make lines of JSON of it: `{text}`")),
             Remedy::Command(text) => match unpacker {
                 None => command(text.replace("FILE", &file).replace("LINES", &lines)),
                 Some(unpacker) => {
@@ -115,7 +117,7 @@ fn unpacked_of(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let (base, endings) = names::endings(&name);
     match endings.split_last() {
-        Some(((last, Ending::Packed), before)) if !before.is_empty() || base.contains('.') => {
+        Some(((last, NameEnding::Packed), before)) if !before.is_empty() || base.contains('.') => {
             path.with_file_name(&name[..name.len() - last.len()])
         }
         _ => lines_of(path),
@@ -126,7 +128,7 @@ fn unpacked_of(path: &Path) -> std::path::PathBuf {
 fn recoded_of(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let (base, endings) = names::endings(&name);
-    let kept = endings.iter().filter(|(_, ending)| *ending != Ending::Packed).map(|(text, _)| *text);
+    let kept = endings.iter().filter(|(_, ending)| *ending != NameEnding::Packed).map(|(text, _)| *text);
     path.with_file_name(match base.rsplit_once('.') {
         Some((base, ending)) if !base.is_empty() && endings.is_empty() => format!("{base}.utf8.{ending}"),
         _ => format!("{base}.utf8{}", kept.collect::<String>()),
@@ -135,8 +137,12 @@ fn recoded_of(path: &Path) -> std::path::PathBuf {
 
 /// As a word for a shell.
 fn quoted(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(&byte) || byte >= 0x80;
-    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// Whether a shell, and a string of another language, take a text as it is.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(&byte) || byte >= 0x80)
 }
 
 macro_rules! known {

@@ -87,7 +87,8 @@ const STRAY: usize = 20;
 /// Whether bytes are text, in whatever encoding of single bytes: hardly any zero or control byte is among them.
 /// Compressed bytes have one in nine.
 fn is_text(bytes: &[u8]) -> bool {
-    let control = |byte: u8| matches!(byte, 0..=7 | 0x0e..=0x1a | 0x1c | 0x1d | 0x1f | 0x7f);
+    // What parts fields in some logs and exports (0x01, 0x1c to 0x1f) is text.
+    let control = |byte: u8| matches!(byte, 0 | 2..=7 | 0x0e..=0x1a | 0x7f);
     let strays = bytes.iter().filter(|byte| control(**byte)).count();
     strays * STRAY < bytes.len().max(STRAY + 1)
 }
@@ -123,7 +124,8 @@ fn is_tar(bytes: &[u8]) -> bool {
 /// How many letters are looked at.
 const LETTERS: usize = 2000;
 
-/// UTF-16 and UTF-32 without a byte order mark: text whose letters are mostly of the first 256, with zero bytes between.
+/// UTF-16 and UTF-32 without a byte order mark: text whose letters are mostly of the first 256, with zero bytes
+/// between.
 fn wide(bytes: &[u8]) -> Option<&'static Known> {
     if memchr::memchr(0, &bytes[..bytes.len().min(64)]).is_none() || bytes.len() < 8 {
         return None;

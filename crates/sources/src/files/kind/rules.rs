@@ -8,7 +8,7 @@ use migration::units::show_things;
 use migration::{Compression, SourceObject};
 use pipeline::SourceError;
 
-use super::super::names::{self, Ending};
+use super::super::names::{self, NameEnding};
 use super::Kind;
 use super::known::{Class, Known};
 
@@ -34,7 +34,7 @@ pub(crate) enum Expects {
 
 /// What becomes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum FileVerdict {
     Fine,
     /// Its lines are sent, which may not be what is wanted.
     Told,
@@ -57,9 +57,9 @@ pub(crate) fn judge<'a>(
     for (object, kind) in files {
         let stray = Stray { path: &object.path, compression: object.compression, known: kind.known };
         match verdict(&stray, expects) {
-            Verdict::Fine => {}
-            Verdict::Told => told.push(stray),
-            Verdict::Refused => refused.push(stray),
+            FileVerdict::Fine => {}
+            FileVerdict::Told => told.push(stray),
+            FileVerdict::Refused => refused.push(stray),
         }
     }
     match refused.first() {
@@ -68,22 +68,27 @@ pub(crate) fn judge<'a>(
     }
 }
 
-fn verdict(file: &Stray<'_>, expects: Expects) -> Verdict {
+fn verdict(file: &Stray<'_>, expects: Expects) -> FileVerdict {
     let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-    let refuse_if = |refused: bool| if refused { Verdict::Refused } else { Verdict::Fine };
+    let refuse_if = |refused: bool| if refused { FileVerdict::Refused } else { FileVerdict::Fine };
     match (expects, file.known.class) {
-        (Expects::Anything, _) | (_, Class::Blank) => Verdict::Fine,
+        (Expects::Anything, _) | (_, Class::Blank) => FileVerdict::Fine,
         (Expects::Csv { names_inside }, class) => refuse_if(match class {
             Class::Foreign | Class::Stand => true,
             Class::Objects | Class::Json => names_inside,
             _ => false,
         }),
-        (Expects::Lines { .. }, Class::Objects | Class::Values) => Verdict::Fine,
-        (Expects::Lines { .. }, Class::Foreign | Class::Zeros) => Verdict::Refused,
+        (Expects::Lines { .. }, Class::Objects | Class::Values) => FileVerdict::Fine,
+        (Expects::Lines { .. }, Class::Foreign | Class::Zeros) => FileVerdict::Refused,
         (Expects::Lines { needs_fields }, class) => {
             // What a server or a tool wrote in the place of a packed file.
-            let in_place = class == Class::Stand && file.compression == Compression::None && names::has(&name, Ending::Packed);
-            if needs_fields || in_place || names::has(&name, Ending::Json) { Verdict::Refused } else { Verdict::Told }
+            let in_place =
+                class == Class::Stand && file.compression == Compression::None && names::has(&name, NameEnding::Packed);
+            if needs_fields || in_place || names::has(&name, NameEnding::Json) {
+                FileVerdict::Refused
+            } else {
+                FileVerdict::Told
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ fn files_that_a_pattern_misses_by_their_ending_are_told() {
             "1 file beside those of `*.jsonl` is not meant by it: o-2.jsonl.gz; `*.jsonl.gz` would mean it too",
         ),
         ("app.log*[a-z]", &["app.log", "app.log.1", "app.log.2.gz"], ""),
+        ("o-[1-3].jsonl", &["o-1.jsonl", "o-2.jsonl", "o-4.jsonl"], ""),
         (
             "*.log",
             &["app.log", "app.log.1", "app.log.2.gz"],
