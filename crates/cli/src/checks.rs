@@ -121,8 +121,8 @@ pub fn of_sample(seen: &Evidence<'_>, found: Option<&Preflight>) -> Vec<Finding>
     findings
 }
 
-/// What holds for each run of a job. One that goes on waits for replicas as its workers do, and had room before: that is
-/// told, and refuses nothing.
+/// What holds for each run of a job. One that goes on waits for replicas as its workers do, and had room before: that
+/// is told, and refuses nothing.
 pub fn of_each_run(job: &Job, found: &Preflight, workers: u32, embedded: bool, goes_on: bool) -> Vec<Finding> {
     let topic = (!embedded).then(|| check::of_topic_now(job, &facts(found)));
     let told = topic.into_iter().chain([of_machine(job, workers, None)]);

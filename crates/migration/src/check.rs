@@ -255,8 +255,8 @@ pub struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    /// Whether `limits.max_bad_records` allows about as many dead letters as a part of the sample stands for: a few rows
-    /// tell that no better than to a factor of two.
+    /// Whether `limits.max_bad_records` allows about as many dead letters as a part of the sample stands for: a few
+    /// rows tell that no better than to a factor of two.
     fn allows(&self, part: u64, whole: u64) -> bool {
         let limit = self.job.limits.max_bad_records;
         let expected = part as f64 / whole.max(1) as f64 * self.plan.records_estimate() as f64;

@@ -109,8 +109,8 @@ impl Job {
         self.shards.by_key.unwrap_or(true) && self.record.key.is_some()
     }
 
-    /// Whether the client compresses what it sends. It takes a topic's properties with `topic.` in front too, and values
-    /// in any case and with space around them.
+    /// Whether the client compresses what it sends. It takes a topic's properties with `topic.` in front too, and
+    /// values in any case and with space around them.
     pub fn compresses(&self) -> bool {
         let codec =
             |name: &str| matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");

@@ -162,7 +162,8 @@ pub struct Anew {
 /// Whether a job that may not go on as its state has it begins anew by itself, because nothing of it was sent.
 /// `refused` says what is not as it was: a setting, the order that is asked for, or the source.
 pub fn begins_anew(job: &Job, then: &Then<'_>, now: &Binding, refused: &UserError) -> Option<Anew> {
-    // Under the same paths, files that are gone are no reason: a disk that is not mounted must not make the job smaller.
+    // Under the same paths, files that are gone are no reason: a disk that is not mounted must not make the job
+    // smaller.
     let other_paths = || job.source.files().paths.join(", ") != then.binding.source;
     let about_the_job = refused.exit == Exit::Config || refused.exit == Exit::Source && other_paths();
     if !about_the_job || !matches!(sent_nothing(then, now), NothingSent::Sure) {
