@@ -1,7 +1,7 @@
 //! `shardlift init`: looks at some data and writes a commented config.
 //!
 //! Responsible for what is written, and for what was typed against what was seen. Not responsible for what a field may
-//! be good for (`migration::sample`), nor for how data is looked at ([`look`]).
+//! be good for (`migration::sample`), nor for how data is looked at ([`mod@look`]).
 
 mod look;
 mod walk;
