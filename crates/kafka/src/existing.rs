@@ -56,10 +56,9 @@ pub fn existing_records(job: &Job, found: &Preflight, watch: Duration) -> Result
         throttled: Duration::ZERO,
         complaints: Complaints::default(),
     };
-    let since = Instant::now();
     let watched = sampling.watched(topic, &found.partitions);
     let began = Instant::now();
-    sampling.sample(&found.partitions, since + LONGEST).map_err(|(partition, code, text)| {
+    sampling.sample(&found.partitions, began + LONGEST).map_err(|(partition, code, text)| {
         let kind = match verdict(code) {
             Verdict::AllRejected => PreflightProblemKind::NotAuthorised,
             _ => PreflightProblemKind::Other,

@@ -57,7 +57,7 @@ fn of_compression(plan: &Plan, order: Order) -> Option<String> {
 }
 
 /// Of shards that are as they are (the job has begun, or they are sets that were cut by place) there is nothing to say,
-/// nor of workers that nobody asked for. A compressed file is one shard, which is told of it.
+/// nor where `workers.count` is `auto`. A compressed file is one shard; more shards would not cut it.
 fn idle_workers(prospect: &Prospect<'_>) -> Option<String> {
     let Prospect { job, plan, order, workers, begun, .. } = *prospect;
     job.workers.count?;

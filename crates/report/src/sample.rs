@@ -63,7 +63,7 @@ pub fn text(shown: &ShownSample<'_>) -> String {
         let how = if time.active { "timestamp" } else { "proposed as a comment: timestamp" };
         let _ = writeln!(out, "{how} {path} ({unit}); old times meet the topic's retention: `shardlift check` compares them");
     }
-    out.push_str("next: read it, then `shardlift plan`, then `shardlift run`\n");
+    out.push_str("next: read it, then `shardlift check`, `shardlift plan` and `shardlift run`\n");
     out
 }
 

@@ -128,7 +128,11 @@ impl Asker<'_> {
         let distrusts = |(code, text): &(Code, String)| {
             Speaker::of(text).is_some_and(|(_, what)| ConnectionFault::of(*code, what) == Some(ConnectionFault::Untrusted))
         };
-        answer.is_ok() || !complaints.heard.iter().any(distrusts)
+        // A broker that wants SASL too ends the connection behind the handshake; silence proves nothing.
+        let behind = |(_, text): &(Code, String)| {
+            ["APIVERSION_QUERY", "AUTH_", "UP"].iter().any(|state| text.contains(&format!("in state {state}")))
+        };
+        answer.is_ok() || complaints.heard.iter().any(behind) && !complaints.heard.iter().any(distrusts)
     }
 
     /// Why a leader does not answer although other addresses do, for a first run: it is not where the brokers say.

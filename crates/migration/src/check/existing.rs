@@ -17,6 +17,9 @@ pub(super) fn partitioner(seen: &Evidence<'_>, existing: &ExistingRecords) -> Fi
     if seen.job.record.key.is_none() {
         return Finding::ok(check, "the job's records have no keys");
     }
+    if existing.records > 0 && existing.sampled == 0 {
+        return Finding::skip(check, "no record of the topic came in time to compare with");
+    }
     if seen.partitions.is_some_and(|partitions| partitions < 2) || existing.hashed == 0 {
         return Finding::skip(check, "no keys in several partitions to compare with");
     }
@@ -123,6 +126,7 @@ fn form(seen: &Evidence<'_>, existing: &ExistingRecords) -> Option<Finding> {
 /// Did a broker hold answers back?
 pub(super) fn quota(existing: &ExistingRecords) -> Finding {
     match existing.throttled.filter(|time| !time.is_zero()) {
+        None if existing.records == 0 => Finding::skip(Check::Quota, "the topic is empty: too little was asked to tell"),
         Some(time) => {
             Finding::warn(Check::Quota, format!("a broker held an answer back for {} ms because of a quota", time.as_millis()))
                 .mend("ask for a higher quota for this client, or set limits.rate_bytes below it")

@@ -331,6 +331,10 @@ fn other_producers_and_records_of_another_form_are_told() {
 fn quotas_and_clocks_are_told() {
     let held = after(Check::Quota, |_, _, _, existing| existing.throttled = Some(Duration::from_millis(120)));
     assert_found(&held, CheckLevel::Warn, &["120 ms"]);
+    let empty = after(Check::Quota, |_, _, _, existing| *existing = ExistingRecords::default());
+    assert_eq!(empty.level, CheckLevel::Skip);
+    let late = after(Check::Partitioner, |_, _, _, existing| (existing.sampled, existing.hashed) = (0, 0));
+    assert_found(&late, CheckLevel::Skip, &["came in time"]);
     let ahead = after(Check::Clock, |_, _, _, existing| existing.newest_ms = Some(NOW + 400_000));
     assert_found(&ahead, CheckLevel::Warn, &["this machine's clock"]);
     assert_eq!(after(Check::Clock, |_, _, _, existing| existing.newest_ms = None).level, CheckLevel::Skip);

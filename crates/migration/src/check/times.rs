@@ -63,8 +63,8 @@ pub fn date(time_ms: i64) -> String {
     }
 }
 
-/// What a user should know whose records carry times, where no topic was asked: the oldest may be older than what a
-/// topic keeps that nobody set.
+/// What to say of event times where no topic was asked: the oldest is more than 7 days old, Kafka's default
+/// `retention.ms`.
 pub fn old_times(times_ms: &[i64], now_ms: i64) -> Option<String> {
     const DEFAULT_RETENTION_MS: i64 = 7 * 86_400_000;
     let oldest = *times_ms.iter().filter(|time| is_plausible(**time, now_ms)).min()?;

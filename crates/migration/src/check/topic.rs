@@ -257,7 +257,7 @@ fn unread(check: Check) -> Finding {
     Finding::skip(check, "the topic's settings can't be read")
 }
 
-/// The clock of whoever wrote the newest record against this machine's.
+/// The time of the topic's newest record against this machine's clock: more than 5 minutes ahead is a warning.
 pub(super) fn clock(seen: &Evidence<'_>) -> Finding {
     const AHEAD_MS: i64 = 5 * 60 * 1000;
     let newest = seen.existing.and_then(|existing| existing.newest_ms);

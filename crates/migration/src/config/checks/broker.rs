@@ -43,9 +43,14 @@ pub(crate) fn broker(text: &str) -> Result<(), Refusal> {
 fn no_scheme(scheme: &str, rest: &str) -> Refusal {
     let host = rest.split('/').next().unwrap_or_default();
     let web = matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https");
-    let name = host.split(':').next().unwrap_or_default();
+    // A name and a password before the host are no part of it, and an IPv6 address has colons of its own.
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let name = match host.find(']') {
+        Some(end) => &host[..=end],
+        None => host.split(':').next().unwrap_or_default(),
+    };
     // What stands behind a web address's host is the port of something else.
-    let address = match host.contains(':') && !web {
+    let address = match host.len() > name.len() && !web {
         true => host.to_owned(),
         false => format!("{name}:{USUAL_PORT}"),
     };
@@ -99,6 +104,9 @@ mod tests {
             ("[::1]", "\"[::1]:9092\""),
             ("SSL://b", "the port is missing"),
             ("https://kafka.example:8082/topics", "such as \"kafka.example:9092\""),
+            ("https://user:pw@kafka.example/", "such as \"kafka.example:9092\""),
+            ("http://[::1]:8082", "such as \"[::1]:9092\""),
+            ("kafka://[::1]:9093", "such as \"[::1]:9093\""),
             ("kafka://b:9094", "no kafka://; write host and port alone, such as \"b:9094\""),
             ("/etc/kafka/client.properties", "it is a path"),
             ("b:9092/chroot", "it is a path"),

@@ -94,7 +94,8 @@ fn variable(text: &str, escape: &str) -> Result<(), Refusal> {
 
 fn variable_at<'a>(text: &'a str, at: usize, escape: &str) -> Option<&'a str> {
     let (before, rest) = (&text[..at], &text[at + 1..]);
-    if before.ends_with(escape) {
+    // `../` is no `./`.
+    if before.strip_suffix(escape).is_some_and(|left| escape == "[" || !left.ends_with('.')) {
         return None;
     }
     let closing = match rest.chars().next()? {
@@ -221,6 +222,7 @@ mod tests {
             assert!(parts.iter().all(|part| seen.contains(part)), "{text}: {seen}");
         }
         assert!(why(path, "~/state").contains("home folder"));
+        assert!(why(path, "../$HOME/state").contains("the value of `$HOME`"));
         assert!(why(path, "$HOME/state").contains("\"./$\""));
         assert!(why(path, "s3://b").contains("write a path"));
     }
