@@ -183,14 +183,12 @@ fn rights(job: &Job, found: &Preflight) -> Vec<Finding> {
         return vec![Finding::skip(check, "the brokers don't tell what may be done with the topic")];
     };
     let missing = |right| missing_right(job, has, &[right]).map(|problem| problem.message);
-    match (missing(Right::Write), missing(Right::Read)) {
-        (None, None) => vec![Finding::ok(check, "the topic may be written and read")],
-        (write, read) => {
-            let write = write.map(|what| Finding::fail(check, what));
-            let read = read.map(|what| Finding::warn(check, format!("`verify` needs more: {what}")));
-            write.into_iter().chain(read).collect()
-        }
-    }
+    let write = missing(Right::Write).map(|what| Finding::fail(check, what));
+    let read = missing(Right::Read).map(|what| Finding::warn(check, format!("`verify` needs more: {what}")));
+    let settings = missing(Right::DescribeConfigs);
+    let settings = settings.map(|what| Finding::skip(check, format!("checks of the topic's settings need more: {what}")));
+    let found: Vec<Finding> = [write, read, settings].into_iter().flatten().collect();
+    if found.is_empty() { vec![Finding::ok(check, "the topic may be written and read")] } else { found }
 }
 
 /// What this machine allows.

@@ -33,7 +33,7 @@ pub use preflight::{PartitionEnds, Preflight, TopicShape, first_preflight, prefl
 pub use problem::{PreflightProblem, PreflightProblemKind};
 pub use producer::{Connecting, Gathering, Producer, ProducerOptions};
 pub use reader::TopicReader;
-pub use rights::{MissingRight, Right, missing_right, missing_rights};
+pub use rights::{Right, missing_right};
 pub use topic_probe::{TopicLook, TopicProbe};
 pub use topic_watch::TopicWatch;
 pub use turns::Turns;

@@ -54,21 +54,6 @@ impl Right {
     }
 }
 
-/// A right that is missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingRight {
-    /// Which.
-    pub right: Right,
-    /// The command that grants it.
-    pub command: String,
-}
-
-/// Which of `needs` are not among the rights that a job's principal has, each with the command that grants it.
-pub fn missing_rights(job: &Job, has: &[Right], needs: &[Right]) -> Vec<MissingRight> {
-    let missing = needs.iter().filter(|right| !has.contains(right));
-    missing.map(|&right| MissingRight { right, command: grant(job, &[right]) }).collect()
-}
-
 /// The command that grants rights on a job's topic.
 pub(crate) fn grant(job: &Job, rights: &[Right]) -> String {
     let brokers = addresses(job);

@@ -55,7 +55,7 @@ pub use error::{ConfigError, ConfigErrors, ErrorCode, ErrorPlace};
 pub use exposure::is_this_machine;
 pub use java::JAVA_NAMES;
 pub use key::{ConfigKey, Declared, Flag, Resume};
-pub use properties::{PropertyProblem, PropertyRule, is_secret_property, property_rule};
+pub use properties::{PropertyProblem, PropertyRule, is_compressing, is_secret_property, property_rule};
 pub use schema::{KEYS, LATER};
 pub use typed::Typed;
 pub use value::{TextRule, ValueKind};

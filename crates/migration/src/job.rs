@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Accept;
 use crate::config::{
-    Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, key, only, rules, size_or, some_words, text,
-    word, words,
+    Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, is_compressing, key, only, rules, size_or,
+    some_words, text, word, words,
 };
 
 pub use kafka::{Brokers, KafkaRules, Partitioner};
@@ -109,12 +109,9 @@ impl Job {
         self.shards.by_key.unwrap_or(true) && self.record.key.is_some()
     }
 
-    /// Whether the client compresses what it sends. It takes a topic's properties with `topic.` in front too, and
-    /// values in any case and with space around them.
+    /// Whether the client compresses what it sends.
     pub fn compresses(&self) -> bool {
-        let codec =
-            |name: &str| matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");
-        self.kafka.properties.iter().any(|(name, value)| codec(name) && !value.expose().trim().eq_ignore_ascii_case("none"))
+        self.kafka.properties.iter().any(|(name, value)| is_compressing(name, value.expose()))
     }
 
     /// Whether what a check would refuse is to be let pass.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use migration::config::is_compressing;
 use migration::job::FlushPolicy;
 use migration::topic::header_bytes;
 use migration::{BoundTopic, Job};
@@ -127,11 +128,7 @@ impl ProducerOptions {
 
     /// Whether batches may be smaller than their records.
     fn compresses(&self) -> bool {
-        // The client takes the topic's properties with `topic.` in front too, and values in any case and with space
-        // before them.
-        let is_codec =
-            |name: &str| matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");
-        self.properties.iter().any(|(name, value)| is_codec(name) && !value.trim().eq_ignore_ascii_case("none"))
+        self.properties.iter().any(|(name, value)| is_compressing(name, value))
     }
 
     /// All properties in the order in which they are set.

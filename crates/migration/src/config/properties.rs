@@ -177,6 +177,13 @@ pub fn property_rule(name: &str) -> Option<PropertyRule> {
     rule(name).or_else(|| rule(name.strip_prefix("topic.")?))
 }
 
+/// Whether a librdkafka property has the client compress. It takes a topic's properties with `topic.` in front too, and
+/// values in any case and with white space around them.
+pub fn is_compressing(name: &str, value: &str) -> bool {
+    let is_codec = matches!(name.strip_prefix("topic.").unwrap_or(name), "compression.type" | "compression.codec");
+    is_codec && !value.trim().eq_ignore_ascii_case("none")
+}
+
 /// Whether a librdkafka property holds a secret, judged by its name.
 pub fn is_secret_property(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
