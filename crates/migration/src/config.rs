@@ -61,6 +61,7 @@ pub use typed::Typed;
 pub use value::{TextRule, ValueKind};
 
 pub(crate) use key::{Item, KeyTable, Merged, Shape, key, rules};
+pub use paths::as_pattern;
 pub(crate) use paths::pattern_in;
 pub(crate) use shape::{
     BOOL, COUNT_32, HEADERS, PATH, PRESENT, SIZE, TIMES, Vocabulary, bool_or, count, count_32_or, count_or, only, size_or,

@@ -1,7 +1,7 @@
 //! `shardlift check`: everything that can be known before the first record; sends nothing and makes nothing.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kafka::{Preflight, PreflightProblem};
 use migration::check::{self, facts::ExistingRecords};
@@ -16,9 +16,6 @@ use crate::commands::run::require_room;
 use crate::helper::QueuedAnswer;
 use crate::ui::Ui;
 use crate::{settings, source};
-
-/// How long brokers may not answer: a person waits.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// Runs all checks, and exits as a run would that refuses.
 pub fn check(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
@@ -54,7 +51,7 @@ struct Cluster {
 impl Cluster {
     /// Asks them. In a helper process.
     fn ask(job: &Job) -> Cluster {
-        let found = kafka::first_preflight(job, ANSWER.min(Purpose::Begin.patience(job)));
+        let found = kafka::first_preflight(job, Purpose::Begin.patience(job));
         let existing = found.as_ref().ok().map(|found| checks::existing_records(job, found));
         Cluster { found, existing }
     }

@@ -10,7 +10,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use migration::config::{AnnotatedTime, AnnotatedValues, ConfigErrors, Context, Typed, annotated};
+use migration::config::{AnnotatedTime, AnnotatedValues, ConfigErrors, Context, Typed, annotated, as_pattern};
 use migration::job::{Job, JsonlSource, KafkaRules, RecordRules};
 use migration::printable::{printable, printable_path};
 use migration::sample::{RecordSample, guess_topic};
@@ -233,17 +233,6 @@ fn written_paths(patterns: &[String], config: &Path) -> Vec<String> {
         _ => pattern.clone(),
     };
     patterns.iter().map(|p| if here { p.clone() } else { absolute(p) }).collect()
-}
-
-/// A folder's name as a pattern that means it alone.
-fn as_pattern(folder: &str) -> String {
-    folder.chars().fold(String::new(), |mut out, c| {
-        match c {
-            '?' | '*' | '[' | ']' | '{' | '$' => out.extend(['[', c, ']']),
-            c => out.push(c),
-        }
-        out
-    })
 }
 
 fn write_new(path: &PathBuf, text: &str) -> Result<(), UserError> {

@@ -14,13 +14,16 @@ pub(crate) fn pattern_in(config_dir: &Path, pattern: &str) -> String {
         return pattern.to_owned();
     }
     let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
-    let folder = joined(config_dir, "");
-    let folder: String = folder.to_string_lossy().chars().fold(String::new(), |mut out, c| {
+    format!("{}{pattern}", as_pattern(&joined(config_dir, "").to_string_lossy()))
+}
+
+/// A folder's name as a pattern that means it alone, also where a config has it.
+pub fn as_pattern(folder: &str) -> String {
+    folder.chars().fold(String::new(), |mut out, c| {
         match c {
-            '?' | '*' | '[' | ']' => out.extend(['[', c, ']']),
+            '?' | '*' | '[' | ']' | '{' | '$' => out.extend(['[', c, ']']),
             c => out.push(c),
         }
         out
-    });
-    format!("{folder}{pattern}")
+    })
 }
