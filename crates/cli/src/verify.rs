@@ -10,7 +10,7 @@ use migration::report::Binding;
 use migration::report::verify::{LetterCounts, Verified, VerifyReport};
 use migration::{Exit, Job, Plan, UserError};
 use pipeline::dead_letter;
-use pipeline::verify::{Verification, VerifyError, VerifyProgress};
+use pipeline::verify::{Expected, Verification, VerifyError, VerifyProgress};
 use serde_json::json;
 use supervisor::{JobState, Store};
 
@@ -68,11 +68,10 @@ fn compare(
     })?;
     let counts = LetterCounts { committed, counted: letters.counted, uncommitted };
     let source = source::source_of(job);
+    let expected = [Expected { source: source.as_ref(), plan, rules: &job.record, dead_letters: &places }];
     let verification = Verification {
-        source: source.as_ref(),
-        plan,
+        expected: &expected,
         rules: &job.record,
-        dead_letters: &places,
         partitioner: partitioner::choose(job.kafka.partitioner),
         partitions: binding.end_offsets.len() as u32,
         limits: Default::default(),

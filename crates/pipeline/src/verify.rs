@@ -92,9 +92,9 @@ pub enum VerifyError {
     NotNow(String),
 }
 
-/// What is compared.
+/// Records that the topic should have: a dataset, and what became of its lines.
 #[derive(Clone, Copy)]
-pub struct Verification<'a> {
+pub struct Expected<'a> {
     /// Where the records come from.
     pub source: &'a dyn Source,
     /// The source, as it was planned: with what the longest line is that is a record.
@@ -103,6 +103,15 @@ pub struct Verification<'a> {
     pub rules: &'a RecordRules,
     /// Where records stand that were set aside, and what was kept of them: they are not expected in the topic.
     pub dead_letters: &'a Places,
+}
+
+/// What is compared.
+#[derive(Clone, Copy)]
+pub struct Verification<'a> {
+    /// What the job sent, then what was sent again of its dead letters.
+    pub expected: &'a [Expected<'a>],
+    /// What is compared of a record: the same headers, and times or none, for all that is expected.
+    pub rules: &'a RecordRules,
     /// Which partition a key chooses, of how many; `None`: any.
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
     /// How many partitions the topic had when the job began: keys choose among them.
@@ -165,7 +174,7 @@ pub fn verify(
     topic: &mut dyn TopicReader,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
-    if !job.source.repeatable() {
+    if !job.expected.iter().all(|expected| expected.source.repeatable()) {
         let text = "the source gives other rows when it is read again: there is nothing to compare the topic with";
         return Err(SourceError(text.to_owned()).into());
     }

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 
-use migration::{Shard, ShardId};
+use migration::Shard;
 
 use super::hash::{Hasher, RecordHash};
-use super::{Verification, VerifyExample, VerifyKind, head};
+use super::{Expected, Verification, VerifyExample, VerifyKind, head};
 use crate::dead_letter::Held;
 use crate::fate::{self, Look, Takes};
 use crate::mapping::Mapping;
@@ -45,9 +45,10 @@ pub(super) struct SourceOrder {
 /// A part of the source that one worker after the other went through from its beginning to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stretch {
-    Shard(ShardId),
-    /// Of shards with sets of partitions that are not all cut at the same places: a segment of the plan, which no set
-    /// is cut inside of.
+    /// Counted on from one [`Expected`] to the next.
+    Shard(u32),
+    /// The same, of shards with sets of partitions that are not all cut at the same places: a segment of the plan,
+    /// which no set is cut inside of.
     Segment(u32),
 }
 
@@ -89,64 +90,98 @@ pub(super) fn read(
     progress: &mut dyn FnMut(u64),
     visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
 ) -> Result<SourceCounts, SourceError> {
-    let mut mapping = Mapping::new(job.rules);
-    let mut hasher = Hasher::new(job.rules, times);
-    let mut counts = SourceCounts::default();
-    let mut pool = BlockPool::new(POOL_BYTES);
-    let mut rows = Rows::default();
-    let takes = Takes::anything();
-    // Behind a file that can't be read sets of partitions may be cut by place, each for itself.
-    let uneven = job.plan.partitions.is_some() && !job.plan.keeps_order_of_keys();
-    for shard in job.plan.once() {
-        let mut reader = job.source.open(job.plan, shard.id, &shard.start, None)?;
-        let mut object = ObjectLetters::default();
-        while wait_for_rows(reader.as_mut(), &mut pool, &mut rows)? {
-            reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
-            for (index, look) in rows.looks() {
-                let Some(block) = &rows.block else { continue };
-                let (row, value) = (&rows.rows[index], rows.rows[index].text(block));
-                if look == Look::Blank {
-                    continue;
-                }
-                counts.records += 1;
-                let RecordPlace { segment, start, .. } = block.place_of(index, row);
-                object.turn_to(job, shard, segment);
-                let place = SourcePlace { path: &object.path, start, value };
-                if let Some(held) = object.letters.and_then(|starts| starts.get(&start)) {
-                    counts.dead_lettered += 1;
-                    if *held != Held::of(row.whole, value) {
-                        counts.altered_letters += 1;
-                        if !visit(SourceLine::AlteredLetter(place)) {
-                            return Ok(counts);
-                        }
-                    }
-                    continue;
-                }
-                let number = NonZeroU64::MIN.saturating_add(counts.records);
-                let stretch = if uneven { Stretch::Segment(shard.segments.start + segment) } else { Stretch::Shard(shard.id) };
-                let order = SourceOrder { stretch, number };
-                let went_on = match look {
-                    Look::Record(value) => match fate::record(&mut mapping, &takes, value) {
-                        Ok(mapped) => {
-                            let key = mapped.key.bytes(value);
-                            let hash = hasher.expected(key, value, mapped.timestamp);
-                            visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
-                        }
-                        Err(_) => visit(SourceLine::NoRecord(place)),
-                    },
-                    Look::Blank | Look::Bad(_) => visit(SourceLine::NoRecord(place)),
-                };
-                if !went_on {
-                    return Ok(counts);
-                }
-            }
-            if rows.block.is_some() {
-                progress(counts.records);
-            }
+    let mut reading = ReadExpected {
+        hasher: Hasher::new(job.rules, times),
+        counts: SourceCounts::default(),
+        pool: BlockPool::new(POOL_BYTES),
+        rows: Rows::default(),
+    };
+    let mut before = (0, 0);
+    for expected in job.expected {
+        if !reading.read(expected, before, progress, visit)? {
+            break;
         }
-        reader.unchanged()?;
+        before.0 += expected.plan.shards.len() as u32;
+        before.1 += expected.plan.segments.len() as u32;
     }
-    Ok(counts)
+    Ok(reading.counts)
+}
+
+struct ReadExpected {
+    hasher: Hasher,
+    counts: SourceCounts,
+    pool: BlockPool,
+    rows: Rows,
+}
+
+impl ReadExpected {
+    /// Reads one of the [`Expected`]; `before` it are shards and segments of others. False: `visit` has enough.
+    fn read(
+        &mut self,
+        expected: &Expected<'_>,
+        before: (u32, u32),
+        progress: &mut dyn FnMut(u64),
+        visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
+    ) -> Result<bool, SourceError> {
+        let ReadExpected { hasher, counts, pool, rows } = self;
+        let mut mapping = Mapping::new(expected.rules);
+        let takes = Takes::anything();
+        // Behind a file that can't be read sets of partitions may be cut by place, each for itself.
+        let uneven = expected.plan.partitions.is_some() && !expected.plan.keeps_order_of_keys();
+        for shard in expected.plan.once() {
+            let mut reader = expected.source.open(expected.plan, shard.id, &shard.start, None)?;
+            let mut object = ObjectLetters::default();
+            while wait_for_rows(reader.as_mut(), pool, rows)? {
+                reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
+                for (index, look) in rows.looks() {
+                    let Some(block) = &rows.block else { continue };
+                    let (row, value) = (&rows.rows[index], rows.rows[index].text(block));
+                    if look == Look::Blank {
+                        continue;
+                    }
+                    counts.records += 1;
+                    let RecordPlace { segment, start, .. } = block.place_of(index, row);
+                    object.turn_to(expected, shard, segment);
+                    let place = SourcePlace { path: &object.path, start, value };
+                    if let Some(held) = object.letters.and_then(|starts| starts.get(&start)) {
+                        counts.dead_lettered += 1;
+                        if *held != Held::of(row.whole, value) {
+                            counts.altered_letters += 1;
+                            if !visit(SourceLine::AlteredLetter(place)) {
+                                return Ok(false);
+                            }
+                        }
+                        continue;
+                    }
+                    let number = NonZeroU64::MIN.saturating_add(counts.records);
+                    let stretch = match uneven {
+                        true => Stretch::Segment(before.1 + shard.segments.start + segment),
+                        false => Stretch::Shard(before.0 + shard.id.0),
+                    };
+                    let order = SourceOrder { stretch, number };
+                    let went_on = match look {
+                        Look::Record(value) => match fate::record(&mut mapping, &takes, value) {
+                            Ok(mapped) => {
+                                let key = mapped.key.bytes(value);
+                                let hash = hasher.expected(key, value, mapped.timestamp);
+                                visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
+                            }
+                            Err(_) => visit(SourceLine::NoRecord(place)),
+                        },
+                        Look::Blank | Look::Bad(_) => visit(SourceLine::NoRecord(place)),
+                    };
+                    if !went_on {
+                        return Ok(false);
+                    }
+                }
+                if rows.block.is_some() {
+                    progress(counts.records);
+                }
+            }
+            reader.unchanged()?;
+        }
+        Ok(true)
+    }
 }
 
 /// The dead letters of the object that is read.
@@ -158,10 +193,10 @@ struct ObjectLetters<'a> {
 }
 
 impl<'a> ObjectLetters<'a> {
-    fn turn_to(&mut self, job: &Verification<'a>, shard: &Shard, segment: u32) {
+    fn turn_to(&mut self, expected: &Expected<'a>, shard: &Shard, segment: u32) {
         if self.segment != Some(segment) {
-            let path = job.plan.object(&job.plan.segments(shard)[segment as usize]).path.to_string_lossy();
-            *self = ObjectLetters { segment: Some(segment), letters: job.dead_letters.get(&*path), path };
+            let path = expected.plan.object(&expected.plan.segments(shard)[segment as usize]).path.to_string_lossy();
+            *self = ObjectLetters { segment: Some(segment), letters: expected.dead_letters.get(&*path), path };
         }
     }
 }

@@ -115,12 +115,14 @@ impl Dataset {
         MemorySource::name(0).to_str().unwrap().to_owned()
     }
 
+    fn expected(&self) -> Expected<'_> {
+        Expected { source: &self.source, plan: &self.plan, rules: &self.rules, dead_letters: &self.dead }
+    }
+
     fn verify(&self, topic: &mut Topic, limits: VerifyLimits) -> Result<VerifyReport, VerifyError> {
         let job = Verification {
-            source: &self.source,
-            plan: &self.plan,
+            expected: &[self.expected()],
             rules: &self.rules,
-            dead_letters: &self.dead,
             partitioner: partition,
             partitions: PARTITIONS,
             limits,
@@ -540,5 +542,26 @@ proptest! {
         let counts = (report.missing, report.duplicates, report.altered, report.misplaced, report.unexpected);
         prop_assert_eq!(counts, oracle(&expected, &topic));
         check_examples(&report, &topic, examples);
+    }
+}
+
+#[test]
+fn what_was_sent_again_is_expected_beside_the_job() {
+    let mut job = Dataset::new(&[line("a", 1), "{\"key\":\"b\"}".to_owned(), line("c", 3)]);
+    job.dead.entry(job.path()).or_default().insert(16, Held::of(11, b"{\"key\":\"b\"}"));
+    let again = Dataset::new(&[line("b", 2), line("b", 2)]);
+    let compare = |records: &[(&str, u32)], limits| {
+        let expected = [job.expected(), again.expected()];
+        let (rules, partitioner) = (&job.rules, partition);
+        let all = Verification { expected: &expected, rules, partitioner, partitions: PARTITIONS, limits };
+        let records = records.iter().map(|(key, value)| (at(key), record(key, *value))).collect();
+        verify(&all, &mut Topic::new(records), &mut |_| ()).unwrap()
+    };
+    for limits in [VerifyLimits::default(), tiny(9)] {
+        let report = compare(&[("a", 1), ("c", 3), ("b", 2), ("b", 2)], limits);
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!((report.source_records, report.dead_lettered), (5, 1));
+        let report = compare(&[("a", 1), ("c", 3), ("c", 3), ("b", 2)], limits);
+        assert_eq!((report.missing, report.duplicates, report.unexpected), (1, 1, 0));
     }
 }

@@ -15,11 +15,10 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
     let name = |object| MemorySource::name(object).to_str().unwrap().to_owned();
     let dead: Places = [(name(0), letter(2, b" bad")), (name(2), letter(0, b" worse"))].into();
     let compare_with = |source: &MadeRows, dead: &Places, records: &[(&str, u32)]| {
+        let expected = Expected { source, plan: &dataset.plan, rules: &dataset.rules, dead_letters: dead };
         let job = Verification {
-            source,
-            plan: &dataset.plan,
+            expected: &[expected],
             rules: &dataset.rules,
-            dead_letters: dead,
             partitioner: partition,
             partitions: PARTITIONS,
             limits: tiny(9),
