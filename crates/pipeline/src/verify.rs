@@ -108,7 +108,7 @@ pub struct Expected<'a> {
 /// What is compared.
 #[derive(Clone, Copy)]
 pub struct Verification<'a> {
-    /// What the job sent, then what was sent again of its dead letters.
+    /// What the job sent, then what was sent again of its dead letters. The report's source is the first one.
     pub expected: &'a [Expected<'a>],
     /// What is compared of a record: the same headers, and times or none, for all that is expected.
     pub rules: &'a RecordRules,
@@ -210,8 +210,9 @@ pub fn verify(
     )?;
     report.source_records = counts.records;
     report.dead_lettered = counts.dead_lettered;
+    report.retried = counts.retried;
     report.altered_letters = counts.altered_letters;
-    let seen = see_topic(job, topic, progress, counts.records - counts.dead_lettered)?;
+    let seen = see_topic(job, topic, progress, counts.records - counts.dead_lettered + counts.retried)?;
     report.topic_records = seen.sum.records;
     report.compacted = topic.is_compacted();
     let times = job.rules.timestamp.is_some();

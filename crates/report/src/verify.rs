@@ -19,6 +19,7 @@ pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
         "exit_code": verified.exit().code(),
         "source_records": r.source_records,
         "dead_lettered": r.dead_lettered,
+        "retried": r.retried,
         "dead_letters": {
             "committed": verified.letters.committed,
             "counted": verified.letters.counted,
@@ -79,6 +80,7 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
     let rows = [
         ("source records", r.source_records),
         ("dead letters", r.dead_lettered),
+        ("sent again", r.retried),
         ("topic records", r.topic_records),
         ("missing", r.missing),
         ("superseded", r.superseded),
@@ -87,7 +89,7 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
         ("misplaced", r.misplaced),
         ("unexpected", r.unexpected),
     ];
-    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || *name != "superseded") {
+    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || !["superseded", "sent again"].contains(name)) {
         let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
     }
     compared(&mut out, &r.compared);
@@ -159,10 +161,14 @@ fn verdict(verified: &Verified) -> String {
         Some(limit) => format!("the source's first {}", show_things(limit, "record")),
         None => "the source's records".to_owned(),
     };
-    let but = match r.dead_lettered {
+    let were = |records| if records == 1 { "was" } else { "were" };
+    let mut but = match r.dead_lettered {
         0 => String::new(),
-        n => format!(" but for {} that {} set aside", show_things(n, "record"), if n == 1 { "was" } else { "were" }),
+        n => format!(" but for {} that {} set aside", show_things(n, "record"), were(n)),
     };
+    if r.retried > 0 {
+        but += &format!(", and {} that {} sent again", show_things(r.retried, "record"), were(r.retried));
+    }
     if r.superseded > 0 {
         let n = show_things(r.superseded, "record");
         return format!(
@@ -336,7 +342,11 @@ mod tests {
         let said = |report: VerifyReport| first_line(&verified(report));
         assert_eq!(said(fresh.clone()), "verified: the topic holds exactly the source's records (1.20 s)");
         let aside = VerifyReport { dead_lettered: 2, ..fresh.clone() };
-        assert!(said(aside).contains("the source's records but for 2 records that were set aside"));
+        assert!(said(aside.clone()).contains("the source's records but for 2 records that were set aside ("));
+        let again = VerifyReport { retried: 1, ..aside };
+        assert!(said(again.clone()).contains("that were set aside, and 1 record that was sent again ("));
+        assert!(verified(again.clone()).text().contains("  sent again                     1\n"));
+        assert_eq!(verified(again).object()["retried"], 1);
         let used = clean(vec![range(50, 50, 0), range(7, 3, 0)]);
         assert!(said(used).starts_with("verified: from the job's start on, the topic holds exactly"));
         let cut = clean(vec![range(50, 0, 3)]);

@@ -32,8 +32,10 @@ pub struct VerifyReport {
     pub source_records: u64,
     /// How many of them are dead letters and not expected in the topic.
     pub dead_lettered: u64,
-    /// How many of these letters hold another length or other bytes than the source has at their place. The topic may
-    /// be right.
+    /// Records that the topic should have beside them, because they were sent again of dead letters.
+    pub retried: u64,
+    /// How many dead letters hold another length or other bytes than the source has at their place, those of what was
+    /// sent again included. The topic may be right.
     pub altered_letters: u64,
     /// Records of the topic since the job began.
     pub topic_records: u64,

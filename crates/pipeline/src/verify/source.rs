@@ -75,11 +75,22 @@ impl SourceRecord<'_> {
 
 #[derive(Default)]
 pub(super) struct SourceCounts {
-    /// Non-blank lines.
+    /// Non-blank lines of the job's own source.
     pub(super) records: u64,
+    /// Of these: dead letters.
     pub(super) dead_lettered: u64,
-    /// Of these: the letter does not hold what the source has there.
+    /// Non-blank lines of what else is expected, without dead letters.
+    pub(super) retried: u64,
+    /// Dead letters of any of them that do not hold what the source has there.
     pub(super) altered_letters: u64,
+}
+
+/// What was read so far, of all that is expected.
+#[derive(Default)]
+struct LineCounts {
+    lines: u64,
+    letters: u64,
+    altered: u64,
 }
 
 /// Hands every line that is neither blank nor a dead letter as it should be to `visit`, in the plan's order, until it
@@ -92,24 +103,30 @@ pub(super) fn read(
 ) -> Result<SourceCounts, SourceError> {
     let mut reading = ReadExpected {
         hasher: Hasher::new(job.rules, times),
-        counts: SourceCounts::default(),
+        counts: LineCounts::default(),
         pool: BlockPool::new(POOL_BYTES),
         rows: Rows::default(),
     };
-    let mut before = (0, 0);
+    let (mut before, mut own) = ((0, 0), None);
     for expected in job.expected {
-        if !reading.read(expected, before, progress, visit)? {
+        let went_on = reading.read(expected, before, progress, visit)?;
+        let LineCounts { lines, letters, .. } = reading.counts;
+        own.get_or_insert((lines, letters));
+        if !went_on {
             break;
         }
         before.0 += expected.plan.shards.len() as u32;
         before.1 += expected.plan.segments.len() as u32;
     }
-    Ok(reading.counts)
+    let (records, dead_lettered) = own.unwrap_or_default();
+    let LineCounts { lines, letters, altered: altered_letters } = reading.counts;
+    let retried = (lines - records) - (letters - dead_lettered);
+    Ok(SourceCounts { records, dead_lettered, retried, altered_letters })
 }
 
 struct ReadExpected {
     hasher: Hasher,
-    counts: SourceCounts,
+    counts: LineCounts,
     pool: BlockPool,
     rows: Rows,
 }
@@ -139,21 +156,21 @@ impl ReadExpected {
                     if look == Look::Blank {
                         continue;
                     }
-                    counts.records += 1;
+                    counts.lines += 1;
                     let RecordPlace { segment, start, .. } = block.place_of(index, row);
                     object.turn_to(expected, shard, segment);
                     let place = SourcePlace { path: &object.path, start, value };
                     if let Some(held) = object.letters.and_then(|starts| starts.get(&start)) {
-                        counts.dead_lettered += 1;
+                        counts.letters += 1;
                         if *held != Held::of(row.whole, value) {
-                            counts.altered_letters += 1;
+                            counts.altered += 1;
                             if !visit(SourceLine::AlteredLetter(place)) {
                                 return Ok(false);
                             }
                         }
                         continue;
                     }
-                    let number = NonZeroU64::MIN.saturating_add(counts.records);
+                    let number = NonZeroU64::MIN.saturating_add(counts.lines);
                     let stretch = match uneven {
                         true => Stretch::Segment(before.1 + shard.segments.start + segment),
                         false => Stretch::Shard(before.0 + shard.id.0),
@@ -175,7 +192,7 @@ impl ReadExpected {
                     }
                 }
                 if rows.block.is_some() {
-                    progress(counts.records);
+                    progress(counts.lines);
                 }
             }
             reader.unchanged()?;

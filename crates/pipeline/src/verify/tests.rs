@@ -549,7 +549,9 @@ proptest! {
 fn what_was_sent_again_is_expected_beside_the_job() {
     let mut job = Dataset::new(&[line("a", 1), "{\"key\":\"b\"}".to_owned(), line("c", 3)]);
     job.dead.entry(job.path()).or_default().insert(16, Held::of(11, b"{\"key\":\"b\"}"));
-    let again = Dataset::new(&[line("b", 2), line("b", 2)]);
+    let mut again = Dataset::new(&[line("b", 2), line("b", 2), "still bad".to_owned()]);
+    let place = 2 * (line("b", 2).len() as u64 + 1);
+    again.dead.entry(again.path()).or_default().insert(place, Held::of(9, b"still bad"));
     let compare = |records: &[(&str, u32)], limits| {
         let expected = [job.expected(), again.expected()];
         let (rules, partitioner) = (&job.rules, partition);
@@ -560,7 +562,7 @@ fn what_was_sent_again_is_expected_beside_the_job() {
     for limits in [VerifyLimits::default(), tiny(9)] {
         let report = compare(&[("a", 1), ("c", 3), ("b", 2), ("b", 2)], limits);
         assert!(report.is_clean(), "{report:?}");
-        assert_eq!((report.source_records, report.dead_lettered), (5, 1));
+        assert_eq!((report.source_records, report.dead_lettered, report.retried), (3, 1, 2));
         let report = compare(&[("a", 1), ("c", 3), ("c", 3), ("b", 2)], limits);
         assert_eq!((report.missing, report.duplicates, report.unexpected), (1, 1, 0));
     }
