@@ -59,6 +59,7 @@ pub enum Command {
     /// What a job did, from its state: text, JSON, or a page with pictures
     Report(ReportArgs),
     /// Run the job's records in several ways side by side, and see which one pays
+    #[command(mut_arg("brokers", on_the_command_line))]
     Compare(Box<CompareArgs>),
     /// One run of a comparison, for `compare` itself
     #[command(hide = true)]
@@ -283,7 +284,15 @@ pub struct CompareArgs {
 #[derive(Debug, Subcommand)]
 pub enum CompareScene {
     /// Web requests that wait for their record, beside ones that don't, under each flush
+    #[command(mut_arg("brokers", on_the_command_line))]
     Web(WebArgs),
+}
+
+/// Brokers of a comparison: no variable and no config makes one write as fast as it can to the brokers of production.
+fn on_the_command_line(brokers: clap::Arg) -> clap::Arg {
+    brokers
+        .env(clap::builder::Resettable::<clap::builder::OsStr>::Reset)
+        .help("Real brokers to compare on, comma-separated; only on the command line, without it the embedded broker")
 }
 
 /// `broker`.
@@ -339,6 +348,18 @@ mod tests {
                 flag.long,
                 key.path
             );
+        }
+    }
+
+    #[test]
+    fn a_comparison_takes_brokers_from_the_command_line_only() {
+        let mut root = Cli::command();
+        root.build();
+        let compare = root.find_subcommand("compare").expect("a command");
+        let web = compare.find_subcommand("web").expect("a command");
+        for command in [compare, web] {
+            let brokers = command.get_arguments().find(|arg| arg.get_long() == Some("brokers")).expect("a flag");
+            assert_eq!(brokers.get_env(), None, "{}", command.get_name());
         }
     }
 

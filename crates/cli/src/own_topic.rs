@@ -65,7 +65,7 @@ impl OwnTopic {
         if job.kafka.brokers == Brokers::Embedded {
             if let Some(into) = wanted.into {
                 let message = format!("--into-topic {into} is for real brokers, and this would use the embedded one");
-                return Err(UserError::new(Exit::Usage, message).hint("name the brokers with -b or kafka.brokers"));
+                return Err(UserError::new(Exit::Usage, message).hint("name the brokers with -b on the command line"));
             }
             let options = EmbeddedOptions {
                 partitions: wanted.like(None).partitions,

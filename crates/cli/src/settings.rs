@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
-use migration::job::{KafkaRules, WorkerRules};
+use migration::job::{Brokers, KafkaRules, WorkerRules};
 use migration::printable::printable_path;
 use migration::{Exit, Job, UserError};
 
@@ -18,6 +18,55 @@ pub fn load(args: &JobArgs) -> Result<Job, UserError> {
 pub fn load_config(config: &ConfigArgs) -> Result<Job, UserError> {
     let keys = Keys { config, topic: None, workers: None };
     read(keys, &Reading::ALL)
+}
+
+/// The same for a comparison: on the brokers that the command line names, else on the embedded one, with nothing of the
+/// config that is for real brokers.
+pub fn load_for_comparison(config: &ConfigArgs) -> Result<(Job, LeftAlone), UserError> {
+    if !config.brokers.is_empty() {
+        return load_config(config).map(|job| (job, LeftAlone::default()));
+    }
+    let unset = || "not needed".to_owned();
+    let check = |given: &[(String, String)]| {
+        let kept: Vec<_> = given.iter().filter(|(name, _)| !is_of_real_brokers(name)).cloned().collect();
+        kafka::check_properties(&kept)
+    };
+    let reading = Reading {
+        env: &|name| Some(std::env::var(name).unwrap_or_else(|_| unset())),
+        read_secret_file: &|path| Ok(std::fs::read_to_string(path).unwrap_or_else(|_| unset())),
+        check_properties: &check,
+        contacts_brokers: false,
+    };
+    let mut job = read(Keys { config, topic: None, workers: None }, &reading)?;
+    job.kafka.properties.retain(|(name, _)| !is_of_real_brokers(name));
+    let configured = std::mem::replace(&mut job.kafka.brokers, Brokers::Embedded);
+    Ok((job, LeftAlone(configured)))
+}
+
+/// Brokers that a config names and a comparison does not contact.
+pub struct LeftAlone(Brokers);
+
+impl Default for LeftAlone {
+    fn default() -> Self {
+        LeftAlone(Brokers::Embedded)
+    }
+}
+
+impl LeftAlone {
+    /// That they are, if there are any.
+    pub fn told(&self) -> Option<String> {
+        let Brokers::Bootstrap(brokers) = &self.0 else { return None };
+        let brokers = brokers.join(",");
+        Some(format!("this runs on the embedded broker, and {brokers} is not contacted: `-b {brokers}` compares there"))
+    }
+}
+
+/// Whether a property of the client says how real brokers are reached: the embedded one has neither TLS nor users, and
+/// an address of its own.
+fn is_of_real_brokers(property: &str) -> bool {
+    const OF_THEM: [&str; 7] =
+        ["security.", "sasl.", "ssl.", "enable.ssl.", "https.", "broker.address.family", "client.dns.lookup"];
+    OF_THEM.iter().any(|prefix| property.starts_with(prefix))
 }
 
 /// The same without the values of its secrets, and so without librdkafka's opinion of them, for a command that contacts

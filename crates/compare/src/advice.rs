@@ -4,6 +4,7 @@ use migration::job::FlushPolicy;
 use migration::units::show_count;
 
 use super::model::workers_until_full;
+use crate::conclusion::overlap;
 use crate::figures::{Comparison, Model, Setting, Summary, Variant};
 
 /// Above this the stepping thread has no more time to give.
@@ -15,9 +16,9 @@ const PROPORTIONAL: f64 = 0.85;
 /// Tasks that reach this part of the ideal are not held up by each other.
 const OVERLAPPED: f64 = 0.6;
 
-/// The sentences, the most important first.
+/// The sentences, the most important first. One round is no fact: it says nothing.
 pub fn advice(comparison: &Comparison) -> Vec<String> {
-    let Some(found) = AdviceFigures::of(comparison) else { return Vec::new() };
+    let Some(found) = AdviceFigures::of(comparison).filter(|found| found.reference.rounds > 1) else { return Vec::new() };
     [found.flush(), found.chunk(), found.green_blocking(), found.saturated(), found.stock(), found.best()]
         .into_iter()
         .flatten()
@@ -148,10 +149,7 @@ impl<'a> AdviceFigures<'a> {
         let all = || self.rows(|_| true);
         let by_rate = |a: &&Summary, b: &&Summary| a.records_per_second.median.total_cmp(&b.records_per_second.median);
         let (setting, result, speed) = all().max_by(|a, b| by_rate(&a.1, &b.1))?;
-        // Whose best round reached its least.
-        let others = all().filter(|(_, other, _)| {
-            other.setting != result.setting && other.records_per_second.most >= result.records_per_second.least
-        });
+        let others = all().filter(|(_, other, _)| other.setting != result.setting && overlap(other, result));
         let close = others
             .max_by(|a, b| by_rate(&a.1, &b.1))
             .map_or_else(String::new, |(other, ..)| format!(" (not told apart from {}: their rounds overlap)", name(other)));

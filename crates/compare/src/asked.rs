@@ -17,8 +17,10 @@ pub struct Asked {
     pub rows: Vec<Setting>,
     /// Round trip of the embedded broker; `None` on real ones.
     pub rtt: Option<Duration>,
-    /// Brokers, as configured.
+    /// Brokers, as they were named.
     pub brokers: String,
+    /// Whether the job keeps order by key.
+    pub by_key: bool,
     /// Waits for each record.
     pub wait: Duration,
     /// CPU for each record.
@@ -47,7 +49,7 @@ impl Asked {
     pub fn of(self, job: &Job, plan: Plan, topic: &TopicFacts, environment: Environment) -> ComparisonRun {
         ComparisonRun {
             conditions: self.conditions(job, topic),
-            bench: Bench::of(job, plan, topic.max_message_bytes, topic.partitions),
+            bench: Bench::of(job, plan, self.by_key, topic.max_message_bytes, topic.partitions),
             environment,
             reference: reference(&self.rows),
             settings: self.rows,
@@ -63,6 +65,7 @@ impl Asked {
             topic: job.kafka.topic.clone(),
             partitions: topic.partitions,
             replication: (real && topic.replication > 0).then_some(topic.replication),
+            by_key: self.by_key,
             partitioner: job.kafka.partitioner.name().to_owned(),
             chunk_records: job.workers.chunk.records,
             chunk_bytes: job.workers.chunk.bytes,

@@ -14,7 +14,7 @@ use super::run_process::{self, NoResult};
 use super::schedule::{Run, Subject, schedule};
 use super::spec::{Bench, RoundSpec};
 use super::temporary::{self, Temporary};
-use super::{advice, model, statistics};
+use super::{advice, conclusion, model, statistics};
 use crate::figures::{Comparison, Conditions, Environment, Round, Setting};
 use crate::results::Results;
 
@@ -244,9 +244,11 @@ impl ComparisonRun {
             reference: self.reference,
             rounds,
             results,
+            conclusion: None,
             advice: Vec::new(),
             interrupted,
         };
+        comparison.conclusion = conclusion::conclude(&comparison);
         comparison.advice = advice::advice(&comparison);
         comparison
     }

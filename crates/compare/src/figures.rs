@@ -8,6 +8,8 @@ use migration::job::FlushPolicy;
 use migration::{Exit, Histogram, Phases};
 use serde::{Deserialize, Serialize};
 
+use crate::conclusion::Conclusion;
+
 /// Who steps the shard workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -82,7 +84,7 @@ pub struct Setting {
 pub struct Conditions {
     /// Round-trip time of the embedded broker; `None` on real brokers.
     pub rtt_us: Option<u64>,
-    /// Brokers, as configured; `embedded` for the embedded one.
+    /// Brokers, as they were named; `embedded` for the embedded one.
     pub brokers: String,
     /// The topic that was written to, and its partitions.
     pub topic: String,
@@ -92,6 +94,9 @@ pub struct Conditions {
     pub replication: Option<u32>,
     /// How a key chooses its partition, as configured.
     pub partitioner: String,
+    /// Whether each key's records keep the source's order, each worker having a set of partitions.
+    #[serde(default)]
+    pub by_key: bool,
     /// The most records of a chunk.
     pub chunk_records: u64,
     /// And the most bytes.
@@ -266,6 +271,9 @@ pub struct Comparison {
     pub rounds: Vec<Round>,
     /// A line for each row that has a figure.
     pub results: Vec<Summary>,
+    /// What a run of the job should be told; `None`: the rounds don't say.
+    #[serde(default)]
+    pub conclusion: Option<Conclusion>,
     /// What a user should do, in sentences.
     pub advice: Vec<String>,
     /// Whether it was interrupted before all rounds had run.

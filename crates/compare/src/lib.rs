@@ -13,6 +13,7 @@ pub mod advice;
 pub mod asked;
 mod bench_plan;
 pub mod comparison_run;
+pub mod conclusion;
 mod connected;
 pub mod environment;
 pub mod figures;

@@ -7,7 +7,7 @@ use migration::job::FlushPolicy;
 use migration::{Failure, FailureKind, TopicSettings};
 use worker::WorkerContext;
 
-use super::bench_plan::deal;
+use super::bench_plan::{deal, deal_by_key};
 use super::measured::{Figures, Log};
 use super::spec::{RoundResult, RoundSpec};
 use super::toll::TollSource;
@@ -55,11 +55,16 @@ fn run(spec: &RoundSpec, log: Log) -> RoundResult {
 fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
     let setting = &spec.setting;
     let job = spec.bench.job(setting);
+    let records = records_needed(setting, spec.duration, spec.records);
+    let plan = match spec.bench.by_key {
+        true => deal_by_key(&spec.bench.plan, setting.workers, spec.bench.partitions, records),
+        false => deal(&spec.bench.plan, setting.workers, records),
+    };
     let context = WorkerContext {
         bound: None,
         source: TollSource::around(sources::source_of(&job.source, job.workers.windows()), spec.wait, spec.cpu),
         job,
-        plan: deal(&spec.bench.plan, setting.workers, records_needed(setting, spec.duration, spec.records)),
+        plan,
         dead_letters: spec.folder.join("dead-letters"),
         topic: TopicSettings { max_message_bytes: spec.bench.max_message_bytes, ..TopicSettings::default() },
         take_log: log.take,

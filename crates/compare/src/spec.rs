@@ -26,6 +26,9 @@ pub struct Bench {
     pub topic: String,
     /// How a key chooses its partition.
     pub partitioner: Partitioner,
+    /// Whether each key's records keep the source's order, as in a run of the job: then each worker has a set of
+    /// partitions.
+    pub by_key: bool,
     /// Record to message.
     pub record: RecordRules,
     /// librdkafka properties, secrets resolved.
@@ -54,7 +57,7 @@ pub struct Bench {
 
 impl Bench {
     /// What a job says, with its brokers resolved, and the topic that `compare` writes to.
-    pub fn of(job: &Job, plan: Plan, max_message_bytes: u32, partitions: u32) -> Bench {
+    pub fn of(job: &Job, plan: Plan, by_key: bool, max_message_bytes: u32, partitions: u32) -> Bench {
         let brokers = match &job.kafka.brokers {
             Brokers::Bootstrap(brokers) => brokers.clone(),
             Brokers::Embedded => Vec::new(),
@@ -64,6 +67,7 @@ impl Bench {
             brokers,
             topic: job.kafka.topic.clone(),
             partitioner: job.kafka.partitioner,
+            by_key,
             record: job.record.clone(),
             properties: job.kafka.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
             chunk_records: job.workers.chunk.records,
@@ -90,7 +94,7 @@ impl Bench {
                 raw: true,
                 files: FileRules { paths: Vec::new(), max_line: self.plan.max_line },
             }),
-            shards: ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) },
+            shards: ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(self.by_key) },
             record: self.record.clone(),
             kafka: KafkaRules {
                 brokers: Brokers::Bootstrap(self.brokers.clone()),

@@ -2,7 +2,10 @@
 //! story come out roughly, and nothing is left behind after an end or an interruption.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -25,6 +28,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Nothing, a_killed_worker_ends_its_round),
     test!(Waits, Nothing, "a_full_disk_ends_it_with_what_there_is", a_full_disk_ends_it),
     test!(Works, Nothing, what_is_refused),
+    test!(Waits, Nothing, brokers_of_the_config_are_left_alone),
     test!(Works, Kafka, real_brokers_got_what_was_counted),
     test!(Works, Kafka, the_topic_of_a_comparison_goes_with_it),
 ];
@@ -93,7 +97,7 @@ fn kept_files(program: &Program) -> Vec<PathBuf> {
 fn every_variant_runs_and_has_its_names(_: &Clusters) {
     let program = folder("variants", 3_000);
     let words = ["compare", "-o", "json", "--variants", "all", "--workers", "2,5", "--rtt", "1ms", "--rounds", "1"];
-    let limits = ["--seconds", "20", "--records", "60", "--html", "page.html", "--csv", "table.csv"];
+    let limits = ["--flush", "record", "--seconds", "20", "--records", "60", "--html", "page.html", "--csv", "table.csv"];
     let finished = program.run(&[&words[..], &limits].concat(), PATIENCE).expect_code(0);
     let result = finished.json();
     assert_eq!((&result["_command"], &result["_version"]), (&Value::from("compare"), &Value::from(1)));
@@ -142,8 +146,10 @@ fn the_reference_flushes_each_record(_: &Clusters) {
 fn a_flush_is_predicted_and_measured_apart(_: &Clusters) {
     let program = folder("apart", 5_000);
     let words = ["compare", "-o", "json", "--rtt", "10ms", "--wait", "2.5ms", "--seconds", "0.3", "--rounds", "2"];
-    let result =
-        program.run(&[&words[..], &["--variants", "processes", "--workers", "2"]].concat(), PATIENCE).expect_code(0).json();
+    let result = program
+        .run(&[&words[..], &["--flush", "record", "--variants", "processes", "--workers", "2"]].concat(), PATIENCE)
+        .expect_code(0)
+        .json();
     let single = row(&result, "single", 1);
     assert_eq!(number(single, "relative_speed"), 1.0, "the reference runs without being asked for");
     assert!((0.0..=1.0).contains(&number(single, "predicted_flush_share")), "{single:#}");
@@ -158,7 +164,7 @@ fn a_flush_is_predicted_and_measured_apart(_: &Clusters) {
 fn the_ratios_of_the_story(_: &Clusters) {
     let program = folder("ratios", 20_000);
     let words = ["compare", "-o", "json", "--rtt", "10ms", "--wait", "2.5ms", "--seconds", "1.5", "--rounds", "2"];
-    let variants = ["--variants", "green-blocking,green-cooperative,processes", "--workers", "4,7"];
+    let variants = ["--flush", "record", "--variants", "green-blocking,green-cooperative,processes", "--workers", "4,7"];
     let result = program.run(&[&words[..], &variants].concat(), PATIENCE).expect_code(0).json();
     let speed = |variant, workers| number(row(&result, variant, workers), "relative_speed");
     assert_eq!(speed("single", 1), 1.0, "the reference runs without being asked for");
@@ -240,7 +246,7 @@ fn a_killed_worker_ends_its_round(_: &Clusters) {
 /// A limit on the size of files stands for the disk: the results' file meets it after a few runs.
 fn a_full_disk_ends_it(_: &Clusters) {
     let program = folder("full", 5_000);
-    for words in [&["compare", "--variants", "single"][..], &["compare", "web", "--flush", "wakeup"]] {
+    for words in [&["compare", "--variants", "single", "--flush", "record"][..], &["compare", "web", "--flush", "wakeup"]] {
         let mut command = program.other_command("bash");
         command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash"]).arg(binary());
         command.args(words).args(["--rtt", "1ms", "--seconds", "0.2", "--rounds", "50"]);
@@ -287,12 +293,100 @@ fn what_is_refused(_: &Clusters) {
     let finished = program.run(&["compare-round"], PATIENCE).expect_code(2);
     assert!(finished.stderr.contains("for shardlift itself"), "{}", finished.stderr);
     // One record is enough.
-    let one = ["compare", "-o", "json", "--variants", "single", "--rtt", "0ms", "--records", "50", "--rounds", "1"];
+    let one = [
+        "compare",
+        "-o",
+        "json",
+        "--flush",
+        "record",
+        "--variants",
+        "single",
+        "--rtt",
+        "0ms",
+        "--records",
+        "50",
+        "--rounds",
+        "1",
+    ];
     let result = program.run(&one, PATIENCE).expect_code(0).json();
     assert_eq!(
         (&rows(&result)[0]["records"], &result["conditions"]["source_repeated"]),
         (&Value::from(50), &Value::from(true))
     );
+}
+
+/// A production broker that only counts who comes.
+struct Counted {
+    address: String,
+    connections: Arc<AtomicU64>,
+}
+
+impl Counted {
+    fn new() -> Counted {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let connections = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            listener.incoming().for_each(|_| {
+                counter.fetch_add(1, Ordering::SeqCst);
+            })
+        });
+        Counted { address, connections }
+    }
+
+    fn count(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// Neither the config, nor a variable, nor `--set` makes a comparison write to production: only `-b` on its command
+/// line. And it compares what the job would run: its flush, and its order.
+fn brokers_of_the_config_are_left_alone(_: &Clusters) {
+    let program = folder("left-alone", 5_000);
+    let production = Counted::new();
+    let secured: [&str; 5] = [
+        "\"security.protocol\" = \"SASL_SSL\"",
+        "\"sasl.mechanism\" = \"SCRAM-SHA-512\"",
+        "\"sasl.username\" = \"u\"",
+        "\"sasl.password\" = { env = \"NOT_SET_HERE\" }",
+        "\"ssl.ca.location\" = \"none.pem\"",
+    ];
+    let text = fs::read_to_string(program.join("orchestrator.toml")).expect("a config");
+    let brokers = format!("kafka.brokers = [\"{}\"]\n", production.address);
+    program.write("orchestrator.toml", format!("{text}{brokers}[kafka.properties]\n{}\n", secured.join("\n")));
+    let words = ["compare", "-o", "json", "--variants", "processes", "--workers", "2,32", "--rtt", "1ms", "--seconds", "0.6"];
+    let mut command =
+        program.command(&[&words[..], &["--set", &format!("kafka.brokers=[\"{}\"]", production.address)]].concat());
+    command.env("SHARDLIFT_BROKERS", &production.address);
+    let finished = program.spawn(command).finish(PATIENCE).expect_code(0);
+    let told = format!("{} is not contacted: `-b {}` compares there", production.address, production.address);
+    assert!(finished.stderr.contains(&told), "{}", finished.stderr);
+    assert!(finished.stderr.contains("more workers than the topic has partitions (16 partitions)"), "{}", finished.stderr);
+    let result = finished.json();
+    let conditions = &result["conditions"];
+    assert_eq!((&conditions["brokers"], &conditions["by_key"]), (&Value::from("embedded"), &Value::from(true)));
+    let settings: Vec<_> = rows(&result).iter().map(|row| (row["workers"].as_u64(), row["flush"].as_str())).collect();
+    assert_eq!(settings, [(Some(1), Some("chunk")), (Some(2), Some("chunk"))]);
+    let conclusion = &result["conclusion"];
+    assert_eq!((&conclusion["workers"], &conclusion["flush"]), (&Value::from(2), &Value::from("chunk")), "{conclusion:#}");
+    assert!(
+        conclusion["why"].as_str().is_some_and(|why| why.contains(" ± ") && why.contains("times single")),
+        "{conclusion:#}"
+    );
+
+    let web = ["compare", "web", "--seconds", "0.3", "--rounds", "1"];
+    let finished = program.run(&web, PATIENCE).expect_code(0);
+    assert!(finished.stderr.contains("is not contacted") && finished.stdout.contains("one round is no fact"), "{finished:?}");
+    assert_eq!(production.count(), 0, "not one connection to the brokers of the config");
+    // The listener counts: with the flag the brokers are meant.
+    program.write("plain.toml", text);
+    let words = ["compare", "-c", "plain.toml", "-b", &production.address, "--variants", "single"];
+    let running = program.start(&words);
+    wait_until("the flag's brokers are asked", PATIENCE, || production.count() > 0);
+    running.signal(Signal::SIGTERM);
+    running.finish(PATIENCE).expect_code(143);
+    program.assert_nothing_left();
 }
 
 /// Everything that was counted is in the topic; beside it only warm-up records and what was in flight when a clock
@@ -327,6 +421,7 @@ fn the_topic_of_a_comparison_goes_with_it(clusters: &Clusters) {
     scene.program.write("orchestrator.toml", config(&scene.topic, scene.kafka.bootstrap(), &[]));
     scene.orders(3, 2_000);
     let words = ["compare", "-o", "json", "--variants", "single,processes", "--workers", "2", "--seconds", "0.5"];
+    let words = [&words[..], &["-b", scene.kafka.bootstrap()]].concat();
     let once = [&words[..], &["--rounds", "1", "--flush", "record,chunk", "--records", "50000"]].concat();
     let finished = scene.program.run(&once, PATIENCE).expect_code(0);
     assert!(finished.stderr.contains("retention.bytes is 256.0 MiB a partition"), "{}", finished.stderr);

@@ -39,12 +39,11 @@ pub struct VariantsArgs {
         value_name = "N,…"
     )]
     pub workers: Vec<u32>,
-    /// When a worker waits for its delivery reports: record, chunk
+    /// When a worker waits for its delivery reports: record, chunk; without it as the job says (workers.flush)
     #[arg(
         long,
         env = "SHARDLIFT_COMPARE_FLUSH",
         value_delimiter = ',',
-        default_value = "record",
         value_parser = flush,
         value_name = "FLUSH,…"
     )]

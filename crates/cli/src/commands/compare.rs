@@ -9,9 +9,10 @@ use compare::figures::{Comparison, Setting, Variant};
 use compare::rows::{in_bulk, most_sharing, most_workers, require_room, rows};
 use compare::{Asked, CompareError, ComparisonRun, Log, Standing, TopicFacts};
 use kafka::Right;
-use migration::job::{Brokers, FlushPolicy};
+use migration::job::{Brokers, FlushPolicy, ShardRules};
 use migration::printable::printable_path;
-use migration::{Exit, Job, Purpose, UserError};
+use migration::units::show_things;
+use migration::{Exit, Job, Order, Purpose, UserError};
 use pipeline::source::PlanRules;
 
 use crate::args::{Choice, VariantsArgs};
@@ -23,21 +24,25 @@ use crate::{helper, log, preflight, settings, source, words};
 
 /// Measures, and prints what came out.
 pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let mut job = settings::load_config(&args.config)?;
-    // Variants are compared by sending each record from the shard that it stands in.
-    job.shards.by_key = Some(false);
-    let rows = rows(&variants(args), &args.workers, &args.flush, args.shared_producer);
+    let (mut job, left_alone) = settings::load_for_comparison(&args.config)?;
+    let flushes = if args.flush.is_empty() { std::slice::from_ref(&job.workers.flush) } else { &args.flush };
+    let mut rows = rows(&variants(args), &args.workers, flushes, args.shared_producer);
     require_records(args, &rows)?;
     require_room(&rows).map_err(|error| UserError::new(Exit::Preflight, error))?;
     let files = OutputFiles::open(args.html.as_deref(), args.csv.as_deref())?;
     files.are_none_of([args.config.config.as_path()])?;
+    if let Some(told) = left_alone.told().filter(|_| !ui.quiet) {
+        ui.say(told);
+    }
     let interrupt = Interrupt::new()?;
+    // Tasks that share a producer have partitions each for itself, whatever the keys are.
+    let by_key = source::order_of(&job)? == Order::Key && !args.shared_producer;
     let rtt = (job.kafka.brokers == Brokers::Embedded).then_some(args.rtt);
     let brokers = brokers_asked(&job);
     let source = source::source_of(&job);
     let plan = helper::ask("shardlift plan", Some(&interrupt), || {
         let rules = PlanRules {
-            shards: &job.shards,
+            shards: if by_key { &ShardRules::uncut() } else { &job.shards },
             flush: FlushPolicy::Record,
             workers: most_workers(&rows),
             record_limit: job.record_limit,
@@ -59,15 +64,16 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
     };
     let topic = OwnTopic::make(&mut job, &wanted, &interrupt, ui)?;
     let found = preflight::preflight(&job, Purpose::Begin, None, &[Right::Write], Some(&interrupt))?;
-    let facts = TopicFacts {
-        partitions: u32::try_from(found.partitions.len()).unwrap_or(u32::MAX),
-        replication: found.replication,
-        max_message_bytes: found.settings.max_message_bytes,
-    };
+    let partitions = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
+    if by_key {
+        leave_out_more_than(partitions, &mut rows, ui);
+    }
+    let facts = TopicFacts { partitions, replication: found.replication, max_message_bytes: found.settings.max_message_bytes };
     let asked = Asked {
         rows,
         rtt,
         brokers,
+        by_key,
         wait: args.wait,
         cpu: args.cpu,
         seconds: args.seconds,
@@ -102,7 +108,20 @@ fn variants(args: &VariantsArgs) -> Vec<Variant> {
     Variant::ALL.into_iter().filter(asked).collect()
 }
 
-/// The job's brokers, as configured.
+/// A job with order by key runs with at most one worker for each partition: so does what is compared with it.
+fn leave_out_more_than(partitions: u32, rows: &mut Vec<Setting>, ui: &Ui) {
+    let before = rows.len();
+    rows.retain(|row| row.workers <= partitions);
+    if rows.len() < before && !ui.quiet {
+        let partitions = show_things(u64::from(partitions), "partition");
+        ui.say(format!(
+            "left out: settings with more workers than the topic has partitions ({partitions}); with order by key each worker has \
+             partitions of its own (--partitions N, or --set shards.by_key=false)"
+        ));
+    }
+}
+
+/// The brokers, as they were named.
 pub fn brokers_asked(job: &Job) -> String {
     match &job.kafka.brokers {
         Brokers::Embedded => "embedded".to_owned(),

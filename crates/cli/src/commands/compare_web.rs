@@ -26,7 +26,7 @@ use crate::{helper, preflight, settings, source, words};
 
 /// Measures, and prints what came out.
 pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let mut job = settings::load_config(&args.config)?;
+    let (mut job, left_alone) = settings::load_for_comparison(&args.config)?;
     // One record at a time: sent at once, without waiting for a batch.
     job.workers.flush = FlushPolicy::Record;
     // Each client sends records of its own, whatever their keys.
@@ -37,6 +37,9 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
     let kept = job.state_dir.join("compare").join(name);
     let files = OutputFiles::open(args.html.as_deref(), args.csv.as_deref())?;
     files.are_none_of([args.config.config.as_path()])?;
+    if let Some(told) = left_alone.told().filter(|_| !ui.quiet) {
+        ui.say(told);
+    }
     let interrupt = Interrupt::new()?;
     let embedded = job.kafka.brokers == Brokers::Embedded;
     let brokers = brokers_asked(&job);

@@ -39,6 +39,7 @@ fn comparison(wait_us: u64, rows: &[Row]) -> Comparison {
         reference: Some(0),
         rounds: Vec::new(),
         results: results.collect(),
+        conclusion: None,
         advice: Vec::new(),
         interrupted: false,
     }

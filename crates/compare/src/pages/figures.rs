@@ -26,7 +26,7 @@ pub fn show_rounds(rounds: u32) -> String {
 
 /// What to know about figures of one round.
 pub fn only_round(rounds: u32) -> Option<String> {
-    (rounds == 1).then(|| "one round can't show what is chance: --rounds 3 does".to_owned())
+    (rounds == 1).then(|| "one round is no fact, so nothing is concluded from it: --rounds 3".to_owned())
 }
 
 #[cfg(test)]

@@ -17,7 +17,9 @@ pub fn html(comparison: &Comparison, object: &Map<String, Value>) -> String {
     if comparison.interrupted {
         body.push(warning("This comparison was interrupted: these are the figures of the rounds that had run."));
     }
-    body.extend(advice(&comparison.advice));
+    let conclusion = text::conclusion(comparison);
+    let conclusion = (!conclusion.is_empty()).then(|| conclusion.join(" "));
+    body.extend(advice(&conclusion.into_iter().chain(comparison.advice.iter().cloned()).collect::<Vec<_>>()));
     body.extend(charts::rates(comparison, &numbers));
     body.extend(charts::phases(comparison, &numbers));
     body.extend(charts::cpu(comparison, &numbers));
@@ -82,6 +84,7 @@ fn conditions(comparison: &Comparison) -> Element {
         ("brokers", c.rtt_us.map_or_else(|| c.brokers.clone(), |rtt| format!("embedded, round trip {} ms", plain(ms(rtt))))),
         ("topic", format!("{}, {} partitions{}", c.topic, c.partitions, text::replicas(c))),
         ("partitioner", c.partitioner.clone()),
+        ("order", if c.by_key { "by key: each worker has a set of partitions" } else { "none between workers" }.to_owned()),
         ("a worker has in flight", format!("at most {}", show_size(c.in_flight_bytes))),
         ("source", c.source.join(", ") + if c.source_repeated { " (read more than once in a run: it is short)" } else { "" }),
         ("other waits", time(c.wait_us)),

@@ -12,6 +12,13 @@ pub fn object(comparison: &Comparison) -> Map<String, Value> {
     members(json!({
         "interrupted": comparison.interrupted,
         "results": rows(comparison).map(|(setting, summary)| result(comparison, setting, summary)).collect::<Vec<_>>(),
+        "conclusion": comparison.conclusion.as_ref().map(|found| json!({
+            "workers": found.workers,
+            "flush": flush_name(found.flush),
+            "relative_speed": number(found.relative_speed),
+            "relative_speed_error": number(found.relative_speed_error),
+            "why": found.why,
+        })),
         "advice": comparison.advice,
         "reference": comparison.reference.and_then(|i| comparison.settings.get(i as usize)).map(setting),
         "model": comparison.model.as_ref().map(|model| json!({
@@ -133,6 +140,7 @@ fn conditions(c: &Conditions) -> Value {
         "partitions": c.partitions,
         "replication": c.replication,
         "partitioner": c.partitioner,
+        "by_key": c.by_key,
         "chunk_records": c.chunk_records,
         "chunk_bytes": c.chunk_bytes,
         "chunk_interval_ms": c.chunk_interval_ms,

@@ -8,6 +8,7 @@ use report::figures::{ms, quantile_ms, show, show_percent, show_speed};
 use report::table::{Column, render};
 
 use super::{differ, failures, flush_name, label, rows};
+use crate::conclusion::overlap;
 use crate::figures::{Comparison, Conditions, Setting, Spread, Summary};
 use crate::pages::figures::{only_round, plain, show_rounds, show_spread};
 
@@ -25,7 +26,13 @@ pub fn text(comparison: &Comparison) -> String {
     let remarks = remarks(comparison);
     if !remarks.is_empty() {
         out += "\n  notes\n";
-        remarks.iter().for_each(|remark| out += &format!("  {remark}\n"));
+        remarks.iter().flat_map(|remark| wrap(remark)).for_each(|line| out += &format!("  {line}\n"));
+    }
+    for line in conclusion(comparison) {
+        let _ = write!(out, "\n{line}");
+    }
+    if comparison.conclusion.is_some() {
+        out.push('\n');
     }
     for advice in &comparison.advice {
         let _ = write!(out, "\n{advice}\n");
@@ -51,6 +58,9 @@ pub(crate) fn asked(comparison: &Comparison) -> Vec<String> {
         None => format!("{} s", plain(c.seconds)),
     };
     parts.push(format!("{} of {end}, each setting in a fresh process", show_rounds(c.rounds)));
+    if c.by_key {
+        parts.push("order by key: each worker reads everything and sends a set of partitions, as in `run`".to_owned());
+    }
     parts.extend(only_round(c.rounds));
     parts
 }
@@ -108,7 +118,7 @@ pub(crate) fn replicas(c: &Conditions) -> String {
 
 /// Lines that fit a terminal; later ones are set in.
 fn wrap(text: &str) -> Vec<String> {
-    const WIDTH: usize = 118;
+    const WIDTH: usize = 116;
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -211,13 +221,38 @@ fn milliseconds(value: Option<f64>) -> String {
     value.map_or_else(String::new, show)
 }
 
+/// What to set, and the same as a command.
+pub(crate) fn conclusion(comparison: &Comparison) -> Vec<String> {
+    let Some(found) = &comparison.conclusion else { return Vec::new() };
+    let embedded = match comparison.conditions.rtt_us {
+        Some(_) => "; that is on the embedded broker, -b HOST:PORT compares on yours",
+        None => "",
+    };
+    let mut lines = wrap(&format!("to set: {} ({}{embedded})", found.keys(), found.why));
+    lines.push(format!("  {}", found.command()));
+    lines
+}
+
+/// Neighbours in speed that the rounds don't tell apart.
+fn overlaps(comparison: &Comparison) -> Option<String> {
+    let mut all: Vec<_> = rows(comparison).filter(|(_, summary)| summary.rounds > 1).collect();
+    all.sort_by(|(_, a), (_, b)| b.records_per_second.median.total_cmp(&a.records_per_second.median));
+    let close = all.windows(2).filter(|pair| overlap(pair[0].1, pair[1].1));
+    let told: Vec<String> =
+        close.map(|pair| format!("{} and {}", label(comparison, pair[0].0), label(comparison, pair[1].0))).collect();
+    (!told.is_empty()).then(|| format!("their rounds overlap, so which is faster is not told: {}", told.join("; ")))
+}
+
 /// What stands out, and what failed.
 pub(crate) fn remarks(comparison: &Comparison) -> Vec<String> {
     let noted = rows(comparison).flat_map(|(setting, summary)| {
         let name = label(comparison, setting);
         summary.notes.iter().map(move |note| format!("{name}: {note}"))
     });
-    noted.chain(failures(comparison).into_iter().map(|failure| format!("failed: {failure}"))).collect()
+    noted
+        .chain(overlaps(comparison))
+        .chain(failures(comparison).into_iter().map(|failure| format!("failed: {failure}")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -265,7 +300,7 @@ mod tests {
         assert!(!told.contains("a chunk") && !told.contains("short") && !told.contains("replication"), "{told}");
         assert!(!told.contains("chance"), "{told}");
         story.conditions.rounds = 1;
-        assert!(head(&story).contains("\none round can't show what is chance"), "{}", head(&story));
+        assert!(head(&story).contains("\none round is no fact"), "{}", head(&story));
         story.settings[2].flush = FlushPolicy::Chunk;
         (story.conditions.source_repeated, story.conditions.replication) = (true, Some(3));
         let many = (0..20).map(|number| (format!("some.long.property.{number}"), "value".to_owned())).collect();

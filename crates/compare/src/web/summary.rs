@@ -46,11 +46,14 @@ pub fn advice(comparison: &WebComparison) -> Vec<String> {
     let of = |flush| comparison.results.iter().find(|result| result.flush == flush);
     let (blocking, cooperative, wakeup) = (of(WebFlush::Blocking), of(WebFlush::Cooperative), of(WebFlush::Wakeup));
     let mut sentences = Vec::new();
-    sentences.extend(blocking.zip(cooperative).map(|(blocking, cooperative)| freed(blocking, cooperative)));
-    if cooperative.is_none() {
-        sentences.extend(blocking.zip(wakeup).map(|(blocking, wakeup)| freed(blocking, wakeup)));
+    // One round is no fact.
+    if comparison.conditions.rounds > 1 {
+        sentences.extend(blocking.zip(cooperative).map(|(blocking, cooperative)| freed(blocking, cooperative)));
+        if cooperative.is_none() {
+            sentences.extend(blocking.zip(wakeup).map(|(blocking, wakeup)| freed(blocking, wakeup)));
+        }
+        sentences.extend(cooperative.zip(wakeup).map(|(cooperative, wakeup)| woken(cooperative, wakeup)));
     }
-    sentences.extend(cooperative.zip(wakeup).map(|(cooperative, wakeup)| woken(cooperative, wakeup)));
     if comparison.conditions.shared_producer && cooperative.is_some() {
         sentences.push(
             "the producer was shared: the cooperative flush waits until its queue is empty, so each request waits for the records \

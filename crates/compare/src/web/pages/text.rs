@@ -93,6 +93,6 @@ mod tests {
         assert!(text.contains(&scene.advice[0]));
         assert!(!text.contains("chance"), "{text}");
         scene.conditions.rounds = 1;
-        assert!(asked(&scene).iter().any(|line| line.starts_with("one round can't show what is chance")));
+        assert!(asked(&scene).iter().any(|line| line.starts_with("one round is no fact")));
     }
 }
