@@ -377,7 +377,7 @@ fn brokers_of_the_config_are_left_alone(_: &Clusters) {
     let running = program.start(&words);
     wait_until("the flag's brokers are asked", PATIENCE, || production.count() > 0);
     running.signal(Signal::SIGTERM);
-    running.finish(PATIENCE).expect_code(143);
+    running.finish(PATIENCE).expect_code(75);
     program.assert_nothing_left();
 }
 
