@@ -78,7 +78,7 @@ fn render(level: Level, text: &str, color: bool) -> String {
         Level::Debug | Level::Trace => "\x1b[2m",
     };
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let time = show_time_of_day(since_1970.as_millis() as u64) + "Z";
+    let time = show_time_of_day(since_1970.as_millis() as u64);
     let text = printable_lines(text);
     if color { format!("{time} {paint}{name}\x1b[0m {text}") } else { format!("{time} {name} {text}") }
 }

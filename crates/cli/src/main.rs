@@ -32,7 +32,10 @@ use crate::args::{Cli, Command, CompareScene};
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ui::refuse(&error),
+    };
     let ui = Ui::new(&cli.global, cli.command.name());
     log::start(cli.global.quiet, cli.global.verbose, ui.color);
     // This process holds the job's secrets too. Where that is refused nothing is worse than before.
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
             .hint("the state is consistent: `shardlift run` continues"))
     });
     let exit = end.unwrap_or_else(|error| {
-        ui.complain(&error);
+        ui.fail(&error);
         error.exit
     });
     ExitCode::from(ui.exit(exit).code())

@@ -38,10 +38,10 @@ pub fn holder(place: &StatePlace) -> Result<Option<String>, UserError> {
 
 /// The job's report; `None` if it was never run.
 pub fn report(place: &StatePlace, running: bool) -> Result<Option<JobReport>, UserError> {
-    let path = StateDir::store_path(&place.path);
-    if !Store::exists(&path) {
+    if !state::exists(&place.path)? {
         return Ok(None);
     }
+    let path = StateDir::store_path(&place.path);
     Store::read_only(&path).and_then(|store| load_report(&store, running)).map(Some).map_err(state::unusable)
 }
 

@@ -1,5 +1,7 @@
 //! What an earlier run left of a job, and whether this one can go on with it.
 
+use std::path::Path;
+
 use migration::report::Binding;
 use migration::resume::{self, Anew, Now, Then};
 use migration::{Accept, Exit, Identity, Job, UserError};
@@ -67,11 +69,17 @@ impl Earlier {
 
 /// What a job's runs left, without any lock.
 pub fn stored(job: &Job) -> Result<Option<Earlier>, UserError> {
-    let path = StateDir::store_path(&job.state_path());
-    if !Store::exists(&path) {
+    let folder = job.state_path();
+    if !exists(&folder)? {
         return Ok(None);
     }
+    let path = StateDir::store_path(&folder);
     Store::read_only(&path).and_then(|store| Earlier::of(&store)).map(Some).map_err(unusable)
+}
+
+/// Whether a job has a state in its folder; an error where another user's rights hide it.
+pub fn exists(folder: &Path) -> Result<bool, UserError> {
+    StateDir::has_store(folder).map_err(|error| UserError::new(error.exit(), error))
 }
 
 /// An error of the checkpoint as the user sees it.

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
 
 use migration::printable::{printable_json, printable_lines};
 use migration::{Exit, UserError};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::args::{Color, GlobalArgs, OutputFormat, ProgressChoice};
 
@@ -25,6 +26,8 @@ pub struct Ui {
     pub color: bool,
     /// Only errors on stderr.
     pub quiet: bool,
+    /// Whether a result was printed, or tried to be.
+    printed: Cell<bool>,
     /// The result could not be written to stdout.
     unwritten: Cell<bool>,
 }
@@ -51,6 +54,7 @@ impl Ui {
             command,
             output: global.output,
             quiet: global.quiet,
+            printed: Cell::new(false),
             unwritten: Cell::new(false),
             progress: match global.progress {
                 ProgressChoice::None => ProgressStyle::None,
@@ -82,6 +86,7 @@ impl Ui {
             OutputFormat::Text => printable_lines(&text()),
             OutputFormat::Json => printable_json(&Value::Object(self.object(json())).to_string()),
         };
+        self.printed.set(true);
         if let Err(error) = writeln!(std::io::stdout(), "{}", out.trim_end()) {
             // A reader that closed stdout does not want the result.
             if !matches!(error.kind(), std::io::ErrorKind::BrokenPipe) {
@@ -96,6 +101,14 @@ impl Ui {
         if exit == Exit::Done && self.unwritten.get() { Exit::State } else { exit }
     }
 
+    /// Prints an error that ends the command: to stderr, and as the object of `-o json` where no result was printed.
+    pub fn fail(&self, error: &UserError) {
+        self.complain(error);
+        if self.output == OutputFormat::Json && !self.printed.get() {
+            self.result(String::new, || failure(error.exit, &error.message, error.hint.as_deref()));
+        }
+    }
+
     /// Prints an error.
     pub fn complain(&self, error: &UserError) {
         drop(writeln!(std::io::stderr(), "{}", printable_lines(&error.to_string())));
@@ -105,4 +118,31 @@ impl Ui {
     pub fn say(&self, text: impl std::fmt::Display) {
         drop(writeln!(std::io::stderr(), "{}", printable_lines(&text.to_string())));
     }
+}
+
+/// The members of the object of a command that ended without a result.
+fn failure(exit: Exit, message: &str, hint: Option<&str>) -> Map<String, Value> {
+    let mut members = Map::new();
+    members.insert("exit_code".into(), exit.code().into());
+    members.insert("error".into(), json!({ "message": message.trim_end(), "hint": hint }));
+    members
+}
+
+/// A command line that can't be read: clap's words, and the object of `-o json` where that was wanted.
+pub fn refuse(error: &clap::Error) -> ExitCode {
+    let wrong = error.use_stderr();
+    drop(error.print());
+    if !wrong {
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<String> = std::env::args().collect();
+    let wanted = |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && pair[1] == "json";
+    let joined = words.iter().any(|word| matches!(word.as_str(), "-ojson" | "-o=json" | "--output=json"));
+    let by_variable = std::env::var("SHARDLIFT_OUTPUT").is_ok_and(|output| output == "json");
+    if joined || by_variable || words.windows(2).any(wanted) {
+        let mut object = Map::from_iter([("_command".to_owned(), Value::Null), ("_version".to_owned(), JSON_VERSION.into())]);
+        object.append(&mut failure(Exit::Usage, &error.to_string(), None));
+        drop(writeln!(std::io::stdout(), "{}", printable_json(&Value::Object(object).to_string())));
+    }
+    ExitCode::from(Exit::Usage.code())
 }

@@ -24,6 +24,8 @@ pub struct Bench {
     pub brokers: Vec<String>,
     /// The topic to write to.
     pub topic: String,
+    /// `kafka.client_id`: a quota holds a comparison as it holds the job.
+    pub client_id: Option<String>,
     /// How a key chooses its partition.
     pub partitioner: Partitioner,
     /// Whether each key's records keep the source's order, as in a run of the job: then each worker has a set of
@@ -66,6 +68,7 @@ impl Bench {
             name: job.name.clone(),
             brokers,
             topic: job.kafka.topic.clone(),
+            client_id: job.kafka.client_id.clone(),
             partitioner: job.kafka.partitioner,
             by_key,
             record: job.record.clone(),
@@ -101,6 +104,7 @@ impl Bench {
                 topic: self.topic.clone(),
                 partitioner: self.partitioner,
                 give_up_after: self.give_up_after,
+                client_id: self.client_id.clone(),
                 properties: self.properties.iter().map(|(name, value)| (name.clone(), secret(value))).collect(),
             },
             workers: WorkerRules {

@@ -108,12 +108,13 @@ pub fn client_version() -> String {
     crate::ffi::version()
 }
 
-/// The name that brokers see in quotas and audit logs.
-pub fn client_id(job: &str, shard: Option<&str>) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    match shard {
-        Some(shard) => format!("shardlift/{version} {job}/{shard}"),
-        None => format!("shardlift/{version} {job}"),
+/// The name that brokers see in quotas and audit logs: the config's, or one of its own for each client.
+pub fn client_id(job: &Job, shard: Option<&str>) -> String {
+    let (version, name) = (env!("CARGO_PKG_VERSION"), &job.name);
+    match (&job.kafka.client_id, shard) {
+        (Some(id), _) => id.clone(),
+        (None, Some(shard)) => format!("shardlift/{version} {name}/{shard}"),
+        (None, None) => format!("shardlift/{version} {name}"),
     }
 }
 
@@ -127,7 +128,7 @@ pub fn client_properties(job: &Job, role: Role) -> Vec<(String, String)> {
     if let Brokers::Bootstrap(brokers) = &job.kafka.brokers {
         properties.push(("bootstrap.servers".into(), brokers.join(",")));
     }
-    properties.push(("client.id".into(), client_id(&job.name, None)));
+    properties.push(("client.id".into(), client_id(job, None)));
     properties.push(("allow.auto.create.topics".into(), "false".into()));
     properties.extend(required(role).iter().map(|&(k, v)| (k.to_owned(), v.to_owned())));
     properties
@@ -201,8 +202,37 @@ pub(crate) fn configure(properties: &[(String, String)]) -> Result<Conf, String>
 mod tests {
     use super::*;
 
+    /// A small job with more lines.
+    fn job_with(lines: &str) -> Result<Job, migration::config::ConfigErrors> {
+        let text = format!("job.name = 'j'\nsource.jsonl.paths = ['x']\nkafka.topic = 't'\nkafka.brokers = ['a:1']\n{lines}");
+        let context = migration::config::Context {
+            config_dir: std::path::Path::new("/"),
+            env: &|_| None,
+            read_secret_file: &|_| Ok(String::new()),
+            check_properties: &check_properties,
+            is_folder: &|_| Ok(false),
+            contacts_brokers: true,
+        };
+        migration::config::Typed::parse(&text, "test").expect("TOML").mean(&context)
+    }
+
     fn check(name: &str, value: &str) -> Option<PropertyProblem> {
         check_properties(&[(name.into(), value.into())]).pop()
+    }
+
+    #[test]
+    fn a_client_id_of_the_config_is_that_of_all_clients() {
+        let ids = |job: &Job| {
+            let of = |properties: Vec<(String, String)>| {
+                properties.into_iter().rfind(|(name, _)| name == "client.id").map(|(_, value)| value).unwrap_or_default()
+            };
+            let roles = [Role::Admin, Role::Reader, Role::Producer].map(|role| of(client_properties(job, role)));
+            (roles, crate::ProducerOptions::for_job(job, "00007", 1_000_000).client_id)
+        };
+        let (roles, producer) = ids(&job_with("").expect("valid"));
+        assert!(roles.iter().all(|id| id.ends_with(" j")) && producer.ends_with(" j/00007"), "{roles:?} {producer}");
+        let job = job_with("kafka.client_id = 'orders-backfill'").expect("valid");
+        assert_eq!(ids(&job), (["orders-backfill"; 3].map(str::to_owned), "orders-backfill".to_owned()));
     }
 
     #[test]
@@ -256,20 +286,7 @@ mod tests {
 
     #[test]
     fn what_typed_keys_own_is_set_after_what_a_user_gave() {
-        let job = |name: &str, value: &str| {
-            let text = format!(
-                "job.name = 'j'\nsource.jsonl.paths = ['x']\nkafka.topic = 't'\nkafka.brokers = ['a:1']\n[kafka.properties]\n{name:?} = {value:?}\n"
-            );
-            let context = migration::config::Context {
-                config_dir: std::path::Path::new("/"),
-                env: &|_| None,
-                read_secret_file: &|_| Ok(String::new()),
-                check_properties: &check_properties,
-                is_folder: &|_| Ok(false),
-                contacts_brokers: true,
-            };
-            migration::config::Typed::parse(&text, "test").expect("TOML").mean(&context)
-        };
+        let job = |name: &str, value: &str| job_with(&format!("[kafka.properties]\n{name:?} = {value:?}\n"));
         for name in ["message.timeout.ms", "delivery.timeout.ms", "topic.message.timeout.ms"] {
             let errors = job(name, "500").expect_err("it is owned").to_string();
             assert!(errors.contains("kafka.give_up_after"), "{errors}");

@@ -95,14 +95,14 @@ pub struct SteerEvent {
 }
 
 impl SteerEvent {
-    /// "scaled 2 -> 8 at 08:31:07".
+    /// "scaled 2 -> 8 at 08:31:07Z".
     pub fn headline(&self) -> String {
         format!("{} at {}", self.text, show_time_of_day(self.unix_ms))
     }
 }
 
 impl std::fmt::Display for SteerEvent {
-    /// "scaled 2 -> 8 at 08:31:07: 1,210 records/s (77 % flush) before, 9,870 records/s (75 % flush) after".
+    /// "scaled 2 -> 8 at 08:31:07Z: 1,210 records/s (77 % flush) before, 9,870 records/s (75 % flush) after".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} before", self.headline(), self.before)?;
         match &self.after {
@@ -137,11 +137,11 @@ mod tests {
         let pace = |records_per_second, flush_share| Pace { records_per_second, flush_share };
         let (unix_ms, text) = (1_795_422_667_999, "scaled 2 -> 8".to_owned());
         let turn = SteerEvent { unix_ms, text, before: pace(1210.4, 0.77), after: None };
-        assert_eq!(turn.to_string(), "scaled 2 -> 8 at 08:31:07: 1,210 records/s (77 % flush) before");
+        assert_eq!(turn.to_string(), "scaled 2 -> 8 at 08:31:07Z: 1,210 records/s (77 % flush) before");
         let turn = SteerEvent { after: Some(pace(4800.0, 0.753)), ..turn };
         assert_eq!(
             turn.to_string(),
-            "scaled 2 -> 8 at 08:31:07: 1,210 records/s (77 % flush) before, 4,800 records/s (75 % flush) after"
+            "scaled 2 -> 8 at 08:31:07Z: 1,210 records/s (77 % flush) before, 4,800 records/s (75 % flush) after"
         );
     }
 

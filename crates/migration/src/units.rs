@@ -117,9 +117,9 @@ pub fn show_things(count: u64, one: &str) -> String {
     format!("{} {one}{}", show_count(count), if count == 1 { "" } else { "s" })
 }
 
-/// A time of day (UTC, as the log has it) for people, from milliseconds since 1970: `08:31:07`.
+/// A time of day (UTC, as the log has it) for people, from milliseconds since 1970: `08:31:07Z`.
 pub fn show_time_of_day(unix_ms: u64) -> String {
-    moment(unix_ms).strftime("%H:%M:%S").to_string()
+    moment(unix_ms).strftime("%H:%M:%SZ").to_string()
 }
 
 /// A moment for people, in UTC: 2026-11-23 08:35:28 UTC.
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(show_duration(Duration::from_secs(125)), "2 min 05 s");
         assert_eq!(show_duration(Duration::from_millis(4710)), "4.71 s");
         assert_eq!(show_duration(Duration::from_secs_f64(59.999)), "1 min 00 s");
-        assert_eq!(show_time_of_day(1_795_422_667_999), "08:31:07");
+        assert_eq!(show_time_of_day(1_795_422_667_999), "08:31:07Z");
     }
 
     #[test]

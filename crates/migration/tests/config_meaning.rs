@@ -38,6 +38,7 @@ fn defaults() -> Job {
             topic: "t".into(),
             partitioner: Partitioner::Murmur2,
             give_up_after: Duration::from_secs(900),
+            client_id: None,
             properties: vec![],
         },
         workers: WorkerRules {
@@ -84,6 +85,7 @@ fn every_key_means_what_it_says() {
         topic = "orders"
         partitioner = "crc32"
         give_up_after = "10s"
+        client_id = "team/orders"
         delivery = "at-least-once"
         [kafka.properties]
         "compression.type" = "lz4"
@@ -130,6 +132,7 @@ fn every_key_means_what_it_says() {
             topic: "orders".into(),
             partitioner: Partitioner::Crc32,
             give_up_after: Duration::from_secs(10),
+            client_id: Some("team/orders".into()),
             properties: vec![
                 ("compression.type".into(), Property::Plain("lz4".into())),
                 ("socket.send.buffer.bytes".into(), Property::Plain("5".into())),

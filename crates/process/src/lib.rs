@@ -39,7 +39,7 @@ pub use lock::{LockError, LockFile};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use poll::{Interest, Ready, poll};
-pub use private::{FileId, PrivateFolder, folder_objection, may_write, open_private, open_private_below};
+pub use private::{FileId, PrivateFolder, closed_by, folder_objection, may_write, open_private, open_private_below};
 pub use reap::{ExitState, Reaped, reap_all};
 pub use signals::{Caught, SignalFd, hold_signals, is_ignored, kill_group, send_signal};
 pub use start::fork_child;

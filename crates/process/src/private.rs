@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use nix::unistd::{AccessFlags, access, getegid, geteuid, getgroups};
+use nix::unistd::{AccessFlags, Uid, User, access, getegid, geteuid, getgroups};
 
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
@@ -79,6 +79,17 @@ pub fn folder_objection(path: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whose it is if another user closed the way to `path` to this one: the owner of the first folder on it that this user
+/// may not enter, or of what stands there.
+pub fn closed_by(path: &Path) -> Option<String> {
+    let ancestors: Vec<&Path> = path.ancestors().collect();
+    let closed = |at: &&&Path| access(**at, AccessFlags::R_OK | AccessFlags::X_OK).is_err();
+    let metadata = fs::symlink_metadata(ancestors.iter().rev().find(closed)?).ok()?;
+    let owner = Uid::from_raw(metadata.uid());
+    let name = User::from_uid(owner).ok().flatten().map_or_else(|| "another user".to_owned(), |user| user.name);
+    (owner != geteuid()).then(|| format!("{name} (number {owner})"))
 }
 
 /// Whether this user may write to a folder, or make one in it.

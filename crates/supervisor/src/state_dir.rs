@@ -47,6 +47,17 @@ pub enum StateDirError {
         /// What the system said.
         cause: String,
     },
+    /// It is another user's.
+    #[error(
+        "{path} is the state of another user's job: it belongs to {owner} and is closed to this user; ask that user, use sudo, or \
+         choose another job.state_dir"
+    )]
+    Strangers {
+        /// Which.
+        path: String,
+        /// Whose.
+        owner: String,
+    },
     /// Others could have put there what this run would believe or write to.
     #[error(
         "the state directory {path} is not only this user's: {what}; choose another job.state_dir, have it given to this user (chown, \
@@ -74,7 +85,10 @@ impl StateDirError {
     pub fn exit(&self) -> Exit {
         match self {
             StateDirError::Supervisor { .. } | StateDirError::Workers { .. } => Exit::Stopped,
-            StateDirError::Unusable { .. } | StateDirError::Untrusted { .. } | StateDirError::Gone { .. } => Exit::State,
+            StateDirError::Unusable { .. }
+            | StateDirError::Strangers { .. }
+            | StateDirError::Untrusted { .. }
+            | StateDirError::Gone { .. } => Exit::State,
         }
     }
 }
@@ -164,6 +178,15 @@ impl StateDir {
         }
     }
 
+    /// Whether there is a checkpoint of the job in `path`, readable or not. An error where that can't be seen.
+    pub fn has_store(path: &Path) -> Result<bool, StateDirError> {
+        match Self::store_path(path).symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Self::unusable(path, error)),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -198,6 +221,9 @@ impl StateDir {
     }
 
     fn unusable(path: &Path, cause: io::Error) -> StateDirError {
+        if let Some(owner) = (cause.kind() == io::ErrorKind::PermissionDenied).then(|| process::closed_by(path)).flatten() {
+            return StateDirError::Strangers { path: printable_path(path), owner };
+        }
         StateDirError::Unusable { path: printable_path(path), cause: cause.to_string() }
     }
 }

@@ -17,6 +17,7 @@ use whole_program::waiting::wait_until;
 pub const TESTS: &[Test] = &[
     test!(Works, Nothing, a_wrong_command_line_exits_with_2),
     test!(Works, Nothing, a_wrong_config_exits_with_3),
+    test!(Works, Nothing, with_json_each_refusal_is_one_object_on_stdout),
     test!(Works, Nothing, a_source_that_is_not_there_exits_with_7),
     test!(Works, Nothing, an_unusable_state_directory_exits_with_74),
     test!(Waits, Nothing, no_broker_is_a_blocker),
@@ -63,6 +64,31 @@ fn a_wrong_config_exits_with_3(_: &Clusters) {
     refused(&program, &["run", "--set", "workers.cuont=2"], 3, &["--set", "count"]);
     // A script's variable that is not set: what the config names instead is not what was meant.
     refused(&program, &["run", "-b", ""], 3, &["--brokers", "kafka.brokers", "empty"]);
+}
+
+fn with_json_each_refusal_is_one_object_on_stdout(_: &Clusters) {
+    let program = folder("json-errors", &[]);
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["run", "--unknown", "-o", "json"], 2, "--unknown"),
+        (&["run", "--output=json", "-X", "compression.type"], 2, "NAME=VALUE"),
+        (&["run", "-o", "json", "--set", "limits.rate_record=5"], 3, "rate_records"),
+        (&["plan", "-o", "json", "--set", "source.jsonl.paths=none/*"], 7, "none"),
+        (&["status", "-o", "json"], 4, "never run"),
+        (&["verify", "-o", "json"], 4, "nothing was sent yet"),
+        (&["compare", "-o", "json", "--into-topic", "t"], 2, "--into-topic"),
+    ];
+    for (words, code, said) in cases {
+        let finished = program.run(words, PATIENCE).expect_code(code);
+        let object = finished.json();
+        assert_eq!((&object["_version"], &object["exit_code"]), (&1.into(), &code.into()), "{object:#}");
+        let message = object["error"]["message"].as_str().unwrap_or_else(|| panic!("no message in {object:#}"));
+        assert!(message.contains(said) && finished.stderr.contains(said), "{words:?}: {object:#}");
+        let command = if code == 2 && words[0] == "run" { serde_json::Value::Null } else { words[0].into() };
+        assert!(object["_command"] == command || object["_command"] == words[0], "{object:#}");
+    }
+    let help = program.run(&["run", "--help", "-o", "json"], PATIENCE).expect_code(0);
+    assert!(help.stdout.starts_with("Send;"), "{}", help.stdout);
+    program.assert_nothing_left();
 }
 
 fn a_source_that_is_not_there_exits_with_7(_: &Clusters) {

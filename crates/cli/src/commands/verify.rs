@@ -45,7 +45,7 @@ fn keep(job: &Job, verified: &Verified, compared: &JobState) {
 /// What the job's last run left, if it can be compared: it ended, and its topic is still there.
 fn left_of(job: &Job, folder: &Path) -> Result<Earlier, UserError> {
     let path = StateDir::store_path(folder);
-    if !Store::exists(&path) {
+    if !state::exists(folder)? {
         return Err(UserError::new(
             Exit::Preflight,
             format!("job {} has no state in {}: nothing was sent yet", job.name, printable_path(folder)),

@@ -234,9 +234,9 @@ mod tests {
         let mut view = View { asked: 8, turn: Some(turn), ..view() };
         let shown = lines(&view, 80);
         assert_eq!(shown[1], "1,234,567 records · 98,765/s · shards 5/12 · 3 dead letters · 2 of 8 workers");
-        assert_eq!(shown[2], "  scaled 2 -> 8 at 08:31:07");
+        assert_eq!(shown[2], "  scaled 2 -> 8 at 08:31:07Z");
         view.turn.as_mut().expect("set above").after = Some(Pace { records_per_second: 4800.0, flush_share: 0.75 });
-        assert_eq!(lines(&view, 80)[2], "  scaled 2 -> 8 at 08:31:07: 1,210/s -> 4,800/s, flush 77 % -> 75 %");
+        assert_eq!(lines(&view, 80)[2], "  scaled 2 -> 8 at 08:31:07Z: 1,210/s -> 4,800/s, flush 77 % -> 75 %");
     }
 
     #[test]

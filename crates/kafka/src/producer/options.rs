@@ -80,7 +80,7 @@ impl ProducerOptions {
     pub fn for_job(job: &Job, shard: &str, max_message_bytes: u32) -> ProducerOptions {
         ProducerOptions {
             properties: client_properties(job, Role::Producer),
-            client_id: client_id(&job.name, Some(shard)),
+            client_id: client_id(job, Some(shard)),
             topic: job.kafka.topic.clone(),
             headers: job.record.headers.clone(),
             gathering: if job.workers.flush == FlushPolicy::Record { Gathering::Nothing } else { Gathering::Group },

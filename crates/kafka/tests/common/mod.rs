@@ -34,6 +34,7 @@ pub fn job(bootstrap: &str) -> Job {
             topic: TOPIC.into(),
             partitioner: Partitioner::Murmur2,
             give_up_after: Duration::from_secs(900),
+            client_id: None,
             properties: Vec::new(),
         },
         workers: WorkerRules {

@@ -62,6 +62,12 @@ pub(crate) fn job_name(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A client id: what a quota can name in a command without quotes.
+pub(crate) fn client_id(text: &str) -> Result<(), Refusal> {
+    only_plain(&text.replace('/', "-"))?;
+    if text.len() > LONGEST_TOPIC { Err(format!("it has {} characters", text.len()).into()) } else { Ok(()) }
+}
+
 /// Kafka's rule for topic names.
 pub(crate) fn topic(text: &str) -> Result<(), Refusal> {
     only_plain(text)?;

@@ -51,7 +51,10 @@ const A_SECOND: PropertyRule = PropertyRule::AtLeast(1000);
 const RULES: &[(&str, PropertyRule)] = &[
     ("bootstrap.servers", ADDRESSES),
     ("metadata.broker.list", ADDRESSES),
-    ("client.id", PropertyRule::Owned("use `job.name`: the client id is made of it and the shard's number")),
+    (
+        "client.id",
+        PropertyRule::Owned("use `kafka.client_id`; without it the client id is made of `job.name` and the shard's number"),
+    ),
     ("acks", ALL_REPLICAS),
     ("request.required.acks", ALL_REPLICAS),
     ("enable.idempotence", PropertyRule::Owned("use `kafka.delivery`: the producer is always idempotent")),

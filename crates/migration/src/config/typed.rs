@@ -7,13 +7,14 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::checks;
 use super::error::{ConfigErrors, ErrorCode, Problems, SourceText};
 use super::key::Declared;
 use super::origin::{At, ValueOrigin};
 use super::properties::is_secret_property;
 use super::schema::{self, LATER};
 use super::suggest::nearest;
-use super::value::{EntryValue, NamedValue, TypedValue, ValueKind, quoted, scalar, seen};
+use super::value::{EntryValue, NOT_YET, NamedValue, TypedValue, ValueKind, quoted, scalar, seen};
 use crate::job::{JsonlSource, SourceRules};
 
 /// What was typed. Overrides are laid over it with [`Typed::set`] and its companions, then [`Typed::mean`] says what it
@@ -188,6 +189,14 @@ impl Typed {
                 error.suggest(nearest(text, words.iter().copied())).help(format!("allowed: {}", key.kind.allowed()));
                 None
             }
+            (ValueKind::Headers, DeValue::String(text)) if checks::field_path(text).is_ok() => {
+                self.header_of_field(name, &quoted(text), &here);
+                None
+            }
+            (ValueKind::Headers, DeValue::Table(table)) if table.contains_key("field") => {
+                self.header_of_field(name, "a field of the record", &here);
+                None
+            }
             (ValueKind::Headers | ValueKind::Choices(_), DeValue::String(text)) => Some(EntryValue::Plain(text.to_string())),
             (kind, other) => {
                 let properties = matches!(kind, ValueKind::Properties);
@@ -200,6 +209,15 @@ impl Typed {
                 None
             }
         }
+    }
+
+    /// A header from a field of each record, which looks like one with a text. Sent as that text it would be wrong in
+    /// every record.
+    fn header_of_field(&mut self, name: &str, seen: &str, here: &ValueOrigin) {
+        let message = format!("{} in [record.headers] is {seen}: a header from a field {NOT_YET}", tick(name));
+        self.problems
+            .add(ErrorCode::NotYet, here, message)
+            .help("headers are the same for every record; a text that begins with a dot can't be one");
     }
 
     fn read_reference(

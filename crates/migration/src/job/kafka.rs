@@ -27,6 +27,15 @@ const BROKERS: Shape<Brokers> = Shape {
     },
 };
 
+const CLIENT_ID: Shape<Option<String>> = Shape {
+    kind: ValueKind::Text(TextRule {
+        noun: "string",
+        allowed: "up to 249 of the characters a-z, A-Z, 0-9, `.`, `_`, `-` and `/`",
+        check: checks::client_id,
+    }),
+    read: |value, _| value.map(TypedValue::text).map(str::to_owned),
+};
+
 const PROPERTIES: Shape<Vec<(String, Property)>> =
     Shape { kind: ValueKind::Properties, read: |value, _| value.map(TypedValue::properties).unwrap_or_default().to_vec() };
 
@@ -50,6 +59,11 @@ rules! {
         ///
         /// At the start: with 4. `verify` waits as long, at most 90 s, for another producer's open transaction.
         give_up_after: Duration = key GIVE_UP_AFTER key("kafka.give_up_after", time(1)).default("\"15min\"").example("\"1h\"");
+        /// The name that brokers know the job by, for quotas and audit logs: all its clients have it. Without this line
+        /// each has its own, made of `job.name` and the shard.
+        ///
+        /// A quota by client id holds the whole job with it (for each broker); without it, each worker for itself.
+        client_id: Option<String> = key CLIENT_ID key("kafka.client_id", CLIENT_ID).example("\"orders-backfill\"");
         /// What is promised about duplicates; `exactly-once` is not in this version.
         key DELIVERY: () = key("kafka.delivery", only(&["at-least-once"], &[("exactly-once", NOT_YET)]))
             .default("\"at-least-once\"").fixed().example("\"at-least-once\"");
