@@ -44,7 +44,7 @@ pub use job::Job;
 pub use ledger::{LedgerEntry, Token};
 pub use level::Level;
 pub use order::Order;
-pub use plan::{Compression, Cut, Division, PartitionSet, Pieces, Plan, Segment, Shard, ShardId, SourceObject};
+pub use plan::{Compression, Cut, Division, Extended, PartitionSet, Pieces, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
 pub use purpose::Purpose;
 pub use report::{Counts, Phase, Phases, Work};

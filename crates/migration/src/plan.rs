@@ -1,5 +1,6 @@
 //! The plan: the ordered shards of a job, frozen when the job first runs.
 
+mod later;
 mod sets;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Position;
 use crate::printable::printable_path;
 
+pub use later::Extended;
 pub use sets::PartitionSet;
 
 /// A shard's number: its index in the plan.
@@ -60,6 +62,11 @@ impl SourceObject {
     /// Its size in bytes as stored; 0 where that is not known.
     pub fn known_bytes(&self) -> u64 {
         self.bytes.unwrap_or(0)
+    }
+
+    /// Whether another object is this one, as far as is known, but for its time of modification.
+    pub fn differs_in_time_alone(&self, other: &SourceObject) -> bool {
+        self.modified_ns != other.modified_ns && *self == SourceObject { modified_ns: self.modified_ns, ..other.clone() }
     }
 
     /// Whether a segment of it may begin at a place inside.
@@ -136,8 +143,11 @@ pub struct Shard {
 /// The ordered shards of a job, the segments that they read and the objects that these cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The source's objects in source order.
+    /// The source's objects in source order; those that came later stand behind them, in source order among
+    /// themselves.
     pub objects: Vec<SourceObject>,
+    /// Of each addition to the plan the first of its objects, as an index into these.
+    pub additions: Vec<u32>,
     /// All segments. A split adds some and takes none away: no shard may need one any more.
     pub segments: Vec<Segment>,
     /// The shards; handed out in this order.
@@ -260,9 +270,15 @@ impl Plan {
     }
 
     /// Puts another object in the place of one that each shard which reads it reads from its start to its end. What was
-    /// noted of that one is not true of the other: its notes are dropped.
+    /// noted of that one is not true of the other: its notes are dropped. One that is the same but for its time may be
+    /// cut, sent, or in no shard.
     pub fn replace(&mut self, index: u32, object: SourceObject) -> Result<(), String> {
-        let planned = self.objects.get(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
+        let planned = self.objects.get_mut(index as usize).ok_or_else(|| format!("there is no object {index}"))?;
+        if planned.differs_in_time_alone(&object) {
+            planned.modified_ns = object.modified_ns;
+            return Ok(());
+        }
+        let planned = &self.objects[index as usize];
         let reads = |shard: &Shard| shard.segments.clone().filter(|s| self.segments[*s as usize].object == index);
         let used: BTreeSet<u32> = self.shards.iter().flat_map(reads).collect();
         let whole = |s: &Segment| s.start == 0 && (s.end == Segment::WHOLE || Some(s.end) == planned.bytes);
@@ -473,6 +489,21 @@ mod tests {
         let from = replaced.shards[1].start;
         replaced.split(ShardId(1), &from, &by_place(&[cut(2, 5)])).unwrap();
         assert!(replaced.replace(2, object(5, Compression::None)).is_err(), "it is cut");
+    }
+
+    #[test]
+    fn an_object_that_has_another_time_is_the_same_wherever_it_is_cut() {
+        let mut plan = plan();
+        plan.objects[0].record_starts = vec![220];
+        plan.split(ShardId(0), &Position { segment: 0, place: 210, records: 2 }, &by_place(&[cut(0, 220)])).unwrap();
+        plan.notes = vec!["x: its last line is not whole".to_owned()];
+        let mut expected = plan.clone();
+        expected.objects[0].modified_ns = 7;
+        plan.replace(0, SourceObject { modified_ns: 7, ..plan.objects[0].clone() }).unwrap();
+        assert_eq!(plan, expected);
+        let other = SourceObject { modified_ns: 8, fingerprint: 1, ..plan.objects[0].clone() };
+        assert!(!plan.objects[0].differs_in_time_alone(&other) && plan.replace(0, other).is_err());
+        assert!(!plan.objects[0].differs_in_time_alone(&plan.objects[0]), "it is the very same");
     }
 
     #[test]

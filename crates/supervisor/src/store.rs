@@ -9,6 +9,7 @@
 //! fails it is refused instead of guessed at. A connection must never be used or dropped in a forked child:
 //! `fork_child` always ends the child with `_exit`.
 
+mod changes;
 mod codes;
 mod columns;
 mod error;
@@ -19,7 +20,6 @@ mod resent;
 mod samples;
 mod schema;
 mod shard_row;
-mod splits;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -240,7 +240,7 @@ impl Store {
         let written = (|| {
             ShardRow { status, position, deaths: end.deaths, ..shard.clone() }.write(&tx, plan_id)?;
             close_attempt(&tx, end, usage)?;
-            splits::keep(&tx, plan_id, end, &shard, added)?;
+            changes::keep_split(&tx, plan_id, end, &shard, added)?;
             if let Some(damage) = end.damage.filter(|damage| damage.segment == position.segment) {
                 replaced::keep_damage(&tx, plan_id, end.attempt, position.place, damage)?;
             }

@@ -13,14 +13,14 @@ use super::error::{StateError, at, corrupt};
 use super::schema::job_checksum;
 use super::shard_row::ShardRow;
 use super::state::{JobState, ShardCheckpoint};
-use super::{replaced, splits};
+use super::{changes, replaced};
 
 /// Reads all of it in one snapshot.
 pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, StateError> {
     let tx = at(path, db.unchecked_transaction())?;
     let mut state = read_job(&tx, path, plan_id)?;
     state.last_run = at(path, last_run(&tx))?;
-    splits::apply(&tx, path, &mut state)?;
+    changes::apply(&tx, path, &mut state)?;
     state.damages = replaced::damages(&tx, path, plan_id)?;
     state.uncertain = at(path, uncertain(&tx))?;
     let last = at(path, last_attempts(&tx))?;
@@ -76,7 +76,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 binding,
                 settings: FixedSettings::new(),
                 plan: Plan::default(),
-                unsplit: None,
+                frozen: None,
                 shards: Vec::new(),
                 damages: BTreeMap::new(),
                 parents: BTreeMap::new(),
@@ -147,7 +147,8 @@ fn check_shard(row: &ShardRow, segments: &[Segment], shard: &Shard) -> Result<()
     }
     let inside = match segments.get(position.segment as usize) {
         Some(Segment { start, end, .. }) => (*start..=*end).contains(&position.place),
-        None => position.segment as usize == segments.len(),
+        // A position behind the last segment is one in segments that came later, of which the plan does not know.
+        None => segments.is_empty() && position.segment == 0,
     };
     if inside { Ok(()) } else { Err(format!("{position:?} lies outside of it")) }
 }

@@ -1,35 +1,27 @@
-//! Source objects that can't be read to their end, and those that took the place of one: beside the frozen plan.
-//!
-//! A replacement is applied when the plan is read, in its place among the splits: a split cuts the objects of its time.
+//! Source objects that can't be read to their end, and whether another file may take the place of one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use migration::{Damage, Plan, Segment, SourceObject};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use migration::{Damage, Plan, Segment};
+use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::columns::{decode, encode, signed};
+use super::columns::{encode, signed};
 use super::error::{StateError, at, corrupt};
 use super::state::JobState;
-use super::{Store, begin, commit};
 use crate::machine::AttemptId;
 use migration::report::ShardStatus;
 
-/// Part of the layout. `splits`: how many there were before.
+/// Part of the layout.
 pub(super) const LAYOUT: &str = "
 CREATE TABLE damages (shard INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, hash BLOB NOT NULL,
     checksum INTEGER NOT NULL, PRIMARY KEY (shard, segment)) STRICT;
-CREATE TABLE replaced (sequence INTEGER PRIMARY KEY, splits INTEGER NOT NULL, object INTEGER NOT NULL, facts BLOB NOT NULL,
-    checksum INTEGER NOT NULL) STRICT;
 ";
 
 /// What is known of the bytes that were sent of objects: by shard and segment, the place up to where, and the hash of
 /// what is before it.
 pub(super) type Damages = BTreeMap<(u32, u32), (u64, u128)>;
-
-/// A replacement: after how many splits, of which object, by what.
-pub(super) type Replacement = (i64, u32, SourceObject);
 
 /// Keeps what an attempt found out about a segment that it could not read, whose shard is committed up to `place` in
 /// it.
@@ -71,48 +63,8 @@ pub(super) fn damages(db: &Connection, path: &Path, plan_id: u128) -> Result<Dam
     Ok(damages)
 }
 
-pub(super) fn replacements(db: &Connection, path: &Path, plan_id: u128) -> Result<Vec<Replacement>, StateError> {
-    let rows: Vec<(i64, i64, u32, Vec<u8>, i64)> = at(
-        path,
-        db.prepare("SELECT sequence, splits, object, facts, checksum FROM replaced ORDER BY sequence").and_then(|mut query| {
-            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
-            rows.collect()
-        }),
-    )?;
-    let mut found = Vec::new();
-    for (expected, (sequence, splits, object, facts, sum)) in (0..).zip(rows) {
-        if sequence != expected || sum != checksum(&(plan_id, sequence, splits, object, &facts[..])) {
-            return Err(corrupt(path, format!("replaced file {expected} of the plan fails its checksum")));
-        }
-        found.push((splits, object, at(path, decode(&facts))?));
-    }
-    Ok(found)
-}
-
 fn checksum<T: serde::Serialize>(row: &T) -> i64 {
     xxh3_64(&encode(row)).cast_signed()
-}
-
-impl Store {
-    /// Keeps which files took the place of which of the plan's objects, in one durable transaction. The plan that is
-    /// read afterwards has them; its id stays that of the plan as it was made.
-    pub fn replace_objects(&mut self, replaced: &[(u32, SourceObject)]) -> Result<(), StateError> {
-        let plan_id = self.plan_id;
-        let tx = begin(&mut self.db, &self.path)?;
-        let written = (|| {
-            let splits: i64 = tx.query_row("SELECT count(*) FROM splits", [], |row| row.get(0))?;
-            let last: Option<i64> =
-                tx.query_row("SELECT max(sequence) FROM replaced", [], |row| row.get(0)).optional()?.flatten();
-            for (sequence, (object, facts)) in (last.map_or(0, |last| last + 1)..).zip(replaced) {
-                let facts = encode(facts);
-                let sum = checksum(&(plan_id, sequence, splits, *object, &facts[..]));
-                tx.execute("INSERT INTO replaced VALUES (?1, ?2, ?3, ?4, ?5)", params![sequence, splits, object, facts, sum])?;
-            }
-            Ok(())
-        })();
-        at(&self.path, written)?;
-        commit(tx, &self.path)
-    }
 }
 
 impl JobState {

@@ -138,7 +138,7 @@ fn shard_reports(state: &super::JobState, attempts: &[AttemptReport]) -> Vec<Sha
 
 /// What the system says of an attempt's CPU is known when its process has been waited for. Before, and for the workers
 /// of a supervisor that was killed, the last sample has to do.
-fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
+pub(super) fn attempts(db: &Connection) -> rusqlite::Result<Vec<AttemptReport>> {
     let sampled = "SELECT max(cpu_us) FROM samples WHERE samples.shard = attempts.shard AND samples.number = attempts.number";
     db.prepare(&format!("SELECT *, coalesce(({sampled}), 0) AS sampled_cpu_us FROM attempts ORDER BY sequence"))?
         .query_map([], |row| {

@@ -7,6 +7,7 @@ use migration::ShardId;
 use migration::report::{AttemptOutcome, AttemptReport, Resent, ShardStatus};
 
 use super::{JobState, UNENDED};
+use crate::machine::AttemptId;
 
 /// Looks at the attempts (in the order in which they began) once more. `running`: whether a supervisor is at work.
 pub(super) fn settle(attempts: &mut [AttemptReport], state: &JobState, running: bool) {
@@ -25,6 +26,21 @@ pub(super) fn settle(attempts: &mut [AttemptReport], state: &JobState, running: 
     }
     bound_by_successors(attempts, state);
     mark_restarts(attempts);
+}
+
+/// What attempts whose shards are done may have sent twice at most, where that is less than the state has: known before
+/// their shards read on, whose next attempts deliver what these never sent.
+pub(super) fn bounds(attempts: &[AttemptReport], state: &JobState) -> Vec<(AttemptId, u64)> {
+    let mut bounded = attempts.to_vec();
+    settle(&mut bounded, state, false);
+    let lower = attempts.iter().zip(&bounded).filter_map(|(attempt, bounded)| {
+        // It is added each time to what was noted of an attempt whose end is not known.
+        let orphaned = bounded.outcome == AttemptOutcome::Orphaned;
+        let added = if orphaned { attempt.work.perhaps_doubled } else { 0 };
+        let most = bounded.resent.most.saturating_sub(added);
+        (most < attempt.resent.most).then_some((AttemptId { shard: attempt.shard, number: attempt.number }, most))
+    });
+    lower.collect()
 }
 
 /// What is sent again is sent by an attempt that begins later, on the same shard or on a piece of it: once all of these
@@ -82,6 +98,22 @@ mod tests {
         settle(&mut attempts, &state_of(&[ShardStatus::Done]), false);
         assert_eq!(most(&attempts), [80, 30, 0]);
         assert!(!attempts[1].resent.exact && attempts[2].resent.exact);
+    }
+
+    #[test]
+    fn a_shard_that_reads_on_keeps_the_bounds_that_it_had_when_it_was_done() {
+        let mut attempts = history(&[
+            (0, 1, AttemptOutcome::Orphaned, 100, 2_000),
+            (0, 2, AttemptOutcome::Died, 50, 10),
+            (0, 3, AttemptOutcome::Finished, 30, 0),
+            (1, 1, AttemptOutcome::Orphaned, 100, 2_000),
+        ]);
+        attempts[0].work.perhaps_doubled = 7;
+        let state = state_of(&[ShardStatus::Done, ShardStatus::Waiting]);
+        let id = |number| AttemptId { shard: ShardId(0), number };
+        assert_eq!(bounds(&attempts, &state), [(id(1), 80)]);
+        attempts[0].resent = Resent::at_most(80);
+        assert_eq!(bounds(&attempts, &state), [], "once is enough");
     }
 
     #[test]

@@ -45,10 +45,6 @@ CREATE TABLE attempts (
     cpu_us INTEGER NOT NULL, peak_memory_bytes INTEGER NOT NULL, first_delivery_us INTEGER, resent INTEGER NOT NULL,
     resent_exact INTEGER NOT NULL, figures BLOB NOT NULL, UNIQUE (shard, number)
 ) STRICT;
-CREATE TABLE splits (
-    sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, position BLOB NOT NULL, division BLOB NOT NULL,
-    checksum INTEGER NOT NULL
-) STRICT;
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, text TEXT NOT NULL, notice INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -85,6 +81,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.execute_batch(LAYOUT)?;
     tx.execute_batch(super::samples::LAYOUT)?;
+    tx.execute_batch(super::changes::LAYOUT)?;
     tx.execute_batch(super::replaced::LAYOUT)?;
     tx.execute_batch(super::verified::LAYOUT)?;
     let (plan_id, plan, binding) = (job.plan_id.to_be_bytes(), encode(job.plan), job.binding);

@@ -23,10 +23,10 @@ pub struct JobState {
     pub binding: Binding,
     /// What must not change once a record was sent ([`migration::fixed`]), as it was when the state was made.
     pub settings: FixedSettings,
-    /// Its plan as it stands now: the frozen one, with the shards that were split since.
+    /// Its plan as it stands now: the frozen one, with what happened to it since.
     pub plan: Plan,
-    /// The plan as it was made, if shards were split or files replaced since.
-    pub unsplit: Option<Box<Plan>>,
+    /// The plan as it was made, if shards were split, files replaced or added since.
+    pub frozen: Option<Box<Plan>>,
     /// One for each shard of the plan, in its order.
     pub shards: Vec<ShardCheckpoint>,
     /// What is known of files that can't be read to their end: by shard and segment, up to which place records were
@@ -78,7 +78,7 @@ impl JobState {
 
     /// The plan as it was made: what its id stands for.
     pub fn frozen_plan(&self) -> &Plan {
-        self.unsplit.as_deref().unwrap_or(&self.plan)
+        self.frozen.as_deref().unwrap_or(&self.plan)
     }
 
     /// Whether every shard is at its end.

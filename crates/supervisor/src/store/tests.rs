@@ -1,5 +1,6 @@
 //! The checkpoint on a real disk: what survives a crash, what is refused, who may look.
 
+mod additions;
 mod sets;
 
 use std::fs;
@@ -348,9 +349,9 @@ fn a_split_is_kept_with_the_end_of_the_attempt_and_the_frozen_plan_stays() {
     assert_eq!(store.load().unwrap().plan, now);
 
     let db = rusqlite::Connection::open(&path).unwrap();
-    db.execute("UPDATE splits SET shard = 0 WHERE sequence = 1", []).unwrap();
+    db.execute("UPDATE changes SET kind = 'added' WHERE sequence = 1", []).unwrap();
     assert!(matches!(Store::open(&path).and_then(|store| store.load()), Err(StateError::Corrupt { .. })));
-    db.execute("DELETE FROM splits WHERE sequence = 0", []).unwrap();
+    db.execute("DELETE FROM changes WHERE sequence = 0", []).unwrap();
     assert!(matches!(Store::open(&path).and_then(|store| store.load()), Err(StateError::Corrupt { .. })));
 }
 
@@ -753,7 +754,9 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     assert_eq!(state.plan.shards.iter().map(|shard| shard.bytes).collect::<Vec<_>>(), [Some(150), Some(200), Some(70)]);
     assert_eq!(state.shards[0].position, position);
     drop(store);
-    for damage in ["UPDATE replaced SET object = 2", "UPDATE damages SET place = 20", "UPDATE replaced SET splits = 0"] {
+    let other_order = "UPDATE changes SET sequence = 9 WHERE sequence = 0; UPDATE changes SET sequence = 0 WHERE sequence = 1; \
+                       UPDATE changes SET sequence = 1 WHERE sequence = 9";
+    for damage in ["UPDATE changes SET change = x'010005'", "UPDATE damages SET place = 20", other_order] {
         let bad = folder.file("bad.sqlite");
         copy(&path, &bad);
         Connection::open(&bad).unwrap().execute_batch(damage).unwrap();
@@ -761,7 +764,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     }
 }
 
-/// A file as layouts 1 to 6 had it, as far as it is looked at before its version is known: `letters` came with 4.
+/// A file as layouts 1 to 7 had it, as far as it is looked at before its version is known: `letters` came with 4.
 fn file_of_layout(path: &Path, version: i64) {
     let db = Connection::open(path).unwrap();
     let letters = if version >= 4 { "letters INTEGER NOT NULL," } else { "" };

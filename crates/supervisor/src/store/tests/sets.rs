@@ -77,10 +77,10 @@ fn a_split_by_partitions_is_resumed_where_the_parted_set_was_committed() {
     drop(store);
 
     for damage in [
-        "UPDATE splits SET position = x'001407'",
-        "UPDATE splits SET division = x'0103'",
-        "UPDATE splits SET shard = 0",
-        "DELETE FROM splits",
+        "UPDATE changes SET change = x'0001001407010200'",
+        "UPDATE changes SET kind = 'replaced'",
+        "UPDATE changes SET sequence = 1",
+        "DELETE FROM changes",
         "DELETE FROM shards WHERE id = 2",
         "UPDATE shards SET others = others + 1 WHERE id = 2",
     ] {
