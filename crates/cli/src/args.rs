@@ -207,6 +207,9 @@ pub struct RunArgs {
     /// Don't ask
     #[arg(long, requires = "restart")]
     pub yes: bool,
+    /// Add files that match the source's paths now to the plan, behind all others
+    #[arg(long, conflicts_with = "restart")]
+    pub add: bool,
     /// Verify at the end (always done on the embedded broker)
     #[arg(long, env = "SHARDLIFT_VERIFY", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub verify: bool,

@@ -42,7 +42,15 @@ pub struct SampledPlan {
 impl SampledPlan {
     /// Plans as a first run would, and samples what was planned. In a helper process.
     pub fn make(job: &Job) -> Result<SampledPlan, UserError> {
-        let plan = source::make_plan(job)?;
+        Self::of(job, source::make_plan(job)?)
+    }
+
+    /// Plans what the source has beside a plan, and samples that. In a helper process.
+    pub fn of_addition(job: &Job, plan: &Plan) -> Result<SampledPlan, UserError> {
+        Self::of(job, source::make_addition(job, plan)?)
+    }
+
+    fn of(job: &Job, plan: Plan) -> Result<SampledPlan, UserError> {
         let sample = sampling::sample(source::source_of(job).as_ref(), &plan, &job.record, SAMPLING);
         let sample = sample.map_err(|error| UserError::new(Exit::Source, error))?;
         Ok(SampledPlan { plan, sample })

@@ -1,9 +1,12 @@
 //! The job's source: cut into a plan, and held against the plan that it was cut into.
 
+use std::path::PathBuf;
+
 use migration::job::ShardRules;
-use migration::{Exit, Job, Order, Plan, SourceObject, UserError, resume};
+use migration::{Accept, Exit, Job, Order, Plan, SourceObject, UserError, resume};
+use pipeline::Source;
 use pipeline::source::{Changes, PlanRules};
-use pipeline::{Source, SourceError};
+use serde::{Deserialize, Serialize};
 use supervisor::JobState;
 
 /// How many workers run at once.
@@ -29,8 +32,18 @@ pub fn order_of(job: &Job) -> Result<Order, UserError> {
 /// Cuts the source as a first run would, before it parts the partitions of its topic: with order by key into one shard
 /// of everything, of which [`Plan::into_sets`] makes one for each set.
 pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
+    cut(job, order_of(job)?, None)
+}
+
+/// Cuts what the source means beside the files of a plan, as that was cut: what [`Plan::extend`] adds to it.
+pub fn make_addition(job: &Job, plan: &Plan) -> Result<Plan, UserError> {
+    // Sets that were cut by place keep no order any more, and are sets all the same.
+    cut(job, if plan.partitions.is_some() { Order::Key } else { Order::Shard }, Some(plan))
+}
+
+fn cut(job: &Job, order: Order, beside: Option<&Plan>) -> Result<Plan, UserError> {
     let source = source_of(job);
-    let shards = match order_of(job)? {
+    let shards = match order {
         Order::Key => &ShardRules::uncut(),
         Order::Shard => &job.shards,
     };
@@ -40,34 +53,60 @@ pub fn make_plan(job: &Job) -> Result<Plan, UserError> {
         workers: slots(job),
         record_limit: job.record_limit,
         needs_fields: job.record.needs_fields(),
+        beside,
     };
     let checked = source.plan(&rules).and_then(|plan| source.check(&plan).map(|()| plan));
     checked.map_err(|error| UserError::new(Exit::Source, error))
 }
 
-/// Whether the files are those of the plan. Files that took the place of one of which nothing was sent, or only what
-/// they begin with, are given back: the plan is the same with them.
-pub fn check_source(job: &Job, state: &JobState) -> Result<Vec<(u32, SourceObject)>, UserError> {
-    let replaced = match job.record_limit {
-        None => source_of(job).replaced(&state.plan, &|object| state.sent_of(object)),
-        Some(_) => Ok(Vec::new()),
-    };
-    let mut plan = state.plan.clone();
-    let replaced = replaced.and_then(|replaced| {
-        for (object, facts) in &replaced {
-            plan.replace(*object, facts.clone()).map_err(SourceError)?;
-        }
-        Ok(replaced)
-    });
-    let replaced = replaced.map_err(resume::files_changed)?;
-    check_files(job, &plan, state.is_done())?;
-    Ok(replaced)
+/// The files of a job that goes on, as they are now.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct FilesNow {
+    /// Those that took the place of planned ones: of which nothing was sent, or only what they begin with; and those
+    /// that have another time, if that is accepted. The plan is the same with them.
+    pub replaced: Vec<(u32, SourceObject)>,
+    /// Those that are not planned, if they may be added.
+    pub new: Vec<PathBuf>,
 }
 
-/// Whether the files are those of the plan. `sent`: everything planned was sent.
-pub fn check_files(job: &Job, plan: &Plan, sent: bool) -> Result<(), UserError> {
-    let changes = source_changes(job, plan)?;
-    if changes.is_empty() { Ok(()) } else { Err(not_as_planned(&changes, sent)) }
+/// Whether the files are those of the plan. `add`: new ones are given back, and refuse nothing.
+pub fn check_source(job: &Job, state: &JobState, add: bool) -> Result<FilesNow, UserError> {
+    let source = source_of(job);
+    let (mut plan, mut replaced) = (state.plan.clone(), Vec::new());
+    if job.accepts(Accept::Mtime) {
+        let retimed = source_changes(job, &plan)?.retimed;
+        replaced.extend(retimed.into_iter().map(|retimed| (retimed.object, retimed.facts)));
+        put(&mut plan, &replaced)?;
+    }
+    if job.record_limit.is_none() {
+        let others = source.replaced(&plan, &|object| state.sent_of(object)).map_err(resume::files_changed)?;
+        put(&mut plan, &others)?;
+        replaced.extend(others);
+    }
+    let changes = source_changes(job, &plan)?;
+    match changes.is_empty() || add && changes.only_new() {
+        true => Ok(FilesNow { replaced, new: changes.new }),
+        false => Err(not_as_planned(&changes, state.is_done())),
+    }
+}
+
+fn put(plan: &mut Plan, replaced: &[(u32, SourceObject)]) -> Result<(), UserError> {
+    replaced.iter().try_for_each(|(object, facts)| plan.replace(*object, facts.clone())).map_err(resume::files_changed)
+}
+
+/// Whether the files are still those of the plan, of which everything was sent. Those that have another time, if that
+/// is accepted, are given back.
+pub fn check_files(job: &Job, plan: &Plan) -> Result<Vec<(u32, SourceObject)>, UserError> {
+    let (changes, retimed) = accepted_changes(job, plan)?;
+    if changes.is_empty() { Ok(retimed) } else { Err(not_as_planned(&changes, true)) }
+}
+
+/// How the files that the source means now differ from those of the plan, but for times that are accepted, and the files
+/// that have these.
+pub fn accepted_changes(job: &Job, plan: &Plan) -> Result<(Changes, Vec<(u32, SourceObject)>), UserError> {
+    let mut changes = source_changes(job, plan)?;
+    let retimed = if job.accepts(Accept::Mtime) { std::mem::take(&mut changes.retimed) } else { Vec::new() };
+    Ok((changes, retimed.into_iter().map(|retimed| (retimed.object, retimed.facts)).collect()))
 }
 
 /// How the files that the source means now differ from those of the plan.
@@ -78,5 +117,9 @@ pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, UserError> {
 /// The files are not those of the plan.
 pub fn not_as_planned(changes: &Changes, sent: bool) -> UserError {
     let what = changes.error(sent);
-    if changes.only_new() { resume::files_added(what) } else { resume::files_changed(what) }
+    match (changes.only_new(), changes.only_times()) {
+        (true, _) => resume::files_added(what),
+        (_, true) => resume::files_retimed(what),
+        _ => resume::files_changed(what),
+    }
 }

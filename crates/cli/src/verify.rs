@@ -8,7 +8,7 @@ use kafka::{TopicReader, partitioner};
 use migration::printable::printable_path;
 use migration::report::Binding;
 use migration::report::verify::{LetterCounts, Verified, VerifyReport};
-use migration::{Exit, Job, Plan, UserError};
+use migration::{Exit, Job, Plan, SourceObject, UserError, resume};
 use pipeline::dead_letter;
 use pipeline::verify::{Expected, Verification, VerifyError, VerifyProgress};
 use serde_json::json;
@@ -35,20 +35,34 @@ pub fn verify(
     let started = Instant::now();
     let style = ui.progress;
     let ((report, letters), new_files) = helper::ask("shardlift verif", interrupt, || {
-        planned_files(job, plan)?;
+        let plan = &with_files_now(job, plan)?;
         let compared = compare(job, plan, letters, binding, style)?;
         // Empty files are in no shard, and others may have come meanwhile.
-        Ok((compared, planned_files(job, plan)?))
+        Ok((compared, planned_files(job, plan)?.0))
     })?;
     let elapsed_ms = started.elapsed().as_millis() as u64;
     let limit = job.record_limit.filter(|_| plan.limit_reached);
     Ok(Verified { report, letters, elapsed_ms, limit, new_files })
 }
 
-/// Refuses a source whose planned files changed. Files that are new hinder nothing: the planned ones can be compared.
-fn planned_files(job: &Job, plan: &Plan) -> Result<Vec<PathBuf>, UserError> {
-    let changes = source::source_changes(job, plan)?;
-    if changes.changed.is_empty() { Ok(changes.new) } else { Err(source::not_as_planned(&changes, false)) }
+/// The plan with the times that its files have now, if that these are others is accepted.
+fn with_files_now(job: &Job, plan: &Plan) -> Result<Plan, UserError> {
+    let (_, retimed) = planned_files(job, plan)?;
+    resume::replaced_notices(plan, &retimed).iter().for_each(|notice| tracing::warn!("{notice}"));
+    let mut now = plan.clone();
+    for (object, facts) in retimed {
+        now.replace(object, facts).map_err(resume::files_changed)?;
+    }
+    Ok(now)
+}
+
+/// What a source has, new files and planned ones with an accepted time. Refuses one whose planned files changed; files
+/// that are new hinder nothing: the planned ones can be compared.
+#[expect(clippy::type_complexity, reason = "two lists")]
+fn planned_files(job: &Job, plan: &Plan) -> Result<(Vec<PathBuf>, Vec<(u32, SourceObject)>), UserError> {
+    let (mut changes, retimed) = source::accepted_changes(job, plan)?;
+    let new = std::mem::take(&mut changes.new);
+    if changes.is_empty() { Ok((new, retimed)) } else { Err(source::not_as_planned(&changes, false)) }
 }
 
 /// The helper's part.

@@ -36,11 +36,13 @@ pub enum Accept {
     Machine,
     /// A state folder on a disk of another machine.
     NetworkDisk,
+    /// Planned files that have another time of modification, and the same size, first and last 64 KiB.
+    Mtime,
 }
 
 impl Accept {
     /// All, in the order in which they are listed for people.
-    pub const ALL: [Accept; 14] = [
+    pub const ALL: [Accept; 15] = [
         Accept::Partitions,
         Accept::Owner,
         Accept::PlaintextPassword,
@@ -55,10 +57,11 @@ impl Accept {
         Accept::Mapping,
         Accept::Machine,
         Accept::NetworkDisk,
+        Accept::Mtime,
     ];
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 14] = {
-        let mut names = [""; 14];
+    pub const NAMES: [&'static str; 15] = {
+        let mut names = [""; 15];
         let mut index = 0;
         while index < names.len() {
             names[index] = Accept::ALL[index].name();
@@ -84,6 +87,7 @@ impl Accept {
             Accept::Mapping => "mapping",
             Accept::Machine => "machine",
             Accept::NetworkDisk => "network-disk",
+            Accept::Mtime => "mtime",
         }
     }
 

@@ -8,8 +8,8 @@ use crate::cause::one_line;
 use crate::fixed;
 use crate::printable::printable_path;
 use crate::report::Binding;
-use crate::units::show_things;
-use crate::{BoundTopic, Consequence, Exit, Job, SeenTopic, SourceObject, TopicChange, UserError};
+use crate::units::{show_size, show_things, show_times_apart};
+use crate::{BoundTopic, Consequence, Exit, Job, Plan, SeenTopic, SourceObject, TopicChange, UserError};
 
 /// What a job began with, as its state has it.
 #[derive(Clone, Copy, Debug)]
@@ -240,19 +240,61 @@ pub fn is_of_real_brokers(job: &Job, then: &Binding) -> UserError {
 }
 
 /// What to do about planned files that are not as they were.
-const PUT_BACK: &str =
-    "put the files back as they were to continue, or start over with `shardlift run --restart` (which sends everything again)";
+const PUT_BACK: &str = "put the files back as they were and where they were to continue (a job needs all of its files, those that were sent \
+     too, until it is verified), or start over with `shardlift run --restart` (which sends everything again)";
 
 /// Planned files are not as they were; `what` says how.
 pub fn files_changed(what: impl std::fmt::Display) -> UserError {
     UserError::new(Exit::Source, what).hint(PUT_BACK)
 }
 
+/// Planned files have other times of modification, and that is all that can be told.
+pub fn files_retimed(what: impl std::fmt::Display) -> UserError {
+    UserError::new(Exit::Source, what).hint(
+        "if their bytes are the planned ones (a `touch`, a copy, a restored backup; what is between the first and last \
+         64 KiB was not compared), run again with --accept mtime; else put them back as they were",
+    )
+}
+
 /// The source has files that are not planned, and that is all.
 pub fn files_added(what: impl std::fmt::Display) -> UserError {
     UserError::new(Exit::Source, what).hint(
-        "send new files with a job of their own (another job.name, and paths that mean only them), or move them to \
-         where no path means them",
+        "`shardlift run --add` adds new files to the plan and sends them behind all others; or send them with a job of \
+         their own (another job.name, and paths that mean only them), or move them to where no path means them",
+    )
+}
+
+/// New files can't be added to a job with a limit of records.
+pub fn limit_has_an_end() -> UserError {
+    UserError::new(Exit::Usage, "--add and --limit can't stand together: the first records of a dataset have an end")
+        .hint("give the job without --limit its new files")
+}
+
+/// What `run --add` says where there is nothing to add. `planned`: the job has a plan.
+pub fn nothing_to_add(job: &Job, planned: bool) -> String {
+    match planned {
+        true => format!("--add: no file of the source is new, so nothing is added to the plan of job {}", job.name),
+        false => format!("--add: job {} has no plan yet, and begins with all files of the source", job.name),
+    }
+}
+
+/// Says which files were added to a plan: for the log, and for the job's history.
+pub fn added_notice(files: u64, names: &str, bytes: u64) -> String {
+    let (were, come) = if files == 1 { ("was", "its records come") } else { ("were", "their records come") };
+    format!(
+        "{} of {} {were} added to the plan, and {come} behind all others: {names}",
+        show_things(files, "new file"),
+        show_size(bytes)
+    )
+}
+
+/// What a look at a plan says of new files that `run --add` would send.
+pub fn may_be_added(names: &str, files: u64) -> String {
+    let (match_, is) = if files == 1 { ("matches", "is") } else { ("match", "are") };
+    format!(
+        "{names}: {match_} the source's paths and {is} not planned: `run` refuses to go on (exit 7), and `run --add` \
+         sends {} behind all others",
+        if files == 1 { "it" } else { "them" }
     )
 }
 
@@ -269,15 +311,32 @@ pub fn files_unreadable(error: impl std::fmt::Display) -> UserError {
     UserError::new(Exit::Source, error).hint("restore the files, or mend the source's paths, and run again")
 }
 
-/// Says which files took the place of others, the first ten by name: for the log, and for the job's history.
-pub fn replaced_notices(replaced: &[(u32, SourceObject)]) -> Vec<String> {
+/// Says which files took the place of others of a plan, or have other times, the first ten of each by name: for the
+/// log, and for the job's history.
+pub fn replaced_notices(plan: &Plan, replaced: &[(u32, SourceObject)]) -> Vec<String> {
     const NAMED: usize = 10;
-    let told = |(_, object): &(u32, SourceObject)| {
-        format!("{} is another file now: nothing else of it was sent than this one has, too", printable_path(&object.path))
-    };
-    let mut notices: Vec<String> = replaced.iter().take(NAMED).map(told).collect();
-    if replaced.len() > NAMED {
-        notices.push(format!("{} more files of the source are other ones now", replaced.len() - NAMED));
+    let (mut other, mut retimed) = (Vec::new(), Vec::new());
+    for (index, object) in replaced {
+        let (path, planned) = (printable_path(&object.path), plan.objects.get(*index as usize));
+        match planned.filter(|planned| planned.differs_in_time_alone(object)) {
+            Some(planned) => {
+                let (then, now) = show_times_apart(planned.modified_ns, object.modified_ns);
+                retimed.push(format!(
+                    "{path} was modified at {now} and not at {then}, as planned: it is taken to be the same, for its size \
+                     and its first and last 64 KiB are"
+                ));
+            }
+            None => {
+                other.push(format!("{path} is another file now: nothing else of it was sent than this one has, too"));
+            }
+        }
+    }
+    let mut notices = Vec::new();
+    for (mut told, more) in [(other, "are other ones now"), (retimed, "have other times of modification")] {
+        let beyond = told.len().saturating_sub(NAMED);
+        told.truncate(NAMED);
+        notices.extend(told);
+        notices.extend((beyond > 0).then(|| format!("{beyond} more files of the source {more}")));
     }
     notices
 }
@@ -292,7 +351,7 @@ mod tests {
 
     use super::*;
     use crate::job::{Brokers, FieldPath, Partitioner, SourceRules};
-    use crate::{Accept, Identity, Plan};
+    use crate::{Accept, Identity};
 
     fn job() -> Job {
         Job::of_text("[job]\nname = \"j\"\n[source.jsonl]\npaths = [\"x\"]\n[kafka]\nbrokers = [\"a:1\"]\ntopic = \"t\"\n")
@@ -502,5 +561,28 @@ mod tests {
                     .into()
             ))
         );
+    }
+
+    #[test]
+    fn files_that_are_others_and_files_with_another_time_are_told_apart() {
+        let object = |name: &str, modified_ns, fingerprint| SourceObject {
+            path: name.into(),
+            bytes: Some(1),
+            modified_ns,
+            fingerprint,
+            compression: crate::Compression::None,
+            splittable: true,
+            record_starts: Vec::new(),
+        };
+        let plan = Plan { objects: vec![object("a", 0, 0), object("b", 0, 0)], ..Plan::default() };
+        let told = replaced_notices(&plan, &[(0, object("a", 2_000_000_000, 0)), (1, object("b", 0, 1))]);
+        let expected = [
+            "b is another file now: nothing else of it was sent than this one has, too",
+            "a was modified at 1970-01-01 00:00:02 UTC and not at 1970-01-01 00:00:00 UTC, as planned: it is taken to be the \
+             same, for its size and its first and last 64 KiB are",
+        ];
+        assert_eq!(told, expected);
+        let many: Vec<_> = (0..12).map(|_| (1, object("b", 0, 1))).collect();
+        assert_eq!(replaced_notices(&plan, &many)[10..], ["2 more files of the source are other ones now"]);
     }
 }

@@ -127,6 +127,15 @@ pub fn show_utc(unix_ms: u64) -> String {
     moment(unix_ms).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// Two moments for people, in UTC, from nanoseconds since 1970: to the second, or as exact as it takes to tell them
+/// apart.
+pub fn show_times_apart(one_ns: i64, other_ns: i64) -> (String, String) {
+    let exact = one_ns.div_euclid(1_000_000_000) == other_ns.div_euclid(1_000_000_000);
+    let form = if exact { "%Y-%m-%d %H:%M:%S.%9f UTC" } else { "%Y-%m-%d %H:%M:%S UTC" };
+    let show = |ns: i64| Timestamp::from_nanosecond(ns.into()).unwrap_or(Timestamp::MAX).strftime(form).to_string();
+    (show(one_ns), show(other_ns))
+}
+
 /// What is after the year 9999 is shown as its end: only a damaged file or a wrong clock says so.
 fn moment(unix_ms: u64) -> Timestamp {
     i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
@@ -152,6 +161,17 @@ pub fn show_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_times_are_told_apart() {
+        let (second, text) = (1_000_000_000, |text: &str| text.to_owned());
+        assert_eq!(
+            show_times_apart(0, 86_400 * second + 7),
+            (text("1970-01-01 00:00:00 UTC"), text("1970-01-02 00:00:00 UTC"))
+        );
+        let close = ("1970-01-01 00:00:01.000000000 UTC", "1970-01-01 00:00:01.000000007 UTC");
+        assert_eq!(show_times_apart(second, second + 7), (text(close.0), text(close.1)));
+    }
 
     #[test]
     fn sizes() {

@@ -16,7 +16,7 @@ use crate::BlockPool;
 mod changes;
 mod rows;
 
-pub use changes::Changes;
+pub use changes::{Changes, Retimed, files_named};
 pub use rows::{Next, Row, Rows};
 
 /// What to do about an object that is not as planned.
@@ -38,6 +38,8 @@ pub struct PlanRules<'a> {
     pub record_limit: Option<u64>,
     /// Whether rows must have fields: a row that is not JSON can't become a record.
     pub needs_fields: bool,
+    /// A plan that there is already: only what the source means beside its objects is cut.
+    pub beside: Option<&'a Plan>,
 }
 
 /// A few places of an object, and how far it unpacks.

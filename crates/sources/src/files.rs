@@ -10,6 +10,7 @@ mod look;
 mod names;
 mod object;
 mod pattern;
+mod planned;
 mod probes;
 mod replaced;
 mod sample;

@@ -47,6 +47,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
             workers: most_workers(&rows),
             record_limit: job.record_limit,
             needs_fields: job.record.needs_fields(),
+            beside: None,
         };
         source.plan(&rules).map_err(|error| UserError::new(Exit::Source, error))
     })?;

@@ -8,7 +8,8 @@ use migration::advice::{self, Prospect};
 use migration::check::estimate::Estimate;
 use migration::check::{self, CheckLevel};
 use migration::job::Brokers;
-use migration::{Check, Exit, Finding, Job, Order, Purpose, UserError, order};
+use migration::{Check, Exit, Finding, Job, Order, Plan, Purpose, UserError, order, resume};
+use pipeline::source::files_named;
 use report::plan::{Reached, ShownPlan};
 use report::preview::Preview;
 
@@ -74,7 +75,7 @@ fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, U
     let config = if then.is_of_embedded() { Ok(Vec::new()) } else { earlier.may_go_on(job, &then) };
     let goes_on = config.and_then(|_| order::may_go_on(job, &earlier.state.plan));
     let unchanged = goes_on.and_then(|risks| match earlier.sent_nothing() {
-        true => source::check_source(job, &earlier.state).map(|_| risks),
+        true => source::check_source(job, &earlier.state, true).map(|_| risks),
         false => Ok(risks),
     });
     let mut risks = match unchanged {
@@ -87,11 +88,24 @@ fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, U
         }
     };
     let stored = earlier.state;
+    // An embedded broker's job begins anew with all files.
+    if !then.is_of_embedded() {
+        risks.extend(files_now(job, &stored.plan));
+    }
     let begun = stored.shards.iter().map(|shard| Reached { status: shard.status, position: shard.position }).collect();
     let order = Order::of(&stored.plan);
     let (sampled, unread) = SampledPlan::of_begun(job, stored.plan);
     risks.extend(unread);
     Ok(Planned { sampled, order, begun: Some(begun), topic: None, findings: Vec::new(), risks })
+}
+
+/// What a run would say of the files of a job that has begun, as far as they are there. They need not be for a look.
+fn files_now(job: &Job, plan: &Plan) -> Vec<String> {
+    let Ok((changes, _)) = source::accepted_changes(job, plan) else { return Vec::new() };
+    let mut said: Vec<String> = changes.retimed.iter().map(ToString::to_string).collect();
+    let files = changes.new.len() as u64;
+    said.extend((files > 0).then(|| resume::may_be_added(&files_named(&changes.new), files)));
+    said
 }
 
 /// The one that a run would make now.

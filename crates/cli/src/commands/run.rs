@@ -13,7 +13,7 @@ mod verify;
 use std::time::Instant;
 
 use kafka::{Preflight, Right};
-use migration::{Exit, Purpose, UserError};
+use migration::{Exit, Purpose, UserError, resume};
 
 use self::earlier::Restart;
 use self::pass::Pass;
@@ -27,12 +27,15 @@ pub use self::send::require_room;
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     let started = Instant::now();
-    let &RunArgs { job: ref wanted, single, restart, yes, verify } = args;
+    let &RunArgs { job: ref wanted, single, restart, yes, add, verify } = args;
     let job = settings::load(wanted)?;
+    if add && job.record_limit.is_some() {
+        return Err(resume::limit_has_an_end());
+    }
     send::require_room(&job, single)?;
-    let (dir, mut earlier) = earlier::find(&job, Restart::of(restart, yes), ui)?;
+    let (dir, mut earlier) = earlier::find(&job, Restart::of(restart, yes), add, ui)?;
     let goes_on = earlier.is_some();
-    let mut pass = Pass::begin(job, dir, single, ui)?;
+    let mut pass = Pass::begin(job, dir, single, add, ui)?;
     let noted = |pass: &Pass<'_>, error: UserError| if goes_on { pass.refused(error) } else { error };
 
     tracing::debug!("phase 1 of 5, preflight");

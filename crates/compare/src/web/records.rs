@@ -125,8 +125,14 @@ mod tests {
             contacts_brokers: true,
         };
         let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();
-        let rules =
-            PlanRules { shards: &job.shards, flush: job.workers.flush, workers: 1, record_limit: None, needs_fields: false };
+        let rules = PlanRules {
+            shards: &job.shards,
+            flush: job.workers.flush,
+            workers: 1,
+            record_limit: None,
+            needs_fields: false,
+            beside: None,
+        };
         let plan = sources::source_of(&job.source, job.workers.windows()).plan(&rules).unwrap();
         (file, job, plan)
     }

@@ -91,8 +91,7 @@ impl Plan {
                 self.segments.extend(new.iter().cloned());
                 begin..self.segments.len() as u32
             });
-            let (segments, bytes) =
-                (range.clone(), sum_of(&self.segments[range.start as usize..range.end as usize]));
+            let (segments, bytes) = (range.clone(), sum_of(&self.segments[range.start as usize..range.end as usize]));
             let shard = &mut self.shards[index];
             grown.push((shard.id, old.len() as u32));
             (shard.segments, shard.bytes) = (segments, bytes);
@@ -189,9 +188,8 @@ mod tests {
     #[test]
     fn of_a_set_that_was_cut_by_place_its_last_piece_reads_on() {
         let mut plan = files("a b", &[100, 50], true).into_sets(4, 2);
-        let cuts = |cuts: &[(u32, u64)]| {
-            Division::Places(cuts.iter().map(|&(segment, place)| Cut { segment, place }).collect())
-        };
+        let cuts =
+            |cuts: &[(u32, u64)]| Division::Places(cuts.iter().map(|&(segment, place)| Cut { segment, place }).collect());
         plan.split(ShardId(0), &Position::default(), &cuts(&[(0, 60), (1, 20)])).unwrap();
         let extended = plan.extend(files("c", &[30], true), 9).unwrap();
         assert_eq!(extended.grown, [(ShardId(1), 2), (ShardId(3), 1)]);

@@ -23,7 +23,14 @@ fn rules(key: &str, timestamp: Option<&str>) -> RecordRules {
 
 fn plan(source: &dyn Source) -> Plan {
     let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: None };
-    let rules = PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: None, needs_fields: false };
+    let rules = PlanRules {
+        shards: &shards,
+        flush: FlushPolicy::Chunk,
+        workers: 1,
+        record_limit: None,
+        needs_fields: false,
+        beside: None,
+    };
     source.plan(&rules).unwrap()
 }
 

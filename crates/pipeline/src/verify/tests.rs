@@ -97,8 +97,14 @@ impl Dataset {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let source = MemorySource::new(vec![text.into_bytes()], 1000);
         let sizes = ShardRules { target_size: Some(300), order: ShardOrder::LargestFirst, by_key: Some(false) };
-        let rules =
-            PlanRules { shards: &sizes, flush: FlushPolicy::Chunk, workers: 1, record_limit: None, needs_fields: false };
+        let rules = PlanRules {
+            shards: &sizes,
+            flush: FlushPolicy::Chunk,
+            workers: 1,
+            record_limit: None,
+            needs_fields: false,
+            beside: None,
+        };
         let plan = source.plan(&rules).unwrap();
         let rules = RecordRules {
             key: Some(FieldPath(vec!["k".to_owned()])),

@@ -10,36 +10,71 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{changed, fail};
 use pipeline::SourceError;
+use pipeline::source::Retimed;
 
 /// How much of a file's head and tail its fingerprint covers.
 pub(crate) const SAMPLE_BYTES: u64 = 64 << 10;
 
+/// How a planned file differs from what is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// In its size or its bytes, or it is gone.
+    Other(String),
+    /// In its time of modification alone, as far as size and fingerprint tell; with the time that it has now.
+    Time(i64),
+}
+
+impl Difference {
+    /// What was seen of a planned file, and what to do about it.
+    fn told(&self, planned: &SourceObject) -> SourceError {
+        match self {
+            Difference::Other(what) => changed(&planned.path, what),
+            Difference::Time(now_ns) => SourceError(Retimed::of(0, planned, *now_ns).to_string()),
+        }
+    }
+}
+
 /// How a planned file differs from what is there now, by size, modification time and fingerprint.
-pub(crate) fn difference(planned: &SourceObject) -> Option<String> {
+pub(super) fn difference(planned: &SourceObject) -> Option<Difference> {
+    let other = |what: String| Some(Difference::Other(what));
     let meta = match std::fs::metadata(&planned.path) {
         Ok(meta) => meta,
-        Err(error) => return Some(format!("was {} bytes long when planned and is gone: {error}", planned.known_bytes())),
+        Err(error) => return other(format!("was {} bytes long when planned and is gone: {error}", planned.known_bytes())),
     };
-    facts_differ(planned, &meta).or_else(|| match read_facts(&planned.path) {
-        Ok((_, now, _)) if now.fingerprint == planned.fingerprint => None,
-        Ok(_) => Some("has the planned size and time, but other bytes (first or last 64 KiB)".to_owned()),
-        Err(error) => Some(format!("can't be compared: {error}")),
-    })
+    if let Some(what) = other_size(planned, &meta) {
+        return other(what);
+    }
+    match read_facts(&planned.path) {
+        Ok((_, now, _)) if now.fingerprint == planned.fingerprint => {
+            (now.modified_ns != planned.modified_ns).then_some(Difference::Time(now.modified_ns))
+        }
+        Ok((_, now, _)) if now.modified_ns == planned.modified_ns => {
+            other("has the planned size and time, but other bytes (first or last 64 KiB)".to_owned())
+        }
+        Ok(_) => other(
+            "was modified or replaced since the plan: its modification time and its first or last 64 KiB differ".to_owned(),
+        ),
+        Err(error) => other(format!("can't be compared: {error}")),
+    }
 }
 
 /// Compares what the file system says with the plan.
 pub(crate) fn check(object: &SourceObject, meta: &Metadata) -> Result<(), SourceError> {
-    facts_differ(object, meta).map_or(Ok(()), |what| Err(changed(&object.path, what)))
+    if let Some(what) = other_size(object, meta) {
+        return Err(changed(&object.path, what));
+    }
+    if modified_ns(meta) == object.modified_ns {
+        return Ok(());
+    }
+    // It may be as planned again by now, which says nothing of what was read.
+    let meanwhile = || Difference::Other("was modified since the plan, and has its time back".to_owned());
+    Err(difference(object).unwrap_or_else(meanwhile).told(object))
 }
 
-fn facts_differ(object: &SourceObject, meta: &Metadata) -> Option<String> {
-    let (now, planned) = (meta.len(), object.known_bytes());
-    if now != planned {
-        let how = if now < planned { "shorter" } else { "longer" };
-        return Some(format!("is {how} than planned: {now} bytes instead of {planned}"));
-    }
-    let same = modified_ns(meta) == object.modified_ns;
-    (!same).then(|| "was modified or replaced since the plan (its modification time differs)".to_owned())
+fn other_size(planned: &SourceObject, meta: &Metadata) -> Option<String> {
+    let (now, planned) = (meta.len(), planned.known_bytes());
+    let how = if now < planned { "shorter" } else { "longer" };
+    (now != planned).then(|| format!("is {how} than planned: {now} bytes instead of {planned}"))
 }
 
 pub(crate) fn unreadable(path: &Path, error: std::io::Error) -> SourceError {

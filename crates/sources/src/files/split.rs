@@ -15,6 +15,7 @@ use super::kind::{self, Expects, Kind};
 use super::list::{self, Link, Listed};
 use super::look::{Seen, look};
 use super::object::{read_at, unreadable};
+use super::planned::Planned;
 use super::sample::StreamEnd;
 use super::{Format, fail, siblings, whole};
 use pipeline::fate::Look;
@@ -36,10 +37,12 @@ const COUNT_BYTES: usize = 4 << 20;
 /// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves
 /// only that number of first rows in source order that are not blank, for which all of them are read once.
 pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
-    let PlanRules { shards: rules, flush, workers, record_limit, needs_fields } = *rules;
+    let PlanRules { shards: rules, flush, workers, record_limit, needs_fields, beside } = *rules;
     let expects = format.expects(needs_fields);
-    let Listed { files, links, mut names, searched } = list::files(&source.paths, &|_| false)?;
+    let planned = Planned::of(beside);
+    let Listed { mut files, links, mut names, searched } = list::files(&source.paths, &|file| planned.has(file))?;
     names.extend(files.iter().cloned());
+    let before = planned.take_away(&mut files);
     let (mut extents, limit_reached) = match record_limit {
         Some(limit) => first_records(format, expects, &files, limit)?,
         None => (all_files(format, &files)?, false),
@@ -75,6 +78,9 @@ pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_
     notes.extend(told(broken.into_iter(), "compressed files are not whole"));
     let ends = extents.iter().flat_map(|extent| [&extent.cut_off, &extent.note]).flatten().cloned();
     notes.extend(told(ends, "files end in a record that is not whole"));
+    notes.extend(before);
+    let copies = extents.iter().filter_map(|extent| planned.told_of_copy(&extent.object));
+    notes.extend(told(copies, "new files are probably copies of planned ones"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
     let mut plan = Plan { objects, max_line: source.max_line, notes, limit_reached, ..Plan::default() };
     pieces.into_iter().for_each(|piece| plan.add(piece.segments, (piece.records.round() as u64).max(1)));

@@ -60,7 +60,20 @@ fn plan(
     workers: u32,
     record_limit: Option<u64>,
 ) -> Result<Plan, SourceError> {
-    source(files).plan(&PlanRules { shards, flush, workers, record_limit, needs_fields: false })
+    source(files).plan(&PlanRules { shards, flush, workers, record_limit, needs_fields: false, beside: None })
+}
+
+/// A plan of the files beside those of another.
+fn beside(plan: &Plan, files: &FileRules) -> Plan {
+    let rules = PlanRules {
+        shards: &by_size(100_000),
+        flush: FlushPolicy::Chunk,
+        workers: 1,
+        record_limit: None,
+        needs_fields: false,
+        beside: Some(plan),
+    };
+    source(files).plan(&rules).unwrap()
 }
 
 fn changes(plan: &Plan, files: &FileRules) -> Result<Changes, SourceError> {

@@ -144,9 +144,10 @@ impl Store {
     pub fn extend_plan(&mut self, later: &Plan, sets: u32) -> Result<(), StateError> {
         let (plan_id, state) = (self.plan_id, self.load()?);
         let mut plan = state.plan.clone();
-        let extended = plan
-            .extend(later.clone(), sets)
-            .map_err(|what| StateError::Refused { path: self.path.clone(), what: format!("an addition to the plan: {what}") })?;
+        let extended = plan.extend(later.clone(), sets).map_err(|what| StateError::Refused {
+            path: self.path.clone(),
+            what: format!("an addition to the plan: {what}"),
+        })?;
         let tx = begin(&mut self.db, &self.path)?;
         let written = (|| {
             keep(&tx, plan_id, &[PlanChange::Added { later: later.clone(), sets }])?;

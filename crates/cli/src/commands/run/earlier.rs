@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use kafka::Preflight;
 use migration::job::Brokers;
 use migration::{Exit, Job, UserError, order, resume};
-use supervisor::{StateDir, Store};
+use supervisor::{StateDir, StateDirError, Store};
 
 use super::pass::{Pass, note_refusal};
 use crate::state::{self, Earlier};
@@ -35,9 +35,18 @@ impl Restart {
 }
 
 /// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new
-/// plan stands. A connection is never open across a fork: it is closed again here.
-pub fn find(job: &Job, restart: Restart, ui: &Ui) -> Result<(StateDir, Option<Earlier>), UserError> {
-    let dir = StateDir::open(&job.state_path(), state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
+/// plan stands. A connection is never open across a fork: it is closed again here. `add`: new files are to be added,
+/// which a running job does not take.
+pub fn find(job: &Job, restart: Restart, add: bool, ui: &Ui) -> Result<(StateDir, Option<Earlier>), UserError> {
+    let dir = StateDir::open(&job.state_path(), state::owners(job)).map_err(|error| {
+        let refused = UserError::new(error.exit(), &error);
+        match add && matches!(error, StateDirError::Supervisor { .. }) {
+            true => {
+                refused.hint("a plan grows between two runs: stop this one (Ctrl-C or SIGTERM, what it sent is kept), then `shardlift run --add`")
+            }
+            false => refused,
+        }
+    })?;
     let path = StateDir::store_path(dir.path());
     if !Store::exists(&path) {
         return Ok((dir, None));
@@ -69,7 +78,8 @@ pub fn begins_anew(pass: &Pass<'_>, earlier: &Earlier, found: &Preflight) -> Opt
         return None;
     }
     let config = || earlier.may_go_on(job, &now).and_then(|_| order::may_go_on(job, &earlier.state.plan));
-    let source = || helper::ask("shardlift plan", Some(&pass.interrupt), || source::check_source(job, &earlier.state));
+    let source =
+        || helper::ask("shardlift plan", Some(&pass.interrupt), || source::check_source(job, &earlier.state, pass.add));
     let refused = config().map(drop).and_then(|()| source().map(drop)).err()?;
     earlier.begins_anew(job, &now, &refused).map(|anew| anew.told())
 }

@@ -19,6 +19,8 @@ pub struct Pass<'a> {
     pub dir: StateDir,
     /// Whether this process sends by itself.
     pub single: bool,
+    /// Whether new files are added to the plan.
+    pub add: bool,
     /// Signals while no loop takes them.
     pub interrupt: Interrupt,
     /// The embedded broker, if it is used.
@@ -31,11 +33,11 @@ pub struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     /// Takes the signals, and starts the embedded broker if the job wants it.
-    pub fn begin(mut job: Job, dir: StateDir, single: bool, ui: &'a Ui) -> Result<Self, UserError> {
+    pub fn begin(mut job: Job, dir: StateDir, single: bool, add: bool, ui: &'a Ui) -> Result<Self, UserError> {
         let interrupt = Interrupt::new()?;
         interrupt::hold_steering()?;
         let broker = embedded::start_if_wanted(&mut job)?;
-        Ok(Pass { job, dir, single, interrupt, broker, anew: None, ui })
+        Ok(Pass { job, dir, single, add, interrupt, broker, anew: None, ui })
     }
 
     /// Where the checkpoint is.

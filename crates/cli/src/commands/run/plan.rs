@@ -6,7 +6,8 @@ use migration::advice::{self, Prospect};
 use migration::check::{self, CheckLevel};
 use migration::report::Binding;
 use migration::{BoundTopic, Finding, Identity, Job, Order, Plan, SourceObject, UserError, fixed, order, resume};
-use supervisor::{NewJob, StateDir, StateError, Store};
+use pipeline::source::files_named;
+use supervisor::{JobState, NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
 
 use super::pass::Pass;
@@ -30,8 +31,16 @@ pub struct Planned {
 enum Kept {
     /// Nothing yet; with the plan's id.
     Nothing(u128),
-    /// The plan, but for files that are other ones now, of which nothing was sent.
-    But(Vec<(u32, SourceObject)>),
+    /// The plan, but for what happened to its files.
+    But(Since),
+}
+
+/// What happened to the files of a plan since it was kept.
+struct Since {
+    /// Those that took the place of planned ones.
+    replaced: Vec<(u32, SourceObject)>,
+    /// The plan of those that came.
+    later: Option<Plan>,
 }
 
 /// All that sending needs.
@@ -53,6 +62,9 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     let (workers, embedded) = (slots(job, pass.single), pass.broker.is_some());
     refuse(job, &checks::of_each_run(job, &found, workers, embedded, earlier.is_some()))?;
     let Some(earlier) = earlier else {
+        if pass.add {
+            pass.ui.say(resume::nothing_to_add(job, false));
+        }
         let (plan, unpacked) = new_plan(pass, &found)?;
         let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));
         return Ok(Planned { plan, binding: now, found, kept, unpacked });
@@ -60,9 +72,26 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     let mut warnings = earlier.may_go_on(job, &now)?;
     warnings.extend(order::may_go_on(job, &earlier.state.plan)?);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let replaced = helper::ask("shardlift plan", interrupt, || source::check_source(job, &earlier.state))?;
     let state = earlier.state;
-    Ok(Planned { plan: state.plan, binding: state.binding, found, kept: Kept::But(replaced), unpacked: None })
+    let now = helper::ask("shardlift plan", interrupt, || source::check_source(job, &state, pass.add))?;
+    let later = match now.new.is_empty() {
+        true => None,
+        false => Some(addition(pass, &found, &state)?),
+    };
+    if pass.add && later.is_none() {
+        pass.ui.say(resume::nothing_to_add(job, true));
+    }
+    let kept = Kept::But(Since { replaced: now.replaced, later });
+    Ok(Planned { plan: state.plan, binding: state.binding, found, kept, unpacked: None })
+}
+
+/// The plan of the files that a job gets, which are checked as those of a job that begins.
+fn addition(pass: &Pass<'_>, found: &Preflight, state: &JobState) -> Result<Plan, UserError> {
+    let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
+    let sampled = helper::ask("shardlift plan", interrupt, || SampledPlan::of_addition(job, &state.plan))?;
+    let seen = checks::evidence(job, &sampled, Some(state.binding.end_offsets.len() as u32), None);
+    refuse(job, &checks::of_sample(&seen, Some(found)))?;
+    Ok(sampled.plan)
 }
 
 /// The plan of a job that begins, and decompressed bytes, if they are known: only if no check refuses it.
@@ -128,11 +157,23 @@ impl Planned {
     fn keep(&self, pass: &Pass<'_>) -> Result<(Store, Plan), UserError> {
         match &self.kept {
             Kept::Nothing(plan_id) => self.create(pass, *plan_id).map(|store| (store, self.plan.clone())),
-            Kept::But(replaced) if replaced.is_empty() => {
-                pass.store().map(|store| (store, self.plan.clone())).map_err(state::unusable)
-            }
-            Kept::But(replaced) => replace(pass, replaced).map_err(state::unusable),
+            Kept::But(since) => self.go_on(pass, since).map_err(state::unusable),
         }
+    }
+
+    /// The checkpoint of an earlier run, with what happened to its files since.
+    fn go_on(&self, pass: &Pass<'_>, since: &Since) -> Result<(Store, Plan), StateError> {
+        keep_replaced(pass, &self.plan, &since.replaced)?;
+        let mut store = pass.store()?;
+        if let Some(later) = &since.later {
+            store.extend_plan(later, slots(&pass.job, pass.single))?;
+            let names = files_named(&later.objects.iter().map(|object| object.path.clone()).collect::<Vec<_>>());
+            let notice = resume::added_notice(later.objects.len() as u64, &names, later.bytes());
+            pass.ui.say(&notice);
+            store.note(&notice)?;
+        }
+        let plan = store.load()?.plan;
+        Ok((store, plan))
     }
 
     fn create(&self, pass: &Pass<'_>, plan_id: u128) -> Result<Store, UserError> {
@@ -154,14 +195,16 @@ impl Planned {
     }
 }
 
-/// Keeps which files are other ones now, and says so.
-fn replace(pass: &Pass<'_>, replaced: &[(u32, SourceObject)]) -> Result<(Store, Plan), StateError> {
+/// Keeps which files of a plan are other ones now, and says so.
+pub fn keep_replaced(pass: &Pass<'_>, plan: &Plan, replaced: &[(u32, SourceObject)]) -> Result<(), StateError> {
+    if replaced.is_empty() {
+        return Ok(());
+    }
     let mut store = pass.store()?;
     store.replace_objects(replaced)?;
-    for notice in resume::replaced_notices(replaced) {
+    for notice in resume::replaced_notices(plan, replaced) {
         tracing::warn!("{notice}");
         store.notice(&notice)?;
     }
-    let plan = store.load()?.plan;
-    Ok((store, plan))
+    Ok(())
 }

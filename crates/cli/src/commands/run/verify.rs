@@ -3,11 +3,12 @@
 
 use migration::report::JobReport;
 use migration::report::verify::Verified;
-use migration::{Cause, Causes, Exit, UserError, advice};
+use migration::{Cause, Causes, Exit, SourceObject, UserError, advice};
 use supervisor::{JobState, Store};
 use worker::WorkerContext;
 
 use super::pass::Pass;
+use super::plan;
 use super::report::Reported;
 use crate::letters::{self, Letters};
 use crate::{helper, source, state, verify};
@@ -75,7 +76,16 @@ impl Judge<'_> {
     /// Whether the files are those of the plan. A comparison looks at them itself.
     fn files(&mut self) {
         let (job, plan) = (&self.pass.job, &self.context.plan);
-        if let Err(error) = helper::ask("shardlift plan", Some(&self.pass.interrupt), || source::check_files(job, plan, true)) {
+        match helper::ask("shardlift plan", Some(&self.pass.interrupt), || source::check_files(job, plan)) {
+            Ok(retimed) => self.retimed(&retimed),
+            Err(error) => self.against(error, ""),
+        }
+    }
+
+    /// Files that have another time since the run began, which is accepted: kept, so that the next look knows it.
+    fn retimed(&mut self, retimed: &[(u32, SourceObject)]) {
+        let kept = plan::keep_replaced(self.pass, &self.context.plan, retimed);
+        if let Err(error) = kept.map_err(state::unusable) {
             self.against(error, "");
         }
     }

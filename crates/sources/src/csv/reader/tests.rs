@@ -217,7 +217,9 @@ fn rules(target: u64) -> ShardRules {
 
 fn planned(source: &CsvFiles, target: u64, record_limit: Option<u64>) -> Plan {
     let shards = &rules(target);
-    source.plan(&PlanRules { shards, flush: FlushPolicy::Chunk, workers: 1, record_limit, needs_fields: false }).unwrap()
+    source
+        .plan(&PlanRules { shards, flush: FlushPolicy::Chunk, workers: 1, record_limit, needs_fields: false, beside: None })
+        .unwrap()
 }
 
 /// All rows of a plan, shard by shard, each read from a position that one of its rows gave.

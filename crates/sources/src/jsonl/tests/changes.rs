@@ -29,7 +29,18 @@ fn each_change_is_named_when_a_job_continues() {
     said(unchanged(&plan, &source), &path, "is longer than planned");
     std::fs::write(&path, &original).unwrap();
     edit(&path).set_modified(modified + std::time::Duration::from_nanos(1)).unwrap();
-    said(unchanged(&plan, &source), &path, "modification time differs");
+    said(unchanged(&plan, &source), &path, "has the planned size and the same first and last 64 KiB, but was modified at ");
+    let found = changes(&plan, &source).unwrap();
+    assert!(found.only_times() && found.retimed[0].facts.differs_in_time_alone(&plan.objects[0]), "{found:?}");
+    assert!(found.error(true).0.contains(".000000001 UTC instead of ") || found.error(true).0.contains(" UTC instead of "));
+    assert!(found.error(true).0.ends_with("; `--accept mtime` lets that pass"), "{found:?}");
+    let mut retimed = plan.clone();
+    retimed.replace(0, found.retimed[0].facts.clone()).unwrap();
+    unchanged(&retimed, &source).unwrap();
+    // Another time and other bytes.
+    std::fs::write(&path, original.to_ascii_uppercase()).unwrap();
+    edit(&path).set_modified(modified + std::time::Duration::from_nanos(1)).unwrap();
+    said(unchanged(&plan, &source), &path, "its modification time and its first or last 64 KiB differ");
 
     // Replaced with the same size and time, once at each end.
     for at in [0, original.len() - 2] {
@@ -81,6 +92,55 @@ fn a_new_hard_link_is_another_name_of_a_planned_file() {
     let changes = changes(&plan, &source).unwrap();
     assert!(changes.new.is_empty() && changes.changed.len() == 1, "{changes:?}");
     said(unchanged(&plan, &source), &b, "is longer than planned");
+}
+
+/// A file that was renamed is not a new one: its records would be sent twice.
+#[test]
+fn a_file_under_another_name_is_told_as_such() {
+    let (folder, path, source, plan) = setup();
+    let renamed = folder.path().join("y.jsonl");
+    std::fs::rename(&path, &renamed).unwrap();
+    let found = changes(&plan, &source).unwrap();
+    assert!(!found.only_new() && found.new == [renamed.clone()], "{found:?}");
+    let it_is = format!("; it is probably {} now, which has the same size and the same ends", renamed.display());
+    said(unchanged(&plan, &source), &path, &it_is);
+    // Rotated: a new file has its name.
+    folder.write("a.jsonl", "{}\n");
+    said(unchanged(&plan, &source), &path, &it_is);
+}
+
+#[test]
+fn files_that_came_later_have_an_order_of_their_own() {
+    let (folder, path, source, plan) = setup();
+    let (first, last) = (folder.write("0.jsonl", "{\"n\":0}\n"), folder.write("c.jsonl", "{\"n\":1}\n"));
+    let empty = folder.write("d.jsonl", "");
+    std::os::unix::fs::symlink(&path, folder.path().join("link.jsonl")).unwrap();
+    let copy = folder.write("z.jsonl", std::fs::read(&path).unwrap());
+    let later = beside(&plan, &source);
+    let names = |plan: &Plan| plan.objects.iter().map(|object| object.path.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&later), [first.clone(), last, empty, copy.clone()]);
+    assert!(later.shards.iter().flat_map(|shard| later.segments(shard)).all(|segment| segment.object != 2), "it is empty");
+    for note in [
+        format!("{}: comes before planned files by its name, and is sent behind them, as all files that", first.display()),
+        format!(
+            "{}: has the size and the first and last 64 KiB of {}, which is planned already",
+            copy.display(),
+            path.display()
+        ),
+    ] {
+        assert!(later.notes.iter().any(|told| told.contains(&note)), "{note}: {:#?}", later.notes);
+    }
+    let mut both = plan.clone();
+    both.extend(later, 1).unwrap();
+    unchanged(&both, &source).unwrap();
+    let new = folder.write("1.jsonl", "{}\n");
+    assert_eq!(changes(&both, &source).unwrap().new, std::slice::from_ref(&new));
+    both.extend(beside(&both, &source), 1).unwrap();
+    unchanged(&both, &source).unwrap();
+    assert_eq!(read_all(&both, MAX_LINE).unwrap().len(), 40_000 + 4);
+    // Another order of the patterns is one within the files that were planned together.
+    said(unchanged(&both, &folder.source(&["z*", "[!z]*"])), &first, "no longer among the source's files at its place");
+    assert!(beside(&both, &source).objects.is_empty(), "nothing is new");
 }
 
 #[test]
@@ -158,8 +218,8 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     let changes: [(&str, Change); 4] = [
         ("instead of", |path| edit(path).set_len(50_000).unwrap()),
         ("is longer", |path| edit(path).set_len(300_000).unwrap()),
-        ("modification time differs", |path| edit(path).set_modified(std::time::UNIX_EPOCH).unwrap()),
-        ("modification time differs", |path| {
+        ("but was modified at ", |path| edit(path).set_modified(std::time::UNIX_EPOCH).unwrap()),
+        ("but was modified at ", |path| {
             let bytes = std::fs::read(path).unwrap();
             std::fs::remove_file(path).unwrap();
             std::fs::write(path, bytes).unwrap();

@@ -61,7 +61,11 @@ fn a_done_set_waits_again_where_the_new_files_begin() {
     drop(store);
 
     let (earlier, state) = (Store::open(&before).unwrap().load().unwrap(), Store::open(&path).unwrap().load().unwrap());
-    assert_eq!((&earlier.plan, earlier.shards[0].status), (&sets(), ShardStatus::Done), "a crash before it leaves all as it was");
+    assert_eq!(
+        (&earlier.plan, earlier.shards[0].status),
+        (&sets(), ShardStatus::Done),
+        "a crash before it leaves all as it was"
+    );
     let mut now = sets();
     now.extend(later(7..9, true), 5).unwrap();
     assert_eq!((&state.plan, state.frozen_plan(), state.plan_id), (&now, &sets(), earlier.plan_id));
@@ -128,7 +132,9 @@ fn files_that_came_later_are_new_shards_that_wait() {
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!(state.shards[..2], done.shards[..], "what is done stays done");
     let new = &state.shards[2..];
-    assert!(new.len() == 3 && new.iter().all(|shard| shard.status == ShardStatus::Waiting && shard.counts == Counts::default()));
+    assert!(
+        new.len() == 3 && new.iter().all(|shard| shard.status == ShardStatus::Waiting && shard.counts == Counts::default())
+    );
     assert_eq!((state.plan.objects.len(), state.plan.later_objects(), &state.plan.additions), (7, 3, &vec![4, 6]));
     // A file that came later and has another time only.
     let other = SourceObject { modified_ns: 9, ..state.plan.objects[6].clone() };
