@@ -101,8 +101,8 @@ pub fn check_files(job: &Job, plan: &Plan) -> Result<Vec<(u32, SourceObject)>, U
     if changes.is_empty() { Ok(retimed) } else { Err(not_as_planned(&changes, true)) }
 }
 
-/// How the files that the source means now differ from those of the plan, but for times that are accepted, and the files
-/// that have these.
+/// How the files that the source means now differ from those of the plan, but for times that are accepted, and the
+/// files that have these.
 pub fn accepted_changes(job: &Job, plan: &Plan) -> Result<(Changes, Vec<(u32, SourceObject)>), UserError> {
     let mut changes = source_changes(job, plan)?;
     let retimed = if job.accepts(Accept::Mtime) { std::mem::take(&mut changes.retimed) } else { Vec::new() };

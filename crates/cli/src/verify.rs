@@ -1,14 +1,14 @@
 //! Comparing the topic with the source, in a helper process, and keeping what was found.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kafka::{TopicReader, partitioner};
 use migration::printable::printable_path;
 use migration::report::Binding;
 use migration::report::verify::{LetterCounts, Verified, VerifyReport};
-use migration::{Exit, Job, Plan, SourceObject, UserError, resume};
+use migration::{Exit, Job, Plan, UserError, resume};
 use pipeline::dead_letter;
 use pipeline::verify::{Expected, Verification, VerifyError, VerifyProgress};
 use serde_json::json;
@@ -17,7 +17,7 @@ use supervisor::{JobState, Store};
 use crate::helper;
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
-use crate::source;
+use crate::source::{self, FilesNow};
 use crate::ui::{ProgressStyle, Ui};
 
 /// What to do when the topic can't be judged now.
@@ -38,7 +38,7 @@ pub fn verify(
         let plan = &with_files_now(job, plan)?;
         let compared = compare(job, plan, letters, binding, style)?;
         // Empty files are in no shard, and others may have come meanwhile.
-        Ok((compared, planned_files(job, plan)?.0))
+        Ok((compared, planned_files(job, plan)?.new))
     })?;
     let elapsed_ms = started.elapsed().as_millis() as u64;
     let limit = job.record_limit.filter(|_| plan.limit_reached);
@@ -47,7 +47,7 @@ pub fn verify(
 
 /// The plan with the times that its files have now, if that these are others is accepted.
 fn with_files_now(job: &Job, plan: &Plan) -> Result<Plan, UserError> {
-    let (_, retimed) = planned_files(job, plan)?;
+    let retimed = planned_files(job, plan)?.replaced;
     resume::replaced_notices(plan, &retimed).iter().for_each(|notice| tracing::warn!("{notice}"));
     let mut now = plan.clone();
     for (object, facts) in retimed {
@@ -58,11 +58,10 @@ fn with_files_now(job: &Job, plan: &Plan) -> Result<Plan, UserError> {
 
 /// What a source has, new files and planned ones with an accepted time. Refuses one whose planned files changed; files
 /// that are new hinder nothing: the planned ones can be compared.
-#[expect(clippy::type_complexity, reason = "two lists")]
-fn planned_files(job: &Job, plan: &Plan) -> Result<(Vec<PathBuf>, Vec<(u32, SourceObject)>), UserError> {
-    let (mut changes, retimed) = source::accepted_changes(job, plan)?;
+fn planned_files(job: &Job, plan: &Plan) -> Result<FilesNow, UserError> {
+    let (mut changes, replaced) = source::accepted_changes(job, plan)?;
     let new = std::mem::take(&mut changes.new);
-    if changes.is_empty() { Ok((new, retimed)) } else { Err(source::not_as_planned(&changes, false)) }
+    if changes.is_empty() { Ok(FilesNow { replaced, new }) } else { Err(source::not_as_planned(&changes, false)) }
 }
 
 /// The helper's part.

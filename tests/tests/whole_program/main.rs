@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use whole_program::suite::{self, Module};
 
+mod added_files;
 mod broker_outage;
 mod checks;
 mod compare;
@@ -45,6 +46,7 @@ mod worker_kills;
 mod your_data;
 
 const MODULES: &[Module] = &[
+    Module { name: "added_files", tests: added_files::TESTS },
     Module { name: "broker_outage", tests: broker_outage::TESTS },
     Module { name: "checks", tests: checks::TESTS },
     Module { name: "compare", tests: compare::TESTS },

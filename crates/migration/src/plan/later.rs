@@ -238,7 +238,8 @@ mod tests {
         }
     }
 
-    /// A plan whose shards send, split and grow at random, with a note of how often each byte is sent to each partition.
+    /// A plan whose shards send, split and grow at random, with a note of how often each byte is sent to each
+    /// partition.
     struct World {
         plan: Plan,
         positions: Vec<Position>,

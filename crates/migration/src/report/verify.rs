@@ -205,7 +205,8 @@ impl Verified {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
-        (!self.new_files.is_empty()).then(|| format!("{names}{more}: not planned, not sent, not compared"))
+        (!self.new_files.is_empty())
+            .then(|| format!("{names}{more}: not planned, not sent, not compared; `run --add` sends what is new"))
     }
 
     /// Whether nothing speaks against it: neither the topic nor the number of dead letters.

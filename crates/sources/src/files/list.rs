@@ -66,7 +66,9 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
             let file = fs::canonicalize(&name).map_err(|e| fail(&name, format_args!("can't be found: {e}")))?;
             if let Some(first) = named.get(&file) {
                 if *first != name {
-                    listed.links.push(Link { name, file, what: "file", how: "a symbolic link" });
+                    // The link's name may have come first.
+                    let other = if name == file { first.clone() } else { file };
+                    listed.links.push(Link { name, file: other, what: "file", how: "a symbolic link" });
                 }
                 continue;
             }

@@ -43,10 +43,10 @@ pub fn exit(pass: Pass<'_>, judged: Judged) -> Exit {
     exit
 }
 
-/// The command line that continues this run: what was typed, but for what would start over. Secrets never stand in it:
-/// the config refuses them there.
+/// The command line that continues this run: what was typed, but for what would start over, and for the addition that
+/// is made. Secrets never stand in it: the config refuses them there.
 fn again(typed: impl Iterator<Item = String>) -> String {
-    words::joined(typed.filter(|word| word != "--restart" && word != "--yes"))
+    words::joined(typed.filter(|word| !["--restart", "--yes", "--add"].contains(&&**word)))
 }
 
 #[cfg(test)]
@@ -62,6 +62,7 @@ mod tests {
         let typed =
             ["run", "-b", "kafka-1:9092,kafka-2:9092", "--limit", "10", "--restart", "--yes", "--set", "job.name = \"it's\""];
         assert_eq!(continued(&typed), r#"shardlift run -b kafka-1:9092,kafka-2:9092 --limit 10 --set 'job.name = "it'\''s"'"#);
+        assert_eq!(continued(&["run", "--add", "-q"]), "shardlift run -q");
         assert_eq!(continued(&["run", "-c", "a b.toml", ""]), "shardlift run -c 'a b.toml' ''");
     }
 }
