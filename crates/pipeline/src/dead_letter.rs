@@ -17,10 +17,12 @@ mod file;
 mod letter;
 mod read;
 mod reasons;
+mod set;
 #[cfg(test)]
 mod tests;
 
 pub use file::DeadLetterFile;
-pub use letter::{CommittedLength, DeadLetter, Held, Opener, Places};
-pub use read::{gone, places, read_all, uncommitted};
+pub use letter::{CommittedLength, DeadLetter, Held, LetterPlace, Opener, Places, Unsendable};
+pub use read::{LetterReader, each, gone, places, read_all, uncommitted};
 pub use reasons::{Reasons, reasons};
+pub use set::LetterSet;

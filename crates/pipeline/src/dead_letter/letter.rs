@@ -37,6 +37,38 @@ pub struct DeadLetter {
     pub cut: bool,
 }
 
+/// Why the record of a letter can't be sent as the letter has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unsendable {
+    /// The letter holds the record's beginning and no more.
+    Cut,
+    /// A row of CSV that could not be read, and so became no JSON object.
+    Row,
+    /// It has a line end in it, which a line can't hold.
+    LineEnd,
+}
+
+impl DeadLetter {
+    /// What of it can be a line of JSON lines. `made`: records of its job were made of rows.
+    pub fn line(&self, made: bool) -> Result<&[u8], Unsendable> {
+        if self.cut {
+            return Err(Unsendable::Cut);
+        }
+        // A carriage return at its end would be taken for a part of the line's end.
+        if self.record.contains(&b'\n') || self.record.ends_with(b"\r") {
+            return Err(Unsendable::LineEnd);
+        }
+        if made && !is_object(&self.record) {
+            return Err(Unsendable::Row);
+        }
+        Ok(&self.record)
+    }
+}
+
+fn is_object(record: &[u8]) -> bool {
+    record.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(record).is_ok()
+}
+
 /// The line in the file: `record` where the bytes are text, else `record_base64`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Written<'a> {
@@ -68,6 +100,17 @@ impl Held {
     pub fn of(bytes: u64, record: &[u8]) -> Held {
         Held(xxh3_64_with_seed(record, bytes))
     }
+}
+
+/// Where a letter's line stands in the file of its shard's letters: it stays there as long as the file is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterPlace {
+    /// Whose file.
+    pub shard: ShardId,
+    /// Its first byte.
+    pub start: u64,
+    /// Its length without the line end.
+    pub bytes: u64,
 }
 
 /// A shard and how long its file of dead letters is committed to be, bytes.

@@ -3,15 +3,18 @@
 //! Responsible for: what is committed, and no more: a reader looks no further than the committed length.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use migration::ShardId;
 use migration::printable::printable_path;
 use migration::report::GoneLetters;
 
-use super::letter::{BUFFER_BYTES, CommittedLength, DeadLetter, Held, Opener, Places, Written, named, open_there, path_of};
+use super::letter::{
+    BUFFER_BYTES, CommittedLength, DeadLetter, Held, LetterPlace, Opener, Places, Written, named, open_there, path_of,
+};
 
 /// Which committed letters are gone: of each shard its file's committed length and how many letters that is. The folder
 /// is listed once; then each file is read, but not what its letters say.
@@ -52,6 +55,54 @@ pub fn read_all(directory: &Path, committed: &[CommittedLength], opener: Opener)
         })?;
     }
     Ok(letters)
+}
+
+/// Hands each committed dead letter of some shards to `visit`, with the place of its line, in their order and then as
+/// written.
+pub fn each(
+    directory: &Path,
+    committed: &[CommittedLength],
+    opener: Opener,
+    visit: &mut dyn FnMut(LetterPlace, DeadLetter) -> io::Result<()>,
+) -> io::Result<()> {
+    for &(shard, length) in committed {
+        let path = path_of(directory, shard);
+        each_line_at(&path, length, opener, &mut |at, line| {
+            let letter = parse(line).map_err(|error| no_letter(&path, at, &error))?;
+            visit(LetterPlace { shard, start: at.start, bytes: line.len() as u64 }, letter)
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads letters at places where they were seen.
+#[derive(Debug)]
+pub struct LetterReader<'a> {
+    directory: &'a Path,
+    opener: Opener,
+    open: Option<(ShardId, File)>,
+    line: Vec<u8>,
+}
+
+impl<'a> LetterReader<'a> {
+    /// Of the letters in a folder.
+    pub fn new(directory: &'a Path, opener: Opener) -> LetterReader<'a> {
+        LetterReader { directory, opener, open: None, line: Vec::new() }
+    }
+
+    /// The letter at a place; an error if it is not there any more.
+    pub fn read(&mut self, place: LetterPlace) -> io::Result<DeadLetter> {
+        let path = path_of(self.directory, place.shard);
+        if self.open.as_ref().is_none_or(|(shard, _)| *shard != place.shard) {
+            let file = (self.opener)(&path, OpenOptions::new().read(true)).map_err(|error| named(&path, error))?;
+            self.open = Some((place.shard, file));
+        }
+        let Some((_, file)) = &self.open else { return Err(io::ErrorKind::NotFound.into()) };
+        self.line.resize(usize::try_from(place.bytes).unwrap_or(usize::MAX), 0);
+        let read = file.read_exact_at(&mut self.line, place.start);
+        let letter = read.and_then(|()| parse(&self.line).map_err(io::Error::from));
+        letter.map_err(|error| named(&path, error))
+    }
 }
 
 /// Where the committed dead letters of some shards stand and a hash of what they hold (memory does not depend on their
@@ -113,35 +164,59 @@ pub(super) fn each_line(
     opener: Opener,
     visit: &mut dyn FnMut(&[u8]) -> serde_json::Result<()>,
 ) -> io::Result<()> {
+    each_line_at(path, length, opener, &mut |at, line| visit(line).map_err(|error| no_letter(path, at, &error)))
+}
+
+/// Where a line of a file of letters stands.
+#[derive(Clone, Copy, Debug)]
+struct LineAt {
+    /// From 1.
+    number: u64,
+    /// The place of its first byte.
+    start: u64,
+}
+
+/// The same with each line's place.
+fn each_line_at(
+    path: &Path,
+    length: u64,
+    opener: Opener,
+    visit: &mut dyn FnMut(LineAt, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     if length == 0 {
         return Ok(());
     }
     let Some(file) = open_there(path, OpenOptions::new().read(true), opener)? else { return Ok(()) };
     let mut file = BufReader::with_capacity(BUFFER_BYTES, file.take(length));
-    let mut line = Vec::new();
+    let (mut line, mut end) = (Vec::new(), 0);
     for number in 1u64.. {
-        if !next_line(&mut file, &mut line)? {
+        let used = next_line(&mut file, &mut line)?;
+        if used == 0 {
             break;
         }
+        end += used;
         if !line.is_empty() {
-            visit(&line).map_err(|error| {
-                let message = format!("{}: line {number} is not a dead letter: {error}", printable_path(path));
-                io::Error::new(io::ErrorKind::InvalidData, message)
-            })?;
+            visit(LineAt { number, start: end - 1 - line.len() as u64 }, &line)?;
         }
     }
     Ok(())
 }
 
-/// Reads a line without its end; false if there is none. Holes are passed over, and what stands before one in a line is
-/// torn.
-pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+fn no_letter(path: &Path, at: LineAt, error: &serde_json::Error) -> io::Error {
+    let message = format!("{}: line {} is not a dead letter: {error}", printable_path(path), at.number);
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// Reads a line without its end, and says how many bytes it took with what stands before it; 0 if there is none. Holes
+/// are passed over, and what stands before one in a line is torn.
+pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     line.clear();
+    let mut all = 0;
     loop {
         let bytes = file.fill_buf()?;
         let len = bytes.len();
         if len == 0 {
-            return Ok(false);
+            return Ok(0);
         }
         let used = match memchr::memchr2(b'\n', 0, bytes) {
             Some(at) if bytes[at] == 0 => {
@@ -151,7 +226,7 @@ pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Resu
             Some(at) => {
                 line.extend_from_slice(&bytes[..at]);
                 file.consume(at + 1);
-                return Ok(true);
+                return Ok(all + at as u64 + 1);
             }
             None => {
                 line.extend_from_slice(bytes);
@@ -159,6 +234,7 @@ pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Resu
             }
         };
         file.consume(used);
+        all += used as u64;
     }
 }
 

@@ -344,7 +344,7 @@ fn a_large_hole_takes_neither_memory_nor_disk() {
     assert_eq!(reasons_up_to(&folder, letters.length()), ["behind it"]);
     let mut line = Vec::new();
     let opened = plain(letters.path(), OpenOptions::new().read(true)).unwrap();
-    assert!(next_line(&mut BufReader::with_capacity(BUFFER_BYTES, opened), &mut line).unwrap());
+    assert!(next_line(&mut BufReader::with_capacity(BUFFER_BYTES, opened), &mut line).unwrap() > 1 << 30);
     assert!(line.capacity() < 4 * BUFFER_BYTES, "{}", line.capacity());
 }
 
@@ -412,4 +412,57 @@ fn what_the_opener_refuses_is_neither_read_nor_cut_back_and_is_named() {
         assert!(error.to_string().ends_with("00007.jsonl: it leads elsewhere"), "{error}");
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn letters_are_read_again_at_the_places_where_they_were_seen() {
+    let folder = Folder::new();
+    // Behind a hole, as after letters were taken away.
+    let mut letters = file(&folder, 100);
+    let records: [&[u8]; 3] = [b"{\"a\":1}", b"\xff\n", &[b'x'; 200_000]];
+    for (start, record) in (0..).zip(records) {
+        letters.append(place(0, start, record.len() as u64), "bad", record).unwrap();
+    }
+    letters.sync().unwrap();
+    let mut seen = Vec::new();
+    each(&folder.path, &up_to(letters.length()), plain, &mut |place, letter| {
+        seen.push((place, letter));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(seen.iter().map(|(_, letter)| letter.record.as_slice()).collect::<Vec<_>>(), records);
+    assert_eq!(seen[0].0.start, 100);
+    let mut reader = LetterReader::new(&folder.path, plain);
+    for (place, letter) in seen.iter().rev() {
+        assert_eq!(reader.read(*place).unwrap(), *letter);
+    }
+    let stopped = each(&folder.path, &up_to(letters.length()), plain, &mut |_, _| Err(io::ErrorKind::Other.into()));
+    assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::Other);
+    std::fs::remove_file(letters.path()).unwrap();
+    assert!(LetterReader::new(&folder.path, plain).read(seen[0].0).is_err());
+}
+
+#[test]
+fn only_what_a_line_can_hold_whole_is_sent_again() {
+    let letter = |record: &[u8], cut| DeadLetter {
+        reason: String::new(),
+        path: "p".into(),
+        start: 0,
+        bytes: record.len() as u64,
+        record: record.to_vec(),
+        cut,
+    };
+    let line = |record: &[u8], made| letter(record, false).line(made).map(<[u8]>::to_vec);
+    assert_eq!(letter(b"{}", true).line(false), Err(Unsendable::Cut));
+    for whole in [&b"{\"a\":1}"[..], b"no JSON", b"\xff"] {
+        assert_eq!(line(whole, false), Ok(whole.to_vec()));
+    }
+    assert_eq!(line(b"{\"a\":1}", true), Ok(b"{\"a\":1}".to_vec()));
+    for row in [&b"1,2,3"[..], b"{1,\"2\"", b""] {
+        assert_eq!(line(row, true), Err(Unsendable::Row));
+    }
+    for torn in [&b"1,\"a\nb"[..], b"{}\r"] {
+        assert_eq!(line(torn, true), Err(Unsendable::LineEnd));
+    }
+    assert_eq!(line(b"a\rb", false), Ok(b"a\rb".to_vec()));
 }
