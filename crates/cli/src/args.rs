@@ -2,6 +2,7 @@
 
 mod compare;
 mod compare_web;
+mod dlq;
 mod steer;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use migration::units::parse_duration;
 
 pub use self::compare::{Choice, VariantsArgs};
 pub use self::compare_web::WebArgs;
+pub use self::dlq::{DlqCommand, DlqRetryArgs, DlqShowArgs, SelectionArgs};
 pub use self::steer::{ScaleArgs, ThrottleArgs};
 
 /// Moves a large dataset into Apache Kafka with many single-threaded worker processes, and proves that every record
@@ -49,15 +51,18 @@ pub enum Command {
     /// Give a running job more or fewer workers
     Scale(ScaleArgs),
     /// Let a running job commit, then send nothing until `continue`
-    Pause(JobArgs),
+    Pause(BegunJobArgs),
     /// Let a paused job go on
-    Continue(JobArgs),
+    Continue(BegunJobArgs),
     /// Limit the records or bytes a second of a running job, all workers together
     Throttle(ThrottleArgs),
     /// Compare the topic with the source: missing, duplicate, altered, misplaced, unexpected records
     Verify(VerifyArgs),
     /// What a job did, from its state: text, JSON, or a page with pictures
     Report(ReportArgs),
+    /// Records that were set aside: list them, show them, send them again
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Run the job's records in several ways side by side, and see which one pays
     #[command(mut_arg("brokers", on_the_command_line))]
     Compare(Box<CompareArgs>),
@@ -83,6 +88,9 @@ impl Command {
             Command::Throttle(_) => "throttle",
             Command::Verify(_) => "verify",
             Command::Report(_) => "report",
+            Command::Dlq(DlqCommand::List(_)) => "dlq list",
+            Command::Dlq(DlqCommand::Show(_)) => "dlq show",
+            Command::Dlq(DlqCommand::Retry(_)) => "dlq retry",
             Command::Compare(args) if args.scene.is_some() => "compare web",
             Command::Compare(_) => "compare",
             Command::CompareRound => "compare-round",
@@ -158,6 +166,17 @@ pub struct JobArgs {
     pub workers: Option<String>,
 }
 
+/// Which job, or which of its retries.
+#[derive(Clone, Debug, Args)]
+pub struct BegunJobArgs {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// The retry N of its dead letters (JOB.retry-N) in place of the job
+    #[arg(long, env = "SHARDLIFT_RETRY", value_name = "N")]
+    pub retry: Option<std::num::NonZeroU32>,
+}
+
 /// A config file, and what the command line changes in it.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
@@ -220,7 +239,7 @@ pub struct RunArgs {
 pub struct StatusArgs {
     /// Which job.
     #[command(flatten)]
-    pub job: JobArgs,
+    pub job: BegunJobArgs,
     /// Show a running job as `run` does, until it ends
     #[arg(long, env = "SHARDLIFT_WATCH", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub watch: bool,
@@ -231,7 +250,7 @@ pub struct StatusArgs {
 pub struct ReportArgs {
     /// Which job.
     #[command(flatten)]
-    pub job: JobArgs,
+    pub job: BegunJobArgs,
     /// Also write one self-contained HTML page with pictures
     #[arg(long, env = "SHARDLIFT_REPORT_HTML", value_name = "FILE")]
     pub html: Option<PathBuf>,

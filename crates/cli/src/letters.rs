@@ -7,10 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use migration::printable::printable_path;
-use migration::report::{GoneLetters, JobReport, SeenLetters};
+use migration::report::{GoneLetters, JobReport, RetryReport, SeenLetters};
 use migration::{ShardId, UserError, resume};
 use pipeline::dead_letter::{self, Reasons};
-use supervisor::{JobState, StateDir};
+use supervisor::{JobState, StateDir, Store};
+
+use crate::retries::Retries;
+use crate::state;
 
 /// Where a job's dead letters are, and what of them is committed.
 pub struct Letters {
@@ -46,7 +49,30 @@ pub fn seen(found: &JobReport, folder: &Path, files: impl FnOnce() -> Vec<PathBu
         gone: known(gone(found, folder), folder),
         reasons,
         unread,
+        retries: retries(folder),
     }
+}
+
+/// What a kept comparison says nothing of: records that a retry sent since.
+pub fn mark_sent_since(found: &mut JobReport, seen: &SeenLetters) {
+    if let Some(kept) = &mut found.verified {
+        kept.sent_since |= seen.retries.iter().any(|retry| retry.sent_ms.is_some_and(|sent| sent > kept.unix_ms));
+    }
+}
+
+/// What the job's retries did; what can't be read is told by the commands that need it.
+fn retries(folder: &Path) -> Vec<RetryReport> {
+    let job_folder = folder.parent().unwrap_or(folder);
+    let path = StateDir::store_path(job_folder);
+    if !Store::exists(&path) {
+        return Vec::new();
+    }
+    let state = Store::read_only(&path).and_then(|store| store.load()).map_err(state::unusable);
+    let found = state.and_then(|state| Retries::of_state(job_folder, &state)).and_then(|retries| retries.reports());
+    found.unwrap_or_else(|error| {
+        tracing::warn!("{}", error.message);
+        Vec::new()
+    })
 }
 
 /// Why records were set aside.

@@ -14,7 +14,9 @@ mod log;
 mod output_file;
 mod own_topic;
 mod preflight;
+mod retries;
 mod running;
+mod set_aside;
 mod settings;
 mod source;
 mod state;
@@ -65,6 +67,7 @@ fn obey(command: &Command, ui: &Ui) -> Result<Exit, UserError> {
         Command::Throttle(args) => commands::steer::throttle(args, ui),
         Command::Report(args) => commands::report::report(args, ui),
         Command::Verify(args) => commands::verify::verify(args, ui),
+        Command::Dlq(command) => commands::dlq::dlq(command, ui),
         Command::Compare(args) => match &args.scene {
             Some(CompareScene::Web(args)) => commands::compare_web::web(args, ui),
             None => commands::compare::compare(&args.variants, ui),

@@ -10,7 +10,8 @@ use migration::{Exit, Job, UserError};
 use supervisor::control::ControlError;
 use supervisor::{StateDir, Store, load_report};
 
-use crate::args::JobArgs;
+use crate::args::{BegunJobArgs, JobArgs};
+use crate::retries::RetryPlace;
 use crate::{settings, state};
 
 /// Where a job's state is.
@@ -27,6 +28,18 @@ impl StatePlace {
     /// need not have them.
     pub fn find(args: &JobArgs) -> Result<StatePlace, UserError> {
         settings::load_without_secrets(args).map(|job: Job| StatePlace { path: job.state_path(), name: job.name })
+    }
+
+    /// The same, or that of one of its retries.
+    pub fn find_begun(args: &BegunJobArgs) -> Result<StatePlace, UserError> {
+        StatePlace::find(&args.job).map(|place| place.or_retry(args))
+    }
+
+    /// The place of the retry that is meant, if one is.
+    pub fn or_retry(self, args: &BegunJobArgs) -> StatePlace {
+        let Some(number) = args.retry else { return self };
+        let RetryPlace { name, folder, .. } = RetryPlace::of(&self.name, &self.path, number.get());
+        StatePlace { name, path: folder }
     }
 }
 

@@ -13,7 +13,7 @@ pub fn owners(job: &Job) -> Owners {
 }
 
 /// What an earlier run left.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Earlier {
     /// Its state.
     pub state: JobState,
@@ -35,6 +35,11 @@ impl Earlier {
     /// Whether the topic can be compared with it. Returns warnings.
     pub fn may_be_compared(&self, job: &Job, now: &Binding) -> Result<Vec<String>, UserError> {
         resume::may_be_compared(job, &self.then(), &self.now(job, now))
+    }
+
+    /// Whether its dead letters can be sent again with what the config says now. Returns warnings.
+    pub fn may_retry(&self, job: &Job, now: &Binding) -> Result<Vec<String>, UserError> {
+        resume::may_retry(job, &self.then(), now)
     }
 
     /// Whether no record is known to have been acknowledged.

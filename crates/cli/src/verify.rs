@@ -9,7 +9,7 @@ use migration::printable::printable_path;
 use migration::report::Binding;
 use migration::report::verify::{LetterCounts, Verified, VerifyReport};
 use migration::{Exit, Job, Plan, UserError, resume};
-use pipeline::dead_letter;
+use pipeline::dead_letter::{self, Places};
 use pipeline::verify::{Expected, Verification, VerifyError, VerifyProgress};
 use serde_json::json;
 use supervisor::{JobState, Store};
@@ -17,6 +17,7 @@ use supervisor::{JobState, Store};
 use crate::helper;
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
+use crate::retries::{Retries, Retry};
 use crate::source::{self, FilesNow};
 use crate::ui::{ProgressStyle, Ui};
 
@@ -28,6 +29,7 @@ pub fn verify(
     job: &Job,
     plan: &Plan,
     letters: &Letters,
+    retries: &Retries,
     binding: &Binding,
     interrupt: Option<&Interrupt>,
     ui: &Ui,
@@ -36,7 +38,9 @@ pub fn verify(
     let style = ui.progress;
     let ((report, letters), new_files) = helper::ask("shardlift verif", interrupt, || {
         let plan = &with_files_now(job, plan)?;
-        let compared = compare(job, plan, letters, binding, style)?;
+        let again = |retry| with_files_now(&Retry::job(retry, job), &retry.state.plan).map(|plan| (retry, plan));
+        let retries = retries.all.iter().map(again).collect::<Result<Vec<_>, _>>()?;
+        let compared = compare(job, plan, letters, &retries, binding, style)?;
         // Empty files are in no shard, and others may have come meanwhile.
         Ok((compared, planned_files(job, plan)?.new))
     })?;
@@ -69,19 +73,27 @@ fn compare(
     job: &Job,
     plan: &Plan,
     letters: &Letters,
+    retries: &[(&Retry, Plan)],
     binding: &Binding,
     style: ProgressStyle,
 ) -> Result<(VerifyReport, LetterCounts), UserError> {
-    let read = || {
-        let (places, committed) = dead_letter::places(&letters.folder, &letters.committed, process::open_private_below)?;
-        Ok((places, committed, dead_letter::uncommitted(&letters.folder, &letters.committed, process::open_private_below)?))
-    };
-    let (places, committed, uncommitted) = read().map_err(|error: std::io::Error| {
-        UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&letters.folder)))
-    })?;
-    let counts = LetterCounts { committed, counted: letters.counted, uncommitted };
+    let (places, mut counts) = places_of(letters)?;
     let source = source::source_of(job);
-    let expected = [Expected { source: source.as_ref(), plan, rules: &job.record, dead_letters: &places }];
+    let mut again = Vec::new();
+    for (retry, _) in retries {
+        let (places, its) = places_of(&retry.letters())?;
+        counts.committed += its.committed;
+        counts.counted += its.counted;
+        counts.uncommitted += its.uncommitted;
+        again.push((source::source_of(&retry.job(job)), places));
+    }
+    let mut expected = vec![Expected { source: source.as_ref(), plan, rules: &job.record, dead_letters: &places }];
+    expected.extend(retries.iter().zip(&again).map(|((retry, plan), (source, places))| Expected {
+        source: source.as_ref(),
+        plan,
+        rules: &retry.rules.record,
+        dead_letters: places,
+    }));
     let verification = Verification {
         expected: &expected,
         rules: &job.record,
@@ -99,6 +111,35 @@ fn compare(
         }
         VerifyError::NotNow(_) => UserError::new(Exit::Stopped, error).hint(NOT_NOW),
     })
+}
+
+/// Where committed letters stand, and how many there are.
+fn places_of(letters: &Letters) -> Result<(Places, LetterCounts), UserError> {
+    let Letters { folder, committed, counted } = letters;
+    let read = || {
+        let (places, there) = dead_letter::places(folder, committed, process::open_private_below)?;
+        let uncommitted = dead_letter::uncommitted(folder, committed, process::open_private_below)?;
+        Ok((places, LetterCounts { committed: there, counted: *counted, uncommitted }))
+    };
+    read().map_err(|error: std::io::Error| {
+        UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(folder)))
+    })
+}
+
+/// The jobs that sent a job's dead letters again: the topic is to have their records, too.
+pub fn retries_of(folder: &Path, state: &JobState) -> Result<Retries, UserError> {
+    let retries = Retries::of_state(folder, state)?;
+    for retry in &retries.all {
+        let name = &retry.place.name;
+        if let Some(holder) = retry.holder()? {
+            let what = format!("{name} is running ({holder}): there is nothing final to compare yet");
+            return Err(UserError::new(Exit::Stopped, what).hint("verify when it has ended"));
+        }
+        if !retry.state.is_done() {
+            tracing::warn!("{name} is not at its end: what it did not send again yet counts as missing");
+        }
+    }
+    Ok(retries)
 }
 
 /// Says now and then how far the comparison is. The helper may print: its parent waits for it.

@@ -18,6 +18,10 @@ const TOLD: usize = 5;
 const NOT_SET: &str = "not set";
 /// The kind of the source: where it is another one, the keys of both tables differ and say nothing.
 const SOURCE: &str = "source";
+/// Where a record's time is.
+const TIMESTAMP: &str = "record.timestamp";
+/// What chooses a key's partition.
+const PARTITIONER: &str = "kafka.partitioner";
 /// The headers' names in their order.
 const HEADERS: &str = "record.headers";
 
@@ -34,7 +38,7 @@ pub fn settings(job: &Job) -> FixedSettings {
         ("record.key".to_owned(), path(key)),
         ("record.on_missing".to_owned(), on_missing.typed().to_owned()),
         ("record.validate".to_owned(), validate.typed().to_owned()),
-        ("record.timestamp".to_owned(), path(timestamp)),
+        (TIMESTAMP.to_owned(), path(timestamp)),
         ("record.timestamp_unit".to_owned(), timestamp_unit.typed().to_owned()),
     ];
     all.extend(headers.iter().map(|(name, value)| (format!("{HEADERS}.{name}"), format!("{value:?}"))));
@@ -42,7 +46,7 @@ pub fn settings(job: &Job) -> FixedSettings {
     if let SourceRules::Csv(source) = &job.source {
         csv(&source.format, &mut all);
     }
-    all.push(("kafka.partitioner".to_owned(), job.kafka.partitioner.typed().to_owned()));
+    all.push((PARTITIONER.to_owned(), job.kafka.partitioner.typed().to_owned()));
     all
 }
 
@@ -90,6 +94,26 @@ pub fn changes(then: &[(String, String)], now: &[(String, String)]) -> Option<St
     (!told.is_empty()).then(|| told.join("; "))
 }
 
+/// What differs of what must be the same for all records of a topic that are compared together, those of a job and
+/// those that are sent again of its dead letters: headers, whether times are set, and the partitioner.
+pub fn changes_for_retry(then: &[(String, String)], now: &[(String, String)]) -> Option<String> {
+    let kept = |settings: &[(String, String)]| -> FixedSettings {
+        let judged = settings.iter().filter_map(|(name, value)| match name.as_str() {
+            TIMESTAMP if value != NOT_SET => Some((name.clone(), "set".to_owned())),
+            TIMESTAMP | PARTITIONER => Some((name.clone(), value.clone())),
+            _ => name.starts_with(HEADERS).then(|| (name.clone(), value.clone())),
+        });
+        judged.collect()
+    };
+    changes(&kept(then), &kept(now))
+}
+
+/// Whether the records were made of what the source has, as of rows of CSV.
+pub fn makes_records(settings: &[(String, String)]) -> bool {
+    let [_, csv] = SourceRules::TABLES;
+    settings.iter().any(|(name, value)| name == SOURCE && value == csv)
+}
+
 /// A value in one line, and not all of a long one.
 fn shown(value: &str) -> String {
     let mut head: String = value.chars().take(SHOWN).collect();
@@ -133,6 +157,23 @@ mod tests {
         assert_eq!(told("partitioner = \"crc32\"", ""), "kafka.partitioner was crc32 and is murmur2");
         assert_eq!(change("", ""), None);
         assert_eq!(change("[workers]\ncount = 3", "[limits]\nmax_bad_records = 9"), None, "these may change at any time");
+    }
+
+    #[test]
+    fn a_retry_may_have_other_rules_but_for_what_is_compared_of_all_records() {
+        let change = |then: &str, now: &str| changes_for_retry(&of(then), &of(now));
+        let mended = "[record]\nkey = \".b\"\non_missing = \"null\"\ntimestamp = \".at\"\ntimestamp_unit = \"ms\"";
+        assert_eq!(change("[record]\nkey = \".a\"\ntimestamp = \".created\"", mended), None);
+        assert_eq!(change("", "[record]\ntimestamp = \".at\"").unwrap(), "record.timestamp was not set and is set");
+        assert_eq!(
+            change("[kafka]\npartitioner = \"crc32\"".trim_start_matches("[kafka]\n"), "").unwrap(),
+            "kafka.partitioner was crc32 and is murmur2"
+        );
+        let told = change("[record]\nheaders = { a = \"1\" }", "[record]\nheaders = { a = \"2\" }");
+        assert_eq!(told.unwrap(), "record.headers.a was \"1\" and is \"2\"");
+        assert!(change("[record]\nheaders = { a = \"1\" }", "").is_some());
+        let csv = settings(&Job::of_text(&BASE.replace("jsonl", "csv")));
+        assert!(makes_records(&csv) && !makes_records(&of("")));
     }
 
     #[test]

@@ -12,7 +12,10 @@ pub use job::{
     AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,
     ShardTotals, WorkerTotals,
 };
-pub use letters::{GoneLetters, LetterReason, SeenLetters};
+pub use letters::{
+    GoneLetters, LetterListing, LetterReason, LettersShown, ListedReason, RetryReport, RetryStanding, SeenLetters, ShownLetter,
+    still_set_aside,
+};
 
 /// How many records went where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

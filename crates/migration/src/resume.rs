@@ -54,6 +54,24 @@ pub fn may_be_compared(job: &Job, then: &Then<'_>, now: &Now<'_>) -> Result<Vec<
     compare(job, then, now, &topic)
 }
 
+/// Whether dead letters of a job, which began with `then`, can be sent again to where it sent its records. Rules may be
+/// others, but for what `verify` compares of all records together. Returns warnings.
+pub fn may_retry(job: &Job, then: &Then<'_>, now: &Binding) -> Result<Vec<String>, UserError> {
+    same_place(job, then.binding, now)?;
+    let warnings = same_topic(job, then, now, &BoundTopic::of(job, then.binding, now))?;
+    match fixed::changes_for_retry(then.settings, &fixed::settings(job)) {
+        None => Ok(warnings),
+        Some(what) => {
+            let error = format!(
+                "{what} since job {} began: its dead letters are sent again with the same, so that `verify` can compare \
+                 all records of the topic",
+                job.name
+            );
+            Err(UserError::new(Exit::Config, error).hint("undo the change and run `shardlift dlq retry` again"))
+        }
+    }
+}
+
 fn compare(job: &Job, then: &Then<'_>, now: &Now<'_>, topic: &BoundTopic) -> Result<Vec<String>, UserError> {
     same_place(job, then.binding, now.binding)?;
     let warnings = same_topic(job, then, now.binding, topic)?;

@@ -7,6 +7,8 @@ use migration::report::{GoneLetters, JobReport, LetterReason, SeenLetters};
 use migration::units::{show_count, show_things};
 use serde_json::{Value, json};
 
+use crate::dlq;
+
 /// How many shards are named.
 const NAMED: usize = 10;
 /// How many reasons are listed.
@@ -37,14 +39,20 @@ pub fn gone(gone: &[GoneLetters], folder: &Path) -> String {
 pub fn text(report: &JobReport, seen: &SeenLetters) -> String {
     let folder = &seen.folder;
     let lost = if seen.gone.is_empty() { String::new() } else { format!("\n{}\n", gone(&seen.gone, folder)) };
-    place(report, folder) + &reasons(seen) + &lost + &note(seen.uncommitted, folder)
+    let again = dlq::retries(report.counts.dead_lettered, &seen.retries);
+    let again = if again.is_empty() { again } else { format!("\n{again}") };
+    place(report, folder) + &reasons(seen) + &again + &lost + &note(seen.uncommitted, folder)
 }
 
 /// The reasons for machines.
 pub fn object(seen: &SeenLetters) -> Value {
     let reason =
         |one: &LetterReason| json!({ "reason": one.reason, "count": one.letters, "path": one.path, "start": one.start });
-    json!({ "reasons": seen.reasons.iter().map(reason).collect::<Vec<_>>(), "unread": seen.unread })
+    json!({
+        "reasons": seen.reasons.iter().map(reason).collect::<Vec<_>>(),
+        "unread": seen.unread,
+        "retries": dlq::retries_object(&seen.retries),
+    })
 }
 
 /// Why a run stopped at its limit of letters, in a sentence; `None`: it has not more than that, or nothing is known.
@@ -163,7 +171,7 @@ mod tests {
         );
         assert_eq!(
             object(&seen),
-            json!({ "unread": 2, "reasons": [
+            json!({ "unread": 2, "retries": [], "reasons": [
                 { "reason": "no field .customer.idd", "count": 330_184, "path": "/data/orders-00.jsonl", "start": 1234 },
                 { "reason": "too \u{1b}[2J long", "count": 1, "path": "/data/orders-00.jsonl", "start": 1234 },
             ] })

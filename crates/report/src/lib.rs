@@ -5,6 +5,7 @@
 //! `migration` and gives text back; nothing is measured, read or written.
 
 pub mod check;
+pub mod dlq;
 pub mod figures;
 pub mod html;
 pub mod job;

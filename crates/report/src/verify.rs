@@ -80,7 +80,7 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
     let rows = [
         ("source records", r.source_records),
         ("dead letters", r.dead_lettered),
-        ("sent again", r.retried),
+        ("retried", r.retried),
         ("topic records", r.topic_records),
         ("missing", r.missing),
         ("superseded", r.superseded),
@@ -89,7 +89,7 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
         ("misplaced", r.misplaced),
         ("unexpected", r.unexpected),
     ];
-    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || !["superseded", "sent again"].contains(name)) {
+    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || !["superseded", "retried"].contains(name)) {
         let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
     }
     compared(&mut out, &r.compared);
@@ -345,7 +345,7 @@ mod tests {
         assert!(said(aside.clone()).contains("the source's records but for 2 records that were set aside ("));
         let again = VerifyReport { retried: 1, ..aside };
         assert!(said(again.clone()).contains("that were set aside, and 1 record that was sent again ("));
-        assert!(verified(again.clone()).text().contains("  sent again                     1\n"));
+        assert!(verified(again.clone()).text().contains("  retried                        1\n"));
         assert_eq!(verified(again).object()["retried"], 1);
         let used = clean(vec![range(50, 50, 0), range(7, 3, 0)]);
         assert!(said(used).starts_with("verified: from the job's start on, the topic holds exactly"));

@@ -86,7 +86,7 @@ fn assert_reasons(scene: &Scene<'_>, report: &Value, letters: u64) {
     let file = scene.program.join("data/orders-00.jsonl").canonicalize().expect("it is there");
     let file = file.to_string_lossy();
     let reason = json!({ "reason": "no field .customer.idd", "count": letters, "path": file, "start": 0 });
-    let expected = json!({ "reasons": [reason], "unread": 0 });
+    let expected = json!({ "reasons": [reason], "unread": 0, "retries": [] });
     assert_eq!(report["dead_letters"], expected, "{report:#}");
     assert_eq!(scene.status().expect("it ran")["dead_letters"], expected);
     let first = format!("no field .customer.idd, {} {file} byte 0", if letters == 1 { "at" } else { "first at" });

@@ -32,6 +32,7 @@ mod outcomes;
 mod preview;
 mod real_kafka;
 mod refusals;
+mod retries;
 mod signals;
 mod steering;
 mod steering_commands;
@@ -71,6 +72,7 @@ const MODULES: &[Module] = &[
     Module { name: "preview", tests: preview::TESTS },
     Module { name: "real_kafka", tests: real_kafka::TESTS },
     Module { name: "refusals", tests: refusals::TESTS },
+    Module { name: "retries", tests: retries::TESTS },
     Module { name: "signals", tests: signals::TESTS },
     Module { name: "steering", tests: steering::TESTS },
     Module { name: "steering_commands", tests: steering_commands::TESTS },

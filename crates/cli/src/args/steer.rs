@@ -4,7 +4,7 @@ use clap::Args;
 use migration::steer::Scale;
 use migration::units::{parse_byte_rate, parse_rate};
 
-use super::JobArgs;
+use super::BegunJobArgs;
 
 /// `scale`.
 #[derive(Debug, Args)]
@@ -14,7 +14,7 @@ pub struct ScaleArgs {
     pub wish: Scale,
     /// Which job.
     #[command(flatten)]
-    pub job: JobArgs,
+    pub job: BegunJobArgs,
 }
 
 /// `throttle`.
@@ -28,7 +28,7 @@ pub struct ThrottleArgs {
     pub bytes: Option<f64>,
     /// Which job.
     #[command(flatten)]
-    pub job: JobArgs,
+    pub job: BegunJobArgs,
 }
 
 fn parse_scale(text: &str) -> Result<Scale, String> {
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_number_below_zero_is_no_flag() {
         let wish = |words: &[&str]| match Cli::try_parse_from(words).map(|cli| cli.command) {
-            Ok(Command::Scale(args)) => Some((args.wish, args.job.config.config.display().to_string())),
+            Ok(Command::Scale(args)) => Some((args.wish, args.job.job.config.config.display().to_string())),
             _ => None,
         };
         assert_eq!(wish(&["shardlift", "scale", "-2", "-c", "a.toml"]), Some((Scale::Down(2), "a.toml".to_owned())));

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod check;
 pub mod compare;
 pub mod compare_web;
+pub mod dlq;
 pub mod init;
 pub mod plan;
 pub mod report;

@@ -13,14 +13,15 @@ use crate::{letters, settings, state};
 
 /// Prints the report, and writes the page if it is asked for. The job may run, have ended, or have been killed.
 pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let job = settings::load_without_secrets(&args.job)?;
-    let place = StatePlace { path: job.state_path(), name: job.name.clone() };
+    let job = settings::load_without_secrets(&args.job.job)?;
+    let place = StatePlace { path: job.state_path(), name: job.name.clone() }.or_retry(&args.job);
     let holder = running::holder(&place)?;
-    let found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
+    let mut found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
     let store = Store::read_only(&StateDir::store_path(&place.path)).map_err(state::unusable)?;
     let samples = load_samples(&store).map_err(state::unusable)?;
     let standing = holder.as_ref().and_then(|_| status::standing(&place));
     let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path), || running::files(&place));
+    crate::letters::mark_sent_since(&mut found, &letters);
     let object = || {
         let mut object = report::status::object(&found, standing.as_ref(), &letters);
         add_samples(&mut object, &found, &samples);
@@ -37,7 +38,7 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
         if let Some(file) = OutputFile::open(Some(path))? {
             let kept = store.load().map_err(state::unusable)?;
             let sources = kept.plan.objects.iter().map(|object| object.path.as_path());
-            file.is_none_of(sources.chain([args.job.config.config.as_path()]))?;
+            file.is_none_of(sources.chain([args.job.job.config.config.as_path()]))?;
             file.write(&html(&found, &extras, &ui.object(object())))?;
         }
     }

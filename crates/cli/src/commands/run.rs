@@ -6,6 +6,7 @@ mod exit;
 mod pass;
 mod plan;
 mod report;
+mod retried;
 mod send;
 mod topic_watch;
 mod verify;
@@ -16,26 +17,32 @@ use kafka::{Preflight, Right};
 use migration::{Exit, Purpose, UserError, resume};
 
 use self::earlier::Restart;
-use self::pass::Pass;
 use crate::args::RunArgs;
 use crate::state::Earlier;
 use crate::ui::Ui;
 use crate::{preflight, settings};
 
+pub use self::pass::Pass;
+pub use self::retried::RetriedJob;
 pub use self::send::require_room;
 
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let started = Instant::now();
     let &RunArgs { job: ref wanted, single, restart, yes, add, verify } = args;
     let job = settings::load(wanted)?;
     if add && job.record_limit.is_some() {
         return Err(resume::limit_has_an_end());
     }
     send::require_room(&job, single)?;
-    let (dir, mut earlier) = earlier::find(&job, Restart::of(restart, yes), add, ui)?;
+    let (dir, earlier) = earlier::find(&job, Restart::of(restart, yes), add, ui)?;
+    go(Pass::begin(job, dir, single, add, ui)?, earlier, verify)
+}
+
+/// The pass of a job that begins, or goes on with what an earlier run left. `verify`: whether the topic is compared at
+/// its end.
+pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, verify: bool) -> Result<Exit, UserError> {
+    let started = Instant::now();
     let goes_on = earlier.is_some();
-    let mut pass = Pass::begin(job, dir, single, add, ui)?;
     let noted = |pass: &Pass<'_>, error: UserError| if goes_on { pass.refused(error) } else { error };
 
     tracing::debug!("phase 1 of 5, preflight");

@@ -16,7 +16,7 @@ use crate::ui::Ui;
 
 /// Prints the job's report. Never says "running" unless a supervisor holds the lock.
 pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let place = StatePlace::find(&args.job)?;
+    let place = StatePlace::find_begun(&args.job)?;
     let mut holder = running::holder(&place)?;
     if args.watch {
         match &holder {
@@ -28,9 +28,10 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
             None => {}
         }
     }
-    let found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
+    let mut found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
     let standing = holder.as_ref().and_then(|_| standing(&place));
     let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path), || running::files(&place));
+    crate::letters::mark_sent_since(&mut found, &letters);
     ui.result(
         || report::status::text(&found, holder.as_deref(), standing.as_ref(), &letters),
         || report::status::object(&found, standing.as_ref(), &letters),

@@ -5,7 +5,7 @@ use migration::{Exit, UserError};
 use serde_json::{Map, Value};
 use supervisor::control::{Answer, ControlClient, ControlError, Request};
 
-use crate::args::{JobArgs, ScaleArgs, ThrottleArgs};
+use crate::args::{BegunJobArgs, ScaleArgs, ThrottleArgs};
 use crate::running::{self, StatePlace};
 use crate::ui::Ui;
 
@@ -15,12 +15,12 @@ pub fn scale(args: &ScaleArgs, ui: &Ui) -> Result<Exit, UserError> {
 }
 
 /// Commit, then send nothing.
-pub fn pause(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
+pub fn pause(args: &BegunJobArgs, ui: &Ui) -> Result<Exit, UserError> {
     steer(args, Steer::Pause, ui)
 }
 
 /// Go on.
-pub fn continue_(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
+pub fn continue_(args: &BegunJobArgs, ui: &Ui) -> Result<Exit, UserError> {
     steer(args, Steer::Continue, ui)
 }
 
@@ -30,8 +30,8 @@ pub fn throttle(args: &ThrottleArgs, ui: &Ui) -> Result<Exit, UserError> {
     steer(&args.job, Steer::Throttle { records: args.records, bytes: args.bytes.or(everything) }, ui)
 }
 
-fn steer(args: &JobArgs, wish: Steer, ui: &Ui) -> Result<Exit, UserError> {
-    let place = StatePlace::find(args)?;
+fn steer(args: &BegunJobArgs, wish: Steer, ui: &Ui) -> Result<Exit, UserError> {
+    let place = StatePlace::find_begun(args)?;
     running::holder(&place)?.ok_or_else(|| running::not_running(&place))?;
     match ControlClient::connect(&place.path).and_then(|client| client.ask(&Request::Steer(wish))) {
         Ok(Answer::Standing(standing)) => {

@@ -27,7 +27,8 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         tracing::warn!("{warning}");
     }
     let letters = Letters::of(&folder, earlier);
-    let verified = verify::verify(&job, &earlier.plan, &letters, &earlier.binding, None, ui)?;
+    let retries = verify::retries_of(&folder, earlier)?;
+    let verified = verify::verify(&job, &earlier.plan, &letters, &retries, &earlier.binding, None, ui)?;
     keep(&job, &verified, earlier);
     ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
     Ok(verified.exit())

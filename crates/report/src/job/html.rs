@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::timeline::Timeline;
 use super::{advice, charts};
+use crate::dlq;
 use crate::figures::{show, show_utc};
 use crate::html::{Numbers, advice as advised, definitions, footer, headline, page, scrolling, section, warning};
 use crate::letters::not_read;
@@ -43,7 +44,7 @@ pub fn html(report: &JobReport, extras: &Extras<'_>, object: &Map<String, Value>
     }
     body.extend(super::accepted(report).map(|accepted| warning(&accepted)));
     body.push(tiles(report, &numbers));
-    body.extend(set_aside(extras.letters, &numbers));
+    body.extend(set_aside(report, extras.letters, &numbers));
     body.extend(advised(&advice(report).into_iter().collect::<Vec<_>>()));
     body.extend(charts::rate(report, &timeline, extras.samples));
     body.extend(events(report));
@@ -93,7 +94,7 @@ fn tiles(report: &JobReport, numbers: &Numbers<'_>) -> Element {
 }
 
 /// Why records were set aside; the page has this early, for it is what has to be mended.
-fn set_aside(seen: &SeenLetters, numbers: &Numbers<'_>) -> Option<Element> {
+fn set_aside(report: &JobReport, seen: &SeenLetters, numbers: &Numbers<'_>) -> Option<Element> {
     if seen.reasons.is_empty() && seen.unread == 0 {
         return None;
     }
@@ -118,7 +119,15 @@ fn set_aside(seen: &SeenLetters, numbers: &Numbers<'_>) -> Option<Element> {
         .with(Element::new("caption").text(&caption))
         .with(Element::new("thead").with(Element::new("tr").with_all(heads)))
         .with(Element::new("tbody").with_all(rows));
-    Some(section("Records that were set aside, and why", [scrolling("Records that were set aside", table)]))
+    let parts = [scrolling("Records that were set aside", table)].into_iter().chain(retries(report, seen));
+    Some(section("Records that were set aside, and why", parts))
+}
+
+/// What was sent again of them.
+fn retries(report: &JobReport, seen: &SeenLetters) -> Option<Element> {
+    let told = dlq::retries_told(report.counts.dead_lettered, &seen.retries);
+    let items = told.iter().map(|text| Element::new("li").text(text));
+    (!told.is_empty()).then(|| Element::new("ul").with_all(items))
 }
 
 /// What happened, numbered as in the picture of the rate.
@@ -241,9 +250,13 @@ mod tests {
             path: "/data/a.jsonl".into(),
             ..LetterReason::default()
         };
-        let page = page(&SeenLetters { reasons: vec![reason], unread: 7, ..SeenLetters::default() });
+        let seen = SeenLetters { reasons: vec![reason], unread: 7, ..SeenLetters::default() };
+        let retries = vec![crate::dlq::tests::retry(1)];
+        let told = page(&SeenLetters { retries, ..seen.clone() });
+        assert!(told.contains("12 of 14 dead letters were sent again by orders.retry-1"));
+        let page = page(&seen);
         assert!(page.contains("no &lt;field&gt;") && page.contains("330,184") && page.contains("/data/a.jsonl"));
-        assert!(page.contains("7 letters were not read for this"));
+        assert!(page.contains("7 letters were not read for this") && !page.contains("sent again by"));
     }
 
     const PICTURES: [&str; 7] = ["rate", "phases", "workers", "cpu", "shards", "flush", "partitions"];

@@ -7,6 +7,7 @@ use migration::{Job, UserError};
 use process::RunningHelper;
 use supervisor::{StateDir, StateError, Store};
 
+use super::retried::RetriedJob;
 use crate::embedded;
 use crate::interrupt::{self, Interrupt};
 use crate::ui::Ui;
@@ -27,6 +28,8 @@ pub struct Pass<'a> {
     pub broker: Option<RunningHelper>,
     /// Why it begins anew though there is a state, of which nothing was sent.
     pub anew: Option<String>,
+    /// The job whose dead letters it sends again, if it does that.
+    pub retried: Option<RetriedJob>,
     /// Where words go.
     pub ui: &'a Ui,
 }
@@ -37,7 +40,7 @@ impl<'a> Pass<'a> {
         let interrupt = Interrupt::new()?;
         interrupt::hold_steering()?;
         let broker = embedded::start_if_wanted(&mut job)?;
-        Ok(Pass { job, dir, single, add, interrupt, broker, anew: None, ui })
+        Ok(Pass { job, dir, single, add, interrupt, broker, anew: None, retried: None, ui })
     }
 
     /// Where the checkpoint is.

@@ -15,7 +15,7 @@ use super::send::slots;
 use super::topic_watch::TopicWatcher;
 use crate::checks::{self, SampledPlan};
 use crate::state::{self, Earlier};
-use crate::{helper, log, source};
+use crate::{helper, log, retries, source};
 
 /// A job that may begin, or go on.
 pub struct Planned {
@@ -65,6 +65,8 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
         if pass.add {
             pass.ui.say(resume::nothing_to_add(job, false));
         }
+        let found = begun(pass, &now, found)?;
+        let now = found.binding(job);
         let (plan, unpacked) = new_plan(pass, &found)?;
         let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));
         return Ok(Planned { plan, binding: now, found, kept, unpacked });
@@ -92,6 +94,15 @@ fn addition(pass: &Pass<'_>, found: &Preflight, state: &JobState) -> Result<Plan
     let seen = checks::evidence(job, &sampled, Some(state.binding.end_offsets.len() as u32), None);
     refuse(job, &checks::of_sample(&seen, Some(found)))?;
     Ok(sampled.plan)
+}
+
+/// What of the topic a job uses that begins now. One that sends dead letters again is held to the job whose they are.
+fn begun(pass: &Pass<'_>, now: &Binding, found: Preflight) -> Result<Preflight, UserError> {
+    let Some(retried) = &pass.retried else { return Ok(found) };
+    let warnings = retried.may_be_sent(&pass.job, now)?;
+    let told = warnings.into_iter().chain(retried.warnings(&pass.job, found.settings.compacted));
+    told.for_each(|warning| tracing::warn!("{warning}"));
+    Ok(retried.used(found))
 }
 
 /// The plan of a job that begins, and decompressed bytes, if they are known: only if no check refuses it.
@@ -177,7 +188,12 @@ impl Planned {
     }
 
     fn create(&self, pass: &Pass<'_>, plan_id: u128) -> Result<Store, UserError> {
-        // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing.
+        // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing; and
+        // so do records that were sent again of its letters.
+        if pass.retried.is_none() {
+            let gone = retries::forget(&pass.job.name, pass.dir.path(), state::owners(&pass.job))?;
+            gone.iter().for_each(|retry| tracing::warn!("the state of {retry} is forgotten, too"));
+        }
         pass.dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
         let new = NewJob {
             name: &pass.job.name,

@@ -111,7 +111,8 @@ impl Judge<'_> {
         // shard.
         let kept = Store::read_only(&self.pass.store_path()).and_then(|store| store.load()).map_err(state::unusable)?;
         let letters = Letters::of(dir.path(), &kept);
-        let verified = verify::verify(job, &kept.plan, &letters, &self.report.binding, Some(interrupt), ui)?;
+        let retries = verify::retries_of(dir.path(), &kept)?;
+        let verified = verify::verify(job, &kept.plan, &letters, &retries, &self.report.binding, Some(interrupt), ui)?;
         Ok((verified, kept))
     }
 

@@ -1,0 +1,303 @@
+//! A job's dead letters and those of its retries: which are still set aside, which are chosen, and in which order they
+//! are sent again.
+//!
+//! A letter is set aside until a retry takes it; one of a retry is a letter like any other. Those of a retry come
+//! before the job's own that no retry took yet, and within each those that stand first in the source, so that records
+//! of one key keep its order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::Path;
+
+use migration::printable::printable_path;
+use migration::report::{LetterReason, ListedReason, ShownLetter};
+use migration::{Exit, ShardId, UserError, fixed};
+use pipeline::dead_letter::{self, DeadLetter, LetterPlace, LetterReader, LetterSet, Unsendable};
+use pipeline::reason;
+use supervisor::JobState;
+
+use crate::letters::Letters;
+use crate::retries::Retries;
+
+/// How many reasons of one job are told apart; more are one.
+const MOST_REASONS: usize = 200;
+/// What that one is called.
+const OTHER_REASONS: &str = "other reasons";
+
+/// The letters of a job or of one of its retries.
+struct Origin {
+    /// 0: the job's own.
+    number: u32,
+    letters: Letters,
+    /// Where each file of the source stands in it.
+    ranks: HashMap<String, usize>,
+    /// Whether its records were made of what the source has.
+    made: bool,
+}
+
+/// All letters of a job.
+pub struct SetAside<'a> {
+    origins: Vec<Origin>,
+    retries: &'a Retries,
+}
+
+/// A letter that is read.
+struct SeenLetter {
+    /// Index of its origin.
+    origin: usize,
+    place: LetterPlace,
+    letter: DeadLetter,
+    taken_by: Option<u32>,
+}
+
+/// Which letters are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only those of a reason of the listing, from 1.
+    pub reason: Option<usize>,
+    /// Only those that a shard set aside.
+    pub shard: Option<u32>,
+    /// Only those that no line can hold whole.
+    pub cut: bool,
+    /// Those that a retry took, too.
+    pub taken: bool,
+}
+
+/// A letter that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChosenLetter {
+    origin: usize,
+    place: LetterPlace,
+    /// The number of its reason in the listing.
+    number: usize,
+    taken_by: Option<u32>,
+    unsendable: Option<Unsendable>,
+    /// Where it stands in its source.
+    order: (usize, u64),
+}
+
+/// Letters that were left out, because no line can hold their records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Which hold only their beginning.
+    pub cut: u64,
+    /// Rows of CSV that could not be read.
+    pub rows: u64,
+    /// With a line end in them.
+    pub line_ends: u64,
+}
+
+impl LeftOut {
+    fn add(&mut self, why: Unsendable) {
+        *match why {
+            Unsendable::Cut => &mut self.cut,
+            Unsendable::Row => &mut self.rows,
+            Unsendable::LineEnd => &mut self.line_ends,
+        } += 1;
+    }
+
+    /// How many.
+    pub fn all(self) -> u64 {
+        self.cut + self.rows + self.line_ends
+    }
+}
+
+impl<'a> SetAside<'a> {
+    /// Those of a job whose folder and state these are, and of its retries.
+    pub fn of(folder: &Path, state: &JobState, retries: &'a Retries) -> SetAside<'a> {
+        let origin = |number, folder: &Path, state: &JobState| Origin {
+            number,
+            letters: Letters::of(folder, state),
+            ranks: state.plan.objects.iter().map(|file| file.path.to_string_lossy().into_owned()).zip(0..).collect(),
+            made: fixed::makes_records(&state.settings),
+        };
+        let own = std::iter::once(origin(0, folder, state));
+        let again = retries.all.iter().map(|retry| origin(retry.place.number, &retry.place.folder, &retry.state));
+        SetAside { origins: own.chain(again).collect(), retries }
+    }
+
+    fn taken_by(&self, origin: u32, place: LetterPlace) -> Option<u32> {
+        let took = |taken: &LetterSet| taken.has(place);
+        self.retries.all.iter().find(|retry| retry.rules.taken_of(origin).is_some_and(took)).map(|retry| retry.place.number)
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(SeenLetter)) -> Result<(), UserError> {
+        for (index, origin) in self.origins.iter().enumerate() {
+            let Letters { folder, committed, .. } = &origin.letters;
+            let read = dead_letter::each(folder, committed, process::open_private_below, &mut |place, letter| {
+                visit(SeenLetter { origin: index, place, letter, taken_by: self.taken_by(origin.number, place) });
+                Ok(())
+            });
+            read.map_err(|error| unreadable(folder, &error))?;
+        }
+        Ok(())
+    }
+
+    /// The reasons with their letters, numbered by their places in it.
+    pub fn listing(&self) -> Result<Vec<ListedReason>, UserError> {
+        Ok(self.reasons()?.into_iter().map(Listed::finish).collect())
+    }
+
+    /// The same, not yet as they are shown.
+    fn reasons(&self) -> Result<Vec<Listed>, UserError> {
+        let mut found: Vec<BTreeMap<String, Listed>> = self.origins.iter().map(|_| BTreeMap::new()).collect();
+        self.each(&mut |seen| {
+            let known = &mut found[seen.origin];
+            let mut kind = reason::kind(&seen.letter.reason);
+            if known.len() >= MOST_REASONS && !known.contains_key(&*kind) {
+                kind = OTHER_REASONS.into();
+            }
+            known.entry(kind.into_owned()).or_default().add(&self.origins[seen.origin], &seen);
+        })?;
+        Ok(sorted(found))
+    }
+
+    /// The letters that are wanted, in the order in which they are sent again.
+    pub fn choose(&self, wanted: &Selection) -> Result<Vec<ChosenLetter>, UserError> {
+        let numbers: HashMap<(usize, String), usize> =
+            self.reasons()?.into_iter().map(|listed| (listed.origin, listed.kind)).zip(1..).collect();
+        if let Some(reason) = wanted.reason.filter(|reason| *reason == 0 || *reason > numbers.len()) {
+            let there = format!("there is no reason {reason}: `shardlift dlq list` numbers {} of them", numbers.len());
+            return Err(UserError::new(Exit::Usage, there));
+        }
+        let mut chosen = Vec::new();
+        self.each(&mut |seen| {
+            let SeenLetter { origin, place, ref letter, taken_by } = seen;
+            let kind = reason::kind(&letter.reason);
+            let of_kind = |kind: &str| numbers.get(&(origin, kind.to_owned())).copied();
+            let number = of_kind(&kind).or_else(|| of_kind(OTHER_REASONS)).unwrap_or(0);
+            let unsendable = letter.line(self.origins[origin].made).err();
+            let is_wanted = (wanted.taken || taken_by.is_none())
+                && wanted.reason.is_none_or(|reason| reason == number)
+                && wanted.shard.is_none_or(|shard| place.shard.0 == shard)
+                && (!wanted.cut || matches!(unsendable, Some(Unsendable::Cut | Unsendable::LineEnd)));
+            if is_wanted {
+                let rank = self.origins[origin].ranks.get(&letter.path).copied().unwrap_or(usize::MAX);
+                let order = (rank, letter.start);
+                chosen.push(ChosenLetter { origin, place, number, taken_by, unsendable, order });
+            }
+        })?;
+        // Those of retries are the older ones.
+        chosen.sort_by_key(|letter| (letter.origin == 0, letter.origin, letter.order));
+        Ok(chosen)
+    }
+
+    /// Reads chosen letters one after the other.
+    pub fn read(
+        &self,
+        chosen: &[ChosenLetter],
+        visit: &mut dyn FnMut(&ChosenLetter, DeadLetter) -> Result<(), UserError>,
+    ) -> Result<(), UserError> {
+        let mut readers: HashMap<usize, LetterReader<'_>> = HashMap::new();
+        for letter in chosen {
+            let folder = &self.origins[letter.origin].letters.folder;
+            let reader = readers.entry(letter.origin).or_insert_with(|| LetterReader::new(folder, process::open_private_below));
+            visit(letter, reader.read(letter.place).map_err(|error| unreadable(folder, &error))?)?;
+        }
+        Ok(())
+    }
+
+    /// A chosen letter for a look.
+    pub fn shown(&self, chosen: &ChosenLetter, letter: DeadLetter) -> ShownLetter {
+        let DeadLetter { reason, path, start, bytes, record, cut } = letter;
+        let &ChosenLetter { origin, place, number, taken_by, .. } = chosen;
+        let retry = Some(self.origins[origin].number).filter(|number| *number > 0);
+        ShownLetter { retry, shard: place.shard, number, reason, path, start, bytes, cut, record, taken_by }
+    }
+
+    /// What is taken when these are: of the job's own (0), and of retries by their numbers.
+    pub fn taken(&self, chosen: impl IntoIterator<Item = ChosenLetter>) -> Vec<(u32, LetterSet)> {
+        let mut taken: BTreeMap<u32, LetterSet> = BTreeMap::new();
+        for letter in chosen {
+            taken.entry(self.origins[letter.origin].number).or_default().add(letter.place);
+        }
+        taken.into_iter().collect()
+    }
+
+    /// The line that is sent of a letter.
+    pub fn line<'l>(&self, chosen: &ChosenLetter, letter: &'l DeadLetter) -> Option<&'l [u8]> {
+        letter.line(self.origins[chosen.origin].made).ok()
+    }
+}
+
+/// Parts those that a line can hold from the others, of which rows of CSV stay if they are to be edited.
+pub fn part(chosen: Vec<ChosenLetter>, with_rows: bool) -> (Vec<ChosenLetter>, LeftOut) {
+    let mut left = LeftOut::default();
+    let kept = chosen.into_iter().filter(|letter| match letter.unsendable {
+        None => true,
+        Some(Unsendable::Row) if with_rows => true,
+        Some(why) => {
+            left.add(why);
+            false
+        }
+    });
+    (kept.collect(), left)
+}
+
+fn unreadable(folder: &Path, error: &io::Error) -> UserError {
+    UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(folder)))
+}
+
+/// A reason so far.
+#[derive(Default)]
+struct Listed {
+    /// Index of the origin of its letters.
+    origin: usize,
+    /// What they have in common.
+    kind: String,
+    reason: ListedReason,
+    /// Where its first letter stands in the source.
+    rank: usize,
+    shards: std::collections::BTreeSet<ShardId>,
+    taken: BTreeMap<u32, u64>,
+}
+
+impl Listed {
+    fn add(&mut self, origin: &Origin, seen: &SeenLetter) {
+        let SeenLetter { place, letter, taken_by, .. } = seen;
+        let rank = origin.ranks.get(&letter.path).copied().unwrap_or(usize::MAX);
+        let found = &mut self.reason.found;
+        if found.letters == 0 || (rank, letter.start) < (self.rank, found.start) {
+            self.rank = rank;
+            *found = LetterReason {
+                reason: letter.reason.clone(),
+                letters: found.letters,
+                path: letter.path.clone(),
+                start: letter.start,
+                fields: Vec::new(),
+            };
+        }
+        found.letters += 1;
+        self.reason.retry = Some(origin.number).filter(|number| *number > 0);
+        self.shards.insert(place.shard);
+        match letter.line(origin.made) {
+            Ok(_) => {}
+            Err(Unsendable::Cut) => self.reason.cut += 1,
+            Err(Unsendable::Row) => self.reason.rows += 1,
+            Err(Unsendable::LineEnd) => self.reason.line_ends += 1,
+        }
+        match taken_by {
+            Some(retry) => *self.taken.entry(*retry).or_default() += 1,
+            None => self.reason.set_aside += 1,
+        }
+    }
+
+    fn finish(self) -> ListedReason {
+        let (shards, taken) = (self.shards.into_iter().collect(), self.taken.into_iter().collect());
+        ListedReason { shards, taken, ..self.reason }
+    }
+}
+
+/// The reasons of each origin with the most frequent first, then by the first place.
+fn sorted(found: Vec<BTreeMap<String, Listed>>) -> Vec<Listed> {
+    let mut all = Vec::new();
+    for (origin, kinds) in found.into_iter().enumerate() {
+        let mut kinds: Vec<_> = kinds.into_iter().map(|(kind, listed)| Listed { origin, kind, ..listed }).collect();
+        kinds.sort_by_key(|listed| {
+            let found = &listed.reason.found;
+            (std::cmp::Reverse(found.letters), listed.rank, found.start)
+        });
+        all.extend(kinds);
+    }
+    all
+}
