@@ -25,7 +25,8 @@ use crate::random::Random;
 /// ends with 7 exactly if there is such a file, and a later run sends what a whole copy in its place has more. Some
 /// runs are killed. In half of the worlds the shards have sets of partitions: each record is sent by the shard with its
 /// partition alone, and unless a run may go past what can't be read, first and last copies of each partition are in the
-/// order of the files. The world asserts; a failure names its seed.
+/// order of the files. Between two runs files may be added: they are sent behind all others, and a set that was done goes
+/// on with them. The world asserts; a failure names its seed.
 ///
 /// `SHARDLIFT_TEST_WORLDS` says how many (2,000), `SHARDLIFT_TEST_SEED` the first one's seed instead of a new one each
 /// time.
@@ -44,8 +45,8 @@ fn random_worlds_keep_the_rules() {
     }
     println!("of {worlds} worlds: {seen:?}");
     if worlds >= 10_000 {
-        let Seen { splits, parted, sets_stopped, lacks, late_stops, aparts, mended, false_starts, exits } = &seen;
-        let each = [*splits, *parted, *sets_stopped, *lacks, *late_stops, *aparts, *mended, *false_starts];
+        let Seen { splits, parted, sets_stopped, lacks, late_stops, aparts, mended, grown, false_starts, exits } = &seen;
+        let each = [*splits, *parted, *sets_stopped, *lacks, *late_stops, *aparts, *mended, *grown, *false_starts];
         assert!(each.iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
     }
 }
@@ -65,6 +66,8 @@ struct Seen {
     /// How often a shard was cut beside a file that can't be read, and a file was replaced.
     aparts: u64,
     mended: u64,
+    /// How often files were added between two runs.
+    grown: u64,
     false_starts: u64,
     /// How often a run ended with each code.
     exits: std::collections::BTreeMap<u8, u64>,
@@ -79,6 +82,7 @@ impl Seen {
         self.late_stops += world.late_stops;
         self.aparts += world.aparts;
         self.mended += world.mended;
+        self.grown += world.grown;
         self.false_starts += world.false_starts;
         world.exits.iter().for_each(|exit| *self.exits.entry(*exit).or_default() += 1);
     }
@@ -116,12 +120,18 @@ fn one_random_world(seed: u64) -> World {
     for run in 0..1 + (shape >> 40) % 3 {
         if run > 0 {
             world.mend(2);
+            if world.below(3) == 0 {
+                world.grow();
+            }
             world.next_run();
         }
         world.forks_that_fail = forks_that_fail;
         one_run(&mut world);
     }
     world.mend(1);
+    if world.below(4) == 0 {
+        world.grow();
+    }
     world.next_run();
     world.be_good(2_000);
     assert!(world.ended.is_some(), "what is mended comes to its end");

@@ -76,6 +76,26 @@ impl FakePlan {
         self.partitions = partitions;
     }
 
+    /// Files that came later: a shard of their own, or, of sets, more for each shard that reads the last record. These
+    /// shards, each with how many segments it had.
+    pub(super) fn grow(&mut self, files: &[u64], plain: impl Fn(usize) -> bool) -> Vec<(usize, u32)> {
+        let sets = self.has_sets();
+        self.add_shard(files, plain);
+        if !sets {
+            return Vec::new();
+        }
+        let new = self.shards.pop().unwrap_or_default();
+        (self.parted_at.pop(), self.sets.pop());
+        let end_of = |pieces: &Vec<Piece>| pieces.last().map(|piece| (piece.file, piece.to));
+        let end = self.shards.iter().map(end_of).max().flatten();
+        let mut grown = Vec::new();
+        for (shard, pieces) in self.shards.iter_mut().enumerate().filter(|(_, pieces)| end_of(pieces) == end) {
+            grown.push((shard, pieces.len() as u32));
+            pieces.extend(&new);
+        }
+        grown
+    }
+
     pub(super) fn has_sets(&self) -> bool {
         self.partitions > 0
     }

@@ -132,6 +132,8 @@ pub(in crate::machine) struct World {
     /// How often a file was set apart from those behind or before it, and how often one was replaced.
     pub(in crate::machine) aparts: u64,
     pub(in crate::machine) mended: u64,
+    /// How often files were added.
+    pub(in crate::machine) grown: u64,
     /// With which code each of its runs ended.
     pub(in crate::machine) exits: Vec<u8>,
     /// In how many runs all was sent, and a limit decided although the job was told to stop.
@@ -188,6 +190,7 @@ impl World {
             damages: 0,
             aparts: 0,
             mended: 0,
+            grown: 0,
             exits: Vec::new(),
             late_stops: 0,
             oracle: Oracle::new(plan.has_sets()),
@@ -279,6 +282,26 @@ impl World {
                 self.mended += 1;
             }
         }
+    }
+
+    /// Files come, and are added before the next run: a shard that was done and reads on waits where they begin.
+    pub(in crate::machine) fn grow(&mut self) {
+        let most = 2 * self.stride as u64 + 2;
+        let sizes: Vec<u64> = (0..=self.below(3)).map(|_| self.below(most)).collect();
+        let plain = self.random.next();
+        for (shard, segments) in self.plan.grow(&sizes, |file| plain & 1 << file == 0) {
+            let place = self.plan.start_of(shard, segments);
+            let (position, _, after) = &mut self.disk[shard];
+            if let Some(After::Done(_)) = after.take_if(|after| matches!(after, After::Done(_))) {
+                (position.segment, position.place) = (segments, place);
+                self.tokens.remove(&ShardId(shard as u32));
+            }
+        }
+        for new in self.disk.len()..self.plan.shards() {
+            self.disk.push((self.plan.start(new), Counts::default(), None));
+            self.last_number.push(0);
+        }
+        self.grown += 1;
     }
 
     /// A file becomes unreadable, now and then for good.
