@@ -86,7 +86,7 @@ pub fn check_source(job: &Job, state: &JobState, add: bool) -> Result<FilesNow, 
     let changes = source_changes(job, &plan)?;
     match changes.is_empty() || add && changes.only_new() {
         true => Ok(FilesNow { replaced, new: changes.new }),
-        false => Err(not_as_planned(&changes, state.is_done())),
+        false => Err(not_as_planned(job, &changes, state.is_done())),
     }
 }
 
@@ -98,7 +98,7 @@ fn put(plan: &mut Plan, replaced: &[(u32, SourceObject)]) -> Result<(), UserErro
 /// is accepted, are given back.
 pub fn check_files(job: &Job, plan: &Plan) -> Result<Vec<(u32, SourceObject)>, UserError> {
     let (changes, retimed) = accepted_changes(job, plan)?;
-    if changes.is_empty() { Ok(retimed) } else { Err(not_as_planned(&changes, true)) }
+    if changes.is_empty() { Ok(retimed) } else { Err(not_as_planned(job, &changes, true)) }
 }
 
 /// How the files that the source means now differ from those of the plan, but for times that are accepted, and the
@@ -115,10 +115,10 @@ pub fn source_changes(job: &Job, plan: &Plan) -> Result<Changes, UserError> {
 }
 
 /// The files are not those of the plan.
-pub fn not_as_planned(changes: &Changes, sent: bool) -> UserError {
+pub fn not_as_planned(job: &Job, changes: &Changes, sent: bool) -> UserError {
     let what = changes.error(sent);
     match (changes.only_new(), changes.only_times()) {
-        (true, _) => resume::files_added(what),
+        (true, _) => resume::files_added(job, what),
         (_, true) => resume::files_retimed(what),
         _ => resume::files_changed(what),
     }

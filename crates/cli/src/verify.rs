@@ -65,7 +65,7 @@ fn with_files_now(job: &Job, plan: &Plan) -> Result<Plan, UserError> {
 fn planned_files(job: &Job, plan: &Plan) -> Result<FilesNow, UserError> {
     let (mut changes, replaced) = source::accepted_changes(job, plan)?;
     let new = std::mem::take(&mut changes.new);
-    if changes.is_empty() { Ok(FilesNow { replaced, new }) } else { Err(source::not_as_planned(&changes, false)) }
+    if changes.is_empty() { Ok(FilesNow { replaced, new }) } else { Err(source::not_as_planned(job, &changes, false)) }
 }
 
 /// The helper's part.

@@ -275,11 +275,12 @@ pub fn files_retimed(what: impl std::fmt::Display) -> UserError {
 }
 
 /// The source has files that are not planned, and that is all.
-pub fn files_added(what: impl std::fmt::Display) -> UserError {
-    UserError::new(Exit::Source, what).hint(
-        "`shardlift run --add` adds new files to the plan and sends them behind all others; or send them with a job of \
-         their own (another job.name, and paths that mean only them), or move them to where no path means them",
-    )
+pub fn files_added(job: &Job, what: impl std::fmt::Display) -> UserError {
+    let other = "send them with a job of their own (another job.name, and paths that mean only them), or move them to where \
+                 no path means them";
+    let add = "`shardlift run --add` adds new files to the plan and sends them behind all others; or";
+    let hint = if job.record_limit.is_none() { format!("{add} {other}") } else { other.to_owned() };
+    UserError::new(Exit::Source, what).hint(hint)
 }
 
 /// New files can't be added to a job with a limit of records.
@@ -579,6 +580,13 @@ mod tests {
                     .into()
             ))
         );
+    }
+
+    #[test]
+    fn new_files_are_added_unless_the_job_has_a_limit() {
+        let hint = |job: &Job| files_added(job, "new").hint.unwrap_or_default();
+        assert!(hint(&job()).starts_with("`shardlift run --add` adds new files"));
+        assert!(hint(&Job { record_limit: Some(5), ..job() }).starts_with("send them with a job of their own"));
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub fn plan(args: &PlanArgs, ui: &Ui) -> Result<Exit, UserError> {
     let compacted = topic.as_ref().is_some_and(|topic| topic.settings.compacted);
     let prospect = Prospect { job, plan: &plan, begun: begun.is_some(), order, workers, compacted };
     risks.extend(advice::before_sending(&prospect, now));
-    risks.extend(sample.unreadable.iter().cloned());
+    // What is told of a file already was met again.
+    let unreadable = sample.unreadable.iter().filter(|told| !risks.contains(told)).cloned().collect::<Vec<_>>();
+    risks.extend(unreadable);
     risks.extend(findings.iter().filter(|finding| finding.level >= CheckLevel::Warn).map(Finding::line));
     let trip = topic.as_ref().and_then(|topic| topic.round_trip);
     let preview = Preview {
@@ -87,10 +89,10 @@ fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, U
             return Ok(planned);
         }
     };
-    let stored = earlier.state;
+    let mut stored = earlier.state;
     // An embedded broker's job begins anew with all files.
     if !then.is_of_embedded() {
-        risks.extend(files_now(job, &stored.plan));
+        risks.extend(files_now(job, &mut stored.plan));
     }
     let begun = stored.shards.iter().map(|shard| Reached { status: shard.status, position: shard.position }).collect();
     let order = Order::of(&stored.plan);
@@ -99,12 +101,16 @@ fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, U
     Ok(Planned { sampled, order, begun: Some(begun), topic: None, findings: Vec::new(), risks })
 }
 
-/// What a run would say of the files of a job that has begun, as far as they are there. They need not be for a look.
-fn files_now(job: &Job, plan: &Plan) -> Vec<String> {
-    let Ok((changes, _)) = source::accepted_changes(job, plan) else { return Vec::new() };
-    let mut said: Vec<String> = changes.retimed.iter().map(ToString::to_string).collect();
+/// What a run would say of the files of a job that has begun, as far as they are there: they need not be for a look.
+/// The plan gets the times that are accepted.
+fn files_now(job: &Job, plan: &mut Plan) -> Vec<String> {
+    let Ok((changes, retimed)) = source::accepted_changes(job, plan) else { return Vec::new() };
+    let mut said = resume::replaced_notices(plan, &retimed);
+    retimed.into_iter().for_each(|(object, facts)| drop(plan.replace(object, facts)));
+    said.extend(changes.retimed.iter().map(ToString::to_string));
     let files = changes.new.len() as u64;
-    said.extend((files > 0).then(|| resume::may_be_added(&files_named(&changes.new), files)));
+    let addable = files > 0 && job.record_limit.is_none();
+    said.extend(addable.then(|| resume::may_be_added(&files_named(&changes.new), files)));
     said
 }
 

@@ -25,8 +25,8 @@ use crate::random::Random;
 /// ends with 7 exactly if there is such a file, and a later run sends what a whole copy in its place has more. Some
 /// runs are killed. In half of the worlds the shards have sets of partitions: each record is sent by the shard with its
 /// partition alone, and unless a run may go past what can't be read, first and last copies of each partition are in the
-/// order of the files. Between two runs files may be added: they are sent behind all others, and a set that was done goes
-/// on with them. The world asserts; a failure names its seed.
+/// order of the files. Between two runs files may be added: they are sent behind all others, and a set that was done
+/// goes on with them. The world asserts; a failure names its seed.
 ///
 /// `SHARDLIFT_TEST_WORLDS` says how many (2,000), `SHARDLIFT_TEST_SEED` the first one's seed instead of a new one each
 /// time.

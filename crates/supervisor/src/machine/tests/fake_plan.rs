@@ -85,7 +85,8 @@ impl FakePlan {
             return Vec::new();
         }
         let new = self.shards.pop().unwrap_or_default();
-        (self.parted_at.pop(), self.sets.pop());
+        self.parted_at.pop();
+        self.sets.pop();
         let end_of = |pieces: &Vec<Piece>| pieces.last().map(|piece| (piece.file, piece.to));
         let end = self.shards.iter().map(end_of).max().flatten();
         let mut grown = Vec::new();

@@ -286,7 +286,7 @@ impl World {
 
     /// Files come, and are added before the next run: a shard that was done and reads on waits where they begin.
     pub(in crate::machine) fn grow(&mut self) {
-        let most = 2 * self.stride as u64 + 2;
+        let most = 2 * self.stride + 2;
         let sizes: Vec<u64> = (0..=self.below(3)).map(|_| self.below(most)).collect();
         let plain = self.random.next();
         for (shard, segments) in self.plan.grow(&sizes, |file| plain & 1 << file == 0) {
