@@ -238,7 +238,15 @@ impl WorkerPort for OwnPort {
 pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
     let position = context.plan.shards[worker as usize].start;
     let from = LedgerEntry { position, ..LedgerEntry::default() };
-    Attempt { plan: &context.plan, shard: ShardId(worker), from, letters: 0, letters_left: u64::MAX, started: Instant::now() }
+    Attempt {
+        plan: &context.plan,
+        shard: ShardId(worker),
+        from,
+        letters: 0,
+        letters_left: u64::MAX,
+        unreachable_for: Duration::ZERO,
+        started: Instant::now(),
+    }
 }
 
 /// Why a run without a supervisor has no figure.

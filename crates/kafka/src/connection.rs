@@ -13,7 +13,7 @@ use migration::job::{Brokers, Property};
 use crate::problem::{PreflightProblem, PreflightProblemKind as Kind};
 use crate::rights::shown_user;
 
-pub(crate) use cause::{ConnectionFault, Speaker, without_circumstances};
+pub(crate) use cause::{ConnectionFault, Speaker, in_short, without_circumstances};
 pub(crate) use port::{Port, Sasl, look};
 
 /// How a job's clients connect, as far as its properties say.

@@ -1,16 +1,18 @@
 //! What a client says besides reports: its log lines and errors go into our log, with levels that fit.
 //!
-//! Responsible for: levels. A lost connection is worth a warning, not an error: the client connects again by itself.
-//! Not responsible for: what an error means for a run.
+//! Responsible for: levels. What a client says of its connections it mends by itself, so it is shown with `-v` only
+//! and counted otherwise: that no broker answers is told once for the whole job, with the cause. Not responsible for:
+//! what an error means for a run.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use migration::Level;
+use pipeline::Trouble;
 
 use crate::classify::{Verdict, verdict};
-use crate::connection::without_circumstances;
-use crate::ffi::{Client, Code, Notice};
+use crate::connection::{in_short, without_circumstances};
+use crate::ffi::{Client, Code, Notice, monotonic_micros};
 use crate::turns::Turns;
 
 /// The level of a log line.
@@ -33,9 +35,7 @@ pub(crate) fn log(notice: &Notice) {
     match notice {
         Notice::Log { level: syslog, facility, text } => match level(*syslog, facility, text) {
             Level::Error => tracing::error!(facility, "{text}"),
-            Level::Warning => tracing::warn!(facility, "{text}"),
-            Level::Info => tracing::info!(facility, "{text}"),
-            Level::Debug => tracing::debug!(facility, "{text}"),
+            Level::Warning | Level::Info | Level::Debug => tracing::debug!(facility, "{text}"),
             Level::Trace => tracing::trace!(facility, "{text}"),
         },
         // The log has a line for each connection that fails; the error event repeats it.
@@ -44,6 +44,12 @@ pub(crate) fn log(notice: &Notice) {
         // They are read by what asked for them.
         Notice::Statistics(_) => {}
     }
+}
+
+/// Whether a notice is a line that is worth to be shown, and is not.
+fn is_hidden(notice: &Notice) -> bool {
+    let Notice::Log { level: syslog, facility, text } = notice else { return false };
+    level(*syslog, facility, text) == Level::Warning && !tracing::enabled!(tracing::Level::DEBUG)
 }
 
 /// What a client complained about while it was waited for.
@@ -59,8 +65,16 @@ pub(crate) struct Complaints {
     logged: Option<BTreeSet<String>>,
     /// Whether none is written.
     silent: bool,
+    /// Lines that are not shown.
+    hidden: u64,
+    /// No connection to any broker is left; until something is answered.
+    all_down: bool,
+    /// What it said last of one broker, and when (microseconds of the monotonic clock).
+    newest: Option<(u64, Code, String)>,
 }
 
+/// For this time the client does not repeat itself.
+const REPEATED_AFTER: Duration = Duration::from_secs(35);
 /// The most complaints that are kept.
 const MOST_HEARD: usize = 100;
 
@@ -84,14 +98,25 @@ impl Complaints {
         if is_new && !self.silent {
             log(notice);
         }
-        let Notice::Error { code, text, .. } = notice else { return };
+        self.hidden += u64::from(is_hidden(notice));
+        let Notice::Error { code, text, fatal } = notice else { return };
         let known = |(_, earlier): &(Code, String)| without_circumstances(earlier) == without_circumstances(text);
         if self.heard.len() < MOST_HEARD && !self.heard.iter().any(known) {
             self.heard.push((*code, text.clone()));
         }
+        self.all_down |= *code == ALL_BROKERS_DOWN;
+        if *code != ALL_BROKERS_DOWN {
+            self.newest = Some((monotonic_micros(), *code, text.clone()));
+        }
         match verdict(*code) {
             // A broker that goes down in the middle of a TLS handshake is an error of TLS, too.
-            Verdict::AllRejected if !text.contains("isconnected") => self.hopeless = Some((*code, text.clone())),
+            Verdict::AllRejected if !text.contains("isconnected") => {
+                // No waiting cures it, so it is said once; who only asks has an error that explains it.
+                if self.hopeless.is_none() && self.logged.is_none() && !self.silent && !fatal {
+                    tracing::warn!("{text}");
+                }
+                self.hopeless = Some((*code, text.clone()));
+            }
             // "All brokers are down" says less than the reason that came before it.
             _ if *code == ALL_BROKERS_DOWN && self.connection.is_some() => {}
             _ => self.connection = Some((*code, text.clone())),
@@ -103,6 +128,23 @@ impl Complaints {
         while let Some(notice) = client.serve(Duration::ZERO) {
             self.hear(&notice);
         }
+    }
+
+    /// A broker answered.
+    pub(crate) fn answered(&mut self) {
+        self.all_down = false;
+    }
+
+    /// How many lines were not shown.
+    pub(crate) fn hidden(&self) -> u64 {
+        self.hidden
+    }
+
+    /// What it says of brokers that have not answered since then (microseconds of the monotonic clock). A complaint
+    /// from shortly before counts: the client says the same again only after 30 s.
+    pub(crate) fn trouble(&self, since: u64) -> Trouble {
+        let newest = self.newest.as_ref().filter(|(at, ..)| at + REPEATED_AFTER.as_micros() as u64 >= since);
+        Trouble { all: self.all_down, cause: newest.map(|(_, code, text)| in_short(*code, text)) }
     }
 
     /// The best explanation for "no answer".

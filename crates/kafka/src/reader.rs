@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use migration::Job;
 use migration::identity::is_embedded_cluster;
 use migration::report::verify::PartitionRange;
+use migration::units::show_whole_seconds;
 use pipeline::verify::{self, TopicRecord, VerifyError};
 use rdkafka::types::RDKafkaRespErr as E;
 
@@ -38,6 +39,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
 /// Time without a record after which the brokers are asked why.
 const SILENT: Duration = Duration::from_secs(1);
+/// From when on it is said that nothing comes.
+const WORTH_A_WORD: Duration = Duration::from_secs(3);
 /// The longest time for asking all partitions together; those that are left are asked the next time.
 const LONGEST_ASKING: Duration = Duration::from_secs(5);
 /// How long the controller may be unknown after the brokers have answered.
@@ -67,6 +70,8 @@ struct Fetcher {
     newest: Instant,
     /// Why nothing comes, as far as it was asked since `newest`.
     why: Option<Silence>,
+    /// It was said that nothing comes.
+    told: bool,
 }
 
 /// Why no record comes although a partition is not at its end.
@@ -229,6 +234,9 @@ impl TopicReader {
         let silent = fetcher.newest.elapsed();
         if silent < SILENT.min(self.patience) {
             fetcher.why = None;
+            if std::mem::take(&mut fetcher.told) {
+                tracing::info!("topic {:?}: records come again", self.topic);
+            }
             return Ok(());
         }
         if fetcher.why.is_none() {
@@ -236,6 +244,11 @@ impl TopicReader {
             if let Some(why @ Silence::OpenTransaction { .. }) = fetcher.why {
                 tracing::warn!("topic {:?}: {why}; waiting up to {:?} for its end", self.topic, self.patience);
             }
+        }
+        if fetcher.why == Some(Silence::Unknown) && silent >= WORTH_A_WORD && !std::mem::replace(&mut fetcher.told, true) {
+            let cause = fetcher.complaints.trouble(0).cause.map_or_else(String::new, |cause| format!(" ({cause})"));
+            let (silent, limit) = (show_whole_seconds(silent), show_whole_seconds(STALLED));
+            tracing::warn!("topic {:?}: no record for {silent}{cause}; waiting up to {limit} for the next", self.topic);
         }
         let limit = |why| if why == Silence::Unknown { STALLED } else { self.patience };
         if fetcher.why.is_some_and(|why| silent <= limit(why)) {
@@ -311,7 +324,7 @@ impl verify::TopicReader for TopicReader {
             }
         }
         let complaints = Complaints::default();
-        self.fetcher = Some(Fetcher { queue, topic, client, complaints, newest: Instant::now(), why: None });
+        self.fetcher = Some(Fetcher { queue, topic, client, complaints, newest: Instant::now(), why: None, told: false });
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::units::{show_count, show_size};
-use crate::{Counts, Cut, LedgerEntry, Level, Position, SeenTopic, Token, Work};
+use crate::{Counts, Cut, LedgerEntry, Level, NoAnswer, Position, SeenTopic, Token, Work};
 
 /// Everything a worker can say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,10 @@ pub struct Progress {
     pub peak_memory_bytes: u64,
     /// What the worker waits for, if it does not move.
     pub waiting_for: Option<WaitingFor>,
+    /// What it sees of brokers that don't answer, if it waits for one.
+    pub no_answer: Option<NoAnswer>,
+    /// How many lines its client wrote into the log that are not shown.
+    pub lines_not_shown: u64,
 }
 
 /// What a worker waits for.
@@ -65,6 +69,8 @@ pub enum WaitingFor {
         /// Its leader's broker id, if known.
         leader: Option<i32>,
     },
+    /// Any broker: none answers.
+    Broker,
     /// The supervisor's `Recorded`.
     Recorded,
     /// The rate limit.
@@ -78,6 +84,7 @@ impl std::fmt::Display for WaitingFor {
         match self {
             WaitingFor::Partition { partition, leader: Some(leader) } => write!(f, "partition {partition}, leader {leader}"),
             WaitingFor::Partition { partition, leader: None } => write!(f, "partition {partition}, no leader known"),
+            WaitingFor::Broker => f.write_str("a broker"),
             WaitingFor::Recorded => f.write_str("the state to be written"),
             WaitingFor::Rate => f.write_str("the rate limit"),
             WaitingFor::Continue => f.write_str("continue"),

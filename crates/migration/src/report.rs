@@ -9,8 +9,8 @@ pub mod letters;
 pub mod verify;
 
 pub use job::{
-    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,
-    ShardTotals, WorkerTotals,
+    AttemptOutcome, AttemptReport, Binding, JobReport, OutageReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport,
+    ShardStatus, ShardTotals, WorkerTotals,
 };
 pub use letters::{
     GoneLetters, LetterListing, LetterReason, LettersShown, ListedReason, RetryReport, RetryStanding, SeenLetters, ShownLetter,

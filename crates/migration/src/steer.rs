@@ -56,12 +56,45 @@ pub struct Standing {
     pub stopping: bool,
     /// Committed, over all runs.
     pub counts: Counts,
+    /// Why fewer run than are asked for, if that is not about to change.
+    pub fewer: Option<Fewer>,
+}
+
+/// Why fewer workers run than are asked for, although none of them waits for its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fewer {
+    /// In a pause none is started.
+    Paused,
+    /// Each has one partition, this number together, and order by key gives a partition to one worker.
+    Partitions(u32),
+    /// What is left can't be cut, or not any further.
+    Whole,
+    /// The rate limit holds back those that run.
+    Limited,
+    /// What is left takes a few seconds: a worker more would not be connected sooner.
+    NearEnd,
+    /// A shard is divided for them as soon as its worker has been measured, or has drained.
+    Soon,
+}
+
+impl std::fmt::Display for Fewer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fewer::Paused => f.write_str("none is started in a pause"),
+            Fewer::Partitions(1) => f.write_str("order by key gives the only partition left one worker"),
+            Fewer::Partitions(left) => write!(f, "order by key gives each of the {left} partitions left one worker"),
+            Fewer::Whole => f.write_str("what is left can't be cut for more of them"),
+            Fewer::Limited => f.write_str("the rate limit holds them back, more would not be faster"),
+            Fewer::NearEnd => f.write_str("what is left takes a few seconds only"),
+            Fewer::Soon => f.write_str("a shard is being divided for the others"),
+        }
+    }
 }
 
 impl std::fmt::Display for Standing {
     /// "8 workers asked, 2 running, 8 shards waiting".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Standing { asked, running, leaving, waiting, paused, rate, stopping, counts: _ } = self;
+        let Standing { asked, running, leaving, waiting, paused, rate, stopping, counts: _, fewer } = self;
         write!(f, "{} asked, {running} running, ", show_things(u64::from(*asked), "worker"))?;
         if *leaving > 0 {
             write!(f, "{leaving} leaving, ")?;
@@ -75,6 +108,9 @@ impl std::fmt::Display for Standing {
         }
         if *stopping {
             f.write_str(", stopping")?;
+        }
+        if let Some(fewer) = fewer {
+            write!(f, "; no more run: {fewer}")?;
         }
         Ok(())
     }
@@ -149,6 +185,11 @@ mod tests {
     fn a_standing_is_one_line() {
         let standing = Standing { asked: 8, running: 2, waiting: 8, ..Standing::default() };
         assert_eq!(standing.to_string(), "8 workers asked, 2 running, 8 shards waiting");
+        let fewer = Standing { asked: 4, running: 3, waiting: 0, fewer: Some(Fewer::Partitions(3)), ..standing };
+        assert_eq!(
+            fewer.to_string(),
+            "4 workers asked, 3 running, 0 shards waiting; no more run: order by key gives each of the 3 partitions left one worker"
+        );
         let rate = Rate { records: 50_000.0, bytes: 20.0 * 1048576.0 };
         let standing = Standing { asked: 1, running: 1, leaving: 7, waiting: 1, paused: true, rate, ..standing };
         assert_eq!(

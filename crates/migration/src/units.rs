@@ -158,6 +158,20 @@ pub fn show_duration(duration: Duration) -> String {
     }
 }
 
+/// A duration for people in whole seconds: `31 s`, `2 min 05 s`, `3 h 07 min`.
+pub fn show_whole_seconds(duration: Duration) -> String {
+    let whole = duration.as_secs_f64().round() as u64;
+    if whole < 60 { format!("{whole} s") } else { show_duration(Duration::from_secs(whole)) }
+}
+
+/// A duration as a config has it, in the largest unit that needs no fraction: `15min`, `90s`, `1500ms`.
+pub fn show_config_duration(duration: Duration) -> String {
+    const UNITS: [(&str, u128); 4] = [("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+    let ms = duration.as_millis();
+    let fits = UNITS.iter().find(|(_, unit)| ms > 0 && ms.is_multiple_of(*unit));
+    fits.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +226,11 @@ mod tests {
         assert_eq!(show_duration(Duration::from_millis(4710)), "4.71 s");
         assert_eq!(show_duration(Duration::from_secs_f64(59.999)), "1 min 00 s");
         assert_eq!(show_time_of_day(1_795_422_667_999), "08:31:07Z");
+        let whole = [400, 31_400, 125_000, 11_220_000].map(|ms| show_whole_seconds(Duration::from_millis(ms)));
+        assert_eq!(whole, ["0 s", "31 s", "2 min 05 s", "3 h 07 min"]);
+        for text in ["15min", "90s", "1500ms", "2h", "20s"] {
+            assert_eq!(show_config_duration(parse_duration(text).unwrap()), text);
+        }
     }
 
     #[test]

@@ -365,6 +365,14 @@ impl Lanes {
         flying.min_by_key(|(_, lane)| lane.oldest).map(|(index, _)| index as u32)
     }
 
+    /// The partitions with records in flight, the one with the oldest first.
+    pub fn flying(&self) -> Vec<u32> {
+        let flying = self.lanes.iter().enumerate().filter(|(_, lane)| lane.flying > 0);
+        let mut found: Vec<_> = flying.map(|(index, lane)| (lane.oldest, index as u32)).collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, partition)| partition).collect()
+    }
+
     fn go_on(&mut self, index: usize, sink: &mut dyn Sink) -> Result<(), Failure> {
         let lane = &mut self.lanes[index];
         if let Some(part) = lane.again.pop_front() {

@@ -80,6 +80,15 @@ pub enum Blame {
     Unknown,
 }
 
+/// What a client says of brokers that don't answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// It has no connection to any of them.
+    pub all: bool,
+    /// Why, as far as it says.
+    pub cause: Option<String>,
+}
+
 /// Where groups go.
 ///
 /// At most one group of a partition is in flight at a time; that is the caller's duty ([`crate::lanes`]).
@@ -102,6 +111,16 @@ pub trait Sink {
 
     /// The broker that leads a partition, if known; for messages only.
     fn leader(&self, partition: u32) -> Option<i32>;
+
+    /// What the client says of brokers that don't answer, as far as nothing was acknowledged since.
+    fn trouble(&self) -> Trouble {
+        Trouble::default()
+    }
+
+    /// How many lines the client wrote into the log that are not shown.
+    fn lines_not_shown(&self) -> u64 {
+        0
+    }
 
     /// First and last served report that acknowledged a record, microseconds of the monotonic clock.
     fn deliveries(&self) -> Option<(u64, u64)>;

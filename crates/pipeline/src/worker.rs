@@ -16,21 +16,22 @@ mod intake;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FlushPolicy};
+use migration::units::{show_things, show_whole_seconds};
 use migration::{
-    Control, Counts, Damage, Failure, FailureKind, Finished, Level, Phase, Position, Progress, TopicSettings, WaitingFor, Work,
-    WorkerEvent,
+    Control, Counts, Damage, Failure, FailureKind, Finished, Level, NoAnswer, Phase, Position, Progress, TopicSettings,
+    WaitingFor, Work, WorkerEvent,
 };
 
 use crate::dead_letter::DeadLetterFile;
 use crate::fate::OwnRows;
 use crate::lanes::Lanes;
 use crate::mapping::Mapping;
-use crate::{BlockPool, Delivered, Next, Reader, RecordPlace, Rows, Sink, SinkLimits, SourceError};
+use crate::{BlockPool, Delivered, Next, Reader, RecordPlace, Rows, Sink, SinkLimits, SourceError, Trouble};
 use chunk::OpenChunk;
 use intake::Stop;
 use ledger::Ledger;
@@ -271,7 +272,15 @@ impl ShardWorker {
             ..Work::default()
         };
         work.add(&self.chunk.work(rest));
-        Progress { position: self.position, counts, work, peak_memory_bytes: 0, waiting_for: self.waiting_for(now) }
+        Progress {
+            position: self.position,
+            counts,
+            work,
+            peak_memory_bytes: 0,
+            waiting_for: self.waiting_for(now),
+            no_answer: (self.silent >= NOTEWORTHY).then(|| self.no_answer()),
+            lines_not_shown: self.sink.lines_not_shown(),
+        }
     }
 
     /// How many rows of its own the attempt took, committed or not.
@@ -590,11 +599,17 @@ impl ShardWorker {
         if self.silent < self.settings.give_up_after {
             return Ok(());
         }
-        let message = format!(
-            "no delivery report for {} s while {outstanding} records are in flight; see whether the brokers are up, then run again",
-            self.silent.as_secs()
-        );
+        let message = gave_up(&self.no_answer(), outstanding);
         Err(Failure::new(FailureKind::GaveUp, message))
+    }
+
+    /// What it sees of brokers that don't answer.
+    fn no_answer(&self) -> NoAnswer {
+        let Trouble { all, cause } = self.sink.trouble();
+        let mut partitions = self.lanes.flying();
+        partitions.truncate(NoAnswer::MOST_PARTITIONS);
+        let leaders: BTreeSet<i32> = partitions.iter().filter_map(|partition| self.sink.leader(*partition)).collect();
+        NoAnswer { silent: self.silent, all, partitions, leaders: leaders.into_iter().collect(), cause }
     }
 
     fn wait_for_reports(&mut self, phase: Phase, partition: Option<u32>, now: Instant) -> Result<Step, Failure> {
@@ -628,12 +643,26 @@ impl ShardWorker {
             WaitReason::Continue => Some(WaitingFor::Continue),
             WaitReason::Source => None,
             WaitReason::Reports if now.saturating_duration_since(waiting.since) < NOTEWORTHY => None,
+            WaitReason::Reports if self.sink.trouble().all => Some(WaitingFor::Broker),
             WaitReason::Reports => {
                 let partition = waiting.partition.or_else(|| self.lanes.slowest())?;
                 Some(WaitingFor::Partition { partition, leader: self.sink.leader(partition) })
             }
         }
     }
+}
+
+/// Why a worker gives up on its brokers.
+fn gave_up(seen: &NoAnswer, outstanding: usize) -> String {
+    let waited = show_whole_seconds(seen.silent);
+    let who = match (seen.all, &seen.leaders[..]) {
+        (true, _) => format!("no broker answered for {waited}"),
+        (false, [leader]) => format!("leader {leader} did not answer for {waited}"),
+        (false, _) => format!("no delivery report for {waited}"),
+    };
+    let cause = seen.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause}"));
+    let records = show_things(outstanding as u64, "record");
+    format!("{who} (kafka.give_up_after) while {records} {} in flight{cause}", if outstanding == 1 { "was" } else { "were" })
 }
 
 /// A source that was closed.

@@ -5,6 +5,7 @@ mod charts;
 mod ending;
 #[cfg(test)]
 pub(crate) mod example;
+mod happened;
 mod html;
 mod json;
 mod series;

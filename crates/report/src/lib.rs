@@ -21,3 +21,4 @@ pub mod status;
 pub mod svg;
 pub mod table;
 pub mod verify;
+pub mod wrapped;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use migration::{Cause, Causes, Control, Cut, Division, Level, Pieces, Plan};
 
 use crate::machine::{Action, AttemptEnd, AttemptId, Ended, Ending, Input, Machine, WorkOrder};
+use crate::outage::Outages;
 use crate::recorder::{self, Recorder};
 use crate::setup::Setup;
 use crate::store::StateError;
@@ -45,6 +46,9 @@ pub(crate) struct Driver<'a> {
     ended: Option<Ended>,
     /// CPU time of this process when the run began.
     cpu_before_us: u64,
+    outages: Outages,
+    /// How many records the plan expects; splits change nothing about it.
+    records_estimate: u64,
     /// CPU time that attempts spent in this very process.
     pub(crate) cpu_of_attempts_us: u64,
 }
@@ -57,15 +61,18 @@ impl<'a> Driver<'a> {
             return Err(SupervisorError::ForeignPlan);
         }
         setup.store.begin_run(setup.slots_at_once(shared), setup.accept)?;
+        let outages = Outages::new(setup.give_up_after, state.binding.partitions());
         let machine = Machine::new(setup.rules(shared), &state.starts(), setup.seed);
         Ok(Driver {
             machine,
             recorder: Recorder::new(setup.store, setup.state.guard()?)?,
             watcher,
+            records_estimate: state.plan.records_estimate(),
             plan: Rc::new(state.plan),
             clock: Instant::now(),
             watched: None,
             ended: None,
+            outages,
             cpu_before_us: process::own_cpu().total_us(),
             cpu_of_attempts_us: 0,
         })
@@ -235,6 +242,7 @@ impl<'a> Driver<'a> {
             causes.add(Cause::State, error.to_string());
         }
         self.watch(true);
+        self.tell_lines();
         let (counts, shards) = (self.machine.totals().counts, watch::shard_totals(&self.machine));
         RunEnd { causes, counts, shards, elapsed: self.now() }
     }

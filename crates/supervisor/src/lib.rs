@@ -11,6 +11,7 @@ mod driver;
 mod local;
 pub mod machine;
 mod meters;
+mod outage;
 mod pace;
 pub mod port;
 pub mod protocol;
@@ -90,6 +91,7 @@ impl RunEnd {
             attempts: Vec::new(),
             runs: Vec::new(),
             events: Vec::new(),
+            outages: Vec::new(),
             notices: Vec::new(),
             steering: Vec::new(),
             verified: None,

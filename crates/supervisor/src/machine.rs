@@ -21,6 +21,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use migration::units::show_things;
 use migration::{
     Cause, Causes, Chunk, Control, Counts, Exit, Failure, FailureKind, LedgerEntry, Level, Position, Progress, ShardId, Token,
     TopicChange, WorkerEvent,
@@ -46,6 +47,8 @@ const SHORTEST_GAP: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(1);
 /// After the kill at a stop, the run waits no longer than this for the last worker to be reaped.
 const LEAVE: Duration = Duration::from_millis(500);
+/// Signals of one kind within this time are one: `timeout` sends its own to its child and then to the group.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 /// The longest pause after "brokers unreachable": the successor itself waits for an answer.
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(2);
 /// The number of failed forks in a row that stops the job if no worker runs; else it goes on with those that do.
@@ -122,9 +125,15 @@ pub struct Machine {
     closing: BTreeMap<AttemptId, Closing>,
     stage: Stage,
     causes: Causes,
+    /// How many signals told it to stop, and the last one.
     signals: u32,
+    last_signal: Option<(u8, Duration)>,
     paused: bool,
     fork_failures: u32,
+    /// A worker gave up on its brokers: what others say of it is the same.
+    gave_up: bool,
+    /// When it was last told that an attempt ended because no broker answers.
+    told_unreachable: Option<Duration>,
     /// Ends of attempts in this run at a segment that can't be read. Sets of partitions all meet the same ones: each
     /// counts for its part.
     unreadable: f64,
@@ -172,8 +181,11 @@ impl Machine {
             stage: Stage::Working,
             causes: Causes::default(),
             signals: 0,
+            last_signal: None,
             paused: rules.paused,
             fork_failures: 0,
+            gave_up: false,
+            told_unreachable: None,
             unreadable: 0.0,
             shortage: None,
             totals,
@@ -400,6 +412,10 @@ impl Machine {
     }
 
     fn signal(&mut self, number: u8, now: Duration, out: &mut Vec<Action>) {
+        if self.last_signal.is_some_and(|(last, at)| last == number && now.saturating_sub(at) < ONE_SIGNAL) {
+            return;
+        }
+        self.last_signal = Some((number, now));
         self.signals += 1;
         if self.signals == 1 {
             self.stop(Cause::Stopped, &format!("stopped by signal {number}"), now, out);
@@ -441,11 +457,11 @@ impl Machine {
 
     fn check_deadlines(&mut self, now: Duration, out: &mut Vec<Action>) {
         if matches!(self.stage, Stage::Draining { kill_at } if now >= kill_at) {
-            let reason = "it did not drain within workers.drain_timeout";
             if !self.attempts.is_empty() {
-                log(out, Level::Warning, format!("{} workers killed: {reason}", self.attempts.len()), true);
+                let workers = show_things(self.attempts.len() as u64, "worker");
+                log(out, Level::Warning, format!("{workers} killed: not drained within workers.drain_timeout"), true);
             }
-            self.kill_all(reason, now, out);
+            self.kill_all("it did not drain within workers.drain_timeout", now, out);
         }
         let timeout = self.rules.heartbeat_timeout;
         let mut faults = Vec::new();

@@ -15,11 +15,11 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use migration::{Chunk, Control, Counts, Failure, Finished, Position, Progress, Started, Work, WorkerEvent};
+use migration::{Chunk, Control, Counts, Failure, Finished, NoAnswer, Position, Progress, Started, Work, WorkerEvent};
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;
@@ -237,11 +237,22 @@ fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
             check_counts(&from.counts)
         }
         WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => Ok(()),
-        WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for: _ }) => {
+        WorkerEvent::Progress(Progress {
+            position,
+            counts,
+            work,
+            peak_memory_bytes,
+            waiting_for: _,
+            no_answer,
+            lines_not_shown,
+        }) => {
             check_position(position)?;
             check_counts(counts)?;
             check_work(work)?;
-            plausible([*peak_memory_bytes], "a peak of memory")
+            if no_answer.as_ref().is_some_and(|seen| !is_plausible(seen)) {
+                return Err(ProtocolError::Implausible("what it sees of brokers that don't answer"));
+            }
+            plausible([*peak_memory_bytes, *lines_not_shown], "a peak of memory or a number of lines")
         }
         // A token is bounded by its type.
         WorkerEvent::Committed(Chunk { number, position, token: _, counts, work, letters }) => {
@@ -262,6 +273,12 @@ fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
             plausible([*peak_memory_bytes], "a peak of memory")
         }
     }
+}
+
+/// Its text is bounded by the frame.
+fn is_plausible(seen: &NoAnswer) -> bool {
+    let most = NoAnswer::MOST_PARTITIONS;
+    seen.silent.as_secs() < LARGEST && seen.partitions.len() <= most && seen.leaders.len() <= most
 }
 
 fn plausible(figures: impl IntoIterator<Item = u64>, what: &'static str) -> Result<(), ProtocolError> {

@@ -76,6 +76,16 @@ impl<'a> Recorder<'a> {
         self.store.note(text)
     }
 
+    /// Adds to it that brokers don't answer.
+    pub(crate) fn outage(&mut self, text: &str, since_ms: u64) -> Result<(), StateError> {
+        self.store.note_outage(text, since_ms)
+    }
+
+    /// Adds to it that they do again.
+    pub(crate) fn outage_over(&mut self, text: &str) -> Result<(), StateError> {
+        self.store.note_outage_over(text)
+    }
+
     /// Adds a warning about the source to it.
     pub(crate) fn notice(&mut self, text: &str) -> Result<(), StateError> {
         self.store.notice(text)
@@ -112,6 +122,6 @@ pub(crate) fn split(plan: &mut Plan, shard: migration::ShardId, pieces: Pieces, 
 }
 
 /// Wall-clock time, for people only.
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0))
 }

@@ -276,6 +276,34 @@ impl Store {
         self::error::at(&self.path, result).map(drop)
     }
 
+    /// Adds to the job's history that brokers don't answer, since then. One that lasts and becomes another is one.
+    pub fn note_outage(&mut self, text: &str, since_ms: u64) -> Result<(), StateError> {
+        let run = self.run()?.number;
+        let tx = begin(&mut self.db, &self.path)?;
+        let written = (|| {
+            tx.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text])?;
+            tx.execute(
+                "INSERT INTO outages (run, began_ms) SELECT ?1, ?2 \
+                 WHERE NOT EXISTS (SELECT 1 FROM outages WHERE run = ?1 AND ended_ms IS NULL)",
+                params![run, signed(since_ms)],
+            )
+        })();
+        self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
+    /// Adds that they do again.
+    pub fn note_outage_over(&mut self, text: &str) -> Result<(), StateError> {
+        let run = self.run()?.number;
+        let tx = begin(&mut self.db, &self.path)?;
+        let written = (|| {
+            tx.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text])?;
+            tx.execute("UPDATE outages SET ended_ms = ?2 WHERE run = ?1 AND ended_ms IS NULL", params![run, now_ms()])
+        })();
+        self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
     /// Adds a turn of the knobs to the job's history, and to the turn before it how fast the job went after that, in
     /// one transaction; gives what [`Store::note_pace`] calls it by. Of many the newest are kept.
     pub fn note_turn(&mut self, turn: &SteerEvent, last: Option<(i64, Pace)>) -> Result<i64, StateError> {

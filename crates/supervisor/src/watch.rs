@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration::report::ShardTotals;
 use migration::steer::{Standing, Steer, SteerEvent};
 use migration::units::{show_count, show_size};
-use migration::{Counts, Histogram, Level, Phase, Progress, TopicChange, WaitingFor};
+use migration::{Counts, Histogram, Level, Outage, Phase, Progress, TopicChange, WaitingFor};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{AttemptId, AttemptView, Machine};
@@ -67,6 +67,10 @@ pub struct Snapshot {
     pub workers: Vec<WorkerView>,
     /// The last turns of the knobs in this run, oldest first.
     pub steering: Vec<SteerEvent>,
+    /// How many records the plan expects; 0: that is not known.
+    pub records_estimate: u64,
+    /// That brokers don't answer, while it lasts.
+    pub outage: Option<Outage>,
 }
 
 /// How many workers are shown to another process; no reader looks at more.
@@ -79,6 +83,7 @@ impl Snapshot {
         for worker in &mut self.workers {
             let work = &mut worker.progress.work;
             (work.flush, work.partitions) = (Histogram::default(), Vec::new());
+            worker.progress.no_answer = None;
         }
         self
     }

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 use kafka::{Connecting, Producer, ProducerOptions, Turns, partitioner};
 use migration::printable::printable_path;
 use migration::{
-    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, Plan, Position, Progress,
-    ShardId, Started, TopicSettings, WorkerEvent, units,
+    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan, Position,
+    Progress, ShardId, Started, TopicSettings, WaitingFor, WorkerEvent, units,
 };
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::fate::OwnRows;
 use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
 use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
-use pipeline::{Reader, Sink, Source};
+use pipeline::{Reader, Sink, Source, Trouble};
 use supervisor::port::{SupervisorGone, WorkerPort};
 use supervisor::protocol::MOST_UNTOLD;
 
@@ -102,6 +102,8 @@ pub struct Attempt<'a> {
     pub letters: u64,
     /// How many records the attempt may set aside.
     pub letters_left: u64,
+    /// For how long the shard's attempts before this one have found no broker.
+    pub unreachable_for: Duration,
     /// When the attempt began (the fork).
     pub started: Instant,
 }
@@ -372,15 +374,20 @@ fn connect_with(
     options.metadata_timeout = answer_time(job);
     options.bound.clone_from(&context.bound);
     let mut connecting = Connecting::new(options)?;
-    let mut waiting_since = Instant::now();
+    let mut waiting_since = Instant::now().checked_sub(attempt.unreachable_for).unwrap_or_else(Instant::now);
+    // What the last wait came to: for heartbeats in the next one, in which the client is busy.
+    let (mut no_answer, mut lines) = (None, 0);
     loop {
-        let mut alive = || say_alive(attempt, port).is_ok_and(|control| !control.drain);
+        let mut alive = || say_alive(attempt, port, &no_answer, lines).is_ok_and(|control| !control.drain);
         let failure = match connecting.wait(&mut Turns::new(silence(job), &mut alive)) {
             Err(failure) if failure.kind == FailureKind::Unreachable => failure,
             result => return result.map_err(Ended::Failed),
         };
         send_log(context, port)?;
-        let control = say_alive(attempt, port)?;
+        let Trouble { all, cause } = connecting.trouble();
+        let seen = NoAnswer { silent: waiting_since.elapsed(), all, cause, ..NoAnswer::default() };
+        (no_answer, lines) = (Some(seen.clone()), connecting.lines_not_shown());
+        let control = say_alive(attempt, port, &no_answer, lines)?;
         if control.drain {
             return Err(failure.into());
         }
@@ -388,17 +395,30 @@ fn connect_with(
             // No rest of the job waits for this worker now.
             waiting_since = Instant::now();
         }
-        if waiting_since.elapsed() >= job.kafka.give_up_after {
-            let waited = units::show_duration(waiting_since.elapsed());
-            let message = format!("no broker answered for {waited} (kafka.give_up_after): {}", failure.message);
-            return Err(Failure::new(FailureKind::GaveUp, message).into());
+        if seen.silent >= job.kafka.give_up_after {
+            return Err(Failure::new(FailureKind::GaveUp, gave_up(&seen, &failure)).into());
         }
     }
 }
 
+/// Why a worker gives up that has sent nothing.
+fn gave_up(seen: &NoAnswer, failure: &Failure) -> String {
+    let who = if seen.all { "no broker answered" } else { "the topic had no leader" };
+    let cause = seen.cause.as_ref().unwrap_or(&failure.message);
+    format!("{who} for {} (kafka.give_up_after): {cause}", units::show_whole_seconds(seen.silent))
+}
+
 /// For an attempt that has sent nothing yet.
-fn say_alive(attempt: &Attempt<'_>, port: &mut dyn WorkerPort) -> Result<Control, Ended> {
-    port.send(&WorkerEvent::Progress(Progress { position: attempt.from.position, ..Progress::default() }))?;
+fn say_alive(
+    attempt: &Attempt<'_>,
+    port: &mut dyn WorkerPort,
+    no_answer: &Option<NoAnswer>,
+    lines_not_shown: u64,
+) -> Result<Control, Ended> {
+    let waiting_for = no_answer.as_ref().map(|_| WaitingFor::Broker);
+    let (position, no_answer) = (attempt.from.position, no_answer.clone());
+    let progress = Progress { position, waiting_for, no_answer, lines_not_shown, ..Progress::default() };
+    port.send(&WorkerEvent::Progress(progress))?;
     Ok(port.control()?)
 }
 

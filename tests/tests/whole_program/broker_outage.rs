@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use whole_program::faults::{self, attempts, lines, outage, patience};
 use whole_program::kafka::Kafka;
@@ -10,6 +11,7 @@ use whole_program::multiset::Difference;
 use whole_program::program::Running;
 use whole_program::scene::{Scene, assert_balances};
 use whole_program::suite::{Clusters, Test};
+use whole_program::terminal::Terminal;
 use whole_program::test;
 use whole_program::waiting::wait_until;
 
@@ -18,6 +20,7 @@ pub const TESTS: &[Test] = &[
     test!(Outage, Kafka, a_clean_stop_of_the_broker_is_waited_out),
     test!(Outage, Kafka, a_killed_broker_is_waited_out),
     test!(Outage, Kafka, killed_leaders_of_three_brokers_are_waited_out),
+    test!(Outage, Kafka, an_outage_is_read_in_a_terminal_and_told_to_another_one),
 ];
 
 fn a_clean_stop_of_the_broker_is_waited_out(clusters: &Clusters) {
@@ -97,6 +100,76 @@ fn killed_leaders_of_three_brokers_are_waited_out(clusters: &Clusters) {
     assert_eq!(scene.judge_and_verify(&source), Difference::default());
     println!("leaders: {changes} brokers of three killed and restarted, 0 missing, 0 duplicates");
     scene.program.assert_nothing_left();
+}
+
+/// What stands in a terminal of 80 columns, what `status` says beside it, and what the report tells afterwards.
+fn an_outage_is_read_in_a_terminal_and_told_to_another_one(clusters: &Clusters) {
+    let kafka = clusters.outage();
+    let scene = Scene::new(&kafka, "outage-words");
+    scene.configure(&faults::slow_keys(&[("record.key", "\".customer_id\""), ("workers.count", "2")]));
+    let source = scene.orders(31, 200_000);
+    let terminal = Terminal::start(&scene.program.shell("exec shardlift run -o json > result"), 80, 24);
+    scene.await_records();
+    // The terminal's own line breaks are none of the sentence.
+    let words = || terminal.screen().split_whitespace().collect::<Vec<_>>().join(" ");
+    wait_until("there is a time left", patience(), || words().contains(" left "));
+    scene.kafka.kill(1);
+    let sentence = format!("({}: connection refused); workers wait, giving up at ", scene.kafka.bootstrap());
+    wait_until("the outage is told", Duration::from_secs(20), || words().contains(&sentence));
+    std::thread::sleep(outage());
+    // A rate is that of the last seconds.
+    let still = || words().contains(" records · 0/s · 0 B/s · shards 0/2 ");
+    wait_until("nothing is shown to move", Duration::from_secs(20), still);
+    let screen = terminal.screen();
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+    assert!(screen.contains("waiting\n") && !screen.contains(" left"), "no end is promised: {screen}");
+    assert!(screen.contains(" of ~200,"), "{screen}");
+    assert_eq!(screen.matches("waiting for a broker").count(), 2, "{screen}");
+    assert!(!screen.contains("facility") && !screen.contains("FAIL"), "the client's lines are not shown: {screen}");
+
+    let status = scene.status().expect("it runs");
+    let told = &status["outage"];
+    assert_eq!((&told["all_brokers"], &told["leaders"]), (&Value::from(true), &Value::Null), "{told:#}");
+    let time = |name: &str| told[name].as_u64().unwrap_or_else(|| panic!("no {name}: {told:#}"));
+    let limit = time("gives_up_unix_ms") - time("since_unix_ms");
+    assert!((899_000..=900_000).contains(&limit), "it gives up after 15 min: {told:#}");
+    let [since, until] = ["since_unix_ms", "gives_up_unix_ms"].map(|name| time_of_day(time(name)));
+    assert!(screen.contains(&format!("  no broker answers since {since}, giving up at {until}")), "{screen}\n{told:#}");
+    let text = scene.program.run(&["status"], patience()).expect_code(0).stdout;
+    assert!(text.contains(&format!("  no broker answers since {since} ({}: connection", kafka.bootstrap())), "{text}");
+
+    scene.kafka.restart(1);
+    wait_until("its end is told", Duration::from_secs(20), || words().contains(" info brokers answer again after "));
+    assert!(words().contains("sending goes on"), "{}", terminal.screen());
+    wait_until("there is a time left again", patience(), || words().contains(" left "));
+    scene.program.run(&["throttle", "none"], patience()).expect_code(0);
+    assert_eq!(terminal.exit_code(patience()), 0, "{}", terminal.screen());
+    drop(terminal);
+    let result = std::fs::read_to_string(scene.program.join("result")).expect("the shell made it");
+    let report: Value = serde_json::from_str(&result).expect("it is JSON");
+    assert_balances(&report);
+    let [outage] = &report["outages"].as_array().expect("outages")[..] else { panic!("one outage: {report:#}") };
+    assert!(outage["ended_unix_ms"].as_i64() > outage["began_unix_ms"].as_i64(), "{outage:#}");
+    assert_told_afterwards(&scene, &since);
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
+
+fn time_of_day(unix_ms: u64) -> String {
+    let moment = Timestamp::from_millisecond(unix_ms.cast_signed()).expect("a time of this century");
+    moment.strftime("%H:%M:%SZ").to_string()
+}
+
+/// "What happened" of report and page.
+fn assert_told_afterwards(scene: &Scene, since: &str) {
+    let text = scene.program.run(&["report", "--html", "page.html"], patience()).expect_code(0).stdout;
+    let page = std::fs::read_to_string(scene.program.join("page.html")).expect("it was written");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for sentence in [&format!("no broker answers since {since} ("), "brokers answer again after "] {
+        assert!(words.contains(sentence), "{text}");
+        assert!(page.contains(sentence), "{sentence}");
+    }
+    assert!(text.contains("  what happened\n") && page.contains("What happened"), "{text}");
 }
 
 /// The newest progress event.

@@ -88,10 +88,17 @@ fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
     scene.await_records();
     scene.kafka.kill(1);
     let finished = running.finish(patience());
+    let again = scene.run(&["--set", "kafka.give_up_after=3s"]);
     scene.kafka.restart(1);
-    let report = finished.expect_code(75).json();
+    let finished = finished.expect_code(75);
+    let report = finished.json();
     assert_stopped_undone(&report);
     assert_eq!(report["outcome"], "stopped");
+    assert_given_up(&scene, &finished.stderr, &report);
+    // One that goes on waits before it begins, and says so.
+    assert_eq!(again.code, 75, "{again:?}");
+    let waits = again.stderr.lines().filter(|line| line.contains(" warning no broker answers since ")).collect::<Vec<_>>();
+    assert!(matches!(&waits[..], [line] if line.contains(": connection refused); waiting for an answer until ")), "{again:?}");
     scene.program.assert_nothing_left();
     // The state is good: the rest goes out, and nothing was counted that did not arrive.
     let report = scene.run(&NO_LIMIT).expect_code(0).json();
@@ -100,6 +107,29 @@ fn a_broker_gone_for_good_ends_with_75(clusters: &Clusters) {
     assert_eq!((difference.missing, difference.unexpected), (0, 0));
     faults::assert_told(&report, difference.duplicates);
     println!("gone: 75, then done with {} duplicates (what was under way may have been written)", difference.duplicates);
+}
+
+/// What a user reads who was away: one sentence each for the outage and for its end, the cause in it, no line of the
+/// client, and no advice about anything else.
+fn assert_given_up(scene: &Scene, stderr: &str, report: &serde_json::Value) {
+    let broker = scene.kafka.bootstrap();
+    let [reason] = &report["reasons"].as_array().expect("reasons")[..] else { panic!("one reason: {report:#}") };
+    let reason = reason.as_str().expect("a sentence");
+    assert!(reason.starts_with("no broker answered for 10 s (kafka.give_up_after) while "), "{reason}");
+    let end = format!(": {broker}: connection refused; see whether the brokers are up, then run it again to continue");
+    assert!(reason.ends_with(&end), "{reason}");
+    assert_eq!(report["advice"], serde_json::Value::Null, "{report:#}");
+    let told = |part: &str| stderr.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(told(" warning no broker answers since "), 1, "{stderr}");
+    assert_eq!(told(&format!(" ({broker}: connection refused); workers wait, giving up at ")), 1, "{stderr}");
+    assert_eq!(told("; see whether the brokers are up, then run it again to continue; the job stops"), 1, "{stderr}");
+    assert_eq!(told("facility="), 0, "{stderr}");
+    assert_eq!(told(" of the Kafka client are not shown (-v shows them)"), 1, "{stderr}");
+    let others = stderr.lines().filter(|line| !line.starts_with("progress "));
+    assert_eq!(others.count(), 3, "no other line: {stderr}");
+    assert!(stderr.contains(" state=waiting ") && stderr.contains(" eta=unknown"), "{stderr}");
+    let [outage] = &report["outages"].as_array().expect("outages")[..] else { panic!("one outage: {report:#}") };
+    assert_eq!(outage["ended_unix_ms"], serde_json::Value::Null);
 }
 
 /// Connections are accepted, and nothing is answered any more: to workers that send, to those that connect, and to

@@ -58,7 +58,12 @@ fn sigint_to_the_group_drains(clusters: &Clusters) {
 
 fn sigterm_to_the_supervisor_drains(clusters: &Clusters) {
     let (scene, source) = scene(clusters.one(), "sigterm");
-    drain(&scene, &["-w", "2"], &|running| running.signal(Signal::SIGTERM));
+    // As `timeout -s TERM` does it, which is one stop.
+    drain(&scene, &["-w", "2"], &|running| {
+        running.signal(Signal::SIGTERM);
+        std::thread::sleep(Duration::from_millis(30));
+        running.signal_group(Signal::SIGTERM);
+    });
     // The state belongs to the job, not to the number of processes: one process can finish what several began.
     finish_elsewhere(&scene, &source, &["--single"]);
 }
@@ -147,9 +152,10 @@ fn a_second_signal_stops_at_once(clusters: &Clusters) {
         let still = Duration::from_millis(2500);
         wait_until_still("every worker waits for the broker", still, faults::patience(), || scene.acknowledged());
         running.signal_group(signal);
-        // Two signals of one kind that come before the first is read are one.
         let stops = || scene.status().is_some_and(|status| status["standing"]["stopping"] == true);
         wait_until("the first signal is taken", faults::patience(), stops);
+        // Two signals of one kind within half a second are one.
+        std::thread::sleep(Duration::from_millis(550));
         let mut running = running;
         let drains = running.is_running();
         let asked = Instant::now();

@@ -33,6 +33,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Nothing, with_a_finished_job),
     test!(Waits, Nothing, with_a_killed_job),
     test!(Waits, Nothing, with_a_running_job),
+    test!(Waits, Nothing, with_more_workers_than_there_are_partitions),
     test!(Waits, Nothing, with_a_job_that_stops),
     test!(Waits, Nothing, with_a_job_in_one_process),
     test!(Waits, Nothing, with_a_supervisor_that_stands_still),
@@ -229,6 +230,23 @@ fn with_a_running_job(_: &Clusters) {
         assert!(finished.stderr.contains(&format!(" info {text}\n")), "the log has {text:?}: {}", finished.stderr);
     }
     assert!(!socket.exists());
+    program.assert_nothing_left();
+}
+
+fn with_more_workers_than_there_are_partitions(_: &Clusters) {
+    let program = job("partitions-job", "[limits]\nrate_records = 1_000\n[workers]\nchunk = { records = 200 }\n");
+    let running = start(&program, &["-w", "16"]);
+    wait_until("a worker runs for each partition", LIMIT, || answer(&program, &["scale", "16"])["running"] == 16);
+    assert_eq!(answer(&program, &["scale", "16"])["fewer_because"], Value::Null);
+    let why = "order by key gives each of the 16 partitions left one worker";
+    let told = format!("18 workers asked, 16 running, 0 shards waiting, at most 1,000 records/s; no more run: {why}");
+    assert_eq!(ask(&program, &["scale", "18"]).expect_code(0).stdout.trim_end(), told);
+    let status = ask(&program, &["status"]).expect_code(0).stdout;
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&status).contains(&told), "{status}");
+    assert_eq!(ask(&program, &["status", "-o", "json"]).json()["standing"]["fewer_because"], why);
+    running.signal(Signal::SIGINT);
+    running.finish(LIMIT).expect_code(75);
     program.assert_nothing_left();
 }
 

@@ -19,11 +19,11 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     let mut found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
     let store = Store::read_only(&StateDir::store_path(&place.path)).map_err(state::unusable)?;
     let samples = load_samples(&store).map_err(state::unusable)?;
-    let standing = holder.as_ref().and_then(|_| status::standing(&place));
+    let run = holder.as_ref().and_then(|_| status::run_now(&place));
     let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path), || running::files(&place));
     crate::letters::mark_sent_since(&mut found, &letters);
     let object = || {
-        let mut object = report::status::object(&found, standing.as_ref(), &letters);
+        let mut object = report::status::object(&found, run.as_ref(), &letters);
         add_samples(&mut object, &found, &samples);
         object
     };
@@ -42,6 +42,6 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
             file.write(&html(&found, &extras, &ui.object(object())))?;
         }
     }
-    ui.result(|| report::status::text(&found, holder.as_deref(), standing.as_ref(), &letters), object);
+    ui.result(|| report::status::text(&found, holder.as_deref(), run.as_ref(), &letters), object);
     Ok(Exit::Done)
 }

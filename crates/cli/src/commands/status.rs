@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use migration::steer::Standing;
 use migration::{Exit, UserError};
+use report::status::RunNow;
 use supervisor::control::ControlClient;
 use supervisor::{StateDir, Store};
 
@@ -29,19 +29,19 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
         }
     }
     let mut found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
-    let standing = holder.as_ref().and_then(|_| standing(&place));
+    let run = holder.as_ref().and_then(|_| run_now(&place));
     let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path), || running::files(&place));
     crate::letters::mark_sent_since(&mut found, &letters);
     ui.result(
-        || report::status::text(&found, holder.as_deref(), standing.as_ref(), &letters),
-        || report::status::object(&found, standing.as_ref(), &letters),
+        || report::status::text(&found, holder.as_deref(), run.as_ref(), &letters),
+        || report::status::object(&found, run.as_ref(), &letters),
     );
     Ok(Exit::Done)
 }
 
 /// What the run itself says; a run that prepares, compares or stands still says nothing.
-pub fn standing(place: &StatePlace) -> Option<Standing> {
+pub fn run_now(place: &StatePlace) -> Option<RunNow> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let state = ControlClient::connect(&place.path).and_then(|client| client.state(PATIENCE));
-    state.ok().flatten().map(|snapshot| snapshot.standing)
+    state.ok().flatten().map(|snapshot| RunNow { standing: snapshot.standing, outage: snapshot.outage })
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use migration::steer::SteerEvent;
-use migration::units::{show_count, show_duration};
+use migration::Outage;
+use migration::steer::{Fewer, SteerEvent};
+use migration::units::{show_count, show_size, show_whole_seconds};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// A run at one moment.
@@ -11,12 +12,16 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub struct View {
     /// The job's name.
     pub job: String,
-    /// `running`, `draining`, `paused`, …
+    /// `running`, `waiting` for brokers, `draining`, `paused`.
     pub state: &'static str,
     /// Share of the job that is done, 0 to 1.
     pub done: f64,
     /// Records read, those in progress included.
     pub records: u64,
+    /// How many the plan expects; 0: that is not known.
+    pub total: u64,
+    /// Bytes read a second, lately.
+    pub byte_rate: f64,
     /// Dead letters so far.
     pub dead_letters: u64,
     /// Records a second, lately.
@@ -31,6 +36,10 @@ pub struct View {
     pub quarantined: u64,
     /// How many workers are asked for.
     pub asked: u32,
+    /// Why fewer run, if that is not about to change.
+    pub fewer: Option<Fewer>,
+    /// That brokers don't answer, while it lasts.
+    pub outage: Option<Outage>,
     /// One for each running worker, by slot.
     pub workers: Vec<WorkerView>,
     /// The last turn of the knobs in this run.
@@ -59,7 +68,9 @@ const WORKER_LINES: usize = 16;
 
 /// The lines, none wider than `width` columns.
 pub fn lines(view: &View, width: usize) -> Vec<String> {
-    let mut lines = vec![overall(view, width), totals(view)];
+    let mut lines = vec![overall(view, width), totals(view, width)];
+    lines.extend(view.outage.as_ref().map(|outage| format!("  {}", outage.headline())));
+    lines.extend(remarks(view));
     lines.extend(view.turn.as_ref().map(|turn| format!("  {}", turn_line(turn))));
     for worker in view.workers.iter().take(WORKER_LINES) {
         lines.push(one_worker(worker, width));
@@ -94,35 +105,52 @@ pub fn plain(view: &View) -> String {
 
 fn overall(view: &View, width: usize) -> String {
     let left = format!("{:>3.0} % ", (view.done * 100.0).floor());
-    let right = match view.eta {
-        Some(eta) => format!(" {} left", show_duration(Duration::from_secs(eta.as_secs().max(1)))),
-        None => format!(" {}", show_duration(Duration::from_secs(view.elapsed.as_secs()))),
+    let right = match (view.eta, view.state) {
+        (Some(eta), _) => format!(" {} left", show_whole_seconds(Duration::from_secs(eta.as_secs().max(1)))),
+        (None, "running") => format!(" {}", show_whole_seconds(Duration::from_secs(view.elapsed.as_secs()))),
+        (None, state) => format!(" {state}"),
     };
     let room = width.saturating_sub(left.width() + right.width()).clamp(8, 50);
     format!("{left}{}{right}", bar(view.done, room))
 }
 
-fn totals(view: &View) -> String {
-    let mut text = format!(
-        "{} records · {}/s · shards {}/{}",
-        show_count(view.records),
-        show_count(view.rate as u64),
-        view.shards.0,
-        view.shards.1
-    );
+/// With as much as there is room for.
+fn totals(view: &View, width: usize) -> String {
+    let records = show_count(view.records);
+    let total = if view.total > 0 { format!(" of ~{}", show_count(view.total.max(view.records))) } else { String::new() };
+    let (rate, bytes) = (show_count(view.rate as u64), show_size(view.byte_rate as u64));
+    let shards = format!("shards {}/{}", view.shards.0, view.shards.1);
+    let shortest = format!("{records} records · {rate}/s · {shards}");
+    let longer = [
+        format!("{records}{total} records · {rate}/s · {bytes}/s · {shards}"),
+        format!("{records}{total} records · {rate}/s · {shards}"),
+    ];
+    longer.into_iter().find(|line| line.width() <= width).unwrap_or(shortest)
+}
+
+/// What is not as it should be, or not as it was asked.
+fn remarks(view: &View) -> Vec<String> {
+    let (mut said, mut lines) = (Vec::new(), Vec::new());
     if view.dead_letters > 0 {
-        text += &format!(" · {} dead letters", show_count(view.dead_letters));
+        said.push(format!("{} dead letters", show_count(view.dead_letters)));
     }
     if view.quarantined > 0 {
-        text += &format!(" · {} quarantined", view.quarantined);
+        said.push(format!("{} quarantined", view.quarantined));
     }
-    if view.asked as usize > view.workers.len() && view.state == "running" {
-        text += &format!(" · {} of {} workers", view.workers.len(), view.asked);
+    if view.state != "running" && view.eta.is_some() {
+        said.push(view.state.to_owned());
     }
-    if view.state != "running" {
-        text += &format!(" · {}", view.state);
+    if view.asked as usize > view.workers.len() && matches!(view.state, "running" | "waiting") {
+        let running = format!("{} of {} workers", view.workers.len(), view.asked);
+        match view.fewer {
+            Some(fewer) => lines.push(format!("  {running}: {fewer}")),
+            None => said.push(running),
+        }
     }
-    text
+    if !said.is_empty() {
+        lines.insert(0, format!("  {}", said.join(" · ")));
+    }
+    lines
 }
 
 /// What was turned last and when, and what it brought when that is known.
@@ -202,6 +230,10 @@ mod tests {
             quarantined: 0,
             asked: 2,
             turn: None,
+            total: 3_000_000,
+            byte_rate: 13.1 * 1048576.0,
+            fewer: None,
+            outage: None,
             workers: vec![
                 WorkerView { shard: 5, attempt: 1, done: 0.25, rate: 50_000.0, flush: 0.031, waiting_for: None },
                 WorkerView {
@@ -220,7 +252,8 @@ mod tests {
     fn at_80_columns() {
         let expected = [
             " 43 % █████████████████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░ 1 min 15 s left",
-            "1,234,567 records · 98,765/s · shards 5/12 · 3 dead letters",
+            "1,234,567 of ~3,000,000 records · 98,765/s · 13.1 MiB/s · shards 5/12",
+            "  3 dead letters",
             "  shard 00005 ███░░░░░░░░░  25 % 50,000/s flush 3 %",
             "  shard 00006 attempt 2 ██████████░░  90 % 48,765/s waiting for partition 3, le…",
         ];
@@ -233,10 +266,14 @@ mod tests {
         let turn = SteerEvent { unix_ms: 1_795_422_667_999, text: "scaled 2 -> 8".into(), before, after: None };
         let mut view = View { asked: 8, turn: Some(turn), ..view() };
         let shown = lines(&view, 80);
-        assert_eq!(shown[1], "1,234,567 records · 98,765/s · shards 5/12 · 3 dead letters · 2 of 8 workers");
-        assert_eq!(shown[2], "  scaled 2 -> 8 at 08:31:07Z");
+        assert_eq!(shown[2], "  3 dead letters · 2 of 8 workers");
+        assert_eq!(shown[3], "  scaled 2 -> 8 at 08:31:07Z");
         view.turn.as_mut().expect("set above").after = Some(Pace { records_per_second: 4800.0, flush_share: 0.75 });
-        assert_eq!(lines(&view, 80)[2], "  scaled 2 -> 8 at 08:31:07Z: 1,210/s -> 4,800/s, flush 77 % -> 75 %");
+        view.fewer = Some(Fewer::Partitions(2));
+        let shown = lines(&view, 80);
+        assert_eq!(shown[2], "  3 dead letters");
+        assert_eq!(shown[3], "  2 of 8 workers: order by key gives each of the 2 partitions left one worker");
+        assert_eq!(shown[4], "  scaled 2 -> 8 at 08:31:07Z: 1,210/s -> 4,800/s, flush 77 % -> 75 %");
     }
 
     #[test]
@@ -244,10 +281,29 @@ mod tests {
         let expected = [
             " 43 % ███████░░░░░░░░░░░ 1 min 15 s left",
             "1,234,567 records · 98,765/s · shards 5…",
+            "  3 dead letters",
             "  shard 00005  25 % 50,000/s flush 3 %",
             "  shard 00006 attempt 2  90 % 48,765/s …",
         ];
         assert_eq!(lines(&view(), 40), expected);
+    }
+
+    #[test]
+    fn an_outage_stands_in_place_of_the_time_left() {
+        let outage = Outage {
+            since_unix_ms: 1_795_422_667_999,
+            gives_up_unix_ms: 1_795_423_567_999,
+            give_up_after: Duration::from_secs(900),
+            who: migration::Unanswered::All,
+            cause: Some("k:9092: connection refused".into()),
+        };
+        let view =
+            View { state: "waiting", eta: None, dead_letters: 0, rate: 0.0, byte_rate: 0.0, outage: Some(outage), ..view() };
+        let shown = lines(&view, 80);
+        assert!(shown[0].ends_with("░ waiting"), "{shown:?}");
+        assert_eq!(shown[1], "1,234,567 of ~3,000,000 records · 0/s · 0 B/s · shards 5/12");
+        assert_eq!(shown[2], "  no broker answers since 08:31:07Z, giving up at 08:46:07Z");
+        assert!(plain(&view).contains(" state=waiting ") && plain(&view).ends_with(" eta=unknown"));
     }
 
     #[test]

@@ -13,11 +13,15 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use report::wrapped::wrapped_at;
 use serde_json::json;
 
 use self::screen::Screen;
 use crate::log;
 use crate::ui::{ProgressStyle, Ui};
+
+/// In a narrower terminal the lines of the log are broken by the terminal itself.
+const NARROWEST: usize = 40;
 
 /// How often each style speaks.
 const BARS_EVERY: Duration = Duration::from_millis(100);
@@ -83,12 +87,16 @@ fn event(view: &View) -> serde_json::Value {
         "state": view.state,
         "done": view.done,
         "records": view.records,
+        "records_estimate": (view.total > 0).then_some(view.total),
+        "bytes_per_second": view.byte_rate,
         "dead_letters": view.dead_letters,
         "records_per_second": view.rate,
         "elapsed_ms": view.elapsed.as_millis() as u64,
         "eta_ms": view.eta.map(|eta| eta.as_millis() as u64),
         "shards": { "total": view.shards.1, "done": view.shards.0, "quarantined": view.quarantined },
         "asked": view.asked,
+        "fewer_because": view.fewer.map(|fewer| fewer.to_string()),
+        "outage": view.outage.as_ref().map(report::standing::outage),
         "last_turn": view.turn.as_ref().map(|turn| json!({
             "unix_ms": turn.unix_ms,
             "text": turn.text,
@@ -115,7 +123,7 @@ impl Bars {
     fn new() -> Self {
         let screen = Arc::new(Mutex::new(Screen::default()));
         let above = Arc::clone(&screen);
-        log::print_through(Some(Box::new(move |line| lock(&above).print_above(line))));
+        log::print_through(Some(Box::new(move |line| lock(&above).print_above(&wrapped(line)))));
         Bars { screen }
     }
 
@@ -131,6 +139,12 @@ impl Bars {
         log::print_through(None);
         lock(&self.screen).clear();
     }
+}
+
+/// A line of the log for the terminal as it is now.
+fn wrapped(line: &str) -> String {
+    let (_, columns) = terminal_size();
+    wrapped_at(columns.max(NARROWEST), line, "", "  ").replace('\n', "\r\n")
 }
 
 fn lock(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {

@@ -157,6 +157,7 @@ fn work(
         from: order.from.clone(),
         letters: 0,
         letters_left: u64::MAX,
+        unreachable_for: Duration::ZERO,
         started,
     };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);

@@ -94,6 +94,26 @@ impl ConnectionFault {
     }
 }
 
+/// A complaint in a few words: "kafka-1:9092: connection refused".
+pub(crate) fn in_short(code: Code, complaint: &str) -> String {
+    let Some((speaker, what)) = Speaker::of(complaint) else { return without_circumstances(complaint).to_owned() };
+    let what = match ConnectionFault::of(code, what) {
+        Some(ConnectionFault::Unresolved) => "its name does not resolve".to_owned(),
+        Some(ConnectionFault::Closed(why)) => why,
+        Some(ConnectionFault::Untrusted) => "its TLS certificate is not trusted, or has expired".to_owned(),
+        Some(ConnectionFault::Refused(said)) => format!("it does not accept the job's credentials ({said})"),
+        Some(_) | None => {
+            let mut said = without_circumstances(what).to_owned();
+            // It stands in the middle of a sentence.
+            if said.starts_with(|first: char| first.is_ascii_uppercase()) && !said.starts_with("S") {
+                said[..1].make_ascii_lowercase();
+            }
+            said
+        }
+    };
+    format!("{}: {what}", speaker.address)
+}
+
 /// A complaint without what differs from one time to the next: `(after 3ms in state CONNECT, 4 identical …)`.
 pub(crate) fn without_circumstances(complaint: &str) -> &str {
     complaint.rsplit_once(" (after ").map_or(complaint, |(what, _)| what)

@@ -131,3 +131,28 @@ fn addresses_are_read_as_the_client_reads_them() {
         assert_eq!(plain_address(given), address);
     }
 }
+
+#[test]
+fn a_cause_is_told_in_a_few_words() {
+    for (code, complaint, told) in [
+        (
+            E::RD_KAFKA_RESP_ERR__TRANSPORT,
+            "k:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)",
+            "k:9092: connection refused",
+        ),
+        (
+            E::RD_KAFKA_RESP_ERR__RESOLVE,
+            "k:9092/1: Failed to resolve 'k:9092': Name or service not known (after 82ms in state CONNECT)",
+            "k:9092: its name does not resolve",
+        ),
+        (E::RD_KAFKA_RESP_ERR__TRANSPORT, "k:9092/1: Disconnected (after 7081ms in state UP)", "k:9092: disconnected"),
+        (
+            E::RD_KAFKA_RESP_ERR__AUTHENTICATION,
+            "sasl_ssl://k:1/2: SASL authentication error: Authentication failed (after 3ms in state AUTH_REQ)",
+            "k:1: it does not accept the job's credentials (Authentication failed)",
+        ),
+        (E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, "1/1 brokers are down", "1/1 brokers are down"),
+    ] {
+        assert_eq!(in_short(Code::of(code), complaint), told);
+    }
+}

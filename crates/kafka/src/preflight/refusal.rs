@@ -3,7 +3,9 @@
 //! Responsible for: how long is waited for the first answer and for a leader's, and which evidence ends it. Not
 //! responsible for: what the evidence says (`crate::connection`).
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use migration::units::show_time_of_day;
 
 use crate::classify::{Verdict, verdict};
 use crate::connection::{Access, ConnectionFault, Port, Speaker, look, without_circumstances};
@@ -24,6 +26,15 @@ const MOST_LOOKS: usize = 3;
 /// How long a client that compares no names may take.
 const WITHOUT_NAMES: Duration = Duration::from_millis(1_000);
 
+/// That a job which goes on waits for its brokers.
+fn waits(complaints: &Complaints, waited: Duration, left: Duration) -> String {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let since = show_time_of_day(now_ms.saturating_sub(waited.as_millis() as u64));
+    let until = show_time_of_day(now_ms.saturating_add(left.as_millis() as u64));
+    let cause = complaints.trouble(0).cause.map_or_else(String::new, |cause| format!(" ({cause})"));
+    format!("no broker answers since {since}{cause}; waiting for an answer until {until}")
+}
+
 impl Asker<'_> {
     /// Calls `ask`, with a short timeout at first, until it succeeds, the time is over, or it is clear that waiting
     /// does not help.
@@ -38,6 +49,7 @@ impl Asker<'_> {
         let since = Instant::now();
         let left = || timeout.saturating_sub(since.elapsed());
         let mut wait = FIRST_WAIT;
+        let mut told = self.first;
         loop {
             let code = match ask(left().min(wait).max(Duration::from_millis(1))) {
                 Ok(answer) => return Ok(answer),
@@ -51,6 +63,10 @@ impl Asker<'_> {
             }
             if over || complaints.hopeless.is_some() || verdict(code) == Verdict::AllRejected {
                 return Err(self.problem(code, &complaints));
+            }
+            if !told && since.elapsed() >= FIRST_WAIT {
+                told = true;
+                tracing::warn!("{}", waits(&complaints, since.elapsed(), left()));
             }
             drop(complaints);
             // An error may come back at once.

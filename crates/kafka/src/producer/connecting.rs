@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::{BoundTopic, Consequence, Failure, FailureKind, SeenTopic, TopicChange, TopicSettings};
+use pipeline::Trouble;
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::options::ProducerOptions;
@@ -26,6 +27,8 @@ pub struct Connecting {
     options: ProducerOptions,
     client: Rc<Client>,
     complaints: Complaints,
+    /// Whether a broker answered the last wait, if only that the topic has no leaders yet.
+    answered: bool,
 }
 
 impl Connecting {
@@ -37,13 +40,23 @@ impl Connecting {
             .into_client(ClientKind::Producer)
             // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
             .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
-        Ok(Connecting { options, client, complaints: Complaints::default() })
+        Ok(Connecting { options, client, complaints: Complaints::default(), answered: false })
+    }
+
+    /// Why the last wait had no answer that helps.
+    pub fn trouble(&self) -> Trouble {
+        Trouble { all: !self.answered, ..self.complaints.trouble(0) }
+    }
+
+    /// How many lines the client wrote into the log that are not shown.
+    pub fn lines_not_shown(&self) -> u64 {
+        self.complaints.hidden()
     }
 
     /// Waits for the topic's metadata, each answer for `metadata_timeout` at most and in turns. When no broker answers
     /// it can be asked again.
     pub fn wait(&mut self, turns: &mut Turns<'_>) -> Result<Producer, Failure> {
-        let Connecting { options, client, complaints } = self;
+        let Connecting { options, client, complaints, answered } = self;
         let unusable = |e: Code| refused(format!("can't use topic {:?}: {e}", options.topic));
         let topic = Topic::new(client, &options.topic).map_err(unusable)?;
         let ask = |timeout| {
@@ -56,6 +69,7 @@ impl Connecting {
         };
         let since = Instant::now();
         let answer = until_answered_in(turns, client, options.metadata_timeout, Patience::UntilTimeout, complaints, ask);
+        *answered = answer.is_ok() || answer.as_ref().is_err_and(|code| code.0 > 0);
         let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
         let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
         let found = recognise(options, client, &topic, &metadata, probe, turns)?;

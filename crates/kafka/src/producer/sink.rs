@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::{Failure, FailureKind, SeenTopic, TopicSettings};
-use pipeline::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits};
+use pipeline::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits, Trouble};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::{Batch, ReportTally};
@@ -166,6 +166,7 @@ impl Producer {
         });
         if acknowledged {
             let now = monotonic_micros();
+            self.complaints.answered();
             self.deliveries = Some((self.deliveries.map_or(now, |(first, _)| first), now));
         }
         if let Some((code, partition, index)) = failed
@@ -306,6 +307,14 @@ impl Sink for Producer {
 
     fn leader(&self, partition: u32) -> Option<i32> {
         self.leaders.get(partition as usize).copied().flatten()
+    }
+
+    fn trouble(&self) -> Trouble {
+        self.complaints.trouble(self.deliveries.map_or(0, |(_, last)| last))
+    }
+
+    fn lines_not_shown(&self) -> u64 {
+        self.complaints.hidden()
     }
 
     fn deliveries(&self) -> Option<(u64, u64)> {

@@ -95,6 +95,8 @@ pub struct JobReport {
     pub runs: Vec<RunReport>,
     /// What happened that was worth a line, oldest first: time (milliseconds since 1970) and text.
     pub events: Vec<(i64, String)>,
+    /// Times in which brokers did not answer, oldest first.
+    pub outages: Vec<OutageReport>,
     /// Of these what a user should know of the source and of what was set aside: files that took another one's place,
     /// padding, last lines that were cut off, letters that are gone. Each text once.
     pub notices: Vec<String>,
@@ -114,6 +116,17 @@ impl JobReport {
     pub fn slowest_shard(&self) -> Option<&ShardReport> {
         self.shard_reports.iter().filter(|s| s.elapsed_us > 0).max_by_key(|s| s.elapsed_us)
     }
+}
+
+/// A time in which brokers did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutageReport {
+    /// The run, from 1.
+    pub run: u32,
+    /// Since when, milliseconds since 1970.
+    pub began_ms: i64,
+    /// Until when; `None`: it lasts, or the run ended in it.
+    pub ended_ms: Option<i64>,
 }
 
 /// What a job's state belongs to.

@@ -2,11 +2,14 @@
 
 use migration::report::JobReport;
 use migration::units::{show_count, show_size};
-use migration::{Order, Phase};
+use migration::{Order, Phase, Phases};
 
 /// A sentence, or nothing when there is nothing to say.
 pub fn advice(report: &JobReport) -> Option<String> {
-    let phases = &report.work.phases;
+    if ended_without_brokers(report) {
+        return None;
+    }
+    let phases = without_outages(report);
     let total = phases.total();
     if total == 0 || report.counts.acknowledged == 0 {
         return None;
@@ -75,12 +78,61 @@ pub fn advice(report: &JobReport) -> Option<String> {
     })
 }
 
+/// Whether the last run waited for its brokers when it ended: nothing else limited it, and its reason says what to do.
+fn ended_without_brokers(report: &JobReport) -> bool {
+    let last = report.runs.last().map(|run| run.number);
+    report.outages.last().is_some_and(|outage| outage.ended_ms.is_none() && Some(outage.run) == last)
+}
+
+/// The workers' time without what they waited for brokers that did not answer: that is no wait which another setting
+/// makes shorter.
+fn without_outages(report: &JobReport) -> Phases {
+    let mut phases = report.work.phases;
+    let mut away = away_ns(report);
+    for phase in [Phase::Flush, Phase::Wait] {
+        let waited = &mut phases.0[phase as usize];
+        let taken = away.min(*waited);
+        (*waited, away) = (*waited - taken, away - taken);
+    }
+    phases
+}
+
+/// For how long attempts ran while brokers did not answer, all together.
+fn away_ns(report: &JobReport) -> u64 {
+    let mut away_ms = 0;
+    for outage in &report.outages {
+        for attempt in &report.attempts {
+            let ended_ms = attempt.started_ms + (attempt.elapsed_us / 1000) as i64;
+            let until = outage.ended_ms.unwrap_or(i64::MAX).min(ended_ms);
+            away_ms += until.saturating_sub(outage.began_ms.max(attempt.started_ms)).max(0) as u64;
+        }
+    }
+    away_ms.saturating_mul(1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
-    use migration::Phases;
+    use migration::report::OutageReport;
 
     use super::super::example;
     use super::*;
+
+    #[test]
+    fn a_wait_for_brokers_that_are_away_is_no_reason_for_another_setting() {
+        let mut report = example::report();
+        report.work.phases = Phases::default();
+        report.work.phases.spend(Phase::Flush, 5_000_000_000);
+        report.work.phases.spend(Phase::Map, 1_000_000_000);
+        assert!(advice(&report).expect("flush limits it").contains("chunk ends"));
+        let attempt = &report.attempts[0];
+        let (run, began_ms) = (attempt.run, attempt.started_ms);
+        report.outages = vec![OutageReport { run, began_ms, ended_ms: Some(began_ms + 4_500) }];
+        assert!(report.attempts[0].elapsed_us >= 4_500_000 || report.attempts.len() > 1);
+        assert!(advice(&report).expect("then our own work does").contains("our own processing"));
+        let last = report.runs.last().expect("runs").number;
+        report.outages.push(OutageReport { run: last, began_ms, ended_ms: None });
+        assert_eq!(advice(&report), None, "what it ended with says what to do");
+    }
 
     #[test]
     fn more_workers_are_no_advice_where_each_reads_all() {

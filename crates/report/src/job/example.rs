@@ -81,6 +81,7 @@ pub(crate) fn report() -> JobReport {
             (BEGAN + 5_020, "shard 1 attempt 1 died: killed by signal 9".into()),
             (BEGAN + HOUR + 2_000, "scaled 1 -> 2".into()),
         ],
+        outages: Vec::new(),
         notices: vec!["/data/a.gz: 512 zero bytes behind the gzip stream were taken as padding".into()],
     }
 }

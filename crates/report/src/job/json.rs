@@ -54,6 +54,11 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
             "cpu_ms": ms(run.cpu_supervisor_us),
         })).collect::<Vec<_>>(),
         "events": report.events.iter().map(|(at, text)| json!({ "unix_ms": at, "text": text })).collect::<Vec<_>>(),
+        "outages": report.outages.iter().map(|outage| json!({
+            "run": outage.run,
+            "began_unix_ms": outage.began_ms,
+            "ended_unix_ms": outage.ended_ms,
+        })).collect::<Vec<_>>(),
         "notices": report.notices,
         "steering": report.steering.iter().map(turn).collect::<Vec<_>>(),
         "advice": advice(report),

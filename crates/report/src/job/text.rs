@@ -10,6 +10,7 @@ use migration::units::{show_count, show_duration, show_size, show_utc};
 use migration::{Phase, Phases};
 
 use super::advice::advice;
+use super::happened::happened;
 
 /// Attempts shown before the rest is summed up; `-o json` has them all.
 const ATTEMPTS_SHOWN: usize = 12;
@@ -32,6 +33,7 @@ pub fn text(report: &JobReport) -> String {
     attempts(&mut out, report);
     troubles(&mut out, report);
     notices(&mut out, report);
+    happened(&mut out, report);
     steering(&mut out, report);
     if let Some(advice) = advice(report) {
         let _ = writeln!(out, "\n{advice}");

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::watch::Snapshot;
 
 /// The version of kinds and payloads.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// The largest request in bytes.
 pub(super) const LARGEST_REQUEST: usize = 4 * 1024;
 

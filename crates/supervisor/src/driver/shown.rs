@@ -1,8 +1,12 @@
 //! How a run shows itself: to its watcher, to a command that asks, in its log.
 
-use migration::{Level, ShardId};
+use std::time::Duration;
+
+use migration::{Level, Outage, ShardId, outage};
 
 use super::{Driver, WATCH_EVERY};
+use crate::outage::{Lasting, OutageNews};
+use crate::recorder::unix_ms;
 use crate::watch::{self, Snapshot};
 
 impl Driver<'_> {
@@ -11,11 +15,54 @@ impl Driver<'_> {
         let now = self.now();
         if at_once || self.watched.is_none_or(|last| now - last >= WATCH_EVERY) {
             self.watched = Some(now);
+            self.look_at_brokers(now);
             let after = self.recorder.paces.tick(now, self.settled());
             let kept = self.recorder.pace(after);
             self.tell_if_not_kept(kept);
             let snapshot = self.snapshot();
             self.watcher.tick(&snapshot);
+        }
+    }
+
+    /// Tells that brokers don't answer, or that they do again. Both belong into the job's history.
+    fn look_at_brokers(&mut self, now: Duration) {
+        for news in self.outages.look(&self.machine.attempts(), now) {
+            let (level, text, kept) = match news {
+                OutageNews::Begun(lasting) => {
+                    let outage = self.shown(&lasting, now);
+                    let text = outage.to_string();
+                    let kept = self.recorder.outage(&text, outage.since_unix_ms);
+                    (Level::Warning, text, kept)
+                }
+                OutageNews::Over { who, lasted, lines } => {
+                    let text = outage::over(&who, lasted, lines);
+                    let kept = self.recorder.outage_over(&text);
+                    (Level::Info, text, kept)
+                }
+            };
+            self.tell_if_not_kept(kept);
+            self.watcher.log(level, &text);
+        }
+    }
+
+    /// How many lines of the clients nothing was said of.
+    pub(super) fn tell_lines(&mut self) {
+        let lines = self.outages.take_lines();
+        if lines > 0 {
+            self.watcher.log(Level::Info, &outage::not_shown(lines));
+        }
+    }
+
+    /// An outage by the clock on the wall.
+    fn shown(&self, lasting: &Lasting, now: Duration) -> Outage {
+        let unix_ms = unix_ms();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Outage {
+            since_unix_ms: unix_ms.saturating_sub(ms(now.saturating_sub(lasting.since))),
+            gives_up_unix_ms: unix_ms.saturating_add(ms(lasting.gives_up.saturating_sub(now))),
+            give_up_after: self.outages.give_up_after(),
+            who: lasting.who.clone(),
+            cause: lasting.cause.clone(),
         }
     }
 
@@ -42,6 +89,8 @@ impl Driver<'_> {
             draining: self.machine.stopping(),
             workers: self.recorder.meters.views(&views, |shard| self.records_of(shard)),
             steering: self.recorder.paces.shown(),
+            records_estimate: self.records_estimate,
+            outage: self.outages.lasting().map(|lasting| self.shown(lasting, self.now())),
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) enum Judgement {
     Drained,
     Death(String),
     Unreachable(String),
+    /// It found none for so long that the job stops.
+    GaveUp(String),
     /// Killed because the job stops.
     Stopped(String),
     /// This segment of its shard can't be read, or is not as planned.
@@ -56,7 +58,7 @@ impl Judgement {
             Judgement::Death(_) => AttemptOutcome::Died,
             Judgement::Unreachable(_) => AttemptOutcome::Unreachable,
             Judgement::Damaged(..) => AttemptOutcome::Unreadable,
-            Judgement::Stopped(_) | Judgement::StopsJob(..) => AttemptOutcome::Stopped,
+            Judgement::GaveUp(_) | Judgement::Stopped(_) | Judgement::StopsJob(..) => AttemptOutcome::Stopped,
         }
     }
 
@@ -65,6 +67,7 @@ impl Judgement {
             Judgement::Done(_) | Judgement::Drained => String::new(),
             Judgement::Death(reason)
             | Judgement::Unreachable(reason)
+            | Judgement::GaveUp(reason)
             | Judgement::Stopped(reason)
             | Judgement::Damaged(_, reason)
             | Judgement::StopsJob(_, reason) => reason.clone(),
@@ -385,6 +388,7 @@ fn judge_failed(failure: &Failure) -> Judgement {
         return Judgement::Damaged(damage.segment, reason);
     }
     match failure.kind.stops_job() {
+        Some(_) if failure.kind == FailureKind::GaveUp => Judgement::GaveUp(reason),
         Some(cause) => Judgement::StopsJob(cause, reason),
         None if failure.kind == FailureKind::Unreachable => Judgement::Unreachable(reason),
         None => Judgement::Death(reason),

@@ -15,6 +15,8 @@ use crate::random::backoff;
 /// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is
 /// gone, with ten thousand files in it, would leave a shard for each.
 const MOST_UNREADABLE: f64 = 50.0;
+/// For this time it is told once that attempts end because no broker answers.
+const TOLD_FOR: Duration = Duration::from_secs(30);
 /// What follows for a set of partitions that can't go on.
 const NOTHING_BEHIND: &str = "nothing behind it is sent, because each key's records keep their order (shards.by_key)";
 /// What to do about a file.
@@ -125,10 +127,14 @@ impl Machine {
             Judgement::Death(reason) => self.death(id, reason, now, out),
             Judgement::Unreachable(reason) => {
                 let pause = self.pause(id, UNREACHABLE_PAUSE.min(self.rules.backoff_max));
-                log(out, Level::Warning, format!("{id}: no broker answers: {reason}; a successor waits for an answer"), false);
+                self.tell_unreachable(id, reason, now, out);
                 self.stop_unless_retried(id, reason, now, out);
                 self.give_up_in_time(id, reason, now, out);
                 (After::Waiting, pause)
+            }
+            Judgement::GaveUp(reason) => {
+                self.give_up(reason, now, out);
+                (After::Waiting, Duration::ZERO)
             }
             Judgement::StopsJob(Cause::Preflight, reason) => {
                 self.topic_is_gone(reason, now, out);
@@ -146,6 +152,26 @@ impl Machine {
         }
     }
 
+    /// One line for all workers that find no broker at the same time.
+    fn tell_unreachable(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        let known = self.told_unreachable.replace(now).is_some_and(|at| now.saturating_sub(at) < TOLD_FOR);
+        let level = if known || self.stopping() { Level::Debug } else { Level::Warning };
+        let next = if self.stopping() { "" } else { "; a successor waits for an answer" };
+        log(out, level, format!("{id}: the brokers can't be reached: {reason}{next}"), false);
+    }
+
+    /// The job has waited for its brokers as long as it may. What each worker says of it is one reason.
+    fn give_up(&mut self, reason: &str, now: Duration, out: &mut Vec<Action>) {
+        if !std::mem::replace(&mut self.gave_up, true) {
+            self.stop(
+                Cause::Stopped,
+                &format!("{reason}; see whether the brokers are up, then run it again to continue"),
+                now,
+                out,
+            );
+        }
+    }
+
     /// Each attempt waits for an answer on its own, and one broker that answers while another is away would begin that
     /// wait anew for ever: what counts is that the shard comes no further.
     fn give_up_in_time(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
@@ -154,7 +180,7 @@ impl Machine {
         let waited = now.saturating_sub(since);
         if waited >= self.rules.give_up_after {
             let text = format!("shard {} came no further for {} s (kafka.give_up_after): {reason}", id.shard, waited.as_secs());
-            self.stop(Cause::Stopped, &text, now, out);
+            self.give_up(&text, now, out);
         }
     }
 

@@ -90,6 +90,7 @@ impl Machine {
         let shard = &mut self.shards[id.0 as usize];
         shard.last_attempt += 1;
         let (attempt, from, letters) = (AttemptId { shard: id, number: shard.last_attempt }, shard.entry(), shard.letters);
+        let unreachable_for = shard.unreachable_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         let letters_left = self.rules.max_bad_records.saturating_sub(self.totals.counts.dead_lettered);
         self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from.clone(), now));
         self.share_out(now);
@@ -106,6 +107,7 @@ impl Machine {
             from,
             letters,
             letters_left,
+            unreachable_for,
             seed,
             control,
         }));

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use migration::{Division, Level};
+use migration::steer::Fewer;
+use migration::{Division, Level, Rate};
 
 use super::attempt::Attempt;
 use super::values::{Action, AttemptId, Extent, ShardStart, Split};
@@ -94,7 +95,7 @@ impl Machine {
     }
 
     fn candidates(&self, now: Duration) -> Vec<Candidate> {
-        let found = self.attempts.iter().filter(|(id, a)| self.may_be_split(&self.shards[id.shard.0 as usize], a, now));
+        let found = self.attempts.iter().filter(|(id, a)| self.obstacle(&self.shards[id.shard.0 as usize], a, now).is_none());
         let timed = found.filter_map(|(&attempt, a)| {
             let speed = a.speed.filter(|speed| *speed > 0.0)?;
             let most = self.shards[attempt.shard.0 as usize].extent.most_pieces();
@@ -103,19 +104,51 @@ impl Machine {
         timed.filter(|candidate| candidate.left >= WORTH_A_SPLIT).collect()
     }
 
-    fn may_be_split(&self, shard: &Shard, attempt: &Attempt, now: Duration) -> bool {
+    /// Why the shard of an attempt is not split now, if so.
+    fn obstacle(&self, shard: &Shard, attempt: &Attempt, now: Duration) -> Option<Fewer> {
         let works = attempt.alive() && attempt.started && attempt.verdict.is_none();
         let stays = !attempt.surplus && attempt.pieces == 0;
         let segments_left = shard.extent.segments.saturating_sub(attempt.progress.position.segment);
-        let free = attempt
-            .used
-            .is_some_and(|used| used.records < attempt.share.records * LIMITED && used.bytes < attempt.share.bytes * LIMITED);
+        let limited =
+            |used: Rate| used.records >= attempt.share.records * LIMITED || used.bytes >= attempt.share.bytes * LIMITED;
         let measured = now.saturating_sub(attempt.raised) >= SPEED_KNOWN;
-        let divisible = match shard.extent.set {
-            Some(set) => set.partitions > 1,
-            None => shard.extent.splittable || segments_left > 1,
-        };
-        works && stays && free && measured && !shard.whole && divisible
+        match (shard.extent.set, attempt.used) {
+            (Some(set), _) if set.partitions <= 1 => Some(Fewer::Partitions(set.partitions)),
+            (None, _) if !shard.extent.splittable && segments_left <= 1 => Some(Fewer::Whole),
+            _ if shard.whole => Some(Fewer::Whole),
+            (_, Some(used)) if limited(used) => Some(Fewer::Limited),
+            (_, None) => Some(Fewer::Soon),
+            (_, Some(_)) => (!works || !stays || !measured).then_some(Fewer::Soon),
+        }
+    }
+
+    /// Why fewer workers run than are asked for, if no shard waits for one.
+    pub(super) fn fewer(&self) -> Option<Fewer> {
+        let alive = || self.attempts.iter().filter(|(_, attempt)| attempt.alive() && !attempt.surplus);
+        if self.stage != Stage::Working || alive().count() >= self.rules.slots as usize {
+            return None;
+        }
+        if self.paused && !self.rules.paused {
+            return Some(Fewer::Paused);
+        }
+        if !self.ready.is_empty() || !self.delayed.is_empty() || alive().count() == 0 {
+            return None;
+        }
+        let now = self.last_input;
+        let mut found: Vec<Fewer> =
+            alive().filter_map(|(id, a)| self.obstacle(&self.shards[id.shard.0 as usize], a, now)).collect();
+        let worth_it = !self.candidates(now).is_empty();
+        if worth_it || found.contains(&Fewer::Soon) || self.idle_slots() == 0 {
+            return Some(Fewer::Soon);
+        }
+        // What is not hindered is too small.
+        if found.len() < alive().count() {
+            found.push(Fewer::NearEnd);
+        }
+        let partitions = |fewer: &Fewer| if let Fewer::Partitions(partitions) = fewer { *partitions } else { 0 };
+        let firsts = [Fewer::Limited, Fewer::NearEnd, Fewer::Whole];
+        let first = firsts.into_iter().find(|first| found.contains(first));
+        Some(first.unwrap_or_else(|| Fewer::Partitions(found.iter().map(partitions).sum())))
     }
 
     /// How the shard of an attempt that drained is divided, and whether that was asked. A set of partitions is parted

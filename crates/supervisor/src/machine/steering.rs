@@ -61,6 +61,7 @@ impl Machine {
             rate: self.rules.rate,
             stopping: self.stopping(),
             counts: self.totals.counts,
+            fewer: self.fewer(),
         }
     }
 

@@ -298,7 +298,6 @@ fn a_stop_while_the_limit_is_passed_ends_with_the_limits_exit() {
 #[test]
 fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
     let cases = [
-        (FailureKind::GaveUp, Exit::Stopped),
         (FailureKind::Source, Exit::Source),
         (FailureKind::Permanent, Exit::Failed),
         (FailureKind::TooManyBad, Exit::Failed),
@@ -315,6 +314,20 @@ fn failures_that_stop_the_job_drain_the_others_and_choose_the_exit() {
         assert_eq!((ended.causes.exit(), ended.causes.reasons()[0].as_str()), (exit, "shard 00000: because"));
         assert_eq!(world.forks, 2);
     }
+}
+
+#[test]
+fn workers_that_give_up_are_one_reason_which_says_what_to_do() {
+    let mut world = started(4, 1000, 2);
+    for (id, _) in world.running() {
+        let failure = Failure::new(FailureKind::GaveUp, format!("no broker answered for 2{} s: k:1: refused", id.shard.0));
+        world.tell_event(id, WorkerEvent::Failed(failure));
+        world.exit_child(id, 1);
+    }
+    world.be_good(10);
+    let causes = world.ended.expect("stopped").causes;
+    let told = "no broker answered for 20 s: k:1: refused; see whether the brokers are up, then run it again to continue";
+    assert_eq!((causes.exit(), causes.reasons()), (Exit::Stopped, vec![told.to_owned()]));
 }
 
 fn by_place(records: &[u64]) -> Division {
@@ -388,6 +401,25 @@ fn the_first_signal_drains_and_the_second_kills() {
     assert!(world.running().iter().all(|(_, control)| control.drain));
     world.hang_all();
     world.now += SECOND;
+    world.give(Input::Signal { number: 2 });
+    world.reap_killed();
+    while world.ended.is_none() {
+        world.answer(true);
+    }
+    assert_eq!(world.ended.map(|e| e.causes.exit()), Some(Exit::Signal(2)));
+}
+
+#[test]
+fn two_signals_of_one_kind_that_come_together_are_one() {
+    let mut world = started(4, 1000, 2);
+    // As `timeout` does it: to its child, then to the group.
+    for ms in [0, 3, 490] {
+        world.now += Duration::from_millis(ms);
+        world.give(Input::Signal { number: 15 });
+        assert!(world.running().iter().all(|(_, control)| control.drain), "it drains");
+    }
+    world.hang_all();
+    // Another kind counts at once, and so does the same later.
     world.give(Input::Signal { number: 2 });
     world.reap_killed();
     while world.ended.is_none() {

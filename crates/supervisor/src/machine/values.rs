@@ -311,6 +311,8 @@ pub struct WorkOrder {
     pub letters: u64,
     /// How many records the job may still set aside.
     pub letters_left: u64,
+    /// For how long the shard's attempts before this one have found no broker.
+    pub unreachable_for: Duration,
     /// For everything random in the worker: generators repeat themselves after a fork.
     pub seed: u64,
     /// What it would be told first.

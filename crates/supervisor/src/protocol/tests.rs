@@ -72,6 +72,18 @@ fn token() -> impl Strategy<Value = Option<Token>> {
     prop::option::of(bytes.prop_map(|bytes| Token::try_from(bytes).expect("not too long")))
 }
 
+fn no_answer() -> impl Strategy<Value = Option<NoAnswer>> {
+    let (partitions, leaders) = (prop::collection::vec(any::<u32>(), 0..9), prop::collection::vec(any::<i32>(), 0..3));
+    let seen = (0u64..1 << 40, any::<bool>(), partitions, leaders, prop::option::of(".{0,40}"));
+    prop::option::of(seen.prop_map(|(ms, all, partitions, leaders, cause)| NoAnswer {
+        silent: std::time::Duration::from_millis(ms),
+        all,
+        partitions,
+        leaders,
+        cause,
+    }))
+}
+
 fn event() -> impl Strategy<Value = WorkerEvent> {
     let cut = (any::<u32>(), 0u64..1 << 60).prop_map(|(segment, place)| migration::Cut { segment, place });
     let cuts = prop::option::of(prop::collection::vec(cut, 0..4));
@@ -87,9 +99,18 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
                 WorkerEvent::Started(Started { topic, from: LedgerEntry { position, counts, token } })
             }
         ),
-        (position(), counts(), work(), 0u64..1 << 40, waiting).prop_map(
-            |(position, counts, work, peak_memory_bytes, waiting_for)| {
-                WorkerEvent::Progress(Progress { position, counts, work, peak_memory_bytes, waiting_for })
+        (position(), counts(), work(), 0u64..1 << 40, waiting, no_answer()).prop_map(
+            |(position, counts, work, peak_memory_bytes, waiting_for, no_answer)| {
+                let lines_not_shown = peak_memory_bytes / 3;
+                WorkerEvent::Progress(Progress {
+                    position,
+                    counts,
+                    work,
+                    peak_memory_bytes,
+                    waiting_for,
+                    no_answer,
+                    lines_not_shown,
+                })
             }
         ),
         (0u64..1 << 40, position(), token(), counts(), work(), 0u64..1 << 40).prop_map(

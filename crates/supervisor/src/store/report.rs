@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use migration::report::verify::KeptVerdict;
 use migration::report::{
-    AttemptOutcome, AttemptReport, JobReport, Outcome, Resent, RunReport, ShardReport, ShardStatus, ShardTotals, WorkerTotals,
+    AttemptOutcome, AttemptReport, JobReport, OutageReport, Outcome, Resent, RunReport, ShardReport, ShardStatus, ShardTotals,
+    WorkerTotals,
 };
 use migration::steer::SteerEvent;
+use migration::units::show_utc;
 use migration::{Counts, Exit, Order, ShardId, Work};
 use rusqlite::Connection;
 
@@ -21,7 +23,8 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
     let tx = at(path, store.db.unchecked_transaction())?;
     let mut attempts = at(path, attempts(&tx))?;
     let runs = at(path, runs(&tx))?;
-    let events = at(path, events(&tx))?;
+    let events = happened(at(path, events(&tx))?, &runs, running);
+    let outages = at(path, outages(&tx))?;
     let notices = at(path, notices(&tx))?;
     let steering = at(path, steering(&tx))?;
     let kept = verified::newest(&tx, path, store.plan_id)?;
@@ -72,6 +75,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         attempts,
         runs,
         events,
+        outages,
         notices,
         steering,
         verified,
@@ -190,6 +194,38 @@ fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {
 fn events(db: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
     db.prepare("SELECT time_ms, text FROM events ORDER BY sequence")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// The events, and among them the deaths of supervisors, which could write nothing about that any more. `running`:
+/// whether the last run is under way.
+fn happened(mut events: Vec<(i64, String)>, runs: &[RunReport], running: bool) -> Vec<(i64, String)> {
+    let nexts = runs.iter().skip(1).map(Some).chain([None]);
+    for (run, next) in runs.iter().zip(nexts).filter(|(run, _)| run.exit_code.is_none()) {
+        if running && next.is_none() {
+            continue;
+        }
+        let told_ms = run.started_ms + i64::try_from(run.elapsed_us / 1000).unwrap_or(0);
+        let until = next.map_or(i64::MAX, |next| next.started_ms);
+        let of_run = events.iter().map(|(at, _)| *at).filter(|at| (run.started_ms..until).contains(at));
+        let last_ms = of_run.fold(told_ms, i64::max);
+        let shown = |ms: i64| show_utc(ms.unsigned_abs());
+        let before = next
+            .map_or_else(String::new, |next| format!(" and before {}, when run {} began", shown(next.started_ms), next.number));
+        let text = format!(
+            "run {} was killed, or could not write its state any more, after {}, its last sign of life{before}",
+            run.number,
+            shown(last_ms)
+        );
+        let place = events.iter().position(|(at, _)| *at > last_ms).unwrap_or(events.len());
+        events.insert(place, (last_ms, text));
+    }
+    events
+}
+
+fn outages(db: &Connection) -> rusqlite::Result<Vec<OutageReport>> {
+    db.prepare("SELECT run, began_ms, ended_ms FROM outages ORDER BY sequence")?
+        .query_map([], |row| Ok(OutageReport { run: row.get(0)?, began_ms: row.get(1)?, ended_ms: row.get(2)? }))?
         .collect()
 }
 

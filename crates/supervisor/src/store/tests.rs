@@ -405,7 +405,9 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
     assert_eq!((report.runs[0].accepted.len(), report.runs[1].accepted.len()), (0, 2));
     assert_eq!(report.attempts[2].outcome, AttemptOutcome::Orphaned);
     assert_eq!(report.attempts[0].first_delivery_us, Some(30));
-    assert_eq!((report.shard_reports[1].attempts, report.events.len(), report.runs.len()), (2, 1, 2));
+    assert_eq!((report.shard_reports[1].attempts, report.events.len(), report.runs.len()), (2, 2, 2));
+    assert!(report.events[1].1.starts_with("run 1 was killed, or could not write its state any more, after 20"), "{report:?}");
+    assert!(report.events[1].1.ends_with(", when run 2 began"), "{report:?}");
 }
 
 #[test]
@@ -519,7 +521,7 @@ fn notices_are_events_and_a_list_of_their_own_each_once() {
     for _ in 0..2 {
         store.notice("a.gz is padded").unwrap();
     }
-    let report = load_report(&store, false).unwrap();
+    let report = load_report(&store, true).unwrap();
     assert_eq!(report.notices, ["b.gz is another file now", "a.gz is padded"]);
     let events: Vec<&str> = report.events.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(events, ["b.gz is another file now", "a worker died", "a.gz is padded", "a.gz is padded"]);

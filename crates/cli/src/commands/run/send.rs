@@ -80,6 +80,7 @@ fn in_this_process(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port
         from: order.from.clone(),
         letters: order.letters,
         letters_left: order.letters_left,
+        unreachable_for: order.unreachable_for,
         started: Instant::now(),
     };
     let last_word = match work(context, &attempt, port) {

@@ -2,6 +2,7 @@
 //! machine's own list of causes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use migration::report::AttemptOutcome;
 use migration::{FailureKind, Level, TopicChange, WorkerEvent};
@@ -18,6 +19,8 @@ pub(super) struct Oracle {
     seen: BTreeSet<usize>,
     signals: u8,
     last_signal: u8,
+    /// The last signal that counted.
+    counted: Option<(u8, Duration)>,
     failed: Vec<(AttemptId, FailureKind)>,
     said_last: BTreeSet<AttemptId>,
     dead_letters: u64,
@@ -44,10 +47,14 @@ impl Oracle {
     }
 
     /// Looks at an input before the machine gets it.
-    pub(super) fn input(&mut self, input: &Input, machine: &Machine) {
+    pub(super) fn input(&mut self, input: &Input, machine: &Machine, now: Duration) {
         match input {
             _ if machine.stage == Stage::Over => {}
+            // What `timeout` sends twice is one.
+            Input::Signal { number }
+                if self.counted.is_some_and(|(last, at)| last == *number && now - at < Duration::from_millis(500)) => {}
             Input::Signal { number } => {
+                self.counted = Some((*number, now));
                 self.signals += 1;
                 let killing = matches!(machine.stage, Stage::Killing { .. });
                 match self.signals {

@@ -314,7 +314,7 @@ impl World {
     pub(in crate::machine) fn give(&mut self, input: Input) {
         let was_stopping = self.machine.stopping();
         self.stopped |= was_stopping || matches!(input, Input::Signal { .. } | Input::StoreFailed { .. });
-        self.oracle.input(&input, &self.machine);
+        self.oracle.input(&input, &self.machine, self.now);
         let actions = self.machine.on(input, self.now);
         let sums = (self.machine.totals(), self.machine.bytes_done());
         assert_eq!(sums, self.machine.recount(), "the sums are what a look at all shards gives");
