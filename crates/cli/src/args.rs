@@ -232,6 +232,28 @@ pub struct RunArgs {
     /// Verify at the end (always done on the embedded broker)
     #[arg(long, env = "SHARDLIFT_VERIFY", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub verify: bool,
+    /// How it is verified.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+}
+
+/// How topic and source are compared.
+#[derive(Clone, Debug, Args)]
+pub struct JudgeArgs {
+    /// Let duplicates pass, as far as the known deaths explain them; replaces verify.allow_duplicates
+    #[arg(
+        long,
+        env = "SHARDLIFT_ALLOW_DUPLICATES",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "true|false"
+    )]
+    pub allow_duplicates: Option<bool>,
+    /// Write where in the topic each surplus copy stands, with its key: a JSON line each
+    #[arg(long, env = "SHARDLIFT_DUPLICATES", value_name = "FILE")]
+    pub duplicates: Option<PathBuf>,
 }
 
 /// `status`.
@@ -262,6 +284,9 @@ pub struct VerifyArgs {
     /// Which job.
     #[command(flatten)]
     pub job: JobArgs,
+    /// How it is compared.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Print keys and values of the examples instead of masking them
     #[arg(long)]
     pub show_values: bool,

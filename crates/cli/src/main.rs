@@ -20,6 +20,7 @@ mod set_aside;
 mod settings;
 mod source;
 mod state;
+mod surplus_file;
 mod ui;
 mod verify;
 mod words;

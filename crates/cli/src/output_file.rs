@@ -1,7 +1,7 @@
 //! A file for a result that takes long: opened before the work begins, so that a name that can't be written to is
 //! noticed then.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -30,16 +30,7 @@ impl OutputFile {
 
     /// Refuses to be one of the files that the job is made of, by whatever name.
     pub fn is_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), UserError> {
-        let Ok(own) = self.file.metadata() else { return Ok(()) };
-        let same = |input: &&Path| input.metadata().is_ok_and(|input| (input.dev(), input.ino()) == (own.dev(), own.ino()));
-        inputs.into_iter().find(same).map_or(Ok(()), |input| {
-            let message = format!(
-                "the result can't be written to {}: the job reads {}",
-                printable_path(&self.path),
-                printable_path(input)
-            );
-            Err(UserError::new(Exit::Usage, message).hint("name another file"))
-        })
+        is_none_of(&self.path, self.file.metadata(), inputs)
     }
 
     /// Writes it.
@@ -60,7 +51,23 @@ impl Drop for OutputFile {
     }
 }
 
-fn refused(path: &Path, error: &io::Error) -> UserError {
+/// Refuses a file, by whatever name, that is one of `inputs`. One that is not there yet is none of them.
+pub fn is_none_of<'a>(
+    path: &Path,
+    own: io::Result<Metadata>,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), UserError> {
+    let Ok(own) = own else { return Ok(()) };
+    let same = |input: &&Path| input.metadata().is_ok_and(|input| (input.dev(), input.ino()) == (own.dev(), own.ino()));
+    inputs.into_iter().find(same).map_or(Ok(()), |input| {
+        let (path, input) = (printable_path(path), printable_path(input));
+        let message = format!("the result can't be written to {path}: the job reads {input}");
+        Err(UserError::new(Exit::Usage, message).hint("name another file"))
+    })
+}
+
+/// A result that can't be written.
+pub fn refused(path: &Path, error: &io::Error) -> UserError {
     UserError::new(Exit::State, format!("the result can't be written to {}: {error}", printable_path(path)))
 }
 

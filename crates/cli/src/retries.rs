@@ -193,11 +193,15 @@ impl Retry {
         StateDir::holder(&self.place.folder).map_err(|error| UserError::new(error.exit(), error))
     }
 
+    fn job_report(&self, running: bool) -> Result<JobReport, UserError> {
+        let store = Store::read_only(&StateDir::store_path(&self.place.folder));
+        store.and_then(|store| load_report(&store, running)).map_err(state::unusable)
+    }
+
     /// What it did, for a report.
     pub fn report(&self) -> Result<RetryReport, UserError> {
         let running = self.holder()?.is_some();
-        let store = Store::read_only(&StateDir::store_path(&self.place.folder));
-        let report = store.and_then(|store| load_report(&store, running)).map_err(state::unusable)?;
+        let report = self.job_report(running)?;
         let done = report.shards.done == report.shards.total;
         Ok(RetryReport {
             number: self.place.number,
@@ -271,6 +275,12 @@ impl Retries {
     /// What all of them did.
     pub fn reports(&self) -> Result<Vec<RetryReport>, UserError> {
         self.all.iter().map(Retry::report).collect()
+    }
+
+    /// How many records any of them may have sent twice.
+    pub fn resent(&self) -> Result<u64, UserError> {
+        let most = |retry: &Retry| Ok(retry.job_report(false)?.resent.map_or(0, |resent| resent.most));
+        self.all.iter().map(most).sum()
     }
 
     /// The one that is not at its end: a next one begins when it is.

@@ -3,21 +3,25 @@
 use std::path::Path;
 
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
-use migration::job::{Brokers, KafkaRules, WorkerRules};
+use migration::job::{Brokers, KafkaRules, VerifyRules, WorkerRules};
 use migration::printable::printable_path;
 use migration::{Exit, Job, UserError};
 
-use crate::args::{ConfigArgs, JobArgs};
+use crate::args::{ConfigArgs, JobArgs, JudgeArgs};
 
 /// Reads the config and applies what the command line and the environment change in it.
 pub fn load(args: &JobArgs) -> Result<Job, UserError> {
     read(args.into(), &Reading::ALL)
 }
 
+/// The same for a command that compares topic and source.
+pub fn load_to_judge(args: &JobArgs, judge: &JudgeArgs) -> Result<Job, UserError> {
+    read(Keys { allow_duplicates: judge.allow_duplicates, ..args.into() }, &Reading::ALL)
+}
+
 /// The same for a command that has no flag for the topic or for the number of workers.
 pub fn load_config(config: &ConfigArgs) -> Result<Job, UserError> {
-    let keys = Keys { config, topic: None, workers: None };
-    read(keys, &Reading::ALL)
+    read(Keys::of(config), &Reading::ALL)
 }
 
 /// The same for a comparison: on the brokers that the command line names, else on the embedded one, with nothing of the
@@ -37,7 +41,7 @@ pub fn load_for_comparison(config: &ConfigArgs) -> Result<(Job, LeftAlone), User
         check_properties: &check,
         contacts_brokers: false,
     };
-    let mut job = read(Keys { config, topic: None, workers: None }, &reading)?;
+    let mut job = read(Keys::of(config), &reading)?;
     job.kafka.properties.retain(|(name, _)| !is_of_real_brokers(name));
     let configured = std::mem::replace(&mut job.kafka.brokers, Brokers::Embedded);
     Ok((job, LeftAlone(configured)))
@@ -116,11 +120,19 @@ struct Keys<'a> {
     config: &'a ConfigArgs,
     topic: Option<&'a str>,
     workers: Option<&'a str>,
+    allow_duplicates: Option<bool>,
+}
+
+impl<'a> Keys<'a> {
+    /// Those that every command with a config has.
+    fn of(config: &'a ConfigArgs) -> Self {
+        Keys { config, topic: None, workers: None, allow_duplicates: None }
+    }
 }
 
 impl<'a> From<&'a JobArgs> for Keys<'a> {
     fn from(args: &'a JobArgs) -> Self {
-        Keys { config: &args.config, topic: args.topic.as_deref(), workers: args.workers.as_deref() }
+        Keys { topic: args.topic.as_deref(), workers: args.workers.as_deref(), ..Keys::of(&args.config) }
     }
 }
 
@@ -152,7 +164,7 @@ fn wrong(errors: ConfigErrors) -> UserError {
 
 /// The environment first, then the flags; in each, the general `--set` and `-X` before the flags of their own.
 fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
-    let Keys { config: args, topic, workers } = keys;
+    let Keys { config: args, topic, workers, allow_duplicates } = keys;
     for pair in lines_of("SHARDLIFT_SET") {
         typed.set_assignment(&pair, "SHARDLIFT_SET");
     }
@@ -185,6 +197,17 @@ fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
         }
     };
     set_own(typed, true);
+    // A word of clap's own, which is no text: `1` and `yes` are true, too.
+    let allow = VerifyRules::ALLOW_DUPLICATES.declared();
+    let set_allow = |typed: &mut Typed, wanted: bool| {
+        let (Some(value), Some(flag)) = (allow_duplicates, allow.flag) else { return };
+        let from_variable = lines_of(flag.variable).first().is_some_and(|text| is_true(text) == value);
+        if from_variable == wanted {
+            let origin = if from_variable { flag.variable } else { flag.long };
+            typed.set_assignment(&format!("{}={value}", allow.path), origin);
+        }
+    };
+    set_allow(typed, true);
     for pair in &args.set {
         typed.set_assignment(pair, "--set");
     }
@@ -192,6 +215,12 @@ fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
         typed.set_property(pair, "-X");
     }
     set_own(typed, false);
+    set_allow(typed, false);
+}
+
+/// Whether a variable says yes.
+fn is_true(text: &str) -> bool {
+    ["1", "true", "yes", "y", "t", "on"].contains(&text.to_lowercase().as_str())
 }
 
 /// A list in a variable: one entry a line, because values may hold commas.

@@ -1,17 +1,18 @@
 //! Comparing the topic with the source, in a helper process, and keeping what was found.
 
+mod progress;
+
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kafka::{TopicReader, partitioner};
 use migration::printable::printable_path;
-use migration::report::Binding;
-use migration::report::verify::{LetterCounts, Verified, VerifyReport};
+use migration::report::JobReport;
+use migration::report::verify::{AllowedDuplicates, LetterCounts, Verified, VerifyReport};
 use migration::{Exit, Job, Plan, UserError, resume};
 use pipeline::dead_letter::{self, Places};
-use pipeline::verify::{Expected, Verification, VerifyError, VerifyProgress};
-use serde_json::json;
+use pipeline::verify::{Expected, TopicRecord, Verification, VerifyError, list};
 use supervisor::{JobState, Store};
 
 use crate::helper;
@@ -19,34 +20,73 @@ use crate::interrupt::Interrupt;
 use crate::letters::Letters;
 use crate::retries::{Retries, Retry};
 use crate::source::{self, FilesNow};
+use crate::surplus_file::SurplusFile;
 use crate::ui::{ProgressStyle, Ui};
+use progress::Teller;
 
 /// What to do when the topic can't be judged now.
 const NOT_NOW: &str = "nothing was judged; run `shardlift verify` again";
 
-/// Compares a job's topic with its source. Both are read again; nothing that was counted while sending is used.
+/// What a job sent, and what became of it.
+#[derive(Clone, Copy)]
+pub struct Sent<'a> {
+    /// The plan as it stands now.
+    pub plan: &'a Plan,
+    /// The dead letters.
+    pub letters: &'a Letters,
+    /// What sent them again.
+    pub retries: &'a Retries,
+    /// The job over all its runs.
+    pub report: &'a JobReport,
+}
+
+/// Compares a job's topic with its source. Both are read again; nothing that was counted while sending is used but how
+/// many duplicates the known deaths explain. `surplus` gets each surplus copy.
 pub fn verify(
     job: &Job,
-    plan: &Plan,
-    letters: &Letters,
-    retries: &Retries,
-    binding: &Binding,
+    sent: Sent<'_>,
+    surplus: Option<SurplusFile>,
     interrupt: Option<&Interrupt>,
     ui: &Ui,
 ) -> Result<Verified, UserError> {
     let started = Instant::now();
+    let Sent { plan, retries, report: of_job, .. } = sent;
+    if let Some(file) = &surplus {
+        file.is_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
+    }
     let style = ui.progress;
     let ((report, letters), new_files) = helper::ask("shardlift verif", interrupt, || {
         let plan = &with_files_now(job, plan)?;
         let again = |retry| with_files_now(&Retry::job(retry, job), &retry.state.plan).map(|plan| (retry, plan));
         let retries = retries.all.iter().map(again).collect::<Result<Vec<_>, _>>()?;
-        let compared = compare(job, plan, letters, &retries, binding, style)?;
+        let compared = compare(job, Sent { plan, ..sent }, &retries, surplus.as_ref(), style)?;
         // Empty files are in no shard, and others may have come meanwhile.
         Ok((compared, planned_files(job, plan)?.new))
     })?;
-    let elapsed_ms = started.elapsed().as_millis() as u64;
-    let limit = job.record_limit.filter(|_| plan.limit_reached);
-    Ok(Verified { report, letters, elapsed_ms, limit, new_files })
+    surplus.map_or(Ok(()), SurplusFile::keep)?;
+    let allowed = job.verify.allow_duplicates.then(|| allowed(sent)).transpose()?;
+    Ok(Verified {
+        report,
+        letters,
+        elapsed_ms: started.elapsed().as_millis() as u64,
+        limit: job.record_limit.filter(|_| plan.limit_reached),
+        new_files,
+        allowed,
+        age_ms: age_ms(job, of_job),
+    })
+}
+
+/// How many duplicates the known deaths explain: of the job's workers, and of those that sent its letters again.
+fn allowed(sent: Sent<'_>) -> Result<AllowedDuplicates, UserError> {
+    let own = sent.report.resent.map_or(0, |resent| resent.most);
+    Ok(AllowedDuplicates { at_most: own.saturating_add(sent.retries.resent()?) })
+}
+
+/// How old what the job sent can be; `None`: its records have times of their own.
+fn age_ms(job: &Job, report: &JobReport) -> Option<u64> {
+    let began = report.runs.first().filter(|_| job.record.timestamp.is_none())?.started_ms;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis() as u64;
+    Some(now.saturating_sub(began.unsigned_abs()))
 }
 
 /// The plan with the times that its files have now, if that these are others is accepted.
@@ -71,12 +111,13 @@ fn planned_files(job: &Job, plan: &Plan) -> Result<FilesNow, UserError> {
 /// The helper's part.
 fn compare(
     job: &Job,
-    plan: &Plan,
-    letters: &Letters,
+    sent: Sent<'_>,
     retries: &[(&Retry, Plan)],
-    binding: &Binding,
+    surplus: Option<&SurplusFile>,
     style: ProgressStyle,
 ) -> Result<(VerifyReport, LetterCounts), UserError> {
+    let Sent { plan, letters, report, .. } = sent;
+    let ends = &report.binding.end_offsets;
     let (places, mut counts) = places_of(letters)?;
     let source = source::source_of(job);
     let mut again = Vec::new();
@@ -98,19 +139,29 @@ fn compare(
         expected: &expected,
         rules: &job.record,
         partitioner: partitioner::choose(job.kafka.partitioner),
-        partitions: binding.end_offsets.len() as u32,
+        partitions: ends.len() as u32,
         limits: Default::default(),
     };
-    let mut topic = TopicReader::new(job, binding.end_offsets.clone());
-    let mut teller = Teller { style, started: Instant::now(), said: Instant::now() };
-    let compared = pipeline::verify::verify(&verification, &mut topic, &mut |progress| teller.tell(progress));
-    compared.map(|report| (report, counts)).map_err(|error| match error {
+    let mut topic = TopicReader::new(job, ends.clone());
+    let mut listed = surplus.map(SurplusFile::open).transpose()?;
+    let mut add = |record: &TopicRecord<'_>| listed.as_mut().map_or(Ok(()), |out| list(record, out));
+    let mut teller = Teller::new(style);
+    let compared = pipeline::verify::verify(&verification, &mut topic, &mut add, &mut |at| teller.hear(at));
+    drop(teller);
+    let unlisted = |error: &dyn std::fmt::Display| match surplus {
+        Some(file) => file.refused(error),
+        None => UserError::new(Exit::Internal, error),
+    };
+    let report = compared.map_err(|error| match error {
         VerifyError::Source(_) => UserError::new(Exit::Source, error),
         VerifyError::Topic(_) => {
             UserError::new(Exit::Preflight, error).hint("run `shardlift verify` again when the topic can be read")
         }
         VerifyError::NotNow(_) => UserError::new(Exit::Stopped, error).hint(NOT_NOW),
-    })
+        VerifyError::Listing(error) => unlisted(&error),
+    })?;
+    listed.map_or(Ok(()), |mut out| out.flush()).map_err(|error| unlisted(&error))?;
+    Ok((report, counts))
 }
 
 /// Where committed letters stand, and how many there are.
@@ -140,40 +191,6 @@ pub fn retries_of(folder: &Path, state: &JobState) -> Result<Retries, UserError>
         }
     }
     Ok(retries)
-}
-
-/// Says now and then how far the comparison is. The helper may print: its parent waits for it.
-struct Teller {
-    style: ProgressStyle,
-    started: Instant,
-    said: Instant,
-}
-
-impl Teller {
-    fn tell(&mut self, progress: VerifyProgress) {
-        let every = match self.style {
-            ProgressStyle::None => return,
-            ProgressStyle::Bars => Duration::from_secs(2),
-            ProgressStyle::Plain | ProgressStyle::Json => Duration::from_secs(10),
-        };
-        if self.said.elapsed() < every {
-            return;
-        }
-        self.said = Instant::now();
-        let side = if progress.topic { "topic" } else { "source" };
-        let elapsed = self.started.elapsed();
-        let line = if self.style == ProgressStyle::Json {
-            json!({ "_event": "verify", "reading": side, "records": progress.records, "slice": progress.slice, "slices": progress.slices,
-                    "of": progress.of, "elapsed_ms": elapsed.as_millis() as u64 })
-            .to_string()
-        } else {
-            let slice =
-                if progress.slices > 0 { format!(" slice={}/{}", progress.slice, progress.slices) } else { String::new() };
-            let of = progress.of.map_or(String::new(), |records| format!(" of={records}"));
-            format!("verify reading={side}{slice} records={}{of} elapsed={}s", progress.records, elapsed.as_secs())
-        };
-        drop(writeln!(std::io::stderr(), "{line}"));
-    }
 }
 
 /// Keeps a result with the job whose state was compared. Best effort: the result was shown, or will be.

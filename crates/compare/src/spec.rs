@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration::job::{
     Brokers, ChunkLimits, FileRules, JsonlSource, KafkaRules, Limits, Partitioner, Property, RecordRules, RestartRules, Secret,
-    ShardOrder, ShardRules, SourceRules, WorkerRules,
+    ShardOrder, ShardRules, SourceRules, VerifyRules, WorkerRules,
 };
 use migration::{Job, Plan};
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,7 @@ impl Bench {
                 memory_limit: self.memory_limit,
             },
             limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: u64::MAX },
+            verify: VerifyRules { allow_duplicates: false },
             accept: BTreeSet::new(),
             record_limit: None,
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use migration::Job;
 use migration::identity::is_embedded_cluster;
-use migration::report::verify::PartitionRange;
+use migration::report::verify::{PartitionRange, Retention};
 use migration::units::show_whole_seconds;
 use pipeline::verify::{self, TopicRecord, VerifyError};
 use rdkafka::types::RDKafkaRespErr as E;
@@ -54,7 +54,7 @@ pub struct TopicReader {
     topic: String,
     starts: Vec<i64>,
     ranges: Vec<Range>,
-    compacted: Option<bool>,
+    settings: KeepingSettings,
     /// Whether headers are compared.
     headers: bool,
     /// How long an open transaction may last.
@@ -97,6 +97,26 @@ impl std::fmt::Display for Silence {
     }
 }
 
+/// What takes records away from a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct KeepingSettings {
+    /// `None`: the brokers don't tell.
+    compacted: Option<bool>,
+    retention: Retention,
+}
+
+impl KeepingSettings {
+    /// From the topic's settings by name.
+    fn of<'a>(value: impl Fn(&str) -> Option<&'a str>) -> KeepingSettings {
+        let Some(policy) = value("cleanup.policy") else { return KeepingSettings::default() };
+        let has = |wanted: &str| policy.split(',').any(|one| one.trim() == wanted);
+        // -1 is no limit.
+        let limit = |name| value(name).and_then(|text| text.trim().parse().ok()).filter(|_| has("delete"));
+        let retention = Retention::Settings { ms: limit("retention.ms"), bytes: limit("retention.bytes") };
+        KeepingSettings { compacted: Some(has("compact")), retention }
+    }
+}
+
 impl TopicReader {
     /// A reader of a job's topic from `starts`, an offset for each partition; partitions without one are read from
     /// their first offset. The job's brokers are addresses by now. Nothing is contacted before the first restart.
@@ -107,7 +127,7 @@ impl TopicReader {
             topic: job.kafka.topic.clone(),
             starts,
             ranges: Vec::new(),
-            compacted: None,
+            settings: KeepingSettings::default(),
             headers: !job.record.headers.is_empty(),
             patience: job.kafka.give_up_after.min(OPEN_TRANSACTION),
             fetcher: None,
@@ -162,23 +182,22 @@ impl TopicReader {
             let ends = self.watermarks(&client, partition as u32)?;
             ranges.push(Range::new(self.starts.get(partition).copied(), ends));
         }
-        self.compacted = self.ask_whether_compacted(&client, &metadata.brokers);
+        self.settings = self.ask_settings(&client, &metadata.brokers);
         self.ranges = ranges;
         Ok(())
     }
 
-    /// `None`: the brokers don't tell.
-    fn ask_whether_compacted(&self, client: &Client, brokers: &[i32]) -> Option<bool> {
+    /// What takes records away from the topic, as far as the brokers tell.
+    fn ask_settings(&self, client: &Client, brokers: &[i32]) -> KeepingSettings {
         if client.cluster_id(ANSWER).is_some_and(|id| is_embedded_cluster(&id)) {
             // The embedded broker has no settings and compacts nothing: asking it would only take time.
-            return Some(false);
+            return KeepingSettings { compacted: Some(false), retention: Retention::Embedded };
         }
         if !brokers.contains(&client.controller(CONTROLLER)) {
-            return None;
+            return KeepingSettings::default();
         }
-        let settings = topic_settings(client, &self.topic, ANSWER).ok()?;
-        let policy = settings.into_iter().find(|setting| setting.name == "cleanup.policy")?.value;
-        Some(policy.split(',').any(|one| one.trim() == "compact"))
+        let settings = topic_settings(client, &self.topic, ANSWER).unwrap_or_default();
+        KeepingSettings::of(|name| settings.iter().find(|setting| setting.name == name).map(|setting| setting.value.as_str()))
     }
 
     /// Where a partition begins and ends. The end is the log's or the last stable offset, as the client was made.
@@ -354,12 +373,20 @@ impl verify::TopicReader for TopicReader {
         Ok(more)
     }
 
+    fn left(&self) -> u64 {
+        self.ranges.iter().map(Range::left).sum()
+    }
+
     fn ranges(&self) -> Vec<PartitionRange> {
         self.ranges.iter().map(Range::told).collect()
     }
 
     fn is_compacted(&self) -> Option<bool> {
-        self.compacted
+        self.settings.compacted
+    }
+
+    fn retention(&self) -> Retention {
+        self.settings.retention
     }
 }
 
@@ -375,5 +402,19 @@ mod tests {
         ));
         assert!(told(3).contains("offset 70, and in 2 more partitions: what"), "{}", told(3));
         assert!(!told(3).contains("  "), "{}", told(3));
+    }
+
+    #[test]
+    fn what_takes_records_away_is_what_the_policy_and_its_limits_say() {
+        let of = |policy: &'static str, ms: &'static str, bytes: &'static str| {
+            let settings = [("cleanup.policy", policy), ("retention.ms", ms), ("retention.bytes", bytes)];
+            let found = KeepingSettings::of(|name| settings.iter().find(|(known, _)| *known == name).map(|(_, value)| *value));
+            let Retention::Settings { ms, bytes } = found.retention else { panic!("{found:?}") };
+            (found.compacted, ms, bytes)
+        };
+        assert_eq!(of("delete", "604800000", "-1"), (Some(false), Some(604_800_000), None));
+        assert_eq!(of("compact,delete", "-1", "1000"), (Some(true), None, Some(1000)));
+        assert_eq!(of("compact", "604800000", "1000"), (Some(true), None, None));
+        assert_eq!(KeepingSettings::of(|_| None), KeepingSettings::default());
     }
 }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Accept;
 use crate::config::{
-    Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, is_compressing, key, only, rules, size_or,
-    some_words, text, word, words,
+    BOOL, Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, is_compressing, key, only, rules,
+    size_or, some_words, text, word, words,
 };
 
 pub use kafka::{Brokers, KafkaRules, Partitioner};
@@ -63,6 +63,8 @@ rules! {
         /// Where they are set aside: `file` (below `job.state_dir`). `topic` is not in this version.
         key DEAD_LETTERS: () =
             key("dead_letters.to", only(&["file"], &[("topic", NOT_YET)])).default("\"file\"").example("\"file\"");
+        /// What a comparison of topic and source lets pass.
+        verify: VerifyRules = table;
         /// `--limit N`: only the first N non-blank lines in source order.
         record_limit: Option<u64> = by unlimited;
     }
@@ -162,6 +164,21 @@ pub enum ShardOrder {
 }
 
 words! { ShardOrder { Source = "source", LargestFirst = "largest-first" } }
+
+rules! {
+    /// What a comparison of topic and source lets pass.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct VerifyRules {
+        /// Whether surplus copies are no difference as long as they are no more than the known deaths of workers and
+        /// runs explain.
+        ///
+        /// The report tells that number as `resent`. Missing, altered, misplaced and unexpected records stay a
+        /// difference. See [verify](verify.md).
+        allow_duplicates: bool = key ALLOW_DUPLICATES
+            key("verify.allow_duplicates", BOOL).default("false").example("true")
+                .flag("--allow-duplicates", "SHARDLIFT_ALLOW_DUPLICATES");
+    }
+}
 
 rules! {
     /// Limits of the whole job.

@@ -56,6 +56,7 @@ fn defaults() -> Job {
             memory_limit: 512 * MIB,
         },
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
+        verify: VerifyRules { allow_duplicates: false },
         accept: BTreeSet::new(),
         record_limit: None,
     }
@@ -112,6 +113,8 @@ fn every_key_means_what_it_says() {
         accept = ["plaintext-password", "partitions", "partitions"]
         [dead_letters]
         to = "file"
+        [verify]
+        allow_duplicates = true
     "#;
     let secret = |from: &str, value: &str| Property::Secret(Secret { from: from.into(), value: value.into() });
     let expected = Job {
@@ -158,6 +161,7 @@ fn every_key_means_what_it_says() {
             memory_limit: 1024 * MIB,
         },
         limits: Limits { rate_records: Some(1000), rate_bytes: Some(50_000_000), max_bad_records: 7 },
+        verify: VerifyRules { allow_duplicates: true },
         accept: BTreeSet::from([Accept::Partitions, Accept::PlaintextPassword]),
         record_limit: None,
     };

@@ -12,7 +12,7 @@
 //! A file that was removed or replaced while it is open would take letters that are never found: a commit fails then.
 //! What goes after that is found by [`gone`].
 
-mod base64;
+pub(crate) mod base64;
 mod file;
 mod letter;
 mod read;

@@ -7,12 +7,17 @@
 //! stands in the partition that its key chooses. Times that the brokers wrote over the job's (`LogAppendTime`) are not
 //! compared, and the report says how many there are.
 //!
-//! First both sides are reduced to a count and a sum of 128-bit hashes over what is compared. Only if these differ, the
-//! records are matched one by one, in slices of the hash space that fit in memory ([`VerifyLimits`]), each with a
-//! reading of both sides. Records with one key are in one slice, so that altered ones are paired there; a key too
-//! frequent for one slice is split once more by record. Limits: matching takes equal 128-bit hashes for equal records,
-//! pairing equal 64-bit hashes for equal keys; memory stays bounded up to about 10^11 unexpected records with different
-//! keys; the places of dead letters are held in memory.
+//! A topic may live: others write to it while the job runs. Where the job sets headers, a record without them is
+//! another producer's and is counted as that. Without headers nothing tells another producer's record from a copy of
+//! the job's own that was altered: a record that the source does not have is unexpected, and the report's reader
+//! decides what that means.
+//!
+//! First both sides are reduced to a count and a sum of 128-bit hashes over what is compared, in buckets by key. Only
+//! of buckets that differ the records are matched one by one, in slices that fit in memory ([`VerifyLimits`]), each
+//! with a reading of both sides. Records with one key are in one bucket, so that altered ones are paired there; a
+//! bucket too large for a slice is split once more by record. Limits: matching takes equal 128-bit hashes for equal
+//! records, pairing equal 64-bit hashes for equal keys; memory stays bounded whatever others wrote; the places of dead
+//! letters are held in memory.
 //!
 //! In a compacted topic a record may be gone because a newer one of its key came after it; then it is not called
 //! missing.
@@ -20,6 +25,7 @@
 mod compaction;
 mod differences;
 mod hash;
+mod listing;
 mod reading;
 mod slices;
 mod source;
@@ -28,10 +34,13 @@ mod tests;
 
 use migration::Plan;
 use migration::job::RecordRules;
-use migration::report::verify::{Compared, PartitionRange, VerifyExample, VerifyKind, VerifyReport};
+use migration::report::verify::{Compared, PartitionRange, Retention, VerifyExample, VerifyKind, VerifyReport};
 
 use crate::dead_letter::Places;
 use crate::{Source, SourceError};
+pub use listing::list;
+use reading::Reading;
+use slices::Buckets;
 use source::SourceLine;
 
 /// A record as it stands in the topic.
@@ -59,6 +68,20 @@ pub fn encode_header(headers: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     headers.extend_from_slice(value.unwrap_or_default());
 }
 
+/// The headers that [`encode_header`] wrote one after the other, each as it wrote it.
+fn encoded_headers(mut headers: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (name, rest) = headers.split_first_chunk::<8>()?;
+        let (value, _) = rest.split_first_chunk::<8>()?;
+        let value = u64::from_le_bytes(*value);
+        let value = if value == u64::MAX { 0 } else { value };
+        let bytes = u64::from_le_bytes(*name).checked_add(value)?.checked_add(16)?;
+        let header;
+        (header, headers) = headers.split_at_checked(usize::try_from(bytes).ok()?)?;
+        Some(header)
+    })
+}
+
 /// Reads the job's part of a topic, as often as wanted: from the partitions' end offsets when the job first ran to
 /// where their logs ended when the first pass began, so that all passes see the same range.
 pub trait TopicReader {
@@ -69,12 +92,18 @@ pub trait TopicReader {
     /// every partition is at its end.
     fn next(&mut self, visit: &mut dyn FnMut(TopicRecord<'_>)) -> Result<bool, VerifyError>;
 
+    /// How many offsets of the range are left before every partition is at its end.
+    fn left(&self) -> u64;
+
     /// What is read, by partition. Known after the first [`TopicReader::restart`]; `gone` may grow while it is read.
     fn ranges(&self) -> Vec<PartitionRange>;
 
     /// Whether the topic is compacted (`cleanup.policy`); `None`: the brokers don't tell. Known after the first
     /// [`TopicReader::restart`].
     fn is_compacted(&self) -> Option<bool>;
+
+    /// What deletes the topic's oldest records. Known as well after the first [`TopicReader::restart`].
+    fn retention(&self) -> Retention;
 }
 
 /// Why a comparison could not be made.
@@ -90,6 +119,9 @@ pub enum VerifyError {
     /// a topic that changes while it is read.
     #[error("{0}")]
     NotNow(String),
+    /// A surplus copy could not be listed: why.
+    #[error("a surplus copy can't be listed: {0}")]
+    Listing(String),
 }
 
 /// Records that the topic should have: a dataset, and what became of its lines.
@@ -135,7 +167,7 @@ pub struct VerifyLimits {
     pub examples: usize,
     /// Source records in a slice, 33 bytes each.
     pub records: usize,
-    /// Keys with unexpected records in a slice, 25 bytes each.
+    /// Keys with missing records that are paired with unexpected ones at a time, 25 bytes each.
     pub keys: usize,
 }
 
@@ -147,7 +179,7 @@ impl Default for VerifyLimits {
 }
 
 /// How far a comparison has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifyProgress {
     /// 0: counting and summing. From 1: the slice that is matched.
     pub slice: u32,
@@ -157,8 +189,12 @@ pub struct VerifyProgress {
     pub topic: bool,
     /// Records of this reading so far.
     pub records: u64,
-    /// Records that the topic should have, told while it is read for the first time.
-    pub of: Option<u64>,
+    /// How much of this reading is done: lines of the source, offsets of the topic, where one may stand for no record.
+    pub done: u64,
+    /// Of how much.
+    pub of: u64,
+    /// Whether `of` is the plan's estimate.
+    pub about: bool,
 }
 
 /// How much of a key or value an example keeps.
@@ -168,10 +204,12 @@ fn head(bytes: &[u8]) -> Vec<u8> {
     bytes[..bytes.len().min(EXAMPLE_BYTES)].to_vec()
 }
 
-/// Compares the source with the topic. `progress` is called often: for each block that is read.
+/// Compares the source with the topic. `surplus` gets each surplus copy of a record, once; its error ends the
+/// comparison. `progress` is called often: for each block that is read.
 pub fn verify(
     job: &Verification<'_>,
     topic: &mut dyn TopicReader,
+    surplus: &mut dyn FnMut(&TopicRecord<'_>) -> std::io::Result<()>,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
     if !job.expected.iter().all(|expected| expected.source.repeatable()) {
@@ -179,19 +217,50 @@ pub fn verify(
         return Err(SourceError(text.to_owned()).into());
     }
     let mut report = VerifyReport::default();
-    let mut expected = hash::Sum::default();
-    let mut sizes = slices::Sizes::default();
+    let (mut buckets, lines) = read_source(job, progress, &mut report)?;
+    let seen = see_topic(job, topic, &mut buckets, progress)?;
+    report.topic_records = seen.records;
+    report.others = seen.others;
+    report.compacted = topic.is_compacted();
+    report.retention = topic.retention();
+    let times = job.rules.timestamp.is_some();
+    report.compared = Compared {
+        partitions: job.rules.key.is_some(),
+        headers: !job.rules.headers.is_empty(),
+        times,
+        replaced_times: if times { seen.replaced_times } else { 0 },
+    };
+    let times = report.compared.replaced_times == 0;
+    if buckets.are_equal(times) {
+        report.misplaced = seen.misplaced;
+        report.examples.extend(seen.examples);
+    } else {
+        let compacted = report.compacted == Some(true);
+        let limit = if compacted { job.limits.records / compaction::SMALLER } else { job.limits.records };
+        let (slices, in_slices) = buckets.into_slices(times, limit);
+        let reading = Reading { job, times, topic, progress, slice: 0, slices: slices.len() as u32, lines };
+        differences::find(reading, &slices, in_slices, surplus, &mut report)?;
+    }
+    report.partitions = topic.ranges();
+    report.examples.sort();
+    Ok(report)
+}
+
+/// Reads the source for the first time. Also how many lines it has that are not blank, those of what was sent again
+/// included.
+fn read_source(
+    job: &Verification<'_>,
+    progress: &mut dyn FnMut(VerifyProgress),
+    report: &mut VerifyReport,
+) -> Result<(Buckets, u64), VerifyError> {
+    let of = job.expected.iter().map(|expected| expected.plan.records_estimate()).sum();
+    let at = VerifyProgress { of, about: true, ..VerifyProgress::default() };
+    let mut buckets = Buckets::of(of);
     let mut letters = 0;
-    let counts = source::read(
-        job,
-        true,
-        &mut |records| progress(VerifyProgress { slice: 0, slices: 0, topic: false, records, of: None }),
-        &mut |line| {
+    let counts =
+        source::read(job, true, &mut |lines| progress(VerifyProgress { records: lines, done: lines, ..at }), &mut |line| {
             match line {
-                SourceLine::Record(record) => {
-                    expected.add(&record.hash);
-                    sizes.add(&record.hash);
-                }
+                SourceLine::Record(record) => buckets.expect(&record.hash),
                 SourceLine::NoRecord(place) => {
                     report.missing += 1;
                     if report.missing <= job.limits.examples as u64 {
@@ -206,41 +275,23 @@ pub fn verify(
                 }
             }
             true
-        },
-    )?;
+        })?;
     report.source_records = counts.records;
     report.dead_lettered = counts.dead_lettered;
     report.retried = counts.retried;
     report.altered_letters = counts.altered_letters;
-    let seen = see_topic(job, topic, progress, counts.records - counts.dead_lettered + counts.retried)?;
-    report.topic_records = seen.sum.records;
-    report.compacted = topic.is_compacted();
-    let times = job.rules.timestamp.is_some();
-    report.compared = Compared {
-        partitions: job.rules.key.is_some(),
-        headers: !job.rules.headers.is_empty(),
-        times,
-        replaced_times: if times { seen.replaced_times } else { 0 },
-    };
-    let times = report.compared.replaced_times == 0;
-    if seen.sum.equals(&expected, times) {
-        report.misplaced = seen.misplaced;
-        report.examples.extend(seen.examples);
-    } else {
-        differences::find(job, times, &sizes, topic, progress, &mut report)?;
-    }
-    report.partitions = topic.ranges();
-    report.examples.sort();
-    Ok(report)
+    Ok((buckets, counts.lines))
 }
 
 /// What the first reading of the topic shows.
 #[derive(Default)]
 struct Seen {
-    sum: hash::Sum,
-    /// Records whose times are the brokers' own.
+    records: u64,
+    /// Those without the job's headers.
+    others: u64,
+    /// Records that may be the job's whose times are the brokers' own.
     replaced_times: u64,
-    /// Records, whatever they are, in another partition than their key chooses.
+    /// Records that may be the job's in another partition than their key chooses.
     misplaced: u64,
     /// Some of them.
     examples: Vec<VerifyExample>,
@@ -249,23 +300,31 @@ struct Seen {
 fn see_topic(
     job: &Verification<'_>,
     topic: &mut dyn TopicReader,
+    buckets: &mut Buckets,
     progress: &mut dyn FnMut(VerifyProgress),
-    of: u64,
 ) -> Result<Seen, VerifyError> {
     let mut seen = Seen::default();
     let mut hasher = hash::Hasher::new(job.rules, true);
     topic.restart()?;
+    let of = topic.left();
     while topic.next(&mut |record| {
-        seen.sum.add(&hasher.found(&record));
+        seen.records += 1;
+        if !hasher.owns(&record) {
+            seen.others += 1;
+            return;
+        }
+        let misplaced = job.misplaces(&record);
+        buckets.find(&hasher.found(&record), misplaced);
         seen.replaced_times += u64::from(record.time.is_none());
-        if job.misplaces(&record) {
+        if misplaced {
             seen.misplaced += 1;
             if seen.examples.len() < job.limits.examples {
                 seen.examples.push(topic_example(VerifyKind::Misplaced, &record));
             }
         }
     })? {
-        progress(VerifyProgress { slice: 0, slices: 0, topic: true, records: seen.sum.records, of: Some(of) });
+        let (records, done) = (seen.records, of.saturating_sub(topic.left()));
+        progress(VerifyProgress { topic: true, records, done, of, ..VerifyProgress::default() });
     }
     Ok(seen)
 }

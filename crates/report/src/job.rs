@@ -12,6 +12,7 @@ mod series;
 mod settings;
 mod text;
 mod timeline;
+mod verified;
 
 pub use advice::advice;
 pub use ending::ending;

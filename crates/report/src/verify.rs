@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use migration::printable::printable;
-use migration::report::verify::{Compared, KeptVerdict, LetterCounts, Verified, VerifyExample, VerifyReport};
+use migration::report::verify::{Compared, KeptVerdict, LetterCounts, Taker, Verdict, Verified, VerifyExample, VerifyReport};
 use migration::units::{show_count, show_duration, show_things, show_utc};
 use serde_json::{Map, Value, json};
 
@@ -33,6 +33,8 @@ pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
         "altered": r.altered,
         "misplaced": r.misplaced,
         "unexpected": r.unexpected,
+        "others": r.others,
+        "allowed_duplicates": verified.allowed.map(|allowed| allowed.at_most),
         "compared": {
             "partitions": r.compared.partitions,
             "headers": r.compared.headers,
@@ -44,6 +46,7 @@ pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
         "ends": r.partitions.iter().map(|range| range.end).collect::<Vec<_>>(),
         "older": r.older(),
         "gone": r.gone().map(|(partition, offsets)| json!({ "partition": partition, "offsets": offsets })).collect::<Vec<_>>(),
+        "gone_by": r.gone().next().map(|_| r.retention.taker(verified.age_ms).name()),
         "examples": r.examples.iter().map(|example| example_object(example, show_values)).collect::<Vec<_>>(),
         "new_files": verified.new_files,
         "elapsed_ms": verified.elapsed_ms,
@@ -88,10 +91,12 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
         ("altered", r.altered),
         ("misplaced", r.misplaced),
         ("unexpected", r.unexpected),
+        ("others", r.others),
     ];
-    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || !["superseded", "retried"].contains(name)) {
+    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || !["superseded", "retried", "others"].contains(name)) {
         let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
     }
+    beside_the_sources(&mut out, r);
     compared(&mut out, &r.compared);
     letters(&mut out, verified.letters);
     if r.altered_letters > 0 {
@@ -99,7 +104,7 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
         let _ = writeln!(out, "  {letters} with another length or other bytes than the source has there");
     }
     range(&mut out, r);
-    gone(&mut out, r);
+    gone(&mut out, verified);
     compaction(&mut out, r);
     if !r.examples.is_empty() {
         out += "\n  examples\n";
@@ -121,19 +126,31 @@ pub fn kept_text(kept: &KeptVerdict) -> String {
         (r.altered, "altered"),
         (r.misplaced, "misplaced"),
         (r.unexpected, "unexpected"),
+        (r.others, "others"),
     ];
     let found: Vec<_> =
         found.iter().filter(|(count, _)| *count > 0).map(|(n, name)| format!("{name} {}", show_count(*n))).collect();
     if !found.is_empty() {
         let _ = writeln!(out, "  {}", found.join(", "));
     }
-    if let Some(new) = verified.more_files() {
-        let _ = writeln!(out, "  the source had more then: {new}");
+    for note in notes(verified) {
+        let _ = writeln!(out, "  {note}");
     }
     if *sent_since {
         out += "  a later run sent records, of which it says nothing: `shardlift verify` compares again\n";
     }
     out
+}
+
+/// What is to be said of a kept result besides its counts.
+pub(crate) fn notes(verified: &Verified) -> Vec<String> {
+    let gone: u64 = verified.report.gone().map(|(_, offsets)| offsets).sum();
+    let gone = (gone > 0).then(|| {
+        let taker = taken_by(verified.report.retention.taker(verified.age_ms));
+        format!("{} of the job could not be read any more; what took them: {taker}", show_things(gone, "offset"))
+    });
+    let more = verified.more_files().map(|new| format!("the source had more then: {new}"));
+    [replaced_times(&verified.report.compared), gone, more].into_iter().flatten().collect()
 }
 
 /// The same for machines: the comparison's result, when it was made, and whether it still says all.
@@ -145,22 +162,62 @@ pub fn kept_object(kept: &KeptVerdict) -> Map<String, Value> {
     map
 }
 
-fn verdict(verified: &Verified) -> String {
+/// What a comparison came to, in a sentence.
+pub(crate) fn verdict(verified: &Verified) -> String {
     let r = &verified.report;
-    if r.is_clean() && r.altered_letters > 0 {
+    let clean = r.is_clean(verified.allowed);
+    if clean && r.altered_letters > 0 {
         return "DEAD LETTERS DIFFER FROM THE SOURCE, whatever the topic holds".to_owned();
     }
-    if r.is_clean() && !verified.is_clean() {
+    if clean && !verified.is_clean() {
         return "THE DEAD LETTERS DIFFER FROM THE STATE, so that it can't be told what the topic should hold".to_owned();
     }
-    if !r.is_clean() {
-        return "THE TOPIC DIFFERS FROM THE SOURCE".to_owned();
+    if !clean {
+        let above = verified.duplicates_above().map(|above| format!(": {above}")).unwrap_or_default();
+        return format!("THE TOPIC DIFFERS FROM THE SOURCE{above}");
     }
-    let records = match verified.limit {
+    let but = but(r);
+    let beside = beside(verified);
+    let records = records(verified);
+    if r.superseded > 0 {
+        let n = show_things(r.superseded, "record");
+        return format!(
+            "nothing in the topic contradicts {records}{but}, but of {n} it can't be told whether they arrived: the \
+             topic is compacted{beside}"
+        );
+    }
+    let gone = r.gone().next().is_some();
+    if verified.verdict() == Verdict::Complete {
+        let where_ = match () {
+            () if gone => "in what can still be read from the job's start on ",
+            () if r.older() > 0 => "from the job's start on ",
+            () => "",
+        };
+        let every = match verified.limit {
+            None if verified.new_files.is_empty() => "every record of the source".to_owned(),
+            _ => format!("every one of {records}"),
+        };
+        return format!("{where_}{every} is there{but}{beside}");
+    }
+    let holds = match () {
+        () if gone => "what can still be read from the job's start on is",
+        () if r.older() > 0 => "from the job's start on, the topic holds",
+        () => "the topic holds",
+    };
+    format!("{holds} exactly {records}{but}{beside}")
+}
+
+/// Whose records the verdict is about.
+fn records(verified: &Verified) -> String {
+    match verified.limit {
         _ if !verified.new_files.is_empty() => "the planned files' records".to_owned(),
         Some(limit) => format!("the source's first {}", show_things(limit, "record")),
         None => "the source's records".to_owned(),
-    };
+    }
+}
+
+/// What is not expected of them, and what is besides.
+fn but(r: &VerifyReport) -> String {
     let were = |records| if records == 1 { "was" } else { "were" };
     let mut but = match r.dead_lettered {
         0 => String::new(),
@@ -169,21 +226,37 @@ fn verdict(verified: &Verified) -> String {
     if r.retried > 0 {
         but += &format!(", and {} that {} sent again", show_things(r.retried, "record"), were(r.retried));
     }
-    if r.superseded > 0 {
-        let n = show_things(r.superseded, "record");
-        return format!(
-            "nothing in the topic contradicts {records}{but}, but of {n} it can't be told whether they arrived: the \
-             topic is compacted"
+    but
+}
+
+/// What a topic without a difference holds besides.
+fn beside(verified: &Verified) -> String {
+    let r = &verified.report;
+    let mut parts = Vec::new();
+    if r.not_the_sources() > 0 {
+        let records = show_things(r.not_the_sources(), "record");
+        let are = if r.not_the_sources() == 1 { "is" } else { "are" };
+        parts.push(format!("{records} that {are} not the source's: other producers', or altered"));
+    }
+    if let Some(allowed) = verified.allowed.filter(|_| r.duplicates > 0) {
+        let (found, most) = (show_things(r.duplicates, "duplicate"), show_count(allowed.at_most));
+        parts.push(format!("{found}, allowed: the known deaths explain up to {most}"));
+    }
+    if r.others > 0 {
+        parts.push(format!("{} of other producers, without the job's headers", show_things(r.others, "record")));
+    }
+    if parts.is_empty() { String::new() } else { format!("; beside them {}", parts.join(", and ")) }
+}
+
+/// What may be an error where a topic is the job's alone.
+fn beside_the_sources(out: &mut String, r: &VerifyReport) {
+    if r.not_the_sources() > 0 {
+        out.push_str(
+            "  UNEXPECTED RECORDS ARE NOT JUDGED: the job sets no record.headers, by which\n  \
+             another producer's record could be told from an altered one. In a topic that\n  \
+             is the job's alone each of them is wrong\n",
         );
     }
-    let holds = if r.gone().next().is_some() {
-        "what can still be read from the job's start on is"
-    } else if r.older() > 0 {
-        "from the job's start on, the topic holds"
-    } else {
-        "the topic holds"
-    };
-    format!("{holds} exactly {records}{but}")
 }
 
 fn example_text(example: &VerifyExample, show_values: bool) -> String {
@@ -213,14 +286,20 @@ fn compared(out: &mut String, compared: &Compared) {
     let _ = write!(out, "  compared: {and}");
     let left = named(false).join(", ");
     let _ = if left.is_empty() { writeln!(out, " of each record") } else { writeln!(out, " of each record; not its {left}") };
-    if compared.replaced_times > 0 {
-        let records = show_things(compared.replaced_times, "record");
-        let _ = writeln!(
-            out,
-            "  timestamps NOT compared: the brokers wrote their own over those of {records} \
-             (message.timestamp.type=LogAppendTime)"
-        );
+    if let Some(replaced) = replaced_times(compared) {
+        let _ = writeln!(out, "  {replaced}");
     }
+}
+
+/// That the topic's brokers wrote over the job's times, if they did.
+fn replaced_times(compared: &Compared) -> Option<String> {
+    let records = show_things(compared.replaced_times, "record");
+    (compared.replaced_times > 0).then(|| {
+        format!(
+            "timestamps NOT compared: the brokers wrote their own over those of {records} \
+             (message.timestamp.type=LogAppendTime)"
+        )
+    })
 }
 
 /// What is to be said of dead letters, if anything.
@@ -262,14 +341,36 @@ fn partitions(count: usize) -> String {
     show_things(count as u64, "partition")
 }
 
-fn gone(out: &mut String, r: &VerifyReport) {
-    const WHY: &str = "of the job can't be read any more (retention or DeleteRecords)";
+fn gone(out: &mut String, verified: &Verified) {
+    const WHAT: &str = "of the job can't be read any more";
+    let r = &verified.report;
     for (partition, offsets) in r.gone().take(PARTITIONS_SHOWN) {
-        let _ = writeln!(out, "  partition {partition}: {} {WHY}", show_things(offsets, "offset"));
+        let _ = writeln!(out, "  partition {partition}: {} {WHAT}", show_things(offsets, "offset"));
     }
     let (more, offsets) = r.gone().skip(PARTITIONS_SHOWN).fold((0, 0), |(n, sum), (_, offsets)| (n + 1, sum + offsets));
     if more > 0 {
-        let _ = writeln!(out, "  {} more: {} {WHY}", partitions(more), show_things(offsets, "offset"));
+        let _ = writeln!(out, "  {} more: {} {WHAT}", partitions(more), show_things(offsets, "offset"));
+    }
+    if r.gone().next().is_some() {
+        let _ = writeln!(out, "  what took them: {}", taken_by(r.retention.taker(verified.age_ms)));
+    }
+}
+
+/// What took offsets away, in words.
+fn taken_by(taker: Taker) -> String {
+    match taker {
+        Taker::Embedded => "the embedded broker's own limit: it keeps the newest 5 MiB or 100,000 batches of each \
+                            partition, whatever the data; real brokers (-b) keep what the topic's settings say"
+            .to_owned(),
+        Taker::RetentionOrRequest { ms, bytes } => {
+            let limits = [("retention.ms", ms), ("retention.bytes", bytes)];
+            let limits: Vec<_> = limits.iter().filter_map(|(name, limit)| Some(format!("{name}={}", (*limit)?))).collect();
+            format!("retention ({}), or a DeleteRecords request", limits.join(", "))
+        }
+        Taker::Request => "a DeleteRecords request: by the topic's settings as they are now, retention keeps what the job \
+                           sent"
+            .to_owned(),
+        Taker::Unknown => "retention, or a DeleteRecords request: the brokers don't tell the topic's settings".to_owned(),
     }
 }
 
@@ -299,7 +400,7 @@ fn compaction(out: &mut String, r: &VerifyReport) {
 #[cfg(test)]
 mod tests {
     use migration::Exit;
-    use migration::report::verify::PartitionRange;
+    use migration::report::verify::{AllowedDuplicates, PartitionRange, Retention};
 
     use super::*;
 
@@ -321,7 +422,7 @@ mod tests {
 
     fn verified(report: VerifyReport) -> Verified {
         let letters = LetterCounts::default();
-        Verified { report, letters, elapsed_ms: 1200, limit: None, new_files: Vec::new() }
+        Verified { report, letters, elapsed_ms: 1200, ..Verified::default() }
     }
 
     fn range(start: i64, older: i64, gone: i64) -> PartitionRange {
@@ -355,6 +456,101 @@ mod tests {
         assert!(first_line(&limited).contains("exactly the source's first 100 records"));
         let different = VerifyReport { missing: 1, ..fresh };
         assert!(said(different).contains("DIFFERS"));
+    }
+
+    #[test]
+    fn with_headers_others_records_are_told_and_nothing_else_changes() {
+        let compared = Compared { headers: true, ..Compared::default() };
+        let live = VerifyReport { others: 300, topic_records: 400, compared, ..clean(vec![range(0, 0, 0)]) };
+        let verified = self::verified(live.clone());
+        assert_eq!((verified.exit(), verified.verdict().name()), (Exit::Done, "same"));
+        assert_eq!(
+            first_line(&verified),
+            "verified: the topic holds exactly the source's records; beside them 300 records of other producers, \
+             without the job's headers (1.20 s)"
+        );
+        assert!(verified.text().contains("  others                       300\n"), "{}", verified.text());
+        assert_eq!(verified.object()["others"], 300);
+        // With the job's headers only the job can have sent it.
+        let ours = self::verified(VerifyReport { unexpected: 1, ..live });
+        assert_eq!((ours.exit(), ours.verdict().name()), (Exit::Difference, "different"));
+    }
+
+    #[test]
+    fn without_headers_what_is_not_the_sources_is_told_and_not_judged() {
+        let live = VerifyReport { unexpected: 300, ..clean(vec![range(0, 0, 0)]) };
+        let told = verified(live.clone());
+        assert_eq!((told.exit(), told.verdict().name()), (Exit::Done, "complete"));
+        let said = "every record of the source is there; beside them 300 records that are not the source's: other \
+                    producers', or altered";
+        assert_eq!(first_line(&told), format!("verified: {said} (1.20 s)"));
+        assert!(told.text().contains("  UNEXPECTED RECORDS ARE NOT JUDGED: the job sets no record.headers"), "{}", told.text());
+        assert!(told.text().lines().skip(1).all(|line| line.len() <= 80), "{}", told.text());
+        let from = verified(VerifyReport { partitions: vec![range(9, 9, 0)], dead_lettered: 1, unexpected: 1, ..live.clone() });
+        let said = "verified: from the job's start on every record of the source is there but for 1 record that was set \
+                    aside; beside them 1 record that is not the source's: other producers', or altered (";
+        assert!(first_line(&from).starts_with(said), "{}", from.text());
+        // Something is missing: then it may be what was made of it.
+        let lacks = verified(VerifyReport { missing: 1, ..live });
+        assert_eq!((lacks.exit(), lacks.verdict().name()), (Exit::Difference, "different"));
+    }
+
+    #[test]
+    fn duplicates_are_excused_as_far_as_the_known_deaths_explain_them_and_nothing_else_is() {
+        let twice = VerifyReport { duplicates: 5, ..clean(vec![range(0, 0, 0)]) };
+        let with = |at_most: Option<u64>, report: VerifyReport| {
+            let allowed = at_most.map(|at_most| AllowedDuplicates { at_most });
+            Verified { allowed, ..verified(report) }
+        };
+        assert_eq!(with(None, twice.clone()).exit(), Exit::Difference);
+        let above = with(Some(4), twice.clone());
+        assert_eq!((above.exit(), above.verdict().name()), (Exit::Difference, "different"));
+        let said = "THE TOPIC DIFFERS FROM THE SOURCE: 5 duplicates, and the known deaths explain at most 4";
+        assert!(first_line(&above).contains(said), "{}", above.text());
+        assert_eq!(above.reason(), said.replace("THE TOPIC DIFFERS FROM THE SOURCE", "the topic differs from the source"));
+        let within = with(Some(5), twice.clone());
+        assert_eq!((within.exit(), within.verdict().name()), (Exit::Done, "complete"));
+        let said = "every record of the source is there; beside them 5 duplicates, allowed: the known deaths explain up to 5";
+        assert!(first_line(&within).contains(said), "{}", within.text());
+        assert!(!within.text().contains("NOT JUDGED"));
+        assert_eq!((&within.object()["allowed_duplicates"], &within.object()["duplicates"]), (&json!(5), &json!(5)));
+        let compared = Compared { headers: true, ..Compared::default() };
+        for worse in [
+            VerifyReport { missing: 1, ..twice.clone() },
+            VerifyReport { altered: 1, ..twice.clone() },
+            VerifyReport { misplaced: 1, ..twice.clone() },
+            VerifyReport { unexpected: 1, compared, ..twice },
+        ] {
+            assert_eq!(with(Some(5), worse).exit(), Exit::Difference);
+        }
+    }
+
+    #[test]
+    fn what_took_offsets_away_is_told_apart() {
+        let by = |retention, age_ms| {
+            let report = VerifyReport { missing: 4, retention, ..clean(vec![range(10, 0, 4)]) };
+            let verified = Verified { age_ms, ..verified(report) };
+            let text = verified.text();
+            let line = text.lines().find_map(|line| line.strip_prefix("  what took them: ")).unwrap_or_default().to_owned();
+            (line, verified.object()["gone_by"].clone())
+        };
+        let settings = |ms, bytes| Retention::Settings { ms, bytes };
+        let (line, name) = by(Retention::Embedded, Some(1));
+        assert!(line.starts_with("the embedded broker's own limit: it keeps the newest 5 MiB or 100,000 batches"), "{line}");
+        assert_eq!(name, "embedded-limit");
+        let (line, name) = by(settings(Some(1000), Some(5)), Some(2000));
+        assert_eq!(line, "retention (retention.ms=1000, retention.bytes=5), or a DeleteRecords request");
+        assert_eq!(name, "retention-or-delete-records");
+        assert!(by(settings(Some(1000), Some(5)), Some(10)).0.starts_with("retention (retention.bytes=5), or"));
+        assert!(by(settings(Some(1000), None), None).0.starts_with("retention (retention.ms=1000), or"));
+        // Too young for it, or it deletes nothing.
+        for (retention, age) in [(settings(Some(1000), None), Some(10)), (settings(None, None), None)] {
+            let (line, name) = by(retention, age);
+            assert!(line.starts_with("a DeleteRecords request: by the topic's settings as they are now"), "{line}");
+            assert_eq!(name, "delete-records");
+        }
+        assert!(by(Retention::Unknown, None).0.contains("don't tell the topic's settings"));
+        assert_eq!(verified(clean(vec![range(0, 0, 0)])).object()["gone_by"], Value::Null);
     }
 
     #[test]
@@ -482,6 +678,12 @@ mod tests {
             kept_text(&kept),
             "verified after run 2, 2026-11-18 11:06:40 UTC: the topic holds exactly the source's records\n"
         );
+        let mut live = kept.clone();
+        live.verified.report.compared = Compared { headers: true, times: true, replaced_times: 9, ..Compared::default() };
+        live.verified.report.others = 7;
+        let text = kept_text(&live);
+        assert!(text.contains("exactly the source's records; beside them 7 records of other producers"), "{text}");
+        assert!(text.contains("  timestamps NOT compared: the brokers wrote their own over those of 9 records"), "{text}");
         kept.verified.report.missing = 1_234;
         kept.verified.report.duplicates = 2;
         kept.sent_since = true;

@@ -43,6 +43,7 @@ mod supervisor_kills;
 mod terminal;
 mod topic_changes;
 mod verify;
+mod verify_live;
 mod worker_kills;
 mod your_data;
 
@@ -83,6 +84,7 @@ const MODULES: &[Module] = &[
     Module { name: "terminal", tests: terminal::TESTS },
     Module { name: "topic_changes", tests: topic_changes::TESTS },
     Module { name: "verify", tests: verify::TESTS },
+    Module { name: "verify_live", tests: verify_live::TESTS },
     Module { name: "worker_kills", tests: worker_kills::TESTS },
     Module { name: "your_data", tests: your_data::TESTS },
 ];

@@ -14,34 +14,37 @@ mod verify;
 use std::time::Instant;
 
 use kafka::{Preflight, Right};
-use migration::{Exit, Purpose, UserError, resume};
+use migration::job::Brokers;
+use migration::{Exit, Job, Purpose, UserError, resume};
 
 use self::earlier::Restart;
 use crate::args::RunArgs;
 use crate::state::Earlier;
+use crate::surplus_file::SurplusFile;
 use crate::ui::Ui;
 use crate::{preflight, settings};
 
 pub use self::pass::Pass;
 pub use self::retried::RetriedJob;
 pub use self::send::require_room;
+pub use self::verify::Comparing;
 
 /// Runs a job, or continues it.
 pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let &RunArgs { job: ref wanted, single, restart, yes, add, verify } = args;
-    let job = settings::load(wanted)?;
+    let &RunArgs { job: ref wanted, single, restart, yes, add, verify: wanted_at_end, ref judge } = args;
+    let job = settings::load_to_judge(wanted, judge)?;
     if add && job.record_limit.is_some() {
         return Err(resume::limit_has_an_end());
     }
+    let comparing = Comparing { wanted: wanted_at_end, list: list_of_duplicates(args, &job)? };
     send::require_room(&job, single)?;
     let (dir, earlier) = earlier::find(&job, Restart::of(restart, yes), add, ui)?;
-    go(Pass::begin(job, dir, single, add, ui)?, earlier, verify)
+    go(Pass::begin(job, dir, single, add, ui)?, earlier, comparing)
 }
 
-/// The pass of a job that begins, or goes on with what an earlier run left. `verify`: whether the topic is compared at
-/// its end.
-pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, verify: bool) -> Result<Exit, UserError> {
-    let started = Instant::now();
+/// The pass of a job that begins, or goes on with what an earlier run left.
+pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, comparing: Comparing) -> Result<Exit, UserError> {
+    let (started, verify) = (Instant::now(), comparing.wanted);
     let goes_on = earlier.is_some();
     let noted = |pass: &Pass<'_>, error: UserError| if goes_on { pass.refused(error) } else { error };
 
@@ -62,9 +65,23 @@ pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, verify: bool) -> Res
     let end = send::send(&pass, &mut ready)?;
     let reported = report::report(&pass, ready, end)?;
     tracing::debug!("phase 4 of 5, verify");
-    let verified = verify::verify(&pass, reported, verify);
+    let verified = verify::verify(&pass, reported, comparing);
     tracing::debug!("phase 5 of 5, report");
     Ok(exit::exit(pass, verified))
+}
+
+/// Prepares the list of duplicates, if one is wanted: now, so that a name that can't be written to is not noticed when
+/// all is sent.
+fn list_of_duplicates(args: &RunArgs, job: &Job) -> Result<Option<SurplusFile>, UserError> {
+    let file = SurplusFile::prepare(args.judge.duplicates.as_deref())?;
+    if let Some(file) = &file {
+        if !args.verify && job.kafka.brokers != Brokers::Embedded {
+            return Err(UserError::new(Exit::Usage, "--duplicates lists what a comparison finds, and none is asked for")
+                .hint("add --verify, or leave it to `shardlift verify --duplicates FILE`"));
+        }
+        file.is_none_of([args.job.config.config.as_path()])?;
+    }
+    Ok(file)
 }
 
 /// Asks the brokers what must be known before a record moves. `verify`: whether the topic will be read, too.

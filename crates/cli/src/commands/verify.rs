@@ -5,22 +5,29 @@ use std::path::Path;
 use kafka::Right;
 use migration::job::Brokers;
 use migration::printable::printable_path;
+use migration::report::JobReport;
 use migration::report::verify::Verified;
 use migration::{Exit, Job, Purpose, UserError, resume};
-use supervisor::{JobState, StateDir, Store};
+use supervisor::{JobState, StateDir, Store, load_report};
 
 use crate::args::VerifyArgs;
 use crate::letters::Letters;
 use crate::state::Earlier;
+use crate::surplus_file::SurplusFile;
 use crate::ui::Ui;
+use crate::verify::Sent;
 use crate::{preflight, settings, state, verify};
 
 /// Compares and says what differs.
 pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let &VerifyArgs { job: ref wanted, show_values } = args;
-    let job = settings::load(wanted)?;
+    let &VerifyArgs { job: ref wanted, ref judge, show_values } = args;
+    let job = settings::load_to_judge(wanted, judge)?;
     let folder = job.state_path();
     let left = left_of(&job, &folder)?;
+    let list = SurplusFile::prepare(judge.duplicates.as_deref())?;
+    if let Some(file) = &list {
+        file.is_none_of([wanted.config.config.as_path()])?;
+    }
     let earlier = &left.state;
     let found = preflight::preflight(&job, Purpose::Compare, Some(&earlier.binding.topic), &[Right::Read], None)?;
     for warning in left.may_be_compared(&job, &found.binding(&job))? {
@@ -28,10 +35,18 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     }
     let letters = Letters::of(&folder, earlier);
     let retries = verify::retries_of(&folder, earlier)?;
-    let verified = verify::verify(&job, &earlier.plan, &letters, &retries, &earlier.binding, None, ui)?;
+    let report = report_of(&folder)?;
+    let sent = Sent { plan: &earlier.plan, letters: &letters, retries: &retries, report: &report };
+    let verified = verify::verify(&job, sent, list, None, ui)?;
     keep(&job, &verified, earlier);
     ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
     Ok(verified.exit())
+}
+
+/// What the job did. No connection to its state is open afterwards, across the fork of a helper.
+fn report_of(folder: &Path) -> Result<JobReport, UserError> {
+    let store = Store::read_only(&StateDir::store_path(folder));
+    store.and_then(|store| load_report(&store, false)).map_err(state::unusable)
 }
 
 /// Keeps the result, as the only process that writes to the job's state now.

@@ -7,6 +7,7 @@ mod view;
 
 use self::eta::Eta;
 use self::lines::{View, WorkerView};
+pub use self::screen::Screen;
 pub use self::view::Viewer;
 
 use std::io::Write;
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 use report::wrapped::wrapped_at;
 use serde_json::json;
 
-use self::screen::Screen;
 use crate::log;
 use crate::ui::{ProgressStyle, Ui};
 
@@ -152,6 +152,6 @@ fn lock(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
 }
 
 /// Rows and columns of the terminal behind stderr.
-fn terminal_size() -> (usize, usize) {
+pub fn terminal_size() -> (usize, usize) {
     console::Term::stderr().size_checked().map_or((24, 80), |(rows, columns)| (rows.into(), columns.into()))
 }

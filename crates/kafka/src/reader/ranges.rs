@@ -52,6 +52,11 @@ impl Range {
         self.position = self.start + self.gone;
     }
 
+    /// How many offsets are left to visit.
+    pub(super) fn left(&self) -> u64 {
+        u64::try_from(self.end - self.position).unwrap_or(0)
+    }
+
     pub(super) fn is_read(&self) -> bool {
         self.position >= self.end
     }
@@ -179,7 +184,9 @@ mod tests {
         assert_eq!(range.skip((0, 100)), Next::From(50), "it was there all the time: a new leader");
         assert_eq!((range.skip((70, 100)), range.gone), (Next::From(70), 70));
         range.rewind();
-        assert_eq!(range.position, 70);
+        assert_eq!((range.position, range.left()), (70, 30));
+        range.position = 130;
+        assert_eq!(range.left(), 0);
     }
 
     #[test]

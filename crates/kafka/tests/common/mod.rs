@@ -52,6 +52,7 @@ pub fn job(bootstrap: &str) -> Job {
             memory_limit: 512 << 20,
         },
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
+        verify: VerifyRules { allow_duplicates: false },
         accept: BTreeSet::new(),
         record_limit: None,
     }

@@ -70,6 +70,7 @@ pub const SECTIONS: &[Section] = &[
          run that is refused. The report keeps the names.",
     ),
     section("dead_letters", "Records that can't be sent are set aside with their reason."),
+    section("verify", "What a comparison of topic and source lets pass."),
 ];
 
 /// What `shardlift init` knows.

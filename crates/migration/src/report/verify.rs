@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Exit;
 use crate::printable::printable_path;
+use crate::units::{show_count, show_things};
 
 /// How many files are named that are new.
 const FILES_SHOWN: usize = 10;
@@ -48,8 +49,11 @@ pub struct VerifyReport {
     pub altered: u64,
     /// Records of the source, surplus copies included, that stand in another partition than their key chooses.
     pub misplaced: u64,
-    /// In the topic and not in the source.
+    /// In the topic and not in the source; with the job's headers, where the job sets any. Without headers they may be
+    /// other producers'.
     pub unexpected: u64,
+    /// In the topic and without the job's headers: other producers'. 0 where the job sets no headers.
+    pub others: u64,
     /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same
     /// key and partition, so that nothing tells whether they arrived.
     pub superseded: u64,
@@ -57,6 +61,8 @@ pub struct VerifyReport {
     pub compared: Compared,
     /// Whether the topic is compacted; `None`: the brokers did not tell.
     pub compacted: Option<bool>,
+    /// What deletes the topic's oldest records.
+    pub retention: Retention,
     /// What was read, by partition.
     pub partitions: Vec<PartitionRange>,
     /// Some differences by name, sorted by kind and place.
@@ -76,11 +82,83 @@ pub struct Compared {
     pub replaced_times: u64,
 }
 
+/// What deletes a topic's oldest records, as its settings are when it is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retention {
+    /// The brokers did not tell.
+    #[default]
+    Unknown,
+    /// The embedded broker keeps no more than so much of a partition, whatever is asked of it.
+    Embedded,
+    /// The topic's own settings.
+    Settings {
+        /// `retention.ms`; `None`: no record is too old, or `cleanup.policy` deletes none.
+        ms: Option<u64>,
+        /// `retention.bytes`, the same.
+        bytes: Option<u64>,
+    },
+}
+
+/// What may have taken offsets that can't be read any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taker {
+    /// The embedded broker's limit.
+    Embedded,
+    /// Retention by these settings, or a request to delete records.
+    RetentionOrRequest {
+        /// `retention.ms`, if it can have been it.
+        ms: Option<u64>,
+        /// `retention.bytes`, the same.
+        bytes: Option<u64>,
+    },
+    /// A request to delete records: by its settings the topic keeps all, or what the job sent is not old enough.
+    Request,
+    /// Retention or a request: the topic's settings are not known.
+    Unknown,
+}
+
+impl Taker {
+    /// Its name in the results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Taker::Embedded => "embedded-limit",
+            Taker::RetentionOrRequest { .. } => "retention-or-delete-records",
+            Taker::Request => "delete-records",
+            Taker::Unknown => "unknown",
+        }
+    }
+}
+
+impl Retention {
+    /// What may have taken records. `age_ms`: how old the oldest can be; `None`: not known.
+    pub fn taker(self, age_ms: Option<u64>) -> Taker {
+        let Retention::Settings { ms, bytes } = self else {
+            return if self == Retention::Embedded { Taker::Embedded } else { Taker::Unknown };
+        };
+        match (ms.filter(|ms| age_ms.is_none_or(|age| age >= *ms)), bytes) {
+            (None, None) => Taker::Request,
+            (ms, bytes) => Taker::RetentionOrRequest { ms, bytes },
+        }
+    }
+}
+
 impl VerifyReport {
-    /// Whether nothing in the topic contradicts the source. It holds exactly what the source says if nothing is
-    /// superseded.
-    pub fn is_clean(&self) -> bool {
-        (self.missing, self.duplicates, self.altered, self.misplaced, self.unexpected) == (0, 0, 0, 0, 0)
+    /// Whether nothing in the topic contradicts the source but what `allowed` excuses.
+    pub fn is_clean(&self, allowed: Option<AllowedDuplicates>) -> bool {
+        let excused = allowed.is_some_and(|allowed| self.duplicates <= allowed.at_most);
+        let surplus = if excused { 0 } else { self.duplicates };
+        (self.missing, surplus, self.altered, self.misplaced, self.wrong()) == (0, 0, 0, 0, 0)
+    }
+
+    /// Unexpected records that only the job can have sent.
+    fn wrong(&self) -> u64 {
+        if self.compared.headers { self.unexpected } else { 0 }
+    }
+
+    /// Records that are not the source's and may be other producers', or altered ones: without headers that can't be
+    /// told.
+    pub fn not_the_sources(&self) -> u64 {
+        self.unexpected - self.wrong()
     }
 
     /// Offsets before the job's start that can be read and were not judged: at most that number of records.
@@ -149,8 +227,15 @@ pub struct VerifyExample {
     pub value: Vec<u8>,
 }
 
+/// Surplus copies that are let pass (`verify.allow_duplicates`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedDuplicates {
+    /// How many the known deaths explain.
+    pub at_most: u64,
+}
+
 /// A comparison that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     /// What differs.
     pub report: VerifyReport,
@@ -162,6 +247,10 @@ pub struct Verified {
     pub limit: Option<u64>,
     /// Files that the source has now and had not when it was planned: nothing of them was compared.
     pub new_files: Vec<PathBuf>,
+    /// Which surplus copies are let pass, if any.
+    pub allowed: Option<AllowedDuplicates>,
+    /// How old what the job sent can be, milliseconds; `None`: its records have times of their own.
+    pub age_ms: Option<u64>,
 }
 
 /// Dead letters, counted in three ways.
@@ -188,14 +277,26 @@ impl Verified {
     /// Why that is so, in a sentence for the report of a run.
     pub fn reason(&self) -> String {
         let new = self.more_files();
-        let differs = match (self.report.is_clean(), &new) {
+        let differs = match (self.report.is_clean(self.allowed), &new) {
             (true, _) if self.is_clean() => return new.unwrap_or_default(),
             (true, _) if self.report.altered_letters > 0 => "dead letters do not hold the source's records",
             (true, _) => "the dead letters differ from the state: it can't be told what the topic should hold",
             (false, None) => "the topic differs from the source",
             (false, Some(_)) => "the topic differs from the planned files",
         };
-        new.map_or_else(|| differs.to_owned(), |new| format!("{new}; and {differs}"))
+        let differs = match self.duplicates_above() {
+            Some(above) => format!("{differs}: {above}"),
+            None => differs.to_owned(),
+        };
+        new.map_or_else(|| differs.clone(), |new| format!("{new}; and {differs}"))
+    }
+
+    /// With duplicates allowed: that there are more than the known deaths explain.
+    pub fn duplicates_above(&self) -> Option<String> {
+        let found = self.report.duplicates;
+        let AllowedDuplicates { at_most } = self.allowed.filter(|allowed| found > allowed.at_most)?;
+        let (found, most) = (show_things(found, "duplicate"), show_count(at_most));
+        Some(format!("{found}, and the known deaths explain at most {most}"))
     }
 
     /// Which files the source has now that were not compared.
@@ -211,7 +312,7 @@ impl Verified {
 
     /// Whether nothing speaks against it: neither the topic nor the number of dead letters.
     pub fn is_clean(&self) -> bool {
-        self.report.is_clean() && self.letters.committed == self.letters.counted && self.report.altered_letters == 0
+        self.report.is_clean(self.allowed) && self.letters.committed == self.letters.counted && self.report.altered_letters == 0
     }
 
     /// The verdict.
@@ -219,6 +320,7 @@ impl Verified {
         match &self.report {
             _ if !self.is_clean() || !self.new_files.is_empty() => Verdict::Different,
             r if r.superseded > 0 => Verdict::Compacted,
+            r if r.not_the_sources() > 0 || r.duplicates > 0 => Verdict::Complete,
             _ => Verdict::Same,
         }
     }
@@ -229,6 +331,9 @@ impl Verified {
 pub enum Verdict {
     /// The topic holds what the source says.
     Same,
+    /// Every record of the source is there, and nothing is wrong; but without headers it can't be told whose the other
+    /// records are, or there are surplus copies that are let pass.
+    Complete,
     /// Something differs, or was not compared.
     Different,
     /// Nothing contradicts the source, but the topic is compacted, and of some records nothing can be told.
@@ -240,6 +345,7 @@ impl Verdict {
     pub const fn name(self) -> &'static str {
         match self {
             Verdict::Same => "same",
+            Verdict::Complete => "complete",
             Verdict::Different => "different",
             Verdict::Compacted => "compacted",
         }

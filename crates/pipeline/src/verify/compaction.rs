@@ -5,7 +5,8 @@
 //! decides:
 //! - There is none: whatever the source has of the key is missing. A tombstone may have been there, or retention
 //!   (`compact,delete`) may have taken the newest: why the topic lacks it can't be told.
-//! - It is none of the source's (another producer's): it may have replaced every record of ours.
+//! - It is none of the source's (another producer's, with the job's headers or without): it may have replaced every
+//!   record of ours.
 //! - It is the source's: records of its own shard (or [`Stretch`]) were sent in source order, so those that follow it
 //!   there would be newer, and one of them would be readable. They are missing. Nothing is known about the shard's
 //!   earlier ones, nor about other shards'.
@@ -18,8 +19,9 @@ use std::hash::BuildHasherDefault;
 use std::num::NonZeroU64;
 
 use super::hash::{Mixed, RecordHash};
+use super::reading::FoundRecord;
 use super::source::{SourceOrder, Stretch};
-use super::{TopicReader, TopicRecord, Verification};
+use super::{TopicReader, Verification};
 
 /// The groups of keys that have no partition of their own, or whose partition may have changed: records of all
 /// partitions.
@@ -27,6 +29,9 @@ const ANY: u32 = u32::MAX;
 
 /// How many times smaller slices are, so that the keys fit beside the tables.
 pub(super) const SMALLER: usize = 4;
+
+/// A hash that stands for no record of the source.
+const NONE_OF_OURS: [u64; 2] = [0; 2];
 
 /// The newest records of the keys of one slice.
 pub(super) struct Newest {
@@ -60,7 +65,7 @@ struct Tail {
 
 impl Default for PartitionKey {
     fn default() -> PartitionKey {
-        PartitionKey { offset: -1, newest: [0; 2], missing: 0, best: None, current: None }
+        PartitionKey { offset: -1, newest: NONE_OF_OURS, missing: 0, best: None, current: None }
     }
 }
 
@@ -85,7 +90,8 @@ impl Newest {
     }
 
     /// Takes a record of the topic. `all`: every key that the source has is noted already, so others need no place.
-    pub(super) fn see(&mut self, job: &Verification<'_>, record: &TopicRecord<'_>, hash: &RecordHash, all: bool) {
+    pub(super) fn see(&mut self, job: &Verification<'_>, found: &FoundRecord<'_>, all: bool) {
+        let FoundRecord { record, hash, own } = found;
         let offset = record.offset;
         let group = self.group(job, record.key, hash, Some(record.partition));
         if !all && group != 0 {
@@ -94,7 +100,7 @@ impl Newest {
         if let Some(key) = self.keys.get_mut(&group)
             && key.offset < offset
         {
-            (key.offset, key.newest) = (offset, hash.halves());
+            (key.offset, key.newest) = (offset, if *own { hash.halves() } else { NONE_OF_OURS });
         }
     }
 

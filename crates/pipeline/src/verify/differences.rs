@@ -1,76 +1,68 @@
 //! Matches records one by one, slice by slice.
 //!
 //! For each part of a slice the source's records go into a table; a record of the topic takes one away. What is left is
-//! missing, what finds nothing left is a surplus copy, what finds no entry is unexpected. When all parts of a slice are
-//! matched, missing and unexpected records of one key and partition (without a key: of one value) are paired. Examples
-//! that only this pairing tells apart are named by reading both sides once more, until enough are known. In a compacted
-//! topic, what compaction explains is taken from the missing ones before they are paired.
+//! missing, what finds nothing left is a surplus copy, what finds no entry is unexpected, or another producer's if it
+//! lacks the job's headers. Where records are missing the topic is read again for what stands in their place: a record
+//! without the job's headers that equals a missing one but for them; and, when all parts of a slice are matched, an
+//! unexpected record of a missing one's key and partition (without a key: of its value). Each takes one of the missing
+//! ones away: a pair is an altered record. So memory is needed for what the source has, and none for what others wrote,
+//! however much that is. In a compacted topic, what compaction explains is taken from the missing ones before they are
+//! paired, and records without the job's headers are paired with none.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
-use super::compaction::{self, Newest};
-use super::hash::{self, Mixed, RecordHash};
-use super::reading::Reading;
-use super::slices::{Sizes, Slice};
-use super::{
-    TopicReader, TopicRecord, Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress, VerifyReport, topic_example,
-};
+use super::compaction::Newest;
+use super::hash::{Hasher, Mixed, RecordHash};
+use super::reading::{FoundRecord, Reading};
+use super::slices::Slice;
+use super::{TopicRecord, VerifyError, VerifyExample, VerifyKind, VerifyReport, topic_example};
 
-/// Completes `report`, whose refused lines are counted already. `times`: whether times are compared if the job sets
-/// them.
-pub(super) fn find(
-    job: &Verification<'_>,
-    times: bool,
-    sizes: &Sizes,
-    topic: &mut dyn TopicReader,
-    progress: &mut dyn FnMut(VerifyProgress),
+/// Gets each surplus copy; an error ends the comparison.
+pub(super) type Surplus<'a> = &'a mut dyn FnMut(&TopicRecord<'_>) -> std::io::Result<()>;
+
+/// Completes `report`, whose refused lines, and records of other producers, are counted already. `in_slices`: how many
+/// records of the topic that may be the job's the first reading found in these slices.
+pub(super) fn find<'a>(
+    read: Reading<'a, '_>,
+    slices: &[Slice],
+    in_slices: u64,
+    surplus: Surplus<'a>,
     report: &mut VerifyReport,
 ) -> Result<(), VerifyError> {
-    let refused = report.missing;
-    let newest = Newest::of(topic);
-    let records = if newest.is_some() { job.limits.records / compaction::SMALLER } else { job.limits.records };
-    let mut todo = sizes.slices(records);
+    let hasher = Hasher::new(read.job.rules, read.times);
     let mut search = AlteredSearch {
-        details: hash::Hasher::new(job.rules, times).has_details(),
-        read: Reading { job, times, topic, progress, slice: 0, slices: 0 },
+        details: hasher.has_details(),
+        newest: Newest::of(&*read.topic),
+        read,
+        surplus,
         table: EntryTable::default(),
         groups: Groups::default(),
-        newest,
         found: FoundExamples::default(),
     };
     let mut sum = Tally::default();
-    while let Some(slice) = todo.pop() {
-        search.read.slice += 1;
-        search.read.slices = search.read.slice + todo.len() as u32;
-        match search.compare(&slice)? {
-            Some(tally) => {
-                search.name(&slice, &tally, report)?;
-                sum.add(&tally);
-            }
-            None => {
-                search.read.slice -= 1;
-                todo.extend(slice.halves().into_iter().flatten());
-            }
-        }
+    for (slice, number) in slices.iter().zip(1..) {
+        search.read.slice = number;
+        sum.add(&search.compare(slice, report)?);
     }
-    let nothing = Tally { topic_records: sum.topic_records, misplaced: sum.misplaced, ..Tally::default() };
-    if sum.topic_records != report.topic_records || sum == nothing {
-        let (then, now) = (report.topic_records, sum.topic_records);
+    if sum.topic_records != in_slices || sum.is_nothing() {
+        let (then, now) = (report.topic_records, report.topic_records - in_slices + sum.topic_records);
         let what = format!("the topic changed while it was compared: {then} records at first, {now} later; verify again");
         return Err(VerifyError::NotNow(what));
     }
-    report.missing = refused + sum.missing;
+    report.missing += sum.missing;
     report.superseded = sum.superseded;
     report.duplicates = sum.duplicates;
     report.altered = sum.altered;
     report.misplaced = sum.misplaced;
     report.unexpected = sum.unexpected;
+    report.others = report.others.saturating_sub(sum.stripped);
     Ok(())
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
+    /// Those that may be the job's.
     topic_records: u64,
     missing: u64,
     superseded: u64,
@@ -78,6 +70,10 @@ struct Tally {
     altered: u64,
     misplaced: u64,
     unexpected: u64,
+    /// Of the altered ones: they lack the job's headers.
+    stripped: u64,
+    /// Records of other producers in this slice.
+    others: u64,
 }
 
 impl Tally {
@@ -89,6 +85,13 @@ impl Tally {
         self.altered += other.altered;
         self.misplaced += other.misplaced;
         self.unexpected += other.unexpected;
+        self.stripped += other.stripped;
+        self.others += other.others;
+    }
+
+    /// Whether nothing that differs was found.
+    fn is_nothing(&self) -> bool {
+        (self.missing, self.superseded, self.duplicates, self.altered, self.unexpected) == (0, 0, 0, 0, 0)
     }
 }
 
@@ -103,12 +106,13 @@ struct EqualRecords {
     left: u64,
 }
 
-/// Differences with one key and partition: how many records of each side; after pairing, how many pairs are not yet
-/// named.
+/// Missing records of one key and partition.
 #[derive(Default)]
 struct KeyDifferences {
-    source: u64,
-    topic: u64,
+    /// Those in whose place nothing was found.
+    missing: u64,
+    /// The others, as long as they are not named.
+    paired: u64,
 }
 
 /// Bytes of an item of either table.
@@ -117,19 +121,43 @@ pub(super) fn entry_bytes() -> (usize, usize) {
     (size_of::<([u64; 2], EqualRecords)>(), size_of::<(u64, KeyDifferences)>())
 }
 
+/// What an altered record was paired by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PairedBy {
+    Group(u64),
+    Record([u64; 2]),
+}
+
 /// Examples of one slice on their way.
 #[derive(Default)]
 struct FoundExamples {
     duplicates: Vec<VerifyExample>,
     misplaced: Vec<VerifyExample>,
-    /// Altered records as the topic has them, with their group; the source's side is added when it is met.
-    altered: Vec<(u64, VerifyExample)>,
+    unexpected: Vec<VerifyExample>,
+    /// Altered records as the topic has them; the source's side is added when it is met.
+    altered: Vec<(PairedBy, VerifyExample)>,
+}
+
+/// Some of the groups of a slice: as many as fit in memory.
+#[derive(Clone, Copy)]
+struct Share {
+    number: u64,
+    of: u64,
+}
+
+impl Share {
+    const ALL: Share = Share { number: 0, of: 1 };
+
+    fn has(self, group: u64) -> bool {
+        ((u128::from(group) * u128::from(self.of)) >> 64) as u64 == self.number
+    }
 }
 
 struct AlteredSearch<'a, 'b> {
     read: Reading<'a, 'b>,
     /// Whether more than key and value is compared: else records without a key can't be altered.
     details: bool,
+    surplus: Surplus<'a>,
     table: EntryTable,
     groups: Groups,
     /// Of a compacted topic.
@@ -138,29 +166,29 @@ struct AlteredSearch<'a, 'b> {
 }
 
 impl AlteredSearch<'_, '_> {
-    /// Counts a slice's differences. `None`: too many keys for the memory, and the slice can be split.
-    fn compare(&mut self, slice: &Slice) -> Result<Option<Tally>, VerifyError> {
+    /// Counts a slice's differences, and names some as far as the report has room for more of their kind.
+    fn compare(&mut self, slice: &Slice, report: &mut VerifyReport) -> Result<Tally, VerifyError> {
         self.groups.clear();
         self.newest.iter_mut().for_each(Newest::clear);
         self.found = FoundExamples::default();
-        let limit = if slice.halves().is_some() { self.read.job.limits.keys } else { usize::MAX };
         let mut tally = Tally::default();
+        let mut entries = 0;
         for part in 0..slice.parts {
             self.load(slice, part)?;
-            if !self.take_away(slice, part, limit, Some(&mut tally))? {
-                return Ok(None);
+            self.count(slice, part, &mut tally)?;
+            if tally.others > 0 {
+                self.dress(slice, part, Some(&mut tally))?;
             }
             for entry in self.table.values().filter(|entry| entry.left > 0) {
                 tally.missing += entry.left;
-                if let Some(newest) = &mut self.newest {
-                    newest.miss(entry.group, entry.left);
-                    continue;
-                }
-                // A key's unexpected records are known by now, or may come in another part.
-                if slice.parts > 1 && entry.group != 0 {
-                    self.groups.entry(entry.group).or_default().source += entry.left;
-                } else if let Some(group) = self.groups.get_mut(&entry.group) {
-                    group.source += entry.left;
+                entries += 1;
+                match &mut self.newest {
+                    Some(newest) => newest.miss(entry.group, entry.left),
+                    // What they are paired with may come in another part.
+                    None if slice.parts > 1 && entry.group != 0 => {
+                        self.groups.entry(entry.group).or_default().missing += entry.left;
+                    }
+                    None => {}
                 }
             }
         }
@@ -168,30 +196,34 @@ impl AlteredSearch<'_, '_> {
             tally.superseded = self.explain(slice)?;
             tally.missing -= tally.superseded;
         }
-        for group in self.groups.values_mut() {
-            let pairs = group.source.min(group.topic);
-            tally.altered += pairs;
-            *group = KeyDifferences { source: pairs, topic: pairs };
+        let undressed = tally.others > 0;
+        if tally.missing > 0 && tally.unexpected > 0 {
+            self.found.unexpected.clear();
+            let fit = (self.read.job.limits.keys as u64 * 7 / 8).max(1);
+            let of = if slice.parts == 1 { 1 + entries / fit } else { 1 };
+            for number in 0..of {
+                let share = Share { number, of };
+                self.gather(share, slice.parts == 1);
+                self.pair(slice, share, undressed, &mut tally, report)?;
+                self.name_in_source(slice, share, undressed, report)?;
+            }
+        } else if tally.missing > 0 || !self.found.altered.is_empty() {
+            self.name_in_source(slice, Share::ALL, undressed, report)?;
         }
-        tally.missing -= tally.altered;
-        tally.unexpected -= tally.altered;
-        Ok(Some(tally))
+        self.name(report);
+        Ok(tally)
     }
 
-    /// How many of the missing records compaction may have taken; the others are left to be paired.
+    /// How many of the missing records compaction may have taken.
     fn explain(&mut self, slice: &Slice) -> Result<u64, VerifyError> {
-        let AlteredSearch { read, groups, newest: Some(newest), .. } = self else { return Ok(0) };
+        let AlteredSearch { read, newest: Some(newest), .. } = self else { return Ok(0) };
         let job = read.job;
         // All parts of a slice in one reading: the order of a key's records counts.
         read.source(slice, None, &mut |record| {
             newest.follow(job, record.key, &record.hash, record.order);
             true
         })?;
-        Ok(newest.judge(&mut |group, missing| {
-            if let Some(group) = groups.get_mut(&group) {
-                group.source = missing;
-            }
-        }))
+        Ok(newest.judge(&mut |_, _| ()))
     }
 
     /// Puts the source's records of one part into the table.
@@ -219,158 +251,227 @@ impl AlteredSearch<'_, '_> {
         })
     }
 
-    /// Takes the topic's records of one part out of the table; counts what is found if asked. False: too many keys.
-    fn take_away(
-        &mut self,
-        slice: &Slice,
-        part: u64,
-        limit: usize,
-        mut tally: Option<&mut Tally>,
-    ) -> Result<bool, VerifyError> {
-        let AlteredSearch { read, details, table, groups, newest, found } = self;
+    /// Takes the topic's records of one part out of the table, and counts what is found.
+    fn count(&mut self, slice: &Slice, part: u64, tally: &mut Tally) -> Result<(), VerifyError> {
+        let AlteredSearch { read, table, newest, found, surplus, .. } = self;
         let job = read.job;
-        read.topic(slice, part, &mut |record, hash| {
-            let entry = table.get_mut(&hash.halves());
-            let Some(tally) = &mut tally else {
-                entry.into_iter().for_each(|entry| entry.left = entry.left.saturating_sub(1));
-                return true;
-            };
-            tally.topic_records += 1;
+        let examples = job.limits.examples;
+        let keep = |into: &mut Vec<VerifyExample>, kind, record: &TopicRecord<'_>| {
+            if into.len() < examples {
+                into.push(topic_example(kind, record));
+            }
+        };
+        let mut unwritten = None;
+        read.topic(slice, part, &mut |one| {
+            let FoundRecord { record, hash, own } = one;
             if let Some(newest) = newest {
-                newest.see(job, &record, &hash, slice.parts == 1);
+                newest.see(job, &one, slice.parts == 1);
             }
-            if entry.is_some() && job.misplaces(&record) {
-                tally.misplaced += 1;
-                if found.misplaced.len() < job.limits.examples {
-                    found.misplaced.push(topic_example(VerifyKind::Misplaced, &record));
-                }
+            if !own {
+                tally.others += 1;
+                return true;
             }
-            match entry {
-                Some(entry) if entry.left > 0 => entry.left -= 1,
-                Some(_) => {
-                    tally.duplicates += 1;
-                    if found.duplicates.len() < job.limits.examples {
-                        found.duplicates.push(topic_example(VerifyKind::Duplicate, &record));
+            tally.topic_records += 1;
+            match table.get_mut(&hash.halves()) {
+                Some(entry) => {
+                    if job.misplaces(&record) {
+                        tally.misplaced += 1;
+                        keep(&mut found.misplaced, VerifyKind::Misplaced, &record);
+                    }
+                    if entry.left > 0 {
+                        entry.left -= 1;
+                    } else {
+                        tally.duplicates += 1;
+                        keep(&mut found.duplicates, VerifyKind::Duplicate, &record);
+                        unwritten = surplus(&record).err();
                     }
                 }
                 None => {
                     tally.unexpected += 1;
-                    if let Some(group) = group_of(&record, &hash, *details) {
-                        groups.entry(group).or_default().topic += 1;
-                    }
+                    keep(&mut found.unexpected, VerifyKind::Unexpected, &record);
                 }
             }
-            groups.len() <= limit
+            unwritten.is_none()
         })?;
-        Ok(groups.len() <= limit)
+        unwritten.map_or(Ok(()), |error| Err(VerifyError::Listing(error.to_string())))
     }
 
-    /// Names differences of a compared slice, as far as the report has room for more of their kind.
-    fn name(&mut self, slice: &Slice, tally: &Tally, report: &mut VerifyReport) -> Result<(), VerifyError> {
+    /// Takes records that equal missing ones but for the job's headers; counts them if asked.
+    fn dress(&mut self, slice: &Slice, part: u64, mut tally: Option<&mut Tally>) -> Result<(), VerifyError> {
+        let AlteredSearch { read, table, newest: None, found, .. } = self else { return Ok(()) };
+        let mut left = table.values().filter(|entry| entry.left > 0).count();
+        if left == 0 {
+            return Ok(());
+        }
+        let examples = read.job.limits.examples;
+        read.topic(slice, part, &mut |FoundRecord { record, hash, own }| {
+            let halves = hash.halves();
+            let Some(entry) = table.get_mut(&halves).filter(|entry| !own && entry.left > 0) else { return true };
+            entry.left -= 1;
+            left -= usize::from(entry.left == 0);
+            if let Some(tally) = &mut tally {
+                tally.altered += 1;
+                tally.stripped += 1;
+                if found.altered.len() < examples {
+                    found.altered.push((PairedBy::Record(halves), topic_example(VerifyKind::Altered, &record)));
+                }
+            }
+            left > 0
+        })
+    }
+
+    /// Prepares the groups of a share. `from_table`: those without compaction are not gathered yet.
+    fn gather(&mut self, share: Share, from_table: bool) {
+        let AlteredSearch { table, groups, newest, .. } = self;
+        if let Some(newest) = newest {
+            groups.clear();
+            newest.judge(&mut |group, missing| {
+                if missing > 0 && share.has(group) {
+                    groups.insert(group, KeyDifferences { missing, paired: 0 });
+                }
+            });
+        } else if from_table {
+            groups.clear();
+            for entry in table.values().filter(|entry| entry.left > 0 && entry.group != 0 && share.has(entry.group)) {
+                groups.entry(entry.group).or_default().missing += entry.left;
+            }
+        }
+    }
+
+    /// Pairs unexpected records with missing ones, and names both kinds in the topic.
+    fn pair(
+        &mut self,
+        slice: &Slice,
+        share: Share,
+        undressed: bool,
+        tally: &mut Tally,
+        report: &VerifyReport,
+    ) -> Result<(), VerifyError> {
         let examples = self.read.job.limits.examples;
-        let room =
-            |report: &VerifyReport, kind| examples - report.examples.iter().filter(|e| e.kind == kind).count().min(examples);
-        let duplicates = room(report, VerifyKind::Duplicate);
-        report.examples.extend(self.found.duplicates.drain(..).take(duplicates));
-        let misplaced = room(report, VerifyKind::Misplaced);
-        report.examples.extend(self.found.misplaced.drain(..).take(misplaced));
-        let altered = room(report, VerifyKind::Altered).min(usize::try_from(tally.altered).unwrap_or(usize::MAX));
-        let mut unexpected = room(report, VerifyKind::Unexpected).min(usize::try_from(tally.unexpected).unwrap_or(usize::MAX));
-        let mut missing = room(report, VerifyKind::Missing).min(usize::try_from(tally.missing).unwrap_or(usize::MAX));
-        if altered + unexpected > 0 {
-            for part in 0..slice.parts {
-                self.match_again(slice, part)?;
-                unexpected -= self.name_in_topic(slice, part, altered, unexpected, report)?;
-            }
+        let altered = room(examples, report, VerifyKind::Altered);
+        let unexpected = room(examples, report, VerifyKind::Unexpected);
+        for part in 0..slice.parts {
+            self.match_again(slice, part, undressed)?;
+            let AlteredSearch { read, details, table, groups, found, .. } = self;
+            read.topic(slice, part, &mut |FoundRecord { record, hash, own }| {
+                let group = group_of(&record, &hash, *details).unwrap_or(0);
+                if !own || !share.has(group) || table.contains_key(&hash.halves()) {
+                    return true;
+                }
+                match groups.get_mut(&group).filter(|group| group.missing > 0) {
+                    Some(pair) => {
+                        pair.missing -= 1;
+                        pair.paired += 1;
+                        tally.missing -= 1;
+                        tally.unexpected -= 1;
+                        tally.altered += 1;
+                        if found.altered.len() < altered {
+                            found.altered.push((PairedBy::Group(group), topic_example(VerifyKind::Altered, &record)));
+                        }
+                    }
+                    None if found.unexpected.len() < unexpected => {
+                        found.unexpected.push(topic_example(VerifyKind::Unexpected, &record));
+                    }
+                    None => {}
+                }
+                true
+            })?;
         }
-        if altered + missing > 0 {
-            for part in 0..slice.parts {
-                self.match_again(slice, part)?;
-                missing -= self.name_in_source(slice, part, missing, report)?;
-            }
-        }
-        report.examples.extend(self.found.altered.drain(..).map(|(_, example)| example));
         Ok(())
     }
 
     /// The table of a part as it was after matching; it still is when there is only one.
-    fn match_again(&mut self, slice: &Slice, part: u64) -> Result<(), VerifyError> {
-        if slice.parts > 1 {
-            self.load(slice, part)?;
-            self.take_away(slice, part, usize::MAX, None)?;
+    fn match_again(&mut self, slice: &Slice, part: u64, undressed: bool) -> Result<(), VerifyError> {
+        if slice.parts == 1 {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Returns how many unexpected records it named.
-    fn name_in_topic(
-        &mut self,
-        slice: &Slice,
-        part: u64,
-        altered: usize,
-        unexpected: usize,
-        report: &mut VerifyReport,
-    ) -> Result<usize, VerifyError> {
-        let AlteredSearch { read, details, table, groups, found, .. } = self;
-        let mut named = 0;
-        read.topic(slice, part, &mut |record, hash| {
-            if table.contains_key(&hash.halves()) {
-                return true;
-            }
-            let id = group_of(&record, &hash, *details).unwrap_or(0);
-            match groups.get_mut(&id).filter(|group| group.topic > 0) {
-                Some(group) => {
-                    group.topic -= 1;
-                    if found.altered.len() < altered {
-                        found.altered.push((id, topic_example(VerifyKind::Altered, &record)));
-                    }
-                }
-                None if named < unexpected => {
-                    named += 1;
-                    report.examples.push(topic_example(VerifyKind::Unexpected, &record));
-                }
-                None => {}
-            }
-            found.altered.len() < altered || named < unexpected
+        self.load(slice, part)?;
+        let AlteredSearch { read, table, .. } = self;
+        read.topic(slice, part, &mut |FoundRecord { hash, own, .. }| {
+            let entry = table.get_mut(&hash.halves()).filter(|_| own);
+            entry.into_iter().for_each(|entry| entry.left = entry.left.saturating_sub(1));
+            true
         })?;
-        Ok(named)
+        if undressed { self.dress(slice, part, None) } else { Ok(()) }
     }
 
-    /// Returns how many missing records it named.
+    /// Adds what is found of a slice to the report, as far as it has room.
+    fn name(&mut self, report: &mut VerifyReport) {
+        let examples = self.read.job.limits.examples;
+        let FoundExamples { duplicates, misplaced, unexpected, altered } = std::mem::take(&mut self.found);
+        let altered = altered.into_iter().map(|(_, example)| example).collect();
+        for (kind, found) in [
+            (VerifyKind::Duplicate, duplicates),
+            (VerifyKind::Misplaced, misplaced),
+            (VerifyKind::Unexpected, unexpected),
+            (VerifyKind::Altered, altered),
+        ] {
+            let room = room(examples, report, kind);
+            report.examples.extend(found.into_iter().take(room));
+        }
+    }
+
+    /// Names missing records, and adds the source's side to altered ones, in a share of the groups.
     fn name_in_source(
         &mut self,
         slice: &Slice,
-        part: u64,
-        missing: usize,
+        share: Share,
+        undressed: bool,
         report: &mut VerifyReport,
-    ) -> Result<usize, VerifyError> {
-        let AlteredSearch { read, table, groups, newest, found, .. } = self;
-        let mut named = 0;
-        read.source(slice, Some(part), &mut |record| {
-            let Some(entry) = table.get_mut(&record.hash.halves()).filter(|entry| entry.left > 0) else { return true };
-            if newest.as_ref().is_some_and(|newest| !newest.contradicts(entry.group, record.order)) {
-                return true;
+    ) -> Result<(), VerifyError> {
+        let examples = self.read.job.limits.examples;
+        self.found.altered.truncate(room(examples, report, VerifyKind::Altered));
+        for part in 0..slice.parts {
+            let mut missing = room(examples, report, VerifyKind::Missing);
+            let waits = |found: &FoundExamples| found.altered.iter().any(|(_, example)| example.path.is_none());
+            if missing == 0 && !waits(&self.found) {
+                return Ok(());
             }
-            entry.left -= 1;
-            match groups.get_mut(&entry.group).filter(|group| group.source > 0) {
-                Some(group) => {
-                    group.source -= 1;
-                    let waiting = found.altered.iter_mut().find(|(id, example)| *id == entry.group && example.path.is_none());
-                    if let Some((_, example)) = waiting {
-                        let place = record.example(VerifyKind::Altered);
-                        (example.path, example.start) = (place.path, place.start);
+            self.match_again(slice, part, undressed)?;
+            let AlteredSearch { read, table, groups, newest, found, .. } = self;
+            if !waits(found) && !table.values().any(|entry| entry.left > 0) {
+                continue;
+            }
+            read.source(slice, Some(part), &mut |record| {
+                let halves = record.hash.halves();
+                let mut place = |by: PairedBy| {
+                    let waiting = found.altered.iter_mut().find(|(id, example)| *id == by && example.path.is_none());
+                    waiting.is_some_and(|(_, example)| {
+                        let source = record.example(VerifyKind::Altered);
+                        (example.path, example.start) = (source.path, source.start);
+                        true
+                    })
+                };
+                if place(PairedBy::Record(halves)) {
+                    return missing > 0 || waits(found);
+                }
+                let left = |entry: &&mut EqualRecords| entry.left > 0 && share.has(entry.group);
+                let Some(entry) = table.get_mut(&halves).filter(left) else { return true };
+                if newest.as_ref().is_some_and(|newest| !newest.contradicts(entry.group, record.order)) {
+                    return true;
+                }
+                entry.left -= 1;
+                match groups.get_mut(&entry.group).filter(|group| group.paired > 0) {
+                    Some(group) => {
+                        group.paired -= 1;
+                        place(PairedBy::Group(entry.group));
                     }
+                    None if missing > 0 => {
+                        missing -= 1;
+                        report.examples.push(record.example(VerifyKind::Missing));
+                    }
+                    None => {}
                 }
-                None if named < missing => {
-                    named += 1;
-                    report.examples.push(record.example(VerifyKind::Missing));
-                }
-                None => {}
-            }
-            named < missing || found.altered.iter().any(|(_, example)| example.path.is_none())
-        })?;
-        Ok(named)
+                missing > 0 || waits(found)
+            })?;
+        }
+        Ok(())
     }
+}
+
+/// How many more examples of a kind a report has room for.
+fn room(examples: usize, report: &VerifyReport, kind: VerifyKind) -> usize {
+    examples - report.examples.iter().filter(|example| example.kind == kind).count().min(examples)
 }
 
 /// What a record of the topic is paired by. Without a key: its value, if `details` can be what is altered.

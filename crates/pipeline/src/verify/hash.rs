@@ -1,9 +1,9 @@
-//! Hashes of records, and their sum.
+//! Hashes of records, and which records of a topic may be the job's.
 
 use migration::job::RecordRules;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
-use super::{TopicRecord, encode_header};
+use super::{TopicRecord, encode_header, encoded_headers};
 
 /// What a record is matched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,37 +63,73 @@ impl std::hash::Hasher for Mixed {
 
 /// Hashes records as far as the job's rules say what they should be; keeps some memory between them.
 pub(super) struct Hasher {
-    /// Of the headers that each record of the source has; `None`: they are not compared.
-    headers: Option<u128>,
+    headers: Option<FixedHeaders>,
     times: bool,
     joined: Vec<u8>,
+}
+
+/// The headers that each record of the source has.
+struct FixedHeaders {
+    hash: u128,
+    /// All of them as [`encode_header`] writes them, one after the other.
+    encoded: Vec<u8>,
+    each: Vec<Vec<u8>>,
+}
+
+impl FixedHeaders {
+    fn of(rules: &RecordRules) -> Option<FixedHeaders> {
+        let encode = |(name, value): &(String, String)| {
+            let mut encoded = Vec::new();
+            encode_header(&mut encoded, name.as_bytes(), Some(value.as_bytes()));
+            encoded
+        };
+        let each: Vec<_> = rules.headers.iter().map(encode).collect();
+        let encoded = each.concat();
+        (!each.is_empty()).then(|| FixedHeaders { hash: xxh3_128(&encoded), encoded, each })
+    }
+
+    /// Whether a record has all of them, wherever they stand among its own.
+    fn are_among(&self, found: &[u8]) -> bool {
+        found == self.encoded || self.each.iter().all(|wanted| encoded_headers(found).any(|header| header == wanted))
+    }
 }
 
 impl Hasher {
     /// `times`: whether times are compared where the rules name a field for them.
     pub(super) fn new(rules: &RecordRules, times: bool) -> Hasher {
-        let mut joined = Vec::new();
-        for (name, value) in &rules.headers {
-            encode_header(&mut joined, name.as_bytes(), Some(value.as_bytes()));
-        }
-        let headers = (!rules.headers.is_empty()).then(|| xxh3_128(&joined));
-        Hasher { headers, times: times && rules.timestamp.is_some(), joined }
+        Hasher { headers: FixedHeaders::of(rules), times: times && rules.timestamp.is_some(), joined: Vec::new() }
+    }
+
+    /// Whether the job's records have headers that tell them from others'.
+    pub(super) fn has_headers(&self) -> bool {
+        self.headers.is_some()
     }
 
     /// Whether more than key and value counts.
     pub(super) fn has_details(&self) -> bool {
-        self.times || self.headers.is_some()
+        self.times || self.has_headers()
+    }
+
+    /// Whether a record of the topic may be the job's: it has the job's headers, or the job sets none.
+    pub(super) fn owns(&self, record: &TopicRecord<'_>) -> bool {
+        self.headers.as_ref().is_none_or(|headers| headers.are_among(record.headers))
     }
 
     /// A record as the source says that it should be.
     pub(super) fn expected(&mut self, key: Option<&[u8]>, value: &[u8], time: Option<i64>) -> RecordHash {
-        self.hash(key, value, self.headers, time)
+        let headers = self.headers.as_ref().map(|headers| headers.hash);
+        self.hash(key, value, headers, time)
     }
 
     /// A record as it stands in the topic.
     pub(super) fn found(&mut self, record: &TopicRecord<'_>) -> RecordHash {
-        let headers = self.headers.map(|_| xxh3_128(record.headers));
+        let headers = self.headers.as_ref().map(|_| xxh3_128(record.headers));
         self.hash(record.key, record.value, headers, record.time)
+    }
+
+    /// A record as it would stand in the topic if it had the job's headers and no others.
+    pub(super) fn found_with_headers(&mut self, record: &TopicRecord<'_>) -> RecordHash {
+        self.expected(record.key, record.value, record.time)
     }
 
     /// A null key, an empty one, and any way to share bytes between key and value have different hashes.
@@ -120,26 +156,4 @@ fn with(hash: u128, more: u128) -> u128 {
     both[..16].copy_from_slice(&hash.to_le_bytes());
     both[16..].copy_from_slice(&more.to_le_bytes());
     xxh3_128(&both)
-}
-
-/// A multiset of records in constant memory. The sum, unlike an exclusive or, sees pairs of copies.
-#[derive(Debug, Default)]
-pub(super) struct Sum {
-    pub(super) records: u64,
-    sum: u128,
-    timeless: u128,
-}
-
-impl Sum {
-    pub(super) fn add(&mut self, hash: &RecordHash) {
-        self.records += 1;
-        self.sum = self.sum.wrapping_add(hash.record);
-        self.timeless = self.timeless.wrapping_add(hash.timeless);
-    }
-
-    /// Whether both have the same records, their times included or not.
-    pub(super) fn equals(&self, other: &Sum, times: bool) -> bool {
-        let same = if times { self.sum == other.sum } else { self.timeless == other.timeless };
-        self.records == other.records && same
-    }
 }

@@ -8,6 +8,16 @@ use super::slices::Slice;
 use super::source::{self, SourceLine, SourceRecord};
 use super::{TopicReader, TopicRecord, Verification, VerifyError, VerifyProgress};
 
+/// A record of the topic.
+#[derive(Clone, Copy)]
+pub(super) struct FoundRecord<'a> {
+    pub(super) record: TopicRecord<'a>,
+    /// Of one that is not the job's: as if it had the job's headers.
+    pub(super) hash: RecordHash,
+    /// Whether it may be the job's.
+    pub(super) own: bool,
+}
+
 /// Both sides, and which slice is read.
 pub(super) struct Reading<'a, 'b> {
     pub(super) job: &'a Verification<'b>,
@@ -17,8 +27,10 @@ pub(super) struct Reading<'a, 'b> {
     pub(super) progress: &'a mut dyn FnMut(VerifyProgress),
     /// The number of the slice, from 1.
     pub(super) slice: u32,
-    /// How many slices there are, as far as known.
+    /// How many slices there are.
     pub(super) slices: u32,
+    /// How many lines the source has that are not blank.
+    pub(super) lines: u64,
 }
 
 impl Reading<'_, '_> {
@@ -30,9 +42,9 @@ impl Reading<'_, '_> {
         part: Option<u64>,
         visit: &mut dyn FnMut(SourceRecord<'_>) -> bool,
     ) -> Result<(), VerifyError> {
-        let Reading { job, times, progress, slice: number, slices, .. } = self;
-        let (slice_number, slices) = (*number, *slices);
-        let mut report = |records| progress(VerifyProgress { slice: slice_number, slices, topic: false, records, of: None });
+        let Reading { job, times, progress, slice: number, slices, lines, .. } = self;
+        let at = VerifyProgress { slice: *number, slices: *slices, of: *lines, ..VerifyProgress::default() };
+        let mut report = |lines| progress(VerifyProgress { records: lines, done: lines, ..at });
         source::read(job, *times, &mut report, &mut |line| match line {
             SourceLine::Record(record) if part.map_or(slice.contains(&record.hash), |part| slice.holds(&record.hash, part)) => {
                 visit(record)
@@ -47,22 +59,25 @@ impl Reading<'_, '_> {
         &mut self,
         slice: &Slice,
         part: u64,
-        visit: &mut dyn FnMut(TopicRecord<'_>, RecordHash) -> bool,
+        visit: &mut dyn FnMut(FoundRecord<'_>) -> bool,
     ) -> Result<(), VerifyError> {
         let mut hasher = Hasher::new(self.job.rules, self.times);
         let (mut records, mut wanted) = (0, true);
         self.topic.restart()?;
+        let of = self.topic.left();
         while wanted
             && self.topic.next(&mut |record| {
                 records += 1;
-                let hash = hasher.found(&record);
+                let own = hasher.owns(&record);
+                let hash = if own { hasher.found(&record) } else { hasher.found_with_headers(&record) };
                 if wanted && slice.holds(&hash, part) {
-                    wanted = visit(record, hash);
+                    wanted = visit(FoundRecord { record, hash, own });
                 }
             })?
         {
             let (slice, slices) = (self.slice, self.slices);
-            (self.progress)(VerifyProgress { slice, slices, topic: true, records, of: None });
+            let done = of.saturating_sub(self.topic.left());
+            (self.progress)(VerifyProgress { slice, slices, topic: true, records, done, of, about: false });
         }
         Ok(())
     }

@@ -75,6 +75,8 @@ impl SourceRecord<'_> {
 
 #[derive(Default)]
 pub(super) struct SourceCounts {
+    /// Non-blank lines of all that is expected.
+    pub(super) lines: u64,
     /// Non-blank lines of the job's own source.
     pub(super) records: u64,
     /// Of these: dead letters.
@@ -121,7 +123,7 @@ pub(super) fn read(
     let (records, dead_lettered) = own.unwrap_or_default();
     let LineCounts { lines, letters, altered: altered_letters } = reading.counts;
     let retried = (lines - records) - (letters - dead_lettered);
-    Ok(SourceCounts { records, dead_lettered, retried, altered_letters })
+    Ok(SourceCounts { lines, records, dead_lettered, retried, altered_letters })
 }
 
 struct ReadExpected {

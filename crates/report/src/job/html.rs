@@ -7,7 +7,7 @@ use migration::units::{show_count, show_duration, show_size};
 use serde_json::{Map, Value};
 
 use super::timeline::Timeline;
-use super::{advice, charts};
+use super::{advice, charts, verified};
 use crate::dlq;
 use crate::figures::{show, show_utc};
 use crate::html::{Numbers, advice as advised, definitions, footer, headline, page, scrolling, section, warning};
@@ -45,6 +45,7 @@ pub fn html(report: &JobReport, extras: &Extras<'_>, object: &Map<String, Value>
     body.extend(super::accepted(report).map(|accepted| warning(&accepted)));
     body.push(tiles(report, &numbers));
     body.extend(set_aside(report, extras.letters, &numbers));
+    body.extend(report.verified.as_ref().map(|kept| verified::verified(kept, &numbers)));
     body.extend(advised(&advice(report).into_iter().collect::<Vec<_>>()));
     body.extend(charts::rate(report, &timeline, extras.samples));
     body.extend(events(report));

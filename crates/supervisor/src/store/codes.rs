@@ -43,6 +43,7 @@ pub(super) const fn of_verdict(verdict: Verdict) -> i64 {
         Verdict::Same => 0,
         Verdict::Different => 1,
         Verdict::Compacted => 2,
+        Verdict::Complete => 3,
     }
 }
 
@@ -66,7 +67,8 @@ mod tests {
         for (code, name) in (0..).zip(outcomes) {
             assert_eq!((of_outcome(name), outcome(code).ok()), (code, Some(name)));
         }
-        assert_eq!([Verdict::Same, Verdict::Different, Verdict::Compacted].map(of_verdict), [0, 1, 2]);
+        let verdicts = [Verdict::Same, Verdict::Different, Verdict::Compacted, Verdict::Complete];
+        assert_eq!(verdicts.map(of_verdict), [0, 1, 2, 3]);
         assert!(status(3).is_err() && status(-1).is_err() && outcome(8).is_err());
     }
 

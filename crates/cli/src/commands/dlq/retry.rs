@@ -11,7 +11,7 @@ use supervisor::{StateDir, Store, load_report};
 
 use super::records;
 use crate::args::DlqRetryArgs;
-use crate::commands::run::{Pass, RetriedJob, go, require_room};
+use crate::commands::run::{Comparing, Pass, RetriedJob, go, require_room};
 use crate::retries::{Retries, Retry, RetryPlace, RetryRules};
 use crate::running::{self, StatePlace};
 use crate::set_aside::{self, ChosenLetter, LeftOut, Selection, SetAside};
@@ -27,7 +27,8 @@ pub fn retry(args: &DlqRetryArgs, ui: &Ui) -> Result<Exit, UserError> {
     let Some(ready) = Preparing::begin(&job, &folder, ui)?.ready(args)? else { return Ok(Exit::Done) };
     let ReadyRetry { job: retry, dir, retried, earlier } = ready;
     let pass = Pass::begin(retry, dir, args.single, false, ui)?;
-    let exit = go(Pass { retried: Some(retried), ..pass }, earlier, false).map_err(|error| mended(error, args))?;
+    let exit =
+        go(Pass { retried: Some(retried), ..pass }, earlier, Comparing::default()).map_err(|error| mended(error, args))?;
     if !ui.quiet {
         // The result is printed: what can't be read now is no other end.
         tell_rest(&folder, ui).unwrap_or_else(|error| tracing::warn!("{}", error.message));

@@ -11,6 +11,8 @@ use super::pass::Pass;
 use super::plan;
 use super::report::Reported;
 use crate::letters::{self, Letters};
+use crate::surplus_file::SurplusFile;
+use crate::verify::Sent;
 use crate::{helper, source, state, verify};
 
 /// A run of which all is known.
@@ -27,20 +29,29 @@ pub struct Judged {
     pub verified: Option<Verified>,
 }
 
-/// Judges what may be judged. `verify`: whether the topic is to be compared; an embedded broker's always is, for it can
-/// be only while the broker lives.
-pub fn verify(pass: &Pass<'_>, reported: Reported, verify: bool) -> Judged {
+/// What is asked for of a comparison.
+#[derive(Default)]
+pub struct Comparing {
+    /// Whether there is to be one.
+    pub wanted: bool,
+    /// What gets each surplus copy.
+    pub list: Option<SurplusFile>,
+}
+
+/// Judges what may be judged. The topic of an embedded broker is always compared, for it can be only while the broker
+/// lives.
+pub fn verify(pass: &Pass<'_>, reported: Reported, comparing: Comparing) -> Judged {
     let Reported { context, report, causes: before, alone } = reported;
     let complete = report.shards.done == report.shards.total;
-    if verify && !complete {
+    if comparing.wanted && !complete {
         tracing::warn!("not verified: the job is not complete");
     }
     let mut judge = Judge { pass, context: &context, report: &report, causes: before.clone() };
     let mut verified = None;
     if complete && alone && may_judge(before.exit()) {
         judge.letters();
-        if verify || pass.broker.is_some() {
-            verified = judge.topic();
+        if comparing.wanted || pass.broker.is_some() {
+            verified = judge.topic(comparing.list);
         } else {
             judge.files();
         }
@@ -91,12 +102,12 @@ impl Judge<'_> {
     }
 
     /// What the comparison of topic and source found. It is kept with the job.
-    fn topic(&mut self) -> Option<Verified> {
+    fn topic(&mut self, list: Option<SurplusFile>) -> Option<Verified> {
         let slow = advice::slow_reading(self.pass.job.workers.flush, self.report.counts.acknowledged);
         if let Some(warning) = slow.filter(|_| self.pass.broker.is_some()) {
             tracing::warn!("{warning}");
         }
-        let (verified, compared) = self.compare().map_err(|error| self.against(error, "not verified: ")).ok()?;
+        let (verified, compared) = self.compare(list).map_err(|error| self.against(error, "not verified: ")).ok()?;
         verify::keep(&self.pass.store_path(), &verified, &compared);
         if let Some(cause) = Cause::of(verified.exit()) {
             self.causes.add(cause, verified.reason());
@@ -105,14 +116,15 @@ impl Judge<'_> {
     }
 
     /// What the comparison found, and in which state the job was then.
-    fn compare(&self) -> Result<(Verified, JobState), UserError> {
+    fn compare(&self, list: Option<SurplusFile>) -> Result<(Verified, JobState), UserError> {
         let Pass { job, dir, interrupt, ui, .. } = self.pass;
         // The plan as it stands now: shards may have been split in this run, and records are in order only within a
         // shard.
         let kept = Store::read_only(&self.pass.store_path()).and_then(|store| store.load()).map_err(state::unusable)?;
         let letters = Letters::of(dir.path(), &kept);
         let retries = verify::retries_of(dir.path(), &kept)?;
-        let verified = verify::verify(job, &kept.plan, &letters, &retries, &self.report.binding, Some(interrupt), ui)?;
+        let sent = Sent { plan: &kept.plan, letters: &letters, retries: &retries, report: self.report };
+        let verified = verify::verify(job, sent, list, Some(interrupt), ui)?;
         Ok((verified, kept))
     }
 

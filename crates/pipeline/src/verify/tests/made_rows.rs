@@ -34,11 +34,11 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
             let record = (Some(key.as_bytes().to_vec()), format!(" {}", line(key, *value)).into_bytes());
             (at(key), record)
         };
-        verify(&job, &mut Topic::new(records.iter().map(sent).collect()), &mut |_| ())
+        verify(&job, &mut Topic::new(records.iter().map(sent).collect()), &mut |_| Ok(()), &mut |_| ())
     };
     let compare = |dead: &Places, records: &[(&str, u32)]| compare_with(&source, dead, records).unwrap();
     let report = compare(&dead, &[("a", 1), ("b", 2), ("c", 3)]);
-    assert!(report.is_clean(), "{report:?}");
+    assert!(report.is_clean(None), "{report:?}");
     assert_eq!((report.source_records, report.dead_lettered, report.altered_letters), (5, 2, 0));
 
     let lost = compare(&[(name(2), letter(0, b" else"))].into(), &[("a", 1), ("c", 3)]);
