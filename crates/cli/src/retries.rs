@@ -312,26 +312,63 @@ fn number(found: &str, name: &str) -> Option<u32> {
     digits.parse().ok().filter(|number: &u32| *number > 0 && number.to_string() == digits)
 }
 
-/// Forgets the retries of a job that begins: they sent letters of before. Says which; one that runs is an error.
-pub fn forget(name: &str, folder: &Path, owners: Owners) -> Result<Vec<String>, UserError> {
-    let mut gone = Vec::new();
-    for place in places(name, folder)? {
+/// The retries of a job that begins, held: they sent letters of before, and go with its old state.
+#[derive(Debug)]
+pub struct OldRetries(Vec<(RetryPlace, StateDir)>);
+
+impl OldRetries {
+    /// Takes hold of all before one is touched; one that runs is an error.
+    pub fn hold(name: &str, folder: &Path, owners: Owners) -> Result<OldRetries, UserError> {
         // Another job's folder may have such a name.
-        if !place.rules().is_ok_and(|rules| rules.job == name) {
-            continue;
-        }
-        let forget = StateDir::open(&place.folder, owners).and_then(|held| held.clear().map(|()| held));
-        let held = forget.map_err(|error| UserError::new(error.exit(), format!("{}: {error}", place.name)))?;
-        fs::remove_dir_all(&place.folder).map_err(|error| unusable(&place.folder, &error))?;
-        drop(held);
-        gone.push(place.name);
+        let own = |place: &RetryPlace| place.rules().is_ok_and(|rules| rules.job == name);
+        let hold = |place: RetryPlace| {
+            let held = StateDir::open(&place.folder, owners);
+            let held = held.map_err(|error| UserError::new(error.exit(), format!("{}: {error}", place.name)))?;
+            Ok((place, held))
+        };
+        places(name, folder)?.into_iter().filter(own).map(hold).collect::<Result<_, _>>().map(OldRetries)
     }
-    Ok(gone)
+
+    /// Forgets them, once the job's own state is gone: what a crash leaves of them is known to be of a job of before.
+    /// Says which.
+    pub fn forget(self) -> Result<Vec<String>, UserError> {
+        let forget = |(place, held): (RetryPlace, StateDir)| {
+            held.clear().map_err(|error| UserError::new(error.exit(), error))?;
+            fs::remove_dir_all(&place.folder).map_err(|error| unusable(&place.folder, &error))?;
+            Ok(place.name)
+        };
+        self.0.into_iter().map(forget).collect()
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use migration::Plan;
+    use migration::report::Binding;
+
     use super::*;
+
+    /// A retry that took these, and is done.
+    pub fn retry(number: u32, taken: Vec<(u32, LetterSet)>) -> Retry {
+        let state = JobState {
+            name: String::new(),
+            created_ms: 0,
+            plan_id: 0,
+            last_run: 1,
+            binding: Binding::default(),
+            settings: Vec::new(),
+            plan: Plan::default(),
+            frozen: None,
+            shards: Vec::new(),
+            damages: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            uncertain: BTreeSet::new(),
+        };
+        let place = RetryPlace::of("orders", Path::new("/s/orders"), number);
+        Retry { place, rules: RetryRules { taken, ..rules("orders") }, state }
+    }
 
     #[test]
     fn only_names_of_a_jobs_own_retries_are_its_retries() {
@@ -401,16 +438,23 @@ mod tests {
     fn a_job_that_begins_forgets_its_own_retries_and_no_other_folder() {
         let state = tempfile::tempdir().unwrap();
         let folder = state.path().join("orders");
-        for (number, job) in [(1, "orders"), (2, "other")] {
+        for (number, job) in [(1, "orders"), (2, "other"), (4, "orders")] {
             let place = RetryPlace::of("orders", &folder, number);
             fs::create_dir(&place.folder).unwrap();
             place.keep(&rules(job)).unwrap();
             place.make_records().unwrap();
         }
         fs::create_dir(state.path().join("orders.retry-3")).unwrap();
-        assert_eq!(forget("orders", &folder, Owners::Any).unwrap(), ["orders.retry-1"]);
-        let left = |number| RetryPlace::of("orders", &folder, number).folder.exists();
-        assert_eq!([left(1), left(2), left(3)], [false, true, true]);
-        assert_eq!(forget("none", &state.path().join("none/none"), Owners::Any).unwrap(), [""; 0]);
+        let forget = |name: &str, folder: &Path| OldRetries::hold(name, folder, Owners::Any).and_then(OldRetries::forget);
+        let left = || [1, 2, 3, 4].map(|number| RetryPlace::of("orders", &folder, number).folder.exists());
+        // One that runs keeps all.
+        let running = StateDir::open(&RetryPlace::of("orders", &folder, 4).folder, Owners::Any).unwrap();
+        let error = forget("orders", &folder).unwrap_err();
+        assert!(error.exit == Exit::Stopped && error.message.starts_with("orders.retry-4: another supervisor"), "{error}");
+        assert_eq!(left(), [true; 4]);
+        drop(running);
+        assert_eq!(forget("orders", &folder).unwrap(), ["orders.retry-1", "orders.retry-4"]);
+        assert_eq!(left(), [false, true, true, false]);
+        assert_eq!(forget("none", &state.path().join("none/none")).unwrap(), [""; 0]);
     }
 }

@@ -301,3 +301,135 @@ fn sorted(found: Vec<BTreeMap<String, Listed>>) -> Vec<Listed> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use pipeline::RecordPlace;
+    use pipeline::dead_letter::DeadLetterFile;
+
+    use super::*;
+
+    /// Letters of one origin in a folder: shard, reason, file, place and record of each.
+    fn origin(folder: &Path, number: u32, made: bool, letters: &[(u32, &str, u32, u64, &str)]) -> Origin {
+        let files = ["/d/b.jsonl", "/d/a.jsonl"].map(std::path::PathBuf::from);
+        let folder = folder.join(number.to_string());
+        let mut committed: BTreeMap<u32, u64> = BTreeMap::new();
+        for &(shard, reason, segment, start, record) in letters {
+            let length = committed.entry(shard).or_default();
+            let mut file = DeadLetterFile::open(&folder, ShardId(shard), &files, *length, process::open_private_below).unwrap();
+            let place = RecordPlace { segment, start, bytes: record.len() as u64 };
+            if record.ends_with('…') {
+                file.append_head(place, reason, record.as_bytes()).unwrap();
+            } else {
+                file.append(place, reason, record.as_bytes()).unwrap();
+            }
+            file.sync().unwrap();
+            *length = file.length();
+        }
+        let counted = letters.len() as u64;
+        let committed = committed.into_iter().map(|(shard, length)| (ShardId(shard), length)).collect();
+        let ranks = files.iter().map(|file| file.to_string_lossy().into_owned()).zip(0..).collect();
+        Origin { number, letters: Letters { folder, committed, counted }, ranks, made }
+    }
+
+    fn taken(origins: &[Origin], of: u32, wanted: impl Fn(&DeadLetter) -> bool) -> LetterSet {
+        let mut set = LetterSet::default();
+        let origin = origins.iter().find(|origin| origin.number == of).unwrap();
+        let Letters { folder, committed, .. } = &origin.letters;
+        dead_letter::each(folder, committed, process::open_private_below, &mut |place, letter| {
+            if wanted(&letter) {
+                set.add(place);
+            }
+            Ok(())
+        })
+        .unwrap();
+        set
+    }
+
+    fn records(letters: &SetAside<'_>, wanted: &Selection) -> Vec<String> {
+        let mut found = Vec::new();
+        letters
+            .read(&letters.choose(wanted).unwrap(), &mut |_, letter| {
+                found.push(String::from_utf8(letter.record).unwrap());
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    const NO_KEY: &str = "no field .k";
+
+    #[test]
+    fn what_no_retry_took_is_chosen_the_retries_first_and_in_the_order_of_the_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = [
+            (3, NO_KEY, 1, 50, "a50"),
+            (3, NO_KEY, 0, 70, "b70"),
+            (0, NO_KEY, 1, 10, "a10"),
+            (0, "bad at 7", 0, 20, "b20"),
+            (0, "bad at 9", 1, 99, "taken"),
+        ];
+        let origins = vec![
+            origin(folder.path(), 0, false, &own),
+            origin(folder.path(), 1, false, &[(0, NO_KEY, 0, 5, "again5"), (1, NO_KEY, 0, 2, "again2")]),
+        ];
+        let by = taken(&origins, 0, |letter| letter.record == b"taken");
+        let took = |retries: &[(u32, &LetterSet)]| -> Retries {
+            let all = retries.iter().map(|(number, set)| crate::retries::tests::retry(*number, vec![(0, (*set).clone())]));
+            Retries { all: all.collect(), next: 9 }
+        };
+        let retries = took(&[(1, &by)]);
+        let letters = SetAside { origins, retries: &retries };
+        let all = Selection::default();
+        assert_eq!(records(&letters, &all), ["again2", "again5", "b20", "b70", "a10", "a50"]);
+        assert_eq!(records(&letters, &Selection { taken: true, ..all }).last().unwrap(), "taken");
+        assert_eq!(records(&letters, &Selection { shard: Some(3), ..all }), ["b70", "a50"]);
+
+        let listing = letters.listing().unwrap();
+        let told: Vec<_> = listing.iter().map(|one| (one.retry, one.found.letters, one.set_aside, one.taken.clone())).collect();
+        assert_eq!(told, [(None, 3, 3, vec![]), (None, 2, 1, vec![(1, 1)]), (Some(1), 2, 2, vec![])]);
+        let first = &listing[0].found;
+        assert_eq!((first.path.as_str(), first.start), ("/d/b.jsonl", 70), "the first one in the source");
+        assert_eq!(listing[0].shards, [ShardId(0), ShardId(3)]);
+        assert_eq!(records(&letters, &Selection { reason: Some(2), ..all }), ["b20"]);
+        assert_eq!(records(&letters, &Selection { reason: Some(3), ..all }), ["again2", "again5"]);
+        for wrong in [0, 4] {
+            assert_eq!(letters.choose(&Selection { reason: Some(wrong), ..all }).unwrap_err().exit, Exit::Usage);
+        }
+        // What was chosen is taken, and nothing is left.
+        let sets = letters.taken(letters.choose(&all).unwrap());
+        assert_eq!(sets.iter().map(|(of, _)| *of).collect::<Vec<_>>(), [0, 1]);
+        let mut second = crate::retries::tests::retry(2, sets);
+        second.rules.letters = 6;
+        let retries = Retries { all: took(&[(1, &by)]).all.into_iter().chain([second]).collect(), next: 9 };
+        let letters = SetAside { origins: letters.origins, retries: &retries };
+        assert_eq!(records(&letters, &all), [""; 0]);
+    }
+
+    #[test]
+    fn what_no_line_can_hold_is_parted() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = [
+            (0, NO_KEY, 0, 0, "{}"),
+            (0, "too long", 0, 10, "{\"a\":…"),
+            (0, "bad row", 0, 20, "1,2"),
+            (0, "bad row", 0, 30, "1,\"\n\""),
+        ];
+        let retries = Retries::default();
+        let letters = SetAside { origins: vec![origin(folder.path(), 0, true, &own)], retries: &retries };
+        let all = Selection::default();
+        let parted = |with_rows| {
+            let (kept, left) = part(letters.choose(&all).unwrap(), with_rows);
+            (kept.len(), left)
+        };
+        assert_eq!(parted(false), (1, LeftOut { cut: 1, rows: 1, line_ends: 1 }));
+        assert_eq!(parted(true), (2, LeftOut { cut: 1, rows: 0, line_ends: 1 }));
+        let cut = Selection { cut: true, ..all };
+        assert_eq!(records(&letters, &cut), ["{\"a\":…", "1,\"\n\""]);
+        let listing = letters.listing().unwrap();
+        assert_eq!(
+            listing.iter().map(|one| (one.cut, one.rows, one.line_ends)).collect::<Vec<_>>(),
+            [(0, 1, 1), (0, 0, 0), (1, 0, 0)]
+        );
+    }
+}

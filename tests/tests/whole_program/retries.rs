@@ -222,6 +222,7 @@ fn a_retry_that_is_killed_or_stopped_goes_on(clusters: &Clusters) {
     refused_beside(&scene, &["run", "--restart", "--yes"], 75, "retry-killed.retry-1: another supervisor works");
     let listed = list(&scene);
     assert_eq!(listed["retries"][0]["outcome"], "running", "{listed:#}");
+    assert_eq!(scene.acknowledged(), GOOD, "the job's state is as it was");
     assert_eq!(scene.program.run(&["throttle", "300", "--retry", "1"], PATIENCE).code, 0);
     running.signal(Signal::SIGKILL);
     assert_eq!(running.finish(patience()).code, 137);

@@ -14,8 +14,9 @@ use super::pass::Pass;
 use super::send::slots;
 use super::topic_watch::TopicWatcher;
 use crate::checks::{self, SampledPlan};
+use crate::retries::OldRetries;
 use crate::state::{self, Earlier};
-use crate::{helper, log, retries, source};
+use crate::{helper, log, source};
 
 /// A job that may begin, or go on.
 pub struct Planned {
@@ -190,11 +191,9 @@ impl Planned {
     fn create(&self, pass: &Pass<'_>, plan_id: u128) -> Result<Store, UserError> {
         // What is left there belongs to a job that starts over, or (dead letters without a checkpoint) to nothing; and
         // so do records that were sent again of its letters.
-        if pass.retried.is_none() {
-            let gone = retries::forget(&pass.job.name, pass.dir.path(), state::owners(&pass.job))?;
-            gone.iter().for_each(|retry| tracing::warn!("the state of {retry} is forgotten, too"));
-        }
+        let old = OldRetries::hold(&pass.job.name, pass.dir.path(), state::owners(&pass.job))?;
         pass.dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
+        old.forget()?.iter().for_each(|retry| tracing::warn!("the state of {retry} is forgotten, too"));
         let new = NewJob {
             name: &pass.job.name,
             plan_id,
