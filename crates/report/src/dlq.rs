@@ -2,7 +2,9 @@
 
 use migration::ShardId;
 use migration::printable::printable;
-use migration::report::{LetterListing, LettersShown, ListedReason, RetryReport, RetryStanding, ShownLetter, still_set_aside};
+use migration::report::{
+    LetterListing, LetterReason, LettersShown, ListedReason, RetryReport, RetryStanding, ShownLetter, still_set_aside,
+};
 use migration::units::{show_count, show_things};
 use serde_json::{Map, Value, json};
 
@@ -10,6 +12,8 @@ use crate::masked::masked_value;
 
 /// How wide text may be.
 const WIDTH: usize = 80;
+/// Where the text of a reason begins.
+const INDENT: usize = 16;
 /// How many shards of a reason are named.
 const SHARDS_SHOWN: usize = 8;
 /// How much of a record is shown in the text; `-o json` has all that a letter holds.
@@ -45,10 +49,8 @@ pub fn list(job: &str, listing: &LetterListing) -> String {
 
 fn reason(number: usize, one: &ListedReason) -> String {
     let found = &one.found;
-    let first = if found.letters == 1 { "at" } else { "first at" };
-    let mut out = wrapped(&format!("{number:>3}  {:>9}  {}", show_count(found.letters), printable(&found.reason)), 16);
-    // A path is never broken: it is there to be copied.
-    out += &format!("{:16}{first} {} byte {}\n", "", printable(&found.path), show_count(found.start));
+    let mut out = wrapped(&format!("{number:>3}  {:>9}  {}", show_count(found.letters), printable(&found.reason)), INDENT);
+    out += &first_place(found, INDENT);
     let mut parts = vec![shards(&one.shards)];
     let kinds = [(one.cut, "cut"), (one.rows, "of rows that could not be read"), (one.line_ends, "with a line end in them")];
     parts.extend(kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{} {what}", show_count(*count))));
@@ -56,7 +58,13 @@ fn reason(number: usize, one: &ListedReason) -> String {
     if one.set_aside > 0 {
         parts.push(format!("{} set aside", show_count(one.set_aside)));
     }
-    out + &wrapped(&format!("{:16}{}", "", parts.join("; ")), 16)
+    out + &wrapped(&format!("{:INDENT$}{}", "", parts.join("; ")), INDENT)
+}
+
+/// Where the first record of a reason stands, in a line of its own. A path is never broken: it is there to be copied.
+pub(crate) fn first_place(found: &LetterReason, indent: usize) -> String {
+    let first = if found.letters == 1 { "at" } else { "first at" };
+    format!("{:indent$}{first} {} byte {}\n", "", printable(&found.path), show_count(found.start))
 }
 
 fn shards(shards: &[ShardId]) -> String {
@@ -217,7 +225,7 @@ pub fn show_object(shown: &LettersShown<'_>) -> Map<String, Value> {
 }
 
 /// A text in lines that fit, those behind the first indented; what has no spaces stays whole.
-fn wrapped(text: &str, indent: usize) -> String {
+pub(crate) fn wrapped(text: &str, indent: usize) -> String {
     let (mut out, mut width) = (String::new(), 0);
     for (at, word) in text.split(' ').enumerate() {
         let letters = word.chars().count();
@@ -236,8 +244,6 @@ fn wrapped(text: &str, indent: usize) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use migration::report::LetterReason;
-
     use super::*;
 
     pub(crate) fn retry(number: u32) -> RetryReport {

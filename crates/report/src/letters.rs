@@ -7,12 +7,14 @@ use migration::report::{GoneLetters, JobReport, LetterReason, SeenLetters};
 use migration::units::{show_count, show_things};
 use serde_json::{Value, json};
 
-use crate::dlq;
+use crate::dlq::{self, wrapped};
 
 /// How many shards are named.
 const NAMED: usize = 10;
 /// How many reasons are listed.
 const SHOWN: usize = 10;
+/// Where the text of a reason begins.
+const INDENT: usize = 16;
 /// How many reasons stand in a sentence.
 const TOLD: usize = 3;
 
@@ -41,7 +43,7 @@ pub fn text(report: &JobReport, seen: &SeenLetters) -> String {
     let lost = if seen.gone.is_empty() { String::new() } else { format!("\n{}\n", gone(&seen.gone, folder)) };
     let again = dlq::retries(report.counts.dead_lettered, &seen.retries);
     let again = if again.is_empty() { again } else { format!("\n{again}") };
-    place(report, folder) + &reasons(seen) + &again + &lost + &note(seen.uncommitted, folder)
+    place(report, folder) + &reasons(seen) + advice(report, seen) + &again + &lost + &note(seen.uncommitted, folder)
 }
 
 /// The reasons for machines.
@@ -79,7 +81,11 @@ pub fn over_limit(report: &JobReport, seen: &SeenLetters, limit: u64) -> Option<
 fn reasons(seen: &SeenLetters) -> String {
     let mut out = String::new();
     for one in seen.reasons.iter().take(SHOWN) {
-        out += &format!("  {:>12}  {}\n", show_count(one.letters), first(one));
+        out += &wrapped(&format!("  {:>12}  {}", show_count(one.letters), printable(&one.reason)), INDENT);
+        out += &dlq::first_place(one, INDENT);
+        if let Some(fields) = fields(one) {
+            out += &wrapped(&format!("{:INDENT$}{fields}", ""), INDENT);
+        }
     }
     if seen.reasons.len() > SHOWN {
         out += &format!(
@@ -96,10 +102,24 @@ fn reasons(seen: &SeenLetters) -> String {
 
 /// A reason, and where its first record stands.
 fn first(one: &LetterReason) -> String {
-    let LetterReason { reason, letters, path, start, fields } = one;
+    let LetterReason { reason, letters, path, start, .. } = one;
     let first = if *letters == 1 { "at" } else { "first at" };
-    let fields = if fields.is_empty() { String::new() } else { format!("; fields there: {}", fields.join(", ")) };
-    printable(&format!("{reason}, {first} {path} byte {}{fields}", show_count(*start)))
+    let there = fields(one).map_or(String::new(), |fields| format!("; {fields}"));
+    printable(&format!("{reason}, {first} {path} byte {}", show_count(*start))) + &there
+}
+
+/// Which fields the first record has.
+fn fields(one: &LetterReason) -> Option<String> {
+    (!one.fields.is_empty()).then(|| printable(&format!("fields there: {}", one.fields.join(", "))))
+}
+
+/// What may be done with them, if some of the job's records were sent and the topic is still there.
+fn advice(report: &JobReport, seen: &SeenLetters) -> &'static str {
+    let counts = &report.counts;
+    if counts.dead_lettered == 0 || counts.acknowledged == 0 || !seen.retries.is_empty() || report.binding.is_of_embedded() {
+        return "";
+    }
+    "\n`shardlift dlq list` tells more of them, `shardlift dlq retry` sends them again\n"
 }
 
 /// How many letters no reason stands for.
@@ -166,7 +186,10 @@ mod tests {
         assert_eq!(over_limit(&report, &SeenLetters::default(), 0), None, "nothing is known");
         let shown = text(&report, &seen);
         assert!(
-            shown.contains("\n       330,184  no field .customer.idd, first at /data/orders-00.jsonl byte 1,234;"),
+            shown.contains(
+                "\n       330,184  no field .customer.idd\n                first at /data/orders-00.jsonl byte 1,234\n\
+                 \u{20}               fields there: .order, .customer.id\n"
+            ),
             "{shown}"
         );
         assert_eq!(
