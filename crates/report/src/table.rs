@@ -29,22 +29,50 @@ impl Column {
     }
 }
 
-/// Lines of text, each indented by two; columns in which no row has anything are left out.
-pub fn render(columns: &[Column], rows: &[Vec<String>]) -> String {
+/// What a terminal has at least: no line of a table is wider, as long as its names leave room for a figure.
+pub const COLUMNS: usize = 80;
+
+/// Lines of text, each indented by two; columns in which no row has anything are left out. What does not fit beside the
+/// first `names` columns comes in a table of its own below, with them again.
+pub fn render(columns: &[Column], names: usize, rows: &[Vec<String>]) -> String {
     let used = |i: &usize| rows.iter().any(|row| row.get(*i).is_some_and(|cell| !cell.is_empty()));
-    let kept: Vec<usize> = (0..columns.len()).filter(used).collect();
-    let width = |i: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(i));
-        cells.chain(&columns[i].head).map(|text| text.chars().count()).max().unwrap_or(0)
+    let (names, figures): (Vec<usize>, Vec<usize>) = (0..columns.len()).filter(used).partition(|i| *i < names);
+    let width = |i: &usize| {
+        let cells = rows.iter().filter_map(|row| row.get(*i));
+        cells.chain(&columns[*i].head).map(|text| text.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = kept.iter().map(|i| width(*i)).collect();
+    // Two blanks before each.
+    let room = COLUMNS.saturating_sub(names.iter().map(|i| width(i) + 2).sum());
+    let mut blocks: Vec<(Vec<usize>, usize)> = Vec::new();
+    for figure in figures {
+        let needs = width(&figure) + 2;
+        match blocks.last_mut() {
+            Some((block, taken)) if *taken + needs <= room => {
+                block.push(figure);
+                *taken += needs;
+            }
+            _ => blocks.push((vec![figure], needs)),
+        }
+    }
+    if blocks.is_empty() {
+        blocks.push((Vec::new(), 0));
+    }
+    let tables = blocks.iter().map(|(figures, _)| {
+        let shown: Vec<(usize, usize)> = names.iter().chain(figures).map(|i| (*i, width(i))).collect();
+        one_table(columns, &shown, rows)
+    });
+    tables.collect::<Vec<_>>().join("\n")
+}
+
+/// One table of some columns with their widths.
+fn one_table(columns: &[Column], shown: &[(usize, usize)], rows: &[Vec<String>]) -> String {
     let line = |cell: &dyn Fn(usize) -> String| {
-        let mut out = String::from(" ");
-        for (column, width) in kept.iter().zip(&widths) {
-            let text = cell(*column);
-            out += &match columns[*column].align {
-                Align::Left => format!(" {text:<width$} "),
-                Align::Right => format!(" {text:>width$} "),
+        let mut out = String::new();
+        for &(column, width) in shown {
+            let text = cell(column);
+            out += &match columns[column].align {
+                Align::Left => format!("  {text:<width$}"),
+                Align::Right => format!("  {text:>width$}"),
             };
         }
         format!("{}\n", out.trim_end())
@@ -79,7 +107,20 @@ mod tests {
             vec!["single".to_owned(), String::new(), "73.1".to_owned()],
             vec!["x".to_owned(), String::new(), "±4 %".to_owned()],
         ];
-        let text = render(&columns, &rows);
+        let text = render(&columns, 1, &rows);
         assert_eq!(text, "              rate\n  name    a second\n  single      73.1\n  x           ±4 %\n");
+    }
+
+    #[test]
+    fn what_does_not_fit_comes_below_with_its_names() {
+        let mut columns = vec![Column::words("name")];
+        columns.extend(["a", "b", "c"].map(|unit| Column::figures("", unit)));
+        let row = |name: &str| vec![name.to_owned(), "1".repeat(30), "2".repeat(30), "3".repeat(9)];
+        let text = render(&columns, 1, &[row("x"), row("y")]);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        let tables: Vec<&str> = text.split("\n\n").collect();
+        let [first, second] = tables[..] else { panic!("{text}") };
+        assert!(first.contains('1') && first.contains('2') && !first.contains('3'), "{text}");
+        assert_eq!(second.trim_start(), "name          c\n  x     333333333\n  y     333333333\n");
     }
 }

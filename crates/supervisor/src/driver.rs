@@ -61,6 +61,7 @@ impl<'a> Driver<'a> {
             return Err(SupervisorError::ForeignPlan);
         }
         setup.store.begin_run(setup.slots_at_once(shared), setup.accept)?;
+        setup.store.note_command(setup.command)?;
         let outages = Outages::new(setup.give_up_after, state.binding.partitions());
         let machine = Machine::new(setup.rules(shared), &state.starts(), setup.seed);
         Ok(Driver {

@@ -42,6 +42,8 @@ pub struct Setup<'a> {
     pub limits: &'a Limits,
     /// What is let pass although a check would refuse it; kept with the run.
     pub accept: &'a BTreeSet<Accept>,
+    /// What was typed, without secrets; kept with the run.
+    pub command: &'a str,
     /// The topic that the job belongs to; `None`: whatever topic the workers find.
     pub topic: Option<&'a BoundTopic>,
     /// The job's folder, with both locks held.

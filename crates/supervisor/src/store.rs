@@ -175,6 +175,13 @@ impl Store {
         Ok(number)
     }
 
+    /// Notes what was typed for the run that began.
+    pub fn note_command(&mut self, command: &str) -> Result<(), StateError> {
+        let number = self.run()?.number;
+        let noted = self.db.execute("UPDATE runs SET command = ?2 WHERE number = ?1", params![number, command]);
+        self::error::at(&self.path, noted.map(drop))
+    }
+
     /// Notes that an attempt begins, and how many records it may send beyond what is on disk if its supervisor dies.
     /// Its number is taken from now on, whatever happens.
     pub fn begin_attempt(&mut self, attempt: AttemptId, may_send: u64) -> Result<(), StateError> {

@@ -14,14 +14,15 @@ use crate::pages::figures::{only_round, plain, show_rounds, show_spread};
 
 /// The whole comparison for people.
 pub fn text(comparison: &Comparison) -> String {
-    let mut out = [asked(comparison), settled(comparison)].concat().join("\n") + "\n";
+    let head = asked(comparison).into_iter().chain(settled(comparison));
+    let mut out = head.flat_map(|line| wrap(&line)).collect::<Vec<_>>().join("\n") + "\n";
     if comparison.interrupted {
         out += "interrupted: these are the figures of the rounds that had run\n";
     }
     if comparison.results.is_empty() {
         out += "\n  no setting has a figure\n";
     } else {
-        let _ = write!(out, "\n{}\n{}", speed(comparison), cost(comparison));
+        let _ = write!(out, "\n{}\n{}\n{}", speed(comparison), waits(comparison), cost(comparison));
     }
     let remarks = remarks(comparison);
     if !remarks.is_empty() {
@@ -35,7 +36,7 @@ pub fn text(comparison: &Comparison) -> String {
         out.push('\n');
     }
     for advice in &comparison.advice {
-        let _ = write!(out, "\n{advice}\n");
+        let _ = write!(out, "\n{}\n", wrap(advice).join("\n"));
     }
     out
 }
@@ -71,7 +72,7 @@ fn settled(comparison: &Comparison) -> Vec<String> {
     let c = &comparison.conditions;
     let mut lines = Vec::new();
     for (whose, properties) in producers(comparison) {
-        lines.extend(wrap(&format!("{whose}: {properties}")));
+        lines.push(format!("{whose}: {properties}"));
     }
     let in_flight = format!("at most {} in flight for each worker", show_size(c.in_flight_bytes));
     lines.extend(chunk(comparison).map(|chunk| format!("a chunk: {chunk}; {in_flight}; partitioner {}", c.partitioner)));
@@ -118,7 +119,7 @@ pub(crate) fn replicas(c: &Conditions) -> String {
 
 /// Lines that fit a terminal; later ones are set in.
 fn wrap(text: &str) -> Vec<String> {
-    const WIDTH: usize = 116;
+    const WIDTH: usize = 76;
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -141,59 +142,73 @@ fn where_to(c: &Conditions) -> String {
 fn speed(comparison: &Comparison) -> String {
     let reference = comparison.reference.and_then(|i| comparison.settings.get(i as usize));
     let to = reference.map_or_else(String::new, |setting| format!("to {}", setting.variant.name()));
-    let mut columns = names();
-    columns.extend([
+    let figures = [
         Column::figures("", "records/s"),
         Column::figures("", "spread"),
         Column::figures("speed", &to),
         Column::figures("model:", "records/s"),
-        Column::figures("in flush", "%"),
-        Column::figures("delivery", "p50 ms"),
-        Column::figures("", "p99 ms"),
-    ]);
-    let row = |(setting, s): (&Setting, &Summary)| {
-        let mut row = name_cells(comparison, setting);
-        row.extend([
+    ];
+    table(comparison, figures, |s| {
+        [
             show(s.records_per_second.median),
             show_spread(&s.records_per_second, s.rounds),
             s.relative_speed.map_or_else(String::new, |speed| relative(&speed, s.relative_speed_error)),
             s.predicted_records_per_second.map_or_else(String::new, show),
+        ]
+    })
+}
+
+/// What a record waits for, and what else on its thread waits for it.
+fn waits(comparison: &Comparison) -> String {
+    let figures = [
+        Column::figures("in flush", "%"),
+        Column::figures("delivery", "p50 ms"),
+        Column::figures("", "p99 ms"),
+        Column::figures("1 ms beat", "late p50 ms"),
+        Column::figures("", "p99 ms"),
+    ];
+    table(comparison, figures, |s| {
+        [
             show_percent(s.flush_share.median),
             milliseconds(quantile_ms(&s.latency, 0.5)),
             milliseconds(quantile_ms(&s.latency, 0.99)),
-        ]);
-        row
-    };
-    render(&columns, &rows(comparison).map(row).collect::<Vec<_>>())
+            milliseconds(quantile_ms(&s.heartbeat, 0.5)),
+            milliseconds(quantile_ms(&s.heartbeat, 0.99)),
+        ]
+    })
 }
 
 fn cost(comparison: &Comparison) -> String {
-    let mut columns = names();
-    columns.extend([
+    let figures = [
         Column::figures("CPU", "cores"),
         Column::figures("its thread", "cores"),
         Column::figures("CPU us", "a record"),
-        Column::figures("1 ms beat", "late p50 ms"),
-        Column::figures("", "p99 ms"),
         Column::figures("beats a ms", "of flush"),
         Column::figures("peak", "memory"),
-    ]);
-    let row = |(setting, s): (&Setting, &Summary)| {
-        let mut row = name_cells(comparison, setting);
-        let beats = if s.heartbeat.count() > 0 { show(s.ticks_per_flush_ms) } else { String::new() };
-        row.extend([
+    ];
+    table(comparison, figures, |s| {
+        [
             show(s.cpu_cores.median),
             show(s.thread_cpu_cores.median),
             show(s.cpu_us_per_record.median),
-            milliseconds(quantile_ms(&s.heartbeat, 0.5)),
-            milliseconds(quantile_ms(&s.heartbeat, 0.99)),
-            beats,
+            if s.heartbeat.count() > 0 { show(s.ticks_per_flush_ms) } else { String::new() },
             show_size(s.peak_memory_bytes),
-        ]);
-        row
-    };
-    render(&columns, &rows(comparison).map(row).collect::<Vec<_>>())
+        ]
+    })
 }
+
+/// A table of some figures of each row.
+fn table<const N: usize>(comparison: &Comparison, figures: [Column; N], of: impl Fn(&Summary) -> [String; N]) -> String {
+    let columns: Vec<Column> = names().into_iter().chain(figures).collect();
+    let row = |(setting, summary): (&Setting, &Summary)| {
+        let names = name_cells(comparison, setting);
+        names.into_iter().chain(of(summary)).collect::<Vec<String>>()
+    };
+    render(&columns, NAMES, &rows(comparison).map(row).collect::<Vec<_>>())
+}
+
+/// The columns that say which setting a row is.
+const NAMES: usize = 4;
 
 fn names() -> Vec<Column> {
     vec![Column::words("variant"), Column::figures("", "workers"), Column::words("flush"), Column::words("producer")]
@@ -264,11 +279,11 @@ mod tests {
     fn each_setting_has_a_line_that_fits_a_terminal() {
         let story = example::story();
         let text = text(&story);
-        for width in text.lines().skip(1).map(|line| line.chars().count()) {
-            assert!(width <= 120, "{width} columns\n{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}\n{text}");
         }
         let lines: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with("processes ")).collect();
-        assert_eq!(lines.len(), 2 * 4, "a line in each of two tables for 1, 2, 4 and 8 workers\n{text}");
+        assert_eq!(lines.len(), 3 * 4, "a line in each of three tables for 1, 2, 4 and 8 workers\n{text}");
         assert!(lines[3].contains(" 547 ") && lines[3].contains("±2 %") && lines[3].contains("7.50 ±0.05"), "{}", lines[3]);
     }
 
@@ -306,9 +321,10 @@ mod tests {
         let many = (0..20).map(|number| (format!("some.long.property.{number}"), "value".to_owned())).collect();
         story.conditions.properties.push((FlushPolicy::Chunk, many));
         let told = head(&story);
-        assert!(told.contains("a chunk: at most 5,000 records") && told.contains("partitioner murmur2"), "{told}");
+        let joined = told.replace("\n  ", " ");
+        assert!(joined.contains("a chunk: at most 5,000 records") && joined.contains("partitioner murmur2"), "{told}");
         assert!(told.contains("more than once") && told.contains("replication 3"), "{told}");
-        assert!(told.lines().all(|line| line.chars().count() <= 120), "{told}");
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         accept: &context.job.accept,
+        command: "",
         topic: None,
         state: &dir,
         store: &mut store,

@@ -373,6 +373,8 @@ pub struct RunReport {
     pub cpu_supervisor_us: u64,
     /// Names of the checks that it was told to let pass.
     pub accepted: Vec<String>,
+    /// What was typed, without secrets: those are in no command line.
+    pub command: String,
 }
 
 #[cfg(test)]

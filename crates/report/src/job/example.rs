@@ -35,6 +35,7 @@ pub(crate) fn report() -> JobReport {
         reasons: Vec::new(),
         cpu_supervisor_us: 50_000,
         accepted: if number == 2 { vec!["partitions".into()] } else { Vec::new() },
+        command: "shardlift run -w 2".into(),
     };
     let shard = |id: u32| ShardReport {
         id: ShardId(id),

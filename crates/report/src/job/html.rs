@@ -18,6 +18,8 @@ use crate::markup::Element;
 const ATTEMPTS_SHOWN: usize = 200;
 /// Reasons of letters in the table; the JSON has them all.
 const REASONS_SHOWN: usize = 20;
+/// Commands of runs, the last ones; the JSON has them all.
+const COMMANDS_SHOWN: usize = 20;
 /// Events in the list; the JSON has them all.
 const EVENTS_SHOWN: usize = 200;
 
@@ -217,6 +219,10 @@ fn configuration(report: &JobReport, settings: &[(String, String)]) -> Element {
         ("plan", format!("{} shards, about {} records", show_count(report.shards.total), show_count(report.records_estimate))),
     ];
     pairs.extend(report.order.map(|order| ("order", order.promise().to_owned())));
+    let commands: Vec<(String, String)> =
+        report.runs.iter().map(|run| (format!("run {}", run.number), run.command.clone())).collect();
+    let shown = commands.len().saturating_sub(COMMANDS_SHOWN);
+    pairs.extend(commands[shown..].iter().map(|(name, command)| (name.as_str(), command.clone())));
     pairs.extend(settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
     definitions(&pairs)
 }

@@ -51,6 +51,7 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
             "exit_code": run.exit_code,
             "reasons": run.reasons,
             "accepted": run.accepted,
+            "command": run.command,
             "cpu_ms": ms(run.cpu_supervisor_us),
         })).collect::<Vec<_>>(),
         "events": report.events.iter().map(|(at, text)| json!({ "unix_ms": at, "text": text })).collect::<Vec<_>>(),

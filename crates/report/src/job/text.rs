@@ -11,6 +11,7 @@ use migration::{Phase, Phases};
 
 use super::advice::advice;
 use super::happened::happened;
+use crate::table::{Column, render};
 
 /// Attempts shown before the rest is summed up; `-o json` has them all.
 const ATTEMPTS_SHOWN: usize = 12;
@@ -150,6 +151,13 @@ fn shares(phases: &Phases) -> String {
     parts.join(" · ")
 }
 
+/// The phase with the greatest share.
+fn greatest(phases: &Phases) -> String {
+    let total = phases.total().max(1) as f64;
+    let most = Phase::ALL.iter().max_by_key(|phase| phases.get(**phase)).filter(|phase| phases.get(**phase) > 0);
+    most.map_or_else(String::new, |phase| format!("{} {:.0} %", phase.name(), phases.get(*phase) as f64 * 100.0 / total))
+}
+
 fn skew(partitions: &[u64]) -> Option<String> {
     let (min, max) = (partitions.iter().min()?, partitions.iter().max()?);
     Some(format!("{}, from {} to {} records", partitions.len(), show_count(*min), show_count(*max)))
@@ -159,28 +167,26 @@ fn attempts(out: &mut String, report: &JobReport) {
     if report.attempts.is_empty() {
         return;
     }
-    let _ = writeln!(
-        out,
-        "\n  {:<8}{:>7}  {:<11}{:>9}  {:>12}  {:>7}  {:>9}  where its time went",
-        "shard", "attempt", "ended", "took", "records", "CPU", "memory"
-    );
+    let mut columns = vec![Column::words("shard"), Column::figures("", "attempt"), Column::words("ended")];
+    columns.extend(["took", "records", "CPU", "memory"].map(|unit| Column::figures("", unit)));
+    columns.push(Column::words("most of its time"));
     // The troubled ones first, then the slowest: what a reader looks for.
     let mut rows: Vec<_> = report.attempts.iter().collect();
     rows.sort_by_key(|a| (!troubled(a), std::cmp::Reverse(a.elapsed_us)));
-    for a in rows.iter().take(ATTEMPTS_SHOWN) {
-        let _ = writeln!(
-            out,
-            "  {:<8}{:>7}  {:<11}{:>9}  {:>12}  {:>7}  {:>9}  {}",
-            a.shard,
-            a.number,
-            a.outcome.name(),
+    let row = |a: &&AttemptReport| {
+        vec![
+            a.shard.to_string(),
+            a.number.to_string(),
+            a.outcome.name().to_owned(),
             if a.elapsed_us > 0 { show_duration(Duration::from_micros(a.elapsed_us)) } else { String::new() },
             show_count(a.counts.acknowledged),
             a.cpu_us.map_or_else(String::new, |us| format!("{:.2} s", us as f64 / 1e6)),
             a.peak_memory_bytes.map_or_else(String::new, show_size),
-            shares(&a.work.phases)
-        );
-    }
+            greatest(&a.work.phases),
+        ]
+    };
+    let shown: Vec<_> = rows.iter().take(ATTEMPTS_SHOWN).map(row).collect();
+    let _ = write!(out, "\n{}", render(&columns, 3, &shown));
     if rows.len() > ATTEMPTS_SHOWN {
         let _ = writeln!(out, "  … and {} more; -o json has them all", rows.len() - ATTEMPTS_SHOWN);
     }

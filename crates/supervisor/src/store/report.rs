@@ -186,6 +186,7 @@ fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {
                 reasons: reasons.lines().map(str::to_owned).collect(),
                 cpu_supervisor_us: count(row, "cpu_us")?,
                 accepted: names(&row.get::<_, String>("accepted")?),
+                command: row.get("command")?,
             })
         })?
         .collect()

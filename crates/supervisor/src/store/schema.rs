@@ -37,7 +37,7 @@ CREATE TABLE shards (
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, elapsed_us INTEGER NOT NULL, slots INTEGER NOT NULL,
     exit_code INTEGER, reasons TEXT NOT NULL, cpu_us INTEGER NOT NULL,
-    accepted TEXT NOT NULL
+    accepted TEXT NOT NULL, command TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE attempts (
     sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, number INTEGER NOT NULL, run INTEGER NOT NULL, pid INTEGER NOT NULL,

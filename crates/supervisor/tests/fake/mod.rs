@@ -142,6 +142,7 @@ impl Job {
             keep_order: true,
             limits: &self.limits,
             accept: &BTreeSet::new(),
+            command: "",
             topic: None,
             state: &state,
             store: &mut store,

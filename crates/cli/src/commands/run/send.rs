@@ -12,7 +12,7 @@ use super::plan::Ready;
 use super::topic_watch::TopicWatcher;
 use crate::display::{Display, Viewer};
 use crate::log;
-use crate::source;
+use crate::{source, words};
 
 /// The exit codes of a worker besides 0; the supervisor acts on the `Failed` frame, the code is for `ps` and the log.
 const EXIT_FAILED: u8 = 1;
@@ -41,6 +41,7 @@ pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
     let Ready { context, store, watch, .. } = ready;
     let context = &*context;
     let slots = slots(&context.job, pass.single);
+    let command = words::joined(words::of_this_process());
     let setup = Setup {
         plan: &context.plan,
         workers: &context.job.workers,
@@ -52,6 +53,7 @@ pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
         give_up_after: context.job.kafka.give_up_after,
         limits: &context.job.limits,
         accept: &context.job.accept,
+        command: &command,
         topic: context.bound.as_ref(),
         state: &pass.dir,
         store,

@@ -73,7 +73,7 @@ fn table(comparison: &WebComparison) -> String {
             in_ms(&s.heartbeat_p99_us),
         ]
     };
-    render(&columns, &comparison.results.iter().map(row).collect::<Vec<_>>())
+    render(&columns, 1, &comparison.results.iter().map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
