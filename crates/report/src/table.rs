@@ -78,7 +78,8 @@ fn one_table(columns: &[Column], shown: &[(usize, usize)], rows: &[Vec<String>])
         format!("{}\n", out.trim_end())
     };
     let mut out = String::new();
-    for i in 0..2 {
+    let above = shown.iter().any(|(column, _)| !columns[*column].head[0].is_empty());
+    for i in usize::from(!above)..2 {
         out += &line(&|column| columns[column].head[i].clone());
     }
     for row in rows {

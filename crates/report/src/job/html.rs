@@ -180,7 +180,8 @@ fn attempts(report: &JobReport, numbers: &Numbers<'_>) -> Option<Element> {
     let mut rows: Vec<(usize, &AttemptReport)> = report.attempts.iter().enumerate().collect();
     rows.sort_by_key(|(_, attempt)| (!charts::troubled(attempt), std::cmp::Reverse(attempt.elapsed_us)));
     let heads = ["ended", "took", "records", "sent again", "CPU", "peak memory", "first delivery", "run", "process", "why"];
-    let head = heads.iter().map(|name| Element::new("th").set("scope", "col").text(name));
+    let class = |name: &str| if matches!(name, "ended" | "why") { "words" } else { "" };
+    let head = heads.iter().map(|name| Element::of_class("th", class(name)).set("scope", "col").text(name));
     let first = Element::of_class("th", "words").set("scope", "col").text("shard, attempt");
     let time = |ms: f64| show_duration(Duration::from_secs_f64(ms / 1000.0));
     let row = |(i, attempt): &(usize, &AttemptReport)| {

@@ -169,7 +169,7 @@ fn attempts(out: &mut String, report: &JobReport) {
     }
     let mut columns = vec![Column::words("shard"), Column::figures("", "attempt"), Column::words("ended")];
     columns.extend(["took", "records", "CPU", "memory"].map(|unit| Column::figures("", unit)));
-    columns.push(Column::words("most of its time"));
+    columns.push(Column::words("mostly in"));
     // The troubled ones first, then the slowest: what a reader looks for.
     let mut rows: Vec<_> = report.attempts.iter().collect();
     rows.sort_by_key(|a| (!troubled(a), std::cmp::Reverse(a.elapsed_us)));
