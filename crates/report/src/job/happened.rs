@@ -48,7 +48,7 @@ mod tests {
         happened(&mut out, &report);
         assert!(out.starts_with("\n  what happened\n") && !out.contains("scaled 1 -> 2"), "{out}");
         let expected =
-            "  2026-11-23 08:31:09 UTC no broker answers since 08:31:07Z (k:9092:\n    connection refused); workers wait,";
+            "  2026-11-23 08:31:09 UTC no broker answers since 08:31:07Z (k:9092: connection\n    refused); workers wait,";
         assert!(out.contains(expected), "{out}");
         assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
         report.events.clear();

@@ -3,7 +3,7 @@
 use migration::config::is_secret_property;
 use migration::job::{
     Brokers, ChunkLimits, CsvFormat, CsvHeader, CsvSource, FieldPath, FileRules, JsonlSource, KafkaRules, Limits, Property,
-    RecordRules, RestartRules, ShardRules, SourceRules, WorkerRules,
+    RecordRules, RestartRules, ShardRules, SourceRules, VerifyRules, WorkerRules,
 };
 use migration::units::{show_count, show_duration, show_size};
 use migration::{Accept, Job};
@@ -13,7 +13,7 @@ type Pairs = Vec<(String, String)>;
 
 /// Every key. Each field is named here, so that none is forgotten.
 pub fn settings(job: &Job) -> Pairs {
-    let Job { name, state_dir, source, shards, record, kafka, workers, limits, accept, record_limit } = job;
+    let Job { name, state_dir, source, shards, record, kafka, workers, limits, accept, verify, record_limit } = job;
     let mut all = Pairs::new();
     let mut add = |name: &str, value: String| all.push((name.to_owned(), value));
     add("job.name", name.clone());
@@ -33,6 +33,8 @@ pub fn settings(job: &Job) -> Pairs {
     let names: Vec<&str> = accept.iter().map(|accepted: &Accept| accepted.name()).collect();
     add("checks.accept", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
     add("dead_letters.to", "file".to_owned());
+    let VerifyRules { allow_duplicates } = verify;
+    add("verify.allow_duplicates", allow_duplicates.to_string());
     if let Some(limit) = record_limit {
         add("--limit", show_count(*limit));
     }
