@@ -26,6 +26,8 @@ pub struct Ui {
     pub color: bool,
     /// Only errors on stderr.
     pub quiet: bool,
+    /// How progress is shown was chosen by the user.
+    progress_chosen: bool,
     /// Whether a result was printed, or tried to be.
     printed: Cell<bool>,
     /// The result could not be written to stdout.
@@ -54,6 +56,7 @@ impl Ui {
             command,
             output: global.output,
             quiet: global.quiet,
+            progress_chosen: global.progress != ProgressChoice::Auto,
             printed: Cell::new(false),
             unwritten: Cell::new(false),
             progress: match global.progress {
@@ -69,6 +72,12 @@ impl Ui {
                 Color::Auto => terminal && !no_color,
             },
         }
+    }
+
+    /// How a comparison shows its progress: with `-o json` in lines only if they were asked for.
+    pub fn quiet_progress(&self) -> ProgressStyle {
+        let unwanted = self.output == OutputFormat::Json && self.progress == ProgressStyle::Plain && !self.progress_chosen;
+        if unwanted { ProgressStyle::None } else { self.progress }
     }
 
     /// A result as `-o json` prints it: these members after `_command` and `_version`.
@@ -145,4 +154,22 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
         drop(writeln!(std::io::stdout(), "{}", printable_json(&Value::Object(object).to_string())));
     }
     ExitCode::from(Exit::Usage.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_comparisons_progress_are_for_those_who_read_its_text_or_ask() {
+        use clap::Parser as _;
+        let style = |words: &[&str]| {
+            let cli = crate::args::Cli::parse_from([&["shardlift", "verify"], words].concat());
+            Ui::new(&cli.global, "verify").quiet_progress()
+        };
+        assert_ne!(style(&["-o", "json"]), ProgressStyle::Plain);
+        assert_eq!(style(&["-o", "json", "--progress", "plain"]), ProgressStyle::Plain);
+        assert_eq!(style(&["-o", "json", "--progress", "json"]), ProgressStyle::Json);
+        assert_ne!(style(&[]), ProgressStyle::None);
+    }
 }

@@ -54,7 +54,7 @@ pub fn verify(
     if let Some(file) = &surplus {
         file.is_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     }
-    let style = ui.progress;
+    let style = ui.quiet_progress();
     let ((report, letters), new_files) = helper::ask("shardlift verif", interrupt, || {
         let plan = &with_files_now(job, plan)?;
         let again = |retry| with_files_now(&Retry::job(retry, job), &retry.state.plan).map(|plan| (retry, plan));
