@@ -66,7 +66,7 @@ pub(crate) struct Complaints {
     /// Whether none is written.
     silent: bool,
     /// Lines that are not shown.
-    hidden: u64,
+    hidden: u32,
     /// No connection to any broker is left; until something is answered.
     all_down: bool,
     /// What it said last of one broker, and when (microseconds of the monotonic clock).
@@ -98,7 +98,7 @@ impl Complaints {
         if is_new && !self.silent {
             log(notice);
         }
-        self.hidden += u64::from(is_hidden(notice));
+        self.hidden = self.hidden.saturating_add(is_hidden(notice).into());
         let Notice::Error { code, text, fatal } = notice else { return };
         let known = |(_, earlier): &(Code, String)| without_circumstances(earlier) == without_circumstances(text);
         if self.heard.len() < MOST_HEARD && !self.heard.iter().any(known) {
@@ -136,7 +136,7 @@ impl Complaints {
     }
 
     /// How many lines were not shown.
-    pub(crate) fn hidden(&self) -> u64 {
+    pub(crate) fn hidden(&self) -> u32 {
         self.hidden
     }
 
@@ -149,7 +149,8 @@ impl Complaints {
 
     /// The best explanation for "no answer".
     pub(crate) fn reason(&self, fallback: Code) -> String {
-        self.hopeless.as_ref().or(self.connection.as_ref()).map_or_else(|| fallback.to_string(), |(_, text)| text.clone())
+        let heard = self.hopeless.as_ref().or(self.connection.as_ref());
+        heard.map_or_else(|| fallback.to_string(), |(code, text)| in_short(*code, text))
     }
 }
 

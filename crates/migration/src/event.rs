@@ -54,9 +54,9 @@ pub struct Progress {
     /// What the worker waits for, if it does not move.
     pub waiting_for: Option<WaitingFor>,
     /// What it sees of brokers that don't answer, if it waits for one.
-    pub no_answer: Option<NoAnswer>,
+    pub no_answer: Option<Box<NoAnswer>>,
     /// How many lines its client wrote into the log that are not shown.
-    pub lines_not_shown: u64,
+    pub lines_not_shown: u32,
 }
 
 /// What a worker waits for.

@@ -76,10 +76,12 @@ impl std::fmt::Display for Outage {
 }
 
 impl Outage {
-    /// The same for a line of a display: "no broker answers since 11:02:14Z, giving up at 11:17:14Z".
-    pub fn headline(&self) -> String {
+    /// The same for a line of a display: "no broker answers since 11:02:14Z, giving up at 11:17:14Z"; a job that is
+    /// told to stop waits for another time.
+    pub fn headline(&self, stopping: bool) -> String {
         let [since, until] = [self.since_unix_ms, self.gives_up_unix_ms].map(show_time_of_day);
-        format!("{} since {since}, giving up at {until}", self.who)
+        let gives_up = if stopping { String::new() } else { format!(", giving up at {until}") };
+        format!("{} since {since}{gives_up}", self.who)
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
             "partitions 0, 1, 2, 3, 4, 5, 6, 7 and 4 more of 64: leaders 1, 3 do not answer"
         );
         assert_eq!(leaders(&[], &[5]).to_string(), "partition 5 of 64: no report of a record");
-        assert_eq!(outage(Unanswered::All, None).headline(), "no broker answers since 08:31:07Z, giving up at 08:46:07Z");
+        assert_eq!(outage(Unanswered::All, None).headline(false), "no broker answers since 08:31:07Z, giving up at 08:46:07Z");
     }
 
     #[test]

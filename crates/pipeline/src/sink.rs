@@ -118,7 +118,7 @@ pub trait Sink {
     }
 
     /// How many lines the client wrote into the log that are not shown.
-    fn lines_not_shown(&self) -> u64 {
+    fn lines_not_shown(&self) -> u32 {
         0
     }
 

@@ -278,7 +278,7 @@ impl ShardWorker {
             work,
             peak_memory_bytes: 0,
             waiting_for: self.waiting_for(now),
-            no_answer: (self.silent >= NOTEWORTHY).then(|| self.no_answer()),
+            no_answer: (self.silent >= NOTEWORTHY).then(|| Box::new(self.no_answer())),
             lines_not_shown: self.sink.lines_not_shown(),
         }
     }

@@ -99,7 +99,7 @@ impl Outages {
     /// Looks at the workers; says what is to be told.
     pub(crate) fn look(&mut self, views: &[AttemptView<'_>], now: Duration) -> Vec<OutageNews> {
         self.hear(views, now);
-        let silent: Vec<&NoAnswer> = views.iter().filter_map(|view| view.progress.no_answer.as_ref()).collect();
+        let silent: Vec<&NoAnswer> = views.iter().filter_map(|view| view.progress.no_answer.as_deref()).collect();
         let mut news = Vec::new();
         if let Some(lasting) = self.lasting.take_if(|lasting| is_over(lasting, self.answered, silent.is_empty())) {
             let lasted = self.answered.max(lasting.since) - lasting.since;
@@ -128,7 +128,7 @@ impl Outages {
             let is = Seen {
                 started: view.started,
                 acknowledged: view.progress.counts.acknowledged,
-                lines: view.progress.lines_not_shown,
+                lines: view.progress.lines_not_shown.into(),
             };
             let was = before.get(&view.attempt).copied().unwrap_or_default();
             if is.started && !was.started || is.acknowledged > was.acknowledged {
@@ -197,7 +197,7 @@ mod tests {
         fn look(&mut self) -> Vec<OutageNews> {
             let progress = |i: usize| Progress {
                 counts: Counts { acknowledged: self.acknowledged[i], ..Counts::default() },
-                no_answer: self.silent[i].clone(),
+                no_answer: self.silent[i].clone().map(Box::new),
                 lines_not_shown: if self.silent[i].is_some() { 3 } else { 0 },
                 ..Progress::default()
             };
@@ -273,7 +273,7 @@ mod tests {
     fn a_worker_that_connects_is_an_answer() {
         let mut outages = Outages::new(20 * SECOND, 8);
         let look = |outages: &mut Outages, started: bool, now: u32| {
-            let no_answer = (!started).then(|| NoAnswer { silent: now * SECOND, all: true, ..NoAnswer::default() });
+            let no_answer = (!started).then(|| Box::new(NoAnswer { silent: now * SECOND, all: true, ..NoAnswer::default() }));
             let progress = Progress { no_answer, ..Progress::default() };
             let attempt = AttemptId { shard: ShardId(0), number: 1 };
             let view = AttemptView { attempt, slot: 0, started, progress: &progress, ahead: Counts::default() };

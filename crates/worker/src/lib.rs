@@ -378,7 +378,7 @@ fn connect_with(
     // What the last wait came to: for heartbeats in the next one, in which the client is busy.
     let (mut no_answer, mut lines) = (None, 0);
     loop {
-        let mut alive = || say_alive(attempt, port, &no_answer, lines).is_ok_and(|control| !control.drain);
+        let mut alive = || say_alive(attempt, port, no_answer.as_ref(), lines).is_ok_and(|control| !control.drain);
         let failure = match connecting.wait(&mut Turns::new(silence(job), &mut alive)) {
             Err(failure) if failure.kind == FailureKind::Unreachable => failure,
             result => return result.map_err(Ended::Failed),
@@ -387,7 +387,7 @@ fn connect_with(
         let Trouble { all, cause } = connecting.trouble();
         let seen = NoAnswer { silent: waiting_since.elapsed(), all, cause, ..NoAnswer::default() };
         (no_answer, lines) = (Some(seen.clone()), connecting.lines_not_shown());
-        let control = say_alive(attempt, port, &no_answer, lines)?;
+        let control = say_alive(attempt, port, no_answer.as_ref(), lines)?;
         if control.drain {
             return Err(failure.into());
         }
@@ -412,11 +412,11 @@ fn gave_up(seen: &NoAnswer, failure: &Failure) -> String {
 fn say_alive(
     attempt: &Attempt<'_>,
     port: &mut dyn WorkerPort,
-    no_answer: &Option<NoAnswer>,
-    lines_not_shown: u64,
+    no_answer: Option<&NoAnswer>,
+    lines_not_shown: u32,
 ) -> Result<Control, Ended> {
-    let waiting_for = no_answer.as_ref().map(|_| WaitingFor::Broker);
-    let (position, no_answer) = (attempt.from.position, no_answer.clone());
+    let waiting_for = no_answer.map(|_| WaitingFor::Broker);
+    let (position, no_answer) = (attempt.from.position, no_answer.cloned().map(Box::new));
     let progress = Progress { position, waiting_for, no_answer, lines_not_shown, ..Progress::default() };
     port.send(&WorkerEvent::Progress(progress))?;
     Ok(port.control()?)

@@ -69,7 +69,7 @@ const WORKER_LINES: usize = 16;
 /// The lines, none wider than `width` columns.
 pub fn lines(view: &View, width: usize) -> Vec<String> {
     let mut lines = vec![overall(view, width), totals(view, width)];
-    lines.extend(view.outage.as_ref().map(|outage| format!("  {}", outage.headline())));
+    lines.extend(view.outage.as_ref().map(|outage| format!("  {}", outage.headline(view.state == "draining"))));
     lines.extend(remarks(view));
     lines.extend(view.turn.as_ref().map(|turn| format!("  {}", turn_line(turn))));
     for worker in view.workers.iter().take(WORKER_LINES) {

@@ -49,7 +49,7 @@ impl Connecting {
     }
 
     /// How many lines the client wrote into the log that are not shown.
-    pub fn lines_not_shown(&self) -> u64 {
+    pub fn lines_not_shown(&self) -> u32 {
         self.complaints.hidden()
     }
 

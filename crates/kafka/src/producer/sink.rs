@@ -313,7 +313,7 @@ impl Sink for Producer {
         self.complaints.trouble(self.deliveries.map_or(0, |(_, last)| last))
     }
 
-    fn lines_not_shown(&self) -> u64 {
+    fn lines_not_shown(&self) -> u32 {
         self.complaints.hidden()
     }
 

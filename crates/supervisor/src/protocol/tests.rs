@@ -72,15 +72,11 @@ fn token() -> impl Strategy<Value = Option<Token>> {
     prop::option::of(bytes.prop_map(|bytes| Token::try_from(bytes).expect("not too long")))
 }
 
-fn no_answer() -> impl Strategy<Value = Option<NoAnswer>> {
+fn no_answer() -> impl Strategy<Value = Option<Box<NoAnswer>>> {
     let (partitions, leaders) = (prop::collection::vec(any::<u32>(), 0..9), prop::collection::vec(any::<i32>(), 0..3));
     let seen = (0u64..1 << 40, any::<bool>(), partitions, leaders, prop::option::of(".{0,40}"));
-    prop::option::of(seen.prop_map(|(ms, all, partitions, leaders, cause)| NoAnswer {
-        silent: std::time::Duration::from_millis(ms),
-        all,
-        partitions,
-        leaders,
-        cause,
+    prop::option::of(seen.prop_map(|(ms, all, partitions, leaders, cause)| {
+        Box::new(NoAnswer { silent: std::time::Duration::from_millis(ms), all, partitions, leaders, cause })
     }))
 }
 
@@ -101,7 +97,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         ),
         (position(), counts(), work(), 0u64..1 << 40, waiting, no_answer()).prop_map(
             |(position, counts, work, peak_memory_bytes, waiting_for, no_answer)| {
-                let lines_not_shown = peak_memory_bytes / 3;
+                let lines_not_shown = (peak_memory_bytes / 3) as u32;
                 WorkerEvent::Progress(Progress {
                     position,
                     counts,
