@@ -394,7 +394,7 @@ fn a_job_is_watched_from_another_terminal(_: &Clusters) {
     shows(&terminal, "info scaled 2 -> 4");
     shows(&terminal, "  scaled 2 -> 4 at ");
     answer(&program, &["pause"]);
-    shows(&terminal, "· paused");
+    shows(&terminal, "░ paused");
     answer(&program, &["continue"]);
     terminal.press("C-c");
     assert_eq!(terminal.exit_code(LIMIT), 130);
