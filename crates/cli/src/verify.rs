@@ -77,7 +77,7 @@ pub fn verify(
 }
 
 /// How many duplicates the known deaths explain: of the job's workers, and of those that sent its letters again.
-fn allowed(sent: Sent<'_>) -> Result<AllowedDuplicates, UserError> {
+pub fn allowed(sent: Sent<'_>) -> Result<AllowedDuplicates, UserError> {
     let own = sent.report.resent.map_or(0, |resent| resent.most);
     Ok(AllowedDuplicates { at_most: own.saturating_add(sent.retries.resent()?) })
 }

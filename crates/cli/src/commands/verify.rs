@@ -6,7 +6,8 @@ use kafka::Right;
 use migration::job::Brokers;
 use migration::printable::printable_path;
 use migration::report::JobReport;
-use migration::report::verify::Verified;
+use migration::report::verify::{AllowedDuplicates, Verified, VerifyReport};
+use migration::units::show_count;
 use migration::{Exit, Job, Purpose, UserError, resume};
 use supervisor::{JobState, StateDir, Store, load_report};
 
@@ -40,7 +41,25 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let verified = verify::verify(&job, sent, list, None, ui)?;
     keep(&job, &verified, earlier);
     ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
+    if let Some(hint) = may_be_allowed(&verified, sent)?.filter(|_| !ui.quiet) {
+        ui.say(hint);
+    }
     Ok(verified.exit())
+}
+
+/// What to know of duplicates that are all that differs, and that the known deaths explain.
+fn may_be_allowed(verified: &Verified, sent: Sent<'_>) -> Result<Option<String>, UserError> {
+    let copies = verified.report.duplicates;
+    let once = Verified { report: VerifyReport { duplicates: 0, ..verified.report.clone() }, ..verified.clone() };
+    if copies == 0 || verified.allowed.is_some() || once.exit() != Exit::Done {
+        return Ok(None);
+    }
+    let AllowedDuplicates { at_most } = verify::allowed(sent)?;
+    let explained = format!(
+        "  next: the known deaths explain up to {} duplicates; --allow-duplicates lets these pass, --duplicates FILE lists them",
+        show_count(at_most)
+    );
+    Ok((copies <= at_most).then_some(explained))
 }
 
 /// What the job did. No connection to its state is open afterwards, across the fork of a helper.
