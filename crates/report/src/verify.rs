@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 /// How many partitions are named of those that lack offsets.
 const PARTITIONS_SHOWN: usize = 10;
 
+/// Counts that have no row when they are 0.
+const SHOWN_IF_ANY: [&str; 4] = ["superseded", "doubtful", "retried", "others"];
+
 /// The members of the JSON object. `show_values`: whether keys and values of examples are shown.
 pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
     let r = &verified.report;
@@ -29,6 +32,7 @@ pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
         "topic_records": r.topic_records,
         "missing": r.missing,
         "superseded": r.superseded,
+        "doubtful": r.doubtful,
         "duplicates": r.duplicates,
         "altered": r.altered,
         "misplaced": r.misplaced,
@@ -87,13 +91,14 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
         ("topic records", r.topic_records),
         ("missing", r.missing),
         ("superseded", r.superseded),
+        ("doubtful", r.doubtful),
         ("duplicates", r.duplicates),
         ("altered", r.altered),
         ("misplaced", r.misplaced),
         ("unexpected", r.unexpected),
         ("others", r.others),
     ];
-    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || !["superseded", "retried", "others"].contains(name)) {
+    for (name, count) in rows.iter().filter(|(name, count)| *count > 0 || !SHOWN_IF_ANY.contains(name)) {
         let _ = writeln!(out, "  {name:<16}{:>16}", show_count(*count));
     }
     beside_the_sources(&mut out, r);
@@ -122,6 +127,7 @@ pub fn kept_text(kept: &KeptVerdict) -> String {
     let mut out = format!("verified after run {run}, {}: {}\n", show_utc(unix_ms.unsigned_abs()), verdict(verified));
     let found = [
         (r.missing, "missing"),
+        (r.doubtful, "doubtful"),
         (r.duplicates, "duplicates"),
         (r.altered, "altered"),
         (r.misplaced, "misplaced"),
@@ -173,8 +179,8 @@ pub(crate) fn verdict(verified: &Verified) -> String {
         return "THE DEAD LETTERS DIFFER FROM THE STATE, so that it can't be told what the topic should hold".to_owned();
     }
     if !clean {
-        let above = verified.duplicates_above().map(|above| format!(": {above}")).unwrap_or_default();
-        return format!("THE TOPIC DIFFERS FROM THE SOURCE{above}");
+        let why = verified.why_different().map(|why| format!(": {why}")).unwrap_or_default();
+        return format!("THE TOPIC DIFFERS FROM THE SOURCE{why}");
     }
     let but = but(r);
     let beside = beside(verified);
@@ -379,6 +385,13 @@ fn compaction(out: &mut String, r: &VerifyReport) {
         out.push_str(
             "  superseded: the topic does not have them, but a newer record of the same key and partition, so that \
              compaction may have taken them\n",
+        );
+    }
+    if r.doubtful > 0 {
+        out.push_str(
+            "  doubtful: of the superseded ones those under whose key the topic has a record\n  \
+             that the source does not have. It may have replaced them, or be one of them\n  \
+             that was altered: a job that sets record.headers can be told from others\n",
         );
     }
     match r.compacted {
@@ -642,6 +655,20 @@ mod tests {
             (&object["outcome"], &object["superseded"], &object["compacted"]),
             (&json!("compacted"), &json!(7), &json!(true))
         );
+    }
+
+    #[test]
+    fn what_an_altered_record_may_have_replaced_is_a_difference() {
+        let report = VerifyReport { superseded: 7, doubtful: 2, unexpected: 1, ..clean(vec![range(0, 0, 0)]) };
+        let verified = verified(VerifyReport { compacted: Some(true), ..report });
+        assert_eq!((verified.exit(), verified.verdict().name()), (Exit::Difference, "different"));
+        let line = first_line(&verified);
+        let why = "2 records are not there, and under their key stands what the source does not have: another producer's \
+                   newer record, or an altered one, which only record.headers could tell";
+        assert!(line.starts_with(&format!("verified: THE TOPIC DIFFERS FROM THE SOURCE: {why}")), "{line}");
+        assert!(verified.text().contains("  doubtful                       2\n"), "{}", verified.text());
+        assert_eq!((&verified.object()["doubtful"], verified.reason().ends_with(why)), (&json!(2), true));
+        assert!(verified.text().contains("  doubtful: of the superseded"), "{}", verified.text());
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct VerifyReport {
     /// Expected and not there, and not counted as missing: the topic is compacted and has a newer record of the same
     /// key and partition, so that nothing tells whether they arrived.
     pub superseded: u64,
+    /// Of the superseded ones: the topic has a record of their key that the source does not have and that may be the
+    /// job's. It may be another producer's, or an altered one.
+    pub doubtful: u64,
     /// What was compared besides key and value.
     pub compared: Compared,
     /// Whether the topic is compacted; `None`: the brokers did not tell.
@@ -147,7 +150,7 @@ impl VerifyReport {
     pub fn is_clean(&self, allowed: Option<AllowedDuplicates>) -> bool {
         let excused = allowed.is_some_and(|allowed| self.duplicates <= allowed.at_most);
         let surplus = if excused { 0 } else { self.duplicates };
-        (self.missing, surplus, self.altered, self.misplaced, self.wrong()) == (0, 0, 0, 0, 0)
+        (self.missing, surplus, self.altered, self.misplaced, self.wrong(), self.doubtful) == (0, 0, 0, 0, 0, 0)
     }
 
     /// Unexpected records that only the job can have sent.
@@ -284,15 +287,34 @@ impl Verified {
             (false, None) => "the topic differs from the source",
             (false, Some(_)) => "the topic differs from the planned files",
         };
-        let differs = match self.duplicates_above() {
-            Some(above) => format!("{differs}: {above}"),
+        let differs = match self.why_different() {
+            Some(why) => format!("{differs}: {why}"),
             None => differs.to_owned(),
         };
         new.map_or_else(|| differs.clone(), |new| format!("{new}; and {differs}"))
     }
 
+    /// What is to be said of a difference besides its counts.
+    pub fn why_different(&self) -> Option<String> {
+        let why: Vec<_> = [self.duplicates_above(), self.doubt()].into_iter().flatten().collect();
+        (!why.is_empty()).then(|| why.join("; "))
+    }
+
+    /// In a compacted topic: that what may have replaced records of the source may be altered ones.
+    fn doubt(&self) -> Option<String> {
+        let doubtful = self.report.doubtful;
+        let (are, their) = if doubtful == 1 { ("is", "its") } else { ("are", "their") };
+        (doubtful > 0).then(|| {
+            format!(
+                "{} {are} not there, and under {their} key stands what the source does not have: another producer's newer \
+                 record, or an altered one, which only record.headers could tell",
+                show_things(doubtful, "record")
+            )
+        })
+    }
+
     /// With duplicates allowed: that there are more than the known deaths explain.
-    pub fn duplicates_above(&self) -> Option<String> {
+    fn duplicates_above(&self) -> Option<String> {
         let found = self.report.duplicates;
         let AllowedDuplicates { at_most } = self.allowed.filter(|allowed| found > allowed.at_most)?;
         let (found, most) = (show_things(found, "duplicate"), show_count(at_most));

@@ -6,13 +6,14 @@
 //! - There is none: whatever the source has of the key is missing. A tombstone may have been there, or retention
 //!   (`compact,delete`) may have taken the newest: why the topic lacks it can't be told.
 //! - It is none of the source's (another producer's, with the job's headers or without): it may have replaced every
-//!   record of ours.
+//!   record of ours. If it may be the job's, it may also be one of ours that was altered: what it explains is doubtful.
 //! - It is the source's: records of its own shard (or [`Stretch`]) were sent in source order, so those that follow it
 //!   there would be newer, and one of them would be readable. They are missing. Nothing is known about the shard's
 //!   earlier ones, nor about other shards'.
 //!
 //! Where the source has equal records, the most harmless reading counts: nothing is called missing that compaction
-//! could explain.
+//! could explain. But whatever is explained of a key is doubtful if any readable record of it may be the job's and is
+//! none of the source's: not only the newest one may stand where one of ours should.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -52,6 +53,17 @@ struct PartitionKey {
     best: Option<Tail>,
     /// The same in the shard that is read.
     current: Option<Tail>,
+    /// Whether a readable record may be the job's, and the source does not have it.
+    strange: bool,
+}
+
+/// Records that the topic lacks and compaction may have taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Explained {
+    /// How many.
+    pub(super) records: u64,
+    /// Those of keys of which the topic has a record that the source does not have and that may be an altered one.
+    pub(super) doubtful: u64,
 }
 
 /// What follows the last copy of a record in a shard.
@@ -65,7 +77,7 @@ struct Tail {
 
 impl Default for PartitionKey {
     fn default() -> PartitionKey {
-        PartitionKey { offset: -1, newest: NONE_OF_OURS, missing: 0, best: None, current: None }
+        PartitionKey { offset: -1, newest: NONE_OF_OURS, missing: 0, best: None, current: None, strange: false }
     }
 }
 
@@ -89,17 +101,18 @@ impl Newest {
         group
     }
 
-    /// Takes a record of the topic. `all`: every key that the source has is noted already, so others need no place.
-    pub(super) fn see(&mut self, job: &Verification<'_>, found: &FoundRecord<'_>, all: bool) {
+    /// Takes a record of the topic. `known`: the source has it. `all`: every key that the source has is noted already,
+    /// so others need no place.
+    pub(super) fn see(&mut self, job: &Verification<'_>, found: &FoundRecord<'_>, known: bool, all: bool) {
         let FoundRecord { record, hash, own } = found;
         let offset = record.offset;
         let group = self.group(job, record.key, hash, Some(record.partition));
         if !all && group != 0 {
             self.keys.entry(group).or_default();
         }
-        if let Some(key) = self.keys.get_mut(&group)
-            && key.offset < offset
-        {
+        let Some(key) = self.keys.get_mut(&group) else { return };
+        key.strange |= *own && !known;
+        if key.offset < offset {
             (key.offset, key.newest) = (offset, if *own { hash.halves() } else { NONE_OF_OURS });
         }
     }
@@ -137,8 +150,8 @@ impl Newest {
 
     /// Ends the source. Hands each group with the number of its records that are missing whatever compaction did, and
     /// returns how many it can explain.
-    pub(super) fn judge(&mut self, really: &mut dyn FnMut(u64, u64)) -> u64 {
-        let mut explained = 0;
+    pub(super) fn judge(&mut self, really: &mut dyn FnMut(u64, u64)) -> Explained {
+        let mut explained = Explained::default();
         for (group, key) in &mut self.keys {
             key.close();
             let missing = match key.best {
@@ -146,7 +159,8 @@ impl Newest {
                 None => 0,
                 Some(tail) => key.missing.min(tail.after.into()),
             };
-            explained += key.missing - missing;
+            explained.records += key.missing - missing;
+            explained.doubtful += if key.strange { key.missing - missing } else { 0 };
             really(*group, missing);
         }
         explained

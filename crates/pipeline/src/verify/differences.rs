@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
-use super::compaction::Newest;
+use super::compaction::{Explained, Newest};
 use super::hash::{Hasher, Mixed, RecordHash};
 use super::reading::{FoundRecord, Reading};
 use super::slices::Slice;
@@ -52,6 +52,7 @@ pub(super) fn find<'a>(
     }
     report.missing += sum.missing;
     report.superseded = sum.superseded;
+    report.doubtful = sum.doubtful;
     report.duplicates = sum.duplicates;
     report.altered = sum.altered;
     report.misplaced = sum.misplaced;
@@ -66,6 +67,8 @@ struct Tally {
     topic_records: u64,
     missing: u64,
     superseded: u64,
+    /// Of the superseded ones.
+    doubtful: u64,
     duplicates: u64,
     altered: u64,
     misplaced: u64,
@@ -81,6 +84,7 @@ impl Tally {
         self.topic_records += other.topic_records;
         self.missing += other.missing;
         self.superseded += other.superseded;
+        self.doubtful += other.doubtful;
         self.duplicates += other.duplicates;
         self.altered += other.altered;
         self.misplaced += other.misplaced;
@@ -193,8 +197,9 @@ impl AlteredSearch<'_, '_> {
             }
         }
         if self.newest.is_some() && tally.missing > 0 {
-            tally.superseded = self.explain(slice)?;
-            tally.missing -= tally.superseded;
+            let explained = self.explain(slice)?;
+            (tally.superseded, tally.doubtful) = (explained.records, explained.doubtful);
+            tally.missing -= explained.records;
         }
         let undressed = tally.others > 0;
         if tally.missing > 0 && tally.unexpected > 0 {
@@ -215,8 +220,8 @@ impl AlteredSearch<'_, '_> {
     }
 
     /// How many of the missing records compaction may have taken.
-    fn explain(&mut self, slice: &Slice) -> Result<u64, VerifyError> {
-        let AlteredSearch { read, newest: Some(newest), .. } = self else { return Ok(0) };
+    fn explain(&mut self, slice: &Slice) -> Result<Explained, VerifyError> {
+        let AlteredSearch { read, newest: Some(newest), .. } = self else { return Ok(Explained::default()) };
         let job = read.job;
         // All parts of a slice in one reading: the order of a key's records counts.
         read.source(slice, None, &mut |record| {
@@ -265,7 +270,7 @@ impl AlteredSearch<'_, '_> {
         read.topic(slice, part, &mut |one| {
             let FoundRecord { record, hash, own } = one;
             if let Some(newest) = newest {
-                newest.see(job, &one, slice.parts == 1);
+                newest.see(job, &one, table.contains_key(&hash.halves()), slice.parts == 1);
             }
             if !own {
                 tally.others += 1;

@@ -9,13 +9,14 @@ use crate::markup::Element;
 use crate::verify::{notes, verdict};
 
 /// The counts, by their names in the JSON.
-const COUNTS: [(&str, &str); 11] = [
+const COUNTS: [(&str, &str); 12] = [
     ("source_records", "source records"),
     ("dead_lettered", "dead letters"),
     ("retried", "retried"),
     ("topic_records", "topic records"),
     ("missing", "missing"),
     ("superseded", "superseded"),
+    ("doubtful", "doubtful"),
     ("duplicates", "duplicates"),
     ("altered", "altered"),
     ("misplaced", "misplaced"),

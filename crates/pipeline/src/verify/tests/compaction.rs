@@ -85,10 +85,35 @@ fn another_producers_record_explains_what_is_older_and_is_unexpected() {
     let topic = vec![(at("a"), (Some(b"a".to_vec()), b"foreign".to_vec()))];
     let report = source.verify(&mut compacted(topic), tiny(5)).unwrap();
     assert_eq!((report.missing, report.superseded, report.altered, report.unexpected), (0, 2, 0, 1));
+    // It may be an altered one.
+    assert_eq!((report.doubtful, report.is_clean(None)), (2, false));
     // In another partition it explains nothing.
     let topic = vec![((at("a") + 1) % PARTITIONS, (Some(b"a".to_vec()), b"foreign".to_vec()))];
     let report = source.verify(&mut compacted(topic), tiny(5)).unwrap();
     assert_eq!((report.missing, report.superseded, report.altered, report.unexpected), (2, 0, 0, 1));
+}
+
+#[test]
+fn an_altered_record_is_not_excused_by_compaction() {
+    let source = Dataset::new(&[line("a", 1), line("a", 2), line("b", 1), line("c", 1)]);
+    let altered = |key: &str| vec![(at(key), (Some(key.as_bytes().to_vec()), b"corrupt".to_vec()))];
+    let doubtful = |topic: Vec<(u32, Record)>| {
+        let mut seen = Vec::new();
+        for limits in [VerifyLimits::default(), tiny(3)] {
+            let report = source.verify(&mut compacted(topic.clone()), limits).unwrap();
+            assert_eq!((report.missing, report.is_clean(None)), (0, report.doubtful == 0), "{report:?}");
+            seen.push((report.superseded, report.doubtful, report.unexpected));
+        }
+        assert_eq!(seen[0], seen[1], "whatever fits in memory");
+        seen[0]
+    };
+    // As the newest of its key, alone or not, and as an older one that was not taken yet.
+    assert_eq!(doubtful([sent("a", &[2]), altered("b"), sent("c", &[1])].concat()), (2, 1, 1));
+    assert_eq!(doubtful([sent("a", &[1]), altered("a"), sent("b", &[1]), sent("c", &[1])].concat()), (1, 1, 1));
+    assert_eq!(doubtful([altered("a"), sent("a", &[2]), sent("b", &[1]), sent("c", &[1])].concat()), (1, 1, 1));
+    // Another producer's record of a key of which all is there, or of a key of its own, is no reason to doubt.
+    let live = [sent("a", &[2]), sent("b", &[1]), altered("b"), sent("c", &[1]), altered("d")].concat();
+    assert_eq!(doubtful(live), (1, 0, 2));
 }
 
 #[test]
@@ -106,6 +131,8 @@ fn headers_and_times_are_compared_beside_what_compaction_took() {
         let report = source.verify(&mut topic, tiny(5)).unwrap();
         let counts = (report.missing, report.superseded, report.altered, report.unexpected, report.others);
         assert_eq!(counts, (0, 4, 0, unexpected, 1 - unexpected));
+        // With headers another producer's record is known.
+        assert_eq!(report.is_clean(None), unexpected == 0);
     }
 }
 
