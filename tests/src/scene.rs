@@ -122,7 +122,7 @@ impl<'a> Scene<'a> {
     /// `shardlift status -o json`; `None` while there is no state yet.
     pub fn status(&self) -> Option<Value> {
         let status = self.program.run(&["status", "-o", "json"], PATIENCE);
-        serde_json::from_str(&status.stdout).ok()
+        (status.code == 0).then(|| status.json())
     }
 
     /// How the topic differs from `source`, by the independent reader, and how many records it has.

@@ -9,6 +9,7 @@ use migration::{Exit, UserError};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Color, GlobalArgs, OutputFormat, ProgressChoice};
+use crate::words;
 
 /// The version of the JSON objects' shape.
 const JSON_VERSION: u32 = 1;
@@ -144,11 +145,8 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
     if !wrong {
         return ExitCode::SUCCESS;
     }
-    let words: Vec<String> = std::env::args().collect();
-    let wanted = |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && pair[1] == "json";
-    let joined = words.iter().any(|word| matches!(word.as_str(), "-ojson" | "-o=json" | "--output=json"));
-    let by_variable = std::env::var("SHARDLIFT_OUTPUT").is_ok_and(|output| output == "json");
-    if joined || by_variable || words.windows(2).any(wanted) {
+    let words: Vec<String> = words::of_this_process().collect();
+    if wants_json(&words, std::env::var("SHARDLIFT_OUTPUT").ok().as_deref()) {
         let mut object = Map::from_iter([("_command".to_owned(), Value::Null), ("_version".to_owned(), JSON_VERSION.into())]);
         object.append(&mut failure(Exit::Usage, &error.to_string(), None));
         drop(writeln!(std::io::stdout(), "{}", printable_json(&Value::Object(object).to_string())));
@@ -156,9 +154,46 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(Exit::Usage.code())
 }
 
+/// Whether a command line that can't be read asks for JSON: by its last `-o`, else by the variable.
+fn wants_json(words: &[String], variable: Option<&str>) -> bool {
+    let mut output = variable.map(str::to_owned);
+    for (at, word) in words.iter().enumerate() {
+        let next = || words.get(at + 1).cloned();
+        let short = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+        let of_short = short.and_then(|rest| rest.trim_start_matches(['q', 'v']).strip_prefix('o'));
+        output = match (word.strip_prefix("--output"), of_short) {
+            (Some(""), _) | (_, Some("")) => next().or(output),
+            (Some(joined), _) if joined.starts_with('=') => Some(joined[1..].to_owned()),
+            (_, Some(joined)) => Some(joined.trim_start_matches('=').to_owned()),
+            _ => output,
+        };
+    }
+    output.as_deref() == Some("json")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_output_of_a_wrong_command_line_counts() {
+        let wants = |line: &str, variable| wants_json(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), variable);
+        for line in [
+            "run -o json --typo",
+            "run -ojson",
+            "run -o=json",
+            "run -qo json",
+            "run -qojson",
+            "run --output json",
+            "run --output=json",
+        ] {
+            assert!(wants(line, None) && wants(line, Some("text")), "{line}");
+        }
+        for line in ["run", "run -o text", "run -o json -o text", "run --only json", "run -c o json"] {
+            assert!(!wants(line, None), "{line}");
+        }
+        assert!(wants("run --typo", Some("json")) && !wants("run -o text", Some("json")));
+    }
 
     #[test]
     fn lines_of_a_comparisons_progress_are_for_those_who_read_its_text_or_ask() {

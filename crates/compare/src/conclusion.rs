@@ -32,9 +32,9 @@ impl Conclusion {
         format!("workers.count = {}, workers.flush = \"{}\"", self.workers, flush_name(self.flush))
     }
 
-    /// The same to copy.
-    pub fn command(&self) -> String {
-        format!("shardlift run --set workers.count={} --set workers.flush={}", self.workers, flush_name(self.flush))
+    /// The same to copy behind the command that runs the job.
+    pub fn flags(&self) -> String {
+        format!("--set workers.count={} --set workers.flush={}", self.workers, flush_name(self.flush))
     }
 }
 
@@ -159,6 +159,6 @@ mod tests {
     fn it_can_be_copied() {
         let found = conclude(&comparison(&[(2, 195.0, 5.0)])).unwrap();
         assert_eq!(found.keys(), "workers.count = 2, workers.flush = \"chunk\"");
-        assert_eq!(found.command(), "shardlift run --set workers.count=2 --set workers.flush=chunk");
+        assert_eq!(found.flags(), "--set workers.count=2 --set workers.flush=chunk");
     }
 }

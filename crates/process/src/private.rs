@@ -85,7 +85,9 @@ pub fn folder_objection(path: &Path) -> io::Result<Option<String>> {
 /// may not enter, or of what stands there.
 pub fn closed_by(path: &Path) -> Option<String> {
     let ancestors: Vec<&Path> = path.ancestors().collect();
-    let closed = |at: &&&Path| access(**at, AccessFlags::R_OK | AccessFlags::X_OK).is_err();
+    // A folder on the way need not be listed to be passed.
+    let closed =
+        |at: &&&Path| access(**at, AccessFlags::X_OK).is_err() || **at == path && access(path, AccessFlags::R_OK).is_err();
     let metadata = fs::symlink_metadata(ancestors.iter().rev().find(closed)?).ok()?;
     let owner = Uid::from_raw(metadata.uid());
     let name = User::from_uid(owner).ok().flatten().map_or_else(|| "another user".to_owned(), |user| user.name);

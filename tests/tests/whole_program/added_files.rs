@@ -140,11 +140,11 @@ fn three_days(clusters: &Clusters, topic: &str, seed: u64, key: Option<(&str, &s
 }
 
 fn three_days_of_files_are_sent_in_order_by_key(clusters: &Clusters) {
-    three_days(clusters, "added-by-key", 91, Some(KEY));
+    three_days(clusters, "days-by-key", 91, Some(KEY));
 }
 
 fn three_days_of_files_are_sent_without_a_key(clusters: &Clusters) {
-    three_days(clusters, "added-keyless", 92, None);
+    three_days(clusters, "days-keyless", 92, None);
 }
 
 /// One set that reads on in new files is parted for more workers, killed, and gone on with; then it grows again.

@@ -98,7 +98,10 @@ fn assert_refused(program: &Program, parts: &[&str]) {
     for words in COMMANDS {
         for output in [&["-o", "text"], &["-o", "json"]] {
             let finished = ask(program, &[words, output].concat()).expect_code(4);
-            assert_eq!(finished.stdout, "", "no job, no answer: {words:?}");
+            match output[1] {
+                "json" => assert_eq!(finished.json()["exit_code"], 4, "{words:?}"),
+                _ => assert_eq!(finished.stdout, "", "no job, no answer: {words:?}"),
+            }
             for part in parts {
                 assert!(finished.stderr.contains(part), "{words:?} says {part:?}: {}", finished.stderr);
             }

@@ -9,7 +9,7 @@ use supervisor::control::ControlClient;
 use supervisor::{StateDir, Store};
 
 use super::watch::{self, Watched};
-use crate::args::StatusArgs;
+use crate::args::{OutputFormat, StatusArgs};
 use crate::letters;
 use crate::running::{self, StatePlace};
 use crate::ui::Ui;
@@ -18,9 +18,12 @@ use crate::ui::Ui;
 pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
     let place = StatePlace::find_begun(&args.job)?;
     let mut holder = running::holder(&place)?;
+    let mut end = Exit::Done;
     if args.watch {
         match &holder {
             Some(run) => match watch::watch(&place, run, ui)? {
+                // Who asked for an object gets one, however the watching ended.
+                Watched::Left(exit) if ui.output == OutputFormat::Json => end = exit,
                 Watched::Left(exit) => return Ok(exit),
                 Watched::Over => holder = running::holder(&place)?,
             },
@@ -36,7 +39,7 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
         || report::status::text(&found, holder.as_deref(), run.as_ref(), &letters),
         || report::status::object(&found, run.as_ref(), &letters),
     );
-    Ok(Exit::Done)
+    Ok(end)
 }
 
 /// What the run itself says; a run that prepares, compares or stands still says nothing.

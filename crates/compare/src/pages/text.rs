@@ -236,7 +236,7 @@ fn milliseconds(value: Option<f64>) -> String {
     value.map_or_else(String::new, show)
 }
 
-/// What to set, and the same as a command.
+/// What to set, and the same as flags.
 pub(crate) fn conclusion(comparison: &Comparison) -> Vec<String> {
     let Some(found) = &comparison.conclusion else { return Vec::new() };
     let embedded = match comparison.conditions.rtt_us {
@@ -244,7 +244,7 @@ pub(crate) fn conclusion(comparison: &Comparison) -> Vec<String> {
         None => "",
     };
     let mut lines = wrap(&format!("to set: {} ({}{embedded})", found.keys(), found.why));
-    lines.push(format!("  {}", found.command()));
+    lines.push(format!("  {}", found.flags()));
     lines
 }
 
