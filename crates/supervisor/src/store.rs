@@ -147,6 +147,8 @@ impl Store {
     /// closed. Returns the run's number, from 1. `accept` is kept with the run.
     pub fn begin_run(&mut self, slots: u32, accept: &BTreeSet<Accept>) -> Result<u32, StateError> {
         let plan_id = self.plan_id;
+        // Its times on the wall are this and what passes from now on.
+        let began = Instant::now();
         let tx = begin(&mut self.db, &self.path)?;
         let number = (|| -> rusqlite::Result<u32> {
             tx.execute(
@@ -171,7 +173,7 @@ impl Store {
         })();
         let number = self::error::at(&self.path, number)?;
         commit(tx, &self.path)?;
-        self.run = Some(Run { number, began: Instant::now() });
+        self.run = Some(Run { number, began });
         Ok(number)
     }
 
@@ -260,8 +262,7 @@ impl Store {
 
     /// Adds a line to the job's history.
     pub fn note(&mut self, text: &str) -> Result<(), StateError> {
-        let result = self.db.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text]);
-        self::error::at(&self.path, result).map(drop)
+        self.add_event(text, false)
     }
 
     /// Adds to the job's history that a run was refused before it began. The same text stands there once, with the last
@@ -278,22 +279,29 @@ impl Store {
 
     /// Adds a warning about the source or about what was set aside, which the report has in a list of its own, too.
     pub fn notice(&mut self, text: &str) -> Result<(), StateError> {
-        let values = params![now_ms(), text];
-        let result = self.db.execute("INSERT INTO events (time_ms, text, notice) VALUES (?1, ?2, 1)", values);
-        self::error::at(&self.path, result).map(drop)
+        self.add_event(text, true)
+    }
+
+    fn add_event(&mut self, text: &str, notice: bool) -> Result<(), StateError> {
+        let run = self.run;
+        let tx = begin(&mut self.db, &self.path)?;
+        let written = event(&tx, text, notice).and_then(|()| run.map_or(Ok(()), |run| touch(&tx, run)));
+        self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
     }
 
     /// Adds to the job's history that brokers don't answer, since then. One that lasts and becomes another is one.
     pub fn note_outage(&mut self, text: &str, since_ms: u64) -> Result<(), StateError> {
-        let run = self.run()?.number;
+        let run = self.run()?;
         let tx = begin(&mut self.db, &self.path)?;
         let written = (|| {
-            tx.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text])?;
+            event(&tx, text, false)?;
             tx.execute(
                 "INSERT INTO outages (run, began_ms) SELECT ?1, ?2 \
                  WHERE NOT EXISTS (SELECT 1 FROM outages WHERE run = ?1 AND ended_ms IS NULL)",
-                params![run, signed(since_ms)],
-            )
+                params![run.number, signed(since_ms)],
+            )?;
+            touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;
         commit(tx, &self.path)
@@ -301,11 +309,13 @@ impl Store {
 
     /// Adds that they do again.
     pub fn note_outage_over(&mut self, text: &str) -> Result<(), StateError> {
-        let run = self.run()?.number;
+        let run = self.run()?;
         let tx = begin(&mut self.db, &self.path)?;
         let written = (|| {
-            tx.execute("INSERT INTO events (time_ms, text) VALUES (?1, ?2)", params![now_ms(), text])?;
-            tx.execute("UPDATE outages SET ended_ms = ?2 WHERE run = ?1 AND ended_ms IS NULL", params![run, now_ms()])
+            event(&tx, text, false)?;
+            let ended = params![run.number, now_ms()];
+            tx.execute("UPDATE outages SET ended_ms = ?2 WHERE run = ?1 AND ended_ms IS NULL", ended)?;
+            touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;
         commit(tx, &self.path)
@@ -435,6 +445,12 @@ fn close_attempt(tx: &Transaction<'_>, end: &AttemptEnd, usage: &AttemptUsage) -
         end.resent.exact,
     ])
     .map(drop)
+}
+
+/// A line of the job's history.
+fn event(tx: &Transaction<'_>, text: &str, notice: bool) -> rusqlite::Result<()> {
+    let values = params![now_ms(), text, notice];
+    tx.execute("INSERT INTO events (time_ms, text, notice) VALUES (?1, ?2, ?3)", values).map(drop)
 }
 
 /// The run's last sign of life, for the case that it is killed.

@@ -17,7 +17,7 @@ use super::columns::{decode, encode, signed};
 use super::error::{StateError, at, corrupt};
 use super::shard_row::ShardRow;
 use super::state::JobState;
-use super::{Store, begin, commit, report, resent};
+use super::{Store, begin, commit, event, report, resent};
 use crate::machine::AttemptEnd;
 
 /// Part of the layout. `kind` is for a look at the file by hand: the change has it, too.
@@ -129,19 +129,22 @@ fn checksum(plan_id: u128, sequence: i64, kind: &str, change: &[u8]) -> i64 {
 }
 
 impl Store {
-    /// Keeps which files took the place of which of the plan's objects, in one durable transaction. The plan that is
-    /// read afterwards has them; its id stays that of the plan as it was made.
-    pub fn replace_objects(&mut self, replaced: &[(u32, SourceObject)]) -> Result<(), StateError> {
+    /// Keeps which files took the place of which of the plan's objects, with what the job's history says of it
+    /// (notices), in one durable transaction. The plan that is read afterwards has them; its id stays that of the plan
+    /// as it was made.
+    pub fn replace_objects(&mut self, replaced: &[(u32, SourceObject)], told: &[String]) -> Result<(), StateError> {
         let change = |(object, facts): &(u32, SourceObject)| PlanChange::Replaced { object: *object, facts: facts.clone() };
         let (plan_id, changes) = (self.plan_id, replaced.iter().map(change).collect::<Vec<_>>());
         let tx = begin(&mut self.db, &self.path)?;
-        at(&self.path, keep(&tx, plan_id, &changes))?;
+        let written = keep(&tx, plan_id, &changes).and_then(|()| told.iter().try_for_each(|text| event(&tx, text, true)));
+        at(&self.path, written)?;
         commit(tx, &self.path)
     }
 
     /// Adds what another plan reads behind all that the job's plan does ([`Plan::extend`]), in one durable transaction:
-    /// new shards wait, and one that reads on now and was done waits again where it ended. The plan's id stays.
-    pub fn extend_plan(&mut self, later: &Plan, sets: u32) -> Result<(), StateError> {
+    /// new shards wait, and one that reads on now and was done waits again where it ended. The plan's id stays. `told`:
+    /// what the job's history says of it.
+    pub fn extend_plan(&mut self, later: &Plan, sets: u32, told: &str) -> Result<(), StateError> {
         let (plan_id, state) = (self.plan_id, self.load()?);
         let mut plan = state.plan.clone();
         let extended = plan.extend(later.clone(), sets).map_err(|what| StateError::Refused {
@@ -163,12 +166,12 @@ impl Store {
             }
             for &(id, segments) in &extended.grown {
                 let row = ShardRow::read(&tx, plan_id, id)?;
-                if row.status == ShardStatus::Done || row.position.segment >= segments {
+                if row.status == ShardStatus::Done {
                     let position = plan.goes_on_at(&plan.shards[id.0 as usize], segments, row.position.records);
                     ShardRow { status: ShardStatus::Waiting, position, token: None, deaths: 0, ..row }.write(&tx, plan_id)?;
                 }
             }
-            Ok(())
+            event(&tx, told, false)
         })();
         at(&self.path, written)?;
         commit(tx, &self.path)

@@ -199,17 +199,15 @@ fn events(db: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
 }
 
 /// The events, and among them the deaths of supervisors, which could write nothing about that any more. `running`:
-/// whether the last run is under way.
+/// whether the last run is under way. What was written between two runs is no sign of life of the earlier one: its last
+/// is the last time that it wrote itself.
 fn happened(mut events: Vec<(i64, String)>, runs: &[RunReport], running: bool) -> Vec<(i64, String)> {
     let nexts = runs.iter().skip(1).map(Some).chain([None]);
     for (run, next) in runs.iter().zip(nexts).filter(|(run, _)| run.exit_code.is_none()) {
         if running && next.is_none() {
             continue;
         }
-        let told_ms = run.started_ms + i64::try_from(run.elapsed_us / 1000).unwrap_or(0);
-        let until = next.map_or(i64::MAX, |next| next.started_ms);
-        let of_run = events.iter().map(|(at, _)| *at).filter(|at| (run.started_ms..until).contains(at));
-        let last_ms = of_run.fold(told_ms, i64::max);
+        let last_ms = run.started_ms.saturating_add(i64::try_from(run.elapsed_us.div_ceil(1000)).unwrap_or(0));
         let shown = |ms: i64| show_utc(ms.unsigned_abs());
         let before = next
             .map_or_else(String::new, |next| format!(" and before {}, when run {} began", shown(next.started_ms), next.number));

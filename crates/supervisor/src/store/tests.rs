@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use migration::report::Sample;
 use migration::report::verify::{KeptVerdict, Verified, VerifyReport};
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
+use migration::units::show_utc;
 use migration::{Compression, Cut, Division, Exit, Phase, Phases, Segment, SourceObject, Token};
 use tempfile::TempDir;
 
@@ -411,6 +412,35 @@ fn the_report_adds_up_over_runs_and_a_new_run_tries_quarantined_shards_again() {
 }
 
 #[test]
+fn what_is_written_between_two_runs_is_no_sign_of_life_of_the_killed_one() {
+    let folder = Folder::new("sign-of-life");
+    let path = folder.file("state.sqlite");
+    let mut store = create(&path, 1);
+    store.begin_run(1, &NONE).unwrap();
+    store.note("scaled 1 -> 2").unwrap();
+    let told = load_report(&store, true).unwrap();
+    let wrote_ms = told.runs[0].started_ms + told.runs[0].elapsed_us.div_ceil(1000) as i64;
+    assert!(told.events[0].0 <= wrote_ms, "what a run writes is a sign of its life: {told:?}");
+    // It is killed here, five seconds after its begin.
+    drop(store);
+    let times = "UPDATE runs SET started_ms = 1000000, elapsed_us = 4999001; UPDATE events SET time_ms = 1002000";
+    Connection::open(&path).unwrap().execute_batch(times).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    store.note_refusal("a run was refused").unwrap();
+    store.notice("a.gz is another file now").unwrap();
+    let events = load_report(&store, false).unwrap().events;
+    let killed =
+        "run 1 was killed, or could not write its state any more, after 1970-01-01 00:16:45 UTC, its last sign of life";
+    let texts: Vec<&str> = events.iter().map(|(_, text)| &text[..]).collect();
+    assert_eq!(texts, ["scaled 1 -> 2", killed, "a run was refused", "a.gz is another file now"]);
+    assert_eq!(events[1].0, 1_005_000);
+    store.begin_run(1, &NONE).unwrap();
+    let began = load_report(&store, true).unwrap();
+    let begins = format!(" and before {}, when run 2 began", show_utc(began.runs[1].started_ms as u64));
+    assert_eq!(began.events[1].1, format!("{killed}{begins}"));
+}
+
+#[test]
 fn readers_see_whole_states_and_never_stop_the_writer() {
     let folder = Folder::new("readers");
     let path = folder.file("state.sqlite");
@@ -748,9 +778,9 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     assert!(state.sent_of(2).is_err() && state.sent_of(3).is_err() && state.sent_of(4).is_err());
 
     let whole = SourceObject { bytes: Some(150), fingerprint: 5, ..frozen.objects[0].clone() };
-    store.replace_objects(&[(0, whole.clone())]).unwrap();
+    store.replace_objects(&[(0, whole.clone())], &[]).unwrap();
     let other = SourceObject { bytes: Some(70), fingerprint: 6, ..frozen.objects[1].clone() };
-    store.replace_objects(&[(1, other.clone()), (1, other.clone())]).unwrap();
+    store.replace_objects(&[(1, other.clone()), (1, other.clone())], &[]).unwrap();
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!((&state.plan.objects[0], &state.plan.objects[1], state.frozen_plan()), (&whole, &other, &frozen));
     assert_eq!(state.plan.shards.iter().map(|shard| shard.bytes).collect::<Vec<_>>(), [Some(150), Some(200), Some(70)]);

@@ -178,11 +178,10 @@ impl Planned {
         keep_replaced(pass, &self.plan, &since.replaced)?;
         let mut store = pass.store()?;
         if let Some(later) = &since.later {
-            store.extend_plan(later, slots(&pass.job, pass.single))?;
             let names = files_named(&later.objects.iter().map(|object| object.path.clone()).collect::<Vec<_>>());
             let notice = resume::added_notice(later.objects.len() as u64, &names, later.bytes());
+            store.extend_plan(later, slots(&pass.job, pass.single), &notice)?;
             pass.ui.say(&notice);
-            store.note(&notice)?;
         }
         let plan = store.load()?.plan;
         Ok((store, plan))
@@ -215,11 +214,8 @@ pub fn keep_replaced(pass: &Pass<'_>, plan: &Plan, replaced: &[(u32, SourceObjec
     if replaced.is_empty() {
         return Ok(());
     }
-    let mut store = pass.store()?;
-    store.replace_objects(replaced)?;
-    for notice in resume::replaced_notices(plan, replaced) {
-        tracing::warn!("{notice}");
-        store.notice(&notice)?;
-    }
+    let notices = resume::replaced_notices(plan, replaced);
+    pass.store()?.replace_objects(replaced, &notices)?;
+    notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     Ok(())
 }

@@ -57,7 +57,7 @@ fn a_done_set_waits_again_where_the_new_files_begin() {
     drop(store);
     copy(&path, &before);
     let mut store = Store::open(&path).unwrap();
-    store.extend_plan(&later(7..9, true), 5).unwrap();
+    store.extend_plan(&later(7..9, true), 5, "came").unwrap();
     drop(store);
 
     let (earlier, state) = (Store::open(&before).unwrap().load().unwrap(), Store::open(&path).unwrap().load().unwrap());
@@ -87,7 +87,7 @@ fn a_done_set_waits_again_where_the_new_files_begin() {
     let added = now.split(ShardId(0), &place(4, 3, 45), &division).unwrap();
     let end = AttemptEnd { division: Some(division), ..end(id(0, 4), AttemptOutcome::Drained, After::Waiting) };
     store.end_attempt(&end, &usage(), added).unwrap();
-    store.extend_plan(&later(9..10, true), 5).unwrap();
+    store.extend_plan(&later(9..10, true), 5, "came").unwrap();
     now.extend(later(9..10, true), 5).unwrap();
     let state = store.load().unwrap();
     assert_eq!((&state.plan, state.shards.len(), state.frozen_plan()), (&now, 3, &sets()));
@@ -127,8 +127,8 @@ fn files_that_came_later_are_new_shards_that_wait() {
         send(&mut store, id(shard, 1), all, AttemptOutcome::Finished, After::Done(all));
     }
     let done = store.load().unwrap();
-    store.extend_plan(&later(4..6, false), 1).unwrap();
-    store.extend_plan(&later(6..7, false), 1).unwrap();
+    store.extend_plan(&later(4..6, false), 1, "two came").unwrap();
+    store.extend_plan(&later(6..7, false), 1, "one came").unwrap();
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!(state.shards[..2], done.shards[..], "what is done stays done");
     let new = &state.shards[2..];
@@ -138,10 +138,13 @@ fn files_that_came_later_are_new_shards_that_wait() {
     assert_eq!((state.plan.objects.len(), state.plan.later_objects(), &state.plan.additions), (7, 3, &vec![4, 6]));
     // A file that came later and has another time only.
     let other = SourceObject { modified_ns: 9, ..state.plan.objects[6].clone() };
-    store.replace_objects(&[(6, other.clone())]).unwrap();
+    store.replace_objects(&[(6, other.clone())], &["another time".to_owned()]).unwrap();
     assert_eq!(store.load().unwrap().plan.objects[6], other);
     // What makes no sense leaves no trace.
     let limited = Plan { limit_reached: true, ..later(8..9, false) };
-    assert!(matches!(store.extend_plan(&limited, 1), Err(StateError::Refused { .. })));
+    assert!(matches!(store.extend_plan(&limited, 1, "none"), Err(StateError::Refused { .. })));
     assert_eq!(store.load().unwrap().plan.objects.len(), 7);
+    let told = load_report(&store, false).unwrap();
+    let texts: Vec<&str> = told.events.iter().map(|(_, text)| &text[..]).filter(|text| !text.starts_with("run ")).collect();
+    assert_eq!((texts, told.notices), (vec!["two came", "one came", "another time"], vec!["another time".to_owned()]));
 }

@@ -146,7 +146,7 @@ fn a_file_at_which_several_sets_stopped_can_be_replaced_up_to_where_the_furthest
     assert_eq!(sent(&store, 1), Ok(Some((45, 7))));
     // All sets read the new file from then on.
     let whole = SourceObject { bytes: Some(150), fingerprint: 5, ..sets().objects[1].clone() };
-    store.replace_objects(&[(1, whole.clone())]).unwrap();
+    store.replace_objects(&[(1, whole.clone())], &[]).unwrap();
     let state = store.load().unwrap();
     assert_eq!((&state.plan.objects[1], state.plan.bytes()), (&whole, 250));
     assert!(state.plan.shards.iter().all(|shard| shard.bytes == Some(250)));
