@@ -19,7 +19,7 @@ use migration::report::{AttemptOutcome, JobReport, RetryReport, RetryStanding};
 use migration::{Accept, Exit, Job, UserError};
 use pipeline::dead_letter::LetterSet;
 use serde::{Deserialize, Serialize};
-use supervisor::{JobState, Owners, StateDir, Store, load_report};
+use supervisor::{JobState, Owners, StateDir, StateDirError, Store, load_report};
 
 use crate::letters::Letters;
 use crate::state;
@@ -152,8 +152,31 @@ impl RetryPlace {
         Err(io::Error::new(io::ErrorKind::InvalidData, what))
     }
 
-    fn has_state(&self) -> bool {
-        Store::exists(&StateDir::store_path(&self.folder))
+    fn has_state(&self) -> Result<bool, UserError> {
+        state::exists(&self.folder)
+    }
+
+    /// What it takes; `None` if its folder has nothing of a retry. What is there and can't be read is one.
+    fn found(&self) -> Option<io::Result<RetryRules>> {
+        match self.rules() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.records().exists() => None,
+            rules => Some(rules),
+        }
+    }
+
+    /// Takes hold of it, so that it does not run meanwhile. `name`: that of its job.
+    fn hold(&self, name: &str, owners: Owners) -> Result<StateDir, UserError> {
+        StateDir::open(&self.folder, owners).map_err(|error| match error {
+            StateDirError::Supervisor { ref holder } => UserError::new(
+                error.exit(),
+                format!(
+                    "{} is running ({holder}): beside it, records of job {name} would come between those that it sends again",
+                    self.name
+                ),
+            )
+            .hint("wait for its end, or stop it (Ctrl-C or SIGTERM, what it sent is kept), and run again"),
+            error => UserError::new(error.exit(), format!("{}: {error}", self.name)),
+        })
     }
 }
 
@@ -244,9 +267,13 @@ impl Retries {
     /// Those of the job of this name whose folder and state these are. Nothing is changed.
     pub fn of(name: &str, folder: &Path, began_ms: i64) -> Result<Retries, UserError> {
         let (mut all, mut last) = (Vec::new(), 0);
-        for place in places(name, folder)?.into_iter().filter(RetryPlace::has_state) {
+        for place in places(name, folder)? {
+            if !place.has_state()? {
+                continue;
+            }
             last = place.number;
-            let rules = place.rules().map_err(|error| {
+            let Some(rules) = place.found() else { continue };
+            let rules = rules.map_err(|error| {
                 let path = place.folder.join(RULES);
                 UserError::new(
                     Exit::State,
@@ -256,7 +283,10 @@ impl Retries {
                         place.name
                     ),
                 )
-                .hint("put the file back as it was; if the folder is another job's, give that job another name")
+                .hint(
+                    "put the file back as it was, or start over with `shardlift run --restart` (which forgets the retries, too, \
+                     and sends everything again)",
+                )
             })?;
             if (rules.job.as_str(), rules.began_ms) == (name, began_ms) {
                 let store = Store::read_only(&StateDir::store_path(&place.folder));
@@ -312,6 +342,13 @@ fn number(found: &str, name: &str) -> Option<u32> {
     digits.parse().ok().filter(|number: &u32| *number > 0 && number.to_string() == digits)
 }
 
+/// Makes sure that no retry of a job runs, which is held itself: none begins as long as it is. One that was killed has
+/// no worker any more.
+pub fn none_runs(name: &str, folder: &Path, owners: Owners) -> Result<(), UserError> {
+    let mut begun = places(name, folder)?.into_iter().filter(|place| place.found().is_some());
+    begun.try_for_each(|place| place.hold(name, owners).map(drop))
+}
+
 /// The retries of a job that begins, held: they sent letters of before, and go with its old state.
 #[derive(Debug)]
 pub struct OldRetries(Vec<(RetryPlace, StateDir)>);
@@ -319,11 +356,10 @@ pub struct OldRetries(Vec<(RetryPlace, StateDir)>);
 impl OldRetries {
     /// Takes hold of all before one is touched; one that runs is an error.
     pub fn hold(name: &str, folder: &Path, owners: Owners) -> Result<OldRetries, UserError> {
-        // Another job's folder may have such a name.
-        let own = |place: &RetryPlace| place.rules().is_ok_and(|rules| rules.job == name);
+        // Another job's folder may have such a name. Of what can't be read, the name has to do.
+        let own = |place: &RetryPlace| place.found().is_some_and(|rules| rules.map_or(true, |rules| rules.job == name));
         let hold = |place: RetryPlace| {
-            let held = StateDir::open(&place.folder, owners);
-            let held = held.map_err(|error| UserError::new(error.exit(), format!("{}: {error}", place.name)))?;
+            let held = place.hold(name, owners)?;
             Ok((place, held))
         };
         places(name, folder)?.into_iter().filter(own).map(hold).collect::<Result<_, _>>().map(OldRetries)
@@ -428,6 +464,10 @@ pub mod tests {
             let error = Retries::of("orders", &folder, 7).unwrap_err();
             assert!(error.exit == Exit::State && error.message.contains("retry.json"), "{error}");
         }
+        // A job that starts over is not held up by it.
+        let old = OldRetries::hold("orders", &folder, Owners::Any).unwrap();
+        assert_eq!(old.0.len(), 1);
+        drop(old);
         // Of a job that was started over it is none, and its number is not used again.
         place.keep(&rules("orders")).unwrap();
         let found = Retries::of("orders", &folder, 8).unwrap();
@@ -450,9 +490,14 @@ pub mod tests {
         // One that runs keeps all.
         let running = StateDir::open(&RetryPlace::of("orders", &folder, 4).folder, Owners::Any).unwrap();
         let error = forget("orders", &folder).unwrap_err();
-        assert!(error.exit == Exit::Stopped && error.message.starts_with("orders.retry-4: another supervisor"), "{error}");
+        assert!(error.exit == Exit::Stopped && error.message.starts_with("orders.retry-4 is running (host "), "{error}");
+        assert_eq!(none_runs("orders", &folder, Owners::Any).unwrap_err().message, error.message);
         assert_eq!(left(), [true; 4]);
         drop(running);
+        none_runs("orders", &folder, Owners::Any).unwrap();
+        assert!(!state.path().join("orders.retry-3/supervisor.lock").exists(), "what is no retry is left alone");
+        // Half of what it took is a retry's, and goes, too.
+        fs::write(RetryPlace::of("orders", &folder, 4).folder.join(RULES), "{").unwrap();
         assert_eq!(forget("orders", &folder).unwrap(), ["orders.retry-1", "orders.retry-4"]);
         assert_eq!(left(), [false, true, true, false]);
         assert_eq!(forget("none", &state.path().join("none/none")).unwrap(), [""; 0]);

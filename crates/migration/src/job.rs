@@ -26,7 +26,7 @@ pub use workers::{ChunkLimits, FlushPolicy, RestartRules, WindowLimit, WorkerRul
 
 const NAME: TextRule = TextRule {
     noun: "string",
-    allowed: "up to 100 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, not starting with a dot",
+    allowed: "up to 100 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, not starting with a dot, and not ending in `.retry-` and a number",
     check: checks::job_name,
 };
 
@@ -36,7 +36,8 @@ rules! {
     pub struct Job {
         /// The same name continues the same job. A folder's name and part of the client ids.
         ///
-        /// Up to 100 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, not starting with a dot.
+        /// Up to 100 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, not starting with a dot, and not ending in
+        /// `.retry-` and a number: so are the jobs called that send dead letters again.
         name: String = key NAME key("job.name", text(NAME)).required().fixed().example("\"orders-backfill\"");
         /// Checkpoint, locks and dead letters, in a folder for each job. A local disk.
         ///

@@ -146,6 +146,12 @@ fn letters_are_mended_sent_again_and_verified(clusters: &Clusters) {
     // A record that is gone is missed, whichever of the two sent it.
     scene.kafka.produce(&scene.topic, &[("c-1", "{\"order\":99}")]);
     assert_eq!(scene.verify().0, Verdict { unexpected: 1, ..Verdict::SAME });
+    // What was sent again is known before the next record moves, or none does.
+    scene.program.write(".shardlift/retry-mended.retry-1/retry.json", "{\"version\":1");
+    let said = ["what retry-mended.retry-1 sent of the dead letters of job retry-mended is not known", "run --restart"];
+    for command in [&["run"][..], &["verify"], &["dlq", "list"]] {
+        refused(&scene.program, command, 74, &said);
+    }
     // Starting over forgets its retries.
     let over = scene.run(&["--restart", "--yes", "--verify"]).expect_code(0);
     assert!(over.stderr.contains("the state of retry-mended.retry-1 is forgotten, too"), "{}", over.stderr);
@@ -219,7 +225,11 @@ fn a_retry_that_is_killed_or_stopped_goes_on(clusters: &Clusters) {
     // While it runs, nothing is final, and it is the only one.
     refused_beside(&scene, &["dlq", "retry"], 75, "another supervisor works on this job");
     refused_beside(&scene, &["verify"], 75, "retry-killed.retry-1 is running");
-    refused_beside(&scene, &["run", "--restart", "--yes"], 75, "retry-killed.retry-1: another supervisor works");
+    let said = "beside it, records of job retry-killed would come between those that it sends again";
+    for run in [&["run"][..], &["run", "--add"], &["run", "--restart", "--yes"]] {
+        refused_beside(&scene, run, 75, "retry-killed.retry-1 is running (host ");
+        refused_beside(&scene, run, 75, said);
+    }
     let listed = list(&scene);
     assert_eq!(listed["retries"][0]["outcome"], "running", "{listed:#}");
     assert_eq!(scene.acknowledged(), GOOD, "the job's state is as it was");
@@ -244,6 +254,10 @@ fn a_retry_that_is_killed_or_stopped_goes_on(clusters: &Clusters) {
     scene.program.write("other.jsonl", "{\"customer_id\":1}\n");
     let said = "it goes on with the records that it began with";
     refused(&scene.program, &["dlq", "retry", "--edited", "other.jsonl"], 2, &[said, "without --edited"]);
+    for choice in [["--reason", "1"], ["--shard", "0"]] {
+        refused(&scene.program, &[&["dlq", "retry"], &choice[..]].concat(), 2, &[said, &format!("without {}", choice[0])]);
+    }
+    refused(&scene.program, &["dlq", "retry", "--cut"], 2, &[said, "without --cut"]);
     // Nor are other rules.
     let ended = dlq(&scene, &["retry", "--set", "record.on_missing=\"null\""]).expect_code(0);
     let said =

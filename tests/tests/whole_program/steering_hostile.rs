@@ -61,7 +61,8 @@ fn another_user_is_refused(clusters: &Clusters) {
         let as_stranger = |words: &[&str]| scene.program.spawn(scene.program.command_of_a_stranger(words)).finish(patience());
         let refused = as_stranger(&["scale", "2", "-o", "json"]).expect_code(74);
         println!("a stranger, folders closed: exit {}, {}", refused.code, refused.stderr.trim());
-        for words in [&["status"][..], &["report"], &["pause"], &["verify"], &["run"]] {
+        let dlq = [&["dlq", "list"][..], &["dlq", "show"], &["dlq", "retry"]];
+        for words in [&["status"][..], &["report"], &["pause"], &["verify"], &["run"]].into_iter().chain(dlq) {
             let refused = as_stranger(words).expect_code(74);
             let whose = "is the state of another user's job: it belongs to root (number 0) and is closed to this user";
             assert!(refused.stderr.contains(whose), "{words:?}: {refused:?}");

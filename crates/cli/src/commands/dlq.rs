@@ -39,11 +39,11 @@ struct LetterJob {
 impl LetterJob {
     fn find(args: &JobArgs) -> Result<LetterJob, UserError> {
         let place = StatePlace::find(args)?;
-        let path = StateDir::store_path(&place.path);
-        if !Store::exists(&path) {
+        if !state::exists(&place.path)? {
             return Err(running::never_run(&place));
         }
-        let state = Store::read_only(&path).and_then(|store| store.load()).map_err(state::unusable)?;
+        let state =
+            Store::read_only(&StateDir::store_path(&place.path)).and_then(|store| store.load()).map_err(state::unusable)?;
         let retries = Retries::of_state(&place.path, &state)?;
         Ok(LetterJob { name: place.name, folder: place.path, state, retries })
     }

@@ -56,6 +56,12 @@ pub(crate) fn job_name(text: &str) -> Result<(), Refusal> {
     if text.starts_with('.') {
         return Err("it starts with a dot".into());
     }
+    if let Some((_, number)) = text.rsplit_once(".retry-")
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err("so are the jobs called that send dead letters again".into());
+    }
     if text.len() > LONGEST_NAME {
         return Err(format!("it has {} characters", text.len()).into());
     }
@@ -130,7 +136,11 @@ mod tests {
 
     #[test]
     fn names() {
-        split(job_name, &["a", "orders-backfill", "v1.2_x"], &["", ".", "..", ".hidden", "a/b", "a b", "ü", &"x".repeat(101)]);
+        split(
+            job_name,
+            &["a", "orders-backfill", "v1.2_x", "a.retry-", "a.retry-1b", "a-retry-1"],
+            &["", ".", "..", ".hidden", "a/b", "a b", "ü", &"x".repeat(101), "a.retry-1", "a.retry-01"],
+        );
         split(topic, &["orders", ".x", &"x".repeat(249)], &["", ".", "..", "a/b", "a b", &"x".repeat(250)]);
     }
 

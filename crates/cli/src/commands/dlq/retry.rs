@@ -10,7 +10,7 @@ use migration::{Exit, Job, UserError, fixed, resume};
 use supervisor::{StateDir, Store, load_report};
 
 use super::records;
-use crate::args::DlqRetryArgs;
+use crate::args::{DlqRetryArgs, SelectionArgs};
 use crate::commands::run::{Comparing, Pass, RetriedJob, go, require_room};
 use crate::retries::{Retries, Retry, RetryPlace, RetryRules};
 use crate::running::{self, StatePlace};
@@ -34,6 +34,16 @@ pub fn retry(args: &DlqRetryArgs, ui: &Ui) -> Result<Exit, UserError> {
         tell_rest(&folder, ui).unwrap_or_else(|error| tracing::warn!("{}", error.message));
     }
     Ok(exit)
+}
+
+/// The flag that asks for other records than those that a retry began with. Which letters it was asked for is not kept:
+/// each flag that chooses some is one.
+fn other_records(retry: &Retry, args: &DlqRetryArgs) -> Result<Option<&'static str>, UserError> {
+    let SelectionArgs { reason, shard, cut } = args.selection;
+    let edited = |edited| records::is_same(&retry.place, edited).map(|same| !(retry.rules.edited && same));
+    let edited = args.edited.as_deref().map(edited).transpose()?.unwrap_or(false);
+    let flags = [("--edited", edited), ("--reason", reason.is_some()), ("--shard", shard.is_some()), ("--cut", cut)];
+    Ok(flags.into_iter().find_map(|(flag, other)| other.then_some(flag)))
 }
 
 /// What none of the letters has is mended by editing them, too.
@@ -76,8 +86,7 @@ struct Preparing<'a> {
 impl<'a> Preparing<'a> {
     fn begin(job: &'a Job, folder: &'a Path, ui: &'a Ui) -> Result<Preparing<'a>, UserError> {
         let place = StatePlace { name: job.name.clone(), path: folder.to_owned() };
-        let path = StateDir::store_path(folder);
-        if !Store::exists(&path) {
+        if !state::exists(folder)? {
             return Err(running::never_run(&place));
         }
         if let Some(holder) = running::holder(&place)? {
@@ -87,7 +96,7 @@ impl<'a> Preparing<'a> {
             ));
         }
         let held = StateDir::open(folder, state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
-        let store = Store::open(&path).map_err(state::unusable)?;
+        let store = Store::open(&StateDir::store_path(folder)).map_err(state::unusable)?;
         let earlier = Earlier::of(&store).map_err(state::unusable)?;
         if earlier.state.binding.is_of_embedded() {
             return Err(UserError::new(
@@ -141,8 +150,8 @@ impl<'a> Preparing<'a> {
     fn nothing(&self, left: LeftOut, selection: Selection) -> Result<Option<ReadyRetry>, UserError> {
         let name = &self.job.name;
         if left.all() > 0 {
-            let letters = show_things(left.all(), "dead letter");
-            return Err(UserError::new(Exit::Failed, format!("{letters} of job {name} can't be sent as they are"))
+            let (letters, are) = (show_things(left.all(), "dead letter"), if left.all() == 1 { "it is" } else { "they are" });
+            return Err(UserError::new(Exit::Failed, format!("{letters} of job {name} can't be sent as {are}"))
                 .hint("see what is said above of each kind"));
         }
         let retries = self.retries.reports()?;
@@ -205,14 +214,13 @@ impl<'a> Preparing<'a> {
     /// Goes on with the records and rules that it began with.
     fn go_on(&self, retry: &Retry, args: &DlqRetryArgs) -> Result<ReadyRetry, UserError> {
         let name = &retry.place.name;
-        if let Some(edited) = &args.edited
-            && !(retry.rules.edited && records::is_same(&retry.place, edited)?)
-        {
+        if let Some(flag) = other_records(retry, args)? {
             let what = format!("{name} has begun and is not at its end: it goes on with the records that it began with");
-            return Err(UserError::new(Exit::Usage, what).hint(
-                "let it end first: run `shardlift dlq retry` without --edited (if it stopped at limits.max_bad_records, with a larger \
-                 one); what it sets aside is there for the next retry",
-            ));
+            let hint = format!(
+                "let it end first: run `shardlift dlq retry` without {flag} (if it stopped at limits.max_bad_records, with a larger \
+                 one); what it sets aside is there for the next retry"
+            );
+            return Err(UserError::new(Exit::Usage, what).hint(hint));
         }
         let dir = StateDir::open(&retry.place.folder, state::owners(self.job))
             .map_err(|error| UserError::new(error.exit(), error))?;

@@ -8,6 +8,7 @@ use migration::{Exit, Job, UserError, order, resume};
 use supervisor::{StateDir, StateDirError, Store};
 
 use super::pass::{Pass, note_refusal};
+use crate::retries::{self, Retries};
 use crate::state::{self, Earlier};
 use crate::ui::Ui;
 use crate::{helper, source};
@@ -36,7 +37,7 @@ impl Restart {
 
 /// Takes both locks and reads what an earlier run left, unless this run starts over. Nothing is removed before the new
 /// plan stands. A connection is never open across a fork: it is closed again here. `add`: new files are to be added,
-/// which a running job does not take.
+/// which a running job does not take. No retry of its dead letters runs beside it.
 pub fn find(job: &Job, restart: Restart, add: bool, ui: &Ui) -> Result<(StateDir, Option<Earlier>), UserError> {
     let dir = StateDir::open(&job.state_path(), state::owners(job)).map_err(|error| {
         let refused = UserError::new(error.exit(), &error);
@@ -47,6 +48,7 @@ pub fn find(job: &Job, restart: Restart, add: bool, ui: &Ui) -> Result<(StateDir
             false => refused,
         }
     })?;
+    retries::none_runs(&job.name, dir.path(), state::owners(job))?;
     let path = StateDir::store_path(dir.path());
     if !Store::exists(&path) {
         return Ok((dir, None));
@@ -67,6 +69,8 @@ pub fn find(job: &Job, restart: Restart, add: bool, ui: &Ui) -> Result<(StateDir
         note_refusal(&dir, &error);
         return Err(error);
     }
+    // What `verify` needs of them at the end is known before a record moves.
+    Retries::of_state(dir.path(), &earlier.state).inspect_err(|error| note_refusal(&dir, error))?;
     Ok((dir, Some(earlier)))
 }
 
