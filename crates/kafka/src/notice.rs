@@ -4,14 +4,13 @@
 //! and counted otherwise: that no broker answers is told once for the whole job, with the cause. Not responsible for:
 //! what an error means for a run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use migration::Level;
-use pipeline::Trouble;
 
 use crate::classify::{Verdict, verdict};
-use crate::connection::{in_short, without_circumstances};
+use crate::connection::{Speaker, in_short, without_circumstances};
 use crate::ffi::{Client, Code, Notice, monotonic_micros};
 use crate::turns::Turns;
 
@@ -69,8 +68,9 @@ pub(crate) struct Complaints {
     hidden: u32,
     /// No connection to any broker is left; until something is answered.
     all_down: bool,
-    /// What it said last of one broker, and when (microseconds of the monotonic clock).
-    newest: Option<(u64, Code, String)>,
+    /// What it said last of each broker, and when (microseconds of the monotonic clock); `None`: of an address whose
+    /// broker is not known.
+    newest: BTreeMap<Option<i32>, (u64, Code, String)>,
 }
 
 /// For this time the client does not repeat itself.
@@ -106,7 +106,8 @@ impl Complaints {
         }
         self.all_down |= *code == ALL_BROKERS_DOWN;
         if *code != ALL_BROKERS_DOWN {
-            self.newest = Some((monotonic_micros(), *code, text.clone()));
+            let broker = Speaker::of(text).and_then(|(speaker, _)| speaker.broker);
+            self.newest.insert(broker, (monotonic_micros(), *code, text.clone()));
         }
         match verdict(*code) {
             // A broker that goes down in the middle of a TLS handshake is an error of TLS, too.
@@ -140,11 +141,18 @@ impl Complaints {
         self.hidden
     }
 
-    /// What it says of brokers that have not answered since then (microseconds of the monotonic clock). A complaint
-    /// from shortly before counts: the client says the same again only after 30 s.
-    pub(crate) fn trouble(&self, since: u64) -> Trouble {
-        let newest = self.newest.as_ref().filter(|(at, ..)| at + REPEATED_AFTER.as_micros() as u64 >= since);
-        Trouble { all: self.all_down, cause: newest.map(|(_, code, text)| in_short(*code, text)) }
+    /// Whether no connection to any broker is left.
+    pub(crate) fn all_down(&self) -> bool {
+        self.all_down
+    }
+
+    /// What it says of these brokers (`None`: one that is not known), which have not answered since then (microseconds
+    /// of the monotonic clock). A complaint from shortly before counts: the client says the same again only after 30 s.
+    pub(crate) fn cause(&self, since: u64, of: impl Fn(Option<i32>) -> bool) -> Option<String> {
+        let late = |at: u64| at.saturating_add(REPEATED_AFTER.as_micros() as u64) >= since;
+        let of_them = self.newest.iter().filter(|(broker, (at, ..))| of(**broker) && late(*at));
+        let (_, (_, code, text)) = of_them.max_by_key(|(_, (at, ..))| *at)?;
+        Some(in_short(*code, text))
     }
 
     /// The best explanation for "no answer".
@@ -233,6 +241,22 @@ mod tests {
             complaints.hear(&Notice::Error { code: refused, fatal: false, text });
         }
         assert_eq!((complaints.heard.len(), complaints.logged.map(|logged| logged.len())), (2, Some(2)));
+    }
+
+    #[test]
+    fn a_complaint_of_one_broker_is_no_cause_for_another_ones_silence() {
+        let mut complaints = Complaints::default();
+        let refused = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT);
+        for broker in ["k:9092/2", "k:9093/3", "k:9094/bootstrap"] {
+            let text = format!("{broker}: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state CONNECT)");
+            complaints.hear(&Notice::Error { code: refused, fatal: false, text });
+        }
+        let of = |broker: i32| complaints.cause(0, |speaker| speaker == Some(broker));
+        assert_eq!(of(1), None);
+        assert!(of(2).is_some_and(|cause| cause.contains("k:9092")), "{:?}", of(2));
+        assert!(complaints.cause(0, |_| true).is_some());
+        let late = monotonic_micros() + 2 * REPEATED_AFTER.as_micros() as u64;
+        assert_eq!(complaints.cause(late, |_| true), None, "it was long before");
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl TopicReader {
             }
         }
         if fetcher.why == Some(Silence::Unknown) && silent >= WORTH_A_WORD && !std::mem::replace(&mut fetcher.told, true) {
-            let cause = fetcher.complaints.trouble(0).cause.map_or_else(String::new, |cause| format!(" ({cause})"));
+            let cause = fetcher.complaints.cause(0, |_| true).map_or_else(String::new, |cause| format!(" ({cause})"));
             let (silent, limit) = (show_whole_seconds(silent), show_whole_seconds(STALLED));
             tracing::warn!("topic {:?}: no record for {silent}{cause}; waiting up to {limit} for the next", self.topic);
         }

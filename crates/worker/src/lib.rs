@@ -375,6 +375,7 @@ fn connect_with(
     options.bound.clone_from(&context.bound);
     let mut connecting = Connecting::new(options)?;
     let mut waiting_since = Instant::now().checked_sub(attempt.unreachable_for).unwrap_or_else(Instant::now);
+    let mut leaderless_since: Option<Instant> = None;
     // What the last wait came to: for heartbeats in the next one, in which the client is busy.
     let (mut no_answer, mut lines) = (None, 0);
     loop {
@@ -385,6 +386,7 @@ fn connect_with(
         };
         send_log(context, port)?;
         let Trouble { all, cause } = connecting.trouble();
+        leaderless_since = if all { None } else { leaderless_since.or_else(|| Some(Instant::now())) };
         let seen = NoAnswer { silent: waiting_since.elapsed(), all, cause, ..NoAnswer::default() };
         (no_answer, lines) = (Some(seen.clone()), connecting.lines_not_shown());
         let control = say_alive(attempt, port, no_answer.as_ref(), lines)?;
@@ -394,18 +396,34 @@ fn connect_with(
         if control.paused {
             // No rest of the job waits for this worker now.
             waiting_since = Instant::now();
+            leaderless_since = leaderless_since.map(|_| waiting_since);
         }
         if seen.silent >= job.kafka.give_up_after {
-            return Err(Failure::new(FailureKind::GaveUp, gave_up(&seen, &failure)).into());
+            return Err(Failure::new(
+                FailureKind::GaveUp,
+                gave_up(&seen, leaderless_since.map(|since| since.elapsed()), &failure),
+            )
+            .into());
         }
     }
 }
 
-/// Why a worker gives up that has sent nothing.
-fn gave_up(seen: &NoAnswer, failure: &Failure) -> String {
-    let who = if seen.all { "no broker answered" } else { "the topic had no leader" };
+/// Why a worker gives up that has sent nothing. `leaderless`: for how long brokers have answered that the topic has no
+/// leader; before that none did.
+fn gave_up(seen: &NoAnswer, leaderless: Option<Duration>, failure: &Failure) -> String {
+    let waited = units::show_whole_seconds(seen.silent);
     let cause = seen.cause.as_ref().unwrap_or(&failure.message);
-    format!("{who} for {} (kafka.give_up_after): {cause}", units::show_whole_seconds(seen.silent))
+    let what = match leaderless {
+        None => format!("no broker answered for {waited}"),
+        Some(leaderless) if seen.silent.saturating_sub(leaderless) < 2 * ANSWER => {
+            format!("the topic had no leader for {waited}")
+        }
+        Some(leaderless) => format!(
+            "no record could be sent for {waited}: no broker answered, and for the last {} the topic had no leader",
+            units::show_whole_seconds(leaderless)
+        ),
+    };
+    format!("{what} (kafka.give_up_after): {cause}")
 }
 
 /// For an attempt that has sent nothing yet.
@@ -433,4 +451,25 @@ fn send_log(context: &WorkerContext, port: &mut dyn WorkerPort) -> Result<(), En
 pub fn peak_memory() -> u64 {
     // Without /proc there is no figure, which is no reason to stop.
     process::own_memory().map_or(0, |memory| memory.peak_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topic_had_no_leader_only_since_a_broker_answered() {
+        let failure = Failure::new(FailureKind::Unreachable, "leader not available");
+        let told = |leaderless: Option<u64>| {
+            let seen = NoAnswer { silent: Duration::from_secs(900), ..NoAnswer::default() };
+            gave_up(&seen, leaderless.map(Duration::from_secs), &failure)
+        };
+        assert_eq!(told(None), "no broker answered for 15 min 00 s (kafka.give_up_after): leader not available");
+        assert_eq!(told(Some(895)), "the topic had no leader for 15 min 00 s (kafka.give_up_after): leader not available");
+        assert_eq!(
+            told(Some(20)),
+            "no record could be sent for 15 min 00 s: no broker answered, and for the last 20 s the topic had no leader \
+             (kafka.give_up_after): leader not available"
+        );
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use migration::units::show_time_of_day;
+use migration::units::{show_time_after, show_time_of_day};
 
 use crate::classify::{Verdict, verdict};
 use crate::connection::{Access, ConnectionFault, Port, Speaker, look, without_circumstances};
@@ -29,9 +29,10 @@ const WITHOUT_NAMES: Duration = Duration::from_millis(1_000);
 /// That a job which goes on waits for its brokers.
 fn waits(complaints: &Complaints, waited: Duration, left: Duration) -> String {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    let since = show_time_of_day(now_ms.saturating_sub(waited.as_millis() as u64));
-    let until = show_time_of_day(now_ms.saturating_add(left.as_millis() as u64));
-    let cause = complaints.trouble(0).cause.map_or_else(String::new, |cause| format!(" ({cause})"));
+    let since_ms = now_ms.saturating_sub(waited.as_millis() as u64);
+    let since = show_time_of_day(since_ms);
+    let until = show_time_after(now_ms.saturating_add(left.as_millis() as u64), since_ms);
+    let cause = complaints.cause(0, |_| true).map_or_else(String::new, |cause| format!(" ({cause})"));
     format!("no broker answers since {since}{cause}; waiting for an answer until {until}")
 }
 

@@ -45,7 +45,9 @@ impl Connecting {
 
     /// Why the last wait had no answer that helps.
     pub fn trouble(&self) -> Trouble {
-        Trouble { all: !self.answered, ..self.complaints.trouble(0) }
+        // With an answer it is the topic that is waited for, not a broker.
+        let all = !self.answered;
+        Trouble { all, cause: self.complaints.cause(0, |_| all) }
     }
 
     /// How many lines the client wrote into the log that are not shown.

@@ -25,6 +25,11 @@ const PURGE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long "is any broker there?" may take once records have failed.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// From when on a silent leader may be another broker by now, and how often that is asked.
+const LEADERS_AFTER: Duration = Duration::from_secs(3);
+/// How long this question may take: a broker that answers is quick.
+const LEADERS_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// What was found of the topic at the start.
 pub(super) struct FoundTopic {
     /// How it is now.
@@ -46,6 +51,8 @@ pub struct Producer {
     probe: Option<Rc<TopicProbe>>,
     limits: SinkLimits,
     leaders: Vec<Option<i32>>,
+    /// When the leaders were asked for (microseconds of the monotonic clock).
+    led: u64,
     tallies: Vec<ReportTally>,
     ready: Vec<Delivered>,
     complaints: Complaints,
@@ -73,6 +80,7 @@ impl Producer {
             probe: found.probe.map(Rc::new),
             limits: options.limits(),
             leaders,
+            led: monotonic_micros(),
             tallies: (0..partitions).map(|_| ReportTally::default()).collect(),
             ready: Vec::new(),
             complaints,
@@ -220,6 +228,21 @@ impl Producer {
         self.sender.client().metadata(Some(self.sender.topic()), self.probe_timeout).is_ok()
     }
 
+    /// Asks which brokers lead the topic's partitions now, if reports fail to come: a leader that does not answer is
+    /// known by its number.
+    fn learn_leaders(&mut self) {
+        let now = monotonic_micros();
+        let heard = self.deliveries.map_or(0, |(_, last)| last).max(self.led);
+        if self.complaints.all_down() || self.sender.waiting() == 0 || now < heard + LEADERS_AFTER.as_micros() as u64 {
+            return;
+        }
+        self.led = now;
+        let Ok(metadata) = self.sender.client().metadata(Some(self.sender.topic()), LEADERS_TIMEOUT) else { return };
+        for (known, (_, leader)) in self.leaders.iter_mut().zip(metadata.partitions) {
+            *known = (leader >= 0).then_some(leader);
+        }
+    }
+
     /// What ended this producer, if something did.
     pub(crate) fn fail_if_failed(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
@@ -293,6 +316,7 @@ impl Sink for Producer {
             };
         }
         self.fail_if_failed()?;
+        self.learn_leaders();
         done.append(&mut self.ready);
         Ok(())
     }
@@ -310,7 +334,14 @@ impl Sink for Producer {
     }
 
     fn trouble(&self) -> Trouble {
-        self.complaints.trouble(self.deliveries.map_or(0, |(_, last)| last))
+        let all = self.complaints.all_down();
+        let since = self.deliveries.map_or(0, |(_, last)| last);
+        let awaited = |broker: i32| {
+            (0..)
+                .zip(&self.leaders)
+                .any(|(partition, leader)| *leader == Some(broker) && self.waiting_in(partition..partition + 1) > 0)
+        };
+        Trouble { all, cause: self.complaints.cause(since, |broker| all || broker.is_some_and(awaited)) }
     }
 
     fn lines_not_shown(&self) -> u32 {
