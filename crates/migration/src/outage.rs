@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{show_config_duration, show_things, show_time_of_day, show_whole_seconds};
+use crate::units::{show_config_duration, show_things, show_time_after, show_time_of_day, show_whole_seconds};
 
 /// How many partitions and leaders are named; what there are more of is counted.
 const MOST_NAMED: usize = 8;
@@ -70,7 +70,8 @@ impl std::fmt::Display for Outage {
         if let Some(cause) = cause {
             write!(f, " ({cause})")?;
         }
-        let (until, limit) = (show_time_of_day(*gives_up_unix_ms), show_config_duration(*give_up_after));
+        let until = show_time_after(*gives_up_unix_ms, *since_unix_ms);
+        let limit = show_config_duration(*give_up_after);
         write!(f, "; workers wait, giving up at {until} (kafka.give_up_after = {limit})")
     }
 }
@@ -79,7 +80,8 @@ impl Outage {
     /// The same for a line of a display: "no broker answers since 11:02:14Z, giving up at 11:17:14Z"; a job that is
     /// told to stop waits for another time.
     pub fn headline(&self, stopping: bool) -> String {
-        let [since, until] = [self.since_unix_ms, self.gives_up_unix_ms].map(show_time_of_day);
+        let since = show_time_of_day(self.since_unix_ms);
+        let until = show_time_after(self.gives_up_unix_ms, self.since_unix_ms);
         let gives_up = if stopping { String::new() } else { format!(", giving up at {until}") };
         format!("{} since {since}{gives_up}", self.who)
     }
@@ -170,6 +172,11 @@ mod tests {
         );
         assert_eq!(leaders(&[], &[5]).to_string(), "partition 5 of 64: no report of a record");
         assert_eq!(outage(Unanswered::All, None).headline(false), "no broker answers since 08:31:07Z, giving up at 08:46:07Z");
+        let day = 86_400_000;
+        let long = Outage { gives_up_unix_ms: 1_795_422_667_999 + day, ..outage(Unanswered::All, None) };
+        let tomorrow = "giving up at 2026-11-24 08:31:07 UTC";
+        assert!(long.to_string().contains(tomorrow), "{long}");
+        assert_eq!(long.headline(false), format!("no broker answers since 08:31:07Z, {tomorrow}"));
     }
 
     #[test]

@@ -122,6 +122,12 @@ pub fn show_time_of_day(unix_ms: u64) -> String {
     moment(unix_ms).strftime("%H:%M:%SZ").to_string()
 }
 
+/// A time of day, with its date if that is another day than that of `since`.
+pub fn show_time_after(unix_ms: u64, since_ms: u64) -> String {
+    let day = |unix_ms| moment(unix_ms).strftime("%Y-%m-%d").to_string();
+    if day(unix_ms) == day(since_ms) { show_time_of_day(unix_ms) } else { show_utc(unix_ms) }
+}
+
 /// A moment for people, in UTC: 2026-11-23 08:35:28 UTC.
 pub fn show_utc(unix_ms: u64) -> String {
     moment(unix_ms).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -226,6 +232,8 @@ mod tests {
         assert_eq!(show_duration(Duration::from_millis(4710)), "4.71 s");
         assert_eq!(show_duration(Duration::from_secs_f64(59.999)), "1 min 00 s");
         assert_eq!(show_time_of_day(1_795_422_667_999), "08:31:07Z");
+        let after = |ms: u64| show_time_after(1_795_422_667_999 + ms, 1_795_422_667_999);
+        assert_eq!((after(0), after(86_400_000)), ("08:31:07Z".into(), "2026-11-24 08:31:07 UTC".into()));
         let whole = [400, 31_400, 125_000, 11_220_000].map(|ms| show_whole_seconds(Duration::from_millis(ms)));
         assert_eq!(whole, ["0 s", "31 s", "2 min 05 s", "3 h 07 min"]);
         for text in ["15min", "90s", "1500ms", "2h", "20s"] {

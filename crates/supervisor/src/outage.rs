@@ -31,7 +31,7 @@ pub(crate) struct Lasting {
 /// What is to be told.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum OutageNews {
-    /// It began, or became one of all brokers.
+    /// It began, became one of all brokers, or more leaders are away.
     Begun(Lasting),
     /// It is over.
     Over {
@@ -59,6 +59,9 @@ pub(crate) struct Outages {
     /// How many partitions the topic has.
     partitions: u32,
     lasting: Option<Lasting>,
+    /// Since when the one that lasts does, whoever is away by now, and the leaders that were told.
+    began: Duration,
+    told: BTreeSet<i32>,
     attempts: BTreeMap<AttemptId, Seen>,
     /// When a broker last answered any worker.
     answered: Duration,
@@ -74,6 +77,8 @@ impl Outages {
             give_up_after,
             partitions,
             lasting: None,
+            began: Duration::ZERO,
+            told: BTreeSet::new(),
             attempts: BTreeMap::new(),
             answered: Duration::ZERO,
             back: Duration::ZERO,
@@ -100,25 +105,50 @@ impl Outages {
     pub(crate) fn look(&mut self, views: &[AttemptView<'_>], now: Duration) -> Vec<OutageNews> {
         self.hear(views, now);
         let silent: Vec<&NoAnswer> = views.iter().filter_map(|view| view.progress.no_answer.as_deref()).collect();
-        let mut news = Vec::new();
-        if let Some(lasting) = self.lasting.take_if(|lasting| is_over(lasting, self.answered, silent.is_empty())) {
-            let lasted = self.answered.max(lasting.since) - lasting.since;
+        let found = self.find(&silent, now);
+        if let Some(lasting) = self.lasting.take_if(|lasting| is_over(lasting, self.answered, found.is_none())) {
             self.back = now;
-            news.push(OutageNews::Over { who: lasting.who, lasted, lines: std::mem::take(&mut self.lines) });
+            return vec![self.over(lasting.who)];
         }
-        let Some(found) = self.find(&silent, now) else { return news };
+        let Some(found) = found else {
+            // Who waits now has waited for less.
+            let longest = silent.iter().map(|seen| seen.silent).max().unwrap_or_default();
+            if let Some(lasting) = &mut self.lasting {
+                lasting.gives_up = (now + self.give_up_after).saturating_sub(longest);
+            }
+            return Vec::new();
+        };
         match &mut self.lasting {
             Some(lasting) if lasting.who == Unanswered::All || found.who != Unanswered::All => {
-                // Told is told: what is known better by now is shown.
                 lasting.gives_up = found.gives_up;
                 lasting.cause = found.cause.or(lasting.cause.take());
+                if lasting.who == Unanswered::All {
+                    return Vec::new();
+                }
+                // Heartbeats are not exact. Later than that: another one is away than at first.
+                if found.since > lasting.since + LATELY {
+                    lasting.since = found.since;
+                }
+                lasting.who = found.who;
+                let told = self.told.len();
+                self.told.extend(leaders_of(&lasting.who));
+                if self.told.len() == told { Vec::new() } else { vec![OutageNews::Begun(lasting.clone())] }
             }
             lasting => {
+                (self.began, self.told) = (found.since, leaders_of(&found.who).collect());
                 *lasting = Some(found.clone());
-                news.push(OutageNews::Begun(found));
+                vec![OutageNews::Begun(found)]
             }
         }
-        news
+    }
+
+    /// That it is over, for all that were told.
+    fn over(&mut self, mut who: Unanswered) -> OutageNews {
+        if let Unanswered::Leaders { leaders, .. } = &mut who {
+            *leaders = std::mem::take(&mut self.told).into_iter().collect();
+        }
+        let lasted = self.answered.saturating_sub(self.began);
+        OutageNews::Over { who, lasted, lines: std::mem::take(&mut self.lines) }
     }
 
     /// Whether a broker answered any of them since the last look, and what their clients wrote.
@@ -141,17 +171,25 @@ impl Outages {
 
     /// What the silent ones come to, if they are silent for long enough.
     fn find(&self, silent: &[&NoAnswer], now: Duration) -> Option<Lasting> {
-        let longest = silent.iter().max_by_key(|seen| seen.silent)?;
         let all = silent.iter().any(|seen| seen.all) && now.saturating_sub(self.answered) >= LATELY;
-        let after = if all { ALL_AFTER } else { LEADER_AFTER };
-        if longest.silent.min(now.saturating_sub(self.back)) < after.min(self.give_up_after / 2) {
+        let after = if all { ALL_AFTER } else { LEADER_AFTER }.min(self.give_up_after / 2);
+        // One that waits for less may be served the next moment.
+        let waiting: Vec<&NoAnswer> = silent.iter().copied().filter(|seen| seen.silent >= after).collect();
+        let longest = waiting.iter().map(|seen| seen.silent).max()?;
+        if now.saturating_sub(self.back) < after {
             return None;
         }
-        let began = now.saturating_sub(longest.silent);
-        let who = if all { Unanswered::All } else { self.leaders(silent) };
-        let cause = silent.iter().filter(|seen| seen.all || !all).find_map(|seen| seen.cause.clone());
-        let since = if all { began.max(self.answered) } else { began };
-        Some(Lasting { since, gives_up: began + self.give_up_after, who, cause })
+        let began = now.saturating_sub(longest);
+        let (who, since) = match all {
+            true => (Unanswered::All, began.max(self.answered)),
+            false => (self.leaders(&waiting), began),
+        };
+        let cause = match all {
+            true => silent.iter().filter(|seen| seen.all).find_map(|seen| seen.cause.clone()),
+            false => waiting.iter().find_map(|seen| seen.cause.clone()),
+        };
+        // What was told of before is over.
+        Some(Lasting { since: since.max(self.back), gives_up: began + self.give_up_after, who, cause })
     }
 
     fn leaders(&self, silent: &[&NoAnswer]) -> Unanswered {
@@ -165,9 +203,14 @@ impl Outages {
     }
 }
 
-/// Brokers answer again as soon as one does; a leader, when no worker waits any more.
+/// Brokers answer again as soon as one does; a leader, when no worker waits for as long as makes an outage.
 fn is_over(lasting: &Lasting, answered: Duration, none_waits: bool) -> bool {
     answered > lasting.since && (lasting.who == Unanswered::All || none_waits)
+}
+
+fn leaders_of(who: &Unanswered) -> impl Iterator<Item = i32> {
+    let leaders: &[i32] = if let Unanswered::Leaders { leaders, .. } = who { leaders } else { &[] };
+    leaders.iter().copied()
 }
 
 #[cfg(test)]
@@ -220,7 +263,7 @@ mod tests {
             for i in 0..2 {
                 if workers.contains(&i) {
                     let silent = self.silent[i].as_ref().map_or(Duration::ZERO, |seen| seen.silent) + SECOND;
-                    let (partitions, leaders) = (vec![i as u32], vec![2]);
+                    let (partitions, leaders) = (vec![i as u32], vec![3 - i as i32]);
                     self.silent[i] = Some(NoAnswer { silent, all, partitions, leaders, cause: Some("k:1: refused".into()) });
                 } else {
                     self.acknowledged[i] += 100;
@@ -264,9 +307,57 @@ mod tests {
         assert!(matches!(&told[..], [OutageNews::Begun(Lasting { who: Unanswered::All, .. })]), "{told:?}");
         assert!(matches!(&two.wait(false, &[1])[..], [OutageNews::Over { who: Unanswered::All, .. }]), "one is back");
         let told: Vec<OutageNews> = (0..10).flat_map(|_| two.wait(false, &[1])).collect();
-        assert!(matches!(&told[..], [OutageNews::Begun(lasting)] if lasting.who == of(&[1])), "{told:?}");
+        let [OutageNews::Begun(lasting)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((&lasting.who, lasting.since), (&of(&[1]), two.now - 10 * SECOND), "it begins where the other one ended");
         let told = two.wait(false, &[]);
         assert!(matches!(&told[..], [OutageNews::Over { who, .. }] if *who == of(&[1])), "{told:?}");
+    }
+
+    #[test]
+    fn leaders_that_go_away_later_are_told_and_all_of_them_when_it_is_over() {
+        let mut two = Two::new();
+        let of = |leaders: &[i32], partitions: &[u32]| Unanswered::Leaders {
+            leaders: leaders.to_vec(),
+            partitions: partitions.to_vec(),
+            of: 8,
+        };
+        let told: Vec<OutageNews> = (0..20).flat_map(|_| two.wait(false, &[1])).collect();
+        assert!(matches!(&told[..], [OutageNews::Begun(lasting)] if lasting.who == of(&[2], &[1])), "{told:?}");
+        let told: Vec<OutageNews> = (0..12).flat_map(|_| two.wait(false, &[0, 1])).collect();
+        let [OutageNews::Begun(lasting)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((&lasting.who, lasting.since), (&of(&[2, 3], &[0, 1]), SECOND));
+        // The first one is back, which is shown; then it is away again, which was told.
+        let told: Vec<OutageNews> = (0..3).flat_map(|_| two.wait(false, &[0])).collect();
+        assert_eq!(told, []);
+        let lasting = two.outages.lasting().expect("the other one is away");
+        assert_eq!((&lasting.who, lasting.since), (&of(&[3], &[0]), 21 * SECOND));
+        let told: Vec<OutageNews> = (0..12).flat_map(|_| two.wait(false, &[0, 1])).collect();
+        assert_eq!(told, []);
+        let told = two.wait(false, &[]);
+        let [OutageNews::Over { who, lasted, .. }] = &told[..] else { panic!("{told:?}") };
+        assert!(matches!(who, Unanswered::Leaders { leaders, .. } if leaders == &[2, 3]), "{who:?}");
+        assert_eq!(*lasted, 48 * SECOND);
+    }
+
+    #[test]
+    fn a_leader_is_back_although_other_workers_wait_for_a_moment() {
+        let mut two = Two::new();
+        let told: Vec<OutageNews> = (0..12).flat_map(|_| two.wait(false, &[1])).collect();
+        assert!(matches!(&told[..], [OutageNews::Begun(_)]), "{told:?}");
+        let told = two.wait(false, &[0]);
+        assert!(matches!(&told[..], [OutageNews::Over { .. }]), "{told:?}");
+        assert_eq!(two.outages.lasting(), None);
+    }
+
+    #[test]
+    fn who_waits_anew_has_all_of_its_time() {
+        let mut two = Two::new();
+        (0..5).for_each(|_| drop(two.wait(true, &[0, 1])));
+        assert_eq!(two.outages.lasting().expect("it lasts").gives_up, 901 * SECOND);
+        // Its workers leave, or are told to pause.
+        let now = two.now + 950 * SECOND;
+        assert_eq!(two.outages.look(&[], now), []);
+        assert_eq!(two.outages.lasting().expect("none was answered").gives_up, now + 900 * SECOND);
     }
 
     #[test]

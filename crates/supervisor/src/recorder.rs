@@ -76,9 +76,9 @@ impl<'a> Recorder<'a> {
         self.store.note(text)
     }
 
-    /// Adds to it that brokers don't answer.
-    pub(crate) fn outage(&mut self, text: &str, since_ms: u64) -> Result<(), StateError> {
-        self.store.note_outage(text, since_ms)
+    /// Adds to it that brokers don't answer; `all`: none does.
+    pub(crate) fn outage(&mut self, text: &str, since_ms: u64, all: bool) -> Result<(), StateError> {
+        self.store.note_outage(text, since_ms, all)
     }
 
     /// Adds to it that they do again.

@@ -291,7 +291,8 @@ impl Store {
     }
 
     /// Adds to the job's history that brokers don't answer, since then. One that lasts and becomes another is one.
-    pub fn note_outage(&mut self, text: &str, since_ms: u64) -> Result<(), StateError> {
+    /// `all`: none does.
+    pub fn note_outage(&mut self, text: &str, since_ms: u64, all: bool) -> Result<(), StateError> {
         let run = self.run()?;
         let tx = begin(&mut self.db, &self.path)?;
         let written = (|| {
@@ -301,6 +302,10 @@ impl Store {
                  WHERE NOT EXISTS (SELECT 1 FROM outages WHERE run = ?1 AND ended_ms IS NULL)",
                 params![run.number, signed(since_ms)],
             )?;
+            if all {
+                let since = "UPDATE outages SET all_ms = ?2 WHERE run = ?1 AND ended_ms IS NULL AND all_ms IS NULL";
+                tx.execute(since, params![run.number, signed(since_ms)])?;
+            }
             touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;
@@ -325,6 +330,7 @@ impl Store {
     /// one transaction; gives what [`Store::note_pace`] calls it by. Of many the newest are kept.
     pub fn note_turn(&mut self, turn: &SteerEvent, last: Option<(i64, Pace)>) -> Result<i64, StateError> {
         let after = turn.after.as_ref().map(encode);
+        let run = self.run;
         let tx = begin(&mut self.db, &self.path)?;
         let key = (|| {
             if let Some((last, pace)) = last {
@@ -338,6 +344,7 @@ impl Store {
             )?;
             let key = tx.last_insert_rowid();
             tx.execute("DELETE FROM steering WHERE sequence <= ?1", [key - MOST_TURNS])?;
+            run.map_or(Ok(()), |run| touch(&tx, run))?;
             Ok(key)
         })();
         let key = self::error::at(&self.path, key)?;

@@ -95,11 +95,11 @@ pub struct JobReport {
     pub runs: Vec<RunReport>,
     /// What happened that was worth a line, oldest first: time (milliseconds since 1970) and text.
     pub events: Vec<(i64, String)>,
-    /// Times in which brokers did not answer, oldest first.
-    pub outages: Vec<OutageReport>,
     /// Of these what a user should know of the source and of what was set aside: files that took another one's place,
     /// padding, last lines that were cut off, letters that are gone. Each text once.
     pub notices: Vec<String>,
+    /// Times in which brokers did not answer, oldest first.
+    pub outages: Vec<OutageReport>,
     /// Turns of the knobs while it ran, oldest first.
     pub steering: Vec<SteerEvent>,
     /// What the last comparison of topic and source found, if there was one.
@@ -125,6 +125,8 @@ pub struct OutageReport {
     pub run: u32,
     /// Since when, milliseconds since 1970.
     pub began_ms: i64,
+    /// Since when none did; `None`: some always did.
+    pub all_ms: Option<i64>,
     /// Until when; `None`: it lasts, or the run ended in it.
     pub ended_ms: Option<i64>,
 }

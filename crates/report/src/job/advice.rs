@@ -97,14 +97,17 @@ fn without_outages(report: &JobReport) -> Phases {
     phases
 }
 
-/// For how long attempts ran while brokers did not answer, all together.
+/// For how long attempts ran while no broker answered, all together. While some did, workers went on that had records
+/// for them.
 fn away_ns(report: &JobReport) -> u64 {
     let mut away_ms = 0;
     for outage in &report.outages {
-        for attempt in &report.attempts {
+        let Some(began_ms) = outage.all_ms else { continue };
+        // One that the run ended in is none of the next run's.
+        for attempt in report.attempts.iter().filter(|attempt| attempt.run == outage.run) {
             let ended_ms = attempt.started_ms + (attempt.elapsed_us / 1000) as i64;
             let until = outage.ended_ms.unwrap_or(i64::MAX).min(ended_ms);
-            away_ms += until.saturating_sub(outage.began_ms.max(attempt.started_ms)).max(0) as u64;
+            away_ms += until.saturating_sub(began_ms.max(attempt.started_ms)).max(0) as u64;
         }
     }
     away_ms.saturating_mul(1_000_000)
@@ -126,12 +129,29 @@ mod tests {
         assert!(advice(&report).expect("flush limits it").contains("chunk ends"));
         let attempt = &report.attempts[0];
         let (run, began_ms) = (attempt.run, attempt.started_ms);
-        report.outages = vec![OutageReport { run, began_ms, ended_ms: Some(began_ms + 4_500) }];
-        assert!(report.attempts[0].elapsed_us >= 4_500_000 || report.attempts.len() > 1);
-        assert!(advice(&report).expect("then our own work does").contains("our own processing"));
+        let outage = OutageReport { run, began_ms, all_ms: Some(began_ms), ended_ms: Some(began_ms + 4_500) };
+        let mut told = |outage: OutageReport| {
+            report.outages = vec![outage];
+            advice(&report).expect("something limits it")
+        };
+        assert!(told(outage).contains("our own processing"), "then our own work does");
+        let leader = OutageReport { all_ms: None, ..outage };
+        assert!(told(leader).contains("chunk ends"), "the other workers went on");
         let last = report.runs.last().expect("runs").number;
-        report.outages.push(OutageReport { run: last, began_ms, ended_ms: None });
+        report.outages = vec![OutageReport { run: last, ended_ms: None, ..outage }];
         assert_eq!(advice(&report), None, "what it ended with says what to do");
+    }
+
+    #[test]
+    fn an_outage_counts_in_its_own_run_and_ends_with_it() {
+        let mut report = example::report();
+        let [first, last] = [0, report.attempts.len() - 1].map(|at| report.attempts[at].clone());
+        assert!(first.run < last.run && first.started_ms < last.started_ms);
+        report.attempts = vec![first.clone(), last];
+        let away_ms = 1_000;
+        let began_ms = first.started_ms + (first.elapsed_us / 1000) as i64 - away_ms;
+        report.outages = vec![OutageReport { run: first.run, began_ms, all_ms: Some(began_ms), ended_ms: None }];
+        assert_eq!(away_ns(&report), away_ms as u64 * 1_000_000);
     }
 
     #[test]

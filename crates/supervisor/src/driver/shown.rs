@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::{Level, Outage, ShardId, outage};
+use migration::{Level, Outage, ShardId, Unanswered, outage};
 
 use super::{Driver, WATCH_EVERY};
 use crate::outage::{Lasting, OutageNews};
@@ -31,7 +31,8 @@ impl Driver<'_> {
                 OutageNews::Begun(lasting) => {
                     let outage = self.shown(&lasting, now);
                     let text = outage.to_string();
-                    let kept = self.recorder.outage(&text, outage.since_unix_ms);
+                    let all = outage.who == Unanswered::All;
+                    let kept = self.recorder.outage(&text, outage.since_unix_ms, all);
                     (Level::Warning, text, kept)
                 }
                 OutageNews::Over { who, lasted, lines } => {

@@ -223,8 +223,10 @@ fn happened(mut events: Vec<(i64, String)>, runs: &[RunReport], running: bool) -
 }
 
 fn outages(db: &Connection) -> rusqlite::Result<Vec<OutageReport>> {
-    db.prepare("SELECT run, began_ms, ended_ms FROM outages ORDER BY sequence")?
-        .query_map([], |row| Ok(OutageReport { run: row.get(0)?, began_ms: row.get(1)?, ended_ms: row.get(2)? }))?
+    db.prepare("SELECT run, began_ms, all_ms, ended_ms FROM outages ORDER BY sequence")?
+        .query_map([], |row| {
+            Ok(OutageReport { run: row.get(0)?, began_ms: row.get(1)?, all_ms: row.get(2)?, ended_ms: row.get(3)? })
+        })?
         .collect()
 }
 
