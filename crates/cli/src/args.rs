@@ -252,7 +252,8 @@ pub struct JudgeArgs {
     )]
     pub allow_duplicates: Option<bool>,
     /// Write where in the topic each surplus copy stands, with its key: a JSON line each
-    #[arg(long, env = "SHARDLIFT_DUPLICATES", value_name = "FILE")]
+    // No variable: it is about one comparison, and a `run` without one refuses it.
+    #[arg(long, value_name = "FILE")]
     pub duplicates: Option<PathBuf>,
 }
 

@@ -114,6 +114,11 @@ impl RetryPlace {
         RetryPlace { number, folder: folder.with_file_name(&name), name }
     }
 
+    /// Its job, by the rules that it began with.
+    pub fn job(&self, job: &Job) -> Result<Job, UserError> {
+        self.rules().map(|rules| rules.job(job, self)).map_err(|error| unusable(&self.folder.join(RULES), &error))
+    }
+
     /// The file of its records.
     pub fn records(&self) -> PathBuf {
         self.folder.join(RECORDS)

@@ -21,13 +21,20 @@ pub struct StatePlace {
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
+    /// Whether it is a retry of a job's dead letters.
+    pub is_retry: bool,
 }
 
 impl StatePlace {
+    /// That of a job.
+    pub fn of(job: &Job) -> StatePlace {
+        StatePlace { name: job.name.clone(), path: job.state_path(), is_retry: false }
+    }
+
     /// The place of the job that the arguments name. Secrets of its config are not needed for that, so another terminal
     /// need not have them.
     pub fn find(args: &JobArgs) -> Result<StatePlace, UserError> {
-        settings::load_without_secrets(args).map(|job: Job| StatePlace { path: job.state_path(), name: job.name })
+        settings::load_without_secrets(args).map(|job| StatePlace::of(&job))
     }
 
     /// The same, or that of one of its retries.
@@ -39,7 +46,12 @@ impl StatePlace {
     pub fn or_retry(self, args: &BegunJobArgs) -> StatePlace {
         let Some(number) = args.retry else { return self };
         let RetryPlace { name, folder, .. } = RetryPlace::of(&self.name, &self.path, number.get());
-        StatePlace { name, path: folder }
+        StatePlace { name, path: folder, is_retry: true }
+    }
+
+    /// The command that goes on with it.
+    fn command(&self) -> &'static str {
+        if self.is_retry { "shardlift dlq retry" } else { "shardlift run" }
     }
 }
 
@@ -66,11 +78,12 @@ pub fn files(place: &StatePlace) -> Vec<PathBuf> {
 
 /// The job was never run.
 pub fn never_run(place: &StatePlace) -> UserError {
-    UserError::new(
-        Exit::Preflight,
-        format!("job {} has no state in {}: it was never run", place.name, printable_path(&place.path)),
-    )
-    .hint("run it with `shardlift run`, or name another config with -c")
+    let hint = match place.is_retry {
+        true => "`shardlift dlq list` tells of the job's retries",
+        false => "run it with `shardlift run`, or name another config with -c",
+    };
+    let what = format!("job {} has no state in {}: it was never run", place.name, printable_path(&place.path));
+    UserError::new(Exit::Preflight, what).hint(hint)
 }
 
 /// No process works on the job: what is the case instead, and what to do.
@@ -81,7 +94,7 @@ pub fn not_running(place: &StatePlace) -> UserError {
         Err(error) => return error,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (what, hint) = report::job::ending(&report, now);
+    let (what, hint) = report::job::ending(&report, now, place.command());
     UserError::new(Exit::Preflight, format!("job {} does not run: {what}", place.name)).hint(hint)
 }
 

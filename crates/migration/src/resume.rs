@@ -72,6 +72,23 @@ pub fn may_retry(job: &Job, then: &Then<'_>, now: &Binding) -> Result<Vec<String
     }
 }
 
+/// The same refusal where dead letters are sent again: a job is not to be started over for them.
+pub fn of_retry(refused: UserError) -> UserError {
+    let hint = match refused.exit {
+        Exit::Preflight => {
+            "a retry goes where the job's records went: have cluster and topic as they were, or accept what the message \
+             names, and `shardlift dlq retry` goes on; until then what is set aside stays so"
+        }
+        Exit::Config => "undo the change, and `shardlift dlq retry` goes on",
+        Exit::Source => "put the retry's records back as they were, and `shardlift dlq retry` goes on",
+        _ => return refused,
+    };
+    match refused.hint.as_ref().is_some_and(|told| told.contains("`shardlift run")) {
+        true => refused.hint(hint),
+        false => refused,
+    }
+}
+
 fn compare(job: &Job, then: &Then<'_>, now: &Now<'_>, topic: &BoundTopic) -> Result<Vec<String>, UserError> {
     same_place(job, then.binding, now.binding)?;
     let warnings = same_topic(job, then, now.binding, topic)?;
@@ -544,6 +561,21 @@ mod tests {
             "record.key was not set and is .id since job j began: no record of it was acknowledged, but whether none was sent \
              can't be told: partition 0 ended at 5 when the job began, and ends at 9"
         );
+    }
+
+    #[test]
+    fn a_job_is_not_to_be_started_over_for_its_dead_letters() {
+        let real = is_of_real_brokers(&job(), &found("c", None, &[5]));
+        let (config, source) = (UserError::new(Exit::Config, "k changed").hint(UNDO), files_changed("records.jsonl is gone"));
+        for refused in [topic_is_deleted(&job()), real, config, source] {
+            let told = of_retry(refused.clone());
+            let hint = told.hint.unwrap_or_default();
+            assert!(refused.hint.is_some_and(|hint| hint.contains("--restart")), "it would be told so of a job");
+            assert!(told.message == refused.message && hint.contains("`shardlift dlq retry` goes on"), "{hint}");
+            assert!(!hint.contains("shardlift run"), "{hint}");
+        }
+        let other = UserError::new(Exit::Preflight, "no broker answers").hint("mend it");
+        assert_eq!(of_retry(other.clone()), other);
     }
 
     #[test]

@@ -193,8 +193,13 @@ fn told_everywhere(scene: &Scene<'_>) {
     scene.program.run(&["report", "--html", "page.html"], PATIENCE).expect_code(0);
     let page = std::fs::read_to_string(scene.program.join("page.html")).expect("it was written");
     assert!(page.contains("were sent by retry-mended.retry-1") && !page.contains("secret-"));
-    let gone = refused(&scene.program, &["status", "--retry", "2"], 4, &["job retry-mended.retry-2 has no state"]);
-    assert!(gone.stderr.contains("never run"), "{}", gone.stderr);
+    let own = ["report", "--retry", "1", "--html", "retry.html"];
+    scene.program.run(&own, PATIENCE).expect_code(0);
+    let own = std::fs::read_to_string(scene.program.join("retry.html")).expect("it was written");
+    let paths = "data/*.jsonl";
+    assert!(page.contains(paths) && !own.contains(paths) && own.contains("records.jsonl"), "its own configuration");
+    let said = ["job retry-mended.retry-2 has no state", "never run", "`shardlift dlq list` tells of the job's retries"];
+    refused(&scene.program, &["status", "--retry", "2"], 4, &said);
 }
 
 fn await_sent(scene: &Scene<'_>, retry: &str, more_than: u64) {
@@ -239,6 +244,8 @@ fn a_retry_that_is_killed_or_stopped_goes_on(clusters: &Clusters) {
     wait_until("all processes are gone", patience(), || scene.program.processes().is_empty());
     let after_the_kill = sent(&scene);
     assert!(after_the_kill < BAD, "it was killed in the middle");
+    let said = ["its last run was killed", "`shardlift dlq retry` continues where the state says"];
+    refused(&scene.program, &["pause", "--retry", "1"], 4, &said);
     // What it did not send yet is missing, like a job's that is not done.
     let (verdict, finished) = scene.verify();
     assert!(verdict.missing > 0 && verdict.unexpected == 0, "{verdict:?}");
@@ -467,7 +474,12 @@ fn a_retry_goes_where_the_job_went_or_nowhere(clusters: &Clusters) {
     }
     // Keys choose among the partitions that there were when the job began.
     scene.kafka.add_partitions(&scene.topic, 9);
-    refused(&scene.program, &retry(&[]), 4, &["partitions"]);
+    refused(
+        &scene.program,
+        &retry(&[]),
+        4,
+        &["partitions", "accept what the message names, and `shardlift dlq retry` goes on"],
+    );
     let ended = scene.program.run(&retry(&["--accept", "partitions"]), PATIENCE).expect_code(0);
     assert!(ended.stderr.contains("40 of 40 edited records were sent"), "{}", ended.stderr);
     assert!(scene.kafka.records(&scene.topic).iter().all(|record| record.partition < 4 && record.headers == "source=old"));
@@ -493,7 +505,8 @@ fn a_retry_goes_where_the_job_went_or_nowhere(clusters: &Clusters) {
     other.kafka.delete_topic(&other.topic);
     std::thread::sleep(Duration::from_millis(500));
     other.kafka.create_topic(&other.topic, 4, &[]);
-    refused(&other.program, &retry(&[]), 4, &["made again"]);
+    let gone = refused(&other.program, &retry(&[]), 4, &["made again", "until then what is set aside stays so"]);
+    assert!(!gone.stderr.contains("--restart"), "{}", gone.stderr);
     assert!(other.kafka.records(&other.topic).is_empty());
 }
 

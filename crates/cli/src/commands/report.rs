@@ -7,6 +7,7 @@ use supervisor::{StateDir, Store, load_samples};
 use super::status;
 use crate::args::ReportArgs;
 use crate::output_file::OutputFile;
+use crate::retries::RetryPlace;
 use crate::running::{self, StatePlace};
 use crate::ui::Ui;
 use crate::{letters, settings, state};
@@ -14,7 +15,7 @@ use crate::{letters, settings, state};
 /// Prints the report, and writes the page if it is asked for. The job may run, have ended, or have been killed.
 pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = settings::load_without_secrets(&args.job.job)?;
-    let place = StatePlace { path: job.state_path(), name: job.name.clone() }.or_retry(&args.job);
+    let place = StatePlace::of(&job).or_retry(&args.job);
     let holder = running::holder(&place)?;
     let mut found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
     let store = Store::read_only(&StateDir::store_path(&place.path)).map_err(state::unusable)?;
@@ -29,6 +30,10 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     };
     // The page first: it is there when the command says that it succeeded.
     if let Some(path) = &args.html {
+        let job = match args.job.retry {
+            None => job,
+            Some(number) => RetryPlace::of(&job.name, &job.state_path(), number.get()).job(&job)?,
+        };
         let extras = Extras {
             samples: &samples,
             letters: &letters,

@@ -46,8 +46,7 @@ impl std::fmt::Display for Retimed {
         let (planned, now) = show_times_apart(self.planned_ns, self.facts.modified_ns);
         write!(
             f,
-            "{}: has the planned size and the same first and last 64 KiB, but was modified at {now} instead of {planned}; \
-             `--accept mtime` lets that pass",
+            "{}: has the planned size and the same first and last 64 KiB, but was modified at {now} instead of {planned}",
             printable_path(&self.facts.path)
         )
     }
@@ -76,7 +75,8 @@ impl Changes {
             parts.push(format!("{}; {NOT_AS_PLANNED}", named(&self.changed)));
         }
         if !self.retimed.is_empty() {
-            parts.push(named(&self.retimed.iter().map(Retimed::to_string).collect::<Vec<_>>()));
+            let retimed = named(&self.retimed.iter().map(Retimed::to_string).collect::<Vec<_>>());
+            parts.push(format!("{retimed}; `--accept mtime` lets that pass"));
         }
         if !self.new.is_empty() {
             let (match_, them) = if self.new.len() == 1 { ("matches", "it") } else { ("match", "them") };

@@ -2,8 +2,9 @@
 //!
 //! Empty files count: they are in no shard, and one that grows has records that no worker sends.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use migration::job::FileRules;
 use migration::printable::printable_path;
@@ -47,8 +48,10 @@ pub(crate) fn changes(plan: &Plan, source: &FileRules) -> Result<Changes, Source
         let moved = moved(plan, &listed);
         changed.extend(moved.map(|object| (object, "is no longer among the source's files at its place".to_owned())));
     }
+    let newcomers = if changed.is_empty() { Newcomers::default() } else { Newcomers::of(sized(&new)) };
+    let fingerprint = |path: &Path| object::facts(path).ok().map(|now| now.fingerprint);
     for (object, what) in &mut changed {
-        if let Some(renamed) = renamed(object, &new) {
+        if let Some(renamed) = newcomers.was(object, &fingerprint) {
             *what += &format!("; it is probably {} now, which has the same size and the same ends", printable_path(renamed));
         }
     }
@@ -65,14 +68,86 @@ fn moved<'a>(plan: &'a Plan, listed: &[PathBuf]) -> Option<&'a SourceObject> {
     })
 }
 
-/// The new file that a planned one which is not as it was became, if its size and its ends say so.
-fn renamed<'a>(planned: &SourceObject, new: &'a [PathBuf]) -> Option<&'a PathBuf> {
-    new.iter().find(|path| {
-        let same_size = std::fs::metadata(path).is_ok_and(|meta| Some(meta.len()) == planned.bytes && meta.len() > 0);
-        same_size && object::facts(path).is_ok_and(|now| now.fingerprint == planned.fingerprint)
-    })
+/// New files by their size: one of them may be what a planned file became. The ends of each are read once, and only if
+/// a planned file that changed had its size.
+#[derive(Default)]
+struct Newcomers<'a>(HashMap<u64, SameSize<'a>>);
+
+/// New files of one size, and what of them is known by their ends.
+#[derive(Default)]
+struct SameSize<'a> {
+    paths: Vec<&'a Path>,
+    by_ends: OnceCell<HashMap<u128, &'a Path>>,
+}
+
+impl<'a> Newcomers<'a> {
+    fn of(files: impl Iterator<Item = (&'a Path, u64)>) -> Newcomers<'a> {
+        let mut found = Newcomers::default();
+        files.for_each(|(path, size)| found.0.entry(size).or_default().paths.push(path));
+        found
+    }
+
+    /// The first new file that has the size and the ends that a planned one had. `fingerprint` reads the ends of a file.
+    fn was(&self, planned: &SourceObject, fingerprint: &impl Fn(&Path) -> Option<u128>) -> Option<&'a Path> {
+        let same = self.0.get(&planned.bytes.filter(|bytes| *bytes > 0)?)?;
+        let by_ends = same.by_ends.get_or_init(|| {
+            let mut read = HashMap::new();
+            for path in &same.paths {
+                if let Some(ends) = fingerprint(path) {
+                    read.entry(ends).or_insert(*path);
+                }
+            }
+            read
+        });
+        by_ends.get(&planned.fingerprint).copied()
+    }
+}
+
+/// Files with their sizes, but for those that can't be asked.
+fn sized(files: &[PathBuf]) -> impl Iterator<Item = (&Path, u64)> {
+    files.iter().filter_map(|path| Some((path.as_path(), std::fs::metadata(path).ok()?.len())))
 }
 
 fn told(object: &SourceObject, what: impl std::fmt::Display) -> String {
     fail(&object.path, what).0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use migration::Compression;
+
+    use super::*;
+
+    #[test]
+    fn the_ends_of_a_new_file_are_read_once_however_many_changed() {
+        const FILES: u64 = 5_000;
+        let names: Vec<PathBuf> = (0..2 * FILES).map(|n| PathBuf::from(n.to_string())).collect();
+        // The second half has sizes that no planned file had.
+        let size = |n: u64| if n < FILES { 7 } else { 1_000 + n };
+        let newcomers = Newcomers::of(names.iter().zip(0..).map(|(path, n)| (path.as_path(), size(n))));
+        let read = Cell::new(0);
+        let fingerprint = |path: &Path| {
+            read.set(read.get() + 1);
+            path.to_str()?.parse::<u128>().ok().map(|n| n / 2)
+        };
+        let planned = |bytes, fingerprint| SourceObject {
+            path: PathBuf::from("gone"),
+            bytes: Some(bytes),
+            modified_ns: 0,
+            fingerprint,
+            compression: Compression::None,
+            splittable: true,
+            record_starts: Vec::new(),
+        };
+        for n in 0..FILES {
+            let was = newcomers.was(&planned(7, n.into()), &fingerprint);
+            let first = (n < FILES / 2).then(|| names[2 * n as usize].as_path());
+            assert_eq!(was, first, "the first of two with these ends");
+        }
+        assert_eq!(newcomers.was(&planned(8, 0), &fingerprint), None);
+        assert_eq!(read.get(), FILES);
+        assert_eq!(Newcomers::of([(Path::new("a"), 0)].into_iter()).was(&planned(0, 0), &fingerprint), None);
+    }
 }

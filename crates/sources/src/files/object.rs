@@ -29,7 +29,11 @@ impl Difference {
     fn told(&self, planned: &SourceObject) -> SourceError {
         match self {
             Difference::Other(what) => changed(&planned.path, what),
-            Difference::Time(now_ns) => SourceError(Retimed::of(0, planned, *now_ns).to_string()),
+            // Seen in mid-run: what is accepted was so when the run began.
+            Difference::Time(now_ns) => SourceError(format!(
+                "{}; if its bytes are the planned ones, run again with `--accept mtime`",
+                Retimed::of(0, planned, *now_ns)
+            )),
         }
     }
 }

@@ -36,14 +36,15 @@ pub fn print(letters: &SetAside<'_>, chosen: &[ChosenLetter], left: LeftOut, ui:
         Ok(())
     })?;
     let failed = failed.or_else(|| out.flush().err());
-    match failed {
-        // A reader that closed stdout does not want more.
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+    let closed = match failed {
+        None => false,
+        // A reader that closed stdout does not want more; how many it has is not known.
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => true,
+        Some(error) => {
             return Err(UserError::new(Exit::State, format!("the records could not be written to stdout: {error}")));
         }
-        _ => {}
-    }
-    if !ui.quiet {
+    };
+    if !ui.quiet && !closed {
         ui.say(format!("{} written", show_things(chosen.len() as u64, "record")));
     }
     tell(left, true);

@@ -21,6 +21,10 @@ use crate::{letters, settings};
 
 /// Sends what is set aside, or goes on with what an earlier retry began.
 pub fn retry(args: &DlqRetryArgs, ui: &Ui) -> Result<Exit, UserError> {
+    send_again(args, ui).map_err(resume::of_retry)
+}
+
+fn send_again(args: &DlqRetryArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = settings::load(&args.job)?;
     require_room(&job, args.single)?;
     let folder = job.state_path();
@@ -85,7 +89,7 @@ struct Preparing<'a> {
 
 impl<'a> Preparing<'a> {
     fn begin(job: &'a Job, folder: &'a Path, ui: &'a Ui) -> Result<Preparing<'a>, UserError> {
-        let place = StatePlace { name: job.name.clone(), path: folder.to_owned() };
+        let place = StatePlace::of(job);
         if !state::exists(folder)? {
             return Err(running::never_run(&place));
         }
