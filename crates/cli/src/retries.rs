@@ -429,7 +429,8 @@ pub mod tests {
         assert_eq!(number("orders.limit-5.retry-1", "orders.limit-5"), Some(1));
     }
 
-    fn rules(job: &str) -> RetryRules {
+    /// The rules of a retry of this job.
+    pub fn rules(job: &str) -> RetryRules {
         RetryRules {
             version: VERSION,
             job: job.to_owned(),

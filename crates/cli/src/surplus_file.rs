@@ -8,14 +8,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use migration::printable::printable_path;
 use migration::{Exit, UserError};
 
 use crate::output_file;
 
-/// What stands behind the file's name until it is complete.
-const UNFINISHED: &str = ".shardlift-unfinished";
+/// What stands behind the file's name until it is complete, before what makes the name this list's alone: another
+/// comparison may write one for the same file.
+const UNFINISHED: &str = ".shardlift-unfinished-";
 
 /// A list that is being made.
 pub struct SurplusFile {
@@ -35,13 +37,13 @@ impl SurplusFile {
         let special = path.metadata().is_ok_and(|about| !about.is_file());
         let mut unfinished = path.clone().into_os_string();
         if !special {
-            unfinished.push(UNFINISHED);
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+            unfinished.push(format!("{UNFINISHED}{}-{since}", std::process::id()));
         }
         let file = SurplusFile { name: name.to_owned(), path, unfinished: unfinished.into() };
         let made = if special {
             OpenOptions::new().write(true).open(&file.path)
         } else {
-            drop(fs::remove_file(&file.unfinished));
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file.unfinished)
         };
         made.map(|_| Some(file)).map_err(|error| output_file::refused(name, &error))
@@ -107,9 +109,9 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("readable"), "before");
         drop(list);
         assert_eq!(fs::read_dir(temporary.path()).expect("readable").count(), 2, "nothing is left of it");
-        // What a killed comparison left is no hindrance.
-        std::mem::forget(prepared(&link));
+        // Another list for the same file, and its end, touch none but their own.
         let list = prepared(&link);
+        drop(prepared(&link));
         list.is_none_of([temporary.path()]).expect("another file");
         assert_eq!(list.is_none_of([path.as_path()]).expect_err("the same file").exit, Exit::Usage);
         listed(&list);

@@ -13,13 +13,14 @@ use migration::report::verify::{AllowedDuplicates, LetterCounts, Verified, Verif
 use migration::{Exit, Job, Plan, UserError, resume};
 use pipeline::dead_letter::{self, Places};
 use pipeline::verify::{Expected, TopicRecord, Verification, VerifyError, list};
-use supervisor::{JobState, Store};
+use supervisor::{JobState, StateDir, Store};
 
 use crate::helper;
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
 use crate::retries::{Retries, Retry};
 use crate::source::{self, FilesNow};
+use crate::state;
 use crate::surplus_file::SurplusFile;
 use crate::ui::{ProgressStyle, Ui};
 use progress::Teller;
@@ -40,6 +41,14 @@ pub struct Sent<'a> {
     pub report: &'a JobReport,
 }
 
+/// What a comparison found, and the list of surplus copies, which is not in its place yet.
+pub struct Compared {
+    /// What was found.
+    pub verified: Verified,
+    /// All surplus copies, if they were to be listed.
+    pub list: Option<SurplusFile>,
+}
+
 /// Compares a job's topic with its source. Both are read again; nothing that was counted while sending is used but how
 /// many duplicates the known deaths explain. `surplus` gets each surplus copy.
 pub fn verify(
@@ -48,7 +57,7 @@ pub fn verify(
     surplus: Option<SurplusFile>,
     interrupt: Option<&Interrupt>,
     ui: &Ui,
-) -> Result<Verified, UserError> {
+) -> Result<Compared, UserError> {
     let started = Instant::now();
     let Sent { plan, retries, report: of_job, .. } = sent;
     if let Some(file) = &surplus {
@@ -63,9 +72,8 @@ pub fn verify(
         // Empty files are in no shard, and others may have come meanwhile.
         Ok((compared, planned_files(job, plan)?.new))
     })?;
-    surplus.map_or(Ok(()), SurplusFile::keep)?;
     let allowed = job.verify.allow_duplicates.then(|| allowed(sent)).transpose()?;
-    Ok(Verified {
+    let verified = Verified {
         report,
         letters,
         elapsed_ms: started.elapsed().as_millis() as u64,
@@ -73,7 +81,8 @@ pub fn verify(
         new_files,
         allowed,
         age_ms: age_ms(job, of_job),
-    })
+    };
+    Ok(Compared { verified, list: surplus })
 }
 
 /// How many duplicates the known deaths explain: of the job's workers, and of those that sent its letters again.
@@ -193,9 +202,98 @@ pub fn retries_of(folder: &Path, state: &JobState) -> Result<Retries, UserError>
     Ok(retries)
 }
 
+/// Refuses a comparison while which the job itself was run: what it sent is in the topic, and was not expected there.
+pub fn require_same_job(folder: &Path, compared: &JobState) -> Result<(), UserError> {
+    // First whether it runs now: a run that ends between the two looks is in the state then.
+    let holder = StateDir::holder(folder).map_err(|error| UserError::new(error.exit(), error))?;
+    let now = Store::read_only(&StateDir::store_path(folder)).and_then(|store| store.load()).map_err(state::unusable)?;
+    if holder.is_some() || now != *compared { Err(was_run(&compared.name)) } else { Ok(()) }
+}
+
+/// The same of the jobs that send its dead letters again.
+pub fn require_same_retries(folder: &Path, compared: &JobState, retries: &Retries) -> Result<(), UserError> {
+    for retry in &retries.all {
+        if retry.holder()?.is_some() {
+            return Err(was_run(&retry.place.name));
+        }
+    }
+    let now = Retries::of_state(folder, compared)?;
+    let other = now.all.iter().find(|now| !retries.all.iter().any(|then| then.place == now.place && then.state == now.state));
+    match other {
+        Some(retry) => Err(was_run(&retry.place.name)),
+        None if now.all.len() < retries.all.len() => Err(was_run(&compared.name)),
+        None => Ok(()),
+    }
+}
+
+fn was_run(name: &str) -> UserError {
+    let what = format!("not judged: {name} was run while topic and source were compared");
+    UserError::new(Exit::Stopped, what).hint(NOT_NOW)
+}
+
 /// Keeps a result with the job whose state was compared. Best effort: the result was shown, or will be.
 pub fn keep(path: &Path, verified: &Verified, compared: &JobState) {
     if let Err(error) = Store::open(path).and_then(|mut store| store.keep_verified(verified, compared)) {
         tracing::warn!("what was found is not kept in the job's state: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use migration::report::Binding;
+    use supervisor::{NewJob, Owners};
+
+    use super::*;
+    use crate::retries::RetryPlace;
+    use crate::retries::tests::rules;
+
+    /// A job that begins.
+    fn begun(folder: &Path, name: &str) -> Store {
+        drop(StateDir::open(folder, Owners::Any).unwrap());
+        let (plan, binding) = (Plan::default(), Binding::default());
+        let job = NewJob { name, plan_id: 7, plan: &plan, binding: &binding, settings: &[] };
+        Store::create(&StateDir::store_path(folder), &job).unwrap()
+    }
+
+    fn says(result: Result<(), UserError>, name: &str) {
+        let error = result.unwrap_err();
+        let said = format!("not judged: {name} was run while topic and source were compared");
+        assert_eq!((error.exit, error.message), (Exit::Stopped, said));
+    }
+
+    #[test]
+    fn what_was_run_meanwhile_is_not_judged() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("orders");
+        let mut store = begun(&folder, "orders");
+        let state = store.load().unwrap();
+        let none = retries_of(&folder, &state).unwrap();
+        require_same_job(&folder, &state).unwrap();
+        require_same_retries(&folder, &state, &none).unwrap();
+
+        // A retry began, and is there; it runs; it ran; it is gone.
+        let place = RetryPlace::of("orders", &folder, 1);
+        let mut retry = begun(&place.folder, &place.name);
+        let mut taken = rules("orders");
+        taken.began_ms = state.created_ms;
+        place.keep(&taken).unwrap();
+        says(require_same_retries(&folder, &state, &none), "orders.retry-1");
+        let one = retries_of(&folder, &state).unwrap();
+        require_same_retries(&folder, &state, &one).unwrap();
+        let held = StateDir::open(&place.folder, Owners::Any).unwrap();
+        says(require_same_retries(&folder, &state, &one), "orders.retry-1");
+        drop(held);
+        retry.begin_run(1, &Default::default()).unwrap();
+        says(require_same_retries(&folder, &state, &one), "orders.retry-1");
+        std::fs::remove_dir_all(&place.folder).unwrap();
+        says(require_same_retries(&folder, &state, &one), "orders");
+
+        // The job itself runs, or ran.
+        let held = StateDir::open(&folder, Owners::Any).unwrap();
+        says(require_same_job(&folder, &state), "orders");
+        drop(held);
+        store.begin_run(1, &Default::default()).unwrap();
+        says(require_same_job(&folder, &state), "orders");
+        require_same_job(&folder, &store.load().unwrap()).unwrap();
     }
 }

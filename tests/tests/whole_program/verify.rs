@@ -251,6 +251,16 @@ fn another_producers_open_transaction_is_waited_for(clusters: &Clusters) {
     transaction.abort();
     let finished = verify.finish(PATIENCE).expect_code(0);
     assert_eq!(finished.json()["outcome"], "same");
+
+    // The job is run while it is waited for: what that may have sent was not expected.
+    let transaction = kafka.open_transaction(&scene.topic, 0, &["g"]);
+    let verify = scene.program.start(&["verify", "--duplicates", "list.jsonl"]);
+    wait_until("it has met the transaction", PATIENCE, || verify.stderr().contains("transaction is open in partition 0"));
+    scene.run(&[]).expect_code(0);
+    transaction.abort();
+    let refused = verify.finish(PATIENCE).expect_code(75);
+    assert!(refused.stderr.contains("was run while topic and source were compared"), "{}", refused.stderr);
+    assert!(!scene.program.join("list.jsonl").exists());
     scene.program.assert_nothing_left();
 }
 

@@ -244,6 +244,7 @@ fn surplus_copies_are_listed_as_another_reader_finds_them(clusters: &Clusters) {
     refused(&["verify", "--duplicates", "orchestrator.toml"], 2, "the job reads");
     refused(&["verify", "--duplicates", "no/list.jsonl"], 74, "no/list.jsonl");
     refused(&["run", "--duplicates", "list.jsonl"], 2, "add --verify");
+    refused(&["run", "--verify", "--duplicates", "data/orders.jsonl"], 2, "the job reads");
     std::fs::write(scene.program.join("data/orders.jsonl"), "{}\n").expect("ours");
     refused(&["verify", "--duplicates", "list.jsonl"], 7, "orders.jsonl");
     assert_eq!(list(&scene, "list.jsonl"), expected, "what was there before stays");

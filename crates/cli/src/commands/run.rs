@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use kafka::{Preflight, Right};
 use migration::job::Brokers;
-use migration::{Exit, Job, Purpose, UserError, resume};
+use migration::{Exit, Purpose, UserError, resume};
 
 use self::earlier::Restart;
 use crate::args::RunArgs;
@@ -36,9 +36,12 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     if add && job.record_limit.is_some() {
         return Err(resume::limit_has_an_end());
     }
-    let comparing = Comparing { wanted: wanted_at_end, list: list_of_duplicates(args, &job)? };
+    if judge.duplicates.is_some() && !wanted_at_end && job.kafka.brokers != Brokers::Embedded {
+        return Err(nothing_to_list());
+    }
     send::require_room(&job, single)?;
     let (dir, earlier) = earlier::find(&job, Restart::of(restart, yes), add, ui)?;
+    let comparing = Comparing { wanted: wanted_at_end, list: list_of_duplicates(args)? };
     go(Pass::begin(job, dir, single, add, ui)?, earlier, comparing)
 }
 
@@ -59,6 +62,9 @@ pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, comparing: Comparing
     let refused = |error: UserError| noted(&pass, error);
     tracing::debug!("phase 2 of 5, plan");
     let planned = plan::plan(&pass, earlier, found).map_err(refused)?;
+    if let Some(list) = &comparing.list {
+        list.is_none_of(planned.files()).map_err(refused)?;
+    }
     let mut ready = planned.ready(&pass).map_err(refused)?;
     let shards = ready.context.plan.shards.len();
     tracing::debug!(shards, ms = started.elapsed().as_millis() as u64, "phase 3 of 5, send");
@@ -72,16 +78,15 @@ pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, comparing: Comparing
 
 /// Prepares the list of duplicates, if one is wanted: now, so that a name that can't be written to is not noticed when
 /// all is sent.
-fn list_of_duplicates(args: &RunArgs, job: &Job) -> Result<Option<SurplusFile>, UserError> {
+fn list_of_duplicates(args: &RunArgs) -> Result<Option<SurplusFile>, UserError> {
     let file = SurplusFile::prepare(args.judge.duplicates.as_deref())?;
-    if let Some(file) = &file {
-        if !args.verify && job.kafka.brokers != Brokers::Embedded {
-            return Err(UserError::new(Exit::Usage, "--duplicates lists what a comparison finds, and none is asked for")
-                .hint("add --verify, or leave it to `shardlift verify --duplicates FILE`"));
-        }
-        file.is_none_of([args.job.config.config.as_path()])?;
-    }
+    file.iter().try_for_each(|file| file.is_none_of([args.job.config.config.as_path()]))?;
     Ok(file)
+}
+
+fn nothing_to_list() -> UserError {
+    UserError::new(Exit::Usage, "--duplicates lists what a comparison finds, and none is asked for")
+        .hint("add --verify, or leave it to `shardlift verify --duplicates FILE`")
 }
 
 /// Asks the brokers what must be known before a record moves. `verify`: whether the topic will be read, too.

@@ -16,7 +16,7 @@ use crate::letters::Letters;
 use crate::state::Earlier;
 use crate::surplus_file::SurplusFile;
 use crate::ui::Ui;
-use crate::verify::Sent;
+use crate::verify::{Compared, Sent};
 use crate::{preflight, settings, state, verify};
 
 /// Compares and says what differs.
@@ -38,13 +38,22 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let retries = verify::retries_of(&folder, earlier)?;
     let report = report_of(&folder)?;
     let sent = Sent { plan: &earlier.plan, letters: &letters, retries: &retries, report: &report };
-    let verified = verify::verify(&job, sent, list, None, ui)?;
+    let Compared { verified, list } = verify::verify(&job, sent, list, None, ui)?;
+    verify::require_same_retries(&folder, earlier, &retries)?;
+    verify::require_same_job(&folder, earlier)?;
     keep(&job, &verified, earlier);
     ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
     if let Some(hint) = may_be_allowed(&verified, sent)?.filter(|_| !ui.quiet) {
         ui.say(hint);
     }
-    Ok(verified.exit())
+    let listed = list.map_or(Ok(()), SurplusFile::keep);
+    Ok(listed.map_or_else(
+        |error| {
+            ui.complain(&error);
+            error.exit.worse(verified.exit())
+        },
+        |()| verified.exit(),
+    ))
 }
 
 /// What to know of duplicates that are all that differs, and that the known deaths explain.

@@ -8,7 +8,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::columns::{decode, encode};
 use super::error::{StateError, at, corrupt};
-use super::load::last_run;
 use super::state::JobState;
 use super::{Store, begin, codes, commit, now_ms};
 
@@ -22,19 +21,19 @@ CREATE TABLE verified (run INTEGER PRIMARY KEY, ended_ms INTEGER NOT NULL, verdi
 pub(super) type KeptResult = (u32, i64, Verified);
 
 impl Store {
-    /// Keeps what a comparison found that looked at this state. Nothing is kept if the job was run or started over
-    /// since: the result would be told of records that it did not see.
+    /// Keeps what a comparison found that looked at this state. Nothing is kept if the job was run or started over, or
+    /// its plan grew since: the result would be told of records that it did not see.
     pub fn keep_verified(&mut self, verified: &Verified, compared: &JobState) -> Result<(), StateError> {
         let (plan_id, run) = (self.plan_id, compared.last_run);
         let result = postcard::to_stdvec(verified).map_err(|error| StateError::Refused {
             path: self.path.clone(),
             what: format!("a comparison's result: {error}"),
         })?;
-        let tx = begin(&mut self.db, &self.path)?;
-        let created_ms: i64 = at(&self.path, tx.query_row("SELECT created_ms FROM job", [], |row| row.get(0)))?;
-        if (created_ms, at(&self.path, last_run(&tx))?) != (compared.created_ms, run) {
+        // No other process writes to it: the caller holds the job.
+        if self.load()? != *compared {
             return Err(StateError::Outdated { path: self.path.clone() });
         }
+        let tx = begin(&mut self.db, &self.path)?;
         let (ended_ms, verdict) = (now_ms(), codes::of_verdict(verified.verdict()));
         let sum = checksum(plan_id, run, ended_ms, verdict, &result);
         let row = params![run, ended_ms, verdict, result, sum];

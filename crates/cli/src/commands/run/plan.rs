@@ -1,6 +1,8 @@
 //! The phase `plan`: the plan that a run sends, and what it belongs to: the earlier run's if it is still about the same
 //! things, else new ones.
 
+use std::path::Path;
+
 use kafka::Preflight;
 use migration::advice::{self, Prospect};
 use migration::check::{self, CheckLevel};
@@ -34,6 +36,17 @@ enum Kept {
     Nothing(u128),
     /// The plan, but for what happened to its files.
     But(Since),
+}
+
+impl Planned {
+    /// The files that are read, those that came later included.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let later = match &self.kept {
+            Kept::But(Since { later: Some(later), .. }) => later.objects.as_slice(),
+            _ => &[],
+        };
+        self.plan.objects.iter().chain(later).map(|object| object.path.as_path())
+    }
 }
 
 /// What happened to the files of a plan since it was kept.

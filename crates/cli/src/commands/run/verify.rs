@@ -12,7 +12,7 @@ use super::plan;
 use super::report::Reported;
 use crate::letters::{self, Letters};
 use crate::surplus_file::SurplusFile;
-use crate::verify::Sent;
+use crate::verify::{Compared, Sent};
 use crate::{helper, source, state, verify};
 
 /// A run of which all is known.
@@ -107,16 +107,20 @@ impl Judge<'_> {
         if let Some(warning) = slow.filter(|_| self.pass.broker.is_some()) {
             tracing::warn!("{warning}");
         }
-        let (verified, compared) = self.compare(list).map_err(|error| self.against(error, "not verified: ")).ok()?;
+        let (found, compared) = self.compare(list).map_err(|error| self.against(error, "not verified: ")).ok()?;
+        let Compared { verified, list } = found;
         verify::keep(&self.pass.store_path(), &verified, &compared);
         if let Some(cause) = Cause::of(verified.exit()) {
             self.causes.add(cause, verified.reason());
+        }
+        if let Err(error) = list.map_or(Ok(()), SurplusFile::keep) {
+            self.against(error, "");
         }
         Some(verified)
     }
 
     /// What the comparison found, and in which state the job was then.
-    fn compare(&self, list: Option<SurplusFile>) -> Result<(Verified, JobState), UserError> {
+    fn compare(&self, list: Option<SurplusFile>) -> Result<(Compared, JobState), UserError> {
         let Pass { job, dir, interrupt, ui, .. } = self.pass;
         // The plan as it stands now: shards may have been split in this run, and records are in order only within a
         // shard.
@@ -124,8 +128,9 @@ impl Judge<'_> {
         let letters = Letters::of(dir.path(), &kept);
         let retries = verify::retries_of(dir.path(), &kept)?;
         let sent = Sent { plan: &kept.plan, letters: &letters, retries: &retries, report: self.report };
-        let verified = verify::verify(job, sent, list, Some(interrupt), ui)?;
-        Ok((verified, kept))
+        let found = verify::verify(job, sent, list, Some(interrupt), ui)?;
+        verify::require_same_retries(dir.path(), &kept, &retries)?;
+        Ok((found, kept))
     }
 
     fn against(&mut self, error: UserError, what: &str) {

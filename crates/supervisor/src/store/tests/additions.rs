@@ -57,7 +57,10 @@ fn a_done_set_waits_again_where_the_new_files_begin() {
     drop(store);
     copy(&path, &before);
     let mut store = Store::open(&path).unwrap();
+    let compared = store.load().unwrap();
     store.extend_plan(&later(7..9, true), 5, "came").unwrap();
+    let outdated = store.keep_verified(&Default::default(), &compared);
+    assert!(matches!(outdated, Err(StateError::Outdated { .. })), "the plan grew while it was compared: {outdated:?}");
     drop(store);
 
     let (earlier, state) = (Store::open(&before).unwrap().load().unwrap(), Store::open(&path).unwrap().load().unwrap());
