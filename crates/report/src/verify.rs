@@ -50,7 +50,7 @@ pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
         "ends": r.partitions.iter().map(|range| range.end).collect::<Vec<_>>(),
         "older": r.older(),
         "gone": r.gone().map(|(partition, offsets)| json!({ "partition": partition, "offsets": offsets })).collect::<Vec<_>>(),
-        "gone_by": r.gone().next().map(|_| r.retention.taker(verified.age_ms).name()),
+        "gone_by": r.gone().next().map(|_| verified.taker().name()),
         "examples": r.examples.iter().map(|example| example_object(example, show_values)).collect::<Vec<_>>(),
         "new_files": verified.new_files,
         "elapsed_ms": verified.elapsed_ms,
@@ -152,7 +152,7 @@ pub fn kept_text(kept: &KeptVerdict) -> String {
 pub(crate) fn notes(verified: &Verified) -> Vec<String> {
     let gone: u64 = verified.report.gone().map(|(_, offsets)| offsets).sum();
     let gone = (gone > 0).then(|| {
-        let taker = taken_by(verified.report.retention.taker(verified.age_ms));
+        let taker = taken_by(verified.taker());
         format!("{} of the job could not be read any more; what took them: {taker}", show_things(gone, "offset"))
     });
     let more = verified.more_files().map(|new| format!("the source had more then: {new}"));
@@ -358,7 +358,7 @@ fn gone(out: &mut String, verified: &Verified) {
         let _ = writeln!(out, "  {} more: {} {WHAT}", partitions(more), show_things(offsets, "offset"));
     }
     if r.gone().next().is_some() {
-        let _ = writeln!(out, "  what took them: {}", taken_by(r.retention.taker(verified.age_ms)));
+        let _ = writeln!(out, "  what took them: {}", taken_by(verified.taker()));
     }
 }
 
@@ -562,6 +562,10 @@ mod tests {
             assert!(line.starts_with("a DeleteRecords request: by the topic's settings as they are now"), "{line}");
             assert_eq!(name, "delete-records");
         }
+        // Beside others' records, of whatever time.
+        let live = VerifyReport { others: 1, retention: settings(Some(1000), None), ..clean(vec![range(10, 0, 4)]) };
+        let live = Verified { age_ms: Some(10), ..verified(live) };
+        assert!(live.text().contains("what took them: retention (retention.ms=1000), or a DeleteRecords request"));
         assert!(by(Retention::Unknown, None).0.contains("don't tell the topic's settings"));
         assert_eq!(verified(clean(vec![range(0, 0, 0)])).object()["gone_by"], Value::Null);
     }

@@ -321,6 +321,13 @@ impl Verified {
         Some(format!("{found}, and the known deaths explain at most {most}"))
     }
 
+    /// What may have taken offsets that can't be read any more. Other producers' records may have any time, and take
+    /// what stands beside them along when they are too old.
+    pub fn taker(&self) -> Taker {
+        let alone = self.report.others == 0 && self.report.not_the_sources() == 0;
+        self.report.retention.taker(self.age_ms.filter(|_| alone))
+    }
+
     /// Which files the source has now that were not compared.
     pub fn more_files(&self) -> Option<String> {
         let names = self.new_files.iter().take(FILES_SHOWN).map(|path| printable_path(path)).collect::<Vec<_>>().join(", ");
@@ -328,8 +335,9 @@ impl Verified {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
-        (!self.new_files.is_empty())
-            .then(|| format!("{names}{more}: not planned, not sent, not compared; `run --add` sends what is new"))
+        (!self.new_files.is_empty()).then(|| {
+            format!("{names}{more}: not planned, not sent, not compared; `run --add` sends what is new (not with --limit)")
+        })
     }
 
     /// Whether nothing speaks against it: neither the topic nor the number of dead letters.
