@@ -87,7 +87,8 @@ impl<'a> Newcomers<'a> {
         found
     }
 
-    /// The first new file that has the size and the ends that a planned one had. `fingerprint` reads the ends of a file.
+    /// The first new file that has the size and the ends that a planned one had. `fingerprint` reads the ends of a
+    /// file.
     fn was(&self, planned: &SourceObject, fingerprint: &impl Fn(&Path) -> Option<u128>) -> Option<&'a Path> {
         let same = self.0.get(&planned.bytes.filter(|bytes| *bytes > 0)?)?;
         let by_ends = same.by_ends.get_or_init(|| {
