@@ -59,7 +59,7 @@ pub(crate) struct Outages {
     /// How many partitions the topic has.
     partitions: u32,
     lasting: Option<Lasting>,
-    /// Since when the one that lasts does, whoever is away by now, and the leaders that were told.
+    /// Since when the one that lasts does, who is away by now, and the leaders that were told.
     began: Duration,
     told: BTreeSet<i32>,
     attempts: BTreeMap<AttemptId, Seen>,

@@ -19,7 +19,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const JSON_EVERY: Duration = Duration::from_secs(1);
 /// Before this a reading has no rate to go by.
 const ENOUGH: Duration = Duration::from_secs(1);
-/// Nothing came for so long: it stands still, and nothing is said of its rest.
+/// Nothing came for this time: it stands still, and nothing is said of its rest.
 const STILL: Duration = Duration::from_secs(2);
 
 /// Tells now and then how far a comparison is.

@@ -91,7 +91,7 @@ pub enum Retention {
     /// The brokers did not tell.
     #[default]
     Unknown,
-    /// The embedded broker keeps no more than so much of a partition, whatever is asked of it.
+    /// The embedded broker keeps no more than this of a partition, whatever is asked of it.
     Embedded,
     /// The topic's own settings.
     Settings {

@@ -40,7 +40,7 @@ pub(super) enum Judgement {
     Drained,
     Death(String),
     Unreachable(String),
-    /// It found none for so long that the job stops.
+    /// It found none until the job has to stop.
     GaveUp(String),
     /// Killed because the job stops.
     Stopped(String),

@@ -72,7 +72,7 @@ fn without_headers_what_the_source_has_not_is_no_difference_by_itself() {
     all[0].1.1 = b"changed".to_vec();
     let report = source.verify(&mut Topic::new(all.clone()), tiny(9)).unwrap();
     assert_eq!((report.altered, report.unexpected, report.is_clean(None)), (1, 1, false));
-    // A copy of the source's is surplus, whoever made it.
+    // A copy of the source's is surplus, from whichever producer.
     all[0] = (at("b"), record("b", 2));
     all.push((at("a"), record("a", 1)));
     let report = source.verify(&mut Topic::new(all), tiny(9)).unwrap();
