@@ -374,7 +374,7 @@ fn letters_without_their_whole_record_stay_until_it_is_there(clusters: &Clusters
         &scene.program,
         &["dlq", "retry"],
         5,
-        &["1 dead letter of job retry-cut can't be sent as they are", "--cut --edited FILE"],
+        &["1 dead letter of job retry-cut can't be sent as it is", "--cut --edited FILE"],
     );
     refused(&scene.program, &["dlq", "retry", "--cut"], 5, &["--cut --edited FILE"]);
     let reasons = list(&scene)["reasons"].as_array().expect("a list").clone();
