@@ -9,9 +9,8 @@ use migration::units::{show_count, show_things};
 use serde_json::{Map, Value, json};
 
 use crate::masked::masked_value;
+use crate::wrapped::indented;
 
-/// How wide text may be.
-const WIDTH: usize = 80;
 /// Where the text of a reason begins.
 const INDENT: usize = 16;
 /// How many shards of a reason are named.
@@ -39,7 +38,7 @@ pub fn list(job: &str, listing: &LetterListing) -> String {
         out += &reason(number, one);
     }
     for retry in retries {
-        out += &format!("\n{}", wrapped(&retried(retry), 0));
+        out += &format!("\n{}", indented(&retried(retry), 0));
     }
     if still > 0 {
         out += "\n`shardlift dlq show` shows them, `shardlift dlq retry` sends them again\n";
@@ -49,7 +48,7 @@ pub fn list(job: &str, listing: &LetterListing) -> String {
 
 fn reason(number: usize, one: &ListedReason) -> String {
     let found = &one.found;
-    let mut out = wrapped(&format!("{number:>3}  {:>9}  {}", show_count(found.letters), printable(&found.reason)), INDENT);
+    let mut out = indented(&format!("{number:>3}  {:>9}  {}", show_count(found.letters), printable(&found.reason)), INDENT);
     out += &first_place(found, INDENT);
     let mut parts = vec![shards(&one.shards)];
     let kinds = [(one.cut, "cut"), (one.rows, "of rows that could not be read"), (one.line_ends, "with a line end in them")];
@@ -58,7 +57,7 @@ fn reason(number: usize, one: &ListedReason) -> String {
     if one.set_aside > 0 {
         parts.push(format!("{} set aside", show_count(one.set_aside)));
     }
-    out + &wrapped(&format!("{:INDENT$}{}", "", parts.join("; ")), INDENT)
+    out + &indented(&format!("{:INDENT$}{}", "", parts.join("; ")), INDENT)
 }
 
 /// Where the first record of a reason stands, in a line of its own. A path is never broken: it is there to be copied.
@@ -116,7 +115,7 @@ pub fn retries_told(letters: u64, retries: &[RetryReport]) -> Vec<String> {
 
 /// The same in lines for a report.
 pub fn retries(letters: u64, retries: &[RetryReport]) -> String {
-    retries_told(letters, retries).iter().map(|text| wrapped(text, 2)).collect()
+    retries_told(letters, retries).iter().map(|text| indented(text, 2)).collect()
 }
 
 /// The reasons for machines.
@@ -178,7 +177,7 @@ pub fn show(shown: &LettersShown<'_>) -> String {
         let whose = letter.retry.map_or(String::new(), |retry| format!(", set aside again by retry {retry}"));
         let taken = letter.taken_by.map_or(String::new(), |retry| format!(", taken by retry {retry}"));
         out += &format!("\n{} byte {}\n", printable(&letter.path), show_count(letter.start));
-        out += &wrapped(&format!("  {}", printable(&letter.reason)), 2);
+        out += &indented(&format!("  {}", printable(&letter.reason)), 2);
         let cut = if letter.cut { "; cut: the letter holds its beginning" } else { "" };
         let facts = format!(
             "  reason {}, shard {}{whose}{taken}; {}{cut}",
@@ -186,7 +185,7 @@ pub fn show(shown: &LettersShown<'_>) -> String {
             letter.shard.0,
             show_things(letter.bytes, "byte")
         );
-        out += &wrapped(&facts, 2);
+        out += &indented(&facts, 2);
         let record = record(letter, show_values);
         let head: String = record.chars().take(RECORD_SHOWN).collect();
         let more = if head.len() < record.len() || letter.cut { "…" } else { "" };
@@ -224,27 +223,10 @@ pub fn show_object(shown: &LettersShown<'_>) -> Map<String, Value> {
     map
 }
 
-/// A text in lines that fit, those behind the first indented; what has no spaces stays whole.
-pub(crate) fn wrapped(text: &str, indent: usize) -> String {
-    let (mut out, mut width) = (String::new(), 0);
-    for (at, word) in text.split(' ').enumerate() {
-        let letters = word.chars().count();
-        if at > 0 && width + 1 + letters > WIDTH && width > indent {
-            out += &format!("\n{:indent$}", "");
-            width = indent;
-        } else if at > 0 {
-            out.push(' ');
-            width += 1;
-        }
-        out += word;
-        width += letters;
-    }
-    out + "\n"
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::wrapped::COLUMNS;
 
     pub(crate) fn retry(number: u32) -> RetryReport {
         RetryReport {
@@ -291,7 +273,7 @@ pub(crate) mod tests {
         let again = ListedReason { retry: Some(1), ..listed("not JSON \u{1b}[2J", 1) };
         let listing = LetterListing { reasons: vec![own, again], letters: 14, retries: vec![retry(1)] };
         let text = list("orders", &listing);
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert!(
             text.starts_with("orders: 14 dead letters, 2 still set aside\n\n  1         12  no field .customer.id,"),
             "{text}"

@@ -7,7 +7,8 @@ use migration::report::{GoneLetters, JobReport, LetterReason, SeenLetters};
 use migration::units::{show_count, show_things};
 use serde_json::{Value, json};
 
-use crate::dlq::{self, wrapped};
+use crate::dlq;
+use crate::wrapped::indented;
 
 /// How many shards are named.
 const NAMED: usize = 10;
@@ -81,10 +82,10 @@ pub fn over_limit(report: &JobReport, seen: &SeenLetters, limit: u64) -> Option<
 fn reasons(seen: &SeenLetters) -> String {
     let mut out = String::new();
     for one in seen.reasons.iter().take(SHOWN) {
-        out += &wrapped(&format!("  {:>12}  {}", show_count(one.letters), printable(&one.reason)), INDENT);
+        out += &indented(&format!("  {:>12}  {}", show_count(one.letters), printable(&one.reason)), INDENT);
         out += &dlq::first_place(one, INDENT);
         if let Some(fields) = fields(one) {
-            out += &wrapped(&format!("{:INDENT$}{fields}", ""), INDENT);
+            out += &indented(&format!("{:INDENT$}{fields}", ""), INDENT);
         }
     }
     if seen.reasons.len() > SHOWN {

@@ -1,4 +1,7 @@
-//! Tables of text: columns as wide as what they hold, headers of two lines, nothing cut.
+//! Tables of text: columns as wide as what they hold, headers of two lines, nothing cut. No line is wider than a terminal
+//! at least is, as long as the names leave room for a figure.
+
+use crate::wrapped::COLUMNS;
 
 /// How a column stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,9 +31,6 @@ impl Column {
         Column { head: [name.to_owned(), unit.to_owned()], align: Align::Right }
     }
 }
-
-/// What a terminal has at least: no line of a table is wider, as long as its names leave room for a figure.
-pub const COLUMNS: usize = 80;
 
 /// Lines of text, each indented by two; columns in which no row has anything are left out. What does not fit beside the
 /// first `names` columns comes in a table of its own below, with them again.

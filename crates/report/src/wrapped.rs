@@ -9,7 +9,12 @@ pub fn wrapped(text: &str, first: &str, next: &str) -> String {
     wrapped_at(COLUMNS, text, first, next)
 }
 
-/// The same for another width.
+/// A text in lines that fit, those behind the first indented, with a line end.
+pub(crate) fn indented(text: &str, indent: usize) -> String {
+    wrapped(text, "", &" ".repeat(indent)) + "\n"
+}
+
+/// The same as [`wrapped`] for another width.
 pub fn wrapped_at(columns: usize, text: &str, first: &str, next: &str) -> String {
     let mut out = first.to_owned();
     let (mut column, mut begins) = (first.chars().count(), true);

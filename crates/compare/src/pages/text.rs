@@ -6,6 +6,7 @@ use migration::job::FlushPolicy;
 use migration::units::{show_count, show_size};
 use report::figures::{ms, quantile_ms, show, show_percent, show_speed};
 use report::table::{Column, render};
+use report::wrapped::{COLUMNS, wrapped_at};
 
 use super::{differ, failures, flush_name, label, rows};
 use crate::conclusion::overlap;
@@ -117,18 +118,9 @@ pub(crate) fn replicas(c: &Conditions) -> String {
     c.replication.map_or_else(String::new, |replication| format!(", replication {replication}"))
 }
 
-/// Lines that fit a terminal; later ones are set in.
+/// Lines that fit a terminal, set in by two or not; later ones are set in by two more.
 fn wrap(text: &str) -> Vec<String> {
-    const WIDTH: usize = 76;
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => *line += &format!(" {word}"),
-            Some(_) => lines.push(format!("  {word}")),
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
+    wrapped_at(COLUMNS - 2, text, "", "  ").lines().map(str::to_owned).collect()
 }
 
 fn where_to(c: &Conditions) -> String {
