@@ -42,6 +42,14 @@ pub struct PlanRules<'a> {
     pub beside: Option<&'a Plan>,
 }
 
+impl<'a> PlanRules<'a> {
+    /// For one worker that flushes at a chunk's end: all rows, whatever they are.
+    pub fn of_one_worker(shards: &'a ShardRules) -> PlanRules<'a> {
+        let flush = FlushPolicy::Chunk;
+        PlanRules { shards, flush, workers: 1, record_limit: None, needs_fields: false, beside: None }
+    }
+}
+
 /// A few places of an object, and how far it unpacks.
 pub struct Probes {
     /// Readers at its start and, where it can be entered there, in its middle and near its end.

@@ -125,14 +125,7 @@ mod tests {
             contacts_brokers: true,
         };
         let job = Typed::parse(&config, "test").unwrap().mean(&context).unwrap();
-        let rules = PlanRules {
-            shards: &job.shards,
-            flush: job.workers.flush,
-            workers: 1,
-            record_limit: None,
-            needs_fields: false,
-            beside: None,
-        };
+        let rules = PlanRules { flush: job.workers.flush, ..PlanRules::of_one_worker(&job.shards) };
         let plan = sources::source_of(&job.source, job.workers.windows()).plan(&rules).unwrap();
         (file, job, plan)
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use migration::job::{FieldPath, FlushPolicy, OnMissing, ShardOrder, ShardRules, TimestampUnit, Validate};
+use migration::job::{FieldPath, OnMissing, ShardOrder, ShardRules, TimestampUnit, Validate};
 use migration::{Cut, Position, Segment, ShardId, SourceObject, Token};
 
 use super::*;
@@ -23,14 +23,7 @@ fn rules(key: &str, timestamp: Option<&str>) -> RecordRules {
 
 fn plan(source: &dyn Source) -> Plan {
     let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: None };
-    let rules = PlanRules {
-        shards: &shards,
-        flush: FlushPolicy::Chunk,
-        workers: 1,
-        record_limit: None,
-        needs_fields: false,
-        beside: None,
-    };
+    let rules = PlanRules::of_one_worker(&shards);
     source.plan(&rules).unwrap()
 }
 

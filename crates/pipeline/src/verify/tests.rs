@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use migration::Plan;
-use migration::job::{FieldPath, FlushPolicy, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate};
+use migration::job::{FieldPath, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate};
 use proptest::prelude::*;
 
 use super::compaction as compaction_of_topics;
@@ -106,14 +106,7 @@ impl Dataset {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let source = MemorySource::new(vec![text.into_bytes()], 1000);
         let sizes = ShardRules { target_size: Some(300), order: ShardOrder::LargestFirst, by_key: Some(false) };
-        let rules = PlanRules {
-            shards: &sizes,
-            flush: FlushPolicy::Chunk,
-            workers: 1,
-            record_limit: None,
-            needs_fields: false,
-            beside: None,
-        };
+        let rules = PlanRules::of_one_worker(&sizes);
         let plan = source.plan(&rules).unwrap();
         let rules = RecordRules {
             key: Some(FieldPath(vec!["k".to_owned()])),

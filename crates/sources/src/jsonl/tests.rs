@@ -60,19 +60,13 @@ fn plan(
     workers: u32,
     record_limit: Option<u64>,
 ) -> Result<Plan, SourceError> {
-    source(files).plan(&PlanRules { shards, flush, workers, record_limit, needs_fields: false, beside: None })
+    source(files).plan(&PlanRules { flush, workers, record_limit, ..PlanRules::of_one_worker(shards) })
 }
 
 /// A plan of the files beside those of another.
 fn beside(plan: &Plan, files: &FileRules) -> Plan {
-    let rules = PlanRules {
-        shards: &by_size(100_000),
-        flush: FlushPolicy::Chunk,
-        workers: 1,
-        record_limit: None,
-        needs_fields: false,
-        beside: Some(plan),
-    };
+    let shards = by_size(100_000);
+    let rules = PlanRules { beside: Some(plan), ..PlanRules::of_one_worker(&shards) };
     source(files).plan(&rules).unwrap()
 }
 

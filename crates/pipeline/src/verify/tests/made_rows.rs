@@ -8,14 +8,7 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
     let objects = ["{\"k\":\"a\",\"v\":1}\n\nbad\n", "", "worse\n{\"k\":\"b\",\"v\":2}\n{\"k\":\"c\",\"v\":3}\n"];
     let source = MadeRows::new(objects.iter().map(|object| object.as_bytes().to_vec()).collect(), 1_000);
     let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) };
-    let rules = PlanRules {
-        shards: &shards,
-        flush: FlushPolicy::Chunk,
-        workers: 1,
-        record_limit: None,
-        needs_fields: false,
-        beside: None,
-    };
+    let rules = PlanRules::of_one_worker(&shards);
     let dataset = Dataset { plan: source.plan(&rules).unwrap(), ..Dataset::new(&[]) };
     // A letter tells how long the line is, and holds what was made of it.
     let letter = |row: u64, made: &[u8]| [(row, Held::of(made.len() as u64 - 1, made))].into();

@@ -1,6 +1,6 @@
 //! Rows through blocks of any size, from any row on, and whole plans.
 
-use migration::job::{CsvFormat, CsvHeader, FileRules, FlushPolicy, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{CsvFormat, CsvHeader, FileRules, ShardOrder, ShardRules, WindowLimit};
 use migration::{Compression, Plan};
 use pipeline::Source;
 use pipeline::fate::Look;
@@ -217,9 +217,7 @@ fn rules(target: u64) -> ShardRules {
 
 fn planned(source: &CsvFiles, target: u64, record_limit: Option<u64>) -> Plan {
     let shards = &rules(target);
-    source
-        .plan(&PlanRules { shards, flush: FlushPolicy::Chunk, workers: 1, record_limit, needs_fields: false, beside: None })
-        .unwrap()
+    source.plan(&PlanRules { record_limit, ..PlanRules::of_one_worker(shards) }).unwrap()
 }
 
 /// All rows of a plan, shard by shard, each read from a position that one of its rows gave.
