@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use migration::job::SourceRules;
 use migration::printable::printable_path;
 use migration::{Exit, UserError};
 
@@ -52,6 +53,25 @@ impl SurplusFile {
     /// Refuses to be one of the files that the job is made of, by whatever name.
     pub fn is_none_of<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), UserError> {
         output_file::is_none_of(&self.name, fs::metadata(&self.path), inputs)
+    }
+
+    /// Refuses a name that the source's paths mean: the list would be a file of the dataset.
+    pub fn is_outside(&self, source: &SourceRules) -> Result<(), UserError> {
+        let typed = std::path::absolute(&self.name).unwrap_or_else(|_| self.name.clone());
+        let folder = typed.parent().and_then(|folder| folder.canonicalize().ok()).zip(typed.file_name());
+        let resolved = folder.map(|(folder, name)| folder.join(name));
+        if ![Some(&typed), Some(&self.path), resolved.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|path| sources::would_read(source, path))
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "the result can't be written to {}: the job reads all that its source's paths mean, and they mean that",
+            printable_path(&self.name)
+        );
+        Err(UserError::new(Exit::Usage, message).hint("name a file elsewhere"))
     }
 
     /// Opens it for its lines; in whatever process.

@@ -22,7 +22,7 @@ mod whole;
 
 use std::path::Path;
 
-use migration::job::WindowLimit;
+use migration::job::{FileRules, WindowLimit};
 use migration::printable::printable_path;
 use migration::{Plan, Position, Segment, ShardId, SourceObject};
 use pipeline::source::NOT_AS_PLANNED;
@@ -37,6 +37,11 @@ pub(crate) use probes::probes;
 pub(crate) use replaced::{FileBeginning, replaced};
 pub(crate) use split::{cuts, plan};
 pub(crate) use stream::{Stream, check_windows};
+
+/// Whether a file would be one of the source's if it were there.
+pub(crate) fn would_read(rules: &FileRules, path: &Path) -> bool {
+    rules.paths.iter().any(|paths| pattern::means(paths, path))
+}
 
 /// What is to be known of a format to cut files of it.
 pub(crate) trait Format {

@@ -9,6 +9,8 @@ pub mod csv;
 mod files;
 pub mod jsonl;
 
+use std::path::Path;
+
 use migration::job::{SourceRules, WindowLimit};
 use pipeline::Source;
 
@@ -18,6 +20,11 @@ pub fn source_of(rules: &SourceRules, windows: WindowLimit) -> Box<dyn Source> {
         SourceRules::Jsonl(source) => Box::new(jsonl::JsonlFiles::new(source.clone(), windows)),
         SourceRules::Csv(source) => Box::new(csv::CsvFiles::new(source.clone(), windows)),
     }
+}
+
+/// Whether a file would be one of the dataset's if it were there: its path as it stands, without following links.
+pub fn would_read(rules: &SourceRules, path: &Path) -> bool {
+    files::would_read(rules.files(), path)
 }
 
 /// Whether what planning says is about files of another format, and not about files that can't be read.

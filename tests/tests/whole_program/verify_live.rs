@@ -211,6 +211,9 @@ fn surplus_copies_are_listed_as_another_reader_finds_them(clusters: &Clusters) {
     let scene = Scene::new(kafka, "live-list");
     scene.configure(&[("record.key", "\".customer_id\"")]);
     scene.orders(72, 5_000);
+    // A list would be a file of the dataset, before there is any plan.
+    let inside = scene.run(&["--verify", "--duplicates", "data/none.jsonl"]).expect_code(2);
+    assert!(inside.stderr.contains("the job reads all that its source's paths mean"), "{}", inside.stderr);
     scene.run(&["--verify", "--duplicates", "none.jsonl"]).expect_code(0);
     assert!(list(&scene, "none.jsonl").is_empty(), "a list without a line");
     let records = kafka.records(&scene.topic);
@@ -241,6 +244,7 @@ fn surplus_copies_are_listed_as_another_reader_finds_them(clusters: &Clusters) {
         assert!(refused.stderr.contains(what), "{}", refused.stderr);
     };
     refused(&["verify", "--duplicates", "data/orders.jsonl"], 2, "the job reads");
+    refused(&["verify", "--duplicates", "./data/../data/none.jsonl"], 2, "the job reads");
     refused(&["verify", "--duplicates", "orchestrator.toml"], 2, "the job reads");
     refused(&["verify", "--duplicates", "no/list.jsonl"], 74, "no/list.jsonl");
     refused(&["run", "--duplicates", "list.jsonl"], 2, "add --verify");

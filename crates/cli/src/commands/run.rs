@@ -14,7 +14,7 @@ mod verify;
 use std::time::Instant;
 
 use kafka::{Preflight, Right};
-use migration::job::Brokers;
+use migration::job::{Brokers, SourceRules};
 use migration::{Exit, Purpose, UserError, resume};
 
 use self::earlier::Restart;
@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     }
     send::require_room(&job, single)?;
     let (dir, earlier) = earlier::find(&job, Restart::of(restart, yes), add, ui)?;
-    let comparing = Comparing { wanted: wanted_at_end, list: list_of_duplicates(args, earlier.as_ref())? };
+    let comparing = Comparing { wanted: wanted_at_end, list: list_of_duplicates(args, &job.source, earlier.as_ref())? };
     go(Pass::begin(job, dir, single, add, ui)?, earlier, comparing)
 }
 
@@ -78,10 +78,15 @@ pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, comparing: Comparing
 
 /// Prepares the list of duplicates, if one is wanted: now, so that a name that can't be written to is not noticed when
 /// all is sent.
-fn list_of_duplicates(args: &RunArgs, earlier: Option<&Earlier>) -> Result<Option<SurplusFile>, UserError> {
+fn list_of_duplicates(
+    args: &RunArgs,
+    source: &SourceRules,
+    earlier: Option<&Earlier>,
+) -> Result<Option<SurplusFile>, UserError> {
     let file = SurplusFile::prepare(args.judge.duplicates.as_deref())?;
     if let Some(file) = &file {
         file.is_none_of([args.job.config.config.as_path()])?;
+        file.is_outside(source)?;
         // Those of a job that begins are not known yet.
         let planned = earlier.iter().flat_map(|earlier| &earlier.state.plan.objects);
         file.is_none_of(planned.map(|object| object.path.as_path()))?;

@@ -28,6 +28,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let list = SurplusFile::prepare(judge.duplicates.as_deref())?;
     if let Some(file) = &list {
         file.is_none_of([wanted.config.config.as_path()])?;
+        file.is_outside(&job.source)?;
     }
     let earlier = &left.state;
     let found = preflight::preflight(&job, Purpose::Compare, Some(&earlier.binding.topic), &[Right::Read], None)?;

@@ -47,6 +47,11 @@ pub(super) fn find(pattern: &str) -> Result<Matches, PatternError> {
     Ok(search.found)
 }
 
+/// Whether a pattern means a path, there or not; links are not followed.
+pub(super) fn means(pattern: &str, path: &Path) -> bool {
+    Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_path_with(path, OPTIONS))
+}
+
 /// What stands between two slashes.
 #[derive(Debug)]
 enum PatternPart {
@@ -162,4 +167,16 @@ fn entries(folder: &Path) -> Result<Vec<FolderEntry>, PatternError> {
     }
     found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_means_files_that_are_not_there_yet() {
+        let means = |pattern, path| means(pattern, Path::new(path));
+        assert!(means("/d/*.jsonl", "/d/a.jsonl") && means("/d/a.jsonl", "/d/a.jsonl") && means("/d/**/x", "/d/a/b/x"));
+        assert!(!means("/d/*", "/d/a/b") && !means("/d/*", "/d/.a") && !means("/d/*.jsonl", "/d/a.csv"));
+    }
 }
