@@ -1,5 +1,5 @@
-//! Tables of text: columns as wide as what they hold, headers of two lines, nothing cut. No line is wider than a terminal
-//! at least is, as long as the names leave room for a figure.
+//! Tables of text: columns as wide as what they hold, headers of two lines, nothing cut. No line is wider than a
+//! terminal at least is, as long as the names leave room for a figure.
 
 use crate::wrapped::COLUMNS;
 
