@@ -62,7 +62,7 @@ impl ConnectedWorker {
         attempt: &Attempt,
         connect: impl FnOnce() -> Result<Box<dyn Sink>, Failure>,
     ) -> Result<ConnectedWorker, Failure> {
-        let files = Files::open(context, attempt)?;
+        let files = Files::open(context, attempt, attempt.from.clone())?;
         let meter = Rc::new(RefCell::new(Meter::default()));
         let mut sink = TimedSink::new(connect()?, Rc::clone(&meter));
         let (partitions, rtt_us) = (sink.partitions(), warm_up(context, attempt, &mut sink)?);
@@ -241,8 +241,8 @@ pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
     Attempt {
         plan: &context.plan,
         shard: ShardId(worker),
+        number: 1,
         from,
-        letters: 0,
         letters_left: u64::MAX,
         unreachable_for: Duration::ZERO,
         started: Instant::now(),

@@ -67,6 +67,7 @@ fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
         plan,
         dead_letters: spec.folder.join("dead-letters"),
         topic: TopicSettings { max_message_bytes: spec.bench.max_message_bytes, ..TopicSettings::default() },
+        ledger: None,
         take_log: log.take,
     };
     match setting.variant {

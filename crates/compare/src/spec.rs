@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use migration::job::{
-    Brokers, ChunkLimits, FileRules, JsonlSource, KafkaRules, Limits, Partitioner, Property, RecordRules, RestartRules, Secret,
-    ShardOrder, ShardRules, SourceRules, VerifyRules, WorkerRules,
+    Brokers, CheckpointRules, ChunkLimits, DeadLetterRules, Delivery, FileRules, JsonlSource, KafkaRules, LettersTo, Limits,
+    Partitioner, Property, RecordRules, RestartRules, Secret, ShardOrder, ShardRules, SourceRules, VerifyRules, WorkerRules,
 };
 use migration::{Job, Plan};
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,7 @@ impl Bench {
                 partitioner: self.partitioner,
                 give_up_after: self.give_up_after,
                 client_id: self.client_id.clone(),
+                delivery: Delivery::AtLeastOnce,
                 properties: self.properties.iter().map(|(name, value)| (name.clone(), secret(value))).collect(),
             },
             workers: WorkerRules {
@@ -123,6 +124,9 @@ impl Bench {
                 memory_limit: self.memory_limit,
             },
             limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: u64::MAX },
+            dead_letters: DeadLetterRules { to: LettersTo::File },
+            // Only used by deliveries that are not compared.
+            checkpoint: CheckpointRules { topic: String::new() },
             verify: VerifyRules { allow_duplicates: false },
             accept: BTreeSet::new(),
             record_limit: None,

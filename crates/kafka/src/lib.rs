@@ -31,7 +31,7 @@ pub use ffi::Wakeup;
 pub use options::{Role, check_properties, client_properties};
 pub use preflight::{PartitionEnds, Preflight, TopicShape, first_preflight, preflight, topic_shape, wait_for_brokers};
 pub use problem::{PreflightProblem, PreflightProblemKind};
-pub use producer::{Connecting, Gathering, Producer, ProducerOptions};
+pub use producer::{Connecting, Gathering, Producer, ProducerOptions, TransactionOptions};
 pub use reader::TopicReader;
 pub use rights::{Right, missing_right};
 pub use topic_probe::{TopicLook, TopicProbe};

@@ -12,5 +12,5 @@ mod options;
 mod sink;
 
 pub use connecting::Connecting;
-pub use options::{Gathering, ProducerOptions};
+pub use options::{Gathering, ProducerOptions, TransactionOptions};
 pub use sink::Producer;

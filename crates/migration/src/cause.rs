@@ -64,13 +64,13 @@ impl FailureKind {
     /// As what a failed attempt stops the job; `None`: it doesn't, a successor goes on.
     pub const fn stops_job(self) -> Option<Cause> {
         match self {
-            FailureKind::Retry | FailureKind::Unreachable => None,
+            FailureKind::Retry | FailureKind::Unreachable | FailureKind::Fenced | FailureKind::Refused => None,
             FailureKind::GaveUp => Some(Cause::Stopped),
             FailureKind::Source => Some(Cause::Source),
             FailureKind::Permanent => Some(Cause::Failed),
             FailureKind::TooManyBad => Some(Cause::TooManyBad),
             FailureKind::State => Some(Cause::State),
-            FailureKind::Topic => Some(Cause::Preflight),
+            FailureKind::Topic | FailureKind::Ledger => Some(Cause::Preflight),
         }
     }
 }

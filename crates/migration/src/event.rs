@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::units::{show_count, show_size};
-use crate::{Counts, Cut, LedgerEntry, Level, NoAnswer, Position, SeenTopic, Token, Work};
+use crate::{Counts, Cut, LedgerEntry, Level, NoAnswer, Position, Receipt, SeenTopic, Token, Work};
 
 /// Everything a worker can say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +107,8 @@ pub struct Chunk {
     pub work: Work,
     /// How long the shard's file of dead letters is with those of this chunk, bytes.
     pub letters: u64,
+    /// What of the chunk was delivered.
+    pub receipt: Receipt,
 }
 
 /// How an attempt ended well.
@@ -135,6 +137,26 @@ pub struct Failure {
     /// With [`FailureKind::Source`]: which part of the shard can't be read, if it is one. Everything before it is
     /// committed.
     pub damage: Option<Damage>,
+    /// With [`FailureKind::Refused`]: which records the brokers refused for good.
+    pub refused: Vec<RefusedRecord>,
+}
+
+/// A record that the brokers refused for good while it was part of a transaction, which is lost with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedRecord {
+    /// Index into the shard's list of segments.
+    pub segment: u32,
+    /// The place of its first byte.
+    pub start: u64,
+    /// Why, in the broker's words.
+    pub reason: String,
+}
+
+impl RefusedRecord {
+    /// With more of them in a chunk the job stops.
+    pub const MOST: usize = 1_000;
+    /// The longest reason, in characters.
+    pub const LONGEST_REASON: usize = 200;
 }
 
 /// A segment of a shard whose object can't be read, or is not as planned.
@@ -151,7 +173,7 @@ pub struct Damage {
 impl Failure {
     /// A failure of `kind` with a message.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Failure { kind, message: message.into(), damage: None }
+        Failure { kind, message: message.into(), damage: None, refused: Vec::new() }
     }
 }
 
@@ -174,6 +196,14 @@ pub enum FailureKind {
     TooManyBad,
     /// The dead-letter file or another file of the state directory can't be written: the job stops with 74.
     State,
+    /// Another producer has the shard's transactional id, or the brokers take this one for an older one: a successor
+    /// after a pause that grows until something is committed; never counts as a death.
+    Fenced,
+    /// The brokers refused [`Failure::refused`] for good: a successor sets these aside; never counts as a death.
+    Refused,
+    /// The shard's progress in Kafka is behind what was committed, or belongs to a later start of the job: the job
+    /// stops, with 4.
+    Ledger,
     /// The topic is gone: deleted, or deleted and made again. The job stops at once, with 4.
     Topic,
 }

@@ -47,6 +47,10 @@ pub fn settings(job: &Job) -> FixedSettings {
         csv(&source.format, &mut all);
     }
     all.push((PARTITIONER.to_owned(), job.kafka.partitioner.typed().to_owned()));
+    all.push(("kafka.delivery".to_owned(), job.kafka.delivery.typed().to_owned()));
+    if job.exactly_once() {
+        all.push(("checkpoint.topic".to_owned(), job.checkpoint.topic.clone()));
+    }
     all
 }
 

@@ -9,9 +9,6 @@ use crate::job::{CsvFormat, Partitioner, RecordRules, SourceRules};
 use crate::report::Binding;
 use crate::{Job, Plan};
 
-/// The only delivery there is so far.
-const DELIVERY: &str = "at-least-once";
-
 /// What the ids of embedded clusters begin with.
 const EMBEDDED_CLUSTER: &str = "mockCluster";
 
@@ -26,6 +23,8 @@ pub struct Identity<'a> {
     topic: &'a str,
     partitioner: Partitioner,
     delivery: &'static str,
+    /// Where progress is kept in Kafka, if it is.
+    progress: Option<&'a str>,
     cluster_id: &'a str,
     topic_id: &'a str,
 }
@@ -42,7 +41,8 @@ impl<'a> Identity<'a> {
             record: &job.record,
             topic: &binding.topic,
             partitioner: job.kafka.partitioner,
-            delivery: DELIVERY,
+            delivery: job.kafka.delivery.name(),
+            progress: job.exactly_once().then_some(job.checkpoint.topic.as_str()),
             cluster_id: &binding.cluster_id,
             topic_id: &binding.topic_id,
         }

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Accept;
 use crate::config::{
-    BOOL, Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, is_compressing, key, only, rules,
-    size_or, some_words, text, word, words,
+    BOOL, Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, is_compressing, key, rules, size_or,
+    some_words, text, word, word_but, words,
 };
 
-pub use kafka::{Brokers, KafkaRules, Partitioner};
+pub use kafka::{Brokers, Delivery, KafkaRules, Partitioner};
 pub use property::{Property, Secret};
 pub use record::{FieldPath, OnMissing, RecordRules, TimestampUnit, Validate};
 pub use source::{CsvFormat, CsvHeader, CsvSource, CsvType, FileRules, JsonlSource, SourceRules};
@@ -61,9 +61,10 @@ rules! {
         /// One string with commas is a list too; see below.
         accept: BTreeSet<Accept> = key ACCEPT
             key("checks.accept", some_words()).default("[]").example("[\"partitions\"]").flag("--accept", "SHARDLIFT_ACCEPT");
-        /// Where they are set aside: `file` (below `job.state_dir`). `topic` is not in this version.
-        key DEAD_LETTERS: () =
-            key("dead_letters.to", only(&["file"], &[("topic", NOT_YET)])).default("\"file\"").example("\"file\"");
+        /// Where dead letters go.
+        dead_letters: DeadLetterRules = table;
+        /// Where it is kept how far the job is.
+        checkpoint: CheckpointRules = table;
         /// What a comparison of topic and source lets pass.
         verify: VerifyRules = table;
         /// `--limit N`: only the first N non-blank lines in source order.
@@ -110,6 +111,11 @@ impl Job {
     /// Whether the records of a key are to keep the source's order over the whole dataset.
     pub fn orders_keys(&self) -> bool {
         self.shards.by_key.unwrap_or(true) && self.record.key.is_some()
+    }
+
+    /// Whether the records of a chunk and the shard's progress are one transaction.
+    pub fn exactly_once(&self) -> bool {
+        self.kafka.delivery == Delivery::ExactlyOnce
     }
 
     /// Whether the client compresses what it sends.
@@ -165,6 +171,38 @@ pub enum ShardOrder {
 }
 
 words! { ShardOrder { Source = "source", LargestFirst = "largest-first" } }
+
+rules! {
+    /// Where dead letters go.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DeadLetterRules {
+        /// Where they are set aside: `file` (below `job.state_dir`). `topic` is not in this version.
+        to: LettersTo = key TO
+            key("dead_letters.to", word_but(&[("topic", NOT_YET)])).default("\"file\"").example("\"file\"");
+    }
+}
+
+/// Where dead letters go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LettersTo {
+    /// Files in the job's folder of the state directory.
+    File,
+}
+
+words! { LettersTo { File = "file" } }
+
+rules! {
+    /// Where it is kept how far the job is.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct CheckpointRules {
+        /// The progress topic of jobs with `kafka.delivery = "exactly-once"`: compacted, 16 partitions. One topic
+        /// serves many jobs.
+        ///
+        /// Such a job, once it has begun, goes on with the topic that it began with.
+        topic: String = key TOPIC
+            key("checkpoint.topic", text(kafka::TOPIC)).default("\"shardlift-progress\"").example("\"orders-progress\"");
+    }
+}
 
 rules! {
     /// What a comparison of topic and source lets pass.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Counts, Position};
+use crate::{Chunk, Counts, Position};
 
 /// Opaque bytes of a source beside a position, for one that needs more than that to go on there: a cursor, or a user's
 /// own token. The supervisor carries and stores it, and never looks into it.
@@ -49,6 +49,38 @@ pub struct LedgerEntry {
     pub counts: Counts,
     /// What the source needs beside the position to go on there.
     pub token: Option<Token>,
+    /// How long the shard's file of dead letters is by then, bytes.
+    pub letters: u64,
+    /// What was delivered up to there.
+    pub receipt: Receipt,
+}
+
+impl LedgerEntry {
+    /// How far a shard is with a chunk more.
+    #[must_use]
+    pub fn with(&self, chunk: &Chunk) -> LedgerEntry {
+        let (mut counts, mut receipt) = (self.counts, self.receipt);
+        counts.add(&chunk.counts);
+        receipt.add(&chunk.receipt);
+        LedgerEntry { position: chunk.position, counts, token: chunk.token.clone(), letters: chunk.letters, receipt }
+    }
+}
+
+/// Count and sum of the hashes of what was delivered. Sums of parts add up, in any order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Records.
+    pub records: u64,
+    /// The sum of their hashes, modulo 2^128.
+    pub sum: u128,
+}
+
+impl Receipt {
+    /// Adds another's records.
+    pub fn add(&mut self, other: &Receipt) {
+        self.records += other.records;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ fn defaults() -> Job {
             partitioner: Partitioner::Murmur2,
             give_up_after: Duration::from_secs(900),
             client_id: None,
+            delivery: Delivery::AtLeastOnce,
             properties: vec![],
         },
         workers: WorkerRules {
@@ -56,6 +57,8 @@ fn defaults() -> Job {
             memory_limit: 512 * MIB,
         },
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
+        dead_letters: DeadLetterRules { to: LettersTo::File },
+        checkpoint: CheckpointRules { topic: "shardlift-progress".into() },
         verify: VerifyRules { allow_duplicates: false },
         accept: BTreeSet::new(),
         record_limit: None,
@@ -136,6 +139,7 @@ fn every_key_means_what_it_says() {
             partitioner: Partitioner::Crc32,
             give_up_after: Duration::from_secs(10),
             client_id: Some("team/orders".into()),
+            delivery: Delivery::AtLeastOnce,
             properties: vec![
                 ("compression.type".into(), Property::Plain("lz4".into())),
                 ("socket.send.buffer.bytes".into(), Property::Plain("5".into())),
@@ -161,6 +165,8 @@ fn every_key_means_what_it_says() {
             memory_limit: 1024 * MIB,
         },
         limits: Limits { rate_records: Some(1000), rate_bytes: Some(50_000_000), max_bad_records: 7 },
+        dead_letters: DeadLetterRules { to: LettersTo::File },
+        checkpoint: CheckpointRules { topic: "shardlift-progress".into() },
         verify: VerifyRules { allow_duplicates: true },
         accept: BTreeSet::from([Accept::Partitions, Accept::PlaintextPassword]),
         record_limit: None,

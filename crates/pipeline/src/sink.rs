@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use migration::Failure;
 use migration::topic::batch_bytes_of_one;
+use migration::{Failure, FailureKind, LedgerEntry};
 
 use crate::Group;
 
@@ -130,6 +130,13 @@ pub trait Sink {
     /// are not acknowledged.
     fn perhaps_doubled(&self) -> u64 {
         0
+    }
+
+    /// Commits everything that was handed over since the last commit together with how far the shard is then: both or
+    /// neither. Only called with nothing in flight, and only where the worker's ledger is the progress topic. After an
+    /// error, nothing is known of the commit: the attempt ends, and its successor reads the ledger.
+    fn commit(&mut self, _entry: &LedgerEntry) -> Result<(), Failure> {
+        Err(Failure::new(FailureKind::Permanent, "this sink knows no transactions (a bug of this program)"))
     }
 
     /// Ends the client. Must only be called with nothing in flight; dropping a sink without it is what happens on a

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use migration::job::{ChunkLimits, FlushPolicy};
 use migration::units::{show_things, show_whole_seconds};
 use migration::{
-    Control, Counts, Damage, Failure, FailureKind, Finished, Level, NoAnswer, Phase, Position, Progress, TopicSettings,
-    WaitingFor, Work, WorkerEvent,
+    Control, Counts, Damage, Failure, FailureKind, Finished, LedgerEntry, Level, NoAnswer, Phase, Position, Progress,
+    TopicSettings, WaitingFor, Work, WorkerEvent,
 };
 
 use crate::dead_letter::DeadLetterFile;
@@ -151,7 +151,7 @@ pub struct ShardWorker {
     record_flush: Option<Instant>,
     /// Up to where records were taken, and up to where they are committed.
     position: Position,
-    committed: Position,
+    committed: LedgerEntry,
     committed_counts: Counts,
     committed_work: Work,
     at_end: bool,
@@ -172,7 +172,7 @@ pub struct ShardWorker {
 }
 
 impl ShardWorker {
-    /// A worker that takes records from `from` on. `reader` stands there; `started` is when the process began, and the
+    /// A worker that takes records from where `from` says on. `reader` stands there; `started` is when the process began, and the
     /// phase "start" ends here.
     pub fn new(
         settings: WorkerSettings,
@@ -180,7 +180,7 @@ impl ShardWorker {
         mapping: Mapping,
         sink: Box<dyn Sink>,
         letters: DeadLetterFile,
-        from: Position,
+        from: LedgerEntry,
         started: Instant,
     ) -> Self {
         let mut clock = PhaseClock::new(Phase::Start, started);
@@ -196,7 +196,7 @@ impl ShardWorker {
             chunk: OpenChunk::first(settings.chunk, partitions as usize),
             closing: None,
             record_flush: None,
-            position: from,
+            position: from.position,
             committed: from,
             committed_counts: Counts::default(),
             committed_work: Work::default(),
@@ -290,7 +290,7 @@ impl ShardWorker {
 
     /// Up to where the shard is committed.
     pub fn committed(&self) -> Position {
-        self.committed
+        self.committed.position
     }
 
     /// Closes the source, after an error, and gives back its memory: the window of a decompressor has up to 2 GiB.
@@ -306,7 +306,13 @@ impl ShardWorker {
         let deliveries = self.sink.deliveries();
         self.sink.finish()?;
         let work = Work { phases: self.clock.take(), deliveries, ..Work::default() };
-        Ok(Finished { position: self.committed, complete: self.ended == Some(true), cuts: None, work, peak_memory_bytes: 0 })
+        Ok(Finished {
+            position: self.committed.position,
+            complete: self.ended == Some(true),
+            cuts: None,
+            work,
+            peak_memory_bytes: 0,
+        })
     }
 
     /// What the sink says of it since the last commit.
@@ -528,18 +534,20 @@ impl ShardWorker {
         }
         self.clock.switch(Phase::Commit);
         self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
+        let token = self.reader.token(&self.position);
+        let entry = self.chunk.entry(&self.committed, self.position, token, self.letters.length());
+        self.settings.ledger.commit(&entry, self.sink.as_mut())?;
         let rest = Work {
             phases: self.clock.take(),
             deliveries: self.sink.deliveries(),
             perhaps_doubled: self.perhaps_doubled(),
             ..Work::default()
         };
-        let token = self.reader.token(&self.position);
-        let chunk = self.chunk.end().close(self.position, token, self.letters.length(), rest);
-        self.committed = self.position;
+        let chunk = self.chunk.end().close(&entry, rest);
+        self.committed = entry;
         self.committed_counts.add(&chunk.counts);
         self.committed_work.add(&chunk.work);
-        self.events.push_back(self.settings.ledger.commit(chunk));
+        self.events.push_back(WorkerEvent::Committed(chunk));
         Ok(())
     }
 

@@ -23,8 +23,7 @@ use std::time::Duration;
 
 use migration::units::show_things;
 use migration::{
-    Cause, Causes, Chunk, Control, Counts, Exit, Failure, FailureKind, LedgerEntry, Level, Position, Progress, ShardId, Token,
-    TopicChange, WorkerEvent,
+    Cause, Causes, Control, Counts, Exit, Failure, FailureKind, LedgerEntry, Level, Progress, ShardId, TopicChange, WorkerEvent,
 };
 
 pub use self::values::{
@@ -78,12 +77,8 @@ struct Shard {
     whole: bool,
     /// A segment of it was to be set apart from the others, and can't be.
     inseparable: bool,
-    position: Position,
-    /// What its source needs beside the position.
-    token: Option<Token>,
-    counts: Counts,
-    /// How long its file of dead letters is, as far as it was committed.
-    letters: u64,
+    /// How far it is committed.
+    entry: LedgerEntry,
     last_attempt: u32,
     /// Deaths at `position`.
     deaths: u32,
@@ -91,13 +86,6 @@ struct Shard {
     pauses: u32,
     /// Since when its attempts end without a broker and without a commit.
     unreachable_since: Option<Duration>,
-}
-
-impl Shard {
-    /// How far it is committed.
-    fn entry(&self) -> LedgerEntry {
-        LedgerEntry { position: self.position, counts: self.counts, token: self.token.clone() }
-    }
 }
 
 /// The end of an attempt that the store has not answered for.
@@ -231,7 +219,7 @@ impl Machine {
 
     /// Up to where a shard is committed, and with what.
     pub fn entry(&self, id: ShardId) -> LedgerEntry {
-        self.shards[id.0 as usize].entry()
+        self.shards[id.0 as usize].entry.clone()
     }
 
     /// What an attempt may send beyond what is on disk if its supervisor dies: the chunk that it is at, and one whose
@@ -358,7 +346,7 @@ impl Machine {
             WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now, self.paused),
             WorkerEvent::Committed(chunk) => {
                 attempt.chunks_heard += 1;
-                let Shard { position: committed, extent, .. } = &self.shards[id.shard.0 as usize];
+                let Shard { entry: LedgerEntry { position: committed, .. }, extent, .. } = &self.shards[id.shard.0 as usize];
                 match attempt.check_chunk(&chunk, committed, extent.set.is_some()) {
                     Ok(()) => {
                         attempt.unrecorded = Some(chunk.clone());
@@ -400,14 +388,13 @@ impl Machine {
 
     fn recorded(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
-        let Some(Chunk { position, token, counts, letters, .. }) = attempt.recorded() else { return };
+        let Some(chunk) = attempt.recorded() else { return };
         let shard = &mut self.shards[id.shard.0 as usize];
-        if position > shard.position {
+        if chunk.position > shard.entry.position {
             (shard.deaths, shard.pauses, shard.unreachable_since) = (0, 0, None);
         }
-        (shard.position, shard.token, shard.letters) = (position, token, letters);
-        self.change(id.shard, |shard| shard.counts.add(&counts));
-        self.totals.counts.add(&counts);
+        self.change(id.shard, |shard| shard.entry = shard.entry.with(&chunk));
+        self.totals.counts.add(&chunk.counts);
         self.finish_attempt(id, now, out);
     }
 

@@ -95,9 +95,7 @@ impl<Fd: AsFd> EventSender<Fd> {
         let payload = match event {
             WorkerEvent::Log { level, text } => encode(EVENT, &WorkerEvent::Log { level: *level, text: cut(text) }),
             WorkerEvent::Notice(text) => encode(EVENT, &WorkerEvent::Notice(cut(text))),
-            WorkerEvent::Failed(f) => {
-                encode(EVENT, &WorkerEvent::Failed(Failure { message: cut(&f.message), kind: f.kind, damage: f.damage }))
-            }
+            WorkerEvent::Failed(f) => encode(EVENT, &WorkerEvent::Failed(Failure { message: cut(&f.message), ..f.clone() })),
             other => encode(EVENT, other),
         }?;
         self.write(EVENT, &payload)
@@ -255,9 +253,10 @@ fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
             plausible([*peak_memory_bytes], "a peak of memory")
         }
         // A token is bounded by its type.
-        WorkerEvent::Committed(Chunk { number, position, token: _, counts, work, letters }) => {
+        WorkerEvent::Committed(Chunk { number, position, token: _, counts, work, letters, receipt }) => {
             plausible([*number], "a chunk's number")?;
             plausible([*letters], "a length of dead letters")?;
+            plausible([receipt.records], "a receipt")?;
             check_position(position)?;
             check_counts(counts)?;
             check_work(work)

@@ -116,7 +116,11 @@ impl<'a> Recorder<'a> {
 pub(crate) fn split(plan: &mut Plan, shard: migration::ShardId, pieces: Pieces, token: Option<&Token>) -> Split {
     let added = pieces.added();
     plan.put(pieces);
-    let fresh = |piece| ShardStart { token: token.cloned(), ..ShardStart::fresh(plan, piece) };
+    let fresh = |piece| {
+        let mut start = ShardStart::fresh(plan, piece);
+        start.entry.token = token.cloned();
+        start
+    };
     let added = plan.shards[added.start as usize..].iter().map(fresh).collect();
     Split { shard: Extent::of(plan, &plan.shards[shard.0 as usize]), added }
 }

@@ -217,12 +217,10 @@ impl Store {
         if let Some(wrong) = refuse(&shard, &chunk.position, &chunk.counts) {
             return Err(StateError::Refused { path: self.path.clone(), what: format!("{attempt}: {wrong}") });
         }
-        let mut counts = shard.counts;
-        counts.add(&chunk.counts);
         let deaths = if chunk.position > shard.position { 0 } else { shard.deaths };
+        let entry = shard.entry().with(chunk);
         let written = (|| {
-            ShardRow { position: chunk.position, token: chunk.token.clone(), counts, deaths, letters: chunk.letters, ..shard }
-                .write(&tx, plan_id)?;
+            ShardRow { deaths, ..shard }.at(entry).write(&tx, plan_id)?;
             add_figures(&tx, attempt, chunk, usage)?;
             samples::write(&tx, attempt, &usage.samples)?;
             touch(&tx, run)

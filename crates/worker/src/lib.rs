@@ -11,11 +11,11 @@ mod topic_check;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kafka::{Connecting, Producer, ProducerOptions, Turns, partitioner};
+use kafka::{Connecting, Producer, ProducerOptions, TransactionOptions, Turns, partitioner};
 use migration::printable::printable_path;
 use migration::{
     BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan, Position,
-    Progress, ShardId, Started, TopicSettings, WaitingFor, WorkerEvent, units,
+    Progress, ShardId, Started, TopicLedger, TopicSettings, WaitingFor, WorkerEvent, units,
 };
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::fate::OwnRows;
@@ -39,9 +39,6 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// How long the brokers have for one answer.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// Where commits go.
-const LEDGER: Ledger = Ledger::Checkpoint;
 
 /// Why a worker stops before its shard is done.
 #[derive(Debug)]
@@ -85,6 +82,8 @@ pub struct WorkerContext {
     pub topic: TopicSettings,
     /// The topic that the job belongs to: no record goes to another one. `None`: whatever topic has the name.
     pub bound: Option<BoundTopic>,
+    /// Where progress is kept in Kafka; `None`: the job delivers at least once, and the supervisor's checkpoint has it.
+    pub ledger: Option<TopicLedger>,
     /// Takes the lines that were logged in this process since the last call, to be sent to who prints.
     pub take_log: fn() -> Vec<LogLine>,
 }
@@ -96,10 +95,10 @@ pub struct Attempt<'a> {
     pub plan: &'a Plan,
     /// Which shard.
     pub shard: ShardId,
+    /// Its number, for people who read the progress topic.
+    pub number: u32,
     /// From where, as the supervisor's checkpoint has it.
     pub from: LedgerEntry,
-    /// How long the shard's file of dead letters is by then, bytes.
-    pub letters: u64,
     /// How many records the attempt may set aside.
     pub letters_left: u64,
     /// For how long the shard's attempts before this one have found no broker.
@@ -264,7 +263,18 @@ fn start(
     attempt: &Attempt<'_>,
     port: &mut dyn WorkerPort,
 ) -> Result<(ShardWorker, Option<TopicCheck>), Ended> {
-    let files = Files::open(context, attempt)?;
+    // Where an attempt goes on is known first: by the supervisor's word, or by its producer's. What is wrong with files
+    // is known before a client connects wherever it can be.
+    let begun = |from| Files::open(context, attempt, from);
+    let (files, connected) = match &context.ledger {
+        None => (begun(attempt.from.clone())?, None),
+        Some(_) => {
+            let (producer, topic) = connect(context, attempt, port)?;
+            let start =
+                || LedgerEntry { position: attempt.plan.shards[attempt.shard.0 as usize].start, ..LedgerEntry::default() };
+            (begun(producer.resumed().cloned().unwrap_or_else(start))?, Some((producer, topic)))
+        }
+    };
     if files.letters.missing() > 0 {
         let text = format!(
             "{}: {} bytes of dead letters that were committed are gone: `verify` can't tell what the topic should hold without them",
@@ -273,7 +283,10 @@ fn start(
         );
         port.send(&WorkerEvent::Notice(text))?;
     }
-    let (producer, topic) = connect(context, attempt, port)?;
+    let (producer, topic) = match connected {
+        Some(connected) => connected,
+        None => connect(context, attempt, port)?,
+    };
     port.send(&WorkerEvent::Started(Started { topic: producer.seen().clone(), from: files.from.clone() }))?;
     let topic_check = producer.probe().map(|probe| TopicCheck::new(probe, answer_time(&context.job)));
     Ok((files.worker(context, attempt, Box::new(producer), topic), topic_check))
@@ -299,9 +312,9 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens both.
-    pub fn open(context: &WorkerContext, attempt: &Attempt<'_>) -> Result<Files, Failure> {
-        let (plan, from) = (attempt.plan, LEDGER.begin(&attempt.from));
+    /// Opens both, to go on from there.
+    pub fn open(context: &WorkerContext, attempt: &Attempt<'_>, from: LedgerEntry) -> Result<Files, Failure> {
+        let plan = attempt.plan;
         let reader = context.source.open(plan, attempt.shard, &from.position, from.token.as_ref()).map_err(|error| {
             let damage = Some(Damage { segment: from.position.segment, hash: None });
             Failure { damage, ..error.into() }
@@ -309,7 +322,7 @@ impl Files {
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = plan.segments(shard).iter().map(|segment| plan.object(segment).path.clone()).collect();
         let folder = &context.dead_letters;
-        let letters = DeadLetterFile::open(folder, attempt.shard, &paths, attempt.letters, process::open_private_below);
+        let letters = DeadLetterFile::open(folder, attempt.shard, &paths, from.letters, process::open_private_below);
         let letters = letters.map_err(|error| {
             let message = format!("cannot write dead letters to {}: {error}", printable_path(folder));
             Failure::new(FailureKind::State, message)
@@ -337,10 +350,10 @@ impl Files {
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
             topic,
             letters_left: attempt.letters_left,
-            ledger: LEDGER,
+            ledger: if context.ledger.is_some() { Ledger::Topic } else { Ledger::Checkpoint },
         };
         let mapping = Mapping::new(&job.record);
-        ShardWorker::new(settings, self.reader, mapping, sink, self.letters, self.from.position, attempt.started)
+        ShardWorker::new(settings, self.reader, mapping, sink, self.letters, self.from, attempt.started)
     }
 }
 
@@ -373,6 +386,8 @@ fn connect_with(
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), max_message_bytes);
     options.metadata_timeout = answer_time(job);
     options.bound.clone_from(&context.bound);
+    options.transaction =
+        context.ledger.as_ref().map(|ledger| TransactionOptions::new(job, ledger, attempt.shard, attempt.number));
     let mut connecting = Connecting::new(options)?;
     let mut waiting_since = Instant::now().checked_sub(attempt.unreachable_for).unwrap_or_else(Instant::now);
     let mut leaderless_since: Option<Instant> = None;

@@ -42,8 +42,17 @@ impl TopicCheck {
     /// that is refused.
     pub(crate) fn explain(&self, failure: Failure, turns: &mut Turns<'_>) -> Failure {
         match failure.kind {
-            FailureKind::Retry | FailureKind::Unreachable | FailureKind::GaveUp | FailureKind::Permanent => {}
-            FailureKind::Source | FailureKind::State | FailureKind::TooManyBad | FailureKind::Topic => return failure,
+            FailureKind::Retry
+            | FailureKind::Unreachable
+            | FailureKind::Fenced
+            | FailureKind::GaveUp
+            | FailureKind::Permanent => {}
+            FailureKind::Source
+            | FailureKind::State
+            | FailureKind::TooManyBad
+            | FailureKind::Refused
+            | FailureKind::Ledger
+            | FailureKind::Topic => return failure,
         }
         match self.probe.look(self.patience.min(LAST_LOOK), turns) {
             TopicLook::Changed(change) => self.gone(&change).unwrap_or(failure),

@@ -132,7 +132,8 @@ fn an_outage_is_read_in_a_terminal_and_told_to_another_one(clusters: &Clusters) 
     assert_eq!((&told["all_brokers"], &told["leaders"]), (&Value::from(true), &Value::Null), "{told:#}");
     let time = |name: &str| told[name].as_u64().unwrap_or_else(|| panic!("no {name}: {told:#}"));
     let limit = time("gives_up_unix_ms") - time("since_unix_ms");
-    assert!((899_000..=900_000).contains(&limit), "it gives up after 15 min: {told:#}");
+    // A worker counts from when it noticed, which may be a little before or after the first one of the job did.
+    assert!((899_000..=901_000).contains(&limit), "it gives up after 15 min: {told:#}");
     let [since, until] = ["since_unix_ms", "gives_up_unix_ms"].map(|name| time_of_day(time(name)));
     assert!(screen.contains(&format!("  no broker answers since {since}, giving up at {until}")), "{screen}\n{told:#}");
     let text = scene.program.run(&["status"], patience()).expect_code(0).stdout;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
-use migration::{Chunk, Control, Finished, Phase, TopicSettings, WorkerEvent};
+use migration::{Chunk, Control, Finished, LedgerEntry, Phase, TopicSettings, WorkerEvent};
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::doubles::{Behaviour, MemoryReader, MemorySink, Topic};
 use pipeline::mapping::Mapping;
@@ -60,7 +60,7 @@ fn worker(
     let letters =
         DeadLetterFile::open(&folder, ShardId(u32::MAX), &[folder.join("0.jsonl")], 0, |path, options| options.open(path));
     let mapping = Mapping::new(&rules);
-    let from = Position::default();
+    let from = LedgerEntry::default();
     let worker = ShardWorker::new(settings, Box::new(reader), mapping, Box::new(sink), letters.unwrap(), from, Instant::now());
     (worker, topic)
 }

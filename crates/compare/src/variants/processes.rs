@@ -155,8 +155,8 @@ fn work(
     let attempt = Attempt {
         plan: &context.plan,
         shard: order.shard,
+        number: order.attempt,
         from: order.from.clone(),
-        letters: 0,
         letters_left: u64::MAX,
         unreachable_for: Duration::ZERO,
         started,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use migration::config::is_compressing;
 use migration::job::FlushPolicy;
 use migration::topic::header_bytes;
-use migration::{BoundTopic, Job};
+use migration::{BoundTopic, Job, ShardId, TopicLedger};
 use pipeline::{Alone, SinkLimits};
 
 use crate::options::{Role, client_id, client_properties};
@@ -44,6 +44,46 @@ pub struct ProducerOptions {
     /// The topic that a job belongs to: nothing is sent to another one of that name, and only to the partitions that it
     /// had when the job began. `None`: whatever topic has the name now.
     pub bound: Option<BoundTopic>,
+    /// What it needs for transactions; `None`: it is idempotent, and no more.
+    pub transaction: Option<TransactionOptions>,
+}
+
+/// What a producer needs for transactions.
+#[derive(Clone, Debug)]
+pub struct TransactionOptions {
+    /// Where progress is kept.
+    pub ledger: TopicLedger,
+    /// Whose progress.
+    pub shard: ShardId,
+    /// Which attempt writes it.
+    pub attempt: u32,
+    /// For how long a transaction may be open: the brokers abort one that lasts longer.
+    pub timeout: Duration,
+    /// How long the answer to a commit is waited for.
+    pub commit_timeout: Duration,
+}
+
+/// The shortest time that a transaction may be open.
+const LEAST_TRANSACTION: Duration = Duration::from_secs(60);
+/// The longest wait for the answer to a commit; a worker says nothing meanwhile.
+const LONGEST_COMMIT: Duration = Duration::from_secs(10);
+
+impl TransactionOptions {
+    /// Those of an attempt. No wait inside an open transaction is longer than half of its time.
+    pub fn new(job: &Job, ledger: &TopicLedger, shard: ShardId, attempt: u32) -> TransactionOptions {
+        TransactionOptions {
+            ledger: ledger.clone(),
+            shard,
+            attempt,
+            timeout: Self::timeout_of(job),
+            commit_timeout: LONGEST_COMMIT.min(job.workers.heartbeat_timeout / 4),
+        }
+    }
+
+    /// For how long a job's transactions may be open.
+    pub fn timeout_of(job: &Job) -> Duration {
+        LEAST_TRANSACTION.max(job.workers.chunk.interval.saturating_mul(2))
+    }
 }
 
 /// What a record waits for in the client before it is sent.
@@ -88,6 +128,7 @@ impl ProducerOptions {
             max_message_bytes,
             metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
             bound: None,
+            transaction: None,
         }
     }
 
@@ -170,6 +211,7 @@ mod tests {
             max_message_bytes: 1 << 20,
             metadata_timeout: Duration::ZERO,
             bound: None,
+            transaction: None,
         };
         for (name, value, compresses) in [
             ("compression.type", "none", false),

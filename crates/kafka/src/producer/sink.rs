@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use migration::{Failure, FailureKind, SeenTopic, TopicSettings};
+use migration::{Failure, FailureKind, LedgerEntry, SeenTopic, TopicSettings};
 use pipeline::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits, Trouble};
 use rdkafka::types::RDKafkaRespErr as E;
 
@@ -59,6 +59,7 @@ pub struct Producer {
     deliveries: Option<(u64, u64)>,
     failure: Option<Failure>,
     epochs: Epochs,
+    resumed: Option<LedgerEntry>,
 }
 
 impl Producer {
@@ -87,6 +88,7 @@ impl Producer {
             deliveries: None,
             failure: None,
             epochs: Epochs::new(partitions),
+            resumed: None,
         }
     }
 
@@ -98,6 +100,11 @@ impl Producer {
     /// The topic as it was seen when the producer was made.
     pub fn seen(&self) -> &SeenTopic {
         &self.seen
+    }
+
+    /// How far the progress topic says that the shard is; `None`: it says nothing of it, or was not asked.
+    pub fn resumed(&self) -> Option<&LedgerEntry> {
+        self.resumed.as_ref()
     }
 
     /// For looking at the topic again, even after this producer has failed; there is one if a topic is bound.

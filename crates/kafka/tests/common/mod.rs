@@ -35,6 +35,7 @@ pub fn job(bootstrap: &str) -> Job {
             partitioner: Partitioner::Murmur2,
             give_up_after: Duration::from_secs(900),
             client_id: None,
+            delivery: Delivery::AtLeastOnce,
             properties: Vec::new(),
         },
         workers: WorkerRules {
@@ -52,6 +53,8 @@ pub fn job(bootstrap: &str) -> Job {
             memory_limit: 512 << 20,
         },
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
+        dead_letters: DeadLetterRules { to: LettersTo::File },
+        checkpoint: CheckpointRules { topic: "shardlift-progress".into() },
         verify: VerifyRules { allow_duplicates: false },
         accept: BTreeSet::new(),
         record_limit: None,

@@ -70,6 +70,7 @@ pub const SECTIONS: &[Section] = &[
          run that is refused. The report keeps the names.",
     ),
     section("dead_letters", "Records that can't be sent are set aside with their reason."),
+    section("checkpoint", "Where it is kept how far the job is: in job.state_dir, and with exactly-once in a topic."),
     section("verify", "What a comparison of topic and source lets pass."),
 ];
 

@@ -5,11 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::property::Property;
-use crate::config::{
-    NOT_YET, PRESENT, Shape, TextRule, TypedValue, ValueKind, checks, key, only, rules, text, time, word, words,
-};
+use crate::config::{PRESENT, Shape, TextRule, TypedValue, ValueKind, checks, key, rules, text, time, word, words};
 
-const TOPIC: TextRule =
+pub(crate) const TOPIC: TextRule =
     TextRule { noun: "string", allowed: "up to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`", check: checks::topic };
 
 const BROKERS: Shape<Brokers> = Shape {
@@ -64,9 +62,12 @@ rules! {
         ///
         /// A quota by client id holds the whole job with it (for each broker); without it, each worker for itself.
         client_id: Option<String> = key CLIENT_ID key("kafka.client_id", CLIENT_ID).example("\"orders-backfill\"");
-        /// What is promised about duplicates; `exactly-once` is not in this version.
-        key DELIVERY: () = key("kafka.delivery", only(&["at-least-once"], &[("exactly-once", NOT_YET)]))
-            .default("\"at-least-once\"").fixed().example("\"at-least-once\"");
+        /// What is promised about duplicates: `at-least-once` or `exactly-once`.
+        ///
+        /// With `exactly-once` a chunk's records and the shard's progress are one transaction, and Kafka holds the
+        /// progress: see `checkpoint.topic`.
+        delivery: Delivery = key DELIVERY
+            key("kafka.delivery", word()).default("\"at-least-once\"").fixed().example("\"exactly-once\"");
         /// librdkafka's properties by their own names; the ones that keys above decide are refused.
         ///
         /// See below.
@@ -74,6 +75,17 @@ rules! {
             key("kafka.properties", PROPERTIES).default("{}").example("{ \"compression.type\" = \"lz4\" }");
     }
 }
+
+/// What is promised about duplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// No record of a done shard is missing; one may be there twice after a process died.
+    AtLeastOnce,
+    /// A reader of committed records sees each record of a done shard once.
+    ExactlyOnce,
+}
+
+words! { Delivery { AtLeastOnce = "at-least-once", ExactlyOnce = "exactly-once" } }
 
 /// Which brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]

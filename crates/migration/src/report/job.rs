@@ -132,7 +132,7 @@ pub struct OutageReport {
 }
 
 /// What a job's state belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     /// The cluster's id.
     pub cluster_id: String,

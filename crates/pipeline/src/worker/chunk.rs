@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use migration::job::ChunkLimits;
-use migration::{Chunk, Counts, Histogram, Position, Token, Work};
+use migration::{Chunk, Counts, Histogram, LedgerEntry, Position, Receipt, Token, Work};
 
 /// The records between the last commit and the next.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct OpenChunk {
     pub flush: Histogram,
     /// Acknowledged records by partition.
     pub partitions: Vec<u64>,
+    /// What was delivered.
+    pub receipt: Receipt,
     limits: ChunkLimits,
     /// When its first line was taken, or passed over.
     since: Option<Instant>,
@@ -29,6 +31,7 @@ impl OpenChunk {
             counts: Counts::default(),
             flush: Histogram::default(),
             partitions: vec![0; partitions],
+            receipt: Receipt::default(),
             limits,
             since: None,
         }
@@ -84,11 +87,20 @@ impl OpenChunk {
         std::mem::replace(self, next)
     }
 
-    /// Closes it at `position`, with the shard's dead letters being `letters` bytes long. `rest` is the work that it
-    /// does not count.
-    pub fn close(self, position: Position, token: Option<Token>, letters: u64, rest: Work) -> Chunk {
-        let OpenChunk { number, counts, flush, partitions, .. } = self;
-        Chunk { number, position, token, counts, work: Work { flush, partitions, ..rest }, letters }
+    /// How far the shard is if the chunk is closed at `position`, with the shard's dead letters being `letters` bytes
+    /// long. `before`: how far it is without the chunk.
+    pub fn entry(&self, before: &LedgerEntry, position: Position, token: Option<Token>, letters: u64) -> LedgerEntry {
+        let (mut counts, mut receipt) = (before.counts, before.receipt);
+        counts.add(&self.counts);
+        receipt.add(&self.receipt);
+        LedgerEntry { position, counts, token, letters, receipt }
+    }
+
+    /// Closes it at an entry. `rest` is the work that it does not count.
+    pub fn close(self, at: &LedgerEntry, rest: Work) -> Chunk {
+        let OpenChunk { number, counts, flush, partitions, receipt, .. } = self;
+        let LedgerEntry { position, token, letters, .. } = at.clone();
+        Chunk { number, position, token, counts, work: Work { flush, partitions, ..rest }, letters, receipt }
     }
 
     /// Its work so far, with `rest` that it does not count.
@@ -142,7 +154,7 @@ mod tests {
         chunk.took(1, 5, now);
         chunk.took(1, 5, now + Duration::from_millis(500));
         assert_eq!(chunk.deadline(), Some(now + Duration::from_secs(1)));
-        let closed = chunk.end().close(Position::default(), None, 0, Work::default());
+        let closed = chunk.end().close(&LedgerEntry::default(), Work::default());
         assert_eq!((closed.number, closed.counts.read, chunk.number), (1, 2, 2));
         assert!(chunk.is_empty() && chunk.deadline().is_none());
     }

@@ -16,7 +16,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
-use migration::{Chunk, Control, Counts, Failure, FailureKind, Finished, Plan, Position, ShardId, TopicSettings, WorkerEvent};
+use migration::{
+    Chunk, Control, Counts, Failure, FailureKind, Finished, LedgerEntry, Plan, Position, ShardId, TopicSettings, WorkerEvent,
+};
 use tempfile::TempDir;
 
 use super::ledger::Ledger;
@@ -79,6 +81,11 @@ struct Told {
     elapsed: Duration,
     chunks: usize,
     waits: Option<WaitReason>,
+}
+
+/// Passed up to there, and nothing sent.
+fn entry_at(position: Position) -> LedgerEntry {
+    LedgerEntry { position, ..LedgerEntry::default() }
 }
 
 impl Rig {
@@ -162,7 +169,7 @@ impl Rig {
             })
             .unwrap();
         let mapping = Mapping::new(&self.rules);
-        ShardWorker::new(self.settings.clone(), reader, mapping, Box::new(sink), letters, from, Instant::now())
+        ShardWorker::new(self.settings.clone(), reader, mapping, Box::new(sink), letters, entry_at(from), Instant::now())
     }
 
     /// The segments as a source of made rows.

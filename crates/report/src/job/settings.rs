@@ -2,8 +2,8 @@
 
 use migration::config::is_secret_property;
 use migration::job::{
-    Brokers, ChunkLimits, CsvFormat, CsvHeader, CsvSource, FieldPath, FileRules, JsonlSource, KafkaRules, Limits, Property,
-    RecordRules, RestartRules, ShardRules, SourceRules, VerifyRules, WorkerRules,
+    Brokers, CheckpointRules, ChunkLimits, CsvFormat, CsvHeader, CsvSource, DeadLetterRules, FieldPath, FileRules, JsonlSource,
+    KafkaRules, Limits, Property, RecordRules, RestartRules, ShardRules, SourceRules, VerifyRules, WorkerRules,
 };
 use migration::units::{show_count, show_duration, show_size};
 use migration::{Accept, Job};
@@ -13,7 +13,21 @@ type Pairs = Vec<(String, String)>;
 
 /// Every key. Each field is named here, so that none is forgotten.
 pub fn settings(job: &Job) -> Pairs {
-    let Job { name, state_dir, source, shards, record, kafka, workers, limits, accept, verify, record_limit } = job;
+    let Job {
+        name,
+        state_dir,
+        source,
+        shards,
+        record,
+        kafka,
+        workers,
+        limits,
+        accept,
+        dead_letters,
+        checkpoint,
+        verify,
+        record_limit,
+    } = job;
     let mut all = Pairs::new();
     let mut add = |name: &str, value: String| all.push((name.to_owned(), value));
     add("job.name", name.clone());
@@ -32,7 +46,10 @@ pub fn settings(job: &Job) -> Pairs {
     add("limits.max_bad_records", show_count(*max_bad_records));
     let names: Vec<&str> = accept.iter().map(|accepted: &Accept| accepted.name()).collect();
     add("checks.accept", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
-    add("dead_letters.to", "file".to_owned());
+    let DeadLetterRules { to } = dead_letters;
+    add("dead_letters.to", to.name().to_owned());
+    let CheckpointRules { topic } = checkpoint;
+    add("checkpoint.topic", topic.clone());
     let VerifyRules { allow_duplicates } = verify;
     add("verify.allow_duplicates", allow_duplicates.to_string());
     if let Some(limit) = record_limit {
@@ -85,7 +102,7 @@ fn record(record: &RecordRules, add: &mut dyn FnMut(&str, String)) {
 }
 
 fn kafka(kafka: &KafkaRules, add: &mut dyn FnMut(&str, String)) {
-    let KafkaRules { brokers, topic, partitioner, give_up_after, client_id, properties } = kafka;
+    let KafkaRules { brokers, topic, partitioner, give_up_after, client_id, delivery, properties } = kafka;
     let brokers = match brokers {
         Brokers::Embedded => "embedded".to_owned(),
         Brokers::Bootstrap(brokers) => brokers.join(", "),
@@ -95,7 +112,7 @@ fn kafka(kafka: &KafkaRules, add: &mut dyn FnMut(&str, String)) {
     add("kafka.partitioner", partitioner.name().to_owned());
     add("kafka.give_up_after", show_duration(*give_up_after));
     add("kafka.client_id", or("one for each client", client_id.as_ref(), Clone::clone));
-    add("kafka.delivery", "at-least-once".to_owned());
+    add("kafka.delivery", delivery.name().to_owned());
     if properties.is_empty() {
         add("kafka.properties", "none".to_owned());
     }

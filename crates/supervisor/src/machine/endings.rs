@@ -31,7 +31,7 @@ impl Machine {
     pub(super) fn finish_attempt(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get(&id).filter(|a| a.unrecorded.is_none()) else { return };
         let Some(ending) = attempt.ended else { return };
-        let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].position);
+        let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].entry.position);
         let Some(attempt) = self.attempts.remove(&id) else { return };
         let (after, pause) = self.consequence(id, &judgement, now, out);
         let (division, asked) = if judgement == Judgement::Drained { self.division(id, &attempt) } else { (None, false) };
@@ -69,9 +69,10 @@ impl Machine {
         if self.keeps_order(id) {
             return None;
         }
-        let apart = if segment > shard.position.segment { segment } else { segment.saturating_add(1) };
+        let apart = if segment > shard.entry.position.segment { segment } else { segment.saturating_add(1) };
         let bounded = self.unreadable <= MOST_UNREADABLE;
-        (apart > shard.position.segment && apart < shard.extent.segments && !shard.inseparable && bounded).then_some(apart)
+        (apart > shard.entry.position.segment && apart < shard.extent.segments && !shard.inseparable && bounded)
+            .then_some(apart)
     }
 
     /// A segment can't be read: its shard is set aside for this run once nothing else is in it before that segment.
@@ -88,7 +89,7 @@ impl Machine {
             self.stop(Cause::Source, &text, now, out);
             return After::Waiting;
         }
-        let alone = segment <= self.shards[id.shard.0 as usize].position.segment;
+        let alone = segment <= self.shards[id.shard.0 as usize].entry.position.segment;
         if !alone && self.apart(id, segment).is_some() {
             log(out, Level::Warning, format!("shard {}: {reason}; it is tried again by itself", id.shard), false);
             return After::Waiting;
@@ -188,7 +189,7 @@ impl Machine {
         let (most, min, max) = (self.rules.max_without_progress, self.rules.backoff_min, self.rules.backoff_max);
         let shard = &mut self.shards[id.shard.0 as usize];
         shard.deaths += 1;
-        let (deaths, Position { segment, place, records }) = (shard.deaths, shard.position);
+        let (deaths, Position { segment, place, records }) = (shard.deaths, shard.entry.position);
         if !self.rules.retry {
             self.stop_unless_retried(id, reason, now, out);
             return (After::Waiting, Duration::ZERO);
@@ -228,7 +229,7 @@ impl Machine {
         let Some(Closing { after, not_before, to_cut, .. }) = self.closing.remove(&id) else { return };
         match after {
             After::Done(position) => self.change(id.shard, |shard| {
-                (shard.position, shard.state) = (position, ShardState::Done);
+                (shard.entry.position, shard.state) = (position, ShardState::Done);
             }),
             After::Quarantined => self.change(id.shard, |shard| shard.state = ShardState::Quarantined),
             After::Waiting => {

@@ -53,7 +53,7 @@ impl Machine {
     /// How many bytes an attempt has before it, as read (decompressed), as far as its last heartbeat told.
     pub(super) fn bytes_left(&self, id: ShardId, attempt: &Attempt) -> f64 {
         let shard = &self.shards[id.0 as usize];
-        let mut through = shard.counts;
+        let mut through = shard.entry.counts;
         through.add(&attempt.ahead());
         shard.extent.bytes_left(&through)
     }
@@ -89,7 +89,7 @@ impl Machine {
         self.change(id, |shard| shard.state = ShardState::Taken);
         let shard = &mut self.shards[id.0 as usize];
         shard.last_attempt += 1;
-        let (attempt, from, letters) = (AttemptId { shard: id, number: shard.last_attempt }, shard.entry(), shard.letters);
+        let (attempt, from) = (AttemptId { shard: id, number: shard.last_attempt }, shard.entry.clone());
         let unreachable_for = shard.unreachable_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         let letters_left = self.rules.max_bad_records.saturating_sub(self.totals.counts.dead_lettered);
         self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from.clone(), now));
@@ -105,7 +105,6 @@ impl Machine {
             attempt: attempt.number,
             slot,
             from,
-            letters,
             letters_left,
             unreachable_for,
             seed,

@@ -188,7 +188,7 @@ impl Machine {
     fn add_shard(&mut self, start: &ShardStart) {
         let (id, shard) = (migration::ShardId(self.shards.len() as u32), Shard::new(start));
         self.totals.put(&shard);
-        self.totals.counts.add(&start.counts);
+        self.totals.counts.add(&start.entry.counts);
         self.ready.insert(id);
         self.shards.push(shard);
     }
@@ -208,10 +208,7 @@ impl Shard {
             extent: start.extent,
             whole: false,
             inseparable: false,
-            position: start.position,
-            token: start.token.clone(),
-            counts: start.counts,
-            letters: start.letters,
+            entry: start.entry.clone(),
             last_attempt: start.last_attempt,
             deaths: 0,
             pauses: 0,

@@ -32,7 +32,7 @@ impl Totals {
         let mut totals = Totals::default();
         for shard in shards {
             totals.put(shard);
-            totals.counts.add(&shard.counts);
+            totals.counts.add(&shard.entry.counts);
         }
         totals
     }
@@ -105,7 +105,7 @@ impl Shard {
         if self.state == ShardState::Done && self.extent.set.is_none() {
             return self.extent.known_bytes();
         }
-        let mut through = self.counts;
+        let mut through = self.entry.counts;
         through.add(ahead);
         self.extent.bytes_done(&through)
     }

@@ -500,7 +500,7 @@ fn warnings_about_the_source_are_counted_however_much_a_worker_logs() {
 #[test]
 fn too_many_dead_letters_over_all_runs_stop_the_job() {
     let mut starts = fresh(2);
-    starts[0].counts = Counts { read: 3, dead_lettered: 3, ..Counts::default() };
+    starts[0].entry.counts = Counts { read: 3, dead_lettered: 3, ..Counts::default() };
     starts[0].done = true;
     let mut machine = Machine::new(super::Rules { max_bad_records: 2, ..rules(1) }, &starts, 1);
     let actions = machine.on(Input::Tick, Duration::ZERO);
@@ -970,7 +970,7 @@ fn a_worker_that_was_not_asked_for_cuts_in_time_does_not_make_its_shard_whole() 
     machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
     machine.on(Input::Closed { attempt, split: None }, now);
     let attempt = AttemptId { number: 2, ..attempt };
-    let from = LedgerEntry { position: at(100), counts: chunk(1, 0, 100).counts, token: None };
+    let from = LedgerEntry { position: at(100), counts: chunk(1, 0, 100).counts, token: None, ..LedgerEntry::default() };
     machine.on(Input::Event { attempt, event: WorkerEvent::Started(Started { from, ..Started::default() }) }, now);
     let told = (3..9).flat_map(|second| {
         let read = 50 * (second - 2);

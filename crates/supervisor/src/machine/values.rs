@@ -5,8 +5,8 @@ use std::time::Duration;
 use migration::report::{AttemptOutcome, Resent};
 use migration::steer::Steer;
 use migration::{
-    BoundTopic, Causes, Chunk, Control, Counts, Damage, Division, LedgerEntry, Level, Plan, Position, Rate, ShardId, Token,
-    TopicChange, Work, WorkerEvent,
+    BoundTopic, Causes, Chunk, Control, Damage, Division, LedgerEntry, Level, Plan, Position, Rate, ShardId, TopicChange, Work,
+    WorkerEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,8 +145,8 @@ fn bytes_before_start(plan: &Plan, shard: &migration::Shard) -> u64 {
 impl ShardStart {
     /// A shard of the plan that no worker had yet.
     pub fn fresh(plan: &Plan, shard: &migration::Shard) -> ShardStart {
-        let (extent, position) = (Extent::of(plan, shard), shard.start);
-        ShardStart { extent, position, token: None, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
+        let entry = LedgerEntry { position: shard.start, ..LedgerEntry::default() };
+        ShardStart { extent: Extent::of(plan, shard), entry, done: false, last_attempt: 0 }
     }
 }
 
@@ -155,18 +155,12 @@ impl ShardStart {
 pub struct ShardStart {
     /// How large it is.
     pub extent: Extent,
-    /// Up to where it is committed.
-    pub position: Position,
-    /// What its source needs beside the position to go on there.
-    pub token: Option<Token>,
-    /// What was committed.
-    pub counts: Counts,
+    /// How far it is committed.
+    pub entry: LedgerEntry,
     /// Whether it is at its end.
     pub done: bool,
     /// The number of its last attempt; 0 if there was none.
     pub last_attempt: u32,
-    /// How long its file of dead letters is by its last commit, bytes.
-    pub letters: u64,
 }
 
 /// A shard of which the plan has several now.
@@ -305,10 +299,8 @@ pub struct WorkOrder {
     pub attempt: u32,
     /// Its slot, from 0.
     pub slot: u32,
-    /// Where to start: up to where the shard is committed, with what, by the checkpoint.
+    /// Where to start: how far the shard is committed, as far as the supervisor knows.
     pub from: LedgerEntry,
-    /// How long the shard's file of dead letters is by then, bytes: what stands behind is none of its.
-    pub letters: u64,
     /// How many records the job may still set aside.
     pub letters_left: u64,
     /// For how long the shard's attempts before this one have found no broker.

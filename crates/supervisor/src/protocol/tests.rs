@@ -2,7 +2,7 @@
 
 use std::io::{PipeReader, PipeWriter, Write as _, pipe};
 
-use migration::{FailureKind, Histogram, LedgerEntry, Level, Phase, Phases, Rate, Token, WaitingFor};
+use migration::{FailureKind, Histogram, LedgerEntry, Level, Phase, Phases, Rate, Receipt, Token, WaitingFor};
 use proptest::prelude::*;
 
 use super::*;
@@ -92,7 +92,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         (prop::option::of(".{0,40}"), any::<u32>(), position(), counts(), token()).prop_map(
             |(id, partitions, position, counts, token)| {
                 let topic = migration::SeenTopic { id, partitions };
-                WorkerEvent::Started(Started { topic, from: LedgerEntry { position, counts, token } })
+                WorkerEvent::Started(Started { topic, from: LedgerEntry { position, counts, token, ..LedgerEntry::default() } })
             }
         ),
         (position(), counts(), work(), 0u64..1 << 40, waiting, no_answer()).prop_map(
@@ -111,7 +111,15 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         ),
         (0u64..1 << 40, position(), token(), counts(), work(), 0u64..1 << 40).prop_map(
             |(number, position, token, counts, work, letters)| {
-                WorkerEvent::Committed(Chunk { number, position, token, counts, work, letters })
+                WorkerEvent::Committed(Chunk {
+                    number,
+                    position,
+                    token,
+                    counts,
+                    work,
+                    letters,
+                    receipt: Receipt { records: number, sum: u128::from(letters) << 64 },
+                })
             }
         ),
         (proptest::sample::select(&Level::ALL[..]), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),

@@ -38,6 +38,7 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
             counts: row.counts,
             deaths: row.deaths,
             letters: row.letters,
+            receipt: row.receipt,
             last_attempt: last.get(&row.id.0).copied().unwrap_or(0),
         });
     }

@@ -16,7 +16,7 @@ use super::{NewJob, now_ms};
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 8;
+const VERSION: i64 = 9;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -32,7 +32,7 @@ CREATE TABLE shards (
     token BLOB,
     read INTEGER NOT NULL, acknowledged INTEGER NOT NULL, filtered INTEGER NOT NULL, dead_lettered INTEGER NOT NULL,
     others INTEGER NOT NULL, bytes_read INTEGER NOT NULL, bytes_others INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, deaths INTEGER NOT NULL,
-    letters INTEGER NOT NULL, checksum INTEGER NOT NULL
+    letters INTEGER NOT NULL, receipt_records INTEGER NOT NULL, receipt_sum BLOB NOT NULL, checksum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, elapsed_us INTEGER NOT NULL, slots INTEGER NOT NULL,

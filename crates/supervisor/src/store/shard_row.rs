@@ -2,7 +2,7 @@
 
 use migration::ledger::TokenTooLong;
 use migration::report::ShardStatus;
-use migration::{Counts, Position, ShardId, Token};
+use migration::{Counts, LedgerEntry, Position, Receipt, ShardId, Token};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
@@ -22,29 +22,44 @@ pub(super) struct ShardRow {
     pub(super) deaths: u32,
     /// How long its file of dead letters is by its last commit, bytes.
     pub(super) letters: u64,
+    /// What was delivered.
+    pub(super) receipt: Receipt,
 }
 
 impl ShardRow {
     pub(super) const COLUMNS: &'static str = "id, status, segment, place, records, token, read, acknowledged, filtered, \
-                                              dead_lettered, others, bytes_read, bytes_others, bytes_sent, deaths, letters, checksum";
+                                              dead_lettered, others, bytes_read, bytes_others, bytes_sent, deaths, letters, \
+                                              receipt_records, receipt_sum, checksum";
 
     /// That of a shard on which no attempt worked.
     pub(super) fn new(id: ShardId, position: Position) -> ShardRow {
-        let counts = Counts::default();
-        ShardRow { id, status: ShardStatus::Waiting, position, token: None, counts, deaths: 0, letters: 0 }
+        let (counts, receipt) = (Counts::default(), Receipt::default());
+        ShardRow { id, status: ShardStatus::Waiting, position, token: None, counts, deaths: 0, letters: 0, receipt }
+    }
+
+    /// How far the shard is committed.
+    pub(super) fn entry(&self) -> LedgerEntry {
+        let ShardRow { position, token, counts, letters, receipt, .. } = self.clone();
+        LedgerEntry { position, counts, token, letters, receipt }
+    }
+
+    /// The same row, committed up to another entry.
+    pub(super) fn at(self, entry: LedgerEntry) -> ShardRow {
+        let LedgerEntry { position, counts, token, letters, receipt } = entry;
+        ShardRow { position, token, counts, letters, receipt, ..self }
     }
 
     /// Covers every column, and the plan, so that rows of two files can't be mixed.
     fn checksum(&self, plan_id: u128) -> i64 {
         let entry = (self.position, &self.token, self.counts);
-        let row = (plan_id, self.id, codes::of_status(self.status), entry, self.deaths, self.letters);
+        let row = (plan_id, self.id, codes::of_status(self.status), entry, self.deaths, self.letters, self.receipt);
         xxh3_64(&encode(&row)).cast_signed()
     }
 
     /// Replaces the row.
     pub(super) fn write(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
         self.put(
-            "INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+            "INSERT OR REPLACE INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
             tx,
             plan_id,
         )
@@ -53,7 +68,7 @@ impl ShardRow {
     /// Writes the row of a shard that has none; that it has one already is an error.
     pub(super) fn add(&self, tx: &Transaction<'_>, plan_id: u128) -> rusqlite::Result<()> {
         self.put(
-            "INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+            "INSERT INTO shards VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
             tx,
             plan_id,
         )
@@ -79,6 +94,8 @@ impl ShardRow {
                 signed(c.bytes_sent),
                 self.deaths,
                 signed(self.letters),
+                signed(self.receipt.records),
+                self.receipt.sum.to_be_bytes(),
                 self.checksum(plan_id),
             ])
             .map(drop)
@@ -107,6 +124,7 @@ impl ShardRow {
             },
             deaths: row.get("deaths")?,
             letters: count(row, "letters")?,
+            receipt: Receipt { records: count(row, "receipt_records")?, sum: u128::from_be_bytes(row.get("receipt_sum")?) },
         };
         if row.get::<_, i64>("checksum")? == shard.checksum(plan_id) {
             return Ok(shard);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use migration::fixed::FixedSettings;
 use migration::report::{Binding, ShardStatus};
-use migration::{Counts, Plan, Position, Shard, ShardId, Token};
+use migration::{Counts, LedgerEntry, Plan, Position, Receipt, Shard, ShardId, Token};
 
 use crate::machine::{Extent, ShardStart};
 
@@ -54,8 +54,18 @@ pub struct ShardCheckpoint {
     pub deaths: u32,
     /// How long its file of dead letters is by its last commit, bytes.
     pub letters: u64,
+    /// What was delivered.
+    pub receipt: Receipt,
     /// The number of its last attempt; 0 if there was none.
     pub last_attempt: u32,
+}
+
+impl ShardCheckpoint {
+    /// How far it is committed.
+    pub fn entry(&self) -> LedgerEntry {
+        let ShardCheckpoint { position, token, counts, letters, receipt, .. } = self.clone();
+        LedgerEntry { position, counts, token, letters, receipt }
+    }
 }
 
 impl JobState {
@@ -90,12 +100,9 @@ impl JobState {
     pub(crate) fn starts(&self) -> Vec<ShardStart> {
         let start = |(s, shard): (&ShardCheckpoint, &Shard)| ShardStart {
             extent: Extent::of(&self.plan, shard),
-            position: s.position,
-            token: s.token.clone(),
-            counts: s.counts,
+            entry: s.entry(),
             done: s.status == ShardStatus::Done,
             last_attempt: s.last_attempt,
-            letters: s.letters,
         };
         self.shards.iter().zip(&self.plan.shards).map(start).collect()
     }

@@ -11,7 +11,7 @@ use migration::report::Sample;
 use migration::report::verify::{KeptVerdict, Verified, VerifyReport};
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
 use migration::units::show_utc;
-use migration::{Compression, Cut, Division, Exit, Phase, Phases, Segment, SourceObject, Token};
+use migration::{Compression, Cut, Division, Exit, Phase, Phases, Receipt, Segment, SourceObject, Token};
 use tempfile::TempDir;
 
 use super::*;
@@ -77,7 +77,7 @@ fn chunk(shard: u32, number: u64, from: u64, to: u64) -> Chunk {
     let mut work = Work::default();
     work.phases.spend(Phase::Flush, 7);
     work.flush.record(3);
-    Chunk { number, position, token: None, counts, work, letters: 0 }
+    Chunk { number, position, token: None, counts, work, letters: 0, receipt: Receipt::default() }
 }
 
 fn end(attempt: AttemptId, outcome: AttemptOutcome, after: After) -> AttemptEnd {
@@ -289,7 +289,7 @@ fn the_length_of_the_dead_letters_is_committed_with_the_chunk() {
     drop(store);
     let state = Store::open(&path).unwrap().load().unwrap();
     assert_eq!(state.letters(), [(ShardId(0), 0), (ShardId(1), 123)]);
-    assert_eq!(state.starts()[1].letters, 123, "a successor starts there");
+    assert_eq!(state.starts()[1].entry.letters, 123, "a successor starts there");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn the_token_of_a_commit_is_handed_to_the_next_attempt() {
     store.begin_attempt(id(1, 1), MAY_SEND).unwrap();
     let token = |byte| Some(Token::try_from(vec![byte; 1024]).unwrap());
     store.record_chunk(id(1, 1), &Chunk { token: token(7), ..chunk(1, 1, 0, 50) }, &usage()).unwrap();
-    assert_eq!(store.load().unwrap().starts().into_iter().map(|start| start.token).collect::<Vec<_>>(), [None, token(7)]);
+    assert_eq!(store.load().unwrap().starts().into_iter().map(|start| start.entry.token).collect::<Vec<_>>(), [None, token(7)]);
     let db = Connection::open(&path).unwrap();
     for wrong in ["x'07'", "NULL", "zeroblob(1025)"] {
         db.execute(&format!("UPDATE shards SET token = {wrong} WHERE id = 1"), []).unwrap();
@@ -310,7 +310,7 @@ fn the_token_of_a_commit_is_handed_to_the_next_attempt() {
     let right = token(7).map(Vec::from);
     db.execute("UPDATE shards SET token = ?1 WHERE id = 1", [right]).unwrap();
     store.record_chunk(id(1, 1), &chunk(1, 2, 50, 100), &usage()).unwrap();
-    assert_eq!(store.load().unwrap().starts()[1].token, None, "a later commit without one");
+    assert_eq!(store.load().unwrap().starts()[1].entry.token, None, "a later commit without one");
 }
 
 #[test]
@@ -796,7 +796,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     }
 }
 
-/// A file as layouts 1 to 7 had it, as far as it is looked at before its version is known: `letters` came with 4.
+/// A file as layouts 1 to 8 had it, as far as it is looked at before its version is known: `letters` came with 4.
 fn file_of_layout(path: &Path, version: i64) {
     let db = Connection::open(path).unwrap();
     let letters = if version >= 4 { "letters INTEGER NOT NULL," } else { "" };
@@ -822,7 +822,7 @@ fn file_of_layout(path: &Path, version: i64) {
 #[test]
 fn a_state_of_an_older_layout_says_what_to_do() {
     let folder = Folder::new("older");
-    for version in [1, 2, 3, 4, 5, 6, 7, 9, 99] {
+    for version in [1, 2, 3, 4, 5, 6, 7, 8, 10, 99] {
         let path = folder.file(&format!("{version}.sqlite"));
         file_of_layout(&path, version);
         for opened in [Store::open(&path), Store::read_only(&path)] {

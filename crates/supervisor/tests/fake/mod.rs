@@ -227,7 +227,15 @@ pub fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     work.flush.record(5);
     let now = process::monotonic_us();
     work.deliveries = Some((now, now));
-    Chunk { number, position: Position { segment: 0, place: to * RECORD, records: to }, token: None, counts, work, letters: 0 }
+    Chunk {
+        number,
+        position: Position { segment: 0, place: to * RECORD, records: to },
+        token: None,
+        counts,
+        work,
+        letters: 0,
+        ..Chunk::default()
+    }
 }
 
 /// Commits up to record `end` and waits each time until it is recorded; how far it came when told to drain.

@@ -72,6 +72,10 @@ pub struct Ready {
 /// Takes the earlier run's plan if it may be gone on with, else makes one. All that refuses the run is found here.
 pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Result<Planned, UserError> {
     let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
+    if job.exactly_once() {
+        let what = "kafka.delivery = \"exactly-once\" is not in this version";
+        return Err(UserError::new(migration::Exit::Config, what));
+    }
     let now = found.binding(job);
     let (workers, embedded) = (slots(job, pass.single), pass.broker.is_some());
     refuse(job, &checks::of_each_run(job, &found, workers, embedded, earlier.is_some()))?;
@@ -170,6 +174,7 @@ impl Planned {
             dead_letters: StateDir::dead_letters_path(pass.dir.path()),
             topic: self.found.settings,
             bound: Some(topic),
+            ledger: None,
             take_log: log::take_lines,
             source,
             job: job.clone(),

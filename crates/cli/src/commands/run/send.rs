@@ -80,7 +80,7 @@ fn in_this_process(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port
         plan,
         shard: order.shard,
         from: order.from.clone(),
-        letters: order.letters,
+        number: order.attempt,
         letters_left: order.letters_left,
         unreachable_for: order.unreachable_for,
         started: Instant::now(),

@@ -113,8 +113,10 @@ impl Oracle {
                 FailureKind::Permanent => "5",
                 FailureKind::TooManyBad => "too many",
                 FailureKind::State => "74",
-                FailureKind::Topic => "4",
-                FailureKind::Retry | FailureKind::Unreachable => panic!("{kind:?} does not stop a job"),
+                FailureKind::Topic | FailureKind::Ledger => "4",
+                FailureKind::Retry | FailureKind::Unreachable | FailureKind::Fenced | FailureKind::Refused => {
+                    panic!("{kind:?} does not stop a job")
+                }
             });
         }
     }

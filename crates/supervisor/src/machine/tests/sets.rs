@@ -5,8 +5,8 @@ use std::time::Duration;
 use migration::report::AttemptOutcome;
 use migration::steer::{Scale, Steer};
 use migration::{
-    Chunk, Counts, Damage, Division, Exit, Failure, FailureKind, Finished, Position, Progress, ShardId, Started, Work,
-    WorkerEvent,
+    Chunk, Counts, Damage, Division, Exit, Failure, FailureKind, Finished, LedgerEntry, Position, Progress, ShardId, Started,
+    Work, WorkerEvent,
 };
 
 use super::world::{SECOND, at, rules, starts};
@@ -50,6 +50,11 @@ fn slow_set(partitions: u32, size: u64) -> (Machine, Vec<Action>) {
     }
     let actions = machine.on(Input::Steer(Steer::Scale(Scale::To(8))), 2 * SECOND);
     (machine, actions)
+}
+
+/// Passed up to a record, and nothing sent.
+fn entry(records: u64) -> LedgerEntry {
+    LedgerEntry { position: at(records), ..LedgerEntry::default() }
 }
 
 /// The end of an attempt that drained where it was, which is on disk.
@@ -100,7 +105,7 @@ fn a_parted_set_begins_where_the_other_had_come_and_the_sums_stay() {
     assert_eq!((machine.totals().bytes, machine.bytes_done()), (100_000, 500), "its own rows are through");
     drain(&mut machine);
     let before = Before { records: 100, bytes: 1_000 };
-    let piece = ShardStart { position: at(100), extent: Extent { before, ..extent(4, 10_000) }, ..set(4, 10_000) };
+    let piece = ShardStart { entry: entry(100), extent: Extent { before, ..extent(4, 10_000) }, ..set(4, 10_000) };
     let split = Split { shard: extent(4, 10_000), added: vec![piece] };
     let actions = machine.on(Input::Closed { attempt: id(0, 1), split: Some(split) }, 2 * SECOND);
     let begin =
@@ -121,7 +126,7 @@ fn a_parted_set_begins_where_the_other_had_come_and_the_sums_stay() {
 #[test]
 fn of_a_compressed_set_its_rows_say_how_much_is_through() {
     let packed = Extent { splittable: false, before: Before { records: 100, bytes: 0 }, ..extent(2, 1_000) };
-    let start = ShardStart { position: at(100), extent: packed, ..set(2, 1_000) };
+    let start = ShardStart { entry: entry(100), extent: packed, ..set(2, 1_000) };
     let mut machine = Machine::new(rules(1), &[start], 1);
     assert_eq!((machine.totals().bytes, machine.totals().bytes_done), (2_500, 0), "a quarter of it");
     machine.on(Input::Tick, Duration::ZERO);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use migration::steer::{Scale, Steer};
-use migration::{Chunk, Control, Counts, Finished, LedgerEntry, Progress, Rate, Started, Work, WorkerEvent};
+use migration::{Chunk, Control, Counts, Finished, LedgerEntry, Progress, Rate, Receipt, Started, Work, WorkerEvent};
 
 use super::world::{at, rules, starts};
 use crate::machine::{Action, AttemptId, Ending, Input, Machine, Rules};
@@ -124,6 +124,7 @@ impl Job {
                 counts: counts(w.taken - w.committed),
                 work: Work::default(),
                 letters: 0,
+                receipt: Receipt::default(),
             };
             (w.committed, w.barrier, w.chunk_ends) = (w.taken, now + stall, now + stall + 1.0);
             said.push(WorkerEvent::Committed(chunk));

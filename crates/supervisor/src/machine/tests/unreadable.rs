@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::report::AttemptOutcome;
-use migration::{Damage, Exit, Failure, FailureKind, Position, ShardId, WorkerEvent};
+use migration::{Damage, Exit, Failure, FailureKind, LedgerEntry, Position, ShardId, WorkerEvent};
 
 use super::world::{at, fresh, rules};
 use crate::machine::{Action, After, AttemptEnd, AttemptId, Ending, Extent, Input, Machine, ShardStart, Split};
@@ -90,9 +90,9 @@ fn a_segment_that_makes_no_sense_or_a_plan_that_takes_no_cut_sets_the_shard_asid
 
 #[test]
 fn what_was_committed_of_a_file_stays_with_it() {
-    let start = ShardStart { position: Position { segment: 1, ..at(5) }, ..shard(3) };
     let counts = migration::Counts { read: 5, acknowledged: 5, ..migration::Counts::default() };
-    let mut machine = Machine::new(rules(1), &[ShardStart { counts, ..start }], 1);
+    let entry = LedgerEntry { position: Position { segment: 1, ..at(5) }, counts, ..LedgerEntry::default() };
+    let mut machine = Machine::new(rules(1), &[ShardStart { entry, ..shard(3) }], 1);
     machine.on(Input::Tick, Duration::ZERO);
     let end = fail(&mut machine, id(0, 1), 1);
     assert_eq!((end.after, end.apart), (After::Quarantined, Some(2)));

@@ -8,7 +8,7 @@ use migration::report::AttemptOutcome;
 use migration::steer::{Scale, Steer};
 use migration::{
     BoundTopic, Chunk, Control, Counts, Cut, Damage, Division, Exit, Failure, FailureKind, Finished, LedgerEntry, Level,
-    Position, Progress, Rate, ShardId, Started, Token, TopicChange, Work, WorkerEvent,
+    Position, Progress, Rate, Receipt, ShardId, Started, Token, TopicChange, Work, WorkerEvent,
 };
 
 use super::fake_plan::{FakePlan, RECORD};
@@ -59,20 +59,19 @@ pub(in crate::machine) fn fresh(count: usize) -> Vec<ShardStart> {
 pub(in crate::machine) fn starts(count: usize, size: u64) -> Vec<ShardStart> {
     let (bytes, before, set) = (Some(size * 10), Before::default(), None);
     let extent = Extent { bytes, records_estimate: size, before, set, segments: 1, splittable: true };
-    let (position, counts) = (at(0), Counts::default());
-    let fresh = ShardStart { extent, position, token: None, counts, done: false, last_attempt: 0, letters: 0 };
-    vec![fresh; count]
+    let entry = LedgerEntry { position: at(0), ..LedgerEntry::default() };
+    vec![ShardStart { extent, entry, done: false, last_attempt: 0 }; count]
 }
 
 /// A shard of a plan before its first attempt.
 fn fresh_of(plan: &FakePlan, shard: usize) -> ShardStart {
-    let (extent, position) = (plan.extent(shard), plan.start(shard));
-    ShardStart { extent, position, token: None, counts: Counts::default(), done: false, last_attempt: 0, letters: 0 }
+    let entry = LedgerEntry { position: plan.start(shard), ..LedgerEntry::default() };
+    ShardStart { extent: plan.extent(shard), entry, done: false, last_attempt: 0 }
 }
 
 pub(in crate::machine) fn chunk(number: u64, from: u64, to: u64) -> Chunk {
     let counts = Counts { read: to - from, acknowledged: to - from, bytes_read: (to - from) * 10, ..Counts::default() };
-    Chunk { number, position: at(to), token: None, counts, work: Work::default(), letters: to * 7 }
+    Chunk { number, position: at(to), token: None, counts, work: Work::default(), letters: to * 7, receipt: Receipt::default() }
 }
 
 /// What a good worker says first that goes on from there.
@@ -253,12 +252,9 @@ impl World {
         self.aside.clear();
         self.disk.iter_mut().filter(|(_, _, after)| *after == Some(After::Quarantined)).for_each(|(_, _, after)| *after = None);
         let start = |(shard, (position, counts, after)): (usize, &(Position, Counts, Option<After>))| ShardStart {
-            position: *position,
-            token: self.tokens.get(&ShardId(shard as u32)).cloned(),
-            counts: *counts,
+            entry: self.entry(ShardId(shard as u32), position, counts),
             done: after.is_some(),
             last_attempt: self.last_number[shard],
-            letters: self.letters.get(&ShardId(shard as u32)).copied().unwrap_or(0),
             ..fresh_of(&self.plan, shard)
         };
         let starts: Vec<ShardStart> = self.disk.iter().enumerate().map(start).collect();
@@ -400,11 +396,8 @@ impl World {
         let shard = order.shard.0 as usize;
         let (position, counts, after) = &self.disk[shard];
         assert_eq!(*after, None, "a finished or quarantined shard is not started again");
-        let token = self.tokens.get(&order.shard).cloned();
-        let on_disk = LedgerEntry { position: *position, counts: *counts, token };
-        assert_eq!(order.from, on_disk, "an attempt starts where the disk says");
+        assert_eq!(order.from, self.entry(order.shard, position, counts), "an attempt starts where the disk says");
         assert_eq!(order.attempt, self.last_number[shard] + 1);
-        assert_eq!(order.letters, self.letters.get(&order.shard).copied().unwrap_or(0), "the file's length by the last commit");
         assert_eq!(
             order.letters_left,
             self.max_bad_records - self.dead_letters,
@@ -431,6 +424,17 @@ impl World {
             from: order.from.clone(),
         };
         self.children.insert(order.id(), child);
+    }
+
+    /// What the disk has of a shard.
+    fn entry(&self, shard: ShardId, position: &Position, counts: &Counts) -> LedgerEntry {
+        LedgerEntry {
+            position: *position,
+            counts: *counts,
+            token: self.tokens.get(&shard).cloned(),
+            letters: self.letters.get(&shard).copied().unwrap_or(0),
+            receipt: Receipt::default(),
+        }
     }
 
     /// Lets the store answer its oldest request.
@@ -534,7 +538,9 @@ impl World {
     fn added(&mut self, shard: usize, before: usize, token: Option<Token>) -> Split {
         let mut added = Vec::new();
         for new in before..self.plan.shards() {
-            added.push(ShardStart { token: token.clone(), ..fresh_of(&self.plan, new) });
+            let mut start = fresh_of(&self.plan, new);
+            start.entry.token = token.clone();
+            added.push(start);
             self.disk.push((self.plan.start(new), Counts::default(), None));
             self.tokens.extend(token.clone().map(|token| (ShardId(new as u32), token)));
             self.last_number.push(0);

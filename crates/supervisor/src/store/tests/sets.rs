@@ -65,8 +65,11 @@ fn a_split_by_partitions_is_resumed_where_the_parted_set_was_committed() {
     assert_eq!((&state.plan, state.frozen_plan(), &state.parents), (&now, &sets(), &[(2, 1)].into()));
     assert!(state.plan.keeps_order_of_keys());
     let starts = state.starts();
-    assert_eq!((starts[2].position, &starts[2].token, starts[2].counts), (at, &starts[1].token, Counts::default()));
-    assert!(starts[2].token.is_some() && starts[2].extent.before.records == 7);
+    assert_eq!(
+        (starts[2].entry.position, &starts[2].entry.token, starts[2].entry.counts),
+        (at, &starts[1].entry.token, Counts::default())
+    );
+    assert!(starts[2].entry.token.is_some() && starts[2].extent.before.records == 7);
     assert_eq!(state.shards[1].counts.passed(), 7, "what it did before stays with the set that was parted");
 
     // The piece goes on like any other shard: its position counts from the dataset's beginning, its counts do not.

@@ -1,0 +1,119 @@
+//! What the progress topic holds of a job with exactly-once delivery: its plan, and how far each shard is.
+//!
+//! Responsible for: the values, and which of them belong to a job as it was started last. Not responsible for: their
+//! bytes, and for reading and writing them (the kafka crate).
+
+use serde::{Deserialize, Serialize};
+
+use crate::fixed::FixedSettings;
+use crate::report::Binding;
+use crate::{LedgerEntry, Plan, ShardId};
+
+/// Which start of which job something belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// The plan's id.
+    pub plan_id: u128,
+    /// How often the job was started over, from 1: what an earlier start left in the topic means nothing to a later
+    /// one.
+    pub generation: u32,
+}
+
+/// How far a shard is: the value of its record, written in the transaction of the chunk that it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardProgress {
+    /// Whose.
+    pub of: Incarnation,
+    /// Which attempt wrote it; for people.
+    pub attempt: u32,
+    /// How far it is.
+    pub entry: LedgerEntry,
+}
+
+/// A job as it began: what another machine needs to go on with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredPlan {
+    /// Which start of the job it is.
+    pub of: Incarnation,
+    /// The job's name.
+    pub name: String,
+    /// When it began, milliseconds since 1970.
+    pub created_ms: i64,
+    /// Who began it, for messages: `host:folder` of its state.
+    pub made_by: String,
+    /// Of the state directory that began it: a random number.
+    pub home: u64,
+    /// The plan as it was made.
+    pub plan: Plan,
+    /// What it belongs to.
+    pub binding: Binding,
+    /// What must not change once a record was sent.
+    pub settings: FixedSettings,
+}
+
+/// A job as the progress topic has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredJob {
+    /// How it began.
+    pub plan: StoredPlan,
+    /// How far its shards are, by their numbers; one that committed nothing is not in it.
+    pub shards: Vec<(ShardId, LedgerEntry)>,
+}
+
+/// What a worker needs for transactions; `None` in its context: it delivers at least once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicLedger {
+    /// The progress topic.
+    pub topic: String,
+    /// The job's name.
+    pub job: String,
+    /// Which start of it.
+    pub of: Incarnation,
+}
+
+impl TopicLedger {
+    /// The key of a shard's record.
+    pub fn shard_key(&self, shard: ShardId) -> String {
+        shard_key(&self.job, shard)
+    }
+
+    /// The transactional id of the attempts of a shard, one after the other.
+    pub fn transactional_id(&self, shard: ShardId) -> String {
+        format!("{TRANSACTIONAL_PREFIX}{}.{shard}", self.job)
+    }
+}
+
+/// What all transactional ids of this program begin with, so that one ACL can name them.
+pub const TRANSACTIONAL_PREFIX: &str = "shardlift.";
+
+/// The key of a shard's record.
+pub fn shard_key(job: &str, shard: ShardId) -> String {
+    format!("{job}/shard/{shard}")
+}
+
+/// The key of a part of a job's plan.
+pub fn plan_key(job: &str, part: u32) -> String {
+    format!("{job}/plan/{part}")
+}
+
+/// The transactional id of who writes a job's plan.
+pub fn plan_transactional_id(job: &str) -> String {
+    format!("{TRANSACTIONAL_PREFIX}{job}.plan")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_ids_name_job_and_shard() {
+        let ledger = TopicLedger { topic: "p".into(), job: "orders".into(), of: Incarnation::default() };
+        let shard = ShardId(12);
+        assert_eq!(ledger.shard_key(shard), format!("orders/shard/{shard}"));
+        assert_eq!(ledger.transactional_id(shard), format!("shardlift.orders.{shard}"));
+        assert_eq!(
+            (plan_key("orders", 3), plan_transactional_id("orders")),
+            ("orders/plan/3".into(), "shardlift.orders.plan".into())
+        );
+    }
+}
