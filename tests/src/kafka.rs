@@ -76,6 +76,12 @@ impl Kafka {
         kafka
     }
 
+    /// Starts one broker or three, each with a second address behind a proxy of the caller's: clients that come that
+    /// way are told that the brokers are at `first_port` and the ports behind it.
+    pub fn start_behind_proxy(brokers: u32, first_port: u16) -> Self {
+        Self::start_with(&["--brokers", &brokers.to_string(), "--proxy", &first_port.to_string()])
+    }
+
     fn start_with(words: &[&str]) -> Self {
         let folder = TempDir::new("kafka");
         let mut guardian = Command::new("bash")
@@ -96,6 +102,11 @@ impl Kafka {
     /// `host:port` of all brokers.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// The folder of the cluster, as `scripts/kafka --dir` takes it.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.join("cluster")
     }
 
     /// `host:port` of a listener of [`Kafka::start_secured`]; `scripts/kafka --help` has their names.
@@ -251,7 +262,12 @@ impl Kafka {
 
     /// The same, without a judgement on the exit code.
     pub fn try_call(&self, words: &[&str]) -> Output {
-        let child = Command::new(script())
+        collect(self.begin(words), "scripts/kafka", Duration::from_secs(300))
+    }
+
+    /// Starts the same, and does not wait for it.
+    pub fn begin(&self, words: &[&str]) -> Child {
+        Command::new(script())
             .arg("--dir")
             .arg(self.folder.join("cluster"))
             .args(words)
@@ -259,8 +275,7 @@ impl Kafka {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("scripts/kafka can be started");
-        collect(child, "scripts/kafka", Duration::from_secs(300))
+            .expect("scripts/kafka can be started")
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod browser;
+pub mod chaos;
 pub mod clusters;
 pub mod customers;
 pub mod dataset;

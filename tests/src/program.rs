@@ -83,6 +83,12 @@ impl Program {
         self.folder.path()
     }
 
+    /// Keeps the folder after its owner is gone, for who looks for the cause of something; says where it is.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.keep();
+        self.folder.path().to_path_buf()
+    }
+
     /// A path in that folder.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.join(name)
@@ -297,6 +303,11 @@ pub fn binary() -> &'static Path {
 /// Waits until a process has gone or is a zombie.
 pub fn wait_gone(process: u32, limit: Duration) -> Duration {
     wait_until("the process is gone", limit, || read_process(process).is_none_or(|found| found.state == 'Z'))
+}
+
+/// The state letter of a process; `None` = it has gone.
+pub fn state_of(process: u32) -> Option<char> {
+    read_process(process).map(|found| found.state)
 }
 
 fn pid(number: u32) -> Pid {

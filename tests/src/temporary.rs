@@ -17,6 +17,11 @@ impl TempDir {
         self.0.path()
     }
 
+    /// Keeps it after its owner is gone.
+    pub fn keep(&mut self) {
+        self.0.disable_cleanup(true);
+    }
+
     /// A path in it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.path().join(name)

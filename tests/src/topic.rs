@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 
 use crate::multiset::Multiset;
 
+/// Lengths first, so that keys and values may hold any byte.
+pub(crate) const FORMAT: &str = "%p %o %T %K %S\\n%k%s%h\\n";
+
 /// One record as kcat saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRecord {
@@ -31,16 +34,21 @@ pub enum Isolation {
     Uncommitted,
 }
 
+impl Isolation {
+    /// The setting of Kafka's consumers.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Isolation::Committed => "isolation.level=read_committed",
+            Isolation::Uncommitted => "isolation.level=read_uncommitted",
+        }
+    }
+}
+
 /// Reads a topic to its present end and shows each record, in order within a partition. Returns how many there were.
 pub fn read(bootstrap: &str, topic: &str, isolation: Isolation, mut show: impl FnMut(TopicRecord)) -> u64 {
-    let level = match isolation {
-        Isolation::Committed => "isolation.level=read_committed",
-        Isolation::Uncommitted => "isolation.level=read_uncommitted",
-    };
-    // Lengths first, so that keys and values may hold any byte.
     let mut kcat = Command::new("kcat")
-        .args(["-C", "-q", "-e", "-b", bootstrap, "-t", topic, "-o", "beginning", "-X", level])
-        .args(["-f", "%p %o %T %K %S\\n%k%s%h\\n"])
+        .args(["-C", "-q", "-e", "-b", bootstrap, "-t", topic, "-o", "beginning", "-X", isolation.setting()])
+        .args(["-f", FORMAT])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -70,7 +78,8 @@ pub fn values(bootstrap: &str, topic: &str, isolation: Isolation) -> Multiset {
     values
 }
 
-fn next_record(out: &mut impl BufRead) -> Option<TopicRecord> {
+/// The next record of what kcat prints in the format above.
+pub(crate) fn next_record(out: &mut impl BufRead) -> Option<TopicRecord> {
     let mut line = String::new();
     if out.read_line(&mut line).expect("kcat's first line of a record is text") == 0 {
         return None;

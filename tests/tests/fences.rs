@@ -307,7 +307,7 @@ fn what_the_documents_name_as_tests_are_tests() {
         .map(|path| fs::read_to_string(path).expect("a source file can be read"))
         .collect();
     let mut unknown = Vec::new();
-    for (document, columns, tests) in [("verdicts.md", 5, 3), ("faults.md", 4, 0)] {
+    for (document, columns, tests) in [("verdicts.md", 5, 3), ("faults.md", 4, 0), ("reliability.md", 5, 2)] {
         let text = fs::read_to_string(root().join("docs").join(document)).expect("it can be read");
         let rows = table_rows(&text);
         assert!(rows.len() > 20, "{document} has a table");
