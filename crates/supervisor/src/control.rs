@@ -14,7 +14,17 @@ use std::time::Duration;
 use crate::watch::Snapshot;
 
 pub use client::{ControlClient, ControlError};
-pub use wire::{Answer, Request};
+pub use wire::{Answer, Request, WireError};
+
+/// The request in a frame that a command sent.
+pub fn read_request(kind: u8, payload: &[u8]) -> Result<Request, WireError> {
+    wire::decode(kind, payload, wire::REQUEST)
+}
+
+/// The answer in a frame that a supervisor sent.
+pub fn read_answer(kind: u8, payload: &[u8]) -> Result<Answer, WireError> {
+    wire::decode(kind, payload, wire::ANSWER)
+}
 
 /// A run that can be steered, as the server sees it.
 pub(crate) trait Steered {

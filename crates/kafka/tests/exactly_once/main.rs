@@ -39,8 +39,8 @@ fn visited(rules: Rules) -> Graph<Rules> {
 
 fn keeps_its_promises(bounds: Bounds) {
     let graph = visited(Rules { bounds, ..ALL });
-    for (broken, steps) in graph.broken() {
-        panic!("{}:\n{}", broken.0, in_words(&steps));
+    if let Some((broken, steps)) = graph.broken().first() {
+        panic!("{}:\n{}", broken.0, in_words(steps));
     }
     if let Some(steps) = graph.stuck(World::may_go_on, World::is_done) {
         panic!("the shard can't be finished any more:\n{}", in_words(&steps));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use process::{Filled, FrameReader, FrameWriter, Interest, LocalStream, own_user, poll};
 
-use super::wire::{ANSWER, Answer, REQUEST, Request, VERSION, WireError, decode, encode};
+use super::wire::{Answer, REQUEST, Request, VERSION, WireError, encode};
 use super::{SOCKET, may_steer};
 use crate::watch::Snapshot;
 
@@ -111,7 +111,7 @@ impl ControlClient {
         loop {
             let frame = self.reader.next_frame().map_err(|e| ControlError::Nonsense(e.into()))?;
             if let Some((kind, payload)) = frame {
-                return match decode(kind, payload, ANSWER) {
+                return match super::read_answer(kind, payload) {
                     Ok(answer) => Ok(Some(answer)),
                     Err(WireError::Version(version)) => Err(ControlError::Version(version)),
                     Err(error) => Err(ControlError::Nonsense(error)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use process::{Filled, Flushed, FrameReader, Interest, LatestFrame};
 
-use super::wire::{ANSWER, Answer, LARGEST_REQUEST, OTHER_VERSION, REQUEST, Request, VERSION, WireError, decode, encode};
+use super::wire::{ANSWER, Answer, LARGEST_REQUEST, OTHER_VERSION, Request, VERSION, WireError, encode};
 
 /// A request has to be there, and an answer to be taken, within this time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -102,7 +102,7 @@ impl Session {
             return Ok(None);
         }
         let Some((kind, payload)) = self.reader.next_frame()? else { return Ok(None) };
-        decode(kind, payload, REQUEST).map(Some)
+        super::read_request(kind, payload).map(Some)
     }
 
     /// Its request is there and is answered later.
@@ -164,6 +164,7 @@ mod tests {
 
     use process::FrameWriter;
 
+    use super::super::wire::{REQUEST, decode};
     use super::*;
     use crate::watch::Snapshot;
 
