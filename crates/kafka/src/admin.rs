@@ -1,4 +1,5 @@
-//! A topic for a while: created before a comparison on real brokers, deleted after it.
+//! Making topics: one for a while, created before a comparison on real brokers and deleted after it, and the progress
+//! topic.
 //!
 //! Responsible for: that a topic can be written to when it was created, and errors that say what to do. Not responsible
 //! for: whether a topic may be created at all (a job's never is), who deletes it after an interruption, or in which
@@ -11,7 +12,7 @@ use migration::Job;
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{self, Client, ClientKind, Code, Topic};
+use crate::ffi::{self, Client, ClientKind, Code, Topic, TopicMetadata};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::problem::{PreflightProblem, PreflightProblemKind as Problem, addresses};
@@ -44,9 +45,7 @@ impl NewTopic {
 /// Creates `topic` on the brokers of a job, and waits until each partition has a leader. All of it may last `timeout`.
 pub fn create_topic(job: &Job, topic: &str, new: &NewTopic, timeout: Duration) -> Result<(), PreflightProblem> {
     let admin = Admin::connect(job, timeout)?;
-    ffi::create_topic(&admin.client, topic, new.partitions, new.replication, &new.settings(), admin.left())
-        .map_err(|(code, text)| admin.refused("created", topic, code, &text))?;
-    admin.wait_for_leaders(topic, new.partitions)
+    admin.create(topic, new.partitions, new.replication, &new.settings())
 }
 
 /// Deletes `topic` from the brokers of a job. That it does not exist (any more) is no error.
@@ -58,15 +57,16 @@ pub fn delete_topic(job: &Job, topic: &str, timeout: Duration) -> Result<(), Pre
     }
 }
 
-struct Admin {
-    client: Rc<Client>,
+/// A client that makes topics.
+pub(crate) struct Admin {
+    pub(crate) client: Rc<Client>,
     brokers: String,
     deadline: Instant,
 }
 
 impl Admin {
     /// A client that brokers have answered.
-    fn connect(job: &Job, timeout: Duration) -> Result<Admin, PreflightProblem> {
+    pub(crate) fn connect(job: &Job, timeout: Duration) -> Result<Admin, PreflightProblem> {
         let bad = |message: String| PreflightProblem::new(Problem::BadConfig, message);
         let conf = configure(&client_properties(job, Role::Admin)).map_err(bad)?;
         let client = conf.into_client(ClientKind::Producer).map_err(|e| bad(format!("can't create a Kafka client: {e}")))?;
@@ -90,7 +90,38 @@ impl Admin {
         Ok(Admin { client, brokers, deadline })
     }
 
-    fn left(&self) -> Duration {
+    /// Creates a topic, and waits until each partition has a leader.
+    pub(crate) fn create(
+        &self,
+        topic: &str,
+        partitions: u32,
+        replication: Option<u32>,
+        settings: &[(&str, String)],
+    ) -> Result<(), PreflightProblem> {
+        ffi::create_topic(&self.client, topic, partitions, replication, settings, self.left())
+            .map_err(|(code, text)| self.refused("created", topic, code, &text))?;
+        self.wait_for_leaders(topic, partitions)
+    }
+
+    /// What the brokers say of a topic.
+    pub(crate) fn shape(&self, name: &str) -> Result<TopicMetadata, Code> {
+        let topic = Topic::new(&self.client, name)?;
+        loop {
+            let code = match self.client.metadata(Some(&topic), self.left()) {
+                Ok(found) if found.code == 0 && !found.partitions.is_empty() => return Ok(found),
+                Ok(found) if found.code != 0 => Code(found.code),
+                Ok(_) => Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE),
+                Err(code) => code,
+            };
+            if verdict(code) != Verdict::Unreachable || Instant::now() >= self.deadline {
+                return Err(code);
+            }
+            std::thread::sleep(REST);
+        }
+    }
+
+    /// How much time is left of all; never none.
+    pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))
     }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use kafka::{
-    NewTopic, PreflightProblemKind, ProducerOptions, TopicReader, TopicShape, create_topic, delete_topic, existing_records,
-    preflight, topic_shape,
+    NewTopic, PreflightProblemKind, ProducerOptions, TopicReader, TopicShape, create_progress_topic, create_topic,
+    delete_topic, existing_records, preflight, progress_topic, topic_shape,
 };
 use migration::Job;
 use migration::check::facts::{ExistingRecords, Replicas};
@@ -389,4 +389,23 @@ fn existing_records_are_sampled_and_growth_is_seen() {
         existing_records(&fresh.job, &before, Duration::from_millis(800)).unwrap()
     });
     assert!(grown.grew.is_some_and(|(records, time)| records > 0 && time >= Duration::from_millis(800)), "{:?}", grown.grew);
+}
+
+#[test]
+fn the_progress_topic_is_made_compacted_and_described() {
+    let Some(fresh) = Fresh::topic("progress-of", 1, &[]) else { return };
+    let mut job = fresh.job.clone();
+    job.checkpoint.topic = format!("kafka-crate-progress-{}", std::process::id());
+    assert_eq!(progress_topic(&job, LONG).unwrap(), None);
+    create_progress_topic(&job, 16, 1, LONG).unwrap();
+    let found = progress_topic(&job, LONG).unwrap().expect("it was made");
+    assert_eq!((found.partitions, found.replication, found.in_sync), (16, 1, 1));
+    assert_eq!((found.keeps_the_newest(), found.min_in_sync, found.unclean_election), (Some(true), Some(1), Some(false)));
+    assert!(found.rights.is_some_and(|rights| rights.len() == 4));
+    let again = create_progress_topic(&job, 16, 1, LONG).unwrap_err();
+    assert!(again.message.contains("already exists"), "{again}");
+    // A topic of another kind is told from it.
+    job.checkpoint.topic = fresh.job.kafka.topic.clone();
+    assert_eq!(progress_topic(&job, LONG).unwrap().unwrap().keeps_the_newest(), Some(false));
+    delete_topic(&job, &format!("kafka-crate-progress-{}", std::process::id()), LONG).unwrap();
 }
