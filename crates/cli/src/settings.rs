@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
-use migration::job::{Brokers, KafkaRules, VerifyRules, WorkerRules};
+use migration::job::{Brokers, Delivery, KafkaRules, VerifyRules, WorkerRules};
 use migration::printable::printable_path;
 use migration::{Exit, Job, UserError};
 
@@ -28,7 +28,10 @@ pub fn load_config(config: &ConfigArgs) -> Result<Job, UserError> {
 /// config that is for real brokers.
 pub fn load_for_comparison(config: &ConfigArgs) -> Result<(Job, LeftAlone), UserError> {
     if !config.brokers.is_empty() {
-        return load_config(config).map(|job| (job, LeftAlone::default()));
+        return load_config(config).map(|mut job| {
+            let left_alone = LeftAlone { brokers: Brokers::Embedded, delivery: compared_delivery(&mut job) };
+            (job, left_alone)
+        });
     }
     let unset = || "not needed".to_owned();
     let check = |given: &[(String, String)]| {
@@ -43,25 +46,39 @@ pub fn load_for_comparison(config: &ConfigArgs) -> Result<(Job, LeftAlone), User
     };
     let mut job = read(Keys::of(config), &reading)?;
     job.kafka.properties.retain(|(name, _)| !is_of_real_brokers(name));
-    let configured = std::mem::replace(&mut job.kafka.brokers, Brokers::Embedded);
-    Ok((job, LeftAlone(configured)))
+    let brokers = std::mem::replace(&mut job.kafka.brokers, Brokers::Embedded);
+    let delivery = compared_delivery(&mut job);
+    Ok((job, LeftAlone { brokers, delivery }))
 }
 
-/// Brokers that a config names and a comparison does not contact.
-pub struct LeftAlone(Brokers);
+/// Each way of sending that is compared delivers at least once, whatever the job does. Returns what the job does.
+fn compared_delivery(job: &mut Job) -> Delivery {
+    std::mem::replace(&mut job.kafka.delivery, Delivery::AtLeastOnce)
+}
 
-impl Default for LeftAlone {
-    fn default() -> Self {
-        LeftAlone(Brokers::Embedded)
-    }
+/// What a config says and a comparison does otherwise.
+pub struct LeftAlone {
+    /// Brokers that are not contacted; the embedded one, if there are none.
+    brokers: Brokers,
+    /// How the job delivers.
+    delivery: Delivery,
 }
 
 impl LeftAlone {
-    /// That they are, if there are any.
-    pub fn told(&self) -> Option<String> {
-        let Brokers::Bootstrap(brokers) = &self.0 else { return None };
-        let brokers = brokers.join(",");
-        Some(format!("this runs on the embedded broker, and {brokers} is not contacted: `-b {brokers}` compares there"))
+    /// What is done otherwise, a sentence each.
+    pub fn told(&self) -> Vec<String> {
+        let brokers = match &self.brokers {
+            Brokers::Embedded => None,
+            Brokers::Bootstrap(brokers) => Some(brokers.join(",")),
+        };
+        let brokers = brokers.map(|brokers| {
+            format!("this runs on the embedded broker, and {brokers} is not contacted: `-b {brokers}` compares there")
+        });
+        let delivery = (self.delivery == Delivery::ExactlyOnce).then(|| {
+            "the job delivers exactly once, and every setting that is compared delivers at least once: no transactions are measured"
+                .to_owned()
+        });
+        brokers.into_iter().chain(delivery).collect()
     }
 }
 

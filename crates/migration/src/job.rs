@@ -22,7 +22,7 @@ pub use kafka::{Brokers, Delivery, KafkaRules, Partitioner};
 pub use property::{Property, Secret};
 pub use record::{FieldPath, OnMissing, RecordRules, TimestampUnit, Validate};
 pub use source::{CsvFormat, CsvHeader, CsvSource, CsvType, FileRules, JsonlSource, SourceRules};
-pub use workers::{ChunkLimits, FlushPolicy, RestartRules, WindowLimit, WorkerRules};
+pub use workers::{ChunkLimits, FlushPolicy, LONGEST_TRANSACTION, RestartRules, WindowLimit, WorkerRules};
 
 const NAME: TextRule = TextRule {
     noun: "string",

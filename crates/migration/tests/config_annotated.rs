@@ -134,6 +134,7 @@ fn an_example_that_is_typed_is_read() {
         // Others without which some examples mean nothing.
         typed.set("record.key", ".a", "test");
         typed.set("record.timestamp", ".b", "test");
+        typed.set("kafka.brokers", "b:9092", "test");
         typed.set(key.path, key.example, "test");
         mean(typed).unwrap_or_else(|errors| panic!("{errors}"));
     }

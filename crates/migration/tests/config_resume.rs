@@ -21,6 +21,7 @@ fn job(key: &Declared, value: Option<&str>) -> Job {
     let mut typed = Typed::parse(text, "orchestrator.toml").expect("it is TOML");
     typed.set("record.key", ".id", "test");
     typed.set("record.timestamp", ".at", "test");
+    typed.set("kafka.brokers", "b:9092", "test");
     if let Some(value) = value {
         typed.set(key.path, value, "test");
     }

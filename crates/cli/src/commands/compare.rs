@@ -31,8 +31,8 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
     require_room(&rows).map_err(|error| UserError::new(Exit::Preflight, error))?;
     let files = OutputFiles::open(args.html.as_deref(), args.csv.as_deref())?;
     files.are_none_of([args.config.config.as_path()])?;
-    if let Some(told) = left_alone.told().filter(|_| !ui.quiet) {
-        ui.say(told);
+    if !ui.quiet {
+        left_alone.told().into_iter().for_each(|told| ui.say(told));
     }
     let interrupt = Interrupt::new()?;
     // Tasks that share a producer have partitions each for itself, whatever the keys are.

@@ -37,8 +37,8 @@ pub fn web(args: &WebArgs, ui: &Ui) -> Result<Exit, UserError> {
     let kept = job.state_dir.join("compare").join(name);
     let files = OutputFiles::open(args.html.as_deref(), args.csv.as_deref())?;
     files.are_none_of([args.config.config.as_path()])?;
-    if let Some(told) = left_alone.told().filter(|_| !ui.quiet) {
-        ui.say(told);
+    if !ui.quiet {
+        left_alone.told().into_iter().for_each(|told| ui.say(told));
     }
     let interrupt = Interrupt::new()?;
     let embedded = job.kafka.brokers == Brokers::Embedded;

@@ -63,8 +63,6 @@ pub struct TransactionOptions {
     pub commit_timeout: Duration,
 }
 
-/// The shortest time that a transaction may be open.
-const LEAST_TRANSACTION: Duration = Duration::from_secs(60);
 /// The longest wait for the answer to a commit; a worker says nothing meanwhile.
 const LONGEST_COMMIT: Duration = Duration::from_secs(10);
 
@@ -82,7 +80,7 @@ impl TransactionOptions {
 
     /// For how long a job's transactions may be open.
     pub fn timeout_of(job: &Job) -> Duration {
-        LEAST_TRANSACTION.max(job.workers.chunk.interval.saturating_mul(2))
+        job.workers.chunk.transaction_timeout()
     }
 }
 

@@ -16,9 +16,10 @@ use super::typed::tick;
 use super::value::{EntryValue, NamedValue, TypedValue};
 use crate::Accept;
 use crate::job::{
-    Brokers, CsvFormat, CsvHeader, CsvSource, Job, JsonlSource, KafkaRules, OnMissing, Property, RecordRules, ShardRules,
-    SourceRules, TimestampUnit, WorkerRules,
+    Brokers, ChunkLimits, CsvFormat, CsvHeader, CsvSource, Delivery, FlushPolicy, Job, JsonlSource, KafkaRules,
+    LONGEST_TRANSACTION, OnMissing, Property, RecordRules, ShardRules, SourceRules, TimestampUnit, WorkerRules,
 };
+use crate::units::show_duration;
 
 impl Typed {
     /// What was typed means this job, or these are all the problems that could be found at once.
@@ -29,6 +30,7 @@ impl Typed {
         contradictions(&merged, &mut problems);
         contradictions_of_csv(&merged, &mut problems);
         embedded_security(&merged, &mut problems);
+        exactly_once(&merged, ctx.contacts_brokers, &mut problems);
         let accepts_space = merged.get(&Job::ACCEPT).contains(&Accept::SecretSpace);
         let properties = properties(merged.entries(&KafkaRules::PROPERTIES), ctx, accepts_space, &mut problems);
         credentials(&merged, &properties, ctx.contacts_brokers, &mut problems);
@@ -133,6 +135,57 @@ fn embedded_security(merged: &Merged<'_>, problems: &mut Problems) {
         problems
             .add(ErrorCode::Contradiction, &entry.name.origin, message)
             .help("delete it, or name the cluster in `kafka.brokers`");
+    }
+}
+
+/// What can't be had with exactly-once delivery. Which brokers it will be matters only to a command that contacts them.
+fn exactly_once(merged: &Merged<'_>, contacts_brokers: bool, problems: &mut Problems) {
+    let delivery = merged.at(&KafkaRules::DELIVERY);
+    if delivery.value != Delivery::ExactlyOnce {
+        return;
+    }
+    let whence = problems.whence(&delivery.origin);
+    let mut refuse = |typed: bool, origin: &ValueOrigin, message: String, help: &str| {
+        let origin = if typed { origin } else { &delivery.origin };
+        problems.add(ErrorCode::Contradiction, origin, message).help(help);
+    };
+    let brokers = merged.at(&KafkaRules::BROKERS);
+    if contacts_brokers && brokers.value == Brokers::Embedded && !merged.refused(&KafkaRules::BROKERS) {
+        let message = format!(
+            "`kafka.delivery` is \"exactly-once\" {whence} with the embedded broker, which can't judge transactions: what was aborted \
+             stays visible there"
+        );
+        refuse(
+            brokers.typed(),
+            &brokers.origin,
+            message,
+            "name a cluster in `kafka.brokers` (-b HOST:PORT), or delete `delivery`",
+        );
+    }
+    let flush = merged.at(&WorkerRules::FLUSH);
+    if flush.value == FlushPolicy::Record {
+        let message = format!(
+            "`workers.flush` is \"record\" and `kafka.delivery` is \"exactly-once\" {whence}: a transaction holds a whole chunk, and \
+             readers see none of it before its end"
+        );
+        refuse(
+            flush.typed(),
+            &flush.origin,
+            message,
+            "delete `flush`: a chunk's end waits for each record; or delete `delivery`",
+        );
+    }
+    let interval = merged.at(&ChunkLimits::INTERVAL);
+    let longest = LONGEST_TRANSACTION / ChunkLimits::TRANSACTION_INTERVALS;
+    if interval.value > longest {
+        let message = format!(
+            "`workers.chunk.interval` {} is too long for `kafka.delivery` \"exactly-once\" {whence}: a chunk is a transaction of up to \
+             twice its time, and brokers allow {} (transaction.max.timeout.ms)",
+            show_duration(interval.value),
+            show_duration(LONGEST_TRANSACTION)
+        );
+        let help = format!("lower `interval` to at most \"{}s\", or delete `delivery`", longest.as_secs());
+        refuse(interval.typed(), &interval.origin, message, &help);
     }
 }
 

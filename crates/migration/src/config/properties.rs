@@ -58,8 +58,16 @@ const RULES: &[(&str, PropertyRule)] = &[
     ("acks", ALL_REPLICAS),
     ("request.required.acks", ALL_REPLICAS),
     ("enable.idempotence", PropertyRule::Owned("use `kafka.delivery`: the producer is always idempotent")),
-    ("transactional.id", PropertyRule::Owned("use `kafka.delivery`")),
-    ("transaction.timeout.ms", PropertyRule::Free),
+    (
+        "transactional.id",
+        PropertyRule::Owned("use `kafka.delivery`: with \"exactly-once\" each shard has an id of its own, made of `job.name`"),
+    ),
+    (
+        "transaction.timeout.ms",
+        PropertyRule::Owned(
+            "it follows from `workers.chunk.interval`: twice that, and at least a minute (with `kafka.delivery` \"exactly-once\")",
+        ),
+    ),
     ("partitioner", PropertyRule::Owned("use `kafka.partitioner`")),
     ("linger.ms", LINGER),
     ("queue.buffering.max.ms", LINGER),
@@ -268,6 +276,8 @@ mod tests {
             "delivery.timeout.ms",
             "group.id",
             "isolation.level",
+            "transactional.id",
+            "transaction.timeout.ms",
         ] {
             assert!(matches!(property_rule(name), Some(PropertyRule::Owned(_))), "{name}");
         }

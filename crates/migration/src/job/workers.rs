@@ -73,6 +73,21 @@ rules! {
     }
 }
 
+impl ChunkLimits {
+    /// No wait inside a transaction is longer than half of its time, and one of a chunk lasts as long as the chunk.
+    pub(crate) const TRANSACTION_INTERVALS: u32 = 2;
+
+    /// For how long a transaction of a chunk may be open.
+    pub fn transaction_timeout(&self) -> Duration {
+        LEAST_TRANSACTION.max(self.interval.saturating_mul(Self::TRANSACTION_INTERVALS))
+    }
+}
+
+/// The shortest time that a transaction may be open: brokers that are slow for a while abort none.
+const LEAST_TRANSACTION: Duration = Duration::from_secs(60);
+/// The longest: the brokers' own limit (`transaction.max.timeout.ms`) where it was not changed.
+pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(15 * 60);
+
 /// When a worker waits for all its delivery reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
