@@ -42,7 +42,7 @@ pub(crate) fn letters(data: &[u8]) {
     }
     let mut appended = DeadLetterFile::open(folder, SHARD, &["a.jsonl".into()], committed, open).expect("it can be opened");
     appended.append(RecordPlace { segment: 0, start: 5, bytes: 4 }, "why", b"{\n\0}").expect("it can be appended");
-    appended.sync().expect("it can be synced");
+    appended.sync().expect("it can be made durable");
     let now = read(folder, appended.length()).expect("it can be read");
     let (last, before) = now.split_last().expect("one was appended");
     assert_eq!((last.1.start, last.1.record.as_slice()), (5, &b"{\n\0}"[..]));
