@@ -172,8 +172,8 @@ pub struct ShardWorker {
 }
 
 impl ShardWorker {
-    /// A worker that takes records from where `from` says on. `reader` stands there; `started` is when the process began, and the
-    /// phase "start" ends here.
+    /// A worker that takes records from where `from` says on. `reader` stands there; `started` is when the process
+    /// began, and the phase "start" ends here.
     pub fn new(
         settings: WorkerSettings,
         reader: Box<dyn Reader>,

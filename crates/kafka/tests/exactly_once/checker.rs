@@ -1,7 +1,7 @@
 //! A breadth-first checker for models with some 100,000 states.
 //!
-//! Responsible for: visiting every state that a model can reach, the shortest way to the first one that breaks a property,
-//! and whether a goal stays in reach. Not responsible for: what the model is.
+//! Responsible for: visiting every state that a model can reach, the shortest way to the first one that breaks a
+//! property, and whether a goal stays in reach. Not responsible for: what the model is.
 
 use std::collections::HashMap;
 use std::fmt::Display;

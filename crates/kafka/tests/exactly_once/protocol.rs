@@ -12,7 +12,8 @@
 //! transaction of a stranger on the same partition of the progress topic.
 //!
 //! What is left out: several partitions of the topic (a chunk has several records instead, and each goes alone), loss
-//! inside of Kafka, aborts by the attempt (it never asks for one), and time: whatever may come late may come at any time.
+//! inside of Kafka, aborts by the attempt (it never asks for one), and time: whatever may come late may come at any
+//! time.
 
 use std::fmt;
 
@@ -244,7 +245,8 @@ impl World {
         self.network.sort_unstable();
     }
 
-    /// Forgets what can change nothing any more: what is refused as too old whenever it arrives, and awaited by no attempt.
+    /// Forgets what can change nothing any more: what is refused as too old whenever it arrives, and awaited by no
+    /// attempt.
     fn forget(&mut self) {
         let World { attempts, network, epoch, topic, progress, .. } = self;
         network.retain(|late| {

@@ -14,8 +14,8 @@ pub enum Ledger {
     /// The supervisor's checkpoint: a commit is said to the supervisor, which puts it on disk and says `Recorded`. A
     /// worker is at most one chunk ahead of that.
     Checkpoint,
-    /// The progress topic: a chunk's records and the shard's progress are one transaction of the sink. The supervisor is
-    /// told, and never waited for.
+    /// The progress topic: a chunk's records and the shard's progress are one transaction of the sink. The supervisor
+    /// is told, and never waited for.
     Topic,
 }
 
