@@ -18,7 +18,11 @@ const ALLOWED: [Row; 12] = [
     ("pipeline", &["migration"], &["tracing", "base64", "jiff", "memchr", "xxhash-rust", "serde", "serde_json"]),
     ("process", &[], &["nix", "libc", "crc32fast"]),
     ("sources", &["migration", "pipeline"], &["tracing", "memchr", "glob", "flate2", "zstd", "xxhash-rust"]),
-    ("kafka", &["migration", "pipeline"], &["rdkafka", "crc32fast", "tracing", "serde", "strsim"]),
+    (
+        "kafka",
+        &["migration", "pipeline"],
+        &["rdkafka", "base64", "crc32fast", "postcard", "serde", "serde_json", "strsim", "tracing", "xxhash-rust"],
+    ),
     ("supervisor", &["migration", "process"], &["rusqlite", "postcard", "serde", "tracing", "xxhash-rust"]),
     ("report", &["migration"], &["serde_json"]),
     ("worker", &["migration", "process", "pipeline", "kafka", "supervisor"], &[]),

@@ -18,6 +18,7 @@ mod reports;
 mod system;
 mod text;
 mod topic;
+mod transaction;
 mod wakeup;
 
 pub(crate) use admin::{TopicSetting, ask_settings, ask_topic, create_topic, delete_topic, topic_operations, topic_settings};
@@ -32,4 +33,5 @@ pub(crate) use produce::Sender;
 pub(crate) use reports::Served;
 pub(crate) use system::{keep_freed_memory, monotonic_micros};
 pub(crate) use topic::Topic;
+pub(crate) use transaction::StepError;
 pub use wakeup::Wakeup;

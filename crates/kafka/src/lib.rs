@@ -33,7 +33,7 @@ pub use options::{Role, check_properties, client_properties};
 pub use preflight::{PartitionEnds, Preflight, TopicShape, first_preflight, preflight, topic_shape, wait_for_brokers};
 pub use problem::{PreflightProblem, PreflightProblemKind};
 pub use producer::{Connecting, Gathering, Producer, ProducerOptions, TransactionOptions};
-pub use progress::{ProgressTopic, create_progress_topic, progress_topic};
+pub use progress::{ProgressTopic, Written, create_progress_topic, progress_topic, read_job, write_plan};
 pub use reader::TopicReader;
 pub use rights::{Right, missing_right};
 pub use topic_probe::{TopicLook, TopicProbe};

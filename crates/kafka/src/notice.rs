@@ -19,13 +19,16 @@ pub(crate) fn level(syslog: i32, facility: &str, text: &str) -> Level {
     match syslog {
         // Settings that only the other kind of client uses; start-up and shut-down of the telemetry.
         _ if matches!(facility, "CONFWARN" | "GETSUBSCRIPTIONS" | "TELEMETRY") => Level::Debug,
+        // What was asked for with `debug`.
+        7.. => Level::Trace,
+        // The attempt says it, in its own words.
+        _ if facility == "TXNERR" => Level::Debug,
         // A young or busy cluster; the client tries again by itself.
         _ if text.contains("retrying") || text.contains("in progress") => Level::Debug,
         ..=2 => Level::Error,
         3 | 4 => Level::Warning,
         5 => Level::Info,
         6 => Level::Debug,
-        _ => Level::Trace,
     }
 }
 
@@ -229,6 +232,7 @@ mod tests {
         assert_eq!(level(4, "CONFWARN", "Configuration property x is a consumer property"), Level::Debug);
         assert_eq!(level(0, "FATAL", "broken"), Level::Error);
         assert_eq!(level(7, "BROKER", "detail"), Level::Trace);
+        assert_eq!(level(7, "ENDTXN", "EndTxn returned _TRANSPORT: retrying"), Level::Trace);
     }
 
     #[test]

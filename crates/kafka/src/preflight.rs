@@ -27,7 +27,7 @@ use crate::ffi::{Client, ClientKind, Code, Topic, TopicMetadata, ask_topic, topi
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::problem::{PreflightProblem, PreflightProblemKind, addresses};
-use crate::producer::ProducerOptions;
+use crate::producer::{ProducerOptions, TransactionOptions};
 use crate::rights::{Right, grant};
 use crate::topic_probe::is_unknown_topic;
 use crate::turns::Turns;
@@ -110,7 +110,9 @@ pub fn first_preflight(job: &Job, timeout: Duration) -> Result<Preflight, Prefli
 /// client refuses only when it is made (two settings that contradict each other, a certificate that can't be read) is
 /// found here instead of by every worker.
 fn try_settings(job: &Job) -> Result<(), PreflightProblem> {
-    let producer = ProducerOptions::for_job(job, "check", TopicSettings::default().max_message_bytes).all_properties();
+    let mut options = ProducerOptions::for_job(job, "check", TopicSettings::default().max_message_bytes);
+    options.transaction = job.exactly_once().then(|| TransactionOptions::of_any_shard(job));
+    let producer = options.all_properties();
     let reader = client_properties(job, Role::Reader);
     for (kind, properties) in [(ClientKind::Producer, producer), (ClientKind::Consumer, reader)] {
         let alone: Vec<_> = properties.into_iter().filter(|(name, _)| name != "bootstrap.servers").collect();

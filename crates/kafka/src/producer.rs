@@ -8,8 +8,9 @@
 mod batch;
 mod connecting;
 mod epochs;
-mod options;
+pub(crate) mod options;
 mod sink;
+pub(crate) mod transaction;
 
 pub use connecting::Connecting;
 pub use options::{Gathering, ProducerOptions, TransactionOptions};

@@ -78,6 +78,14 @@ impl Code {
         Code(unsafe { codes::rd_kafka_last_error() })
     }
 
+    /// The code of this name, as log lines have it; `None`: the client knows none.
+    pub(crate) fn named(name: &str) -> Option<Code> {
+        let known = |code: &i32| Code(*code).known().is_some();
+        // SAFETY: takes any integer and returns a string that is static or lives in thread-local storage until the next
+        // call of the same function; it is copied at once.
+        (-250..=250).filter(known).map(Code).find(|code| unsafe { text(codes::rd_kafka_err2name(code.0)) } == name)
+    }
+
     /// Whether it is an error.
     pub(crate) fn is_error(self) -> bool {
         self != Code::NONE

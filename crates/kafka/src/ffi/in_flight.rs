@@ -19,6 +19,20 @@ pub(super) fn opaque(partition: u32, generation: u32, index: usize) -> usize {
     ((partition as usize) << (INDEX_BITS + GENERATION_BITS)) | ((generation as usize) << INDEX_BITS) | index
 }
 
+/// A partition that no topic has: of the records that a client has copied.
+const COPIED: u32 = (1 << PARTITION_BITS) - 1;
+
+/// The value that a copied record carries.
+pub(super) fn progress_opaque(serial: u32) -> usize {
+    opaque(COPIED, 0, serial as usize & (MOST_RECORDS - 1))
+}
+
+/// The serial of a copied record; `None`: it is one of a group.
+pub(super) fn progress_serial(opaque: usize) -> Option<u32> {
+    let (partition, _, serial) = from_opaque(opaque);
+    (partition == COPIED).then_some(serial as u32)
+}
+
 /// Partition, generation and index of a message.
 pub(super) fn from_opaque(opaque: usize) -> (u32, u32, usize) {
     let generation = (opaque >> INDEX_BITS) & ((1 << GENERATION_BITS) - 1);

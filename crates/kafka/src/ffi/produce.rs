@@ -8,7 +8,7 @@ use std::ffi::{CString, c_int, c_void};
 use std::ops::Range;
 use std::ptr;
 
-use pipeline::Group;
+use pipeline::{Group, RecordPlace};
 use rdkafka::bindings as rd;
 
 use super::client::Client;
@@ -205,6 +205,12 @@ impl Sender {
     /// Gives a group back if everything of it was handed over and every record that the client took has its report.
     pub(crate) fn take(&mut self, partition: u32) -> Option<Group> {
         self.in_flight.get_mut(partition as usize)?.take_if(|f| f.waiting == 0 && f.next == f.group.len()).map(|f| f.group)
+    }
+
+    /// Where a record of a partition's group stands in its shard, until the group is taken.
+    pub(crate) fn place(&self, partition: u32, index: usize) -> Option<RecordPlace> {
+        let flight = self.in_flight.get(partition as usize)?.as_ref()?;
+        (index < flight.group.len()).then(|| flight.group.place(index))
     }
 
     /// How many records the client took and has not reported.

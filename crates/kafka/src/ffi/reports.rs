@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rdkafka::bindings as rd;
 
+use super::client::Client;
 use super::code::Code;
-use super::event::Notice;
-use super::in_flight::from_opaque;
+use super::event::{Event, Notice};
+use super::in_flight::{from_opaque, progress_serial};
 use super::produce::Sender;
 
 /// What a sender has to tell.
@@ -43,8 +44,42 @@ pub(crate) enum Served {
         /// What it says.
         code: Code,
     },
+    /// The report of a copied record, see [`super::Topic::produce_copy`].
+    Copied {
+        /// Its serial, modulo 2^20.
+        serial: u32,
+        /// What became of it.
+        code: Code,
+    },
     /// Something else.
     Notice(Notice),
+}
+
+/// The next report of an event: what it says, and the value that the message carries.
+fn next_report(event: &Event) -> Option<(Code, usize)> {
+    // SAFETY: the event is alive; each message belongs to it and is read before the event is freed. Its error is read
+    // as an integer. Freeing the event never touches a value: it was handed over with flags 0, or copied.
+    unsafe {
+        let message = rd::rd_kafka_event_message_next(event.0.as_ptr());
+        (!message.is_null()).then(|| (Code((&raw const (*message).err).cast::<i32>().read()), (*message)._private as usize))
+    }
+}
+
+impl Client {
+    /// Serves one event of a client that only copied records were handed to. False: none came.
+    pub(crate) fn serve_copied(&self, timeout: Duration, visit: &mut dyn FnMut(Served)) -> bool {
+        let Some(event) = self.next_event(timeout) else { return false };
+        if event.kind() != rd::RD_KAFKA_EVENT_DR {
+            self.notice(&event).into_iter().for_each(|notice| visit(Served::Notice(notice)));
+            return true;
+        }
+        while let Some((code, private)) = next_report(&event) {
+            if let Some(serial) = progress_serial(private) {
+                visit(Served::Copied { serial, code });
+            }
+        }
+        true
+    }
 }
 
 impl Sender {
@@ -61,17 +96,14 @@ impl Sender {
         // Reports come in runs of one partition: a run of good ones is told once.
         let mut run: (u32, usize) = (0, 0);
         loop {
-            // SAFETY: the event is alive; each message belongs to it and is read before the event is freed. Its error
-            // is read as an integer. Freeing the event never touches a value: it was handed over with flags 0.
-            let next = unsafe {
-                let message = rd::rd_kafka_event_message_next(event.0.as_ptr());
-                (!message.is_null())
-                    .then(|| (Code((&raw const (*message).err).cast::<i32>().read()), (*message)._private as usize))
-            };
-            let Some((code, private)) = next else {
+            let Some((code, private)) = next_report(&event) else {
                 tell_run(run, visit);
                 return true;
             };
+            if let Some(serial) = progress_serial(private) {
+                visit(Served::Copied { serial, code });
+                continue;
+            }
             let (partition, generation, index) = from_opaque(private);
             let flight = self.in_flight.get_mut(partition as usize).and_then(Option::as_mut);
             let known = flight.is_some_and(|f| f.report(generation, index));

@@ -3,7 +3,7 @@
 //! Responsible for: telling the records because of which a broker refused a batch from their neighbours. Not
 //! responsible for: sending the others again.
 
-use pipeline::{Blame, RejectedRecord};
+use pipeline::{Blame, RecordPlace, RejectedRecord};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::ffi::Code;
@@ -13,6 +13,17 @@ use crate::ffi::Code;
 pub(super) struct ReportTally {
     pub(super) acknowledged: usize,
     pub(super) refused: Vec<RejectedRecord>,
+}
+
+/// A record that the brokers refused for good, where a transaction is lost with it.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) partition: u32,
+    pub(super) index: usize,
+    pub(super) reason: String,
+    pub(super) blame: Blame,
+    /// Where it stands in its shard.
+    pub(super) place: Option<RecordPlace>,
 }
 
 /// What the reports of one batch said.

@@ -1,7 +1,7 @@
 //! A producer on its way to its topic.
 //!
 //! Responsible for: creating the client, waiting for the first metadata, and whether the topic is the one that the job
-//! belongs to. Not responsible for: anything that is sent.
+//! belongs to. Not responsible for: anything that is sent, or how transactions begin.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,8 +10,9 @@ use migration::{BoundTopic, Consequence, Failure, FailureKind, SeenTopic, TopicC
 use pipeline::Trouble;
 use rdkafka::types::RDKafkaRespErr as E;
 
-use super::options::ProducerOptions;
+use super::options::{ProducerOptions, TransactionOptions};
 use super::sink::{FoundTopic, PROBE_TIMEOUT, Producer};
+use super::transaction::Beginning;
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{
     Client, ClientKind, Code, Sender, Topic, TopicMetadata, TopicSetting, ask_settings, ask_topic, keep_freed_memory,
@@ -27,6 +28,8 @@ pub struct Connecting {
     options: ProducerOptions,
     client: Rc<Client>,
     complaints: Complaints,
+    /// What is to become its transactions, if it is to have any.
+    beginning: Option<Beginning>,
     /// Whether a broker answered the last wait, if only that the topic has no leaders yet.
     answered: bool,
 }
@@ -40,7 +43,8 @@ impl Connecting {
             .into_client(ClientKind::Producer)
             // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
             .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
-        Ok(Connecting { options, client, complaints: Complaints::default(), answered: false })
+        let beginning = options.transaction.as_ref().map(|transaction| begin(transaction, &client)).transpose()?;
+        Ok(Connecting { options, client, complaints: Complaints::default(), beginning, answered: false })
     }
 
     /// Why the last wait had no answer that helps.
@@ -55,10 +59,10 @@ impl Connecting {
         self.complaints.hidden()
     }
 
-    /// Waits for the topic's metadata, each answer for `metadata_timeout` at most and in turns. When no broker answers
-    /// it can be asked again.
+    /// Waits for the topic's metadata and, with transactions, for the transactional id and the shard's progress; each for
+    /// `metadata_timeout` at most and in turns. When no broker answers it can be asked again.
     pub fn wait(&mut self, turns: &mut Turns<'_>) -> Result<Producer, Failure> {
-        let Connecting { options, client, complaints, answered } = self;
+        let Connecting { options, client, complaints, beginning, answered } = self;
         let unusable = |e: Code| refused(format!("can't use topic {:?}: {e}", options.topic));
         let topic = Topic::new(client, &options.topic).map_err(unusable)?;
         let ask = |timeout| {
@@ -70,6 +74,7 @@ impl Connecting {
             }
         };
         let since = Instant::now();
+        beginning.iter().for_each(Beginning::wake_reader);
         let answer = until_answered_in(turns, client, options.metadata_timeout, Patience::UntilTimeout, complaints, ask);
         *answered = answer.is_ok() || answer.as_ref().is_err_and(|code| code.0 > 0);
         let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
@@ -77,8 +82,14 @@ impl Connecting {
         let found = recognise(options, client, &topic, &metadata, probe, turns)?;
         let partitions = options.bound.as_ref().map_or(found.seen.partitions, |bound| bound.partitions);
         let sender = Sender::new(topic, partitions, &options.headers).map_err(refused)?;
+        let begun = match (beginning, &options.transaction) {
+            (Some(beginning), Some(transaction)) => {
+                Some(beginning.go(transaction, client, complaints, options.metadata_timeout, turns)?)
+            }
+            _ => None,
+        };
         let leaders = metadata.partitions.iter().map(|&(_, leader)| (leader >= 0).then_some(leader)).collect();
-        Ok(Producer::new(options, sender, leaders, found, std::mem::take(complaints)))
+        Ok(Producer::new(options, sender, leaders, found, std::mem::take(complaints), begun))
     }
 }
 
@@ -88,6 +99,14 @@ impl Producer {
     pub fn create(options: &ProducerOptions) -> Result<Producer, Failure> {
         Connecting::new(options.clone())?.wait(&mut Turns::one(&mut || true))
     }
+}
+
+/// A client that reads the progress topic, beside the producer's.
+fn begin(transaction: &TransactionOptions, client: &Rc<Client>) -> Result<Beginning, Failure> {
+    let properties = transaction.reader.clone();
+    let reader = configure(&properties).map_err(refused)?.into_client(ClientKind::Consumer);
+    let reader = reader.map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka consumer: {e}")))?;
+    Beginning::new(transaction, client, reader, properties)
 }
 
 fn refused(what: String) -> Failure {

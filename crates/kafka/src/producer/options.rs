@@ -8,10 +8,11 @@ use std::time::Duration;
 use migration::config::is_compressing;
 use migration::job::FlushPolicy;
 use migration::topic::header_bytes;
-use migration::{BoundTopic, Job, ShardId, TopicLedger};
+use migration::{BoundTopic, Incarnation, Job, ShardId, TopicLedger};
 use pipeline::{Alone, SinkLimits};
 
 use crate::options::{Role, client_id, client_properties};
+use crate::progress::reader_properties;
 
 /// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
 const BATCH_RECORDS: usize = 2_500;
@@ -49,7 +50,7 @@ pub struct ProducerOptions {
 }
 
 /// What a producer needs for transactions.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TransactionOptions {
     /// Where progress is kept.
     pub ledger: TopicLedger,
@@ -61,6 +62,8 @@ pub struct TransactionOptions {
     pub timeout: Duration,
     /// How long the answer to a commit is waited for.
     pub commit_timeout: Duration,
+    /// Properties of the client that reads the progress topic.
+    pub reader: Vec<(String, String)>,
 }
 
 /// The longest wait for the answer to a commit; a worker says nothing meanwhile.
@@ -75,13 +78,44 @@ impl TransactionOptions {
             attempt,
             timeout: Self::timeout_of(job),
             commit_timeout: LONGEST_COMMIT.min(job.workers.heartbeat_timeout / 4),
+            reader: reader_properties(job),
         }
+    }
+
+    /// The properties that make a producer's transactions. `debug`: what the user wants to hear of the client.
+    fn properties(&self, debug: Option<&str>) -> Vec<(String, String)> {
+        transactional_properties(&self.ledger.transactional_id(self.shard), self.timeout, debug)
+    }
+
+    /// Those of an attempt that is never made: what a client says of them is what it says of all.
+    pub(crate) fn of_any_shard(job: &Job) -> TransactionOptions {
+        let (topic, name) = (job.checkpoint.topic.clone(), job.name.clone());
+        let ledger = TopicLedger { topic, job: name, of: Incarnation::default() };
+        TransactionOptions::new(job, &ledger, ShardId(0), 1)
     }
 
     /// For how long a job's transactions may be open.
     pub fn timeout_of(job: &Job) -> Duration {
         job.workers.chunk.transaction_timeout()
     }
+}
+
+/// The properties that make a producer's transactions.
+pub(crate) fn transactional_properties(id: &str, timeout: Duration, debug: Option<&str>) -> Vec<(String, String)> {
+    let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).to_string();
+    // Lines of "eos" say what the brokers answer to the end of a transaction, which nothing else does.
+    let debug = debug.filter(|debug| !debug.trim().is_empty()).map_or_else(|| "eos".to_owned(), |debug| format!("{debug},eos"));
+    let all = [
+        ("transactional.id", id.to_owned()),
+        ("transaction.timeout.ms", ms.clone()),
+        // A transaction is over when its time is.
+        ("message.timeout.ms", ms),
+        ("debug", debug),
+        // No property of a producer for its records: it is asked where the log of the progress topic ends, and that is
+        // not where the oldest open transaction begins.
+        ("isolation.level", "read_uncommitted".to_owned()),
+    ];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What a record waits for in the client before it is sent.
@@ -189,7 +223,9 @@ impl ProducerOptions {
             ("queue.buffering.max.kbytes", queue_kbytes.min(2_147_483_647).to_string()),
         ];
         let owned = owned.into_iter().map(|(name, value)| (name.to_owned(), value));
-        self.properties.iter().cloned().chain(owned).collect()
+        let debug = self.properties.iter().rfind(|(name, _)| name == "debug").map(|(_, value)| value.as_str());
+        let transactional = self.transaction.iter().flat_map(|transaction| transaction.properties(debug));
+        self.properties.iter().cloned().chain(owned).chain(transactional).collect()
     }
 }
 

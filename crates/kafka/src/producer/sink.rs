@@ -12,11 +12,12 @@ use migration::{Failure, FailureKind, LedgerEntry, SeenTopic, TopicSettings};
 use pipeline::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits, Trouble};
 use rdkafka::types::RDKafkaRespErr as E;
 
-use super::batch::{Batch, ReportTally};
+use super::batch::{Batch, Refusal, ReportTally};
 use super::epochs::Epochs;
 use super::options::ProducerOptions;
+use super::transaction::Transactions;
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Code, MOST_RECORDS, Notice, Sender, Served, Wakeup, monotonic_micros};
+use crate::ffi::{Client, Code, MOST_RECORDS, Notice, Sender, Served, Wakeup, monotonic_micros};
 use crate::notice::Complaints;
 use crate::topic_probe::TopicProbe;
 
@@ -42,7 +43,8 @@ pub(super) struct FoundTopic {
 
 /// A [`Sink`] into a Kafka topic.
 pub struct Producer {
-    sender: Sender,
+    // Of the same client as the sender, like all that follows.
+    pub(super) sender: Sender,
     topic: String,
     seen: SeenTopic,
     settings: Option<TopicSettings>,
@@ -57,8 +59,9 @@ pub struct Producer {
     ready: Vec<Delivered>,
     complaints: Complaints,
     deliveries: Option<(u64, u64)>,
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     epochs: Epochs,
+    pub(super) transactions: Option<Transactions>,
     resumed: Option<LedgerEntry>,
 }
 
@@ -70,7 +73,9 @@ impl Producer {
         leaders: Vec<Option<i32>>,
         found: FoundTopic,
         complaints: Complaints,
+        begun: Option<(Transactions, Option<LedgerEntry>)>,
     ) -> Producer {
+        let (transactions, resumed) = begun.map_or((None, None), |(transactions, resumed)| (Some(transactions), resumed));
         let partitions = sender.partitions();
         Producer {
             sender,
@@ -88,7 +93,8 @@ impl Producer {
             deliveries: None,
             failure: None,
             epochs: Epochs::new(partitions),
-            resumed: None,
+            transactions,
+            resumed,
         }
     }
 
@@ -132,9 +138,34 @@ impl Producer {
         &mut self.ready
     }
 
-    /// Serves one event. False: none came within `timeout`.
+    /// The client.
+    pub(super) fn client(&self) -> &Client {
+        self.sender.client()
+    }
+
+    /// How many records the client took and has not reported.
+    pub(super) fn waiting(&self) -> usize {
+        self.sender.waiting()
+    }
+
+    /// Notes what ended this producer, if nothing has before.
+    pub(super) fn fail(&mut self, failure: &Failure) {
+        self.failure.get_or_insert_with(|| failure.clone());
+    }
+
+    /// Serves one event. False: none came within `timeout`. A transaction that is lost is concluded.
     pub(crate) fn serve(&mut self, timeout: Duration) -> bool {
-        let Producer { sender, tallies, complaints, failure, topic, epochs, .. } = self;
+        let served = self.serve_once(timeout);
+        if self.failure.is_none() && self.transactions.as_ref().is_some_and(Transactions::is_doomed) {
+            let failure = self.conclude();
+            self.fail(&failure);
+        }
+        served
+    }
+
+    /// Serves one event. False: none came within `timeout`.
+    pub(super) fn serve_once(&mut self, timeout: Duration) -> bool {
+        let Producer { sender, tallies, complaints, failure, topic, epochs, transactions, .. } = self;
         let mut acknowledged = false;
         // What one event tells is about one batch.
         let mut batch = Batch { delivered: false, code: Code::NONE, refused: Vec::new() };
@@ -166,14 +197,20 @@ impl Producer {
                 );
                 failure.get_or_insert(Failure::new(FailureKind::Retry, what));
             }
+            Served::Copied { serial, code } => {
+                transactions.iter_mut().for_each(|transactions| transactions.reported(serial, code));
+            }
             Served::Notice(notice) => {
+                transactions.iter_mut().for_each(|transactions| transactions.hear(&notice));
                 complaints.hear(&notice);
                 if let Notice::Error { code, .. } = &notice {
                     epochs.broke |= verdict(*code) == Verdict::Unreachable;
                 }
                 // Any other error is one of a connection, which the client cures by itself or which nothing cures: then
                 // no report comes.
-                if let Notice::Error { code, fatal: true, text } = notice {
+                if let Notice::Error { code, fatal: true, text } = notice
+                    && transactions.is_none()
+                {
                     let kind = if verdict(code) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Retry };
                     failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
                 }
@@ -184,15 +221,23 @@ impl Producer {
             self.complaints.answered();
             self.deliveries = Some((self.deliveries.map_or(now, |(first, _)| first), now));
         }
-        if let Some((code, partition, index)) = failed
-            && self.failure.is_none()
-        {
-            self.failure = Some(self.failure_of(code, partition, index));
+        if let Some((code, partition, index)) = failed {
+            match &mut self.transactions {
+                Some(transactions) => transactions.failed(code, partition, index),
+                None if self.failure.is_none() => self.failure = Some(self.failure_of(code, partition, index)),
+                None => {}
+            }
         }
         if !batch.refused.is_empty() {
             self.epochs.refused(|partition| self.sender.waiting_in(partition..partition + 1) > 0);
+            let Producer { sender, tallies, transactions, topic, .. } = self;
             for (partition, refusal) in batch.judge() {
-                self.tallies[partition as usize].refused.push(refusal);
+                if let Some(transactions) = transactions {
+                    let place = sender.place(partition, refusal.index);
+                    let RejectedRecord { index, reason, blame } = refusal.clone();
+                    transactions.refused(topic, Refusal { partition, index, reason, blame, place });
+                }
+                tallies[partition as usize].refused.push(refusal);
             }
         }
         for partition in complete {
@@ -212,7 +257,7 @@ impl Producer {
     }
 
     /// What a record's failure means for the attempt.
-    fn failure_of(&mut self, code: Code, partition: u32, index: usize) -> Failure {
+    pub(super) fn failure_of(&self, code: Code, partition: u32, index: usize) -> Failure {
         let place = format!("topic {:?}, partition {partition}, record {index} of its group", self.topic);
         if let Some((cause, text)) = self.sender.client().fatal_error() {
             return Failure::new(FailureKind::Retry, format!("{place}: {code}: the producer can't go on: {text} ({cause})"));
@@ -279,6 +324,10 @@ impl Sink for Producer {
         if group.is_empty() {
             return Err(bug("an empty group was handed over"));
         }
+        if let Some(transactions) = &mut self.transactions {
+            let begun = transactions.begin(self.sender.client());
+            begun.inspect_err(|failure| self.fail(failure))?;
+        }
         let records = group.len();
         self.sender.begin(partition, group).map_err(|_| {
             bug(&format!("unknown, or its last group is still in flight, or {records} records are more than {MOST_RECORDS}"))
@@ -294,7 +343,14 @@ impl Sink for Producer {
                 _ => _ = failed.get_or_insert((code, index)),
             });
             if let Some((code, index)) = failed {
-                let failure = self.failure_of(code, partition, index);
+                let failure = match &mut self.transactions {
+                    // Of a transaction that is lost the client takes nothing more, and the reason is on its way.
+                    Some(transactions) => {
+                        transactions.failed(code, partition, index);
+                        self.conclude()
+                    }
+                    None => self.failure_of(code, partition, index),
+                };
                 return Err(self.failure.insert(failure).clone());
             }
             if all {
@@ -306,6 +362,9 @@ impl Sink for Producer {
             }
             self.serve(Duration::from_millis(10));
             self.fail_if_failed()?;
+        }
+        if self.tallies[partition as usize].refused.len() < records {
+            self.transactions.iter_mut().for_each(Transactions::has_records);
         }
         // Nothing of it may have been taken.
         self.complete(partition);
@@ -365,7 +424,15 @@ impl Sink for Producer {
         self.epochs.perhaps_doubled(in_flight)
     }
 
+    fn commit(&mut self, entry: &LedgerEntry) -> Result<(), Failure> {
+        self.commit_with(entry)
+    }
+
     fn finish(self: Box<Self>) -> Result<(), Failure> {
+        if self.transactions.as_ref().is_some_and(Transactions::is_unfinished) {
+            let what = "the producer was ended with records that were not committed";
+            return Err(Failure::new(FailureKind::Retry, what));
+        }
         let (waiting, ready) = (self.sender.waiting(), self.ready.len());
         if waiting > 0 || ready > 0 {
             let what = format!("the producer was ended with {waiting} records and {ready} groups in flight");

@@ -1,0 +1,622 @@
+//! Transactions: a chunk's records and the shard's progress are one.
+//!
+//! Responsible for: taking over the shard's transactional id, which aborts and fences any predecessor; reading then how
+//! far the shard is; and committing a chunk with its progress, or saying that nothing is known of the commit. Not
+//! responsible for: what happens after a failure. The process ends, nothing is ever aborted by it, and a successor
+//! takes the id over.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use migration::job::Partitioner;
+use migration::{Failure, FailureKind, LedgerEntry, RefusedRecord, ShardProgress};
+use pipeline::Blame;
+use rdkafka::types::RDKafkaRespErr as E;
+
+use super::batch::Refusal;
+use super::options::TransactionOptions;
+use super::sink::Producer;
+use crate::classify::{Verdict, verdict};
+use crate::ffi::{Client, Code, Notice, StepError, Topic};
+use crate::notice::{Complaints, Patience, until_answered_in};
+use crate::partitioner;
+use crate::progress::record;
+use crate::progress::scan::{Newest, Scan, ScanError, Start};
+use crate::topic_probe::is_unknown_topic;
+use crate::turns::Turns;
+
+/// How long one call for the initialisation waits. The client asks its broker again only when a timer of half a second
+/// ends, or when it hears metadata: a predecessor that died in a transaction makes the first answer "not yet".
+const INIT_STEP: Duration = Duration::from_millis(25);
+/// How long the metadata that wake it may take.
+const WAKE: Duration = Duration::from_secs(1);
+/// How often who waits is asked whether to go on.
+const TURN: Duration = Duration::from_millis(200);
+/// The newest records of a partition that are looked through before all of them.
+const NEWEST: i64 = 2_000;
+/// How long other reports are waited for once one of a transaction was bad.
+const GATHER: Duration = Duration::from_secs(2);
+/// Without a report for this time no more are waited for.
+const GATHERED: Duration = Duration::from_millis(250);
+
+/// Where a shard's progress record goes.
+pub(super) struct ProgressPlace {
+    topic: Topic,
+    partition: u32,
+    key: String,
+}
+
+/// A producer's transactions.
+pub(super) struct Transactions {
+    options: TransactionOptions,
+    place: ProgressPlace,
+    /// One is open.
+    open: bool,
+    /// Records of it were handed to the client.
+    has_records: bool,
+    /// Which progress record is the newest.
+    serial: u32,
+    /// What became of it.
+    report: Option<Code>,
+    answers: EndAnswers,
+    doom: Doom,
+}
+
+/// What is known of a transaction that can't be committed any more.
+#[derive(Default)]
+struct Doom {
+    /// Records that the brokers refused for good.
+    refused: Vec<RefusedRecord>,
+    /// How many more there are of which it is not known which of their batch are.
+    suspects: Vec<String>,
+    /// The first failure of another kind: code, partition, index.
+    failed: Option<(Code, u32, usize)>,
+    /// Why the client gave the transaction up, from its log.
+    given_up: Option<(Code, String)>,
+}
+
+/// What the brokers answered to the end of a transaction, from the client's log: the client asks again by itself after
+/// an answer that was lost, and says then that all went well, while the first request may still be on its way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct EndAnswers {
+    good: u32,
+    bad: Option<String>,
+}
+
+impl EndAnswers {
+    /// Hears a line of the client's log.
+    pub(crate) fn hear(&mut self, notice: &Notice) {
+        let Notice::Log { facility, text, .. } = notice else { return };
+        if facility != "ENDTXN" {
+            return;
+        }
+        // "[thrd:main]: EndTxn returned NO_ERROR in state CommittingTransaction (may_retry=false)"
+        match text.split_once("EndTxn returned ").and_then(|(_, rest)| rest.split_once(" in state ")) {
+            Some(("NO_ERROR", _)) => self.good += 1,
+            Some((name, rest)) => {
+                let state = rest.split_once(' ').map_or(rest, |(state, _)| state);
+                self.bad.get_or_insert(format!("{name} in state {state}"));
+            }
+            // A line that is not understood is no proof of anything.
+            None => self.bad = Some(text.clone()),
+        }
+    }
+
+    /// Why it is not known what became of a commit that the client calls good.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        match (&self.bad, self.good) {
+            (Some(bad), _) => Some(format!("EndTxn returned {bad}")),
+            (None, 1) => None,
+            (None, good) => Some(format!("{good} answers were seen")),
+        }
+    }
+}
+
+/// What the client does for a producer that is to have transactions, until it has them.
+pub(super) struct Beginning {
+    committed: Rc<Client>,
+    properties: Vec<(String, String)>,
+    topic: Topic,
+    initialised: bool,
+}
+
+impl Beginning {
+    /// `client`: the producer's. `committed`: one that reads committed records.
+    pub(super) fn new(
+        options: &TransactionOptions,
+        client: &Rc<Client>,
+        committed: Rc<Client>,
+        properties: Vec<(String, String)>,
+    ) -> Result<Beginning, Failure> {
+        let topic = Topic::new(client, &options.ledger.topic).map_err(|code| {
+            let what = format!("can't use the progress topic {:?}: {code}", options.ledger.topic);
+            Failure::new(FailureKind::Permanent, what)
+        })?;
+        Ok(Beginning { committed, properties, topic, initialised: false })
+    }
+
+    /// Has the reader begin to connect, which it does by itself then.
+    pub(super) fn wake_reader(&self) {
+        let _ = self.committed.metadata(None, Duration::from_millis(1));
+    }
+
+    /// Takes over the transactional id, then reads how far the shard is. All of it may last `timeout`; it can be asked
+    /// again after a failure of the kind `Unreachable`.
+    pub(super) fn go(
+        &mut self,
+        options: &TransactionOptions,
+        client: &Rc<Client>,
+        complaints: &mut Complaints,
+        timeout: Duration,
+        turns: &mut Turns<'_>,
+    ) -> Result<(Transactions, Option<LedgerEntry>), Failure> {
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let partitions = self.partitions(options, client, complaints, timeout, turns)?;
+        if !self.initialised {
+            self.initialise(options, client, complaints, deadline, turns)?;
+            self.initialised = true;
+        }
+        let key = options.ledger.shard_key(options.shard);
+        let partition = partitioner::choose(Partitioner::Murmur2)(key.as_bytes(), partitions)
+            .ok_or_else(|| Failure::new(FailureKind::Unreachable, "the progress topic has no partitions yet"))?;
+        let scan =
+            Scan { asker: client, committed: &self.committed, properties: &self.properties, topic: &options.ledger.topic };
+        let own = |candidate: &[u8]| candidate == key.as_bytes();
+        let mut find = |from| -> Result<Newest, ScanError> { scan.newest(&[partition], from, &own, left(), turns) };
+        let newest = match find(Start::Back(NEWEST)) {
+            Ok(found) if found.is_empty() => find(Start::Begin),
+            found => found,
+        };
+        let newest = newest.map_err(unread)?;
+        let resumed = newest.get(key.as_bytes()).map_or(Ok(None), |value| resume(options, value))?;
+        let topic = Topic::new(client, &options.ledger.topic)
+            .map_err(|code| Failure::new(FailureKind::Retry, format!("can't use the progress topic: {code}")))?;
+        let transactions = Transactions {
+            options: options.clone(),
+            place: ProgressPlace { topic, partition, key },
+            open: false,
+            has_records: false,
+            serial: 0,
+            report: None,
+            answers: EndAnswers::default(),
+            doom: Doom::default(),
+        };
+        Ok((transactions, resumed))
+    }
+
+    /// How many partitions the progress topic has.
+    fn partitions(
+        &self,
+        options: &TransactionOptions,
+        client: &Rc<Client>,
+        complaints: &mut Complaints,
+        timeout: Duration,
+        turns: &mut Turns<'_>,
+    ) -> Result<u32, Failure> {
+        let name = &options.ledger.topic;
+        let ask = |timeout| {
+            let found = client.metadata(Some(&self.topic), timeout)?;
+            match Code(found.code) {
+                Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
+                Code::NONE => Ok(found.partitions.len() as u32),
+                error => Err(error),
+            }
+        };
+        until_answered_in(turns, client, timeout, Patience::UntilTimeout, complaints, ask).map_err(|code| {
+            if is_unknown_topic(code) {
+                return Failure::new(FailureKind::Topic, no_progress_topic(name));
+            }
+            let kind = if verdict(code) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Unreachable };
+            Failure::new(kind, format!("no metadata of the progress topic {name:?}: {}", complaints.reason(code)))
+        })
+    }
+
+    fn initialise(
+        &self,
+        options: &TransactionOptions,
+        client: &Client,
+        complaints: &mut Complaints,
+        deadline: Instant,
+        turns: &mut Turns<'_>,
+    ) -> Result<(), Failure> {
+        let mut told = Instant::now();
+        loop {
+            let Err(error) = client.init_transactions(turns.bound(INIT_STEP)) else { return Ok(()) };
+            complaints.hear_all(client);
+            let id = options.ledger.transactional_id(options.shard);
+            if !error.retriable || verdict(error.code) == Verdict::AllRejected {
+                return Err(refused_id(&id, client, &error));
+            }
+            let over = Instant::now() >= deadline;
+            let due = told.elapsed() >= TURN;
+            if over || due && !turns.go_on() {
+                let what = format!("the coordinator of the transactional id {id:?} gives no answer: {}", error.text);
+                return Err(Failure::new(FailureKind::Unreachable, what));
+            }
+            if due {
+                told = Instant::now();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if client.metadata(Some(&self.topic), turns.bound(WAKE.min(left))).is_err() {
+                // It may come back at once.
+                std::thread::sleep(INIT_STEP);
+            }
+        }
+    }
+}
+
+/// What is said where there is no progress topic.
+pub(crate) fn no_progress_topic(name: &str) -> String {
+    format!(
+        "the progress topic {name:?} does not exist: exactly-once keeps in it how far each shard is. Make it with: \
+         shardlift check --create (or name another with checkpoint.topic)"
+    )
+}
+
+/// Whether a code says that the brokers take this producer for an older one.
+pub(crate) fn is_fenced(code: Code) -> bool {
+    matches!(
+        code.known(),
+        Some(E::RD_KAFKA_RESP_ERR__FENCED | E::RD_KAFKA_RESP_ERR_PRODUCER_FENCED | E::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH)
+    )
+}
+
+/// That this producer is taken for an older one, which may be so without another: a request of its own that came late,
+/// or a transaction that lasted too long, has the same answer.
+fn fenced(id: &str, code: Code, text: &str) -> Failure {
+    let what = format!(
+        "another producer has the transactional id {id:?} by now, or the brokers take this one for an older one: {text} ({code})"
+    );
+    Failure::new(FailureKind::Fenced, what)
+}
+
+/// The transactional id was not taken over, and asking again does not help.
+pub(crate) fn refused_id(id: &str, client: &Client, error: &StepError) -> Failure {
+    let (code, text) = client.fatal_error().unwrap_or_else(|| (error.code, error.text.clone()));
+    let permanent = |what: String| Failure::new(FailureKind::Permanent, what);
+    match code.known() {
+        Some(E::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED) => permanent(format!(
+            "the principal may not use the transactional id {id:?}. Grant it with: kafka-acls.sh --add --allow-principal \
+             User:NAME --operation Write --operation Describe --transactional-id {id:?} (or, for all of a job's, a shorter \
+             name with --resource-pattern-type prefixed)"
+        )),
+        Some(E::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT) => permanent(format!(
+            "the brokers allow no transaction as long as this job's may be: raise their transaction.max.timeout.ms, or lower \
+             workers.chunk.interval ({text})"
+        )),
+        _ if verdict(code) == Verdict::AllRejected => {
+            permanent(format!("the transactional id {id:?} can't be used: {text} ({code})"))
+        }
+        _ if error.fatal || is_fenced(code) => fenced(id, code, &text),
+        _ => Failure::new(FailureKind::Retry, format!("the transactional id {id:?} was not taken over: {text} ({code})")),
+    }
+}
+
+/// The progress topic was not read.
+fn unread(error: ScanError) -> Failure {
+    let kind = match verdict(error.code) {
+        Verdict::AllRejected => FailureKind::Permanent,
+        _ => FailureKind::Unreachable,
+    };
+    Failure::new(kind, error.text)
+}
+
+/// From where a shard goes on whose newest record is `value`; `None`: it is one of an earlier start of the job.
+fn resume(options: &TransactionOptions, value: &[u8]) -> Result<Option<LedgerEntry>, Failure> {
+    let (topic, key) = (&options.ledger.topic, options.ledger.shard_key(options.shard));
+    let ledger = |what: String| Failure::new(FailureKind::Ledger, format!("progress topic {topic:?}, key {key:?}: {what}"));
+    let progress = record::decode(value).map_err(ledger)?;
+    let (found, own) = (progress.of, options.ledger.of);
+    if found.generation > own.generation {
+        return Err(ledger(format!(
+            "the job was started over at another place (generation {}, and this is {}): what this state says is not true any \
+             more. Remove the state directory of this job to go on with that one",
+            found.generation, own.generation
+        )));
+    }
+    if found.generation < own.generation {
+        return Ok(None);
+    }
+    if found.plan_id != own.plan_id {
+        return Err(ledger(format!(
+            "it belongs to another plan of a job of this name (plan {:032x}, and this is {:032x}). Give one of both another \
+             job.name or checkpoint.topic, or begin anew with --restart",
+            found.plan_id, own.plan_id
+        )));
+    }
+    Ok(Some(progress.entry))
+}
+
+impl Transactions {
+    /// A progress record's report.
+    pub(super) fn reported(&mut self, serial: u32, code: Code) {
+        if serial == self.serial & 0xf_ffff {
+            self.report = Some(code);
+        }
+    }
+
+    /// Hears what the client says.
+    pub(super) fn hear(&mut self, notice: &Notice) {
+        self.answers.hear(notice);
+        if let Notice::Error { code, fatal: true, text } = notice {
+            self.doom.given_up.get_or_insert_with(|| (*code, text.clone()));
+        }
+        // "[thrd:main]: Current transaction failed in state InTransaction: … (TOPIC_AUTHORIZATION_FAILED)"
+        if let Notice::Log { facility, text, .. } = notice
+            && facility == "TXNERR"
+            && let Some((_, rest)) = text.split_once("Current transaction failed in state ")
+        {
+            let why = rest.split_once(": ").map_or(rest, |(_, why)| why);
+            let name = why.rsplit_once('(').map_or("", |(_, name)| name);
+            let name = name.trim_end_matches(')').split(',').next().unwrap_or_default();
+            let code = Code::named(name).unwrap_or(Code::of(E::RD_KAFKA_RESP_ERR__FAIL));
+            self.doom.given_up.get_or_insert((code, why.to_owned()));
+        }
+    }
+
+    /// The client was given records of the open transaction.
+    pub(super) fn has_records(&mut self) {
+        self.has_records = true;
+    }
+
+    /// Whether records would be lost if the producer ended now.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.open && self.has_records
+    }
+
+    /// Whether the open transaction can't be committed any more.
+    pub(super) fn is_doomed(&self) -> bool {
+        let Doom { refused, suspects, failed, given_up } = &self.doom;
+        !refused.is_empty() || !suspects.is_empty() || failed.is_some() || given_up.is_some()
+    }
+
+    /// A record was not delivered, for another reason than that the brokers refuse it.
+    pub(super) fn failed(&mut self, code: Code, partition: u32, index: usize) {
+        // What the client throws away because of another failure says nothing about that.
+        let known = self.doom.failed.filter(|(code, ..)| !is_purged(*code));
+        self.doom.failed = Some(known.unwrap_or((code, partition, index)));
+    }
+
+    /// Records were refused for good.
+    pub(super) fn refused(&mut self, topic: &str, refusal: Refusal) {
+        let Refusal { partition, index, reason, blame, place } = refusal;
+        let at = format!("topic {topic:?}, partition {partition}, record {index} of its group: {reason}");
+        match (blame, place) {
+            // Nothing is wrong with it.
+            (Blame::Others, _) => {}
+            (Blame::Own, Some(place)) => {
+                let reason = reason.chars().take(RefusedRecord::LONGEST_REASON).collect();
+                self.doom.refused.push(RefusedRecord { segment: place.segment, start: place.start, reason });
+            }
+            (Blame::Own | Blame::Unknown, _) => self.doom.suspects.push(at),
+        }
+    }
+
+    fn id(&self) -> String {
+        self.options.ledger.transactional_id(self.options.shard)
+    }
+
+    /// Why the brokers take the client for an older one, if they do.
+    fn fenced(&self, client: &Client) -> Option<Failure> {
+        let (code, text) = client.fatal_error()?;
+        Some(match verdict(code) {
+            Verdict::AllRejected => Failure::new(FailureKind::Permanent, format!("the producer can't go on: {text} ({code})")),
+            _ if is_fenced(code) => fenced(&self.id(), code, &text),
+            _ => Failure::new(FailureKind::Retry, format!("the producer can't go on: {text} ({code})")),
+        })
+    }
+
+    /// What a step that did not succeed makes of the attempt.
+    fn step_failed(&self, client: &Client, what: &str, error: &StepError) -> Failure {
+        if let Some(failure) = self.fenced(client) {
+            return failure;
+        }
+        if is_fenced(error.code) {
+            return fenced(&self.id(), error.code, &error.text);
+        }
+        let kind = match verdict(error.code) {
+            Verdict::AllRejected => FailureKind::Permanent,
+            Verdict::Unreachable => FailureKind::Unreachable,
+            Verdict::Delivered | Verdict::RecordRejected | Verdict::Retry => FailureKind::Retry,
+        };
+        Failure::new(kind, format!("{what}: {} ({})", error.text, error.code))
+    }
+
+    /// Begins a transaction, if none is open.
+    pub(super) fn begin(&mut self, client: &Client) -> Result<(), Failure> {
+        if self.open {
+            return Ok(());
+        }
+        client.begin_transaction().map_err(|error| self.step_failed(client, "no transaction could be begun", &error))?;
+        self.open = true;
+        Ok(())
+    }
+}
+
+/// Whether a code only says that the client threw a record away.
+fn is_purged(code: Code) -> bool {
+    matches!(
+        code.known(),
+        Some(E::RD_KAFKA_RESP_ERR__PURGE_QUEUE | E::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT | E::RD_KAFKA_RESP_ERR__STATE)
+    )
+}
+
+/// The places of the refused records, or what to say where there are too many of them.
+fn refusals(mut refused: Vec<RefusedRecord>) -> Failure {
+    refused.sort_by_key(|record| (record.segment, record.start));
+    refused.dedup_by_key(|record| (record.segment, record.start));
+    let first = refused.first().map_or_else(String::new, |record| record.reason.clone());
+    let count = refused.len();
+    if count > RefusedRecord::MOST {
+        let what = format!(
+            "the brokers refuse {count} records of one chunk for good, and no more than {} are set aside at once: {first}",
+            RefusedRecord::MOST
+        );
+        return Failure::new(FailureKind::Permanent, what);
+    }
+    let what = format!("the brokers refuse {count} records of a transaction for good, which is lost with them: {first}");
+    Failure { refused, ..Failure::new(FailureKind::Refused, what) }
+}
+
+/// What is said of records of which it is not known which are refused.
+fn suspected(suspects: &[String]) -> Failure {
+    let first = suspects.first().map_or("", String::as_str);
+    let what = format!(
+        "the brokers refuse a batch of {} records and don't say because of which of them, which exactly-once can't find out: \
+         {first}",
+        suspects.len()
+    );
+    Failure::new(FailureKind::Permanent, what)
+}
+
+impl Producer {
+    /// Waits a little for what else the client has to report of a transaction that is lost, and says what that comes to.
+    pub(super) fn conclude(&mut self) -> Failure {
+        let deadline = Instant::now() + GATHER;
+        let mut quiet = Instant::now();
+        while self.waiting() > 0 && Instant::now() < deadline && quiet.elapsed() < GATHERED {
+            if self.serve_once(Duration::from_millis(20)) {
+                quiet = Instant::now();
+            }
+        }
+        let client = self.client();
+        let Some(transactions) = &self.transactions else {
+            return Failure::new(FailureKind::Retry, "a transaction failed where there is none (a bug of this program)");
+        };
+        let Doom { refused, suspects, failed, given_up } = &transactions.doom;
+        if let Some(failure) = transactions.fenced(client) {
+            return failure;
+        }
+        let failed = failed.map(|(code, partition, index)| (code, partition, index));
+        match (refused.as_slice(), suspects.as_slice(), failed, given_up.clone()) {
+            ([_, ..], ..) => refusals(refused.clone()),
+            ([], [_, ..], ..) => suspected(suspects),
+            (.., Some((code, ..)), given_up) if is_fenced(code) => {
+                let text = given_up.map_or_else(|| "a record was not delivered".to_owned(), |(_, text)| text);
+                fenced(&transactions.id(), code, &text)
+            }
+            (.., Some((code, partition, index)), None) => self.failure_of(code, partition, index),
+            (.., Some((code, partition, index)), Some(_)) if !is_purged(code) => self.failure_of(code, partition, index),
+            (.., Some((code, text))) => {
+                let error = StepError { code, text, retriable: false, fatal: false };
+                transactions.step_failed(client, "the transaction is lost", &error)
+            }
+            (.., None, None) => Failure::new(FailureKind::Retry, "the transaction is lost"),
+        }
+    }
+
+    /// Commits what was handed over since the last commit together with the shard's progress.
+    pub(super) fn commit_with(&mut self, entry: &LedgerEntry) -> Result<(), Failure> {
+        self.fail_if_failed()?;
+        let result = self.try_commit(entry);
+        if let Err(failure) = &result {
+            self.fail(failure);
+        }
+        result
+    }
+
+    fn try_commit(&mut self, entry: &LedgerEntry) -> Result<(), Failure> {
+        let bug = |what: &str| Failure::new(FailureKind::Retry, format!("{what} (a bug of this program)"));
+        let waiting = self.waiting();
+        if waiting > 0 {
+            return Err(bug(&format!("a commit with {waiting} records in flight")));
+        }
+        let Producer { sender, transactions, .. } = self;
+        let client = sender.client();
+        let transactions = transactions.as_mut().ok_or_else(|| bug("a commit of a producer without transactions"))?;
+        transactions.begin(client)?;
+        let progress =
+            ShardProgress { of: transactions.options.ledger.of, attempt: transactions.options.attempt, entry: entry.clone() };
+        transactions.serial = transactions.serial.wrapping_add(1);
+        transactions.report = None;
+        transactions.answers = EndAnswers::default();
+        let ProgressPlace { topic, partition, key } = &transactions.place;
+        topic
+            .produce_copy(*partition, key.as_bytes(), &record::encode(&progress), transactions.serial)
+            .map_err(|error| transactions.step_failed(client, "the shard's progress could not be handed over", &error))?;
+        let patience = transactions.options.commit_timeout;
+        self.await_progress(patience)?;
+        let client = self.client();
+        let committed = client.commit_transaction(patience);
+        // What the client said of it stands in the queue by now.
+        while self.serve_once(Duration::ZERO) {}
+        let Producer { sender, transactions, failure, .. } = self;
+        let transactions = transactions.as_mut().ok_or_else(|| bug("transactions that are gone"))?;
+        transactions.judge(sender.client(), committed)?;
+        if let Some(failure) = failure {
+            return Err(failure.clone());
+        }
+        transactions.open = false;
+        transactions.has_records = false;
+        Ok(())
+    }
+
+    /// Waits until the brokers have the progress record.
+    fn await_progress(&mut self, patience: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let report = self.transactions.as_ref().and_then(|transactions| transactions.report);
+            let is_doomed = self.transactions.as_ref().is_some_and(Transactions::is_doomed);
+            match report {
+                Some(Code::NONE) => return Ok(()),
+                Some(code) => return Err(self.progress_failed(code)),
+                None if is_doomed => return Err(self.conclude()),
+                None => self.fail_if_failed()?,
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let what = format!(
+                    "the shard's progress was not acknowledged within {} s; nothing of its chunk is committed",
+                    patience.as_secs()
+                );
+                return Err(Failure::new(FailureKind::Unreachable, what));
+            }
+            self.serve_once(left);
+        }
+    }
+
+    fn progress_failed(&mut self, code: Code) -> Failure {
+        if is_purged(code) {
+            return self.conclude();
+        }
+        let client = self.client();
+        let Some(transactions) = &self.transactions else {
+            return Failure::new(FailureKind::Retry, "a progress record without transactions (a bug of this program)");
+        };
+        let topic = &transactions.options.ledger.topic;
+        if verdict(code) == Verdict::RecordRejected {
+            let what = format!(
+                "the progress topic {topic:?} refuses a shard's progress: {code}. Is it as shardlift check --create makes it?"
+            );
+            return Failure::new(FailureKind::Permanent, what);
+        }
+        let error = StepError { code, text: "it was not delivered".to_owned(), retriable: false, fatal: false };
+        transactions.step_failed(client, &format!("a shard's progress, topic {topic:?}"), &error)
+    }
+}
+
+impl Transactions {
+    /// What a commit came to.
+    fn judge(&self, client: &Client, committed: Result<(), StepError>) -> Result<(), Failure> {
+        let unknown = |why: &str| {
+            let what = format!(
+                "the answer to a commit was lost ({why}): whether it counts is not known here. A successor looks in the progress \
+                 topic how far the shard is"
+            );
+            Err(Failure::new(FailureKind::Unreachable, what))
+        };
+        match (committed, self.answers.doubt()) {
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(doubt)) => unknown(&doubt),
+            (Err(error), doubt) => {
+                let timed_out = error.code.known() == Some(E::RD_KAFKA_RESP_ERR__TIMED_OUT);
+                match doubt.filter(|_| timed_out) {
+                    Some(doubt) => unknown(&format!("none came within {} s; {doubt}", self.options.commit_timeout.as_secs())),
+                    None if timed_out => unknown(&error.text),
+                    None => Err(self.step_failed(client, "the commit failed", &error)),
+                }
+            }
+        }
+    }
+}

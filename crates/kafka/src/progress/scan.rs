@@ -1,0 +1,292 @@
+//! Reading what is committed in the progress topic, without waiting for strangers.
+//!
+//! A reader of committed records gets no further than the oldest transaction that is open in a partition (its last
+//! stable offset), whoever's that is: a neighbour's could hide the newest own record, and waiting for its end may take
+//! a minute. So: where the log ends is asked first; committed records are read up to the last stable offset; only if
+//! that is before the end, the rest is looked through for own records, committed or not, and only if there is one,
+//! committed records are read until it is passed. Responsible for: the newest committed value of each own key. Not
+//! responsible for: what a value says, or that nothing more is written (the caller fences the writers first).
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaRespErr as E;
+
+use crate::ffi::{Client, ClientKind, Code, FetchQueue, Topic};
+use crate::options::configure;
+use crate::turns::Turns;
+
+/// How long one call waits for records.
+const WAIT: Duration = Duration::from_millis(20);
+/// How often the caller is asked whether to go on.
+const TURN: Duration = Duration::from_millis(200);
+/// How many records one call gives.
+const AT_ONCE: usize = 1_000;
+/// How long one question for a partition's end may take.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What a reader of the progress topic has beside the properties of all readers: it waits for nothing at the end of a
+/// partition, and needs little memory.
+pub(super) const READER: [(&str, &str); 4] = [
+    ("fetch.wait.max.ms", "1"),
+    ("queued.min.messages", "1000"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.message.max.bytes", "1048576"),
+];
+
+/// Why a partition was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScanError {
+    /// The cause.
+    pub(crate) code: Code,
+    /// What happened.
+    pub(crate) text: String,
+}
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With the first record.
+    Begin,
+    /// With the last few: whoever finds nothing there begins at the beginning.
+    Back(i64),
+}
+
+/// The newest values by key.
+pub(crate) type Newest = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A reader of the progress topic.
+pub(crate) struct Scan<'a> {
+    /// A client with `isolation.level=read_uncommitted`: it is told where logs end.
+    pub(crate) asker: &'a Client,
+    /// A client that reads committed records.
+    pub(crate) committed: &'a Rc<Client>,
+    /// The properties of that client: the one that reads all has them, too.
+    pub(crate) properties: &'a [(String, String)],
+    /// The progress topic.
+    pub(crate) topic: &'a str,
+}
+
+/// One partition on its way.
+struct Lane {
+    partition: u32,
+    /// Where its log ended.
+    high: i64,
+    /// Up to where committed records were read.
+    position: i64,
+    /// Its last stable offset, once that was reached.
+    stable: Option<i64>,
+    /// The last own record behind it, which is to be passed.
+    last_own: Option<i64>,
+}
+
+impl Lane {
+    fn is_read(&self) -> bool {
+        self.position >= self.high || self.stable.is_some() && self.last_own.is_none_or(|last| self.position > last)
+    }
+}
+
+/// What one call gave, besides records.
+enum Came {
+    /// A partition has been read up to here.
+    End(u32, i64),
+    /// It can't be.
+    Failed(u32, Code, String),
+}
+
+impl Scan<'_> {
+    /// The newest committed values of own keys in some partitions. An open transaction of which an own record is part
+    /// is waited for; that of another is not. All of it may last `timeout`.
+    pub(crate) fn newest(
+        &self,
+        partitions: &[u32],
+        from: Start,
+        own: &dyn Fn(&[u8]) -> bool,
+        timeout: Duration,
+        turns: &mut Turns<'_>,
+    ) -> Result<Newest, ScanError> {
+        let mut clock = Clock { deadline: Instant::now() + timeout, told: Instant::now() };
+        let mut found = Newest::new();
+        let mut lanes = Vec::new();
+        for &partition in partitions {
+            let (low, high) = self.ends(partition, &mut clock, turns)?;
+            let start = match from {
+                Start::Begin => low,
+                Start::Back(records) => low.max(high.saturating_sub(records)),
+            };
+            if high > low {
+                lanes.push(Lane { partition, high, position: start, stable: None, last_own: None });
+            }
+        }
+        // Freed after the partitions have been stopped.
+        let mut queue = FetchQueue::new(self.committed, AT_ONCE, false);
+        let mut fetching = Fetching::new(self.committed, self.topic)?;
+        for lane in &lanes {
+            fetching.start(lane.partition, lane.position, &queue)?;
+        }
+        while let Some(behind) = lanes.iter().find(|lane| !lane.is_read()) {
+            let hidden = behind.last_own.map(|last| (behind.partition, last));
+            clock.go_on(turns).map_err(|code| self.stopped(code, hidden))?;
+            let mut came = Vec::new();
+            queue.fetch(WAIT, &mut |fetched| {
+                let Some(lane) = lanes.iter_mut().find(|lane| lane.partition == fetched.partition) else { return };
+                match fetched.code {
+                    Code::NONE => {
+                        lane.position = lane.position.max(fetched.offset + 1);
+                        let Some(key) = fetched.key.filter(|key| own(key)) else { return };
+                        match fetched.is_null {
+                            true => drop(found.remove(key)),
+                            false => drop(found.insert(key.to_vec(), fetched.value.to_vec())),
+                        }
+                    }
+                    code if is_end(code) => came.push(Came::End(fetched.partition, fetched.offset)),
+                    code => {
+                        let text = String::from_utf8_lossy(fetched.value).into_owned();
+                        came.push(Came::Failed(fetched.partition, code, text));
+                    }
+                }
+            });
+            while self.committed.serve(Duration::ZERO).is_some() {}
+            for came in came {
+                match came {
+                    Came::Failed(partition, code, text) => return Err(self.failed(partition, code, &text)),
+                    Came::End(partition, end) => {
+                        let Some(lane) = lanes.iter_mut().find(|lane| lane.partition == partition) else { continue };
+                        lane.position = lane.position.max(end);
+                        if lane.stable.is_none() && lane.position < lane.high {
+                            lane.last_own = self.last_own(partition, lane.position, lane.high, own, &mut clock, turns)?;
+                        }
+                        lane.stable.get_or_insert(lane.position);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The offset of the last own record in a part of a partition, committed or not.
+    fn last_own(
+        &self,
+        partition: u32,
+        from: i64,
+        to: i64,
+        own: &dyn Fn(&[u8]) -> bool,
+        clock: &mut Clock,
+        turns: &mut Turns<'_>,
+    ) -> Result<Option<i64>, ScanError> {
+        let bad = |text: String| self.failed(partition, Code::of(E::RD_KAFKA_RESP_ERR__FAIL), &text);
+        let mut properties = self.properties.to_vec();
+        properties.push(("isolation.level".to_owned(), "read_uncommitted".to_owned()));
+        let client = configure(&properties).and_then(|conf| conf.into_client(ClientKind::Consumer)).map_err(bad)?;
+        let mut queue = FetchQueue::new(&client, AT_ONCE, false);
+        let mut fetching = Fetching::new(&client, self.topic)?;
+        fetching.start(partition, from, &queue)?;
+        let (mut position, mut last, mut failed) = (from, None, None);
+        while position < to {
+            clock.go_on(turns).map_err(|code| self.stopped(code, None))?;
+            queue.fetch(WAIT, &mut |fetched| match fetched.code {
+                Code::NONE => {
+                    position = position.max(fetched.offset + 1);
+                    if fetched.offset < to && fetched.key.is_some_and(own) {
+                        last = Some(fetched.offset);
+                    }
+                }
+                code if is_end(code) => position = position.max(fetched.offset),
+                code => failed = Some((code, String::from_utf8_lossy(fetched.value).into_owned())),
+            });
+            while client.serve(Duration::ZERO).is_some() {}
+            if let Some((code, text)) = failed {
+                return Err(self.failed(partition, code, &text));
+            }
+        }
+        Ok(last)
+    }
+
+    /// A partition's first offset and the end of its log.
+    fn ends(&self, partition: u32, clock: &mut Clock, turns: &mut Turns<'_>) -> Result<(i64, i64), ScanError> {
+        loop {
+            let left = clock.left().min(ANSWER);
+            match self.asker.watermarks(self.topic, partition, turns.bound(left)) {
+                Ok(ends) => return Ok(ends),
+                Err(code) if crate::classify::verdict(code) == crate::classify::Verdict::AllRejected => {
+                    return Err(self.failed(partition, code, "where it ends is not told"));
+                }
+                Err(code) => {
+                    clock.go_on(turns).map_err(|_| self.failed(partition, code, "where it ends is not told"))?;
+                    std::thread::sleep(WAIT);
+                }
+            }
+        }
+    }
+
+    fn failed(&self, partition: u32, code: Code, text: &str) -> ScanError {
+        ScanError { code, text: format!("progress topic {:?}, partition {partition}: {text} ({code})", self.topic) }
+    }
+
+    /// Time is over, or nothing more is wanted. `hidden`: partition and place of an own record that can't be read.
+    fn stopped(&self, code: Code, hidden: Option<(u32, i64)>) -> ScanError {
+        let text = match hidden {
+            Some((partition, offset)) => format!(
+                "progress topic {:?}: the newest record of this job in partition {partition} (offset {offset}) can't be read \
+                 while a transaction is open there: it ends by itself after its transaction.timeout.ms",
+                self.topic
+            ),
+            None => format!("progress topic {:?} could not be read to its end in time", self.topic),
+        };
+        ScanError { code, text }
+    }
+}
+
+/// Partitions that are fetched, until this is dropped.
+struct Fetching {
+    topic: Topic,
+    started: Vec<u32>,
+}
+
+impl Fetching {
+    fn new(client: &Rc<Client>, topic: &str) -> Result<Fetching, ScanError> {
+        let bad = |code: Code| ScanError { code, text: format!("progress topic {topic:?} can't be read: {code}") };
+        Ok(Fetching { topic: Topic::new(client, topic).map_err(bad)?, started: Vec::new() })
+    }
+
+    fn start(&mut self, partition: u32, offset: i64, queue: &FetchQueue) -> Result<(), ScanError> {
+        let bad = |code: Code| ScanError { code, text: format!("partition {partition} of the progress topic: {code}") };
+        self.topic.start(partition, offset, queue).map_err(bad)?;
+        self.started.push(partition);
+        Ok(())
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.started.iter().for_each(|&partition| self.topic.stop(partition));
+    }
+}
+
+/// How long it may go on.
+struct Clock {
+    deadline: Instant,
+    told: Instant,
+}
+
+impl Clock {
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn go_on(&mut self, turns: &mut Turns<'_>) -> Result<(), Code> {
+        let due = self.told.elapsed() >= TURN;
+        if due {
+            self.told = Instant::now();
+        }
+        if self.left().is_zero() || due && !turns.go_on() {
+            return Err(Code::of(E::RD_KAFKA_RESP_ERR__TIMED_OUT));
+        }
+        Ok(())
+    }
+}
+
+fn is_end(code: Code) -> bool {
+    code.known() == Some(E::RD_KAFKA_RESP_ERR__PARTITION_EOF)
+}
