@@ -284,13 +284,25 @@ pub struct ReportArgs {
 pub struct VerifyArgs {
     /// Which job.
     #[command(flatten)]
-    pub job: JobArgs,
+    pub config: ConfigArgs,
+    /// The topic; replaces kafka.topic
+    #[arg(short, long, env = "SHARDLIFT_TOPIC", value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// How many processes read at the same time; replaces verify.workers
+    #[arg(short, long, env = "SHARDLIFT_VERIFY_WORKERS", value_name = "N")]
+    pub workers: Option<std::num::NonZeroU64>,
     /// How it is compared.
     #[command(flatten)]
     pub judge: JudgeArgs,
     /// Print keys and values of the examples instead of masking them
     #[arg(long)]
     pub show_values: bool,
+    /// Send what the topic lacks, and compare again; does not restore order (asks; without a terminal it needs --yes)
+    #[arg(long)]
+    pub repair: bool,
+    /// Don't ask
+    #[arg(long, requires = "repair")]
+    pub yes: bool,
 }
 
 /// `init`.

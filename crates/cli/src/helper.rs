@@ -12,6 +12,10 @@ use serde::de::DeserializeOwned;
 
 use crate::interrupt::Interrupt;
 
+mod team;
+
+pub use team::{Heard, Voice, together};
+
 /// How long threads of a Kafka client may take to end after the client: as long as resolvers usually ask for one name.
 const THREADS_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at how many threads there are.

@@ -11,6 +11,7 @@ mod helper;
 mod interrupt;
 mod letters;
 mod log;
+mod missing_list;
 mod output_file;
 mod own_topic;
 mod preflight;

@@ -1,5 +1,6 @@
 //! From file, environment and flags to a [`Job`]: flag beats environment beats file.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use migration::config::{CheckProperties, ConfigErrors, Context, Typed};
@@ -7,7 +8,7 @@ use migration::job::{Brokers, Delivery, KafkaRules, VerifyRules, WorkerRules};
 use migration::printable::printable_path;
 use migration::{Exit, Job, UserError};
 
-use crate::args::{ConfigArgs, JobArgs, JudgeArgs};
+use crate::args::{ConfigArgs, JobArgs, JudgeArgs, VerifyArgs};
 
 /// Reads the config and applies what the command line and the environment change in it.
 pub fn load(args: &JobArgs) -> Result<Job, UserError> {
@@ -17,6 +18,13 @@ pub fn load(args: &JobArgs) -> Result<Job, UserError> {
 /// The same for a command that compares topic and source.
 pub fn load_to_judge(args: &JobArgs, judge: &JudgeArgs) -> Result<Job, UserError> {
     read(Keys { allow_duplicates: judge.allow_duplicates, ..args.into() }, &Reading::ALL)
+}
+
+/// The same for `verify`, whose workers read.
+pub fn load_to_verify(args: &VerifyArgs) -> Result<Job, UserError> {
+    let (topic, verify_workers) = (args.topic.as_deref(), args.workers);
+    let allow_duplicates = args.judge.allow_duplicates;
+    read(Keys { topic, verify_workers, allow_duplicates, ..Keys::of(&args.config) }, &Reading::ALL)
 }
 
 /// The same for a command that has no flag for the topic or for the number of workers.
@@ -137,13 +145,14 @@ struct Keys<'a> {
     config: &'a ConfigArgs,
     topic: Option<&'a str>,
     workers: Option<&'a str>,
+    verify_workers: Option<NonZeroU64>,
     allow_duplicates: Option<bool>,
 }
 
 impl<'a> Keys<'a> {
     /// Those that every command with a config has.
     fn of(config: &'a ConfigArgs) -> Self {
-        Keys { config, topic: None, workers: None, allow_duplicates: None }
+        Keys { config, topic: None, workers: None, verify_workers: None, allow_duplicates: None }
     }
 }
 
@@ -181,7 +190,7 @@ fn wrong(errors: ConfigErrors) -> UserError {
 
 /// The environment first, then the flags; in each, the general `--set` and `-X` before the flags of their own.
 fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
-    let Keys { config: args, topic, workers, allow_duplicates } = keys;
+    let Keys { config: args, topic, workers, verify_workers, allow_duplicates } = keys;
     for pair in lines_of("SHARDLIFT_SET") {
         typed.set_assignment(&pair, "SHARDLIFT_SET");
     }
@@ -224,7 +233,18 @@ fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
             typed.set_assignment(&format!("{}={value}", allow.path), origin);
         }
     };
+    // A number, which clap has checked.
+    let readers = VerifyRules::WORKERS.declared();
+    let set_readers = |typed: &mut Typed, wanted: bool| {
+        let (Some(value), Some(flag)) = (verify_workers, readers.flag) else { return };
+        let from_variable = lines_of(flag.variable).first() == Some(&value.to_string());
+        if from_variable == wanted {
+            let origin = if from_variable { flag.variable } else { flag.long };
+            typed.set_assignment(&format!("{}={value}", readers.path), origin);
+        }
+    };
     set_allow(typed, true);
+    set_readers(typed, true);
     for pair in &args.set {
         typed.set_assignment(pair, "--set");
     }
@@ -233,6 +253,7 @@ fn override_keys(typed: &mut Typed, keys: Keys<'_>) {
     }
     set_own(typed, false);
     set_allow(typed, false);
+    set_readers(typed, false);
 }
 
 /// Whether a variable says yes.

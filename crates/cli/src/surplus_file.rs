@@ -74,9 +74,9 @@ impl SurplusFile {
         Err(UserError::new(Exit::Usage, message).hint("name a file elsewhere"))
     }
 
-    /// Opens it for its lines; in whatever process.
+    /// Opens it for its lines; in whatever process, and in several.
     pub fn open(&self) -> Result<BufWriter<File>, UserError> {
-        let file = OpenOptions::new().write(true).open(&self.unfinished);
+        let file = OpenOptions::new().append(true).open(&self.unfinished);
         file.map(|file| BufWriter::with_capacity(1 << 18, file)).map_err(|error| self.refused(&error))
     }
 

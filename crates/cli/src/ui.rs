@@ -29,6 +29,8 @@ pub struct Ui {
     pub quiet: bool,
     /// How progress is shown was chosen by the user.
     progress_chosen: bool,
+    /// Results are remarks: another one follows.
+    in_between: bool,
     /// Whether a result was printed, or tried to be.
     printed: Cell<bool>,
     /// The result could not be written to stdout.
@@ -58,6 +60,7 @@ impl Ui {
             output: global.output,
             quiet: global.quiet,
             progress_chosen: global.progress != ProgressChoice::Auto,
+            in_between: false,
             printed: Cell::new(false),
             unwritten: Cell::new(false),
             progress: match global.progress {
@@ -72,6 +75,21 @@ impl Ui {
                 Color::Never => false,
                 Color::Auto => terminal && !no_color,
             },
+        }
+    }
+
+    /// The same for a part of a command whose own result comes later: what it says of itself is text for stderr.
+    pub fn in_between(&self) -> Ui {
+        Ui {
+            command: self.command,
+            output: self.output,
+            progress: self.progress,
+            color: self.color,
+            quiet: self.quiet,
+            progress_chosen: self.progress_chosen,
+            in_between: true,
+            printed: Cell::new(false),
+            unwritten: Cell::new(false),
         }
     }
 
@@ -92,6 +110,12 @@ impl Ui {
 
     /// Prints a result: `text` for people, or the JSON object with `_command` and `_version` in front.
     pub fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Map<String, Value>) {
+        if self.in_between {
+            if !self.quiet {
+                self.say(text().trim_end());
+            }
+            return;
+        }
         let out = match self.output {
             OutputFormat::Text => printable_lines(&text()),
             OutputFormat::Json => printable_json(&Value::Object(self.object(json())).to_string()),

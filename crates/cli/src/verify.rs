@@ -6,25 +6,35 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use kafka::{TopicReader, partitioner};
+use kafka::{TopicRange, TopicReader, partitioner};
 use migration::printable::printable_path;
 use migration::report::JobReport;
-use migration::report::verify::{AllowedDuplicates, LetterCounts, Verified, VerifyReport};
+use migration::report::verify::{AllowedDuplicates, LastValues, LetterCounts, Verified, VerifyReport};
 use migration::{Exit, Job, Plan, UserError, resume};
+use pipeline::Source;
 use pipeline::dead_letter::{self, Places};
-use pipeline::verify::{Expected, TopicRecord, Verification, VerifyError, list};
+use pipeline::verify::{
+    Counted, DividedSource, Expected, ListMissing, Listings, MissingRecord, TopicReader as _, TopicRecord, Verification,
+    VerifyError, count, divide_partitions, division_of, last_values, list,
+};
+use serde::{Deserialize, Serialize};
 use supervisor::{JobState, StateDir, Store};
 
-use crate::helper;
+use crate::helper::{self, Heard, Voice};
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
+use crate::missing_list::MissingList;
 use crate::retries::{Retries, Retry};
 use crate::source::{self, FilesNow};
 use crate::state;
 use crate::surplus_file::SurplusFile;
 use crate::ui::{ProgressStyle, Ui};
-use progress::Teller;
+use progress::{Counting, Matching, Teller};
 
+/// The name of the helpers that compare.
+const NAME: &str = "shardlift verif";
+/// More of them than this are not begun, whatever is asked for.
+const MOST_HELPERS: u64 = 256;
 /// What to do when the topic can't be judged now.
 const NOT_NOW: &str = "nothing was judged; run `shardlift verify` again";
 
@@ -41,6 +51,15 @@ pub struct Sent<'a> {
     pub report: &'a JobReport,
 }
 
+/// The lists that a comparison is to make.
+#[derive(Default)]
+pub struct Lists<'a> {
+    /// Of surplus copies.
+    pub surplus: Option<SurplusFile>,
+    /// Of missing records.
+    pub missing: Option<&'a MissingList>,
+}
+
 /// What a comparison found, and the list of surplus copies, which is not in its place yet.
 pub struct Compared {
     /// What was found.
@@ -50,28 +69,25 @@ pub struct Compared {
 }
 
 /// Compares a job's topic with its source. Both are read again; nothing that was counted while sending is used but how
-/// many duplicates the known deaths explain. `surplus` gets each surplus copy.
+/// many duplicates the known deaths explain.
 pub fn verify(
     job: &Job,
     sent: Sent<'_>,
-    surplus: Option<SurplusFile>,
+    lists: Lists<'_>,
     interrupt: Option<&Interrupt>,
     ui: &Ui,
 ) -> Result<Compared, UserError> {
+    let Lists { surplus, missing } = lists;
     let started = Instant::now();
-    let Sent { plan, retries, report: of_job, .. } = sent;
+    let Sent { plan, report: of_job, .. } = sent;
     if let Some(file) = &surplus {
         file.is_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     }
-    let style = ui.quiet_progress();
-    let ((report, letters), new_files) = helper::ask("shardlift verif", interrupt, || {
-        let plan = &with_files_now(job, plan)?;
-        let again = |retry| with_files_now(&Retry::job(retry, job), &retry.state.plan).map(|plan| (retry, plan));
-        let retries = retries.all.iter().map(again).collect::<Result<Vec<_>, _>>()?;
-        let compared = compare(job, Sent { plan, ..sent }, &retries, surplus.as_ref(), style)?;
-        // Empty files are in no shard, and others may have come meanwhile.
-        Ok((compared, planned_files(job, plan)?.new))
-    })?;
+    let prepared = helper::ask("shardlift plan", interrupt, || prepare(job, sent))?;
+    let listed = Listed { surplus: surplus.as_ref(), missing };
+    let (report, letters) = compare(job, sent, &prepared, listed, interrupt, ui.quiet_progress())?;
+    // Empty files are in no shard, and others may have come meanwhile.
+    let new_files = helper::ask("shardlift plan", interrupt, || planned_files(job, &prepared.plans[0]).map(|now| now.new))?;
     let allowed = job.verify.allow_duplicates.then(|| allowed(sent)).transpose()?;
     let verified = Verified {
         report,
@@ -117,60 +133,199 @@ fn planned_files(job: &Job, plan: &Plan) -> Result<FilesNow, UserError> {
     if changes.is_empty() { Ok(FilesNow { replaced, new }) } else { Err(source::not_as_planned(job, &changes, false)) }
 }
 
-/// The helper's part.
+/// What the helpers that compare have in common.
+#[derive(Serialize, Deserialize)]
+struct Prepared {
+    /// The plans as their files are now: the job's, then those of what sent its letters again.
+    plans: Vec<Plan>,
+    /// What each helper reads of the source.
+    divided: DividedSource,
+    /// What all of them read of the topic.
+    range: TopicRange,
+    last_values: LastValues,
+}
+
+/// Looks at the files, and fixes what is read.
+fn prepare(job: &Job, sent: Sent<'_>) -> Result<Prepared, UserError> {
+    let mut plans = vec![with_files_now(job, sent.plan)?];
+    for retry in &sent.retries.all {
+        plans.push(with_files_now(&retry.job(job), &retry.state.plan)?);
+    }
+    let sides = Sides::of(job, sent, false)?;
+    let expected = sides.expected(job, sent, &plans);
+    let ends = &sent.report.binding.end_offsets;
+    let mut topic = TopicReader::new(job, ends.clone());
+    let range = topic.range().map_err(not_compared)?.clone();
+    let last_values = last_values(&expected, ends.len() as u32, &topic);
+    let divided = division_of(&expected, job.verify.workers.min(MOST_HELPERS) as u32).map_err(not_compared)?;
+    Ok(Prepared { plans, divided, range, last_values })
+}
+
+/// What one of the processes needs of both sides.
+struct Sides {
+    own: (Box<dyn Source>, Places),
+    again: Vec<(Box<dyn Source>, Places)>,
+    letters: LetterCounts,
+}
+
+impl Sides {
+    /// `letters`: whether their places are needed.
+    fn of(job: &Job, sent: Sent<'_>, letters: bool) -> Result<Sides, UserError> {
+        let mut all = LetterCounts::default();
+        let mut places = |of: &Letters| {
+            if !letters {
+                return Ok(Places::default());
+            }
+            let (places, its) = places_of(of)?;
+            all.committed += its.committed;
+            all.counted += its.counted;
+            all.uncommitted += its.uncommitted;
+            Ok(places)
+        };
+        let own = (source::source_of(job), places(sent.letters)?);
+        let again = |retry: &Retry| Ok((source::source_of(&retry.job(job)), places(&retry.letters())?));
+        let again = sent.retries.all.iter().map(again).collect::<Result<Vec<_>, UserError>>()?;
+        Ok(Sides { own, again, letters: all })
+    }
+
+    /// What the topic should have.
+    fn expected<'a>(&'a self, job: &'a Job, sent: Sent<'a>, plans: &'a [Plan]) -> Vec<Expected<'a>> {
+        let rules = std::iter::once(&job.record).chain(sent.retries.all.iter().map(|retry| &retry.rules.record));
+        let sides = std::iter::once(&self.own).chain(&self.again);
+        let all = rules.zip(sides).zip(plans);
+        all.map(|((rules, (source, dead_letters)), plan)| Expected { source: source.as_ref(), plan, rules, dead_letters })
+            .collect()
+    }
+}
+
+fn verification<'a>(job: &'a Job, sent: Sent<'_>, expected: &'a [Expected<'a>], prepared: &Prepared) -> Verification<'a> {
+    Verification {
+        expected,
+        rules: &job.record,
+        partitioner: partitioner::choose(job.kafka.partitioner),
+        partitions: sent.report.binding.end_offsets.len() as u32,
+        last_values: prepared.last_values,
+        limits: Default::default(),
+    }
+}
+
+/// The lists that are wanted.
+#[derive(Clone, Copy)]
+struct Listed<'a> {
+    surplus: Option<&'a SurplusFile>,
+    missing: Option<&'a MissingList>,
+}
+
+/// Compares, in helper processes of which each reads a part.
 fn compare(
     job: &Job,
     sent: Sent<'_>,
-    retries: &[(&Retry, Plan)],
-    surplus: Option<&SurplusFile>,
+    prepared: &Prepared,
+    listed: Listed<'_>,
+    interrupt: Option<&Interrupt>,
     style: ProgressStyle,
 ) -> Result<(VerifyReport, LetterCounts), UserError> {
-    let Sent { plan, letters, report, .. } = sent;
-    let ends = &report.binding.end_offsets;
-    let (places, mut counts) = places_of(letters)?;
-    let source = source::source_of(job);
-    let mut again = Vec::new();
-    for (retry, _) in retries {
-        let (places, its) = places_of(&retry.letters())?;
-        counts.committed += its.committed;
-        counts.counted += its.counted;
-        counts.uncommitted += its.uncommitted;
-        again.push((source::source_of(&retry.job(job)), places));
-    }
-    let mut expected = vec![Expected { source: source.as_ref(), plan, rules: &job.record, dead_letters: &places }];
-    expected.extend(retries.iter().zip(&again).map(|((retry, plan), (source, places))| Expected {
-        source: source.as_ref(),
-        plan,
-        rules: &retry.rules.record,
-        dead_letters: places,
-    }));
-    let verification = Verification {
-        expected: &expected,
-        rules: &job.record,
-        partitioner: partitioner::choose(job.kafka.partitioner),
-        partitions: ends.len() as u32,
-        limits: Default::default(),
-    };
-    let mut topic = TopicReader::new(job, ends.clone());
-    let mut listed = surplus.map(SurplusFile::open).transpose()?;
-    let mut add = |record: &TopicRecord<'_>| listed.as_mut().map_or(Ok(()), |out| list(record, out));
+    let Prepared { plans, divided, range, .. } = prepared;
+    // What this process needs has no letters' places: helpers read them.
+    let sides = Sides::of(job, sent, false)?;
+    let expected = sides.expected(job, sent, plans);
+    let verification = verification(job, sent, &expected, prepared);
+    let sets = divide_partitions(&range.offsets(), divided.len() as u32);
+    let reads = |helper: usize| sets.get(helper).cloned().unwrap_or_default();
+    let helpers = (0..divided.len()).filter(|helper| divided.has(*helper) || !reads(*helper).is_empty()).count().max(1);
+    let examples = verification.limits.examples;
+
     let mut teller = Teller::new(style);
-    let compared = pipeline::verify::verify(&verification, &mut topic, &mut add, &mut |at| teller.hear(at));
-    drop(teller);
-    let unlisted = |error: &dyn std::fmt::Display| match surplus {
-        Some(file) => file.refused(error),
-        None => UserError::new(Exit::Internal, error),
+    let mut sum = Counting::new(helpers, verification.expected, &range.offsets());
+    let mut counted = Counted::none(&verification);
+    let mut blocks = vec![0; helpers];
+    let work = |helper: usize, voice: &mut Voice| {
+        let sides = Sides::of(job, sent, true)?;
+        let expected = sides.expected(job, sent, plans);
+        let verification = self::verification(job, sent, &expected, prepared);
+        let mut topic = TopicReader::within(job, range, Some(reads(helper)));
+        let part = divided.part(helper);
+        let counted = count(&verification, part, &mut topic, &mut |at| voice.at(at)).map_err(not_compared)?;
+        voice.hands_over()?;
+        for block in counted.blocks() {
+            voice.piece(&block)?;
+        }
+        Ok((counted.totals().clone(), sides.letters))
     };
-    let report = compared.map_err(|error| match error {
+    let totals = helper::together(NAME, helpers, interrupt, &work, &mut |helper, heard| {
+        match heard {
+            Heard::At(at) => teller.hear(sum.hear(helper, at)),
+            Heard::Piece(block) => {
+                if !counted.add_block(blocks[helper], block) {
+                    return Err(UserError::new(Exit::Internal, "a helper process handed over what can't be read"));
+                }
+                blocks[helper] += 1;
+            }
+        }
+        Ok(())
+    })?;
+    let mut letters = LetterCounts::default();
+    for (totals, its) in totals {
+        counted.add_totals(examples, totals);
+        letters = its;
+    }
+    let topic = TopicReader::within(job, range, None);
+    let (mut report, differing) = counted.settle(&verification, topic.is_compacted(), topic.retention());
+    if let Some(differing) = differing {
+        let helpers = differing.slices().min(divided.len()).max(1);
+        let work = |helper: usize, voice: &mut Voice| {
+            let sides = Sides::of(job, sent, true)?;
+            let expected = sides.expected(job, sent, plans);
+            let verification = self::verification(job, sent, &expected, prepared);
+            let mut topic = TopicReader::within(job, range, None);
+            let mut file = listed.surplus.map(SurplusFile::open).transpose()?;
+            let mut surplus = |record: &TopicRecord<'_>| file.as_mut().map_or(Ok(()), |out| list(record, out));
+            let mut lacking = listed.missing.map(|list| list.open(helper)).transpose()?;
+            let mut missing = |record: &MissingRecord<'_>| lacking.as_mut().map_or(Ok(()), |out| MissingList::add(record, out));
+            let missing: Option<ListMissing<'_>> = if listed.missing.is_some() { Some(&mut missing) } else { None };
+            let mut listings = Listings { surplus: &mut surplus, missing };
+            let found = differing
+                .find(&verification, &mut topic, (helper, helpers), &report, &mut listings, &mut |at| voice.at(at))
+                .map_err(|error| unlisted(listed, error))?;
+            let flushed = file.map_or(Ok(()), |mut out| out.flush());
+            lacking.map_or(Ok(()), |mut out| out.flush()).map_err(|error| not_listed(listed, &error))?;
+            flushed.map_err(|error| unlisted(listed, VerifyError::Listing(error.to_string())))?;
+            Ok(found)
+        };
+        let mut first = Matching::new(helpers);
+        let matched = helper::together(NAME, helpers, interrupt, &work, &mut |helper, heard| {
+            if let Heard::At(at) = heard {
+                teller.hear(first.hear(helper, at));
+            }
+            Ok(())
+        })?;
+        differing.finish(matched, examples, &mut report).map_err(not_compared)?;
+    }
+    report.examples.sort();
+    Ok((report, letters))
+}
+
+fn not_compared(error: VerifyError) -> UserError {
+    match error {
         VerifyError::Source(_) => UserError::new(Exit::Source, error),
         VerifyError::Topic(_) => {
             UserError::new(Exit::Preflight, error).hint("run `shardlift verify` again when the topic can be read")
         }
         VerifyError::NotNow(_) => UserError::new(Exit::Stopped, error).hint(NOT_NOW),
-        VerifyError::Listing(error) => unlisted(&error),
-    })?;
-    listed.map_or(Ok(()), |mut out| out.flush()).map_err(|error| unlisted(&error))?;
-    Ok((report, counts))
+        VerifyError::Listing(_) => UserError::new(Exit::Internal, error),
+    }
+}
+
+fn unlisted(listed: Listed<'_>, error: VerifyError) -> UserError {
+    match (error, listed.surplus) {
+        (VerifyError::Listing(error), Some(file)) => file.refused(&error),
+        (VerifyError::Listing(error), None) => not_listed(listed, &error),
+        (error, _) => not_compared(error),
+    }
+}
+
+fn not_listed(listed: Listed<'_>, error: &dyn std::fmt::Display) -> UserError {
+    listed.missing.map_or_else(|| UserError::new(Exit::Internal, error), |list| list.refused(error))
 }
 
 /// Where committed letters stand, and how many there are.

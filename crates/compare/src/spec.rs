@@ -127,7 +127,7 @@ impl Bench {
             dead_letters: DeadLetterRules { to: LettersTo::File },
             // Only used by deliveries that are not compared.
             checkpoint: CheckpointRules { topic: String::new() },
-            verify: VerifyRules { allow_duplicates: false },
+            verify: VerifyRules { allow_duplicates: false, workers: 1 },
             accept: BTreeSet::new(),
             record_limit: None,
         }

@@ -34,7 +34,7 @@ pub use preflight::{PartitionEnds, Preflight, TopicShape, first_preflight, prefl
 pub use problem::{PreflightProblem, PreflightProblemKind};
 pub use producer::{Connecting, Gathering, Producer, ProducerOptions, TransactionOptions};
 pub use progress::{ProgressTopic, Written, create_progress_topic, progress_topic, read_job, write_plan};
-pub use reader::TopicReader;
+pub use reader::{TopicRange, TopicReader};
 pub use rights::{Right, missing_right};
 pub use topic_probe::{TopicLook, TopicProbe};
 pub use topic_watch::TopicWatch;

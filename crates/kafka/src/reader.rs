@@ -15,6 +15,7 @@ use migration::report::verify::{PartitionRange, Retention};
 use migration::units::show_whole_seconds;
 use pipeline::verify::{self, TopicRecord, VerifyError};
 use rdkafka::types::RDKafkaRespErr as E;
+use serde::{Deserialize, Serialize};
 
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, ClientKind, Code, FetchQueue, Topic, topic_settings};
@@ -53,13 +54,30 @@ pub struct TopicReader {
     asking: Vec<(String, String)>,
     topic: String,
     starts: Vec<i64>,
-    ranges: Vec<Range>,
-    settings: KeepingSettings,
+    range: TopicRange,
+    /// Which partitions are read; `None`: all.
+    partitions: Option<Vec<u32>>,
     /// Whether headers are compared.
     headers: bool,
     /// How long an open transaction may last.
     patience: Duration,
     fetcher: Option<Fetcher>,
+}
+
+/// What is read of a topic: fixed once, and the same for all that read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicRange {
+    /// By partition; empty: not known yet.
+    ranges: Vec<Range>,
+    settings: KeepingSettings,
+}
+
+impl TopicRange {
+    /// How many offsets each partition has to read.
+    pub fn offsets(&self) -> Vec<u64> {
+        let whole = |range: &Range| Range { position: range.start + range.gone, ..*range }.left();
+        self.ranges.iter().map(whole).collect()
+    }
 }
 
 struct Fetcher {
@@ -98,7 +116,7 @@ impl std::fmt::Display for Silence {
 }
 
 /// What takes records away from a topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct KeepingSettings {
     /// `None`: the brokers don't tell.
     compacted: Option<bool>,
@@ -126,12 +144,25 @@ impl TopicReader {
             asking: client_properties(job, Role::Admin),
             topic: job.kafka.topic.clone(),
             starts,
-            ranges: Vec::new(),
-            settings: KeepingSettings::default(),
+            range: TopicRange::default(),
+            partitions: None,
             headers: !job.record.headers.is_empty(),
             patience: job.kafka.give_up_after.min(OPEN_TRANSACTION),
             fetcher: None,
         }
+    }
+
+    /// One that reads some partitions of a range that another reader fixed; `None`: all.
+    pub fn within(job: &Job, range: &TopicRange, partitions: Option<Vec<u32>>) -> TopicReader {
+        TopicReader { range: range.clone(), partitions, ..TopicReader::new(job, Vec::new()) }
+    }
+
+    /// What it reads, which is fixed now if it was not before.
+    pub fn range(&mut self) -> Result<&TopicRange, VerifyError> {
+        if self.range.ranges.is_empty() {
+            self.find_ranges()?;
+        }
+        Ok(&self.range)
     }
 
     fn failed(&self, what: &str, reason: impl std::fmt::Display) -> VerifyError {
@@ -152,7 +183,8 @@ impl TopicReader {
         let bad = |e: String| self.failed("can't create a Kafka consumer", e);
         let mut properties = self.properties.clone();
         // The client's limits hold for each partition.
-        let each = FETCHED_BYTES / self.ranges.len().max(self.starts.len()).max(1);
+        let all = self.range.ranges.len().max(self.starts.len());
+        let each = FETCHED_BYTES / self.partitions.as_ref().map_or(all, Vec::len).max(1);
         properties.push(("queued.max.messages.kbytes".into(), (each / 1024).max(64).to_string()));
         properties.push(("fetch.message.max.bytes".into(), each.clamp(64 << 10, 4 << 20).to_string()));
         configure(&properties).map_err(bad)?.into_client(ClientKind::Consumer).map_err(bad)
@@ -182,8 +214,7 @@ impl TopicReader {
             let ends = self.watermarks(&client, partition as u32)?;
             ranges.push(Range::new(self.starts.get(partition).copied(), ends));
         }
-        self.settings = self.ask_settings(&client, &metadata.brokers);
-        self.ranges = ranges;
+        self.range = TopicRange { ranges, settings: self.ask_settings(&client, &metadata.brokers) };
         Ok(())
     }
 
@@ -222,7 +253,7 @@ impl TopicReader {
     /// Goes on at the first readable offset after records were taken away.
     fn skip(&mut self, fetcher: &mut Fetcher, partition: u32) -> Result<(), VerifyError> {
         let ends = self.watermarks(&*self.asker()?, partition)?;
-        let range = &mut self.ranges[partition as usize];
+        let range = &mut self.range.ranges[partition as usize];
         let before = range.position;
         let next = range.skip(ends);
         if range.position > before {
@@ -246,7 +277,7 @@ impl TopicReader {
     }
 
     fn cut_off(&self, partition: u32, end: i64) -> VerifyError {
-        let was = self.ranges[partition as usize].end;
+        let was = self.range.ranges[partition as usize].end;
         self.not_now(
             &format!("partition {partition} ends at offset {end} now and ended at {was} when the comparison began"),
             "its newest records were lost (an unclean leader election), or the topic was made again",
@@ -291,8 +322,8 @@ impl TopicReader {
                 format!("{why} (kafka-transactions.sh find-hanging names such producers, and can abort what they left)"),
             ),
             Silence::Unknown => {
-                let lagging = self.ranges.iter().position(|r| !r.is_read()).unwrap_or(0);
-                let at = self.ranges[lagging].position;
+                let lagging = self.range.ranges.iter().position(|r| !r.is_read()).unwrap_or(0);
+                let at = self.range.ranges[lagging].position;
                 let reason = fetcher.complaints.reason(Code::of(E::RD_KAFKA_RESP_ERR__TIMED_OUT));
                 self.not_now(&format!("{nothing}, partition {lagging} is at offset {at}"), reason)
             }
@@ -304,7 +335,7 @@ impl TopicReader {
         let asker = self.asker()?;
         let mut open: Option<(u32, i64, usize)> = None;
         let asked = Instant::now();
-        for (partition, range) in (0..).zip(&self.ranges).filter(|(_, range)| !range.is_read()) {
+        for (partition, range) in (0..).zip(&self.range.ranges).filter(|(_, range)| !range.is_read()) {
             // Brokers that don't answer are waited for once, not once for each of a thousand partitions.
             if asked.elapsed() >= LONGEST_ASKING {
                 break;
@@ -331,15 +362,16 @@ impl TopicReader {
 impl verify::TopicReader for TopicReader {
     fn restart(&mut self) -> Result<(), VerifyError> {
         self.fetcher = None;
-        if self.ranges.is_empty() {
-            self.find_ranges()?;
-        }
+        self.range()?;
         let client = self.client()?;
         let topic = Topic::new(&client, &self.topic).map_err(|code| self.failed("can't be used", code))?;
         let queue = FetchQueue::new(&client, AT_ONCE, self.headers);
-        for partition in 0..self.ranges.len() {
-            let range = &mut self.ranges[partition];
+        for partition in 0..self.range.ranges.len() {
+            let range = &mut self.range.ranges[partition];
             range.rewind();
+            if self.partitions.as_ref().is_some_and(|wanted| !wanted.contains(&(partition as u32))) {
+                range.position = range.end;
+            }
             if !range.is_read() {
                 let position = range.position;
                 topic
@@ -354,10 +386,10 @@ impl verify::TopicReader for TopicReader {
 
     fn next(&mut self, visit: &mut dyn FnMut(TopicRecord<'_>)) -> Result<bool, VerifyError> {
         let Some(mut fetcher) = self.fetcher.take() else { return Ok(false) };
-        if unread(&self.ranges) == 0 {
+        if unread(&self.range.ranges) == 0 {
             return Ok(false);
         }
-        let ranges = &mut self.ranges;
+        let ranges = &mut self.range.ranges;
         let mut outcome = FetchOutcome::default();
         fetcher.queue.fetch(WAIT, &mut |fetched| outcome.take(fetched, ranges, visit));
         if outcome.advanced {
@@ -370,7 +402,7 @@ impl verify::TopicReader for TopicReader {
         if let Some((partition, code, text)) = outcome.failed {
             return Err(self.failed(&format!("can't read partition {partition}: {text}"), code));
         }
-        let more = unread(&self.ranges) > 0;
+        let more = unread(&self.range.ranges) > 0;
         if more {
             self.endure(&mut fetcher)?;
             self.fetcher = Some(fetcher);
@@ -379,19 +411,19 @@ impl verify::TopicReader for TopicReader {
     }
 
     fn left(&self) -> u64 {
-        self.ranges.iter().map(Range::left).sum()
+        self.range.ranges.iter().map(Range::left).sum()
     }
 
     fn ranges(&self) -> Vec<PartitionRange> {
-        self.ranges.iter().map(Range::told).collect()
+        self.range.ranges.iter().map(Range::told).collect()
     }
 
     fn is_compacted(&self) -> Option<bool> {
-        self.settings.compacted
+        self.range.settings.compacted
     }
 
     fn retention(&self) -> Retention {
-        self.settings.retention
+        self.range.settings.retention
     }
 }
 

@@ -216,6 +216,12 @@ rules! {
         allow_duplicates: bool = key ALLOW_DUPLICATES
             key("verify.allow_duplicates", BOOL).default("false").example("true")
                 .flag("--allow-duplicates", "SHARDLIFT_ALLOW_DUPLICATES");
+        /// How many processes read source and topic at the same time.
+        ///
+        /// Each takes a part of the source, and some of the partitions. What is found is the same with any number; each
+        /// needs memory of its own. See [verify](verify.md).
+        workers: u64 = key WORKERS key("verify.workers", count(1)).default("1").example("4")
+            .flag("--workers", "SHARDLIFT_VERIFY_WORKERS");
     }
 }
 

@@ -59,7 +59,7 @@ fn defaults() -> Job {
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
         dead_letters: DeadLetterRules { to: LettersTo::File },
         checkpoint: CheckpointRules { topic: "shardlift-progress".into() },
-        verify: VerifyRules { allow_duplicates: false },
+        verify: VerifyRules { allow_duplicates: false, workers: 1 },
         accept: BTreeSet::new(),
         record_limit: None,
     }
@@ -118,6 +118,7 @@ fn every_key_means_what_it_says() {
         to = "file"
         [verify]
         allow_duplicates = true
+workers = 3
     "#;
     let secret = |from: &str, value: &str| Property::Secret(Secret { from: from.into(), value: value.into() });
     let expected = Job {
@@ -167,7 +168,7 @@ fn every_key_means_what_it_says() {
         limits: Limits { rate_records: Some(1000), rate_bytes: Some(50_000_000), max_bad_records: 7 },
         dead_letters: DeadLetterRules { to: LettersTo::File },
         checkpoint: CheckpointRules { topic: "shardlift-progress".into() },
-        verify: VerifyRules { allow_duplicates: true },
+        verify: VerifyRules { allow_duplicates: true, workers: 3 },
         accept: BTreeSet::from([Accept::Partitions, Accept::PlaintextPassword]),
         record_limit: None,
     };

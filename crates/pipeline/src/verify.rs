@@ -20,10 +20,18 @@
 //! letters are held in memory.
 //!
 //! In a compacted topic a record may be gone because a newer one of its key came after it; then it is not called
-//! missing.
+//! missing. And there the order counts: the newest record of a key has to be the last one that the source has. Where
+//! each key's order was promised the first reading sees buckets whose records came in another order, and those are
+//! matched, too.
+//!
+//! Several processes can do it together: each counts a part of both sides ([`count`]), which are added ([`Counted`]),
+//! and each matches some of the slices ([`Differing`]). Every reader of the topic is given the same range. What is found
+//! is the same with any number of processes.
 
 mod compaction;
+mod count;
 mod differences;
+mod division;
 mod hash;
 mod listing;
 mod reading;
@@ -34,14 +42,16 @@ mod tests;
 
 use migration::Plan;
 use migration::job::RecordRules;
-use migration::report::verify::{Compared, PartitionRange, Retention, VerifyExample, VerifyKind, VerifyReport};
+use migration::report::verify::{LastValues, PartitionRange, Retention, VerifyExample, VerifyKind, VerifyReport};
+
+use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::Places;
 use crate::{Source, SourceError};
+pub use count::{Counted, CountedTotals, count};
+pub use differences::{Differing, MatchedSlices};
+pub use division::{DividedSource, SourcePart, divide_partitions};
 pub use listing::list;
-use reading::Reading;
-use slices::Buckets;
-use source::SourceLine;
 
 /// A record as it stands in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +95,8 @@ fn encoded_headers(mut headers: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Reads the job's part of a topic, as often as wanted: from the partitions' end offsets when the job first ran to
 /// where their logs ended when the first pass began, so that all passes see the same range.
 pub trait TopicReader {
-    /// Goes to the start of the range. Called before each pass, the first included.
+    /// Goes to the start of the range. Called before each pass, the first included. The range is that of some
+    /// partitions, or of all.
     fn restart(&mut self) -> Result<(), VerifyError>;
 
     /// Hands the next few records to `visit`, in any order of partitions; none when the broker has nothing yet. False:
@@ -95,14 +106,13 @@ pub trait TopicReader {
     /// How many offsets of the range are left before every partition is at its end.
     fn left(&self) -> u64;
 
-    /// What is read, by partition. Known after the first [`TopicReader::restart`]; `gone` may grow while it is read.
+    /// What all partitions have to read, whether this reader reads them or not; `gone` may grow while it reads.
     fn ranges(&self) -> Vec<PartitionRange>;
 
-    /// Whether the topic is compacted (`cleanup.policy`); `None`: the brokers don't tell. Known after the first
-    /// [`TopicReader::restart`].
+    /// Whether the topic is compacted (`cleanup.policy`); `None`: the brokers don't tell.
     fn is_compacted(&self) -> Option<bool>;
 
-    /// What deletes the topic's oldest records. Known as well after the first [`TopicReader::restart`].
+    /// What deletes the topic's oldest records.
     fn retention(&self) -> Retention;
 }
 
@@ -119,8 +129,8 @@ pub enum VerifyError {
     /// a topic that changes while it is read.
     #[error("{0}")]
     NotNow(String),
-    /// A surplus copy could not be listed: why.
-    #[error("a surplus copy can't be listed: {0}")]
+    /// A surplus copy, or a missing record, could not be listed: why.
+    #[error("what differs can't be listed: {0}")]
     Listing(String),
 }
 
@@ -148,6 +158,8 @@ pub struct Verification<'a> {
     pub partitioner: fn(&[u8], u32) -> Option<u32>,
     /// How many partitions the topic had when the job began: keys choose among them.
     pub partitions: u32,
+    /// Whether the newest record of each key is held against the source's last one: see [`last_values`].
+    pub last_values: LastValues,
     /// Memory and number of examples.
     pub limits: VerifyLimits,
 }
@@ -178,8 +190,8 @@ impl Default for VerifyLimits {
     }
 }
 
-/// How far a comparison has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How far a comparison has come, or one of the processes that make it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyProgress {
     /// 0: counting and summing. From 1: the slice that is matched.
     pub slice: u32,
@@ -204,129 +216,66 @@ fn head(bytes: &[u8]) -> Vec<u8> {
     bytes[..bytes.len().min(EXAMPLE_BYTES)].to_vec()
 }
 
-/// Compares the source with the topic. `surplus` gets each surplus copy of a record, once; its error ends the
-/// comparison. `progress` is called often: for each block that is read.
+/// Whether a comparison can tell which record of a key should be its newest one: in a compacted topic whose records of
+/// one key were sent in the source's order, each to the partition that it chooses among those that the topic has now.
+pub fn last_values(expected: &[Expected<'_>], partitions: u32, topic: &dyn TopicReader) -> LastValues {
+    let ordered = expected.first().is_some_and(|job| job.plan.partitions.is_some());
+    match topic.is_compacted() {
+        Some(true) if ordered && topic.ranges().len() == partitions as usize => LastValues::Compared,
+        Some(true) => LastValues::NotPromised,
+        Some(false) | None => LastValues::NotCompacted,
+    }
+}
+
+/// A record of the source that the topic lacks.
+#[derive(Clone, Copy, Debug)]
+pub struct MissingRecord<'a> {
+    /// Which of [`Verification::expected`] has it, by index.
+    pub expected: u32,
+    /// Its number in the source's order, with gaps.
+    pub number: u64,
+    /// The record's value, which is what its row holds.
+    pub value: &'a [u8],
+}
+
+/// Gets each missing record.
+pub type ListMissing<'a> = &'a mut dyn FnMut(&MissingRecord<'_>) -> std::io::Result<()>;
+
+/// What gets each difference of a kind, one by one. An error ends the comparison.
+pub struct Listings<'a> {
+    /// Each surplus copy, once.
+    pub surplus: &'a mut dyn FnMut(&TopicRecord<'_>) -> std::io::Result<()>,
+    /// Each record of the source that is missing and is not altered, once: of one slice after the other, within a
+    /// reading in the source's order. Rows that can't become a record are none. `None`: it costs a reading that is not
+    /// needed.
+    pub missing: Option<ListMissing<'a>>,
+}
+
+/// Compares the source with the topic, in this process alone. `progress` is called often: for each block that is read.
 pub fn verify(
     job: &Verification<'_>,
     topic: &mut dyn TopicReader,
-    surplus: &mut dyn FnMut(&TopicRecord<'_>) -> std::io::Result<()>,
+    listings: &mut Listings<'_>,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
-    if !job.expected.iter().all(|expected| expected.source.repeatable()) {
-        let text = "the source gives other rows when it is read again: there is nothing to compare the topic with";
-        return Err(SourceError(text.to_owned()).into());
+    let divided = division_of(job.expected, 1)?;
+    let counted = count(job, divided.part(0), topic, progress)?;
+    let (mut report, differing) = counted.settle(job, topic.is_compacted(), topic.retention());
+    if let Some(differing) = differing {
+        let matched = differing.find(job, topic, (0, 1), &report, listings, progress)?;
+        differing.finish(vec![matched], job.limits.examples, &mut report)?;
     }
-    let mut report = VerifyReport::default();
-    let (mut buckets, lines) = read_source(job, progress, &mut report)?;
-    let seen = see_topic(job, topic, &mut buckets, progress)?;
-    report.topic_records = seen.records;
-    report.others = seen.others;
-    report.compacted = topic.is_compacted();
-    report.retention = topic.retention();
-    let times = job.rules.timestamp.is_some();
-    report.compared = Compared {
-        partitions: job.rules.key.is_some(),
-        headers: !job.rules.headers.is_empty(),
-        times,
-        replaced_times: if times { seen.replaced_times } else { 0 },
-    };
-    let times = report.compared.replaced_times == 0;
-    if buckets.are_equal(times) {
-        report.misplaced = seen.misplaced;
-        report.examples.extend(seen.examples);
-    } else {
-        let compacted = report.compacted == Some(true);
-        let limit = if compacted { job.limits.records / compaction::SMALLER } else { job.limits.records };
-        let (slices, in_slices) = buckets.into_slices(times, limit);
-        let reading = Reading { job, times, topic, progress, slice: 0, slices: slices.len() as u32, lines };
-        differences::find(reading, &slices, in_slices, surplus, &mut report)?;
-    }
-    report.partitions = topic.ranges();
     report.examples.sort();
     Ok(report)
 }
 
-/// Reads the source for the first time. Also how many lines it has that are not blank, those of what was sent again
-/// included.
-fn read_source(
-    job: &Verification<'_>,
-    progress: &mut dyn FnMut(VerifyProgress),
-    report: &mut VerifyReport,
-) -> Result<(Buckets, u64), VerifyError> {
-    let of = job.expected.iter().map(|expected| expected.plan.records_estimate()).sum();
-    let at = VerifyProgress { of, about: true, ..VerifyProgress::default() };
-    let mut buckets = Buckets::of(of);
-    let mut letters = 0;
-    let counts =
-        source::read(job, true, &mut |lines| progress(VerifyProgress { records: lines, done: lines, ..at }), &mut |line| {
-            match line {
-                SourceLine::Record(record) => buckets.expect(&record.hash),
-                SourceLine::NoRecord(place) => {
-                    report.missing += 1;
-                    if report.missing <= job.limits.examples as u64 {
-                        report.examples.push(place.example(VerifyKind::Missing));
-                    }
-                }
-                SourceLine::AlteredLetter(place) => {
-                    letters += 1;
-                    if letters <= job.limits.examples {
-                        report.examples.push(place.example(VerifyKind::Letter));
-                    }
-                }
-            }
-            true
-        })?;
-    report.source_records = counts.records;
-    report.dead_lettered = counts.dead_lettered;
-    report.retried = counts.retried;
-    report.altered_letters = counts.altered_letters;
-    Ok((buckets, counts.lines))
-}
-
-/// What the first reading of the topic shows.
-#[derive(Default)]
-struct Seen {
-    records: u64,
-    /// Those without the job's headers.
-    others: u64,
-    /// Records that may be the job's whose times are the brokers' own.
-    replaced_times: u64,
-    /// Records that may be the job's in another partition than their key chooses.
-    misplaced: u64,
-    /// Some of them.
-    examples: Vec<VerifyExample>,
-}
-
-fn see_topic(
-    job: &Verification<'_>,
-    topic: &mut dyn TopicReader,
-    buckets: &mut Buckets,
-    progress: &mut dyn FnMut(VerifyProgress),
-) -> Result<Seen, VerifyError> {
-    let mut seen = Seen::default();
-    let mut hasher = hash::Hasher::new(job.rules, true);
-    topic.restart()?;
-    let of = topic.left();
-    while topic.next(&mut |record| {
-        seen.records += 1;
-        if !hasher.owns(&record) {
-            seen.others += 1;
-            return;
-        }
-        let misplaced = job.misplaces(&record);
-        buckets.find(&hasher.found(&record), misplaced);
-        seen.replaced_times += u64::from(record.time.is_none());
-        if misplaced {
-            seen.misplaced += 1;
-            if seen.examples.len() < job.limits.examples {
-                seen.examples.push(topic_example(VerifyKind::Misplaced, &record));
-            }
-        }
-    })? {
-        let (records, done) = (seen.records, of.saturating_sub(topic.left()));
-        progress(VerifyProgress { topic: true, records, done, of, ..VerifyProgress::default() });
+/// Divides the source for this number of processes; refuses one that can't be read again.
+pub fn division_of(expected: &[Expected<'_>], processes: u32) -> Result<DividedSource, VerifyError> {
+    if !expected.iter().all(|expected| expected.source.repeatable()) {
+        let text = "the source gives other rows when it is read again: there is nothing to compare the topic with";
+        return Err(SourceError(text.to_owned()).into());
     }
-    Ok(seen)
+    Ok(DividedSource::new(expected, processes)?)
 }
 
 fn topic_example(kind: VerifyKind, record: &TopicRecord<'_>) -> VerifyExample {

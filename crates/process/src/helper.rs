@@ -167,6 +167,12 @@ pub fn start_helper(options: &HelperOptions<'_>, body: impl FnOnce(ChildEnds) ->
     Ok(helper)
 }
 
+/// Starts a helper that tells of its work as it goes, and does not wait. The caller reads [`RunningHelper::events`] up
+/// to end of file, then stops it. The same precautions as for [`fork_child`] hold for what `body` captures.
+pub fn begin_helper(name: &str, body: impl FnOnce(ChildEnds) -> u8) -> Result<RunningHelper, HelperError> {
+    RunningHelper::fork(name, body)
+}
+
 fn timed_out(options: &HelperOptions<'_>) -> HelperError {
     HelperError::TimedOut { name: options.name.clone(), after: options.timeout.unwrap_or_default() }
 }

@@ -28,7 +28,9 @@ pub use child::{
 pub use disk::Disk;
 pub use fork::{ForkError, default_signals_for, restore_default_signals, thread_count};
 pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};
-pub use helper::{AskedHelper, HelperError, HelperOptions, Output, RunningHelper, run_helper, run_helper_with, start_helper};
+pub use helper::{
+    AskedHelper, HelperError, HelperOptions, Output, RunningHelper, begin_helper, run_helper, run_helper_with, start_helper,
+};
 pub use latest_frame::LatestFrame;
 pub use limits::{
     LimitError, MemoryLimit, descriptor_limit, forbid_core_files, memory_limit, raise_descriptor_limit, require_descriptors,

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use migration::printable::printable;
-use migration::report::verify::{Compared, KeptVerdict, LetterCounts, Taker, Verdict, Verified, VerifyExample, VerifyReport};
+use migration::report::verify::{
+    Compared, KeptVerdict, LastValues, LetterCounts, Taker, Verdict, Verified, VerifyExample, VerifyReport,
+};
 use migration::units::{show_count, show_duration, show_things, show_utc};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +14,7 @@ use serde_json::{Map, Value, json};
 const PARTITIONS_SHOWN: usize = 10;
 
 /// Counts that have no row when they are 0.
-const SHOWN_IF_ANY: [&str; 4] = ["superseded", "doubtful", "retried", "others"];
+const SHOWN_IF_ANY: [&str; 5] = ["superseded", "doubtful", "outdated", "retried", "others"];
 
 /// The members of the JSON object. `show_values`: whether keys and values of examples are shown.
 pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
@@ -33,6 +35,8 @@ pub fn object(verified: &Verified, show_values: bool) -> Map<String, Value> {
         "missing": r.missing,
         "superseded": r.superseded,
         "doubtful": r.doubtful,
+        "outdated": r.outdated,
+        "last_values": r.last_values.name(),
         "duplicates": r.duplicates,
         "altered": r.altered,
         "misplaced": r.misplaced,
@@ -92,6 +96,7 @@ pub fn text(verified: &Verified, show_values: bool) -> String {
         ("missing", r.missing),
         ("superseded", r.superseded),
         ("doubtful", r.doubtful),
+        ("outdated", r.outdated),
         ("duplicates", r.duplicates),
         ("altered", r.altered),
         ("misplaced", r.misplaced),
@@ -128,6 +133,7 @@ pub fn kept_text(kept: &KeptVerdict) -> String {
     let found = [
         (r.missing, "missing"),
         (r.doubtful, "doubtful"),
+        (r.outdated, "outdated"),
         (r.duplicates, "duplicates"),
         (r.altered, "altered"),
         (r.misplaced, "misplaced"),
@@ -392,6 +398,18 @@ fn compaction(out: &mut String, r: &VerifyReport) {
             "  doubtful: of the superseded ones those under whose key the topic has a record\n  \
              that the source does not have. It may have replaced them, or be one of them\n  \
              that was altered: a job that sets record.headers can be told from others\n",
+        );
+    }
+    if r.outdated > 0 {
+        out.push_str(
+            "  outdated: keys of this compacted topic whose newest record is one of the source's,\n  \
+             and not the last one that the source has: who reads the topic has an old value\n",
+        );
+    }
+    if r.last_values == LastValues::NotPromised {
+        out.push_str(
+            "  last values NOT compared: the topic is compacted, and the order of a key's records\n  \
+             was not promised (no key, shards.by_key = false, or the topic has other partitions now)\n",
         );
     }
     match r.compacted {

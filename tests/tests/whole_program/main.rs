@@ -44,6 +44,8 @@ mod terminal;
 mod topic_changes;
 mod verify;
 mod verify_live;
+mod verify_repair;
+mod verify_workers;
 mod worker_kills;
 mod your_data;
 
@@ -85,6 +87,8 @@ const MODULES: &[Module] = &[
     Module { name: "topic_changes", tests: topic_changes::TESTS },
     Module { name: "verify", tests: verify::TESTS },
     Module { name: "verify_live", tests: verify_live::TESTS },
+    Module { name: "verify_repair", tests: verify_repair::TESTS },
+    Module { name: "verify_workers", tests: verify_workers::TESTS },
     Module { name: "worker_kills", tests: worker_kills::TESTS },
     Module { name: "your_data", tests: your_data::TESTS },
 ];

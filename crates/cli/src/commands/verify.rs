@@ -1,5 +1,7 @@
 //! `shardlift verify`: the topic against the source.
 
+mod repair;
+
 use std::path::Path;
 
 use kafka::Right;
@@ -16,18 +18,21 @@ use crate::letters::Letters;
 use crate::state::Earlier;
 use crate::surplus_file::SurplusFile;
 use crate::ui::Ui;
-use crate::verify::{Compared, Sent};
+use crate::verify::{Compared, Lists, Sent};
 use crate::{preflight, settings, state, verify};
 
 /// Compares and says what differs.
 pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let &VerifyArgs { job: ref wanted, ref judge, show_values } = args;
-    let job = settings::load_to_judge(wanted, judge)?;
+    let &VerifyArgs { ref config, ref judge, show_values, .. } = args;
+    let job = settings::load_to_verify(args)?;
     let folder = job.state_path();
     let left = left_of(&job, &folder)?;
+    if args.repair {
+        return repair::repair(job, args, ui);
+    }
     let list = SurplusFile::prepare(judge.duplicates.as_deref())?;
     if let Some(file) = &list {
-        file.is_none_of([wanted.config.config.as_path()])?;
+        file.is_none_of([config.config.as_path()])?;
         file.is_outside(&job.source)?;
     }
     let earlier = &left.state;
@@ -39,7 +44,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let retries = verify::retries_of(&folder, earlier)?;
     let report = report_of(&folder)?;
     let sent = Sent { plan: &earlier.plan, letters: &letters, retries: &retries, report: &report };
-    let Compared { verified, list } = verify::verify(&job, sent, list, None, ui)?;
+    let Compared { verified, list } = verify::verify(&job, sent, Lists { surplus: list, missing: None }, None, ui)?;
     verify::require_same_retries(&folder, earlier, &retries)?;
     verify::require_same_job(&folder, earlier)?;
     keep(&job, &verified, earlier);

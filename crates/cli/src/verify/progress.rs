@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use migration::units::{show_count, show_whole_seconds};
-use pipeline::verify::VerifyProgress;
+use pipeline::verify::{Expected, VerifyProgress};
 use serde_json::json;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -21,6 +21,55 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 const ENOUGH: Duration = Duration::from_secs(1);
 /// Nothing came for this time: it stands still, and nothing is said of its rest.
 const STILL: Duration = Duration::from_secs(2);
+
+/// How far all helpers together are with counting.
+pub struct Counting {
+    /// The source's part of each, and the topic's once it is read.
+    parts: Vec<(VerifyProgress, Option<VerifyProgress>)>,
+    records: u64,
+    offsets: u64,
+}
+
+impl Counting {
+    /// Of helpers that have all of this to read.
+    pub fn new(helpers: usize, expected: &[Expected<'_>], offsets: &[u64]) -> Counting {
+        let records = expected.iter().map(|expected| expected.plan.records_estimate()).sum();
+        Counting { parts: vec![Default::default(); helpers], records, offsets: offsets.iter().sum() }
+    }
+
+    /// Takes what a helper says of itself, and says it of all: of the source as long as any of them reads it.
+    pub fn hear(&mut self, helper: usize, at: VerifyProgress) -> VerifyProgress {
+        if let Some(part) = self.parts.get_mut(helper) {
+            if at.topic { part.1 = Some(at) } else { part.0 = at }
+        }
+        let source = || self.parts.iter().map(|(source, _)| source);
+        if self.parts.iter().any(|(_, topic)| topic.is_none()) {
+            let (records, done) = (source().map(|at| at.records).sum(), source().map(|at| at.done).sum());
+            return VerifyProgress { records, done, of: self.records, about: true, ..VerifyProgress::default() };
+        }
+        let topic = || self.parts.iter().filter_map(|(_, topic)| *topic);
+        let (records, done) = (topic().map(|at| at.records).sum(), topic().map(|at| at.done).sum());
+        VerifyProgress { topic: true, records, done, of: self.offsets, ..VerifyProgress::default() }
+    }
+}
+
+/// How far helpers are that match slices.
+pub struct Matching(Vec<Option<VerifyProgress>>);
+
+impl Matching {
+    /// Of this number of helpers.
+    pub fn new(helpers: usize) -> Matching {
+        Matching(vec![None; helpers])
+    }
+
+    /// Takes what a helper says of itself: what is told is the one with the lowest slice.
+    pub fn hear(&mut self, helper: usize, at: VerifyProgress) -> VerifyProgress {
+        if let Some(known) = self.0.get_mut(helper) {
+            *known = Some(at);
+        }
+        self.0.iter().flatten().min_by_key(|at| at.slice).copied().unwrap_or(at)
+    }
+}
 
 /// Tells now and then how far a comparison is.
 pub struct Teller {

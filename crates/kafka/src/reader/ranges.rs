@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use migration::report::verify::PartitionRange;
 use pipeline::verify::TopicRecord;
 use rdkafka::types::RDKafkaRespErr as E;
+use serde::{Deserialize, Serialize};
 
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Code, Fetched};
 
 /// What is read of one partition, as fixed at the first [`pipeline::verify::TopicReader::restart`], and how far it has
 /// come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Range {
     /// The first offset that could be read when the range was fixed.
     pub(super) low: i64,

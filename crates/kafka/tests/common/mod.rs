@@ -55,7 +55,7 @@ pub fn job(bootstrap: &str) -> Job {
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
         dead_letters: DeadLetterRules { to: LettersTo::File },
         checkpoint: CheckpointRules { topic: "shardlift-progress".into() },
-        verify: VerifyRules { allow_duplicates: false },
+        verify: VerifyRules { allow_duplicates: false, workers: 1 },
         accept: BTreeSet::new(),
         record_limit: None,
     }

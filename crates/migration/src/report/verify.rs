@@ -60,6 +60,10 @@ pub struct VerifyReport {
     /// Of the superseded ones: the topic has a record of their key that the source does not have and that may be the
     /// job's. It may be another producer's, or an altered one.
     pub doubtful: u64,
+    /// Keys of a compacted topic whose newest record is the source's, and an older one than the source's last one.
+    pub outdated: u64,
+    /// Whether such keys were looked for.
+    pub last_values: LastValues,
     /// What was compared besides key and value.
     pub compared: Compared,
     /// Whether the topic is compacted; `None`: the brokers did not tell.
@@ -83,6 +87,29 @@ pub struct Compared {
     pub times: bool,
     /// Records whose times are the brokers' own: with one of them, no times are compared.
     pub replaced_times: u64,
+}
+
+/// Whether the newest record of each key was held against the last one that the source has of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastValues {
+    /// The topic is not compacted, or the brokers don't tell: all records count alike.
+    #[default]
+    NotCompacted,
+    /// It is compacted, and the order of a key's records was not promised, or the topic has other partitions now.
+    NotPromised,
+    /// It was.
+    Compared,
+}
+
+impl LastValues {
+    /// Its name in the results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LastValues::NotCompacted => "not-compacted",
+            LastValues::NotPromised => "order-not-promised",
+            LastValues::Compared => "compared",
+        }
+    }
 }
 
 /// What deletes a topic's oldest records, as its settings are when it is compared.
@@ -150,7 +177,7 @@ impl VerifyReport {
     pub fn is_clean(&self, allowed: Option<AllowedDuplicates>) -> bool {
         let excused = allowed.is_some_and(|allowed| self.duplicates <= allowed.at_most);
         let surplus = if excused { 0 } else { self.duplicates };
-        (self.missing, surplus, self.altered, self.misplaced, self.wrong(), self.doubtful) == (0, 0, 0, 0, 0, 0)
+        [self.missing, surplus, self.altered, self.misplaced, self.wrong(), self.doubtful, self.outdated] == [0; 7]
     }
 
     /// Unexpected records that only the job can have sent.
@@ -190,6 +217,8 @@ pub enum VerifyKind {
     Altered,
     /// In another partition than its key chooses.
     Misplaced,
+    /// The newest of its key, and not the last one that the source has.
+    Outdated,
     /// Not in the source.
     Unexpected,
     /// A dead letter that does not hold what the source has at its place.
@@ -204,6 +233,7 @@ impl VerifyKind {
             VerifyKind::Duplicate => "duplicate",
             VerifyKind::Altered => "altered",
             VerifyKind::Misplaced => "misplaced",
+            VerifyKind::Outdated => "outdated",
             VerifyKind::Unexpected => "unexpected",
             VerifyKind::Letter => "letter",
         }
@@ -215,7 +245,8 @@ impl VerifyKind {
 pub struct VerifyExample {
     /// What is wrong.
     pub kind: VerifyKind,
-    /// Where in the source: the file. Missing and altered records have it, and dead letters.
+    /// Where in the source: the file. Missing and altered records have it, and dead letters; an outdated one has the
+    /// place of its key's last record.
     pub path: Option<String>,
     /// Where in the file: the first byte.
     pub start: Option<u64>,
@@ -296,7 +327,7 @@ impl Verified {
 
     /// What is to be said of a difference besides its counts.
     pub fn why_different(&self) -> Option<String> {
-        let why: Vec<_> = [self.duplicates_above(), self.doubt()].into_iter().flatten().collect();
+        let why: Vec<_> = [self.duplicates_above(), self.doubt(), self.outdated()].into_iter().flatten().collect();
         (!why.is_empty()).then(|| why.join("; "))
     }
 
@@ -311,6 +342,12 @@ impl Verified {
                 show_things(doubtful, "record")
             )
         })
+    }
+
+    /// In a compacted topic: that what stands last of a key is not what the source has last.
+    fn outdated(&self) -> Option<String> {
+        let keys = show_things(self.report.outdated, "key");
+        (self.report.outdated > 0).then(|| format!("of {keys} the newest record is not the last one of the source"))
     }
 
     /// With duplicates allowed: that there are more than the known deaths explain.

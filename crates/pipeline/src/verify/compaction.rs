@@ -11,6 +11,10 @@
 //!   there would be newer, and one of them would be readable. They are missing. Nothing is known about the shard's
 //!   earlier ones, nor about other shards'.
 //!
+//!   The newest one is then outdated, too, if a later one is expected in each shard that has it: whether that one is
+//!   missing, or stands before it. Where the newest one is none of the source's, what ours are is not judged: the cleaner
+//!   may have taken any of them.
+//!
 //! Where the source has equal records, the most harmless reading counts: nothing is called missing that compaction
 //! could explain. But whatever is explained of a key is doubtful if any readable record of it may be the job's and is
 //! none of the source's: not only the newest one may stand where one of ours should.
@@ -22,7 +26,7 @@ use std::num::NonZeroU64;
 use super::hash::{Mixed, RecordHash};
 use super::reading::FoundRecord;
 use super::source::{SourceOrder, Stretch};
-use super::{TopicReader, Verification};
+use super::{TopicReader, Verification, VerifyExample};
 
 /// The groups of keys that have no partition of their own, or whose partition may have changed: records of all
 /// partitions.
@@ -64,6 +68,18 @@ pub(super) struct Explained {
     pub(super) records: u64,
     /// Those of keys of which the topic has a record that the source does not have and that may be an altered one.
     pub(super) doubtful: u64,
+    /// Keys, missing records or not, whose newest one is the source's and not the last one of any shard.
+    pub(super) outdated: u64,
+}
+
+/// A key whose newest record is not the source's last one.
+pub(super) struct OutdatedKey {
+    pub(super) group: u64,
+    /// Where the newest one stands.
+    pub(super) offset: i64,
+    /// In what part of the source a later one of the key follows that one.
+    pub(super) stretch: Stretch,
+    pub(super) example: Option<VerifyExample>,
 }
 
 /// What follows the last copy of a record in a shard.
@@ -117,7 +133,7 @@ impl Newest {
         }
     }
 
-    fn group(&self, job: &Verification<'_>, key: Option<&[u8]>, hash: &RecordHash, found: Option<u32>) -> u64 {
+    pub(super) fn group(&self, job: &Verification<'_>, key: Option<&[u8]>, hash: &RecordHash, found: Option<u32>) -> u64 {
         let Some(key) = key else { return 0 };
         let partition = match (job.partitioner)(key, job.partitions) {
             Some(partition) if self.partitions == job.partitions => found.unwrap_or(partition),
@@ -160,10 +176,23 @@ impl Newest {
                 Some(tail) => key.missing.min(tail.after.into()),
             };
             explained.records += key.missing - missing;
+            explained.outdated += u64::from(key.outdated().is_some());
             explained.doubtful += if key.strange { key.missing - missing } else { 0 };
             really(*group, missing);
         }
         explained
+    }
+
+    /// Some of the keys whose newest record is not the last one: whichever process looks, the same.
+    pub(super) fn outdated(&self, most: usize) -> Vec<OutdatedKey> {
+        let outdated = |(&group, key): (&u64, &PartitionKey)| {
+            let stretch = key.outdated()?;
+            Some(OutdatedKey { group, offset: key.offset, stretch, example: None })
+        };
+        let mut found: Vec<_> = self.keys.iter().filter_map(outdated).collect();
+        found.sort_by_key(|key| key.group);
+        found.truncate(most);
+        found
     }
 
     /// Whether a record of the source that the topic lacks is one of those that are missing whatever compaction did.
@@ -174,6 +203,12 @@ impl Newest {
 }
 
 impl PartitionKey {
+    /// In what part of the source its newest record is followed by another one of the key, if it is in each that has
+    /// it.
+    fn outdated(&self) -> Option<Stretch> {
+        self.best.filter(|tail| self.offset >= 0 && tail.after > 0).map(|tail| tail.stretch)
+    }
+
     /// The shard is read.
     fn close(&mut self) {
         let current = self.current.take();

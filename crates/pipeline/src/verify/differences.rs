@@ -12,56 +12,143 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
+use migration::report::verify::PartitionRange;
+use serde::{Deserialize, Serialize};
+
 use super::compaction::{Explained, Newest};
+use super::count::add_gone;
 use super::hash::{Hasher, Mixed, RecordHash};
 use super::reading::{FoundRecord, Reading};
 use super::slices::Slice;
-use super::{TopicRecord, VerifyError, VerifyExample, VerifyKind, VerifyReport, topic_example};
+use super::{
+    LastValues, Listings, TopicReader, TopicRecord, Verification, VerifyError, VerifyExample, VerifyKind, VerifyProgress,
+    VerifyReport, topic_example,
+};
 
-/// Gets each surplus copy; an error ends the comparison.
-pub(super) type Surplus<'a> = &'a mut dyn FnMut(&TopicRecord<'_>) -> std::io::Result<()>;
-
-/// Completes `report`, whose refused lines, and records of other producers, are counted already. `in_slices`: how many
-/// records of the topic that may be the job's the first reading found in these slices.
-pub(super) fn find<'a>(
-    read: Reading<'a, '_>,
-    slices: &[Slice],
-    in_slices: u64,
-    surplus: Surplus<'a>,
-    report: &mut VerifyReport,
-) -> Result<(), VerifyError> {
-    let hasher = Hasher::new(read.job.rules, read.times);
-    let mut search = AlteredSearch {
-        details: hasher.has_details(),
-        newest: Newest::of(&*read.topic),
-        read,
-        surplus,
-        table: EntryTable::default(),
-        groups: Groups::default(),
-        found: FoundExamples::default(),
-    };
-    let mut sum = Tally::default();
-    for (slice, number) in slices.iter().zip(1..) {
-        search.read.slice = number;
-        sum.add(&search.compare(slice, report)?);
-    }
-    if sum.topic_records != in_slices || sum.is_nothing() {
-        let (then, now) = (report.topic_records, report.topic_records - in_slices + sum.topic_records);
-        let what = format!("the topic changed while it was compared: {then} records at first, {now} later; verify again");
-        return Err(VerifyError::NotNow(what));
-    }
-    report.missing += sum.missing;
-    report.superseded = sum.superseded;
-    report.doubtful = sum.doubtful;
-    report.duplicates = sum.duplicates;
-    report.altered = sum.altered;
-    report.misplaced = sum.misplaced;
-    report.unexpected = sum.unexpected;
-    report.others = report.others.saturating_sub(sum.stripped);
-    Ok(())
+/// What the first pass found to differ: slices of the hash space that are matched, in any order and by any process.
+pub struct Differing {
+    pub(super) slices: Vec<Slice>,
+    /// How many records of the topic that may be the job's the first reading found in them.
+    pub(super) in_slices: u64,
+    /// Whether times are compared if the job sets them.
+    pub(super) times: bool,
+    /// How many lines the source has that are not blank.
+    pub(super) lines: u64,
+    /// Whether both sides have the same records, and only their order differs.
+    pub(super) equal: bool,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What was found in some slices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchedSlices {
+    slices: Vec<MatchedSlice>,
+    partitions: Vec<PartitionRange>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct MatchedSlice {
+    number: u32,
+    tally: Tally,
+    examples: Vec<VerifyExample>,
+}
+
+impl Differing {
+    /// How many slices there are.
+    pub fn slices(&self) -> usize {
+        self.slices.len()
+    }
+
+    /// Matches the slices that are one process's of some: its number, from 0, and how many they are. `report`: what the
+    /// first pass found.
+    pub fn find(
+        &self,
+        job: &Verification<'_>,
+        topic: &mut dyn TopicReader,
+        (first, step): (usize, usize),
+        report: &VerifyReport,
+        listings: &mut Listings<'_>,
+        progress: &mut dyn FnMut(VerifyProgress),
+    ) -> Result<MatchedSlices, VerifyError> {
+        let &Differing { ref slices, times, lines, .. } = self;
+        let newest = Newest::of(&*topic);
+        let read = Reading { job, times, topic, progress, slice: 0, slices: slices.len() as u32, lines };
+        let mut search = AlteredSearch {
+            details: Hasher::of(job, times).has_details(),
+            newest,
+            read,
+            listings,
+            table: EntryTable::default(),
+            groups: Groups::default(),
+            found: FoundExamples::default(),
+        };
+        let mut named = Named { limit: job.limits.examples, before: report.examples.clone(), own: Vec::new() };
+        let mut matched = MatchedSlices::default();
+        for (slice, number) in slices.iter().zip(1..).skip(first).step_by(step.max(1)) {
+            search.read.slice = number;
+            let tally = search.compare(slice, &mut named)?;
+            let examples = std::mem::take(&mut named.own);
+            named.before.extend_from_slice(&examples);
+            matched.slices.push(MatchedSlice { number, tally, examples });
+        }
+        matched.partitions = search.read.topic.ranges();
+        Ok(matched)
+    }
+
+    /// Completes `report`, whose refused lines, and records of other producers, are counted already, with what was
+    /// found in all slices.
+    pub fn finish(&self, matched: Vec<MatchedSlices>, examples: usize, report: &mut VerifyReport) -> Result<(), VerifyError> {
+        let mut slices = Vec::new();
+        for MatchedSlices { slices: some, partitions } in matched {
+            add_gone(&mut report.partitions, &partitions);
+            slices.extend(some);
+        }
+        slices.sort_by_key(|slice| slice.number);
+        let mut sum = Tally::default();
+        for slice in slices {
+            sum.add(&slice.tally);
+            for example in slice.examples {
+                if report.examples.iter().filter(|other| other.kind == example.kind).count() < examples {
+                    report.examples.push(example);
+                }
+            }
+        }
+        if sum.topic_records != self.in_slices || sum.is_nothing() && !self.equal {
+            let (then, now) = (report.topic_records, report.topic_records - self.in_slices + sum.topic_records);
+            let what = format!("the topic changed while it was compared: {then} records at first, {now} later; verify again");
+            return Err(VerifyError::NotNow(what));
+        }
+        report.missing += sum.missing;
+        report.superseded = sum.superseded;
+        report.doubtful = sum.doubtful;
+        report.outdated = sum.outdated;
+        report.duplicates = sum.duplicates;
+        report.altered = sum.altered;
+        report.misplaced = sum.misplaced;
+        report.unexpected = sum.unexpected;
+        report.others = report.others.saturating_sub(sum.stripped);
+        Ok(())
+    }
+}
+
+/// Examples, as far as there is room for them.
+struct Named {
+    /// Of each kind.
+    limit: usize,
+    /// Those of before.
+    before: Vec<VerifyExample>,
+    /// Those of the slice that is matched.
+    own: Vec<VerifyExample>,
+}
+
+impl Named {
+    /// How many more of a kind there is room for.
+    fn room(&self, kind: VerifyKind) -> usize {
+        let named = self.before.iter().chain(&self.own).filter(|example| example.kind == kind).count();
+        self.limit.saturating_sub(named)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Tally {
     /// Those that may be the job's.
     topic_records: u64,
@@ -69,6 +156,8 @@ struct Tally {
     superseded: u64,
     /// Of the superseded ones.
     doubtful: u64,
+    /// Keys.
+    outdated: u64,
     duplicates: u64,
     altered: u64,
     misplaced: u64,
@@ -85,6 +174,7 @@ impl Tally {
         self.missing += other.missing;
         self.superseded += other.superseded;
         self.doubtful += other.doubtful;
+        self.outdated += other.outdated;
         self.duplicates += other.duplicates;
         self.altered += other.altered;
         self.misplaced += other.misplaced;
@@ -157,11 +247,11 @@ impl Share {
     }
 }
 
-struct AlteredSearch<'a, 'b> {
+struct AlteredSearch<'a, 'b, 'c> {
     read: Reading<'a, 'b>,
     /// Whether more than key and value is compared: else records without a key can't be altered.
     details: bool,
-    surplus: Surplus<'a>,
+    listings: &'a mut Listings<'c>,
     table: EntryTable,
     groups: Groups,
     /// Of a compacted topic.
@@ -169,9 +259,9 @@ struct AlteredSearch<'a, 'b> {
     found: FoundExamples,
 }
 
-impl AlteredSearch<'_, '_> {
-    /// Counts a slice's differences, and names some as far as the report has room for more of their kind.
-    fn compare(&mut self, slice: &Slice, report: &mut VerifyReport) -> Result<Tally, VerifyError> {
+impl AlteredSearch<'_, '_, '_> {
+    /// Counts a slice's differences, and names some as far as there is room for more of their kind.
+    fn compare(&mut self, slice: &Slice, report: &mut Named) -> Result<Tally, VerifyError> {
         self.groups.clear();
         self.newest.iter_mut().for_each(Newest::clear);
         self.found = FoundExamples::default();
@@ -196,10 +286,15 @@ impl AlteredSearch<'_, '_> {
                 }
             }
         }
-        if self.newest.is_some() && tally.missing > 0 {
+        let last_values = self.read.job.last_values == LastValues::Compared;
+        if self.newest.is_some() && (tally.missing > 0 || last_values) {
             let explained = self.explain(slice)?;
             (tally.superseded, tally.doubtful) = (explained.records, explained.doubtful);
             tally.missing -= explained.records;
+            if last_values {
+                tally.outdated = explained.outdated;
+                self.name_outdated(slice, report)?;
+            }
         }
         let undressed = tally.others > 0;
         if tally.missing > 0 && tally.unexpected > 0 {
@@ -219,7 +314,7 @@ impl AlteredSearch<'_, '_> {
         Ok(tally)
     }
 
-    /// How many of the missing records compaction may have taken.
+    /// How many of the missing records compaction may have taken, and of how many keys the newest one is not the last.
     fn explain(&mut self, slice: &Slice) -> Result<Explained, VerifyError> {
         let AlteredSearch { read, newest: Some(newest), .. } = self else { return Ok(Explained::default()) };
         let job = read.job;
@@ -229,6 +324,36 @@ impl AlteredSearch<'_, '_> {
             true
         })?;
         Ok(newest.judge(&mut |_, _| ()))
+    }
+
+    /// Names some keys whose newest record is not the source's last one: that one as it stands in the topic, and where
+    /// the last one stands in the source.
+    fn name_outdated(&mut self, slice: &Slice, report: &mut Named) -> Result<(), VerifyError> {
+        let AlteredSearch { read, newest: Some(newest), .. } = self else { return Ok(()) };
+        let job = read.job;
+        let mut found = newest.outdated(report.room(VerifyKind::Outdated));
+        if found.is_empty() {
+            return Ok(());
+        }
+        for part in 0..slice.parts {
+            read.topic(slice, part, &mut |FoundRecord { record, hash, own }| {
+                let group = newest.group(job, record.key, &hash, Some(record.partition));
+                let wanted = found.iter_mut().find(|one| own && (one.group, one.offset) == (group, record.offset));
+                wanted.into_iter().for_each(|one| one.example = Some(topic_example(VerifyKind::Outdated, &record)));
+                true
+            })?;
+        }
+        read.source(slice, None, &mut |record| {
+            let group = newest.group(job, record.key, &record.hash, None);
+            let wanted = found.iter_mut().find(|one| (one.group, one.stretch) == (group, record.order.stretch));
+            if let Some(example) = wanted.and_then(|one| one.example.as_mut()) {
+                let source = record.example(VerifyKind::Outdated);
+                (example.path, example.start) = (source.path, source.start);
+            }
+            true
+        })?;
+        report.own.extend(found.into_iter().filter_map(|one| one.example));
+        Ok(())
     }
 
     /// Puts the source's records of one part into the table.
@@ -258,7 +383,7 @@ impl AlteredSearch<'_, '_> {
 
     /// Takes the topic's records of one part out of the table, and counts what is found.
     fn count(&mut self, slice: &Slice, part: u64, tally: &mut Tally) -> Result<(), VerifyError> {
-        let AlteredSearch { read, table, newest, found, surplus, .. } = self;
+        let AlteredSearch { read, table, newest, found, listings, .. } = self;
         let job = read.job;
         let examples = job.limits.examples;
         let keep = |into: &mut Vec<VerifyExample>, kind, record: &TopicRecord<'_>| {
@@ -288,7 +413,7 @@ impl AlteredSearch<'_, '_> {
                     } else {
                         tally.duplicates += 1;
                         keep(&mut found.duplicates, VerifyKind::Duplicate, &record);
-                        unwritten = surplus(&record).err();
+                        unwritten = (listings.surplus)(&record).err();
                     }
                 }
                 None => {
@@ -350,11 +475,10 @@ impl AlteredSearch<'_, '_> {
         share: Share,
         undressed: bool,
         tally: &mut Tally,
-        report: &VerifyReport,
+        report: &Named,
     ) -> Result<(), VerifyError> {
-        let examples = self.read.job.limits.examples;
-        let altered = room(examples, report, VerifyKind::Altered);
-        let unexpected = room(examples, report, VerifyKind::Unexpected);
+        let altered = report.room(VerifyKind::Altered);
+        let unexpected = report.room(VerifyKind::Unexpected);
         for part in 0..slice.parts {
             self.match_again(slice, part, undressed)?;
             let AlteredSearch { read, details, table, groups, found, .. } = self;
@@ -400,9 +524,8 @@ impl AlteredSearch<'_, '_> {
         if undressed { self.dress(slice, part, None) } else { Ok(()) }
     }
 
-    /// Adds what is found of a slice to the report, as far as it has room.
-    fn name(&mut self, report: &mut VerifyReport) {
-        let examples = self.read.job.limits.examples;
+    /// Adds what is found of a slice, as far as there is room.
+    fn name(&mut self, report: &mut Named) {
         let FoundExamples { duplicates, misplaced, unexpected, altered } = std::mem::take(&mut self.found);
         let altered = altered.into_iter().map(|(_, example)| example).collect();
         for (kind, found) in [
@@ -411,29 +534,25 @@ impl AlteredSearch<'_, '_> {
             (VerifyKind::Unexpected, unexpected),
             (VerifyKind::Altered, altered),
         ] {
-            let room = room(examples, report, kind);
-            report.examples.extend(found.into_iter().take(room));
+            let room = report.room(kind);
+            report.own.extend(found.into_iter().take(room));
         }
     }
 
     /// Names missing records, and adds the source's side to altered ones, in a share of the groups.
-    fn name_in_source(
-        &mut self,
-        slice: &Slice,
-        share: Share,
-        undressed: bool,
-        report: &mut VerifyReport,
-    ) -> Result<(), VerifyError> {
-        let examples = self.read.job.limits.examples;
-        self.found.altered.truncate(room(examples, report, VerifyKind::Altered));
+    fn name_in_source(&mut self, slice: &Slice, share: Share, undressed: bool, report: &mut Named) -> Result<(), VerifyError> {
+        self.found.altered.truncate(report.room(VerifyKind::Altered));
+        // All of them are wanted, not only some to name.
+        let all = self.listings.missing.is_some();
         for part in 0..slice.parts {
-            let mut missing = room(examples, report, VerifyKind::Missing);
+            let mut missing = report.room(VerifyKind::Missing);
             let waits = |found: &FoundExamples| found.altered.iter().any(|(_, example)| example.path.is_none());
-            if missing == 0 && !waits(&self.found) {
+            if missing == 0 && !waits(&self.found) && !all {
                 return Ok(());
             }
             self.match_again(slice, part, undressed)?;
-            let AlteredSearch { read, table, groups, newest, found, .. } = self;
+            let AlteredSearch { read, table, groups, newest, found, listings, .. } = self;
+            let mut unwritten = None;
             if !waits(found) && !table.values().any(|entry| entry.left > 0) {
                 continue;
             }
@@ -448,7 +567,7 @@ impl AlteredSearch<'_, '_> {
                     })
                 };
                 if place(PairedBy::Record(halves)) {
-                    return missing > 0 || waits(found);
+                    return all || missing > 0 || waits(found);
                 }
                 let left = |entry: &&mut EqualRecords| entry.left > 0 && share.has(entry.group);
                 let Some(entry) = table.get_mut(&halves).filter(left) else { return true };
@@ -461,22 +580,24 @@ impl AlteredSearch<'_, '_> {
                         group.paired -= 1;
                         place(PairedBy::Group(entry.group));
                     }
-                    None if missing > 0 => {
-                        missing -= 1;
-                        report.examples.push(record.example(VerifyKind::Missing));
+                    _ => {
+                        if missing > 0 {
+                            missing -= 1;
+                            report.own.push(record.example(VerifyKind::Missing));
+                        }
+                        if let Some(list) = &mut listings.missing {
+                            unwritten = list(&record.missing()).err();
+                        }
                     }
-                    None => {}
                 }
-                missing > 0 || waits(found)
+                unwritten.is_none() && (all || missing > 0 || waits(found))
             })?;
+            if let Some(error) = unwritten {
+                return Err(VerifyError::Listing(error.to_string()));
+            }
         }
         Ok(())
     }
-}
-
-/// How many more examples of a kind a report has room for.
-fn room(examples: usize, report: &VerifyReport, kind: VerifyKind) -> usize {
-    examples - report.examples.iter().filter(|example| example.kind == kind).count().min(examples)
 }
 
 /// What a record of the topic is paired by. Without a key: its value, if `details` can be what is altered.

@@ -3,7 +3,7 @@
 use migration::job::RecordRules;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
-use super::{TopicRecord, encode_header, encoded_headers};
+use super::{LastValues, TopicRecord, Verification, encode_header, encoded_headers};
 
 /// What a record is matched by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +16,11 @@ pub(super) struct RecordHash {
     content: u64,
     /// Of the key; `None` for a null key.
     pub(super) key: Option<u64>,
+    /// What slices are cut by: equal keys have it equal, and without a key equal values.
+    pub(super) slice: u64,
 }
 
 impl RecordHash {
-    /// What slices are cut by: equal keys have it equal, and without a key equal values.
-    pub(super) fn slice(&self) -> u64 {
-        self.key.unwrap_or(self.content)
-    }
-
     /// Both halves, as a table holds them.
     pub(super) fn halves(&self) -> [u64; 2] {
         [(self.record >> 64) as u64, self.record as u64]
@@ -65,7 +62,16 @@ impl std::hash::Hasher for Mixed {
 pub(super) struct Hasher {
     headers: Option<FixedHeaders>,
     times: bool,
+    by_partition: Option<ByPartition>,
     joined: Vec<u8>,
+}
+
+/// Cuts slices so that the keys of one partition lie together.
+struct ByPartition {
+    choose: fn(&[u8], u32) -> Option<u32>,
+    partitions: u32,
+    /// How much of the hash space a partition has.
+    width: u64,
 }
 
 /// The headers that each record of the source has.
@@ -94,10 +100,27 @@ impl FixedHeaders {
     }
 }
 
+impl ByPartition {
+    fn slice(&self, key: &[u8], hash: u64) -> u64 {
+        let Some(partition) = (self.choose)(key, self.partitions) else { return hash };
+        let inside = ((u128::from(hash) * u128::from(self.width)) >> 64) as u64;
+        u64::from(partition) * self.width + inside
+    }
+}
+
 impl Hasher {
     /// `times`: whether times are compared where the rules name a field for them.
     pub(super) fn new(rules: &RecordRules, times: bool) -> Hasher {
-        Hasher { headers: FixedHeaders::of(rules), times: times && rules.timestamp.is_some(), joined: Vec::new() }
+        let times = times && rules.timestamp.is_some();
+        Hasher { headers: FixedHeaders::of(rules), times, by_partition: None, joined: Vec::new() }
+    }
+
+    /// That of a comparison.
+    pub(super) fn of(job: &Verification<'_>, times: bool) -> Hasher {
+        let partitions = job.partitions.max(1);
+        let by_partition = ByPartition { choose: job.partitioner, partitions, width: u64::MAX / u64::from(partitions) };
+        let by_partition = (job.last_values == LastValues::Compared).then_some(by_partition);
+        Hasher { by_partition, ..Hasher::new(job.rules, times) }
     }
 
     /// Whether the job's records have headers that tell them from others'.
@@ -147,7 +170,12 @@ impl Hasher {
             None if self.times => with(timeless, u128::MAX),
             _ => timeless,
         };
-        RecordHash { record, timeless, content: (content >> 64) as u64, key: key.map(xxh3_64) }
+        let (content, key_hash) = ((content >> 64) as u64, key.map(xxh3_64));
+        let slice = match (&self.by_partition, key, key_hash) {
+            (Some(by), Some(key), Some(hash)) => by.slice(key, hash),
+            _ => key_hash.unwrap_or(content),
+        };
+        RecordHash { record, timeless, content, key: key_hash, slice }
     }
 }
 

@@ -18,13 +18,15 @@ struct Listed<'a> {
     key_base64: Option<Base64>,
 }
 
-/// Writes where a record stands in the topic, and its whole key: `key` if that is text, or null, else `key_base64`.
+/// Writes where a record stands in the topic, and its whole key: `key` if that is text, or null, else `key_base64`. One
+/// write for each line, which a buffer keeps whole: several processes may append to one file.
 pub fn list(record: &TopicRecord<'_>, out: &mut impl Write) -> io::Result<()> {
     let text = record.key.map(str::from_utf8).transpose();
     let key_base64 = record.key.filter(|_| text.is_err()).map(|key| Base64(key.to_vec()));
     let line = Listed { partition: record.partition, offset: record.offset, key: text.ok(), key_base64 };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.write_all(b"\n")
+    let mut line = serde_json::to_vec(&line)?;
+    line.push(b'\n');
+    out.write_all(&line)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Reading<'_, '_> {
         part: u64,
         visit: &mut dyn FnMut(FoundRecord<'_>) -> bool,
     ) -> Result<(), VerifyError> {
-        let mut hasher = Hasher::new(self.job.rules, self.times);
+        let mut hasher = Hasher::of(self.job, self.times);
         let (mut records, mut wanted) = (0, true);
         self.topic.restart()?;
         let of = self.topic.left();

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 
 use migration::Shard;
+use serde::{Deserialize, Serialize};
 
+use super::division::SourcePart;
 use super::hash::{Hasher, RecordHash};
-use super::{Expected, Verification, VerifyExample, VerifyKind, head};
+use super::{Expected, MissingRecord, Verification, VerifyExample, VerifyKind, head};
 use crate::dead_letter::Held;
 use crate::fate::{self, Look, Takes};
 use crate::mapping::Mapping;
@@ -32,6 +34,8 @@ pub(super) struct SourceRecord<'a> {
     pub(super) key: Option<&'a [u8]>,
     pub(super) place: SourcePlace<'a>,
     pub(super) order: SourceOrder,
+    /// Which of the [`Expected`] has it.
+    expected: u32,
 }
 
 /// Where a record stands among all: those of one key and stretch were sent in the order of their numbers.
@@ -67,32 +71,44 @@ impl SourcePlace<'_> {
     }
 }
 
-impl SourceRecord<'_> {
+impl<'a> SourceRecord<'a> {
     pub(super) fn example(&self, kind: VerifyKind) -> VerifyExample {
         VerifyExample { key: self.key.map(head), ..self.place.example(kind) }
     }
+
+    pub(super) fn missing(&self) -> MissingRecord<'a> {
+        MissingRecord { expected: self.expected, number: self.order.number.get(), value: self.place.value }
+    }
 }
 
-#[derive(Default)]
+/// What was read, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SourceCounts {
     /// Non-blank lines of all that is expected.
     pub(super) lines: u64,
+    /// Of these: dead letters.
+    letters: u64,
     /// Non-blank lines of the job's own source.
     pub(super) records: u64,
     /// Of these: dead letters.
     pub(super) dead_lettered: u64,
-    /// Non-blank lines of what else is expected, without dead letters.
-    pub(super) retried: u64,
     /// Dead letters of any of them that do not hold what the source has there.
     pub(super) altered_letters: u64,
 }
 
-/// What was read so far, of all that is expected.
-#[derive(Default)]
-struct LineCounts {
-    lines: u64,
-    letters: u64,
-    altered: u64,
+impl SourceCounts {
+    /// Non-blank lines of what is expected beside the job's own source, without dead letters.
+    pub(super) fn retried(&self) -> u64 {
+        (self.lines - self.records) - (self.letters - self.dead_lettered)
+    }
+
+    pub(super) fn add(&mut self, other: &SourceCounts) {
+        self.lines += other.lines;
+        self.letters += other.letters;
+        self.records += other.records;
+        self.dead_lettered += other.dead_lettered;
+        self.altered_letters += other.altered_letters;
+    }
 }
 
 /// Hands every line that is neither blank nor a dead letter as it should be to `visit`, in the plan's order, until it
@@ -103,51 +119,68 @@ pub(super) fn read(
     progress: &mut dyn FnMut(u64),
     visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
 ) -> Result<SourceCounts, SourceError> {
-    let mut reading = ReadExpected {
-        hasher: Hasher::new(job.rules, times),
-        counts: LineCounts::default(),
-        pool: BlockPool::new(POOL_BYTES),
-        rows: Rows::default(),
-    };
-    let (mut before, mut own) = ((0, 0), None);
-    for expected in job.expected {
-        let went_on = reading.read(expected, before, progress, visit)?;
-        let LineCounts { lines, letters, .. } = reading.counts;
-        own.get_or_insert((lines, letters));
-        if !went_on {
+    let mut reading = ReadExpected::new(job, times);
+    let mut before = (0, 0);
+    for (index, expected) in job.expected.iter().enumerate() {
+        if !reading.read(expected, index as u32, expected.plan.once(), before, progress, visit)? {
             break;
         }
         before.0 += expected.plan.shards.len() as u32;
         before.1 += expected.plan.segments.len() as u32;
     }
-    let (records, dead_lettered) = own.unwrap_or_default();
-    let LineCounts { lines, letters, altered: altered_letters } = reading.counts;
-    let retried = (lines - records) - (letters - dead_lettered);
-    Ok(SourceCounts { lines, records, dead_lettered, retried, altered_letters })
+    Ok(reading.counts)
+}
+
+/// The same of a part of what is expected. What is said of the order of its records holds within the part, and for
+/// nothing else.
+pub(super) fn read_part(
+    job: &Verification<'_>,
+    part: &SourcePart<'_>,
+    progress: &mut dyn FnMut(u64),
+    visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
+) -> Result<SourceCounts, SourceError> {
+    let mut reading = ReadExpected::new(job, true);
+    for (index, (expected, plan)) in job.expected.iter().zip(part.plans).enumerate() {
+        let shards = part.pieces.iter().filter(|piece| piece.expected as usize == index);
+        let shards = shards.filter_map(|piece| plan.shards.get(piece.shard.0 as usize));
+        if !reading.read(&Expected { plan, ..*expected }, index as u32, shards, (0, 0), progress, visit)? {
+            break;
+        }
+    }
+    Ok(reading.counts)
 }
 
 struct ReadExpected {
     hasher: Hasher,
-    counts: LineCounts,
+    counts: SourceCounts,
     pool: BlockPool,
     rows: Rows,
 }
 
 impl ReadExpected {
-    /// Reads one of the [`Expected`]; `before` it are shards and segments of others. False: `visit` has enough.
-    fn read(
+    fn new(job: &Verification<'_>, times: bool) -> ReadExpected {
+        let (pool, rows) = (BlockPool::new(POOL_BYTES), Rows::default());
+        ReadExpected { hasher: Hasher::of(job, times), counts: SourceCounts::default(), pool, rows }
+    }
+
+    /// Reads shards of one of the [`Expected`], the job's own (0) or another; `before` it are shards and segments of
+    /// others. False: `visit` has enough.
+    fn read<'s>(
         &mut self,
         expected: &Expected<'_>,
+        number_of_it: u32,
+        shards: impl Iterator<Item = &'s Shard>,
         before: (u32, u32),
         progress: &mut dyn FnMut(u64),
         visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
     ) -> Result<bool, SourceError> {
         let ReadExpected { hasher, counts, pool, rows } = self;
+        let own = number_of_it == 0;
         let mut mapping = Mapping::new(expected.rules);
         let takes = Takes::anything();
         // Behind a file that can't be read sets of partitions may be cut by place, each for itself.
         let uneven = expected.plan.partitions.is_some() && !expected.plan.keeps_order_of_keys();
-        for shard in expected.plan.once() {
+        for shard in shards {
             let mut reader = expected.source.open(expected.plan, shard.id, &shard.start, None)?;
             let mut object = ObjectLetters::default();
             while wait_for_rows(reader.as_mut(), pool, rows)? {
@@ -159,13 +192,15 @@ impl ReadExpected {
                         continue;
                     }
                     counts.lines += 1;
+                    counts.records += u64::from(own);
                     let RecordPlace { segment, start, .. } = block.place_of(index, row);
                     object.turn_to(expected, shard, segment);
                     let place = SourcePlace { path: &object.path, start, value };
                     if let Some(held) = object.letters.and_then(|starts| starts.get(&start)) {
                         counts.letters += 1;
+                        counts.dead_lettered += u64::from(own);
                         if *held != Held::of(row.whole, value) {
-                            counts.altered += 1;
+                            counts.altered_letters += 1;
                             if !visit(SourceLine::AlteredLetter(place)) {
                                 return Ok(false);
                             }
@@ -183,7 +218,8 @@ impl ReadExpected {
                             Ok(mapped) => {
                                 let key = mapped.key.bytes(value);
                                 let hash = hasher.expected(key, value, mapped.timestamp);
-                                visit(SourceLine::Record(SourceRecord { hash, key, place, order }))
+                                let expected = number_of_it;
+                                visit(SourceLine::Record(SourceRecord { hash, key, place, order, expected }))
                             }
                             Err(_) => visit(SourceLine::NoRecord(place)),
                         },

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use migration::Plan;
 use migration::job::{FieldPath, OnMissing, RecordRules, ShardOrder, ShardRules, TimestampUnit, Validate};
+use migration::report::verify::Compared;
 use proptest::prelude::*;
 
 use super::compaction as compaction_of_topics;
@@ -13,7 +14,9 @@ use crate::doubles::MemorySource;
 use crate::source::PlanRules;
 
 mod compaction;
+mod last_values;
 mod made_rows;
+mod missing;
 mod others;
 
 const PARTITIONS: u32 = 3;
@@ -33,8 +36,10 @@ const RANGES: [PartitionRange; PARTITIONS as usize] = [
 type Record = (Option<Vec<u8>>, Vec<u8>);
 
 /// A topic that hands out a few records at a time.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Topic {
+    /// Which partitions are read; `None`: all.
+    only: Option<Vec<u32>>,
     records: Vec<(u32, Record)>,
     at: usize,
     step: usize,
@@ -69,6 +74,9 @@ impl TopicReader for Topic {
         self.step = (self.step + 1) % 5;
         let end = (self.at + self.step).min(self.records.len());
         for (offset, (partition, (key, value))) in self.records.iter().enumerate().take(end).skip(self.at) {
+            if self.only.as_ref().is_some_and(|only| !only.contains(partition)) {
+                continue;
+            }
             let (headers, time) =
                 self.details.get(&offset).map_or((&self.headers, self.time), |(headers, time)| (headers, *time));
             visit(TopicRecord { partition: *partition, offset: offset as i64, key: key.as_deref(), value, headers, time });
@@ -128,11 +136,13 @@ impl Dataset {
     }
 
     fn verify(&self, topic: &mut Topic, limits: VerifyLimits) -> Result<VerifyReport, VerifyError> {
+        let expected = &[self.expected()];
         let job = Verification {
-            expected: &[self.expected()],
+            expected,
             rules: &self.rules,
             partitioner: partition,
             partitions: PARTITIONS,
+            last_values: last_values(expected, PARTITIONS, topic),
             limits,
         };
         let mut last = 0;
@@ -141,12 +151,19 @@ impl Dataset {
             surplus.push((record.partition, record.offset));
             Ok(())
         };
-        let result = verify(&job, topic, &mut list, &mut |progress| {
+        let mut listings = Listings { surplus: &mut list, missing: None };
+        let before = topic.clone();
+        let result = verify(&job, topic, &mut listings, &mut |progress| {
             assert!(progress.slice >= last && progress.slice <= progress.slices);
             assert!(progress.about || progress.done <= progress.of, "{progress:?}");
             last = progress.slice;
         });
         if let Ok(report) = &result {
+            // One number of processes each time, for each costs tables of its own.
+            let processes = 1 + (report.topic_records + report.source_records) as u32 % 4;
+            let mut sorted = surplus.clone();
+            sorted.sort_unstable();
+            assert_eq!(together(&job, &before, processes), (report.clone(), sorted), "with {processes} processes");
             assert_eq!(surplus.len() as u64, report.duplicates, "each surplus copy is listed, and once");
             let listed = surplus.iter().collect::<HashSet<_>>();
             assert_eq!(listed.len(), surplus.len());
@@ -155,6 +172,45 @@ impl Dataset {
         }
         result
     }
+}
+
+/// The same by several processes: what they tell each other goes through bytes. Also the surplus copies.
+fn together(job: &Verification<'_>, topic: &Topic, processes: u32) -> (VerifyReport, Vec<(u32, i64)>) {
+    let divided = division_of(job.expected, processes).unwrap();
+    let offsets: Vec<u64> =
+        (0..PARTITIONS).map(|of| topic.records.iter().filter(|(partition, _)| *partition == of).count() as u64).collect();
+    let sets = divide_partitions(&offsets, processes);
+    assert_eq!(divided.len(), processes as usize);
+    let mut counted = Counted::none(job);
+    for process in 0..processes as usize {
+        let mut topic = Topic { only: Some(sets.get(process).cloned().unwrap_or_default()), ..topic.clone() };
+        let part = count(job, divided.part(process), &mut topic, &mut |_| ()).unwrap();
+        for (number, block) in part.blocks().enumerate() {
+            assert!(counted.add_block(number, &block));
+            assert!(!counted.add_block(number, &block[1..]) && !counted.add_block(1 << 40, &block));
+        }
+        let totals = serde_json::from_str(&serde_json::to_string(part.totals()).unwrap()).unwrap();
+        counted.add_totals(job.limits.examples, totals);
+    }
+    let (mut report, differing) = counted.settle(job, topic.compacted, Retention::Embedded);
+    let mut surplus = Vec::new();
+    if let Some(differing) = differing {
+        let mut matched = Vec::new();
+        for process in 0..processes as usize {
+            let mut list = |record: &TopicRecord<'_>| {
+                surplus.push((record.partition, record.offset));
+                Ok(())
+            };
+            let mut listings = Listings { surplus: &mut list, missing: None };
+            let (topic, step) = (&mut topic.clone(), processes as usize);
+            matched.push(differing.find(job, topic, (process, step), &report, &mut listings, &mut |_| ()).unwrap());
+        }
+        matched.reverse();
+        differing.finish(matched, job.limits.examples, &mut report).unwrap();
+    }
+    report.examples.sort();
+    surplus.sort_unstable();
+    (report, surplus)
 }
 
 fn line(key: &str, value: u32) -> String {
@@ -395,7 +451,7 @@ fn slices_cover_what_differs_once_and_fit() {
     let hot = std::iter::repeat_n(Some(&b"hot"[..]), 500).chain(std::iter::repeat_n(None, 500));
     let hashes: Vec<_> = hot.enumerate().map(|(i, key)| hasher.expected(key, &i.to_le_bytes(), None)).collect();
     for (limit, in_topic) in [1, 7, 100, 499, 5000].into_iter().flat_map(|limit| [(limit, 0), (limit, 700)]) {
-        let mut buckets = slices::Buckets::of(0);
+        let mut buckets = slices::Buckets::of(0, false);
         hashes.iter().for_each(|hash| buckets.expect(hash));
         hashes.iter().take(in_topic).for_each(|hash| buckets.find(hash, false));
         assert!(!buckets.are_equal(true));
@@ -499,7 +555,7 @@ fn check_examples(report: &VerifyReport, topic: &[(u32, Record)], examples: usiz
         let sides = (example.start.is_some(), example.offset.is_some());
         let expected = match example.kind {
             VerifyKind::Missing | VerifyKind::Letter => (true, false),
-            VerifyKind::Altered => (true, true),
+            VerifyKind::Altered | VerifyKind::Outdated => (true, true),
             VerifyKind::Duplicate | VerifyKind::Misplaced | VerifyKind::Unexpected => (false, true),
         };
         assert_eq!(sides, expected, "{example:?}");
@@ -587,9 +643,14 @@ fn what_was_sent_again_is_expected_beside_the_job() {
     let compare = |records: &[(&str, u32)], limits| {
         let expected = [job.expected(), again.expected()];
         let (rules, partitioner) = (&job.rules, partition);
-        let all = Verification { expected: &expected, rules, partitioner, partitions: PARTITIONS, limits };
+        let last_values = LastValues::NotCompacted;
+        let all = Verification { expected: &expected, rules, partitioner, partitions: PARTITIONS, last_values, limits };
         let records = records.iter().map(|(key, value)| (at(key), record(key, *value))).collect();
-        verify(&all, &mut Topic::new(records), &mut |_| Ok(()), &mut |_| ()).unwrap()
+        let topic = Topic::new(records);
+        let mut listings = Listings { surplus: &mut |_| Ok(()), missing: None };
+        let report = verify(&all, &mut topic.clone(), &mut listings, &mut |_| ()).unwrap();
+        (1..4).for_each(|processes| assert_eq!(together(&all, &topic, processes).0, report));
+        report
     };
     for limits in [VerifyLimits::default(), tiny(9)] {
         let report = compare(&[("a", 1), ("c", 3), ("b", 2), ("b", 2)], limits);

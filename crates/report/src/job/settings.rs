@@ -50,8 +50,9 @@ pub fn settings(job: &Job) -> Pairs {
     add("dead_letters.to", to.name().to_owned());
     let CheckpointRules { topic } = checkpoint;
     add("checkpoint.topic", topic.clone());
-    let VerifyRules { allow_duplicates } = verify;
+    let VerifyRules { allow_duplicates, workers } = verify;
     add("verify.allow_duplicates", allow_duplicates.to_string());
+    add("verify.workers", show_count(*workers));
     if let Some(limit) = record_limit {
         add("--limit", show_count(*limit));
     }

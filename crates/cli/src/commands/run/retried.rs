@@ -12,12 +12,19 @@ use crate::state::Earlier;
 pub struct RetriedJob {
     name: String,
     earlier: Earlier,
+    /// What the topic lacks of its records is sent, and no dead letters.
+    repaired: bool,
 }
 
 impl RetriedJob {
     /// That of this name, with what its runs left.
     pub fn new(name: String, earlier: Earlier) -> RetriedJob {
-        RetriedJob { name, earlier }
+        RetriedJob { name, earlier, repaired: false }
+    }
+
+    /// The same of one of whose records the topic lacks some.
+    pub fn to_repair(name: String, earlier: Earlier) -> RetriedJob {
+        RetriedJob { name, earlier, repaired: true }
     }
 
     /// Whether its records can be sent again to where it sent the others. Returns warnings.
@@ -34,7 +41,8 @@ impl RetriedJob {
     /// What is to be known before a record comes behind newer ones.
     pub fn warnings(&self, job: &Job, compacted: bool) -> Vec<String> {
         let sent = self.earlier.state.counts().acknowledged;
-        if job.record.key.is_none() || sent == 0 {
+        // A repair says what it means before it asks.
+        if job.record.key.is_none() || sent == 0 || self.repaired {
             return Vec::new();
         }
         let records = show_things(sent, "record");

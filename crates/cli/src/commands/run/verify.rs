@@ -12,7 +12,7 @@ use super::plan;
 use super::report::Reported;
 use crate::letters::{self, Letters};
 use crate::surplus_file::SurplusFile;
-use crate::verify::{Compared, Sent};
+use crate::verify::{Compared, Lists, Sent};
 use crate::{helper, source, state, verify};
 
 /// A run of which all is known.
@@ -128,7 +128,7 @@ impl Judge<'_> {
         let letters = Letters::of(dir.path(), &kept);
         let retries = verify::retries_of(dir.path(), &kept)?;
         let sent = Sent { plan: &kept.plan, letters: &letters, retries: &retries, report: self.report };
-        let found = verify::verify(job, sent, list, Some(interrupt), ui)?;
+        let found = verify::verify(job, sent, Lists { surplus: list, missing: None }, Some(interrupt), ui)?;
         verify::require_same_retries(dir.path(), &kept, &retries)?;
         Ok((found, kept))
     }

@@ -21,13 +21,15 @@ fn made_rows_of_several_objects_are_compared_and_their_letters_found() {
             rules: &dataset.rules,
             partitioner: partition,
             partitions: PARTITIONS,
+            last_values: LastValues::NotCompacted,
             limits: tiny(9),
         };
         let sent = |(key, value): &(&str, u32)| {
             let record = (Some(key.as_bytes().to_vec()), format!(" {}", line(key, *value)).into_bytes());
             (at(key), record)
         };
-        verify(&job, &mut Topic::new(records.iter().map(sent).collect()), &mut |_| Ok(()), &mut |_| ())
+        let mut listings = Listings { surplus: &mut |_| Ok(()), missing: None };
+        verify(&job, &mut Topic::new(records.iter().map(sent).collect()), &mut listings, &mut |_| ())
     };
     let compare = |dead: &Places, records: &[(&str, u32)]| compare_with(&source, dead, records).unwrap();
     let report = compare(&dead, &[("a", 1), ("b", 2), ("c", 3)]);

@@ -96,14 +96,15 @@ fn a_list_that_takes_no_more_ends_the_comparison() {
     let source = Dataset::new(&[line("a", 1)]);
     let expected = [source.expected()];
     let (rules, partitioner) = (&source.rules, partition);
-    let job = Verification { expected: &expected, rules, partitioner, partitions: PARTITIONS, limits: tiny(1) };
+    let (last_values, limits) = (LastValues::NotCompacted, tiny(1));
+    let job = Verification { expected: &expected, rules, partitioner, partitions: PARTITIONS, last_values, limits };
     let mut topic = Topic::new(vec![(at("a"), record("a", 1)); 9]);
     let mut listed = 0;
     let mut list = |_: &TopicRecord<'_>| {
         listed += 1;
         if listed < 3 { Ok(()) } else { Err(std::io::Error::other("no space left")) }
     };
-    let error = verify(&job, &mut topic, &mut list, &mut |_| ()).unwrap_err();
+    let error = verify(&job, &mut topic, &mut Listings { surplus: &mut list, missing: None }, &mut |_| ()).unwrap_err();
     assert_eq!(error, VerifyError::Listing("no space left".to_owned()));
     assert_eq!(listed, 3);
 }
