@@ -41,7 +41,7 @@ pub enum Command {
     /// Look at some data and write a commented orchestrator.toml
     Init(InitArgs),
     /// Check brokers, topic, source and machine before the first record; sends nothing
-    Check(JobArgs),
+    Check(CheckArgs),
     /// Show the shards with their ranges; sends nothing, and contacts no broker unless -b names one
     Plan(PlanArgs),
     /// Send; run it again to continue after any stop or crash
@@ -198,6 +198,17 @@ pub struct ConfigArgs {
     /// Only the first N non-blank lines in source order, as a job of its own
     #[arg(long, env = "SHARDLIFT_LIMIT", value_name = "N")]
     pub limit: Option<std::num::NonZeroU64>,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which job.
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// Make the progress topic of a job that delivers exactly once, if it is not there, and nothing else
+    #[arg(long)]
+    pub create: bool,
 }
 
 /// `plan`.

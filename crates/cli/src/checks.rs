@@ -135,7 +135,13 @@ pub fn of_each_run(job: &Job, found: &Preflight, workers: u32, embedded: bool, g
     let topic = (!embedded).then(|| check::of_topic_now(job, &facts(found)));
     let told = topic.into_iter().chain([of_machine(job, workers, None)]);
     let told = told.map(|finding| if goes_on { finding.told() } else { finding });
-    told.chain([of_own_state(job)]).collect()
+    let delivery = check::of_delivery(job, found.delivery.as_ref(), goes_on);
+    told.chain(delivery).chain([of_own_state(job)]).collect()
+}
+
+/// Whether an earlier run has begun the job.
+pub fn has_begun(job: &Job) -> bool {
+    matches!(earlier(job), EarlierRun::Begun { .. } | EarlierRun::Running(_))
 }
 
 /// What an answer of the brokers says of them: `Err` is what kept them from answering.

@@ -18,10 +18,14 @@ pub fn preflight(
 ) -> Result<Preflight, UserError> {
     helper::ask("shardlift check", interrupt, || {
         let ask = if purpose == Purpose::Begin { kafka::first_preflight } else { kafka::preflight };
-        let found = ask(job, purpose.patience(job)).map_err(|problem| match problem.kind {
+        let mut found = ask(job, purpose.patience(job)).map_err(|problem| match problem.kind {
             PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => topic_is_deleted(job),
             _ => explain(problem, purpose),
         })?;
+        // Only who writes delivers.
+        if job.exactly_once() && needs.contains(&Right::Write) {
+            kafka::ask_delivery(job, &mut found, purpose.patience(job)).map_err(|problem| explain(problem, purpose))?;
+        }
         let missing = found.rights.as_ref().and_then(|rights| missing_right(job, rights, needs));
         missing.map_or(Ok(found), |problem| Err(explain(problem, purpose)))
     })

@@ -21,7 +21,9 @@ mod topic;
 mod transaction;
 mod wakeup;
 
-pub(crate) use admin::{TopicSetting, ask_settings, ask_topic, create_topic, delete_topic, topic_operations, topic_settings};
+pub(crate) use admin::{
+    TopicSetting, ask_broker_settings, ask_settings, ask_topic, create_topic, delete_topic, topic_operations, topic_settings,
+};
 pub(crate) use client::Client;
 pub(crate) use code::Code;
 pub(crate) use conf::{ClientKind, Conf, ConfError, version};

@@ -30,7 +30,10 @@ pub use embedded::{EmbeddedBroker, EmbeddedError, EmbeddedOptions};
 pub use existing::existing_records;
 pub use ffi::Wakeup;
 pub use options::{Role, check_properties, client_properties};
-pub use preflight::{PartitionEnds, Preflight, TopicShape, first_preflight, preflight, topic_shape, wait_for_brokers};
+pub use preflight::{
+    EnsuredProgress, PartitionEnds, Preflight, TopicShape, ask_delivery, ensure_progress_topic, first_preflight, preflight,
+    topic_shape, wait_for_brokers,
+};
 pub use problem::{PreflightProblem, PreflightProblemKind};
 pub use producer::{Connecting, Gathering, Producer, ProducerOptions, TransactionOptions};
 pub use progress::{ProgressTopic, Written, create_progress_topic, progress_topic, read_job, write_plan};

@@ -4,6 +4,7 @@
 //! its settings refuse, where does each partition begin and end. Not responsible for: what follows from the answers
 //! (exit codes, whether state belongs to this topic), or in which process it runs. It creates a client, hence threads.
 
+mod delivery;
 mod ends;
 mod refusal;
 mod retention;
@@ -13,7 +14,7 @@ mod similar;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use migration::check::facts::{Replicas, Retention};
+use migration::check::facts::{DeliveryFacts, Replicas, Retention};
 use migration::config::is_this_machine;
 use migration::identity::is_embedded_cluster;
 use migration::job::Property;
@@ -31,6 +32,8 @@ use crate::producer::{ProducerOptions, TransactionOptions};
 use crate::rights::{Right, grant};
 use crate::topic_probe::is_unknown_topic;
 use crate::turns::Turns;
+
+pub use delivery::{EnsuredProgress, ask_delivery, ensure_progress_topic};
 
 /// How long the controller may be unknown after the brokers have answered.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(200);
@@ -65,6 +68,8 @@ pub struct Preflight {
     pub round_trip: Option<Duration>,
     /// What the principal may do with the topic; `None`: the brokers don't tell.
     pub rights: Option<Vec<Right>>,
+    /// What exactly-once delivery rests on; `None`: it was not asked ([`ask_delivery`]).
+    pub delivery: Option<DeliveryFacts>,
     /// What a user should know although the run can go on.
     pub warnings: Vec<String>,
 }

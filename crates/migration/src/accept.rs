@@ -38,11 +38,13 @@ pub enum Accept {
     NetworkDisk,
     /// Planned files that have another time of modification, and the same size, first and last 64 KiB.
     Mtime,
+    /// Exactly-once delivery over topics that can lose what they acknowledged: too few replicas, or unclean elections.
+    Unreplicated,
 }
 
 impl Accept {
     /// All, in the order in which they are listed for people.
-    pub const ALL: [Accept; 15] = [
+    pub const ALL: [Accept; 16] = [
         Accept::Partitions,
         Accept::Owner,
         Accept::PlaintextPassword,
@@ -58,10 +60,11 @@ impl Accept {
         Accept::Machine,
         Accept::NetworkDisk,
         Accept::Mtime,
+        Accept::Unreplicated,
     ];
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 15] = {
-        let mut names = [""; 15];
+    pub const NAMES: [&'static str; 16] = {
+        let mut names = [""; 16];
         let mut index = 0;
         while index < names.len() {
             names[index] = Accept::ALL[index].name();
@@ -88,6 +91,7 @@ impl Accept {
             Accept::Machine => "machine",
             Accept::NetworkDisk => "network-disk",
             Accept::Mtime => "mtime",
+            Accept::Unreplicated => "unreplicated",
         }
     }
 

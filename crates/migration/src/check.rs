@@ -3,6 +3,7 @@
 //! Responsible for the rules: from facts of topic, sample and machine to findings. Not responsible for the facts: the
 //! Kafka crate asks brokers, the pipeline samples the source, and both come as values ([`facts`]).
 
+mod delivery;
 pub mod estimate;
 mod existing;
 pub mod facts;
@@ -21,7 +22,7 @@ use crate::{Accept, Exit, Job, Plan, UserError};
 pub use machine::{of_machine, of_state};
 pub use times::{date, old_times};
 
-use facts::{ExistingRecords, KnownTopic, SourceSample};
+use facts::{DeliveryFacts, ExistingRecords, KnownTopic, SourceSample};
 
 /// A question about brokers, source or machine before the first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +59,8 @@ pub enum Check {
     Files,
     /// Records that are in the topic, and other producers.
     Existing,
+    /// What exactly-once delivery rests on.
+    Delivery,
     /// Partitions against workers and records in flight.
     Partitions,
     /// Whether brokers held answers back.
@@ -74,7 +77,7 @@ pub enum Check {
 
 impl Check {
     /// All, in the order in which they are told.
-    pub const ALL: [Check; 22] = [
+    pub const ALL: [Check; 23] = [
         Check::Brokers,
         Check::Security,
         Check::Topic,
@@ -91,6 +94,7 @@ impl Check {
         Check::Formats,
         Check::Files,
         Check::Existing,
+        Check::Delivery,
         Check::Partitions,
         Check::Quota,
         Check::Machine,
@@ -118,6 +122,7 @@ impl Check {
             Check::Formats => "formats",
             Check::Files => "files",
             Check::Existing => "existing",
+            Check::Delivery => "delivery",
             Check::Partitions => "partitions",
             Check::Quota => "quota",
             Check::Machine => "machine",
@@ -279,6 +284,12 @@ pub fn of_topic_now(job: &Job, facts: &KnownTopic) -> Finding {
     topic::topic(job, facts)
 }
 
+/// Whether the cluster keeps what exactly-once delivery promises. `facts`: what was asked, for a job that delivers so;
+/// `begun`: it has sent records already.
+pub fn of_delivery(job: &Job, facts: Option<&DeliveryFacts>, begun: bool) -> Vec<Finding> {
+    delivery::delivery(job, facts, begun)
+}
+
 /// What the topic will do to the job's records.
 pub fn of_topic(seen: &Evidence<'_>, facts: &KnownTopic) -> Vec<Finding> {
     vec![
@@ -320,4 +331,12 @@ fn first_broker(job: &Job) -> &str {
         Brokers::Bootstrap(brokers) => brokers.first().map_or("BROKER", String::as_str),
         Brokers::Embedded => "BROKER",
     }
+}
+
+/// The command that changes a setting of a topic.
+fn alter_topic(job: &Job, topic: &str, change: &str) -> String {
+    format!(
+        "`kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {topic} {change}`",
+        first_broker(job)
+    )
 }

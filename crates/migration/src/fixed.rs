@@ -22,6 +22,8 @@ const SOURCE: &str = "source";
 const TIMESTAMP: &str = "record.timestamp";
 /// What chooses a key's partition.
 const PARTITIONER: &str = "kafka.partitioner";
+/// Where a job that delivers exactly once keeps how far it is.
+const PROGRESS: &str = "checkpoint.topic";
 /// The headers' names in their order.
 const HEADERS: &str = "record.headers";
 
@@ -49,9 +51,14 @@ pub fn settings(job: &Job) -> FixedSettings {
     all.push((PARTITIONER.to_owned(), job.kafka.partitioner.typed().to_owned()));
     all.push(("kafka.delivery".to_owned(), job.kafka.delivery.typed().to_owned()));
     if job.exactly_once() {
-        all.push(("checkpoint.topic".to_owned(), job.checkpoint.topic.clone()));
+        all.push((PROGRESS.to_owned(), job.checkpoint.topic.clone()));
     }
     all
+}
+
+/// The progress topic of a job that delivers exactly once.
+pub fn progress_topic(settings: &[(String, String)]) -> Option<String> {
+    settings.iter().find(|(name, _)| name == PROGRESS).map(|(_, topic)| topic.clone())
 }
 
 fn csv(format: &CsvFormat, all: &mut FixedSettings) {

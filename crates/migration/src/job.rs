@@ -22,6 +22,7 @@ pub use kafka::{Brokers, Delivery, KafkaRules, Partitioner};
 pub use property::{Property, Secret};
 pub use record::{FieldPath, OnMissing, RecordRules, TimestampUnit, Validate};
 pub use source::{CsvFormat, CsvHeader, CsvSource, CsvType, FileRules, JsonlSource, SourceRules};
+pub(crate) use workers::LEAST_TRANSACTION;
 pub use workers::{ChunkLimits, FlushPolicy, LONGEST_TRANSACTION, RestartRules, WindowLimit, WorkerRules};
 
 const NAME: TextRule = TextRule {

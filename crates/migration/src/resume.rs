@@ -296,7 +296,7 @@ pub fn files_added(job: &Job, what: impl std::fmt::Display) -> UserError {
     let other = "send them with a job of their own (another job.name, and paths that mean only them), or move them to where \
                  no path means them";
     let add = "`shardlift run --add` adds new files to the plan and sends them behind all others; or";
-    let hint = if job.record_limit.is_none() { format!("{add} {other}") } else { other.to_owned() };
+    let hint = if job.record_limit.is_none() && !job.exactly_once() { format!("{add} {other}") } else { other.to_owned() };
     UserError::new(Exit::Source, what).hint(hint)
 }
 
@@ -304,6 +304,12 @@ pub fn files_added(job: &Job, what: impl std::fmt::Display) -> UserError {
 pub fn limit_has_an_end() -> UserError {
     UserError::new(Exit::Usage, "--add and --limit can't stand together: the first records of a dataset have an end")
         .hint("give the job without --limit its new files")
+}
+
+/// New files can't be added to a job that delivers exactly once.
+pub fn exactly_once_has_an_end() -> UserError {
+    UserError::new(Exit::Usage, "--add is not in this version for a job that delivers exactly once: its plan is as it began")
+        .hint("begin another job (job.name) with the new files; it may have the same topic and progress topic")
 }
 
 /// What `run --add` says where there is nothing to add. `planned`: the job has a plan.

@@ -22,10 +22,20 @@ pub use series::add_samples;
 pub use settings::settings;
 pub use text::text;
 
+use migration::printable::printable;
 use migration::report::JobReport;
 
 /// Which checks were told to let pass what they would refuse, if any.
 fn accepted(report: &JobReport) -> Option<String> {
     let names = report.accepted.join(", ");
     (!names.is_empty()).then(|| format!("told to let pass what these checks refuse: {names}"))
+}
+
+/// What the job promises about duplicates, and where it keeps how far it is.
+fn delivery(report: &JobReport) -> String {
+    let delivery = report.delivery().name();
+    match &report.progress_topic {
+        Some(topic) => format!("{delivery}; progress in topic {}", printable(topic)),
+        None => delivery.to_owned(),
+    }
 }

@@ -1,26 +1,31 @@
-//! `shardlift check`: everything that can be known before the first record; sends nothing and makes nothing.
+//! `shardlift check`: everything that can be known before the first record; sends nothing, and makes nothing but the
+//! progress topic, if that is asked for.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use kafka::{Preflight, PreflightProblem};
+use kafka::{EnsuredProgress, Preflight, PreflightProblem};
 use migration::check::{self, facts::ExistingRecords};
 use migration::job::Brokers;
-use migration::{Check, Exit, Finding, Job, Purpose, UserError};
+use migration::units::show_things;
+use migration::{Accept, Check, Exit, Finding, Job, Purpose, UserError};
 use report::check::ShownChecks;
 use serde::{Deserialize, Serialize};
 
-use crate::args::JobArgs;
+use crate::args::CheckArgs;
 use crate::checks::{self, SampledPlan};
 use crate::commands::run::require_room;
-use crate::helper::QueuedAnswer;
+use crate::helper::{self, QueuedAnswer};
 use crate::ui::Ui;
 use crate::{settings, source};
 
 /// Runs all checks, and exits as a run would that refuses.
-pub fn check(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
+pub fn check(args: &CheckArgs, ui: &Ui) -> Result<Exit, UserError> {
     let started = Instant::now();
-    let job = settings::load(args)?;
+    let job = settings::load(&args.job)?;
+    if args.create {
+        return create(&job, ui);
+    }
     let limits = require_room(&job, false).err().map(|error| error.message);
     // Both helpers are forked before either may have threads here.
     let cluster = match job.kafka.brokers {
@@ -41,6 +46,48 @@ pub fn check(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
     Ok(shown.exit())
 }
 
+/// Makes the progress topic of a job, unless it is there, and nothing else.
+fn create(job: &Job, ui: &Ui) -> Result<Exit, UserError> {
+    if !job.exactly_once() {
+        let what = "--create makes the progress topic of a job that delivers exactly once, and this one delivers at least once";
+        let hint = "without --create nothing is made; exactly once is kafka.delivery = \"exactly-once\" (docs/delivery.md)";
+        return Err(UserError::new(Exit::Usage, what).hint(hint));
+    }
+    let (name, unreplicated) = (&job.checkpoint.topic, job.accepts(Accept::Unreplicated));
+    let ensured = helper::ask("shardlift check", None, || {
+        let ensured = kafka::ensure_progress_topic(job, unreplicated, Purpose::Begin.patience(job));
+        ensured.map_err(|problem| crate::preflight::explain(problem, Purpose::Begin))
+    })?;
+    let (created, partitions, replication) = match ensured {
+        EnsuredProgress::Made { partitions, replication } => (true, partitions, replication),
+        EnsuredProgress::Found(found) => (false, found.partitions, found.replication),
+        EnsuredProgress::TooFew(brokers) => {
+            let brokers = show_things(brokers.into(), "broker");
+            let what = format!("the progress topic {name} needs 3 replicas, and there is {brokers}: it was not made");
+            let hint =
+                "start the others; for a test cluster: --accept unreplicated, and it has as many replicas as there are brokers";
+            return Err(UserError::new(Exit::Preflight, what).hint(hint));
+        }
+    };
+    let shape = format!("{}, {}", show_things(partitions.into(), "partition"), show_things(replication.into(), "replica"));
+    let object = || {
+        let mut object = serde_json::Map::new();
+        object.insert("progress_topic".into(), name.as_str().into());
+        object.insert("created".into(), created.into());
+        object.insert("partitions".into(), partitions.into());
+        object.insert("replication".into(), replication.into());
+        object
+    };
+    let text = || match created {
+        true => format!("made the progress topic {name}: compacted, {shape}\n"),
+        false => format!(
+            "the progress topic {name} is there: {shape}; nothing was made (`shardlift check` says whether it will do)\n"
+        ),
+    };
+    ui.result(text, object);
+    Ok(Exit::Done)
+}
+
 /// What the brokers say.
 #[derive(Serialize, Deserialize)]
 struct Cluster {
@@ -51,7 +98,13 @@ struct Cluster {
 impl Cluster {
     /// Asks them. In a helper process.
     fn ask(job: &Job) -> Cluster {
-        let found = kafka::first_preflight(job, Purpose::Begin.patience(job));
+        let timeout = Purpose::Begin.patience(job);
+        let found = kafka::first_preflight(job, timeout).and_then(|mut found| {
+            if job.exactly_once() {
+                kafka::ask_delivery(job, &mut found, timeout)?;
+            }
+            Ok(found)
+        });
         let existing = found.as_ref().ok().map(|found| checks::existing_records(job, found));
         Cluster { found, existing }
     }
@@ -68,6 +121,8 @@ fn of_all(job: &Job, sampled: Result<SampledPlan, UserError>, cluster: Option<&C
         }
     }
     let found = cluster.and_then(|cluster| cluster.found.as_ref().ok());
+    let delivery = found.and_then(|found| found.delivery.as_ref());
+    findings.extend(check::of_delivery(job, delivery, job.exactly_once() && checks::has_begun(job)));
     let existing = cluster.and_then(|cluster| cluster.existing.as_ref());
     match &sampled {
         Err(error) => findings.push(checks::of_source_error(error)),

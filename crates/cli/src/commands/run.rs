@@ -36,6 +36,9 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
     if add && job.record_limit.is_some() {
         return Err(resume::limit_has_an_end());
     }
+    if add && job.exactly_once() {
+        return Err(resume::exactly_once_has_an_end());
+    }
     if judge.duplicates.is_some() && !wanted_at_end && job.kafka.brokers != Brokers::Embedded {
         return Err(nothing_to_list());
     }

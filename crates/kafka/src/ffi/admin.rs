@@ -22,7 +22,7 @@ use super::topic::topic_name;
 use crate::turns::Turns;
 
 pub(crate) use describe::{ask_topic, topic_operations};
-pub(crate) use settings::{TopicSetting, ask_settings, topic_settings};
+pub(crate) use settings::{TopicSetting, ask_broker_settings, ask_settings, topic_settings};
 pub(crate) use topics::{create_topic, delete_topic};
 
 /// The longest time that the admin API takes for a request.

@@ -145,3 +145,74 @@ pub struct KnownTopic {
     /// How well it is replicated.
     pub replicas: Replicas,
 }
+
+/// What keeps acknowledged records of a topic; each part is `None` where it is not told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durability {
+    /// How many replicas each partition has.
+    pub replication: Option<u32>,
+    /// `min.insync.replicas`.
+    pub least: Option<u32>,
+    /// `unclean.leader.election.enable`.
+    pub unclean: Option<bool>,
+}
+
+/// What a progress topic is like.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressFacts {
+    /// Its replicas.
+    pub durability: Durability,
+    /// Whether the newest record of each key stays for ever; `None`: that is not told.
+    pub compacted: Option<bool>,
+    /// What the principal may not do with it and has to, as `kafka-acls.sh` calls that.
+    pub missing: Vec<String>,
+}
+
+/// A job's progress topic, as it was looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FoundProgress {
+    /// There is none.
+    #[default]
+    Absent,
+    /// The principal may not see whether there is one.
+    Hidden,
+    /// It was not described; why.
+    Unknown(String),
+    /// It is there.
+    There(ProgressFacts),
+}
+
+/// What came of trying to be a transactional producer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransactionTrial {
+    /// The brokers take one.
+    #[default]
+    Granted,
+    /// The principal may not use such an id.
+    NotAuthorised,
+    /// Transactions that may last this long are not taken.
+    TooLong,
+    /// Another reason.
+    Failed(String),
+}
+
+/// What exactly-once delivery rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryFacts {
+    /// The job's topic.
+    pub topic: Durability,
+    /// The progress topic.
+    pub progress: FoundProgress,
+    /// The brokers' transaction log; `None`: nothing is told of it.
+    pub log: Option<Durability>,
+    /// Whether the brokers are Apache Kafka 3.6 or later; `None`: that is not told.
+    pub is_recent: Option<bool>,
+    /// Whether all of them verify that a record belongs to an open transaction; `None`: that is not told.
+    pub verifies: Option<bool>,
+    /// The shortest `transaction.max.timeout.ms` of a broker; `None`: that is not told.
+    pub longest: Option<Duration>,
+    /// Whether the brokers take a transactional producer of this job.
+    pub trial: TransactionTrial,
+    /// Who the job is to the brokers, if that may be shown.
+    pub user: Option<String>,
+}

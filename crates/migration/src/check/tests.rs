@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::facts::{ExistingRecords, KnownTopic, Replicas, Retention, SampledPlace, SourceSample};
+use super::facts::{
+    DeliveryFacts, Durability, ExistingRecords, FoundProgress, KnownTopic, ProgressFacts, Replicas, Retention, SampledPlace,
+    SourceSample, TransactionTrial,
+};
 use super::*;
 use crate::job::Partitioner;
 use crate::{CheckLevel, TopicSettings};
@@ -359,4 +362,174 @@ fn all_refusals_are_in_the_error_and_the_worst_exit_wins() {
 fn each_check_has_a_name_of_its_own() {
     let names: BTreeSet<&str> = Check::ALL.iter().map(|check| check.name()).collect();
     assert_eq!(names.len(), Check::ALL.len());
+}
+
+/// A cluster that keeps what exactly-once delivery promises.
+fn kept() -> DeliveryFacts {
+    let durable = Durability { replication: Some(3), least: Some(2), unclean: Some(false) };
+    DeliveryFacts {
+        topic: durable.clone(),
+        progress: FoundProgress::There(ProgressFacts {
+            durability: durable.clone(),
+            compacted: Some(true),
+            missing: Vec::new(),
+        }),
+        log: Some(durable),
+        is_recent: Some(true),
+        verifies: Some(true),
+        longest: Some(Duration::from_secs(900)),
+        trial: TransactionTrial::Granted,
+        user: Some("ann".into()),
+    }
+}
+
+fn progress(change: impl FnOnce(&mut ProgressFacts)) -> impl FnOnce(&mut DeliveryFacts) {
+    |facts| match &mut facts.progress {
+        FoundProgress::There(seen) => change(seen),
+        _ => unreachable!("it is there"),
+    }
+}
+
+/// What is found when one thing is not as it should be.
+fn delivery_after(change: impl FnOnce(&mut DeliveryFacts)) -> Finding {
+    let mut facts = kept();
+    change(&mut facts);
+    let mut found = of_delivery(&job("kafka.delivery = \"exactly-once\""), Some(&facts), false);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn exactly_once_is_checked_only_where_it_is_promised() {
+    let at_least = of_delivery(&job(""), None, false);
+    assert_eq!(at_least[0].level, CheckLevel::Ok);
+    assert_found(&at_least[0], CheckLevel::Ok, &["at least once: nothing to check"]);
+    assert_found(
+        &delivery_after(|_| {}),
+        CheckLevel::Ok,
+        &["exactly once: t and shardlift-progress have 3 replicas", "one may last 1 min 00 s"],
+    );
+    let unasked = of_delivery(&job("kafka.delivery = \"exactly-once\""), None, false);
+    assert_eq!(unasked[0].level, CheckLevel::Skip);
+}
+
+#[test]
+fn what_can_lose_acknowledged_records_is_refused_unless_that_is_accepted() {
+    let alter = "kafka-configs.sh --bootstrap-server b:1 --alter --entity-type topics --entity-name";
+    for (found, said) in [
+        (delivery_after(|facts| facts.topic.replication = Some(2)), vec!["topic t has 2 replicas", "--replication-factor 3"]),
+        (
+            delivery_after(|facts| facts.topic.least = Some(1)),
+            vec!["topic t has min.insync.replicas = 1", alter, " t --add-config min.insync.replicas=2"],
+        ),
+        (
+            delivery_after(|facts| facts.topic.unclean = Some(true)),
+            vec!["topic t has unclean.leader", " t --add-config unclean.leader.election.enable=false"],
+        ),
+        (
+            delivery_after(progress(|seen| seen.durability.replication = Some(1))),
+            vec!["topic shardlift-progress has 1 replica of", "kafka-reassign-partitions.sh"],
+        ),
+        (
+            delivery_after(progress(|seen| seen.durability.least = Some(1))),
+            vec![" shardlift-progress --add-config min.insync.replicas=2"],
+        ),
+        (
+            delivery_after(progress(|seen| seen.durability.unclean = Some(true))),
+            vec![" shardlift-progress --add-config unclean.leader.election.enable=false"],
+        ),
+        (
+            delivery_after(|facts| facts.log = Some(Durability { replication: Some(1), least: Some(1), unclean: None })),
+            vec!["__transaction_state has 1 replica (transaction.state.log.replication.factor) and min.insync.replicas = 1"],
+        ),
+    ] {
+        assert_found(&found, CheckLevel::Fail, &said);
+        assert!(found.line().contains("--accept unreplicated"), "{}", found.line());
+        assert!(found.refuses(&BTreeSet::new()) && !found.refuses(&BTreeSet::from([Accept::Unreplicated])), "{}", found.line());
+    }
+}
+
+#[test]
+fn what_exactly_once_can_not_do_without_is_refused_whatever_is_accepted() {
+    let accepted = BTreeSet::from(Accept::ALL);
+    let acls = "kafka-acls.sh --bootstrap-server b:1 --add --allow-principal User:ann";
+    for (found, said) in [
+        (
+            delivery_after(|facts| facts.progress = FoundProgress::Absent),
+            vec![
+                "shardlift-progress (checkpoint.topic) does not exist",
+                "`shardlift check --create`",
+                "kafka-topics.sh",
+                "--partitions 16",
+            ],
+        ),
+        (
+            delivery_after(|facts| facts.progress = FoundProgress::Hidden),
+            vec![acls, "--operation Read --operation Write --operation Describe", "--topic shardlift-progress"],
+        ),
+        (
+            delivery_after(progress(|seen| seen.missing = vec!["Read".into()])),
+            vec!["may not Read the progress topic", acls, " --operation Read --topic shardlift-progress"],
+        ),
+        (
+            delivery_after(progress(|seen| seen.compacted = Some(false))),
+            vec!["is not compacted", "--add-config cleanup.policy=compact"],
+        ),
+        (delivery_after(|facts| facts.is_recent = Some(false)), vec!["older than Apache Kafka 3.6.1", "at-least-once"]),
+        (
+            delivery_after(|facts| facts.verifies = Some(false)),
+            vec!["--entity-type brokers --entity-default --add-config transaction.partition.verification.enable=true"],
+        ),
+        (
+            delivery_after(|facts| facts.longest = Some(Duration::from_secs(59))),
+            vec!["transaction.max.timeout.ms of the brokers is 59000", "set transaction.max.timeout.ms=60000"],
+        ),
+        (delivery_after(|facts| facts.trial = TransactionTrial::TooLong), vec!["the brokers take no such time"]),
+        (
+            delivery_after(|facts| facts.trial = TransactionTrial::NotAuthorised),
+            vec![
+                "begin with \"shardlift.\"",
+                acls,
+                "--operation Write --operation Describe --resource-pattern-type prefixed --transactional-id shardlift.",
+            ],
+        ),
+        (
+            delivery_after(|facts| facts.trial = TransactionTrial::Failed("no coordinator".into())),
+            vec!["no transactional producer can be made: no coordinator"],
+        ),
+    ] {
+        assert_found(&found, CheckLevel::Fail, &said);
+        assert!(found.refuses(&accepted) && found.exit == Exit::Preflight, "{}", found.line());
+    }
+    let once = job("kafka.delivery = \"exactly-once\"\nworkers.chunk.interval = \"200s\"");
+    let found = of_delivery(&once, Some(&DeliveryFacts { longest: Some(Duration::from_secs(300)), ..kept() }), false);
+    assert_found(&found[0], CheckLevel::Fail, &["may last 6 min 40 s", "workers.chunk.interval to at most \"150000ms\""]);
+    let gone = of_delivery(&once, Some(&DeliveryFacts { progress: FoundProgress::Absent, ..kept() }), true);
+    assert_found(&gone[0], CheckLevel::Fail, &["is gone, and with it how far the job is"]);
+    assert!(!gone[0].line().contains("--create"), "{}", gone[0].line());
+}
+
+#[test]
+fn what_can_not_be_told_is_said_and_refuses_nothing() {
+    for (found, said) in [
+        (
+            delivery_after(|facts| facts.verifies = None),
+            vec!["partition.verification", "--operation DescribeConfigs --cluster"],
+        ),
+        (
+            delivery_after(|facts| (facts.verifies, facts.is_recent) = (None, None)),
+            vec!["3.6.1 or later", "User:ann --operation DescribeConfigs --cluster"],
+        ),
+        (
+            delivery_after(|facts| facts.topic = Durability { replication: Some(3), ..Durability::default() }),
+            vec!["topic t can't be read"],
+        ),
+        (delivery_after(|facts| facts.progress = FoundProgress::Unknown("busy".into())), vec!["is not described: busy"]),
+    ] {
+        assert_found(&found, CheckLevel::Warn, &said);
+        assert!(!found.refuses(&BTreeSet::new()));
+    }
+    for unknown in [|facts: &mut DeliveryFacts| facts.log = None, |facts: &mut DeliveryFacts| facts.longest = None] {
+        assert_eq!(delivery_after(unknown).level, CheckLevel::Ok);
+    }
 }

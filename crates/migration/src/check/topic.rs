@@ -80,11 +80,7 @@ fn hold_and_put_back(job: &Job, retention: &Retention, ms: u64) -> String {
 
 /// A command that changes the topic's settings.
 fn alter(job: &Job, change: &str) -> String {
-    format!(
-        "`kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {} {change}`",
-        super::first_broker(job),
-        job.kafka.topic
-    )
+    super::alter_topic(job, &job.kafka.topic, change)
 }
 
 /// Does the topic keep as many bytes as the job sends to each partition?

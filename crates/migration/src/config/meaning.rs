@@ -16,8 +16,8 @@ use super::typed::tick;
 use super::value::{EntryValue, NamedValue, TypedValue};
 use crate::Accept;
 use crate::job::{
-    Brokers, ChunkLimits, CsvFormat, CsvHeader, CsvSource, Delivery, FlushPolicy, Job, JsonlSource, KafkaRules,
-    LONGEST_TRANSACTION, OnMissing, Property, RecordRules, ShardRules, SourceRules, TimestampUnit, WorkerRules,
+    Brokers, CheckpointRules, ChunkLimits, CsvFormat, CsvHeader, CsvSource, Delivery, FlushPolicy, Job, JsonlSource,
+    KafkaRules, LONGEST_TRANSACTION, OnMissing, Property, RecordRules, ShardRules, SourceRules, TimestampUnit, WorkerRules,
 };
 use crate::units::show_duration;
 
@@ -174,6 +174,18 @@ fn exactly_once(merged: &Merged<'_>, contacts_brokers: bool, problems: &mut Prob
             message,
             "delete `flush`: a chunk's end waits for each record; or delete `delivery`",
         );
+    }
+    let (topic, progress) = (merged.at(&KafkaRules::TOPIC), merged.at(&CheckpointRules::TOPIC));
+    if topic.value == progress.value && merged.has(KafkaRules::TOPIC.declared()) && !merged.refused(&KafkaRules::TOPIC) {
+        let message = format!(
+            "`checkpoint.topic` is {:?}, the topic that the job sends to: progress would stand between the records",
+            progress.value
+        );
+        let (typed, origin) = match progress.typed() {
+            true => (true, &progress.origin),
+            false => (topic.typed(), &topic.origin),
+        };
+        refuse(typed, origin, message, "name a topic of its own for progress: one serves many jobs");
     }
     let interval = merged.at(&ChunkLimits::INTERVAL);
     let longest = LONGEST_TRANSACTION / ChunkLimits::TRANSACTION_INTERVALS;

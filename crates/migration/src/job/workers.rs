@@ -84,7 +84,7 @@ impl ChunkLimits {
 }
 
 /// The shortest time that a transaction may be open: brokers that are slow for a while abort none.
-const LEAST_TRANSACTION: Duration = Duration::from_secs(60);
+pub(crate) const LEAST_TRANSACTION: Duration = Duration::from_secs(60);
 /// The longest: the brokers' own limit (`transaction.max.timeout.ms`) where it was not changed.
 pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(15 * 60);
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::verify::KeptVerdict;
+use crate::job::Delivery;
 use crate::steer::SteerEvent;
 use crate::{Counts, Exit, Order, Phases, Position, ShardId, Work};
 
@@ -66,6 +67,8 @@ pub struct JobReport {
     pub records_estimate: u64,
     /// Committed records; never more than the source has.
     pub counts: Counts,
+    /// The progress topic of a job that delivers exactly once; `None`: it delivers at least once.
+    pub progress_topic: Option<String>,
     /// Records that may be in the topic twice; `None` if the state that knows it can't be read.
     pub resent: Option<Resent>,
     /// Names of the checks that any of its runs was told to let pass (`--accept`), whether one had something to refuse
@@ -110,6 +113,11 @@ impl JobReport {
     /// Committed records (acknowledged, filtered or set aside) for each second of wall time; 0 before any time passed.
     pub fn records_per_second(&self) -> f64 {
         if self.elapsed_us == 0 { 0.0 } else { self.counts.read as f64 * 1e6 / self.elapsed_us as f64 }
+    }
+
+    /// What it promises about duplicates.
+    pub fn delivery(&self) -> Delivery {
+        if self.progress_topic.is_some() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce }
     }
 
     /// The shard on which attempts spent the most wall time.

@@ -58,6 +58,7 @@ pub(crate) fn report() -> JobReport {
         source_bytes: 1 << 30,
         records_estimate: 40_000,
         counts: Counts { read, acknowledged: read, ..Counts::default() },
+        progress_topic: None,
         resent: Some(Resent::at_most(120)),
         accepted: vec!["partitions".into()],
         shards: ShardTotals { total: 4, done: 4, quarantined: 0 },

@@ -161,14 +161,17 @@ fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
         row("= acknowledged", "records.acknowledged"),
         row("+ filtered (blank lines)", "records.filtered"),
         row("+ dead letters", "records.dead_lettered"),
-        row(sent_again, "records.resent"),
     ];
+    if report.progress_topic.is_none() {
+        rows.push(row(sent_again, "records.resent"));
+    }
     if report.counts.others > 0 {
         rows.push(row("passed over by workers of other sets", "records.others"));
     }
     let verdict = if report.counts.balance() { "They balance." } else { "They DO NOT balance: please report this." };
+    let twice = if report.progress_topic.is_some() { " None is there twice: exactly-once." } else { "" };
     let table = Element::of_class("table", "small")
-        .with(Element::new("caption").text(&format!("Committed records. {verdict}")))
+        .with(Element::new("caption").text(&format!("Committed records. {verdict}{twice}")))
         .with(Element::new("tbody").with_all(rows));
     scrolling("Committed records", table)
 }
@@ -220,6 +223,7 @@ fn configuration(report: &JobReport, settings: &[(String, String)]) -> Element {
         ("plan", format!("{} shards, about {} records", show_count(report.shards.total), show_count(report.records_estimate))),
     ];
     pairs.extend(report.order.map(|order| ("order", order.promise().to_owned())));
+    pairs.push(("delivery", super::delivery(report)));
     let commands: Vec<(String, String)> =
         report.runs.iter().map(|run| (format!("run {}", run.number), run.command.clone())).collect();
     let shown = commands.len().saturating_sub(COMMANDS_SHOWN);
@@ -297,6 +301,22 @@ mod tests {
         (report.counts.others, report.counts.bytes_others) = (7, 700);
         assert_eq!(shown(&report), [true; 4]);
         assert!(report.counts.balance());
+    }
+
+    #[test]
+    fn the_delivery_is_told_with_the_place_of_progress() {
+        let once = JobReport { progress_topic: Some("shardlift-progress".into()), ..example::report() };
+        let said = "exactly-once; progress in topic shardlift-progress";
+        for (report, delivery, progress, told, not) in [
+            (once, "exactly-once", "shardlift-progress".into(), "none twice: exactly-once", "may be in the topic twice"),
+            (example::report(), "at-least-once", Value::Null, "may be in the topic twice", said),
+        ] {
+            let (text, page, object) = (crate::job::text(&report), page_of(&report, &Samples::new()), object(&report));
+            assert_eq!((&object["delivery"], &object["progress_topic"]), (&Value::from(delivery), &progress));
+            assert!(text.contains(told) && !text.contains(not), "{text}");
+            let (twice, again) = (page.contains("None is there twice: exactly-once."), page.contains("sent again, at most"));
+            assert_eq!((text.contains(said), page.contains(said), twice), (!again, !again, !again), "{delivery}");
+        }
     }
 
     #[test]

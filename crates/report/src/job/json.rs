@@ -16,6 +16,8 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
         "exit_code": exit_code,
         "reasons": report.reasons,
         "topic": report.binding.topic,
+        "delivery": report.delivery().name(),
+        "progress_topic": report.progress_topic,
         "records": {
             "read": report.counts.read,
             "acknowledged": report.counts.acknowledged,

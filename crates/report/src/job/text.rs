@@ -77,7 +77,9 @@ fn balance(out: &mut String, report: &JobReport) {
     for (name, count, note) in rows.into_iter().chain([letters]) {
         let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(count));
     }
-    if let Some(Resent { most, exact }) = report.resent {
+    if report.progress_topic.is_some() {
+        let _ = writeln!(out, "  {:<16}{:>16} twice: exactly-once", "sent again", "none");
+    } else if let Some(Resent { most, exact }) = report.resent {
         let note = if exact { "" } else { " at most: may be in the topic twice" };
         let _ = writeln!(out, "  {:<16}{:>16}{note}", "sent again", show_count(most));
     }
@@ -105,6 +107,7 @@ fn figures(out: &mut String, report: &JobReport) {
     if let Some(order) = report.order {
         row("order", order.promise().to_owned());
     }
+    row("delivery", super::delivery(report));
     let s = &report.shards;
     row("shards", format!("{} of {} done, {} quarantined", s.done, s.total, s.quarantined));
     let w = &report.workers;

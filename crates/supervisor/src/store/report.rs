@@ -57,6 +57,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         source_bytes: state.plan.bytes(),
         records_estimate: state.plan.records_estimate(),
         counts: state.counts(),
+        progress_topic: migration::fixed::progress_topic(&state.settings),
         resent: Some(attempts.iter().fold(Resent::NONE, |sum, attempt| sum.plus(attempt.resent))),
         shards,
         workers: WorkerTotals {

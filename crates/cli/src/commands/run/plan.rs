@@ -72,13 +72,13 @@ pub struct Ready {
 /// Takes the earlier run's plan if it may be gone on with, else makes one. All that refuses the run is found here.
 pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Result<Planned, UserError> {
     let (job, interrupt) = (&pass.job, Some(&pass.interrupt));
+    let now = found.binding(job);
+    let (workers, embedded) = (slots(job, pass.single), pass.broker.is_some());
+    refuse(job, &checks::of_each_run(job, &found, workers, embedded, earlier.is_some()))?;
     if job.exactly_once() {
         let what = "kafka.delivery = \"exactly-once\" is not in this version";
         return Err(UserError::new(migration::Exit::Config, what));
     }
-    let now = found.binding(job);
-    let (workers, embedded) = (slots(job, pass.single), pass.broker.is_some());
-    refuse(job, &checks::of_each_run(job, &found, workers, embedded, earlier.is_some()))?;
     let Some(earlier) = earlier else {
         if pass.add {
             pass.ui.say(resume::nothing_to_add(job, false));

@@ -96,6 +96,7 @@ fn report_of(pass: &Pass<'_>, store: &Store, end: &mut RunEnd) -> JobReport {
         tracing::error!("{error}");
         end.causes.add(Cause::State, error.to_string());
         let accepted = pass.job.accept.iter().map(|accept| accept.name().to_owned()).collect();
-        JobReport { accepted, ..end.report(&pass.job.name) }
+        let progress_topic = pass.job.exactly_once().then(|| pass.job.checkpoint.topic.clone());
+        JobReport { accepted, progress_topic, ..end.report(&pass.job.name) }
     })
 }

@@ -1,9 +1,10 @@
-//! The settings of a topic.
+//! The settings of a topic, or of a broker.
 //!
 //! Wraps: `DescribeConfigs`. Safety rules kept here: the request copies the resource, which is freed once; names and
 //! values are copied while the answer is alive; where a setting comes from is read as an integer, because a broker may
 //! know more of it than the generated enum.
 
+use std::ffi::CString;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
@@ -34,12 +35,24 @@ pub(crate) struct SettingsQuestion<'a>(AdminRequest<'a>);
 
 /// Asks for the settings of a topic, and does not wait for the answer.
 pub(crate) fn ask_settings<'a>(client: &'a Client, topic: &str, timeout: Duration) -> Result<SettingsQuestion<'a>, Failed> {
-    let name = named(topic)?;
+    ask(client, rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, named(topic)?, timeout)
+}
+
+/// The same for the settings of a broker.
+pub(crate) fn ask_broker_settings(client: &Client, broker: i32, timeout: Duration) -> Result<SettingsQuestion<'_>, Failed> {
+    ask(client, rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, named(&broker.to_string())?, timeout)
+}
+
+fn ask(
+    client: &Client,
+    kind: rd::rd_kafka_ResourceType_t,
+    name: CString,
+    timeout: Duration,
+) -> Result<SettingsQuestion<'_>, Failed> {
     let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
     Ok(SettingsQuestion(AdminRequest::send(client, operation, timeout, |options, queue| {
         // SAFETY: the request copies the resource, which is freed once; client, options and queue are alive.
         unsafe {
-            let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
             let mut resources = [rd::rd_kafka_ConfigResource_new(kind, name.as_ptr())];
             rd::rd_kafka_DescribeConfigs(client.rk.as_ptr(), resources.as_mut_ptr(), 1, options, queue);
             rd::rd_kafka_ConfigResource_destroy(resources[0]);
