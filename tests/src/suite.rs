@@ -133,7 +133,7 @@ enum Wanted {
 
 /// Starts this binary again if signals are ignored that the tests send: a shell has those of its background jobs ignore
 /// Ctrl-C, and what we start would inherit that. SIGHUP stays as it is: nohup is meant.
-fn heed_signals() {
+pub fn heed_signals() {
     const SENT: [Signal; 5] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGTTIN, Signal::SIGTTOU];
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a process has such a line");

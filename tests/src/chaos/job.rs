@@ -128,7 +128,7 @@ impl<'a> Job<'a> {
         }
         if self.shape.delivery == Delivery::ExactlyOnce {
             keys.push(("kafka.delivery", "\"exactly-once\"".to_owned()));
-            keys.push(("progress.topic", format!("\"{PROGRESS}\"")));
+            keys.push(("checkpoint.topic", format!("\"{PROGRESS}\"")));
             if self.place.count < 3 {
                 keys.push(("checks.accept", "[\"unreplicated\"]".to_owned()));
             }

@@ -460,6 +460,10 @@ impl Round<'_> {
     }
 
     fn source_changed(&mut self, random: &mut Random, lasts: Duration) {
+        // Changed before it was planned, it would be another job's.
+        if !self.runs[0].as_mut().is_some_and(|running| await_workers(running, PATIENCE)) {
+            return;
+        }
         self.allowed.push(7);
         self.source.change(random);
         let begin = Instant::now();

@@ -3,6 +3,7 @@
 //! It can be stopped and continued: what was counted stands in the file of results, and the next trial is of the kind
 //! of which most is missing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +64,9 @@ impl Wishes {
                 _ => return Err(format!("there is no option {word}")),
             }
         }
+        if wishes.seed.is_some() {
+            wishes.jobs = 1;
+        }
         if wishes.deliveries.is_empty() {
             wishes.deliveries = Delivery::ALL.to_vec();
         }
@@ -102,7 +106,11 @@ pub fn main(words: &[String]) -> ExitCode {
         while !stop.load(Ordering::SeqCst) && begin.elapsed() < limit {
             let Some((kind, delivery)) = choose(&wishes, &mut under_way.lock().expect("no holder panics")) else { return };
             let seed = wishes.seed.unwrap_or_else(new_seed);
-            let outcome = clusters.run(kind, delivery, seed, &source);
+            let run = || clusters.run(kind, delivery, seed, &source);
+            let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+                println!("{} {} seed {seed} panicked", kind.name, delivery.name());
+                resume_unwind(panic)
+            });
             results::append(&wishes.results, &outcome, &commit);
             let figures: Vec<String> = outcome.figures.iter().map(|(name, all)| format!("{name} {:?}", median(all))).collect();
             println!(
@@ -130,7 +138,7 @@ pub fn main(words: &[String]) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..wishes.jobs {
             scope.spawn(|| {
-                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(one_after_the_other));
+                let ended = catch_unwind(AssertUnwindSafe(one_after_the_other));
                 if ended.is_err() {
                     failed.store(true, Ordering::SeqCst);
                     stop.store(true, Ordering::SeqCst);

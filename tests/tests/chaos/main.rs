@@ -16,6 +16,7 @@ mod table;
 const MODULES: &[Module] = &[Module { name: "short", tests: short::TESTS }];
 
 fn main() -> ExitCode {
+    suite::heed_signals();
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
         Some("campaign") => campaign::main(&words[1..]),

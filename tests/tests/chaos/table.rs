@@ -112,7 +112,7 @@ const ROWS: &[Row] = &[
             "`refusals::cut_connections_double_nothing_where_the_settings_refuse`",
         )
     },
-    Row { trials: &[("late-ends", Some(("held", "")))], ..row("late EndTxn", "fenced", "") },
+    Row { trials: &[("late-ends", Some(("answer", "")))], ..row("late EndTxn", "fenced", "") },
     Row {
         trials: &[("mixed-one-broker", None), ("mixed-three-brokers", None)],
         ..row(
@@ -270,9 +270,12 @@ fn figure_of(results: &[Value], kind: &str, delivery: Delivery, figure: &str, go
     let mut all: Vec<u64> = values.flatten().filter_map(Value::as_u64).collect();
     all.sort_unstable();
     let last = all.last()?;
+    if figure == "answer" {
+        return Some(format!("the broker's answers to them: {}", answers(&all)));
+    }
     let at = |share: f64| grouped(all[((all.len() - 1) as f64 * share).round() as usize]);
     let goal = if goal.is_empty() { String::new() } else { format!(" (goal: {goal})") };
-    let unit = if ["still-at-work", "held"].contains(&figure) { "" } else { " ms" };
+    let unit = if figure == "still-at-work" { "" } else { " ms" };
     Some(format!(
         "{figure}, {}: p50 {}{unit}, p99 {}{unit}, at most {}{unit}{goal}",
         delivery.name(),
@@ -280,6 +283,20 @@ fn figure_of(results: &[Value], kind: &str, delivery: Delivery, figure: &str, go
         at(0.99),
         grouped(*last)
     ))
+}
+
+/// How often each of Kafka's error codes came; they are in order.
+fn answers(codes: &[u64]) -> String {
+    let name = |code: u64| match code {
+        0 => "none (the transaction that it is about had ended so)".to_owned(),
+        47 => "INVALID_PRODUCER_EPOCH".to_owned(),
+        48 => "INVALID_TXN_STATE".to_owned(),
+        90 => "PRODUCER_FENCED".to_owned(),
+        999 => "no answer".to_owned(),
+        other => format!("error {other}"),
+    };
+    let runs = codes.chunk_by(|one, other| one == other);
+    runs.map(|run| format!("{} times {}", run.len(), name(run[0]))).collect::<Vec<_>>().join(", ")
 }
 
 /// A number with commas.
