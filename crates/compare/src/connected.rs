@@ -243,6 +243,7 @@ pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
         shard: ShardId(worker),
         number: 1,
         from,
+        refused: Vec::new(),
         letters_left: u64::MAX,
         unreachable_for: Duration::ZERO,
         started: Instant::now(),

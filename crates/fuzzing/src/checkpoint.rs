@@ -80,8 +80,17 @@ fn make(path: &Path) -> Result<(), StateError> {
         end_offsets: vec![3, 0],
     };
     let settings = [(text("kafka.topic"), text("orders"))];
-    let mut store =
-        Store::create(path, &NewJob { name: "job", plan_id: 77, plan: &plan, binding: &binding, settings: &settings })?;
+    let mut store = Store::create(
+        path,
+        &NewJob {
+            name: "job",
+            plan_id: 77,
+            plan: &plan,
+            binding: &binding,
+            settings: &settings,
+            origin: migration::Origin::default(),
+        },
+    )?;
     store.begin_run(2, &BTreeSet::new())?;
     store.note("noted")?;
     let attempt = AttemptId { shard: ShardId(0), number: 1 };

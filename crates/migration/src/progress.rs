@@ -19,6 +19,16 @@ pub struct Incarnation {
     pub generation: u32,
 }
 
+/// What a job's state begins with: which start of the job it is, and whose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// See [`Incarnation::generation`].
+    pub generation: u32,
+    /// Of the state directory: a random number, so that what lies there alone (dead letters in files) is not looked for
+    /// elsewhere.
+    pub home: u64,
+}
+
 /// How far a shard is: the value of its record, written in the transaction of the chunk that it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardProgress {

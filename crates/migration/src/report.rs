@@ -59,6 +59,21 @@ impl Counts {
         self.bytes_read + self.bytes_others
     }
 
+    /// What came to it since it was another.
+    #[must_use]
+    pub fn since(&self, before: &Counts) -> Counts {
+        Counts {
+            read: self.read.saturating_sub(before.read),
+            acknowledged: self.acknowledged.saturating_sub(before.acknowledged),
+            filtered: self.filtered.saturating_sub(before.filtered),
+            dead_lettered: self.dead_lettered.saturating_sub(before.dead_lettered),
+            others: self.others.saturating_sub(before.others),
+            bytes_read: self.bytes_read.saturating_sub(before.bytes_read),
+            bytes_others: self.bytes_others.saturating_sub(before.bytes_others),
+            bytes_sent: self.bytes_sent.saturating_sub(before.bytes_sent),
+        }
+    }
+
     /// Adds another's counts.
     pub fn add(&mut self, other: &Counts) {
         self.read += other.read;

@@ -10,6 +10,7 @@
 pub mod chunk;
 pub mod ledger;
 pub mod phase_clock;
+pub mod refused;
 pub mod throttle;
 
 mod intake;
@@ -36,6 +37,7 @@ use chunk::OpenChunk;
 use intake::Stop;
 use ledger::Ledger;
 use phase_clock::PhaseClock;
+use refused::Refused;
 use throttle::Throttle;
 
 /// The longest wait for delivery reports before the caller looks at its control pipe again.
@@ -77,6 +79,8 @@ pub struct WorkerSettings {
     /// How many records may be set aside; at the next one the attempt commits what it has and fails with
     /// [`FailureKind::TooManyBad`].
     pub letters_left: u64,
+    /// Records that the brokers refused before: they are set aside without being sent.
+    pub refused: Refused,
     /// Where its commits go.
     pub ledger: Ledger,
 }

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use migration::job::Delivery;
 use migration::{Cause, Causes, Control, Cut, Division, Level, Pieces, Plan};
 
 use crate::machine::{Action, AttemptEnd, AttemptId, Ended, Ending, Input, Machine, WorkOrder};
@@ -64,9 +65,10 @@ impl<'a> Driver<'a> {
         setup.store.note_command(setup.command)?;
         let outages = Outages::new(setup.give_up_after, state.binding.partitions());
         let machine = Machine::new(setup.rules(shared), &state.starts(), setup.seed);
+        let cache = setup.delivery == Delivery::ExactlyOnce;
         Ok(Driver {
             machine,
-            recorder: Recorder::new(setup.store, setup.state.guard()?)?,
+            recorder: Recorder::new(setup.store, setup.state.guard()?, cache)?,
             watcher,
             records_estimate: state.plan.records_estimate(),
             plan: Rc::new(state.plan),
@@ -118,6 +120,10 @@ impl<'a> Driver<'a> {
         if let Some(reason) = self.recorder.lost(self.now()) {
             self.give(Input::StateLost { reason }, hands);
         }
+        if let Some(why) = self.recorder.trouble() {
+            let text = format!("the state can't be written: {why}; the job goes on, Kafka has how far it is");
+            self.watcher.log(Level::Warning, &text);
+        }
         self.give(Input::Tick, hands);
         self.watch(false);
         for wish in self.watcher.wishes() {
@@ -153,11 +159,13 @@ impl<'a> Driver<'a> {
         match action {
             Action::Fork(order) => return self.fork(&order, hands),
             Action::Record(attempt, chunk) => {
-                return Some(match self.recorder.record(attempt, &chunk) {
+                let before = self.machine.entry(attempt.shard);
+                return Some(match self.recorder.record(attempt, &chunk, &before) {
                     Ok(()) => Input::Recorded { attempt },
                     Err(reason) => Input::StoreFailed { attempt, reason },
                 });
             }
+            Action::Adopt(attempt, entry) => self.recorder.adopt(attempt.shard, &entry),
             Action::Close(end) => return Some(self.close(*end)),
             Action::Tell(attempt, control) => hands.tell(attempt, &control),
             Action::Kill(attempt) => hands.kill(attempt),
@@ -240,7 +248,7 @@ impl<'a> Driver<'a> {
         let cpu_us = process::own_cpu().total_us() - self.cpu_before_us;
         let cpu_us = cpu_us.saturating_sub(self.cpu_of_attempts_us);
         if let Err(error) = self.recorder.end(&causes, self.machine.slots(), cpu_us) {
-            causes.add(Cause::State, error.to_string());
+            causes.add(Cause::State, error);
         }
         self.watch(true);
         self.tell_lines();

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod endings;
+mod ledger;
 mod shares;
 mod slots;
 mod splits;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use migration::units::show_things;
 use migration::{
-    Cause, Causes, Control, Counts, Exit, Failure, FailureKind, LedgerEntry, Level, Progress, ShardId, TopicChange, WorkerEvent,
+    Cause, Causes, Control, Counts, Exit, LedgerEntry, Level, Progress, RefusedRecord, ShardId, TopicChange, WorkerEvent,
 };
 
 pub use self::values::{
@@ -84,6 +85,8 @@ struct Shard {
     deaths: u32,
     /// Ends in a row that were no deaths but need a pause.
     pauses: u32,
+    /// Records behind what is committed that the brokers refused for good.
+    refused: Vec<RefusedRecord>,
     /// Since when its attempts end without a broker and without a commit.
     unreachable_since: Option<Duration>,
 }
@@ -225,7 +228,7 @@ impl Machine {
     /// What an attempt may send beyond what is on disk if its supervisor dies: the chunk that it is at, and one whose
     /// end is not read.
     pub fn orphan_may_send(&self) -> u64 {
-        self.rules.chunk_records.saturating_mul(attempt::CHUNKS_AHEAD)
+        if self.commits_to_kafka() { 0 } else { self.rules.chunk_records.saturating_mul(attempt::CHUNKS_AHEAD) }
     }
 
     /// How many workers may run at once.
@@ -330,13 +333,10 @@ impl Machine {
         attempt.heard = now;
         match event {
             WorkerEvent::Started(started) => {
-                if let Err(wrong) = attempt.check_begin(&started.from) {
-                    // It may have gone on before the kill: what it says from here on is behind records that were not
-                    // sent.
-                    attempt.garbled = true;
-                    attempt.verdict.get_or_insert(Verdict::Failed(Failure::new(FailureKind::Retry, wrong.as_str())));
-                    return self.kill(id, Kill::Fault(wrong), out);
+                if !self.begins(id, &started.from, out) {
+                    return;
                 }
+                let Some(attempt) = self.attempts.get_mut(&id) else { return };
                 attempt.start(now);
                 self.fork_failures = 0;
                 if let Some(change) = self.rules.topic.as_ref().and_then(|topic| topic.compare(&started.topic)) {
@@ -389,10 +389,7 @@ impl Machine {
     fn recorded(&mut self, id: AttemptId, now: Duration, out: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let Some(chunk) = attempt.recorded() else { return };
-        let shard = &mut self.shards[id.shard.0 as usize];
-        if chunk.position > shard.entry.position {
-            (shard.deaths, shard.pauses, shard.unreachable_since) = (0, 0, None);
-        }
+        self.shards[id.shard.0 as usize].comes_to(&chunk.position);
         self.change(id.shard, |shard| shard.entry = shard.entry.with(&chunk));
         self.totals.counts.add(&chunk.counts);
         self.finish_attempt(id, now, out);

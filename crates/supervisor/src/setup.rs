@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use migration::job::{Limits, WorkerRules};
+use migration::job::{Delivery, Limits, WorkerRules};
 use migration::{Accept, BoundTopic, Plan, Rate};
 
 use crate::machine::Rules;
@@ -44,6 +44,8 @@ pub struct Setup<'a> {
     pub accept: &'a BTreeSet<Accept>,
     /// What was typed, without secrets; kept with the run.
     pub command: &'a str,
+    /// Where workers commit.
+    pub delivery: Delivery,
     /// The topic that the job belongs to; `None`: whatever topic the workers find.
     pub topic: Option<&'a BoundTopic>,
     /// The job's folder, with both locks held.
@@ -69,7 +71,8 @@ impl Setup<'_> {
             auto_slots: self.auto_slots,
             most_slots: if shared { most_slots().max(slots) } else { 1 },
             paused: self.paused,
-            split: self.split && shared,
+            // A shard's end would have to stand in Kafka, too.
+            split: self.split && shared && self.delivery == Delivery::AtLeastOnce,
             keep_order: self.keep_order,
             max_without_progress: workers.restart.max_without_progress,
             backoff_min: workers.restart.backoff_min,
@@ -82,6 +85,7 @@ impl Setup<'_> {
             rate: Rate { records: rate(limits.rate_records), bytes: rate(limits.rate_bytes) },
             retry: shared,
             topic: self.topic.cloned(),
+            delivery: self.delivery,
         }
     }
 }

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use migration::accept;
 use migration::report::{AttemptOutcome, Binding, ShardStatus};
 use migration::steer::{Pace, SteerEvent};
-use migration::{Accept, Chunk, Counts, Plan, Position, ShardId, Work};
+use migration::{Accept, Chunk, Counts, LedgerEntry, Origin, Plan, Position, ShardId, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 pub use self::error::StateError;
@@ -66,6 +66,8 @@ pub struct NewJob<'a> {
     pub binding: &'a Binding,
     /// What must not change once a record was sent ([`migration::fixed`]).
     pub settings: &'a [(String, String)],
+    /// Which start of the job it is, and the state directory's own number.
+    pub origin: Origin,
 }
 
 /// What only the shell knows about an attempt.
@@ -226,6 +228,26 @@ impl Store {
             touch(&tx, run)
         })();
         self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
+    /// Puts on disk how far Kafka says that shards are, forward only: what is here already, or was taken from there
+    /// before, stays. One durable transaction.
+    pub fn adopt(&mut self, entries: &[(ShardId, LedgerEntry)]) -> Result<(), StateError> {
+        let plan_id = self.plan_id;
+        let tx = begin(&mut self.db, &self.path)?;
+        for (id, entry) in entries {
+            let row = self::error::at(&self.path, ShardRow::read(&tx, plan_id, *id))?;
+            if row.status == ShardStatus::Done || entry.position <= row.position {
+                continue;
+            }
+            let came = entry.counts.since(&row.counts);
+            if let Some(wrong) = refuse(&row, &entry.position, &came) {
+                return Err(StateError::Refused { path: self.path.clone(), what: format!("shard {id}: {wrong}") });
+            }
+            let written = ShardRow { deaths: 0, ..row }.at(entry.clone()).write(&tx, plan_id);
+            self::error::at(&self.path, written)?;
+        }
         commit(tx, &self.path)
     }
 

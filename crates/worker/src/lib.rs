@@ -15,12 +15,13 @@ use kafka::{Connecting, Producer, ProducerOptions, TransactionOptions, Turns, pa
 use migration::printable::printable_path;
 use migration::{
     BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan, Position,
-    Progress, ShardId, Started, TopicLedger, TopicSettings, WaitingFor, WorkerEvent, units,
+    Progress, RefusedRecord, ShardId, Started, TopicLedger, TopicSettings, WaitingFor, WorkerEvent, units,
 };
 use pipeline::dead_letter::DeadLetterFile;
 use pipeline::fate::OwnRows;
 use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
+use pipeline::worker::refused::Refused;
 use pipeline::worker::{ROWS_A_STEP, ShardWorker, Step, WaitReason, WorkerSettings};
 use pipeline::{Reader, Sink, Source, Trouble};
 use supervisor::port::{SupervisorGone, WorkerPort};
@@ -99,6 +100,8 @@ pub struct Attempt<'a> {
     pub number: u32,
     /// From where, as the supervisor's checkpoint has it.
     pub from: LedgerEntry,
+    /// Records that the brokers refused before.
+    pub refused: Vec<RefusedRecord>,
     /// How many records the attempt may set aside.
     pub letters_left: u64,
     /// For how long the shard's attempts before this one have found no broker.
@@ -350,6 +353,7 @@ impl Files {
             headers_bytes: job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
             topic,
             letters_left: attempt.letters_left,
+            refused: Refused::of(&attempt.refused),
             ledger: if context.ledger.is_some() { Ledger::Topic } else { Ledger::Checkpoint },
         };
         let mapping = Mapping::new(&job.record);

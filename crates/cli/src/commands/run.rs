@@ -3,6 +3,7 @@
 
 mod earlier;
 mod exit;
+mod in_kafka;
 mod pass;
 mod plan;
 mod report;
@@ -43,9 +44,11 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit, UserError> {
         return Err(nothing_to_list());
     }
     send::require_room(&job, single)?;
-    let (dir, earlier) = earlier::find(&job, Restart::of(restart, yes), add, ui)?;
+    let restart = Restart::of(restart, yes);
+    let (dir, earlier) = earlier::find(&job, restart, add, ui)?;
     let comparing = Comparing { wanted: wanted_at_end, list: list_of_duplicates(args, &job.source, earlier.as_ref())? };
-    go(Pass::begin(job, dir, single, add, ui)?, earlier, comparing)
+    let pass = Pass::begin(job, dir, single, add, ui)?;
+    go(Pass { restart, ..pass }, earlier, comparing)
 }
 
 /// The pass of a job that begins, or goes on with what an earlier run left.
@@ -56,6 +59,10 @@ pub fn go(mut pass: Pass<'_>, mut earlier: Option<Earlier>, comparing: Comparing
 
     tracing::debug!("phase 1 of 5, preflight");
     let mut found = preflight(&pass, earlier.as_ref(), verify).map_err(|error| noted(&pass, error))?;
+    match in_kafka::agree(&mut pass, earlier.take()) {
+        Ok(known) => earlier = known,
+        Err(error) => return Err(noted(&pass, error)),
+    }
     pass.anew = earlier.as_ref().and_then(|earlier| earlier::begins_anew(&pass, earlier, &found));
     if pass.anew.is_some() {
         // From here on as a first run.

@@ -8,6 +8,7 @@ use pipeline::dead_letter::DeadLetterFile;
 use pipeline::doubles::{Behaviour, MemoryReader, MemorySink, Topic};
 use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
+use pipeline::worker::refused::Refused;
 use pipeline::worker::{ShardWorker, Step, WaitReason, WorkerSettings};
 
 use super::*;
@@ -76,6 +77,7 @@ fn settings() -> WorkerSettings {
         topic: TopicSettings::default(),
         own: None,
         letters_left: u64::MAX,
+        refused: Refused::default(),
         ledger: Ledger::Checkpoint,
     }
 }

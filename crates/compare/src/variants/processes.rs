@@ -36,7 +36,14 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
     let dir = StateDir::open(&spec.folder.join("state"), Owners::Trusted).map_err(|error| state(error.to_string()))?;
     let path = StateDir::store_path(dir.path());
     let binding = Binding::default();
-    let new = NewJob { name: &context.job.name, plan_id: 0, plan: &context.plan, binding: &binding, settings: &[] };
+    let new = NewJob {
+        name: &context.job.name,
+        plan_id: 0,
+        plan: &context.plan,
+        binding: &binding,
+        settings: &[],
+        origin: migration::Origin::default(),
+    };
     let mut store = Store::create(&path, &new).map_err(|error| state(error.to_string()))?;
     let setup = Setup {
         plan: &context.plan,
@@ -50,6 +57,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         limits: &context.job.limits,
         accept: &context.job.accept,
         command: "",
+        delivery: migration::job::Delivery::AtLeastOnce,
         topic: None,
         state: &dir,
         store: &mut store,
@@ -157,6 +165,7 @@ fn work(
         shard: order.shard,
         number: order.attempt,
         from: order.from.clone(),
+        refused: Vec::new(),
         letters_left: u64::MAX,
         unreachable_for: Duration::ZERO,
         started,

@@ -282,11 +282,15 @@ pub enum AttemptOutcome {
     Orphaned,
     /// A file of its shard can't be read, or changed: that file is set aside for this run. No death.
     Unreadable,
+    /// Another producer had its shard's transactional id, or the brokers said so. No death.
+    Fenced,
+    /// The brokers refused records for good, and its transaction was lost with them. No death.
+    Refused,
 }
 
 impl AttemptOutcome {
     /// All.
-    pub const ALL: [AttemptOutcome; 8] = [
+    pub const ALL: [AttemptOutcome; 10] = [
         AttemptOutcome::Running,
         AttemptOutcome::Finished,
         AttemptOutcome::Drained,
@@ -295,6 +299,8 @@ impl AttemptOutcome {
         AttemptOutcome::Stopped,
         AttemptOutcome::Orphaned,
         AttemptOutcome::Unreadable,
+        AttemptOutcome::Fenced,
+        AttemptOutcome::Refused,
     ];
 
     /// Its name in the JSON and in the state.
@@ -308,6 +314,8 @@ impl AttemptOutcome {
             AttemptOutcome::Stopped => "stopped",
             AttemptOutcome::Orphaned => "orphaned",
             AttemptOutcome::Unreadable => "unreadable",
+            AttemptOutcome::Fenced => "fenced",
+            AttemptOutcome::Refused => "refused",
         }
     }
 }

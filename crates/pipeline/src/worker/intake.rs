@@ -7,6 +7,7 @@ use std::time::Instant;
 use migration::Failure;
 use migration::job::FlushPolicy;
 
+use super::refused::Refused;
 use super::throttle::Throttle;
 use super::{ROWS_A_STEP, ShardWorker};
 use crate::fate::{self, Look, OwnRows, Takes, Whose};
@@ -51,6 +52,7 @@ struct Intake<'a> {
     limited: bool,
     /// Records are sent without a look at what they hold.
     identity: bool,
+    refused: &'a Refused,
 }
 
 impl ShardWorker {
@@ -67,6 +69,7 @@ impl ShardWorker {
             takes,
             partitioner: settings.partitioner,
             own: settings.own.as_ref(),
+            refused: &settings.refused,
             lanes,
             throttle,
             mapping,
@@ -143,6 +146,9 @@ impl Intake<'_> {
                 Whose::Others => return Fate::Others,
                 Whose::Own(partition) => own = Some(partition),
             }
+        }
+        if let Some(reason) = self.refused.reason(|| block.place_of(index, row)) {
+            return Fate::Bad(reason.to_owned());
         }
         let value = match look {
             Look::Record(value) => value,

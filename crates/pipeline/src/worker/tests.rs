@@ -22,6 +22,7 @@ use migration::{
 use tempfile::TempDir;
 
 use super::ledger::Ledger;
+use super::refused::Refused;
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
 use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
 use crate::doubles::{Behaviour, MadeRows, MemoryReader, MemorySink, Topic, token_of};
@@ -111,6 +112,7 @@ impl Rig {
                 topic: TopicSettings::default(),
                 own: None,
                 letters_left: u64::MAX,
+                refused: Refused::default(),
                 ledger: Ledger::Checkpoint,
             },
             rules: RecordRules {

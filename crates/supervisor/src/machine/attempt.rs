@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use migration::report::{AttemptOutcome, Resent};
 use migration::{
-    Cause, Chunk, Control, Counts, Cut, Damage, Failure, FailureKind, Finished, LedgerEntry, Position, Progress, Rate, Work,
+    Cause, Chunk, Control, Counts, Cut, Damage, Failure, FailureKind, Finished, LedgerEntry, Position, Progress, Rate,
+    RefusedRecord, Work,
 };
 
 use super::values::Ending;
@@ -40,6 +41,10 @@ pub(super) enum Judgement {
     Drained,
     Death(String),
     Unreachable(String),
+    /// Another producer has its shard, or the brokers say so.
+    Fenced(String),
+    /// The brokers refused records for good, and its transaction is lost with them.
+    Refused(String),
     /// It found none until the job has to stop.
     GaveUp(String),
     /// Killed because the job stops.
@@ -57,6 +62,8 @@ impl Judgement {
             Judgement::Drained => AttemptOutcome::Drained,
             Judgement::Death(_) => AttemptOutcome::Died,
             Judgement::Unreachable(_) => AttemptOutcome::Unreachable,
+            Judgement::Fenced(_) => AttemptOutcome::Fenced,
+            Judgement::Refused(_) => AttemptOutcome::Refused,
             Judgement::Damaged(..) => AttemptOutcome::Unreadable,
             Judgement::GaveUp(_) | Judgement::Stopped(_) | Judgement::StopsJob(..) => AttemptOutcome::Stopped,
         }
@@ -67,6 +74,8 @@ impl Judgement {
             Judgement::Done(_) | Judgement::Drained => String::new(),
             Judgement::Death(reason)
             | Judgement::Unreachable(reason)
+            | Judgement::Fenced(reason)
+            | Judgement::Refused(reason)
             | Judgement::GaveUp(reason)
             | Judgement::Stopped(reason)
             | Judgement::Damaged(_, reason)
@@ -293,6 +302,14 @@ impl Attempt {
         }
     }
 
+    /// Which records it says that the brokers refused.
+    pub(super) fn refused(&self) -> &[RefusedRecord] {
+        match &self.verdict {
+            Some(Verdict::Failed(failure)) => &failure.refused,
+            _ => &[],
+        }
+    }
+
     /// Where the rest of its shard is to be cut: empty if nowhere, `None` if it was not asked, or not in time.
     pub(super) fn cuts(&self) -> Option<Vec<Cut>> {
         match &self.verdict {
@@ -311,17 +328,7 @@ impl Attempt {
 
     /// What it has in progress beyond what is committed, as far as its last heartbeat told.
     pub(super) fn ahead(&self) -> Counts {
-        let (seen, on_disk) = (&self.progress.counts, &self.committed);
-        Counts {
-            read: seen.read.saturating_sub(on_disk.read),
-            acknowledged: seen.acknowledged.saturating_sub(on_disk.acknowledged),
-            filtered: seen.filtered.saturating_sub(on_disk.filtered),
-            dead_lettered: seen.dead_lettered.saturating_sub(on_disk.dead_lettered),
-            others: seen.others.saturating_sub(on_disk.others),
-            bytes_read: seen.bytes_read.saturating_sub(on_disk.bytes_read),
-            bytes_others: seen.bytes_others.saturating_sub(on_disk.bytes_others),
-            bytes_sent: seen.bytes_sent.saturating_sub(on_disk.bytes_sent),
-        }
+        self.progress.counts.since(&self.committed)
     }
 
     /// What it may have sent beyond what is recorded. A worker that fails tells all that it took before it says so; one
@@ -391,16 +398,18 @@ fn judge_failed(failure: &Failure) -> Judgement {
         Some(_) if failure.kind == FailureKind::GaveUp => Judgement::GaveUp(reason),
         Some(cause) => Judgement::StopsJob(cause, reason),
         None if failure.kind == FailureKind::Unreachable => Judgement::Unreachable(reason),
+        None if failure.kind == FailureKind::Fenced => Judgement::Fenced(reason),
+        None if failure.kind == FailureKind::Refused => Judgement::Refused(reason),
         None => Judgement::Death(reason),
     }
 }
 
 /// Whether `to` is at or after `from` in every respect.
-fn forward(from: &Position, to: &Position) -> bool {
+pub(super) fn forward(from: &Position, to: &Position) -> bool {
     (to.segment, to.place) >= (from.segment, from.place) && to.records >= from.records
 }
 
-fn show(position: &Position) -> String {
+pub(super) fn show(position: &Position) -> String {
     format!("segment {}, place {}, record {}", position.segment, position.place, position.records)
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use migration::report::{AttemptOutcome, Resent};
 use migration::{Cause, Division, Level, Position};
 
-use super::attempt::{Judgement, Kill, clean};
+use super::attempt::{Attempt, Judgement, Kill, clean};
+use super::ledger::FENCED_PAUSE;
 use super::splits::Why;
 use super::values::{Action, After, AttemptEnd, AttemptId, Split};
 use super::{Closing, MOST_FORK_FAILURES, Machine, SHORTAGE_IS_OVER, ShardState, UNREACHABLE_PAUSE, log};
@@ -33,6 +34,7 @@ impl Machine {
         let Some(ending) = attempt.ended else { return };
         let judgement = attempt.judge(ending, &self.shards[id.shard.0 as usize].entry.position);
         let Some(attempt) = self.attempts.remove(&id) else { return };
+        let judgement = self.with_refused(id, judgement, &attempt);
         let (after, pause) = self.consequence(id, &judgement, now, out);
         let (division, asked) = if judgement == Judgement::Drained { self.division(id, &attempt) } else { (None, false) };
         let work = attempt.total_work();
@@ -40,7 +42,7 @@ impl Machine {
         let apart = damage.and_then(|damage| self.apart(id, damage.segment));
         let to_cut = if apart.is_some() { Some(Why::Unreadable) } else { asked.then_some(Why::Idle) };
         let done = matches!(judgement, Judgement::Done(_) | Judgement::Drained);
-        let uncommitted = if done { Resent::NONE } else { attempt.uncommitted(self.rules.chunk_records) };
+        let uncommitted = if done { Resent::NONE } else { self.uncommitted(&attempt) };
         let coming = match &division {
             Some(Division::Places(cuts)) => cuts.len(),
             Some(Division::Partitions(sets)) => sets.saturating_sub(1) as usize,
@@ -64,9 +66,9 @@ impl Machine {
 
     /// Before which segment a shard is cut of which this one can't be read: what comes before it goes on by itself,
     /// then what comes after it.
-    fn apart(&self, id: AttemptId, segment: u32) -> Option<u32> {
+    pub(super) fn apart(&self, id: AttemptId, segment: u32) -> Option<u32> {
         let shard = &self.shards[id.shard.0 as usize];
-        if self.keeps_order(id) {
+        if self.keeps_order(id) || self.commits_to_kafka() {
             return None;
         }
         let apart = if segment > shard.entry.position.segment { segment } else { segment.saturating_add(1) };
@@ -132,6 +134,18 @@ impl Machine {
                 self.stop_unless_retried(id, reason, now, out);
                 self.give_up_in_time(id, reason, now, out);
                 (After::Waiting, pause)
+            }
+            Judgement::Fenced(reason) => {
+                let pause = self.pause_from(id, FENCED_PAUSE, self.rules.backoff_max.max(FENCED_PAUSE));
+                log(out, Level::Warning, format!("{id}: {reason}; its successor starts in {} ms", pause.as_millis()), true);
+                self.stop_unless_retried(id, reason, now, out);
+                self.give_up_in_time(id, reason, now, out);
+                (After::Waiting, pause)
+            }
+            Judgement::Refused(reason) => {
+                log(out, Level::Warning, format!("{id}: {reason}; its successor sets them aside"), false);
+                self.stop_unless_retried(id, reason, now, out);
+                (After::Waiting, Duration::ZERO)
             }
             Judgement::GaveUp(reason) => {
                 self.give_up(reason, now, out);
@@ -202,11 +216,10 @@ impl Machine {
             log(out, Level::Error, text, true);
             return (After::Quarantined, Duration::ZERO);
         }
-        let pause = self.random.jitter(backoff(deaths, min, max));
-        let text = format!(
-            "{id} died ({deaths} of {most} at this position): {reason}; its successor starts in {} ms",
-            pause.as_millis()
-        );
+        // One that was killed from outside goes on at once; what it died of by itself comes again.
+        let pause = if deaths == 1 { Duration::ZERO } else { self.random.jitter(backoff(deaths - 1, min, max)) };
+        let next = if pause.is_zero() { "at once".to_owned() } else { format!("in {} ms", pause.as_millis()) };
+        let text = format!("{id} died ({deaths} of {most} at this position): {reason}; its successor starts {next}");
         log(out, Level::Warning, text, true);
         (After::Waiting, pause)
     }
@@ -217,11 +230,27 @@ impl Machine {
         }
     }
 
+    /// Keeps which records the brokers refused. An attempt that says nothing new of them has not set aside what it was
+    /// told to: that counts as a death, so that it ends.
+    fn with_refused(&mut self, id: AttemptId, judgement: Judgement, attempt: &Attempt) -> Judgement {
+        match judgement {
+            Judgement::Refused(reason) if !self.shards[id.shard.0 as usize].keep_refused(attempt.refused()) => {
+                Judgement::Death(reason)
+            }
+            other => other,
+        }
+    }
+
     /// A pause that grows with each end in a row that is no death.
     pub(super) fn pause(&mut self, id: AttemptId, max: Duration) -> Duration {
+        self.pause_from(id, self.rules.backoff_min, max)
+    }
+
+    /// The same from another first pause on.
+    fn pause_from(&mut self, id: AttemptId, min: Duration, max: Duration) -> Duration {
         let shard = &mut self.shards[id.shard.0 as usize];
         shard.pauses += 1;
-        self.random.jitter(backoff(shard.pauses, self.rules.backoff_min, max))
+        self.random.jitter(backoff(shard.pauses, min, max))
     }
 
     /// The end of an attempt is on disk: only now is the shard done, quarantined or free for a successor.

@@ -90,6 +90,7 @@ impl Machine {
         let shard = &mut self.shards[id.0 as usize];
         shard.last_attempt += 1;
         let (attempt, from) = (AttemptId { shard: id, number: shard.last_attempt }, shard.entry.clone());
+        let refused = shard.refused.clone();
         let unreachable_for = shard.unreachable_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         let letters_left = self.rules.max_bad_records.saturating_sub(self.totals.counts.dead_lettered);
         self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from.clone(), now));
@@ -105,6 +106,7 @@ impl Machine {
             attempt: attempt.number,
             slot,
             from,
+            refused,
             letters_left,
             unreachable_for,
             seed,

@@ -217,8 +217,8 @@ fn five_deaths_at_one_position_quarantine_the_shard_and_the_others_go_on() {
         assert_eq!((id.shard.0, id.number), (0, death));
         world.kill_child(id);
         world.answer(true);
-        // The other shards take the slot meanwhile; let them finish before the successor's turn.
-        if death == 1 {
+        // The first successor starts at once. Then the other shards take the slot; let them finish before its turn.
+        if death == 2 {
             while world.shards_in(|a| a.is_some()) < 2 {
                 world.behave_all();
             }
@@ -970,7 +970,7 @@ fn a_worker_that_was_not_asked_for_cuts_in_time_does_not_make_its_shard_whole() 
     machine.on(Input::Ended { attempt, ending: super::Ending::Code(0) }, now);
     machine.on(Input::Closed { attempt, split: None }, now);
     let attempt = AttemptId { number: 2, ..attempt };
-    let from = LedgerEntry { position: at(100), counts: chunk(1, 0, 100).counts, token: None, ..LedgerEntry::default() };
+    let from = LedgerEntry::default().with(&chunk(1, 0, 100));
     machine.on(Input::Event { attempt, event: WorkerEvent::Started(Started { from, ..Started::default() }) }, now);
     let told = (3..9).flat_map(|second| {
         let read = 50 * (second - 2);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use migration::job::Delivery;
 use migration::report::{AttemptOutcome, Resent};
 use migration::steer::Steer;
 use migration::{
-    BoundTopic, Causes, Chunk, Control, Damage, Division, LedgerEntry, Level, Plan, Position, Rate, ShardId, TopicChange, Work,
-    WorkerEvent,
+    BoundTopic, Causes, Chunk, Control, Damage, Division, LedgerEntry, Level, Plan, Position, Rate, RefusedRecord, ShardId,
+    TopicChange, Work, WorkerEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,9 @@ pub struct Rules {
     pub retry: bool,
     /// The topic that the job belongs to: what a worker or a watching helper sees is compared with it.
     pub topic: Option<BoundTopic>,
+    /// Where workers commit. With exactly-once that is Kafka: what an attempt says of its shard when it starts is taken
+    /// over, no shard is divided, and nothing of what an attempt did not commit can be read.
+    pub delivery: Delivery,
 }
 
 /// How many partitions a shard has, and of how many.
@@ -301,6 +305,8 @@ pub struct WorkOrder {
     pub slot: u32,
     /// Where to start: how far the shard is committed, as far as the supervisor knows.
     pub from: LedgerEntry,
+    /// Records behind that place which the brokers refused for good: they are set aside.
+    pub refused: Vec<RefusedRecord>,
     /// How many records the job may still set aside.
     pub letters_left: u64,
     /// For how long the shard's attempts before this one have found no broker.
@@ -327,6 +333,8 @@ pub enum Action {
     Tell(AttemptId, Control),
     /// Kill a worker with SIGKILL.
     Kill(AttemptId),
+    /// Put on disk how far Kafka says that the shard of an attempt is.
+    Adopt(AttemptId, LedgerEntry),
     /// Put a chunk on disk, then answer with [`Input::Recorded`].
     Record(AttemptId, Chunk),
     /// Put the end of an attempt on disk, then answer with [`Input::Closed`].

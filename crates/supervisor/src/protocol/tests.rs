@@ -213,12 +213,14 @@ fn figures_that_would_overflow_a_sum_are_refused() {
 
 #[test]
 fn a_token_that_is_too_long_is_refused() {
-    // As a worker with another idea of its length would write it: the last bytes of a `Started` are its token.
+    // As a worker with another idea of its length would write it: the last bytes of a `Started` are its token, the
+    // length of its letters, and its receipt.
     let with = |bytes: usize| {
         let mut payload = encode(EVENT, &WorkerEvent::Started(Started::default())).unwrap();
-        assert_eq!(payload.pop(), Some(0), "no token");
+        assert_eq!(payload.split_off(payload.len() - 4), [0; 4], "no token, no letters, and nothing delivered");
         payload.push(1);
         payload.extend(postcard::to_stdvec(&vec![7u8; bytes]).unwrap());
+        payload.extend([0; 3]);
         receive(true, &[(EVENT, payload)])
     };
     assert!(with(Token::MOST_BYTES).is_ok());

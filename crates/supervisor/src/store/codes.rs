@@ -29,6 +29,8 @@ pub(super) const fn of_outcome(outcome: AttemptOutcome) -> i64 {
         AttemptOutcome::Stopped => 5,
         AttemptOutcome::Orphaned => 6,
         AttemptOutcome::Unreadable => 7,
+        AttemptOutcome::Fenced => 8,
+        AttemptOutcome::Refused => 9,
     }
 }
 
@@ -58,18 +60,18 @@ mod tests {
 
     #[test]
     fn each_name_has_its_number() {
-        use AttemptOutcome::{Died, Drained, Finished, Orphaned, Running, Stopped, Unreachable, Unreadable};
+        use AttemptOutcome::{Died, Drained, Fenced, Finished, Orphaned, Refused, Running, Stopped, Unreachable, Unreadable};
         let statuses = [(0, ShardStatus::Waiting), (1, ShardStatus::Done), (2, ShardStatus::Quarantined)];
         for (code, name) in statuses {
             assert_eq!((of_status(name), status(code).ok()), (code, Some(name)));
         }
-        let outcomes = [Running, Finished, Drained, Died, Unreachable, Stopped, Orphaned, Unreadable];
+        let outcomes = [Running, Finished, Drained, Died, Unreachable, Stopped, Orphaned, Unreadable, Fenced, Refused];
         for (code, name) in (0..).zip(outcomes) {
             assert_eq!((of_outcome(name), outcome(code).ok()), (code, Some(name)));
         }
         let verdicts = [Verdict::Same, Verdict::Different, Verdict::Compacted, Verdict::Complete];
         assert_eq!(verdicts.map(of_verdict), [0, 1, 2, 3]);
-        assert!(status(3).is_err() && status(-1).is_err() && outcome(8).is_err());
+        assert!(status(3).is_err() && status(-1).is_err() && outcome(10).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use migration::fixed::FixedSettings;
 use migration::report::Binding;
-use migration::{Counts, Plan, Segment, Shard, Work};
+use migration::{Counts, Origin, Plan, Segment, Shard, Work};
 use rusqlite::Connection;
 
 use super::columns::{count, decode};
@@ -57,7 +57,8 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
     )?;
     let whole = (0..).zip(&offsets).all(|(expected, (partition, _))| expected == *partition);
     let end_offsets: Vec<i64> = offsets.into_iter().map(|(_, offset)| offset).collect();
-    let query = "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, settings, checksum FROM job";
+    let query =
+        "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, settings, checksum, generation, home FROM job";
     let (mut state, plan, settings, checksum) = at(
         path,
         db.query_row(query, [], |row| {
@@ -73,6 +74,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 name,
                 created_ms,
                 plan_id,
+                origin: Origin { generation: row.get(9)?, home: row.get::<_, i64>(10)?.cast_unsigned() },
                 last_run: 0,
                 binding,
                 settings: FixedSettings::new(),
@@ -86,7 +88,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
             Ok((state, row.get::<_, Vec<u8>>(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, i64>(8)?))
         }),
     )?;
-    if !whole || checksum != job_checksum(&plan_id.to_be_bytes(), &state.name, &plan, &settings, &end_offsets) {
+    if !whole || checksum != job_checksum(&plan_id.to_be_bytes(), &state.name, &plan, &settings, &end_offsets, state.origin) {
         return Err(corrupt(path, "the plan fails its checksum"));
     }
     state.settings = at(path, decode(&settings))?;

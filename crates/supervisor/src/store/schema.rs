@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use migration::Origin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -24,7 +25,8 @@ const LAYOUT: &str = "
 CREATE TABLE job (
     one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, created_ms INTEGER NOT NULL, plan_id BLOB NOT NULL,
     cluster_id TEXT NOT NULL, topic_id TEXT NOT NULL, topic TEXT NOT NULL, source TEXT NOT NULL,
-    plan BLOB NOT NULL, settings BLOB NOT NULL, checksum INTEGER NOT NULL
+    plan BLOB NOT NULL, settings BLOB NOT NULL, checksum INTEGER NOT NULL,
+    generation INTEGER NOT NULL, home INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE end_offsets (partition INTEGER PRIMARY KEY, end_offset INTEGER NOT NULL) STRICT;
 CREATE TABLE shards (
@@ -89,9 +91,9 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     tx.execute_batch(super::verified::LAYOUT)?;
     let (plan_id, plan, binding) = (job.plan_id.to_be_bytes(), encode(job.plan), job.binding);
     let settings = encode(&job.settings);
-    let checksum = job_checksum(&plan_id, job.name, &plan, &settings, &binding.end_offsets);
+    let checksum = job_checksum(&plan_id, job.name, &plan, &settings, &binding.end_offsets, job.origin);
     tx.execute(
-        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             job.name,
             now_ms(),
@@ -102,7 +104,9 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
             binding.source,
             plan,
             settings,
-            checksum
+            checksum,
+            job.origin.generation,
+            job.origin.home.cast_signed()
         ],
     )?;
     for (partition, end_offset) in (0i64..).zip(&binding.end_offsets) {
@@ -188,8 +192,15 @@ pub(super) fn check_integrity(db: &Connection, path: &Path) -> Result<(), StateE
 }
 
 /// Covers what a resume takes from the job's row.
-pub(super) fn job_checksum(plan_id: &[u8; 16], name: &str, plan: &[u8], settings: &[u8], end_offsets: &[i64]) -> i64 {
-    xxh3_64(&encode(&(plan_id, name, plan, settings, end_offsets))).cast_signed()
+pub(super) fn job_checksum(
+    plan_id: &[u8; 16],
+    name: &str,
+    plan: &[u8],
+    settings: &[u8],
+    end_offsets: &[i64],
+    origin: Origin,
+) -> i64 {
+    xxh3_64(&encode(&(plan_id, name, plan, settings, end_offsets, origin))).cast_signed()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use migration::fixed::FixedSettings;
 use migration::report::{Binding, ShardStatus};
-use migration::{Counts, LedgerEntry, Plan, Position, Receipt, Shard, ShardId, Token};
+use migration::{Counts, LedgerEntry, Origin, Plan, Position, Receipt, Shard, ShardId, Token};
 
 use crate::machine::{Extent, ShardStart};
 
@@ -17,6 +17,8 @@ pub struct JobState {
     pub created_ms: i64,
     /// The id of its plan.
     pub plan_id: u128,
+    /// Which start of the job it is, and the state directory's own number.
+    pub origin: Origin,
     /// The number of its last run; 0 if there was none.
     pub last_run: u32,
     /// What it belongs to.

@@ -11,7 +11,7 @@ use migration::report::Sample;
 use migration::report::verify::{KeptVerdict, Verified, VerifyReport};
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
 use migration::units::show_utc;
-use migration::{Compression, Cut, Division, Exit, Phase, Phases, Receipt, Segment, SourceObject, Token};
+use migration::{Compression, Cut, Division, Exit, Origin, Phase, Phases, Receipt, Segment, SourceObject, Token};
 use tempfile::TempDir;
 
 use super::*;
@@ -64,7 +64,18 @@ fn binding() -> Binding {
 }
 
 fn create(path: &Path, shards: u32) -> Store {
-    Store::create(path, &NewJob { name: "job", plan_id: 77, plan: &plan(shards), binding: &binding(), settings: &[] }).unwrap()
+    Store::create(
+        path,
+        &NewJob {
+            name: "job",
+            plan_id: 77,
+            plan: &plan(shards),
+            binding: &binding(),
+            settings: &[],
+            origin: Origin::default(),
+        },
+    )
+    .unwrap()
 }
 
 fn id(shard: u32, number: u32) -> AttemptId {
@@ -157,7 +168,10 @@ fn a_new_job_comes_back_as_it_was_made() {
     drop(create(&path, 3));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(matches!(
-        Store::create(&path, &NewJob { name: "job", plan_id: 1, plan: &plan(1), binding: &binding(), settings: &[] }),
+        Store::create(
+            &path,
+            &NewJob { name: "job", plan_id: 1, plan: &plan(1), binding: &binding(), settings: &[], origin: Origin::default() }
+        ),
         Err(StateError::Exists { .. })
     ));
     let state = Store::open(&path).unwrap().load().unwrap();
@@ -617,7 +631,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 8, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 9, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
@@ -626,7 +640,14 @@ fn settings_that_must_not_change_are_kept() {
     let folder = Folder::new("settings");
     let path = folder.file("state.sqlite");
     let settings = [("record.key".to_owned(), ".customer.idd".to_owned()), ("record.headers".to_owned(), String::new())];
-    let new = NewJob { name: "job", plan_id: 7, plan: &plan(1), binding: &binding(), settings: &settings };
+    let new = NewJob {
+        name: "job",
+        plan_id: 7,
+        plan: &plan(1),
+        binding: &binding(),
+        settings: &settings,
+        origin: Origin { generation: 3, home: u64::MAX },
+    };
     drop(Store::create(&path, &new).unwrap());
     assert_eq!(Store::read_only(&path).unwrap().load().unwrap().settings, settings);
 }
@@ -731,13 +752,19 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     let folder = Folder::new("replaced");
     let path = folder.file("state.sqlite");
     let (frozen, binding) = (packed_plan(), Binding::default());
-    let mut store =
-        Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[] }).unwrap();
+    let mut store = Store::create(
+        &path,
+        &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[], origin: Origin::default() },
+    )
+    .unwrap();
     assert_eq!(store.load().unwrap().sent_of(0), Ok(None));
     for outcome in [AttemptOutcome::Running, AttemptOutcome::Died, AttemptOutcome::Orphaned, AttemptOutcome::Stopped] {
         let path = folder.file("killed.sqlite");
-        let mut killed =
-            Store::create(&path, &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[] }).unwrap();
+        let mut killed = Store::create(
+            &path,
+            &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[], origin: Origin::default() },
+        )
+        .unwrap();
         killed.begin_run(1, &NONE).unwrap();
         killed.begin_attempt(id(0, 1), MAY_SEND).unwrap();
         if outcome != AttemptOutcome::Running {
@@ -828,7 +855,7 @@ fn a_state_of_an_older_layout_says_what_to_do() {
         for opened in [Store::open(&path), Store::read_only(&path)] {
             let said = opened.unwrap_err().to_string();
             let what = format!(
-                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 8"
+                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 9"
             );
             assert!(said.contains(&what) && said.contains("finish the job with the program that wrote it"), "{said}");
             assert!(said.contains("or start over with --restart (which sends everything again)"), "{said}");

@@ -127,8 +127,18 @@ impl Job {
             Store::open(&path).expect("sound")
         } else {
             let binding = Binding { end_offsets: vec![0, 7], ..Binding::default() };
-            Store::create(&path, &NewJob { name: "fake", plan_id: 42, plan: &self.plan, binding: &binding, settings: &[] })
-                .expect("new")
+            Store::create(
+                &path,
+                &NewJob {
+                    name: "fake",
+                    plan_id: 42,
+                    plan: &self.plan,
+                    binding: &binding,
+                    settings: &[],
+                    origin: migration::Origin::default(),
+                },
+            )
+            .expect("new")
         };
         let mut screen = Screen { signals: self.signals.clone(), needs: self.needs, ..Screen::default() };
         let setup = Setup {
@@ -143,6 +153,7 @@ impl Job {
             limits: &self.limits,
             accept: &BTreeSet::new(),
             command: "",
+            delivery: migration::job::Delivery::AtLeastOnce,
             topic: None,
             state: &state,
             store: &mut store,

@@ -89,7 +89,8 @@ pub fn begins_anew(pass: &Pass<'_>, earlier: &Earlier, found: &Preflight) -> Opt
     earlier.begins_anew(job, &now, &refused).map(|anew| anew.told())
 }
 
-fn confirm(job: &Job, restart: Restart, ui: &Ui) -> Result<(), UserError> {
+/// Asks whether the job is to start over, unless that is confirmed.
+pub fn confirm(job: &Job, restart: Restart, ui: &Ui) -> Result<(), UserError> {
     if restart == Restart::Confirmed {
         return Ok(());
     }

@@ -7,6 +7,7 @@ use migration::{Job, UserError};
 use process::RunningHelper;
 use supervisor::{StateDir, StateError, Store};
 
+use super::earlier::Restart;
 use super::retried::RetriedJob;
 use crate::embedded;
 use crate::interrupt::{self, Interrupt};
@@ -26,6 +27,10 @@ pub struct Pass<'a> {
     pub interrupt: Interrupt,
     /// The embedded broker, if it is used.
     pub broker: Option<RunningHelper>,
+    /// Whether it starts over.
+    pub restart: Restart,
+    /// Which start of the job Kafka has, with exactly-once; 0: none.
+    pub generation: u32,
     /// Why it begins anew though there is a state, of which nothing was sent.
     pub anew: Option<String>,
     /// The job whose dead letters it sends again, if it does that.
@@ -40,7 +45,19 @@ impl<'a> Pass<'a> {
         let interrupt = Interrupt::new()?;
         interrupt::hold_steering()?;
         let broker = embedded::start_if_wanted(&mut job)?;
-        Ok(Pass { job, dir, single, add, interrupt, broker, anew: None, retried: None, ui })
+        Ok(Pass {
+            job,
+            dir,
+            single,
+            add,
+            interrupt,
+            broker,
+            restart: Restart::No,
+            generation: 0,
+            anew: None,
+            retried: None,
+            ui,
+        })
     }
 
     /// Where the checkpoint is.

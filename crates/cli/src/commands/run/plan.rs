@@ -12,6 +12,7 @@ use pipeline::source::files_named;
 use supervisor::{JobState, NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
 
+use super::in_kafka;
 use super::pass::Pass;
 use super::send::slots;
 use super::topic_watch::TopicWatcher;
@@ -75,10 +76,6 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     let now = found.binding(job);
     let (workers, embedded) = (slots(job, pass.single), pass.broker.is_some());
     refuse(job, &checks::of_each_run(job, &found, workers, embedded, earlier.is_some()))?;
-    if job.exactly_once() {
-        let what = "kafka.delivery = \"exactly-once\" is not in this version";
-        return Err(UserError::new(migration::Exit::Config, what));
-    }
     let Some(earlier) = earlier else {
         if pass.add {
             pass.ui.say(resume::nothing_to_add(job, false));
@@ -162,7 +159,9 @@ impl Planned {
         // The last helper before the state is open. The embedded broker's topic is the program's own.
         let watch = if pass.broker.is_some() { None } else { Some(TopicWatcher::start(job, &topic, &reached)?) };
         let source = source::source_of(job);
-        let (store, plan) = self.keep(pass)?;
+        let (store, state) = self.keep(pass)?;
+        let ledger = in_kafka::ledger_of(pass, &state);
+        let plan = state.plan;
         plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (workers, compacted) = (slots(job, pass.single), self.found.settings.compacted);
         let begun = matches!(self.kept, Kept::But(_));
@@ -174,7 +173,7 @@ impl Planned {
             dead_letters: StateDir::dead_letters_path(pass.dir.path()),
             topic: self.found.settings,
             bound: Some(topic),
-            ledger: None,
+            ledger,
             take_log: log::take_lines,
             source,
             job: job.clone(),
@@ -183,16 +182,23 @@ impl Planned {
         Ok(Ready { context, store, watch, reached })
     }
 
-    /// The checkpoint that has this plan, and the plan as it has it.
-    fn keep(&self, pass: &Pass<'_>) -> Result<(Store, Plan), UserError> {
-        match &self.kept {
-            Kept::Nothing(plan_id) => self.create(pass, *plan_id).map(|store| (store, self.plan.clone())),
-            Kept::But(since) => self.go_on(pass, since).map_err(state::unusable),
+    /// The checkpoint that has this plan, and what it has. A job with exactly-once has its plan in Kafka, too.
+    fn keep(&self, pass: &Pass<'_>) -> Result<(Store, JobState), UserError> {
+        let store = match &self.kept {
+            Kept::Nothing(plan_id) => self.create(pass, *plan_id)?,
+            Kept::But(since) => self.go_on(pass, since).map_err(state::unusable)?,
+        };
+        let state = store.load().map_err(state::unusable)?;
+        if !pass.job.exactly_once() {
+            return Ok((store, state));
         }
+        drop(store);
+        in_kafka::publish(pass, &state)?;
+        Ok((pass.store().map_err(state::unusable)?, state))
     }
 
     /// The checkpoint of an earlier run, with what happened to its files since.
-    fn go_on(&self, pass: &Pass<'_>, since: &Since) -> Result<(Store, Plan), StateError> {
+    fn go_on(&self, pass: &Pass<'_>, since: &Since) -> Result<Store, StateError> {
         keep_replaced(pass, &self.plan, &since.replaced)?;
         let mut store = pass.store()?;
         if let Some(later) = &since.later {
@@ -201,8 +207,7 @@ impl Planned {
             store.extend_plan(later, slots(&pass.job, pass.single), &notice)?;
             pass.ui.say(&notice);
         }
-        let plan = store.load()?.plan;
-        Ok((store, plan))
+        Ok(store)
     }
 
     fn create(&self, pass: &Pass<'_>, plan_id: u128) -> Result<Store, UserError> {
@@ -217,6 +222,7 @@ impl Planned {
             plan: &self.plan,
             binding: &self.binding,
             settings: &fixed::settings(&pass.job),
+            origin: in_kafka::origin(pass),
         };
         let mut store = Store::create(&pass.store_path(), &new).map_err(state::unusable)?;
         if let Some(why) = &pass.anew {

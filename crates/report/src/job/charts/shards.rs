@@ -86,8 +86,8 @@ fn look(outcome: AttemptOutcome) -> (usize, &'static str) {
         AttemptOutcome::Running => (2, "var(--accent)"),
         AttemptOutcome::Drained => (1, "var(--soft)"),
         AttemptOutcome::Stopped => (6, "var(--soft)"),
-        AttemptOutcome::Unreachable => (4, "var(--bad)"),
-        AttemptOutcome::Orphaned | AttemptOutcome::Unreadable => (3, "var(--bad)"),
+        AttemptOutcome::Unreachable | AttemptOutcome::Fenced => (4, "var(--bad)"),
+        AttemptOutcome::Orphaned | AttemptOutcome::Unreadable | AttemptOutcome::Refused => (3, "var(--bad)"),
         AttemptOutcome::Died => (5, "var(--bad)"),
     }
 }

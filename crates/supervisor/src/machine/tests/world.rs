@@ -39,6 +39,7 @@ pub(in crate::machine) fn rules(slots: u32) -> Rules {
         rate: Rate::UNLIMITED,
         retry: true,
         topic: None,
+        delivery: migration::job::Delivery::AtLeastOnce,
     }
 }
 
@@ -326,6 +327,7 @@ impl World {
     fn apply(&mut self, action: Action, was_stopping: bool) {
         self.oracle.action(&action);
         match action {
+            Action::Adopt(..) => unreachable!("only what commits to Kafka is taken over"),
             Action::Fork(order) => self.fork(order, was_stopping),
             Action::Tell(id, control) => {
                 let on_disk = self.recorded.get(&id).copied().unwrap_or(0);

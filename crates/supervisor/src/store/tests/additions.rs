@@ -26,7 +26,11 @@ fn sets() -> Plan {
 }
 
 fn create_with(path: &Path, plan: &Plan) -> Store {
-    Store::create(path, &NewJob { name: "job", plan_id: 7, plan, binding: &binding(), settings: &[] }).unwrap()
+    Store::create(
+        path,
+        &NewJob { name: "job", plan_id: 7, plan, binding: &binding(), settings: &[], origin: migration::Origin::default() },
+    )
+    .unwrap()
 }
 
 /// An attempt that sends this many records up to a place, and ends so.

@@ -12,7 +12,18 @@ fn sets() -> Plan {
 }
 
 fn create_sets(path: &Path) -> Store {
-    Store::create(path, &NewJob { name: "job", plan_id: 7, plan: &sets(), binding: &binding(), settings: &[] }).unwrap()
+    Store::create(
+        path,
+        &NewJob {
+            name: "job",
+            plan_id: 7,
+            plan: &sets(),
+            binding: &binding(),
+            settings: &[],
+            origin: migration::Origin::default(),
+        },
+    )
+    .unwrap()
 }
 
 fn place(segment: u32, place: u64, records: u64) -> Position {

@@ -1,0 +1,189 @@
+//! What the progress topic has of a job with exactly-once delivery: it says how far the job is, and the state on disk is
+//! a copy of it.
+//!
+//! Responsible for: whether the state here and the progress in Kafka are of the same start of the job, making the state
+//! of what Kafka has where there is none, and keeping a new job's plan there. Not responsible for how far a shard is
+//! when its attempt begins: its worker asks for that itself.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kafka::progress::{self, Written};
+use migration::job::LettersTo;
+use migration::printable::{printable, printable_path};
+use migration::units::show_things;
+use migration::{Exit, Incarnation, Origin, Purpose, StoredJob, StoredPlan, TopicLedger, UserError};
+use supervisor::{JobState, NewJob, StateDir, Store};
+
+use super::earlier::{Restart, confirm};
+use super::pass::Pass;
+use crate::state::{self, Earlier};
+use crate::{helper, preflight};
+
+/// What to do where the progress topic can't be trusted.
+const START_OVER: &str = "find out what happened to the topic; --restart starts over, and sends everything again";
+
+/// What an earlier run left, as Kafka has it. The state on disk is brought up to it, or made of it; where the job
+/// starts over, nothing is taken from either.
+pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Earlier>, UserError> {
+    if !pass.job.exactly_once() {
+        return Ok(earlier);
+    }
+    let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
+    let job = &pass.job;
+    let stored = helper::ask("shardlift progress", Some(&pass.interrupt), || {
+        progress::read_job(job, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
+    })?;
+    pass.generation = stored.as_ref().map_or(0, |stored| stored.plan.of.generation);
+    let Some(stored) = stored else {
+        return match earlier {
+            // Its plan was not kept in Kafka before it was interrupted.
+            Some(earlier) if earlier.state.last_run > 0 => Err(lost(pass, &earlier.state)),
+            other => Ok(other),
+        };
+    };
+    let (there, here) = (stored.plan.of, earlier.as_ref().map(|earlier| of_state(&earlier.state)));
+    match earlier {
+        Some(earlier) if here == Some(there) => brought_up(pass, earlier, &stored).map(Some),
+        // It was begun and sent nothing, and what Kafka has is another start of the job.
+        Some(earlier) if earlier.state.last_run == 0 && earlier.state.origin.generation > there.generation => Ok(None),
+        Some(earlier) if earlier.state.last_run > 0 => Err(other_start(pass, &stored.plan, earlier.state.origin.generation)),
+        // The records of a retry are in the folder of its job alone.
+        _ if pass.retried.is_some() => Ok(None),
+        _ if pass.restart != Restart::No => confirm(&pass.job, pass.restart, pass.ui).map(|()| None),
+        _ => from_elsewhere(pass, &stored).map(Some),
+    }
+}
+
+/// Where the workers of a job keep its progress; `None`: not in Kafka.
+pub fn ledger_of(pass: &Pass<'_>, state: &JobState) -> Option<TopicLedger> {
+    let job = &pass.job;
+    job.exactly_once().then(|| TopicLedger { topic: job.checkpoint.topic.clone(), job: job.name.clone(), of: of_state(state) })
+}
+
+/// What the state of a job that begins, or starts over, says of itself.
+pub fn origin(pass: &Pass<'_>) -> Origin {
+    Origin { generation: pass.generation + 1, home: random() }
+}
+
+/// Keeps the plan of a job that begins in Kafka, unless it is there. No connection to the state may be open.
+pub fn publish(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
+    let of = of_state(state);
+    if !pass.job.exactly_once() || pass.generation >= of.generation {
+        return Ok(());
+    }
+    let plan = StoredPlan {
+        of,
+        name: pass.job.name.clone(),
+        created_ms: state.created_ms,
+        made_by: format!("{}:{}", process::host_name(), printable_path(pass.dir.path())),
+        home: state.origin.home,
+        plan: state.frozen_plan().clone(),
+        binding: state.binding.clone(),
+        settings: state.settings.clone(),
+    };
+    let job = &pass.job;
+    let written = helper::ask("shardlift progress", Some(&pass.interrupt), || {
+        let written = progress::write_plan(job, &plan, pass.generation);
+        match written.map_err(|problem| preflight::explain(problem, Purpose::Begin))? {
+            Written::Ours => Ok(None),
+            Written::Others(other) => Ok(Some(other.plan.made_by.clone())),
+        }
+    })?;
+    let Some(other) = written else { return Ok(()) };
+    let what = format!("job {} was begun at the same time by {}", job.name, printable(&other));
+    Err(UserError::new(Exit::Stopped, what).hint("run it again: it goes on with the plan that is kept in Kafka"))
+}
+
+fn of_state(state: &JobState) -> Incarnation {
+    Incarnation { plan_id: state.plan_id, generation: state.origin.generation }
+}
+
+/// The state here, with what was committed elsewhere, or was not heard of.
+fn brought_up(pass: &Pass<'_>, earlier: Earlier, stored: &StoredJob) -> Result<Earlier, UserError> {
+    if earlier.state.origin.home != stored.plan.home {
+        require_letters_in_topic(pass, &stored.plan)?;
+    }
+    let ahead = |(id, entry): &&(migration::ShardId, migration::LedgerEntry)| {
+        earlier.state.shards.get(id.0 as usize).is_some_and(|shard| entry.position > shard.position)
+    };
+    let ahead: Vec<_> = stored.shards.iter().filter(ahead).cloned().collect();
+    if ahead.is_empty() {
+        return Ok(earlier);
+    }
+    let mut store = pass.store().map_err(state::unusable)?;
+    store.adopt(&ahead).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
+}
+
+/// A state of what Kafka has, for a job that was begun elsewhere or whose folder is gone.
+fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserError> {
+    let StoredJob { plan, shards } = stored;
+    require_letters_in_topic(pass, plan)?;
+    pass.dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
+    let new = NewJob {
+        name: &plan.name,
+        plan_id: plan.of.plan_id,
+        plan: &plan.plan,
+        binding: &plan.binding,
+        settings: &plan.settings,
+        origin: Origin { generation: plan.of.generation, home: random() },
+    };
+    let told = format!(
+        "the job goes on from what {} has of it: begun by {}, {} of {} with progress",
+        pass.job.checkpoint.topic,
+        printable(&plan.made_by),
+        shards.len(),
+        show_things(plan.plan.shards.len() as u64, "shard"),
+    );
+    pass.ui.say(&told);
+    let mut store = Store::create(&StateDir::store_path(pass.dir.path()), &new).map_err(state::unusable)?;
+    let made = store.adopt(shards).and_then(|()| store.note(&told)).and_then(|()| Earlier::of(&store));
+    made.map_err(state::unusable)
+}
+
+/// Dead letters in files are where the job was begun, and nowhere else.
+fn require_letters_in_topic(pass: &Pass<'_>, plan: &StoredPlan) -> Result<(), UserError> {
+    if pass.job.dead_letters.to != LettersTo::File {
+        return Ok(());
+    }
+    let what = format!(
+        "job {} was begun by {}, and its dead letters go to files there (dead_letters.to = \"file\")",
+        pass.job.name,
+        printable(&plan.made_by)
+    );
+    Err(UserError::new(Exit::Preflight, what).hint(
+        "go on there; or, if nothing was set aside there, go on here with dead_letters.to = \"topic\"; or start over with --restart",
+    ))
+}
+
+fn lost(pass: &Pass<'_>, state: &JobState) -> UserError {
+    let what = format!(
+        "topic {} has no progress of job {}, of which {} were committed: the topic was made again, or its records were deleted",
+        pass.job.checkpoint.topic,
+        pass.job.name,
+        show_things(state.counts().acknowledged, "record")
+    );
+    UserError::new(Exit::Preflight, what).hint(START_OVER)
+}
+
+fn other_start(pass: &Pass<'_>, plan: &StoredPlan, generation: u32) -> UserError {
+    let what = format!(
+        "topic {} has job {} as {} started it (start {}), and the state here is of start {generation}",
+        pass.job.checkpoint.topic,
+        pass.job.name,
+        printable(&plan.made_by),
+        plan.of.generation
+    );
+    let hint = if plan.of.generation > generation {
+        "go on there; or move this state away and go on here with what Kafka has; or start over with --restart".to_owned()
+    } else {
+        START_OVER.to_owned()
+    };
+    UserError::new(Exit::Preflight, what).hint(hint)
+}
+
+/// A number that no other state directory has: nothing secret depends on it.
+fn random() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    RandomState::new().hash_one((nanos, std::process::id()))
+}
