@@ -17,6 +17,7 @@ mod damaged_files;
 mod dead_letters;
 mod delivery;
 mod door;
+mod exactly_once;
 mod exit_codes;
 mod first_contact;
 mod first_contact_secured;
@@ -60,6 +61,7 @@ const MODULES: &[Module] = &[
     Module { name: "dead_letters", tests: dead_letters::TESTS },
     Module { name: "delivery", tests: delivery::TESTS },
     Module { name: "door", tests: door::TESTS },
+    Module { name: "exactly_once", tests: exactly_once::TESTS },
     Module { name: "exit_codes", tests: exit_codes::TESTS },
     Module { name: "first_contact", tests: first_contact::TESTS },
     Module { name: "first_contact_secured", tests: first_contact_secured::TESTS },

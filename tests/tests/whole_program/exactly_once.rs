@@ -1,0 +1,180 @@
+//! `kafka.delivery = "exactly-once"`: whatever is killed, a reader of committed records sees each record once, and the
+//! job goes on from what Kafka has, not from the disk.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use whole_program::faults::{self, attempts, kill_workers, kills, lines_for_kills, patience};
+use whole_program::kafka::Kafka;
+use whole_program::multiset::{Difference, Multiset};
+use whole_program::scene::{Scene, assert_balances};
+use whole_program::suite::{Clusters, Test};
+use whole_program::test;
+use whole_program::topic::{self, Isolation};
+use whole_program::waiting::wait_until;
+
+/// The tests of this module.
+pub const TESTS: &[Test] = &[
+    test!(Waits, Kafka, killed_workers_lose_and_repeat_nothing),
+    test!(Waits, Kafka, killed_supervisors_lose_and_repeat_nothing),
+    test!(Waits, Kafka, progress_that_is_gone_is_no_beginning),
+    test!(Waits, Kafka, starting_over_sends_everything_again),
+    test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
+];
+
+/// A scene with a progress topic of its own.
+struct Once<'a> {
+    scene: Scene<'a>,
+    progress: String,
+}
+
+impl<'a> Once<'a> {
+    fn new(kafka: &'a Kafka, topic: &str, keys: &[(&str, &str)]) -> Self {
+        let progress = format!("{topic}-progress");
+        kafka.create_topic(&progress, 4, &["cleanup.policy=compact"]);
+        let scene = Scene::new(kafka, topic);
+        let name = format!("{progress:?}");
+        let once = [
+            ("kafka.delivery", "\"exactly-once\""),
+            ("checkpoint.topic", name.as_str()),
+            ("checks.accept", "[\"unreplicated\"]"),
+        ];
+        scene.configure(&[keys, &once].concat());
+        Once { scene, progress }
+    }
+
+    /// What a reader of committed records sees, after a check that `verify` sees the same.
+    fn judge(&self, source: &Multiset) -> Difference {
+        let values = topic::values(self.scene.kafka.bootstrap(), &self.scene.topic, Isolation::Committed);
+        self.scene.verify_against(source, &values)
+    }
+
+    /// The newest value of each key of the progress topic.
+    fn progress(&self) -> Vec<(String, Vec<u8>)> {
+        let mut newest = std::collections::BTreeMap::new();
+        topic::read(self.scene.kafka.bootstrap(), &self.progress, Isolation::Committed, |record| {
+            let key = String::from_utf8(record.key.expect("a progress record has a key")).expect("a key is text");
+            newest.insert(key, record.value.expect("it has a value"));
+        });
+        newest.into_iter().collect()
+    }
+}
+
+fn assert_done(report: &Value, source: &Multiset) {
+    assert_balances(report);
+    assert_eq!(report["outcome"], "done", "{report:#}");
+    assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");
+    assert_eq!(report["records"]["resent"], 0, "nothing was sent twice as a reader sees it: {report:#}");
+}
+
+fn killed_workers_lose_and_repeat_nothing(clusters: &Clusters) {
+    let once = Once::new(clusters.one(), "once-workers", &faults::keys(&[]));
+    let source = once.scene.orders(51, lines_for_kills());
+    let running = once.scene.start(&[]);
+    let killed = kill_workers(&once.scene, &running, kills());
+    let report = once.scene.let_it_end(running).expect_code(0).json();
+    assert_done(&report, &source);
+    let died = attempts(&report).iter().filter(|attempt| attempt.outcome == "died").count() as u64;
+    assert_eq!(died, killed, "{report:#}");
+    assert_eq!(once.judge(&source), Difference::default());
+    let all = topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Uncommitted);
+    println!(
+        "once-workers: {killed} kills, 0 missing, 0 duplicates; {} records of aborted transactions",
+        all.len() - source.len()
+    );
+    assert!(all.len() > source.len(), "a kill in mid-chunk leaves what only a reader of all sees");
+    once.scene.program.assert_nothing_left();
+}
+
+/// The disk is older than Kafka at each kill, and once it is put back by hand.
+fn killed_supervisors_lose_and_repeat_nothing(clusters: &Clusters) {
+    let key = [("record.key", "\".customer_id\"")];
+    let once = Once::new(clusters.one(), "once-supervisors", &faults::keys(&key));
+    let source = once.scene.orders(52, lines_for_kills());
+    let state = once.scene.program.join(format!(".shardlift/{}", once.scene.topic));
+    for kill in 1..=kills() {
+        let running = once.scene.start(&[]);
+        let committed = once.scene.acknowledged();
+        wait_until("something is committed", patience(), || once.scene.acknowledged() > committed);
+        if kill == 1 {
+            copy(&state, &once.scene.program.join("old"));
+        }
+        std::thread::sleep(Duration::from_millis(300 * kill));
+        running.signal(Signal::SIGKILL);
+        assert_eq!(running.finish(patience()).code, 137);
+        wait_until("all processes are gone", patience(), || once.scene.program.processes().is_empty());
+    }
+    std::fs::remove_dir_all(&state).expect("no process uses it");
+    std::fs::rename(once.scene.program.join("old"), &state).expect("they are in one folder");
+    let report = once.scene.run(&["--set", "limits.rate_records=\"none\""]).expect_code(0).json();
+    assert_done(&report, &source);
+    assert_eq!(once.judge(&source), Difference::default());
+    println!("once-supervisors: {} kills and a state that was put back, 0 missing, 0 duplicates", kills());
+    once.scene.program.assert_nothing_left();
+}
+
+/// A copy of a folder of files and folders.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).expect("it can be made");
+    for entry in std::fs::read_dir(from).expect("it can be read") {
+        let entry = entry.expect("it can be read");
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("it has one") {
+            kind if kind.is_dir() => copy(&entry.path(), &target),
+            kind if kind.is_file() => _ = std::fs::copy(entry.path(), &target).expect("it can be copied"),
+            // The control socket.
+            _ => {}
+        }
+    }
+    std::fs::set_permissions(to, std::fs::metadata(from).expect("it is there").permissions()).expect("it is ours");
+}
+
+/// Runs a job until it has committed something, and stops it.
+fn begun(once: &Once<'_>) -> u64 {
+    let running = once.scene.start(&[]);
+    once.scene.await_records();
+    running.signal(Signal::SIGTERM);
+    running.finish(patience()).expect_code(75);
+    once.scene.acknowledged()
+}
+
+fn progress_that_is_gone_is_no_beginning(clusters: &Clusters) {
+    let once = Once::new(clusters.one(), "once-lost", &faults::slow_keys(&[]));
+    once.scene.orders(53, 100_000);
+    assert!(begun(&once) > 0);
+    once.scene.kafka.delete_topic(&once.progress);
+    wait_until("it is gone", patience(), || !once.scene.kafka.has_topic(&once.progress));
+    once.scene.kafka.create_topic(&once.progress, 4, &["cleanup.policy=compact"]);
+    let refused = once.scene.run(&[]).expect_code(4);
+    assert!(refused.stderr.contains("has no progress of job once-lost"), "{}", refused.stderr);
+    let (_, there) = once.scene.judge(&Multiset::new());
+    assert_eq!(once.scene.run(&[]).code, 4);
+    assert_eq!(once.scene.judge(&Multiset::new()).1, there, "nothing was sent");
+}
+
+fn starting_over_sends_everything_again(clusters: &Clusters) {
+    let once = Once::new(clusters.one(), "once-over", &faults::slow_keys(&[]));
+    let source = once.scene.orders(54, 20_000);
+    let before = begun(&once);
+    let rest = ["--restart", "--yes", "--set", "limits.rate_records=\"none\""];
+    let report = once.scene.run(&rest).expect_code(0).json();
+    assert_done(&report, &source);
+    let values = topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Committed);
+    assert_eq!(values.len(), source.len() + before, "what the first start committed is there, too");
+    // A run that finds all of it done sends nothing, by the same word of Kafka.
+    let report = once.scene.run(&[]).expect_code(0).json();
+    assert_done(&report, &source);
+    let shard = once.progress().into_iter().find(|(key, _)| key == "once-over/shard/0").expect("shard 0 has progress");
+    let value: Value = serde_json::from_slice(&shard.1).expect("it is JSON");
+    assert_eq!((&value["generation"], &value["version"]), (&Value::from(2), &Value::from(1)), "{value:#}");
+}
+
+fn letters_in_files_bind_a_job_to_its_folder(clusters: &Clusters) {
+    let once = Once::new(clusters.one(), "once-elsewhere", &faults::slow_keys(&[]));
+    once.scene.orders(55, 100_000);
+    begun(&once);
+    let elsewhere = once.scene.run(&["--set", "job.state_dir=\"elsewhere\""]).expect_code(4);
+    let said = &elsewhere.stderr;
+    assert!(said.contains("job once-elsewhere was begun by") && said.contains("dead_letters.to = \"topic\""), "{said}");
+}
