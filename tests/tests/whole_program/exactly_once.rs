@@ -72,6 +72,7 @@ fn killed_workers_lose_and_repeat_nothing(clusters: &Clusters) {
     let once = Once::new(clusters.one(), "once-workers", &faults::keys(&[]));
     let source = once.scene.orders(51, lines_for_kills());
     let running = once.scene.start(&[]);
+    once.scene.await_records();
     let killed = kill_workers(&once.scene, &running, kills());
     let report = once.scene.let_it_end(running).expect_code(0).json();
     assert_done(&report, &source);
@@ -165,7 +166,7 @@ fn starting_over_sends_everything_again(clusters: &Clusters) {
     // A run that finds all of it done sends nothing, by the same word of Kafka.
     let report = once.scene.run(&[]).expect_code(0).json();
     assert_done(&report, &source);
-    let shard = once.progress().into_iter().find(|(key, _)| key == "once-over/shard/0").expect("shard 0 has progress");
+    let shard = once.progress().into_iter().find(|(key, _)| key == "once-over/shard/00000").expect("shard 0 has progress");
     let value: Value = serde_json::from_slice(&shard.1).expect("it is JSON");
     assert_eq!((&value["generation"], &value["version"]), (&Value::from(2), &Value::from(1)), "{value:#}");
 }
