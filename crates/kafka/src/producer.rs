@@ -7,6 +7,7 @@
 
 mod batch;
 mod connecting;
+mod culprits;
 mod epochs;
 pub(crate) mod options;
 mod sink;

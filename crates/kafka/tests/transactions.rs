@@ -22,7 +22,10 @@ use migration::{
 };
 use pipeline::group::Key;
 use pipeline::{Block, Group, Sink};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHARD: ShardId = ShardId(3);
@@ -113,6 +116,28 @@ fn values(job: &Job) -> Vec<String> {
     read(job).remove(&0).unwrap_or_default().into_iter().map(|(_, value)| value).collect()
 }
 
+/// The values of partition 0 that a reader of committed records sees now: it waits for no open transaction.
+fn visible(job: &Job) -> Vec<String> {
+    let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", bootstrap(job))
+        .set("group.id", "none")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(&job.kafka.topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&from).unwrap();
+    let mut values = Vec::new();
+    loop {
+        match consumer.poll(LONG).expect("an end") {
+            Ok(message) => values.push(String::from_utf8(message.payload().unwrap().to_vec()).unwrap()),
+            Err(KafkaError::PartitionEOF(_)) => return values,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 #[test]
 fn a_chunk_and_its_progress_are_committed_together_and_a_successor_goes_on() {
     let Some(fresh) = Fresh::topic("together", 2, &[]) else { return };
@@ -122,7 +147,7 @@ fn a_chunk_and_its_progress_are_committed_together_and_a_successor_goes_on() {
     let mut sent = 0;
     for chunk in 0..5 {
         send(&mut producer, 0, &format!("c{chunk}"), 1_000).unwrap();
-        assert_eq!(values(&fresh.job).len(), sent, "nothing is visible before the commit");
+        assert_eq!(visible(&fresh.job).len(), sent, "nothing is visible before the commit");
         sent += 1_000;
         producer.commit(&entry(sent as u64)).unwrap();
     }
@@ -145,7 +170,7 @@ fn a_chunk_and_its_progress_are_committed_together_and_a_successor_goes_on() {
         producer.finish().unwrap_err()
     };
     assert!(error.message.contains("not committed"), "{error}");
-    let found = values(&fresh.job);
+    let found = visible(&fresh.job);
     assert_eq!(found.len(), 5_010);
     assert!(found.iter().all(|value| !value.starts_with("open")));
 }
@@ -300,7 +325,7 @@ fn a_progress_topic_that_is_not_there_is_told_with_what_to_do() {
     admin::delete(&bootstrap(&fresh.job), &fresh.job.checkpoint.topic);
     fresh.job.checkpoint.topic += "-other";
     let failure = start(&fresh.job, &fresh.ledger(), 1).err().expect("there is none");
-    assert_eq!(failure.kind, FailureKind::Topic);
+    assert_eq!(failure.kind, FailureKind::Topic, "{failure}");
     assert!(failure.message.contains("shardlift check --create"), "{failure}");
     let problem = read_job(&fresh.job, LONG).unwrap_err();
     assert_eq!(problem.kind, PreflightProblemKind::NoTopic);
@@ -349,6 +374,36 @@ fn what_the_brokers_refuse_for_good_is_named_by_its_places_and_the_transaction_i
     producer.commit(&entry(15)).unwrap();
     producer.finish().unwrap();
     assert_eq!(read(&fresh.job)[&0].len(), 4);
+}
+
+#[test]
+fn records_that_a_refusal_does_not_name_are_found() {
+    let Some(fresh) = Fresh::topic("unnamed", 2, &["cleanup.policy=compact"]) else { return };
+    let mut producer = start(&fresh.job, &fresh.ledger(), 1).unwrap();
+    send_keyed(&mut producer, 1, 10, &[]).unwrap();
+    let failure = send_keyed(&mut producer, 0, 500, &[123, 400]).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    let places: Vec<_> = failure.refused.iter().map(|record| (record.segment, record.start)).collect();
+    assert_eq!(places, [(2, 12_300), (2, 40_000)]);
+    drop(producer);
+    let mut producer = start(&fresh.job, &fresh.ledger(), 2).unwrap();
+    assert_eq!((producer.resumed(), read(&fresh.job).len()), (None, 0));
+    send_keyed(&mut producer, 0, 100, &[]).unwrap();
+    producer.commit(&entry(100)).unwrap();
+    assert_eq!(read(&fresh.job)[&0].len(), 100);
+}
+
+/// Records with keys, but for those at these indexes, 100 bytes from one to the next.
+fn send_keyed(producer: &mut Producer, partition: u32, records: usize, without: &[usize]) -> Result<(), Failure> {
+    let mut group = Group::default();
+    for i in 0..records {
+        let block =
+            Rc::new(Block { bytes: format!("v{i}").into_bytes(), segment: 2, place: 100 * i as u64, ..Block::default() });
+        let key = if without.contains(&i) { Key::Null } else { Key::Copied(&block.bytes) };
+        group.push(&block, 0, block.bytes.len() as u32, key, None);
+    }
+    producer.hand_over(partition, group)?;
+    wait(producer, 1, LONG).map(drop)
 }
 
 fn plan_of(job: &Job, generation: u32, made_by: &str) -> StoredPlan {
@@ -470,10 +525,10 @@ fn a_commit_whose_answer_is_lost_ends_the_attempt_whatever_the_client_says_of_it
         let mut producer = start(job, &ledger, round + 100).unwrap();
         assert_eq!(producer.resumed(), Some(&entry(records)));
         send(&mut producer, 0, &format!("{records:06}"), 100).unwrap();
-        let before = values(job).len();
+        let before = visible(job).len();
         let codes = behind.proxy.let_go();
         assert!(codes.len() == usize::from(late) && codes.iter().all(|&code| code != 0), "{codes:?}");
-        assert_eq!(values(job).len(), before);
+        assert_eq!(visible(job).len(), before, "the late request ended what came after it");
         records += 100;
         producer.commit(&entry(records)).unwrap();
     }
@@ -499,8 +554,8 @@ fn a_commit_whose_answer_is_lost_ends_the_attempt_whatever_the_client_says_of_it
 
 /// What a child of [`what_dies_at_any_moment_loses_and_doubles_nothing`] is.
 const CHILD: &str = "KAFKA_CRATE_CHILD";
-const CHUNK: u64 = 400;
-const CHUNKS: u64 = 150;
+const CHUNK: u64 = 200;
+const CHUNKS: u64 = 1_500;
 
 /// No test of its own: what is killed.
 #[test]
@@ -544,9 +599,9 @@ fn what_dies_at_any_moment_loses_and_doubles_nothing() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        // One in ten is left to finish, so that this ends.
+        // The last is left to finish.
         if kills < 30 {
-            std::thread::sleep(Duration::from_millis(60 + random(400)));
+            std::thread::sleep(Duration::from_millis(60 + random(300)));
             if child.try_wait().unwrap().is_none() {
                 child.kill().unwrap();
                 child.wait().unwrap();
@@ -557,6 +612,7 @@ fn what_dies_at_any_moment_loses_and_doubles_nothing() {
         assert!(child.wait().unwrap().success());
         break;
     }
+    assert_eq!(kills, 30, "it was done before");
     let found = read(&fresh.job);
     for partition in 0..2 {
         let expected: Vec<String> = (0..CHUNKS)

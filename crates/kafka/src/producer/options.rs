@@ -260,4 +260,16 @@ mod tests {
             crate::options::configure(&options.properties).expect("the client takes it");
         }
     }
+
+    #[test]
+    fn transactions_add_to_what_a_user_wants_to_hear_and_the_client_takes_them() {
+        let all = |debug| transactional_properties("shardlift.j.00001", Duration::from_secs(60), debug);
+        let value = |debug, wanted: &str| all(debug).into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        assert_eq!(value(None, "debug").as_deref(), Some("eos"));
+        assert_eq!(value(Some(""), "debug").as_deref(), Some("eos"));
+        assert_eq!(value(Some("broker,topic"), "debug").as_deref(), Some("broker,topic,eos"));
+        assert_eq!(value(None, "message.timeout.ms"), value(None, "transaction.timeout.ms"));
+        let client = crate::options::configure(&all(Some("msg"))).expect("the client takes them");
+        assert!(client.into_client(crate::ffi::ClientKind::Producer).is_ok());
+    }
 }

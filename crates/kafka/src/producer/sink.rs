@@ -75,7 +75,8 @@ impl Producer {
         complaints: Complaints,
         begun: Option<(Transactions, Option<LedgerEntry>)>,
     ) -> Producer {
-        let (transactions, resumed) = begun.map_or((None, None), |(transactions, resumed)| (Some(transactions), resumed));
+        let (mut transactions, resumed) = begun.map_or((None, None), |(transactions, resumed)| (Some(transactions), resumed));
+        transactions.iter_mut().for_each(|transactions| transactions.search = Some(Box::new(options.clone())));
         let partitions = sender.partitions();
         Producer {
             sender,
@@ -151,6 +152,11 @@ impl Producer {
     /// Notes what ended this producer, if nothing has before.
     pub(super) fn fail(&mut self, failure: &Failure) {
         self.failure.get_or_insert_with(|| failure.clone());
+    }
+
+    /// Those of which records were refused, and which are complete and not given back yet.
+    pub(super) fn refused_groups(&self) -> impl Iterator<Item = &Delivered> {
+        self.ready.iter().filter(|delivered| !delivered.refused.is_empty())
     }
 
     /// Serves one event. False: none came within `timeout`. A transaction that is lost is concluded.

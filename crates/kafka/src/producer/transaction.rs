@@ -14,7 +14,8 @@ use pipeline::Blame;
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::Refusal;
-use super::options::TransactionOptions;
+use super::culprits::{self, Suspects};
+use super::options::{ProducerOptions, TransactionOptions};
 use super::sink::Producer;
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, Notice, StepError, Topic};
@@ -60,6 +61,8 @@ pub(super) struct Transactions {
     report: Option<Code>,
     answers: EndAnswers,
     doom: Doom,
+    /// With what a client is made that finds out which records of a batch are refused; `None`: this is such a client.
+    pub(super) search: Option<Box<ProducerOptions>>,
 }
 
 /// What is known of a transaction that can't be committed any more.
@@ -67,7 +70,7 @@ pub(super) struct Transactions {
 struct Doom {
     /// Records that the brokers refused for good.
     refused: Vec<RefusedRecord>,
-    /// How many more there are of which it is not known which of their batch are.
+    /// Others of batches of which some are, and it is not known which.
     suspects: Vec<String>,
     /// The first failure of another kind: code, partition, index.
     failed: Option<(Code, u32, usize)>,
@@ -169,7 +172,7 @@ impl Beginning {
             found => found,
         };
         let newest = newest.map_err(unread)?;
-        let resumed = newest.get(key.as_bytes()).map_or(Ok(None), |value| resume(options, value))?;
+        let resumed = newest.into_values().next().map_or(Ok(None), |value| resume(options, &value))?;
         let topic = Topic::new(client, &options.ledger.topic)
             .map_err(|code| Failure::new(FailureKind::Retry, format!("can't use the progress topic: {code}")))?;
         let transactions = Transactions {
@@ -181,6 +184,7 @@ impl Beginning {
             report: None,
             answers: EndAnswers::default(),
             doom: Doom::default(),
+            search: None,
         };
         Ok((transactions, resumed))
     }
@@ -459,15 +463,14 @@ fn refusals(mut refused: Vec<RefusedRecord>) -> Failure {
     Failure { refused, ..Failure::new(FailureKind::Refused, what) }
 }
 
-/// What is said of records of which it is not known which are refused.
-fn suspected(suspects: &[String]) -> Failure {
+/// What is said of records of which it is not known which are refused. Who searches for them knows what follows.
+fn suspected(suspects: &[String], searches: bool) -> Failure {
     let first = suspects.first().map_or("", String::as_str);
     let what = format!(
-        "the brokers refuse a batch of {} records and don't say because of which of them, which exactly-once can't find out: \
-         {first}",
+        "the brokers refuse a batch of {} records and don't say because of which, and it could not be found out: {first}",
         suspects.len()
     );
-    Failure::new(FailureKind::Permanent, what)
+    Failure::new(if searches { FailureKind::Refused } else { FailureKind::Permanent }, what)
 }
 
 impl Producer {
@@ -491,7 +494,10 @@ impl Producer {
         let failed = failed.map(|(code, partition, index)| (code, partition, index));
         match (refused.as_slice(), suspects.as_slice(), failed, given_up.clone()) {
             ([_, ..], ..) => refusals(refused.clone()),
-            ([], [_, ..], ..) => suspected(suspects),
+            ([], [_, ..], ..) => match self.search() {
+                found if found.is_empty() => suspected(suspects, transactions.search.is_none()),
+                found => refusals(found),
+            },
             (.., Some((code, ..)), given_up) if is_fenced(code) => {
                 let text = given_up.map_or_else(|| "a record was not delivered".to_owned(), |(_, text)| text);
                 fenced(&transactions.id(), code, &text)
@@ -504,6 +510,19 @@ impl Producer {
             }
             (.., None, None) => Failure::new(FailureKind::Retry, "the transaction is lost"),
         }
+    }
+
+    /// Which of the records of refused batches are refused alone.
+    fn search(&self) -> Vec<RefusedRecord> {
+        let search = self.transactions.as_ref().and_then(|transactions| transactions.search.as_ref());
+        let Some(options) = search else { return Vec::new() };
+        let patience = options.transaction.as_ref().map_or(Duration::ZERO, |transaction| transaction.commit_timeout);
+        let suspects = self.refused_groups().filter_map(|delivered| {
+            let unknown = delivered.refused.iter().filter(|refused| refused.blame == Blame::Unknown);
+            let group = delivered.group.select(unknown.map(|refused| refused.index).collect::<Vec<_>>());
+            (!group.is_empty()).then_some(Suspects { partition: delivered.partition, group })
+        });
+        culprits::find(options, suspects.collect(), Instant::now() + patience)
     }
 
     /// Commits what was handed over since the last commit together with the shard's progress.
@@ -618,5 +637,48 @@ impl Transactions {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Notice {
+        Notice::Log { level: 7, facility: "ENDTXN".into(), text: format!("[thrd:main]: {text}") }
+    }
+
+    fn doubt(lines: &[&str]) -> Option<String> {
+        let mut answers = EndAnswers::default();
+        lines.iter().for_each(|text| answers.hear(&line(text)));
+        answers.doubt()
+    }
+
+    /// The sentences of librdkafka 2.12.1 (`rdkafka_txnmgr.c`). With another wording no commit would be believed.
+    #[test]
+    fn only_one_good_answer_alone_makes_a_commit_certain() {
+        let good = "EndTxn returned NO_ERROR in state CommittingTransaction (may_retry=false)";
+        let lost = "EndTxn returned _TRANSPORT in state CommittingTransaction (may_retry=true)";
+        assert_eq!(doubt(&[good]), None);
+        assert_eq!(doubt(&[]), Some("0 answers were seen".to_owned()));
+        assert_eq!(doubt(&[good, good]), Some("2 answers were seen".to_owned()));
+        let expected = Some("EndTxn returned _TRANSPORT in state CommittingTransaction".to_owned());
+        assert_eq!((doubt(&[lost, good]), doubt(&[lost])), (expected.clone(), expected));
+        assert!(doubt(&["EndTxn came back with NO_ERROR", good]).is_some(), "another wording");
+        let mut answers = EndAnswers::default();
+        answers.hear(&Notice::Log { level: 7, facility: "TXNSTATE".into(), text: good.into() });
+        assert!(answers.doubt().is_some(), "of another facility");
+    }
+
+    #[test]
+    fn too_many_refusals_stop_the_job() {
+        let some = |count: u64| (0..count).map(|start| RefusedRecord { segment: 0, start, reason: "too old".into() }).collect();
+        let few = refusals(some(1_000));
+        assert_eq!((few.kind, few.refused.len()), (FailureKind::Refused, 1_000));
+        let many = refusals(some(1_001));
+        assert_eq!((many.kind, many.refused.len()), (FailureKind::Permanent, 0));
+        assert!(many.message.contains("1001 records of one chunk"), "{}", many.message);
+        // A record that two reports name is one.
+        assert_eq!(refusals([some(5), some(5)].concat()).refused.len(), 5);
     }
 }

@@ -147,7 +147,13 @@ impl<'a> Reading<'a> {
         let name = &self.job.checkpoint.topic;
         let bad = |what: String| PreflightProblem::new(Kind::Other, format!("progress topic {name:?}: {what}"));
         let (mut parts, mut shards) = (BTreeMap::new(), BTreeMap::new());
-        for (key, value) in newest {
+        for ((partition, key), value) in newest {
+            if partitioner::choose(Partitioner::Murmur2)(key, self.partitions) != Some(*partition) {
+                let key = String::from_utf8_lossy(key);
+                return Err(bad(format!(
+                    "{key:?} stands in partition {partition}, where no shardlift would look for it now: partitions were added, or                      another program wrote it. Which record is the newest can't be told any more: begin anew with --restart                      and another checkpoint.topic"
+                )));
+            }
             let Some(own) = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(&self.job.name)) else { continue };
             let number = |text: &str| text.parse::<u32>().ok();
             if let Some(part) = own.strip_prefix("/plan/").and_then(number) {

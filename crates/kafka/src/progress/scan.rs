@@ -53,8 +53,8 @@ pub(crate) enum Start {
     Back(i64),
 }
 
-/// The newest values by key.
-pub(crate) type Newest = BTreeMap<Vec<u8>, Vec<u8>>;
+/// The newest values by partition and key.
+pub(crate) type Newest = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
 /// A reader of the progress topic.
 pub(crate) struct Scan<'a> {
@@ -135,9 +135,10 @@ impl Scan<'_> {
                     Code::NONE => {
                         lane.position = lane.position.max(fetched.offset + 1);
                         let Some(key) = fetched.key.filter(|key| own(key)) else { return };
+                        let key = (fetched.partition, key.to_vec());
                         match fetched.is_null {
-                            true => drop(found.remove(key)),
-                            false => drop(found.insert(key.to_vec(), fetched.value.to_vec())),
+                            true => drop(found.remove(&key)),
+                            false => drop(found.insert(key, fetched.value.to_vec())),
                         }
                     }
                     code if is_end(code) => came.push(Came::End(fetched.partition, fetched.offset)),
