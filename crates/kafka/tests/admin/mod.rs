@@ -1,4 +1,5 @@
 //! Topics for the tests, by rdkafka's own client: Kafka's tools would start a JVM for each.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::future::Future;
 use std::pin::pin;
