@@ -4,7 +4,7 @@
 //! here: an answer is copied field by field and freed before the call returns.
 
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings as rd;
 
@@ -110,7 +110,24 @@ impl Client {
     }
 
     /// A partition's first and next offset; with `read_committed` the next is the last stable one.
+    ///
+    /// The client asks for each of both on its own. Where one answer is an error and comes together with the other, it
+    /// forgets the error, and tells the other place for both: the partition seems empty. So what seems empty is asked
+    /// until two answers are the same.
     pub(crate) fn watermarks(&self, topic: &str, partition: u32, timeout: Duration) -> Result<(i64, i64), Code> {
+        let deadline = Instant::now() + timeout;
+        let mut before = None;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ends = self.query_watermarks(topic, partition, left)?;
+            if ends.0 != ends.1 || before == Some(ends) {
+                return Ok(ends);
+            }
+            before = Some(ends);
+        }
+    }
+
+    fn query_watermarks(&self, topic: &str, partition: u32, timeout: Duration) -> Result<(i64, i64), Code> {
         let topic = topic_name(topic)?;
         let (mut low, mut high) = (0, 0);
         // SAFETY: client and name are alive, both places are written by the call.
