@@ -17,8 +17,9 @@ use crate::turns::Turns;
 /// The level of a log line.
 pub(crate) fn level(syslog: i32, facility: &str, text: &str) -> Level {
     match syslog {
-        // Settings that only the other kind of client uses; start-up and shut-down of the telemetry.
-        _ if matches!(facility, "CONFWARN" | "GETSUBSCRIPTIONS" | "TELEMETRY") => Level::Debug,
+        // Settings that only the other kind of client uses; start-up and shut-down of the telemetry. What ends a
+        // client is said by the failure of its attempt, which knows what it means.
+        _ if matches!(facility, "CONFWARN" | "GETSUBSCRIPTIONS" | "TELEMETRY" | "FATAL") => Level::Debug,
         // What was asked for with `debug`.
         7.. => Level::Trace,
         // The attempt says it, in its own words.
@@ -42,7 +43,7 @@ pub(crate) fn log(notice: &Notice) {
         },
         // The log has a line for each connection that fails; the error event repeats it.
         Notice::Error { code, fatal: false, text } => tracing::debug!(code = code.0, "{text}"),
-        Notice::Error { code, fatal: true, text } => tracing::error!(code = code.0, "{text}"),
+        Notice::Error { code, fatal: true, text } => tracing::debug!(code = code.0, fatal = true, "{text}"),
         // They are read by what asked for them.
         Notice::Statistics(_) => {}
     }
@@ -230,7 +231,8 @@ mod tests {
         assert_eq!(level(3, "FAIL", "Connect to ipv4#127.0.0.1:9092 failed: Connection refused"), Level::Warning);
         assert_eq!(level(4, "GETPID", "Failed to acquire PID: Coordinator load in progress: retrying"), Level::Debug);
         assert_eq!(level(4, "CONFWARN", "Configuration property x is a consumer property"), Level::Debug);
-        assert_eq!(level(0, "FATAL", "broken"), Level::Error);
+        assert_eq!(level(0, "FATAL", "fenced"), Level::Debug, "the attempt's failure says it");
+        assert_eq!(level(0, "CRASH", "broken"), Level::Error);
         assert_eq!(level(7, "BROKER", "detail"), Level::Trace);
         assert_eq!(level(7, "ENDTXN", "EndTxn returned _TRANSPORT: retrying"), Level::Trace);
     }

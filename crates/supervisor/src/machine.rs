@@ -32,6 +32,7 @@ pub use self::values::{
 };
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
+use self::ledger::Fence;
 use self::shares::Sharing;
 use self::splits::Why;
 use self::stage::Stage;
@@ -85,6 +86,8 @@ struct Shard {
     deaths: u32,
     /// Ends in a row that were no deaths but need a pause.
     pauses: u32,
+    /// When an attempt was last fenced.
+    fence: Option<Fence>,
     /// Records behind what is committed that the brokers refused for good.
     refused: Vec<RefusedRecord>,
     /// Since when its attempts end without a broker and without a commit.

@@ -7,7 +7,6 @@ use migration::report::{AttemptOutcome, Resent};
 use migration::{Cause, Division, Level, Position};
 
 use super::attempt::{Attempt, Judgement, Kill, clean};
-use super::ledger::FENCED_PAUSE;
 use super::splits::Why;
 use super::values::{Action, After, AttemptEnd, AttemptId, Split};
 use super::{Closing, MOST_FORK_FAILURES, Machine, SHORTAGE_IS_OVER, ShardState, UNREACHABLE_PAUSE, log};
@@ -136,7 +135,7 @@ impl Machine {
                 (After::Waiting, pause)
             }
             Judgement::Fenced(reason) => {
-                let pause = self.pause_from(id, FENCED_PAUSE, self.rules.backoff_max.max(FENCED_PAUSE));
+                let pause = self.fenced_pause(id, now);
                 log(out, Level::Warning, format!("{id}: {reason}; its successor starts in {} ms", pause.as_millis()), true);
                 self.stop_unless_retried(id, reason, now, out);
                 self.give_up_in_time(id, reason, now, out);
@@ -243,14 +242,9 @@ impl Machine {
 
     /// A pause that grows with each end in a row that is no death.
     pub(super) fn pause(&mut self, id: AttemptId, max: Duration) -> Duration {
-        self.pause_from(id, self.rules.backoff_min, max)
-    }
-
-    /// The same from another first pause on.
-    fn pause_from(&mut self, id: AttemptId, min: Duration, max: Duration) -> Duration {
         let shard = &mut self.shards[id.shard.0 as usize];
         shard.pauses += 1;
-        self.random.jitter(backoff(shard.pauses, min, max))
+        self.random.jitter(backoff(shard.pauses, self.rules.backoff_min, max))
     }
 
     /// The end of an attempt is on disk: only now is the shard done, quarantined or free for a successor.

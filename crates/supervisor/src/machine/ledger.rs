@@ -13,10 +13,24 @@ use migration::{Failure, FailureKind, LedgerEntry, Position, RefusedRecord};
 use super::attempt::{Attempt, Kill, Verdict, forward, show};
 use super::values::{Action, AttemptId};
 use super::{Machine, Shard};
+use crate::random::backoff;
 
-/// The first pause of an attempt that another producer fenced; each further one without a commit doubles it. Two runs
-/// of one job fence each other for ever without it.
-pub(super) const FENCED_PAUSE: Duration = Duration::from_secs(1);
+/// The first pause after an attempt that another producer fenced. Without one, two runs of a job fence each other for
+/// ever.
+const FENCED_PAUSE: Duration = Duration::from_secs(1);
+/// The successor was fenced again within this number of pauses: the next pause is twice as long. A commit is no sign
+/// that the other is gone: each of two runs may commit a little before the other one is back, and both are slow.
+const UNDISTURBED: u32 = 4;
+
+/// The last time that a shard's attempt was fenced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fence {
+    /// How often in a row.
+    times: u32,
+    /// How long its successor waited, and until when.
+    pause: Duration,
+    until: Duration,
+}
 
 impl Machine {
     /// Whether Kafka has how far the shards are.
@@ -63,6 +77,17 @@ impl Machine {
         self.change(id.shard, |shard| shard.entry = entry.clone());
         self.totals.counts.add(&entry.counts.since(&before));
         out.push(Action::Adopt(id, entry.clone()));
+    }
+
+    /// How long the successor of an attempt waits that was fenced.
+    pub(super) fn fenced_pause(&mut self, id: AttemptId, now: Duration) -> Duration {
+        let max = self.rules.backoff_max.max(FENCED_PAUSE);
+        let shard = &mut self.shards[id.shard.0 as usize];
+        let again = shard.fence.filter(|fence| now < fence.until + fence.pause * UNDISTURBED);
+        let times = again.map_or(1, |fence| fence.times + 1);
+        let pause = self.random.jitter(backoff(times, FENCED_PAUSE, max));
+        shard.fence = Some(Fence { times, pause, until: now + pause });
+        pause
     }
 
     /// What an attempt may have sent beyond what is recorded, as far as a reader can see it: of a transaction that was
@@ -168,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_fenced_waits_longer_each_time_until_something_is_committed() {
+    fn who_is_fenced_waits_longer_each_time_until_it_is_left_alone() {
         let (mut machine, _) = begun(entry(0));
         let mut now = SECOND;
         for (number, most) in [(1, 1), (2, 2), (3, 4)] {
@@ -186,7 +211,8 @@ mod tests {
         machine.on(Input::Event { attempt: id(4), event: WorkerEvent::Started(Started::default()) }, now);
         machine.on(Input::Event { attempt: id(4), event }, now);
         machine.on(Input::Recorded { attempt: id(4) }, now);
-        assert_eq!(machine.shards[0].pauses, 0);
+        assert!(machine.fenced_pause(id(4), now + SECOND) > SECOND, "the other one may be back at once");
+        assert!(machine.fenced_pause(id(4), now + 60 * SECOND) <= SECOND, "it was left alone");
     }
 
     #[test]

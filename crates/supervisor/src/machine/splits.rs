@@ -212,6 +212,7 @@ impl Shard {
             last_attempt: start.last_attempt,
             deaths: 0,
             pauses: 0,
+            fence: None,
             refused: Vec::new(),
             unreachable_since: None::<Duration>,
         }
