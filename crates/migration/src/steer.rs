@@ -75,6 +75,8 @@ pub enum Fewer {
     NearEnd,
     /// A shard is divided for them as soon as its worker has been measured, or has drained.
     Soon,
+    /// With exactly-once no shard is divided.
+    Undivided,
 }
 
 impl std::fmt::Display for Fewer {
@@ -87,6 +89,7 @@ impl std::fmt::Display for Fewer {
             Fewer::Limited => f.write_str("the rate limit holds them back, more would not be faster"),
             Fewer::NearEnd => f.write_str("what is left takes a few seconds only"),
             Fewer::Soon => f.write_str("a shard is being divided for the others"),
+            Fewer::Undivided => f.write_str("with exactly-once no shard is divided for the others"),
         }
     }
 }

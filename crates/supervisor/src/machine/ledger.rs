@@ -241,6 +241,8 @@ mod tests {
         let (mut machine, _) = begun(entry(0));
         machine.shards[0].extent.segments = 3;
         assert_eq!(machine.apart(id(1), 1), None);
+        machine.rules.slots = 2;
+        assert_eq!(machine.fewer(), Some(migration::steer::Fewer::Undivided), "and that is said");
         machine.rules.delivery = Delivery::AtLeastOnce;
         assert_eq!(machine.apart(id(1), 1), Some(1));
         assert_eq!(Cause::Preflight, FailureKind::Ledger.stops_job().expect("it stops the job"));

@@ -134,6 +134,9 @@ impl Machine {
         if !self.ready.is_empty() || !self.delayed.is_empty() || alive().count() == 0 {
             return None;
         }
+        if self.commits_to_kafka() {
+            return Some(Fewer::Undivided);
+        }
         let now = self.last_input;
         let mut found: Vec<Fewer> =
             alive().filter_map(|(id, a)| self.obstacle(&self.shards[id.shard.0 as usize], a, now)).collect();
