@@ -85,7 +85,7 @@ impl MissingList {
             let (mut at, end) = (0, file.metadata()?.len());
             let (mut start, mut first, mut last) = (0, None, None);
             while at < end {
-                let entry = Entry::read(file, at)?;
+                let entry = LineHead::read(file, at)?;
                 if last.is_some_and(|last| entry.number <= last) {
                     heads.extend(first.map(|first| Reverse((first, index, start, at))));
                     (start, first) = (at, None);
@@ -99,14 +99,14 @@ impl MissingList {
         let mut count = 0;
         while let Some(Reverse((_, index, at, end))) = heads.pop() {
             let file = &files[index];
-            let entry = Entry::read(file, at)?;
+            let entry = LineHead::read(file, at)?;
             let mut line = vec![0; entry.length as usize];
             file.read_exact_at(&mut line, at + ENTRY as u64)?;
             visit(ListedRecord { expected: entry.expected, line })?;
             count += 1;
             let next = entry.end(at);
             if next < end {
-                heads.push(Reverse((Entry::read(file, next)?.number, index, next, end)));
+                heads.push(Reverse((LineHead::read(file, next)?.number, index, next, end)));
             }
         }
         Ok(count)
@@ -114,18 +114,18 @@ impl MissingList {
 }
 
 /// What stands before a line.
-struct Entry {
+struct LineHead {
     number: u64,
     expected: u32,
     length: u32,
 }
 
-impl Entry {
-    fn read(file: &File, at: u64) -> io::Result<Entry> {
+impl LineHead {
+    fn read(file: &File, at: u64) -> io::Result<LineHead> {
         let mut bytes = [0; ENTRY];
         file.read_exact_at(&mut bytes, at)?;
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
-        Ok(Entry {
+        Ok(LineHead {
             number: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
             expected: u32::from_le_bytes([i, j, k, l]),
             length: u32::from_le_bytes([m, n, o, p]),

@@ -84,7 +84,7 @@ pub fn verify(
         file.is_none_of(plan.objects.iter().map(|object| object.path.as_path()))?;
     }
     let prepared = helper::ask("shardlift plan", interrupt, || prepare(job, sent))?;
-    let listed = Listed { surplus: surplus.as_ref(), missing };
+    let listed = WantedLists { surplus: surplus.as_ref(), missing };
     let (report, letters) = compare(job, sent, &prepared, listed, interrupt, ui.quiet_progress())?;
     // Empty files are in no shard, and others may have come meanwhile.
     let new_files = helper::ask("shardlift plan", interrupt, || planned_files(job, &prepared.plans[0]).map(|now| now.new))?;
@@ -211,7 +211,7 @@ fn verification<'a>(job: &'a Job, sent: Sent<'_>, expected: &'a [Expected<'a>], 
 
 /// The lists that are wanted.
 #[derive(Clone, Copy)]
-struct Listed<'a> {
+struct WantedLists<'a> {
     surplus: Option<&'a SurplusFile>,
     missing: Option<&'a MissingList>,
 }
@@ -221,7 +221,7 @@ fn compare(
     job: &Job,
     sent: Sent<'_>,
     prepared: &Prepared,
-    listed: Listed<'_>,
+    listed: WantedLists<'_>,
     interrupt: Option<&Interrupt>,
     style: ProgressStyle,
 ) -> Result<(VerifyReport, LetterCounts), UserError> {
@@ -316,7 +316,7 @@ fn not_compared(error: VerifyError) -> UserError {
     }
 }
 
-fn unlisted(listed: Listed<'_>, error: VerifyError) -> UserError {
+fn unlisted(listed: WantedLists<'_>, error: VerifyError) -> UserError {
     match (error, listed.surplus) {
         (VerifyError::Listing(error), Some(file)) => file.refused(&error),
         (VerifyError::Listing(error), None) => not_listed(listed, &error),
@@ -324,7 +324,7 @@ fn unlisted(listed: Listed<'_>, error: VerifyError) -> UserError {
     }
 }
 
-fn not_listed(listed: Listed<'_>, error: &dyn std::fmt::Display) -> UserError {
+fn not_listed(listed: WantedLists<'_>, error: &dyn std::fmt::Display) -> UserError {
     listed.missing.map_or_else(|| UserError::new(Exit::Internal, error), |list| list.refused(error))
 }
 

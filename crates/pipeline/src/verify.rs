@@ -24,9 +24,9 @@
 //! each key's order was promised the first reading sees buckets whose records came in another order, and those are
 //! matched, too.
 //!
-//! Several processes can do it together: each counts a part of both sides ([`count`]), which are added ([`Counted`]),
-//! and each matches some of the slices ([`Differing`]). Every reader of the topic is given the same range. What is found
-//! is the same with any number of processes.
+//! Several processes can do it together: each counts a part of both sides ([`count()`]), which are added
+//! ([`Counted`]), and each matches some of the slices ([`Differing`]). Every reader of the topic is given the same
+//! range. What is found is the same with any number of processes.
 
 mod compaction;
 mod count;

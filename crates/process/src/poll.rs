@@ -20,6 +20,8 @@ pub enum Interest {
     Write,
     /// Either.
     ReadWrite,
+    /// The other side is gone, whatever it left to read.
+    End,
 }
 
 impl Interest {
@@ -28,6 +30,7 @@ impl Interest {
             Interest::Read => PollFlags::POLLIN,
             Interest::Write => PollFlags::POLLOUT,
             Interest::ReadWrite => PollFlags::POLLIN | PollFlags::POLLOUT,
+            Interest::End => PollFlags::empty(),
         }
     }
 }

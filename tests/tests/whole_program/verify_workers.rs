@@ -81,11 +81,13 @@ fn one_of_several_that_is_killed_leaves_nothing_judged(clusters: &Clusters) {
     let helpers =
         || verify.children().into_iter().filter(|child| child.name.starts_with("shardlift verif")).collect::<Vec<_>>();
     wait_until("it has met the transaction", PATIENCE, || verify.stderr().contains("transaction is open in partition 0"));
-    // Those before it have ended, and those behind it wait for it.
-    let reading = helpers().into_iter().min_by_key(|helper| helper.pid).expect("one at least still reads");
-    kill(Pid::from_raw(i32::try_from(reading.pid).expect("process ids are small")), Signal::SIGKILL).expect("it lives");
+    // Those before the one that reads have ended, and those behind it wait for it: the last one.
+    let last = helpers().into_iter().max_by_key(|helper| helper.pid).expect("one at least still reads");
+    let killed = Instant::now();
+    kill(Pid::from_raw(i32::try_from(last.pid).expect("process ids are small")), Signal::SIGKILL).expect("it lives");
     let finished = verify.finish(PATIENCE).expect_code(75);
     assert!(finished.stderr.contains("nothing was judged"), "{}", finished.stderr);
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}: the others were waited for", killed.elapsed());
     transaction.abort();
     assert_eq!(found(&scene, "3", 0).0["outcome"], "same");
     scene.program.assert_nothing_left();

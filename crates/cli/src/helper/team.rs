@@ -1,8 +1,8 @@
 //! Helper processes that do one work together: each tells how far it is, may hand over bytes in pieces, and gives an
 //! answer.
 //!
-//! Responsible for: their pipes, that what they hand over is heard one helper after the other, and that none is left when
-//! one fails. Not responsible for: what they do.
+//! Responsible for: their pipes, that what they hand over is heard one helper after the other, that one which dies is
+//! noticed whether it waits for others or not, and that none is left then. Not responsible for: what they do.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -100,6 +100,8 @@ struct Member {
     frames: FrameReader,
     hands_over: bool,
     answer: Option<Vec<u8>>,
+    /// It has ended, and all that it said was heard.
+    heard: bool,
 }
 
 struct Team<'a> {
@@ -128,8 +130,8 @@ pub fn together<T: Serialize + DeserializeOwned>(
     let mut team = Team { name, members: Vec::new() };
     for number in 0..helpers {
         let helper = begin_helper(name, |ends| speak(ends, |voice| work(number, voice))).map_err(failed)?;
-        let (frames, hands_over, answer) = (FrameReader::new(), false, None);
-        team.members.push(Member { helper: Some(helper), frames, hands_over, answer });
+        let (helper, frames) = (Some(helper), FrameReader::new());
+        team.members.push(Member { helper, frames, hands_over: false, answer: None, heard: false });
     }
     while team.listen(interrupt, hear)? {}
     let answers = team.members.iter_mut().map(|member| member.answer.take());
@@ -177,15 +179,13 @@ impl Team<'_> {
         hear: &mut dyn FnMut(usize, Heard<'_>) -> Result<(), UserError>,
     ) -> Result<bool, UserError> {
         let mut entries = interrupt.map(|interrupt| (None, interrupt.as_fd(), Interest::Read)).into_iter().collect::<Vec<_>>();
-        let mut before_ended = true;
         for (number, member) in self.members.iter().enumerate() {
             let Some(helper) = &member.helper else { continue };
-            if before_ended || !member.hands_over {
-                entries.push((Some(number), helper.events(), Interest::Read));
-            }
-            before_ended = false;
+            // One that waits for those before may die all the same.
+            let waits = member.hands_over && !self.is_first(number);
+            entries.push((Some(number), helper.events(), if waits { Interest::End } else { Interest::Read }));
         }
-        if before_ended {
+        if self.members.iter().all(|member| member.helper.is_none()) {
             return Ok(false);
         }
         let internal = |error: &dyn std::fmt::Display| {
@@ -198,10 +198,15 @@ impl Team<'_> {
             return Err(UserError::new(Exit::Stopped, "stopped by a signal").hint("run again to go on"));
         }
         for number in ready.into_iter().flatten() {
-            let first = self.members[..number].iter().all(|member| member.helper.is_none());
+            let first = self.is_first(number);
             let member = &mut self.members[number];
             let Some(helper) = &member.helper else { continue };
-            let filled = member.frames.fill(helper.events()).map_err(|error| UserError::new(Exit::Internal, error))?;
+            let unheard = |error: std::io::Error| UserError::new(Exit::Internal, error);
+            let mut filled = member.frames.fill(helper.events()).map_err(unheard)?;
+            // It is gone: what a pipe holds of it is kept until it is its turn.
+            while member.hands_over && !first && matches!(filled, Filled::Bytes(_)) {
+                filled = member.frames.fill(helper.events()).map_err(unheard)?;
+            }
             member.hear(number, first, hear)?;
             if filled == Filled::Eof {
                 self.end(number)?;
@@ -209,10 +214,17 @@ impl Team<'_> {
         }
         // What waited for the helpers before may be there already.
         for number in 0..self.members.len() {
-            let first = self.members[..number].iter().all(|member| member.helper.is_none());
-            self.members[number].hear(number, first, hear)?;
+            let first = self.is_first(number);
+            let member = &mut self.members[number];
+            member.hear(number, first, hear)?;
+            member.heard = first && member.helper.is_none();
         }
         Ok(true)
+    }
+
+    /// Whether all that the helpers before this one said was heard.
+    fn is_first(&self, number: usize) -> bool {
+        self.members[..number].iter().all(|member| member.heard)
     }
 
     /// A helper closed its pipe.
@@ -228,7 +240,7 @@ impl Team<'_> {
 }
 
 impl Member {
-    /// Takes whole frames; `first`: those before it have ended.
+    /// Takes whole frames; `first`: all of those before it were heard.
     fn hear(
         &mut self,
         number: usize,

@@ -9,11 +9,9 @@
 //!   record of ours. If it may be the job's, it may also be one of ours that was altered: what it explains is doubtful.
 //! - It is the source's: records of its own shard (or [`Stretch`]) were sent in source order, so those that follow it
 //!   there would be newer, and one of them would be readable. They are missing. Nothing is known about the shard's
-//!   earlier ones, nor about other shards'.
-//!
-//!   The newest one is then outdated, too, if a later one is expected in each shard that has it: whether that one is
-//!   missing, or stands before it. Where the newest one is none of the source's, what ours are is not judged: the cleaner
-//!   may have taken any of them.
+//!   earlier ones, nor about other shards'. The newest one is then outdated, too, if in each shard that has it a later
+//!   one follows: whether that one is missing, or stands before it. Where the newest one is none of the source's, what
+//!   ours are is not judged: the cleaner may have taken any of them.
 //!
 //! Where the source has equal records, the most harmless reading counts: nothing is called missing that compaction
 //! could explain. But whatever is explained of a key is doubtful if any readable record of it may be the job's and is

@@ -28,14 +28,14 @@ pub struct CountedTotals {
     /// Some of them, and of altered letters, each in the source's order.
     missing_examples: Vec<VerifyExample>,
     letter_examples: Vec<VerifyExample>,
-    topic: SeenTopic,
+    topic: TopicTotals,
     /// What was read of the topic, by partition; empty when nothing was.
     partitions: Vec<PartitionRange>,
 }
 
 /// What the first reading of the topic shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct SeenTopic {
+struct TopicTotals {
     records: u64,
     /// Those without the job's headers.
     others: u64,

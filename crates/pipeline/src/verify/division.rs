@@ -22,7 +22,7 @@ const RECORD_BYTES: u64 = 200;
 
 /// A part of one of the [`Expected`]: a shard of its divided plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Piece {
+pub(super) struct SourcePiece {
     pub(super) expected: u32,
     pub(super) shard: ShardId,
 }
@@ -33,7 +33,7 @@ pub struct DividedSource {
     /// The plan of each [`Expected`], cut further.
     plans: Vec<Plan>,
     /// All pieces, in the plan's order.
-    pieces: Vec<Piece>,
+    pieces: Vec<SourcePiece>,
     /// Those of each part.
     parts: Vec<Range<usize>>,
 }
@@ -43,7 +43,7 @@ pub struct DividedSource {
 pub struct SourcePart<'a> {
     /// As in [`DividedSource`].
     pub(super) plans: &'a [Plan],
-    pub(super) pieces: &'a [Piece],
+    pub(super) pieces: &'a [SourcePiece],
 }
 
 impl DividedSource {
@@ -67,7 +67,7 @@ impl DividedSource {
                 }
                 for shard in std::iter::once(shard.id.0).chain(added) {
                     weights.push(weight(&plan.shards[shard as usize]));
-                    divided.pieces.push(Piece { expected: index, shard: ShardId(shard) });
+                    divided.pieces.push(SourcePiece { expected: index, shard: ShardId(shard) });
                 }
             }
             divided.plans.push(plan);
@@ -101,8 +101,8 @@ impl DividedSource {
 impl SourcePart<'_> {
     /// How many records it probably has.
     pub(super) fn records_estimate(&self) -> u64 {
-        let plan = |piece: &Piece| self.plans.get(piece.expected as usize);
-        let shard = |piece: &Piece| plan(piece).and_then(|plan| plan.shards.get(piece.shard.0 as usize));
+        let plan = |piece: &SourcePiece| self.plans.get(piece.expected as usize);
+        let shard = |piece: &SourcePiece| plan(piece).and_then(|plan| plan.shards.get(piece.shard.0 as usize));
         self.pieces.iter().filter_map(shard).map(|shard| shard.records_estimate).sum()
     }
 }

@@ -45,7 +45,7 @@ impl Bucket {
 /// In which order a bucket's records come on both sides: a polynomial over their hashes. Differing ones say that the
 /// order differs; in buckets that two partitions share they say nothing.
 #[derive(Clone, Copy, Default)]
-struct Order {
+struct BucketOrder {
     source: u64,
     topic: u64,
 }
@@ -59,14 +59,14 @@ pub(super) struct Buckets {
     bits: u32,
     all: Vec<Bucket>,
     /// Empty: the order does not count.
-    orders: Vec<Order>,
+    orders: Vec<BucketOrder>,
 }
 
 impl Buckets {
     /// For a source that probably has this number of records. `ordered`: the order of a bucket's records counts.
     pub(super) fn of(records: u64, ordered: bool) -> Buckets {
         let bits = (records / BUCKET_RECORDS).max(1).ilog2().clamp(*BUCKET_BITS.start(), *BUCKET_BITS.end());
-        let orders = if ordered { vec![Order::default(); 1 << bits] } else { Vec::new() };
+        let orders = if ordered { vec![BucketOrder::default(); 1 << bits] } else { Vec::new() };
         Buckets { bits, all: vec![Bucket::default(); 1 << bits], orders }
     }
 
@@ -134,10 +134,11 @@ impl Buckets {
                     misplaced: u64::from_le_bytes(take(&mut block)?),
                 };
                 let order = match self.orders.is_empty() {
-                    true => Order::default(),
-                    false => {
-                        Order { source: u64::from_le_bytes(take(&mut block)?), topic: u64::from_le_bytes(take(&mut block)?) }
-                    }
+                    true => BucketOrder::default(),
+                    false => BucketOrder {
+                        source: u64::from_le_bytes(take(&mut block)?),
+                        topic: u64::from_le_bytes(take(&mut block)?),
+                    },
                 };
                 Some((other, order))
             })();
@@ -147,7 +148,7 @@ impl Buckets {
         true
     }
 
-    fn add_bucket(&mut self, index: usize, other: &Bucket, behind: Order) {
+    fn add_bucket(&mut self, index: usize, other: &Bucket, behind: BucketOrder) {
         let bucket = &mut self.all[index];
         bucket.source += other.source;
         bucket.topic += other.topic;
@@ -170,8 +171,8 @@ impl Buckets {
         self.orders.iter().all(|order| order.source == order.topic)
     }
 
-    /// The buckets that differ, in order as well, and those where something is misplaced, in slices of at most `limit` source records in
-    /// each part; and how many records of the topic are in them.
+    /// The buckets that differ, in order as well, and those where something is misplaced, in slices of at most `limit`
+    /// source records in each part; and how many records of the topic are in them.
     pub(super) fn into_slices(self, times: bool, limit: usize) -> (Vec<Slice>, u64) {
         let in_order = |index: usize| self.orders.get(index).is_none_or(|order| order.source == order.topic);
         let wanted = |(index, bucket): (usize, &Bucket)| bucket.differs(times) || bucket.misplaced > 0 || !in_order(index);

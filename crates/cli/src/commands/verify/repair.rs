@@ -1,9 +1,9 @@
-//! `shardlift verify --repair`: sends what the topic lacks of a job's records, as a job of its own that goes through the
-//! same pass as `run`.
+//! `shardlift verify --repair`: sends what the topic lacks of a job's records, as a job of its own that goes through
+//! the same pass as `run`.
 //!
-//! Responsible for: what is sent, and that nothing else runs meanwhile. Not responsible for: finding it, or sending. What
-//! a repair keeps is needed by nothing else: one that was killed is made again, and finds by its own comparison what is
-//! missing still.
+//! Responsible for: what is sent, and that nothing else runs meanwhile. Not responsible for: finding it, or sending.
+//! What a repair keeps is needed by nothing else: one that was killed is made again, and finds by its own comparison
+//! what is missing still.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, Write as _};
@@ -87,8 +87,8 @@ pub fn repair(job: Job, args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     Ok(if repaired.exit == Exit::Done { verified.exit() } else { repaired.exit })
 }
 
-/// The folder of a repair, which is removed when it ends. Its name is its own, and that of the job which sends: in Kafka
-/// nothing of an earlier repair is taken for its own.
+/// The folder of a repair, which is removed when it ends. Its name is its own, and that of the job which sends: in
+/// Kafka nothing of an earlier repair is taken for its own.
 struct Space(PathBuf);
 
 impl Space {
