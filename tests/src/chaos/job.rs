@@ -18,7 +18,7 @@ use crate::timeline::ARRIVAL;
 /// The topic of progress that all jobs of a cluster share.
 pub const PROGRESS: &str = "shardlift-progress";
 /// The longest that a run may take once nothing disturbs it any more.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Partitions of a job's topic.
 pub const PARTITIONS: u32 = 8;
 
@@ -156,6 +156,14 @@ impl<'a> Job<'a> {
             !running.is_running() || self.command(machine, &words).code == 0
         });
         self.finish(machine, Some(running))
+    }
+
+    /// Another machine gets what a machine has on its disk; nothing may run there meanwhile, or all of it stands still.
+    /// Dead letters in files bind an exactly-once job to its state directory, so that an empty one is refused.
+    pub fn copy_state(&self, from: u32, to: u32) {
+        let path = |machine: u32| self.program.join(format!("state-{machine}"));
+        let copied = std::process::Command::new("cp").arg("-a").arg(path(from)).arg(path(to)).status();
+        assert!(copied.is_ok_and(|status| status.success()), "a state directory can be copied");
     }
 
     /// A command about a machine's state to its end.

@@ -31,7 +31,9 @@ const MOST_WORKERS: u64 = 8;
 /// How attempts end that leave nothing half done, or by their supervisor's death, which is counted for itself.
 const CLEAN: [&str; 3] = ["finished", "drained", "orphaned"];
 /// How long a run may take to end or to get going, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The command that takes a run's limits away.
+const UNLIMITED: [&str; 4] = ["throttle", "none", "--bytes", "none"];
 
 /// Something that is done to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ pub enum Fault {
     SourceChanged,
     /// A second run of the same state.
     SecondRun,
-    /// A run on another machine, with nothing but Kafka.
+    /// A run on another machine, beside the first one.
     OtherMachine,
     /// A run stands still, another machine takes over, then it wakes.
     Zombie,
@@ -380,8 +382,12 @@ impl Round<'_> {
             Fault::SourceChanged => self.source_changed(&mut random, lasts),
             Fault::SecondRun => self.second_run(),
             Fault::OtherMachine => {
-                self.start_another();
-                wait();
+                if let Some(running) = &self.runs[0] {
+                    running.signal_group(Signal::SIGSTOP);
+                    self.start_another();
+                    self.runs[0].as_ref().expect("it stands still").signal_group(Signal::SIGCONT);
+                    wait();
+                }
             }
             Fault::Zombie => self.zombie(lasts),
             Fault::Scale => {
@@ -482,8 +488,11 @@ impl Round<'_> {
         self.trial.note("refused", second.elapsed.as_millis() as u64);
     }
 
+    /// Starts a run on another machine, with what the first one's disk has; all processes of that one stand still.
     fn start_another(&mut self) {
         let machine = self.runs.len() as u32 + 1;
+        self.trial.job.copy_state(1, machine);
+        let _ = fs::remove_file(self.trial.job.program.join(format!("state-{machine}/filler")));
         let running = self.trial.job.start(machine);
         self.runs.push(Some(running));
     }
@@ -506,12 +515,16 @@ impl Round<'_> {
         if let Some(disk) = &self.disk {
             disk.free();
         }
+        // Two machines that fence each other are done sooner if neither is limited.
+        for machine in 2..=self.runs.len() as u32 {
+            self.trial.job.command(machine, &UNLIMITED);
+        }
         let begin = Instant::now();
         let mut report: Option<Value> = None;
         while report.is_none() && begin.elapsed() < 2 * PATIENCE {
             let mut running = self.runs[0].take().unwrap_or_else(|| self.trial.job.start(1));
             while running.is_running() && begin.elapsed() < PATIENCE {
-                if self.trial.job.command(1, &["throttle", "none", "--bytes", "none"]).code == 0 {
+                if self.trial.job.command(1, &UNLIMITED).code == 0 {
                     break;
                 }
             }
@@ -526,7 +539,6 @@ impl Round<'_> {
         }
         for machine in 2..=self.runs.len() as u32 {
             if let Some(running) = self.runs[machine as usize - 1].take() {
-                self.trial.job.command(machine, &["throttle", "none", "--bytes", "none"]);
                 self.ended(machine, running);
             }
         }

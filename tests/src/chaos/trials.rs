@@ -323,6 +323,7 @@ fn zombies(place: Place, delivery: Delivery, seed: u64) -> Outcome {
         sleep_up_to(&mut random, 500);
         let asleep = workers(&running);
         running.signal_group(Signal::SIGSTOP);
+        trial.job.copy_state(machine, machine + 1);
         let mut successor = trial.job.start(machine + 1);
         let replaced = await_shards(&mut successor, &asleep);
         sleep_up_to(&mut random, 600);
@@ -376,15 +377,21 @@ fn await_shards(running: &mut Running, of: &[(u64, Process)]) -> u64 {
     of.iter().filter(|(shard, _)| seen.contains(shard)).count() as u64
 }
 
-/// The same job on two machines at once, each with a state directory of its own.
+/// The same job on machines at once, each with a state directory of its own, a copy of the first one's.
 fn two_machines(place: Place, delivery: Delivery, seed: u64) -> Outcome {
     let mut random = Random::new(seed);
-    let mut trial = begin("two-machines", place, seed, shape(&mut random, delivery));
-    let first = trial.job.start(1);
+    let mut trial = begin("two-machines", place, seed, Shape { rate: Some(150_000), ..shape(&mut random, delivery) });
+    let mut first = trial.job.start(1);
     let mut others = Vec::new();
-    for machine in 2..2 + random.between(1, 4) as u32 {
-        sleep_up_to(&mut random, 400);
-        others.push((machine, trial.job.start(machine)));
+    let more = if await_workers(&mut first, PATIENCE) { random.between(1, 4) as u32 } else { 0 };
+    for machine in 2..2 + more {
+        sleep_up_to(&mut random, 300);
+        if first.is_running() {
+            first.signal_group(Signal::SIGSTOP);
+            trial.job.copy_state(1, machine);
+            first.signal_group(Signal::SIGCONT);
+            others.push((machine, trial.job.start(machine)));
+        }
     }
     trial.outcome.faults = others.len() as u64;
     let report = trial.job.finish(1, Some(first));
@@ -402,11 +409,11 @@ fn late_ends(place: Place, delivery: Delivery, seed: u64) -> Outcome {
     let mut random = Random::new(seed);
     let impatient = random.between(0, 3) == 0;
     let mut shape = Shape { through_network: true, rate: Some(150_000), ..shape(&mut random, delivery) };
-    let mut hold = Hold { one_in: 3, ms: (5, 700), cut_of_4: 3, seed };
+    let mut hold = Hold { one_in: 3, ms: (50, HELD_MS), cut_of_4: 3, seed };
     if impatient {
         // The client itself gives the request up, and asks again.
         shape.more.push(("kafka.properties.\"socket.timeout.ms\"", "1000".to_owned()));
-        hold = Hold { one_in: 6, ms: (1050, 2500), cut_of_4: 0, seed };
+        hold = Hold { one_in: 6, ms: (1050, HELD_MS), cut_of_4: 0, seed };
     }
     let mut trial = begin("late-ends", place, seed, shape);
     let part = format!("{}/", trial.job.name);
@@ -429,7 +436,7 @@ fn late_ends(place: Place, delivery: Delivery, seed: u64) -> Outcome {
     }
     place.network.heal(&part);
     let report = trial.job.let_it_end(1, running);
-    std::thread::sleep(Duration::from_millis(hold_most(impatient)));
+    std::thread::sleep(Duration::from_millis(HELD_MS)); // the last ones come, too
     let held = place.network.held(&part);
     trial.outcome.faults = held.iter().filter(|request| request.late && request.released).count() as u64;
     trial.note("held", held.len() as u64);
@@ -440,10 +447,8 @@ fn late_ends(place: Place, delivery: Delivery, seed: u64) -> Outcome {
     trial.end()
 }
 
-/// The longest that a request is held.
-fn hold_most(impatient: bool) -> u64 {
-    if impatient { 2500 } else { 700 }
-}
+/// The longest that a request is held, in milliseconds.
+const HELD_MS: u64 = 2500;
 
 /// Single workers killed in a job at full speed, each successor left alone until it has committed: how long that takes.
 fn first_commits(place: Place, delivery: Delivery, seed: u64) -> Outcome {

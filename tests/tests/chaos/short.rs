@@ -3,7 +3,7 @@
 
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
-use whole_program::chaos::Delivery::{self, AtLeastOnce};
+use whole_program::chaos::Delivery::{self, AtLeastOnce, ExactlyOnce};
 use whole_program::chaos::job::Cluster;
 use whole_program::chaos::nemesis;
 use whole_program::chaos::source::Source;
@@ -16,6 +16,12 @@ use whole_program::test;
 pub const TESTS: &[Test] = &[
     test!(Works, Nothing, the_table_is_that_of_the_results),
     test!(Outage, Kafka, "mixed_faults_at_least_once", |_| mixed_faults(AtLeastOnce)),
+    test!(Outage, Kafka, "mixed_faults_exactly_once", |_| mixed_faults(ExactlyOnce)),
+    test!(Waits, Kafka, "worker_kills_exactly_once", |_| trial("worker-kills", ExactlyOnce)),
+    test!(Waits, Kafka, "supervisor_kills_exactly_once", |_| trial("supervisor-kills", ExactlyOnce)),
+    test!(Waits, Kafka, "zombies_exactly_once", |_| trial("zombies", ExactlyOnce)),
+    test!(Waits, Kafka, "two_machines_exactly_once", |_| trial("two-machines", ExactlyOnce)),
+    test!(Waits, Kafka, "late_ends_exactly_once", |_| trial("late-ends", ExactlyOnce)),
     test!(Waits, Kafka, "worker_kills_at_least_once", |_| trial("worker-kills", AtLeastOnce)),
     test!(Waits, Kafka, "supervisor_kills_at_least_once", |_| trial("supervisor-kills", AtLeastOnce)),
     test!(Waits, Kafka, "double_starts_at_least_once", |_| trial("double-starts", AtLeastOnce)),
