@@ -172,6 +172,22 @@ pub fn of_brokers(job: &Job, found: &Result<Preflight, PreflightProblem>) -> Vec
     findings
 }
 
+/// The topic of the dead letters, if they go to one and it was asked for.
+pub fn of_letters(
+    job: &Job,
+    found: Option<&Preflight>,
+    letters: Option<&Result<Preflight, PreflightProblem>>,
+) -> Option<Finding> {
+    let Some(topic) = job.letters_topic() else { return Some(check::of_letter_files(job)) };
+    match letters? {
+        Ok(there) => Some(check::of_letters(&topic, &facts(there), &found?.settings)),
+        Err(problem) => {
+            let error = crate::preflight::explain(problem.clone(), Purpose::Begin);
+            Some(Finding::of_error(Check::DeadLetters, error))
+        }
+    }
+}
+
 /// The check that a problem belongs to.
 fn check_of(kind: PreflightProblemKind) -> Check {
     match kind {

@@ -8,28 +8,57 @@ use std::path::{Path, PathBuf};
 
 use migration::printable::printable_path;
 use migration::report::{GoneLetters, JobReport, RetryReport, SeenLetters};
-use migration::{ShardId, UserError, resume};
-use pipeline::dead_letter::{self, Reasons};
+use migration::{Exit, ShardId, UserError, fixed, resume};
+use pipeline::dead_letter::{self, LettersOrigin, Reasons};
 use supervisor::{JobState, StateDir, Store};
 
 use crate::retries::Retries;
 use crate::state;
 
 /// Where a job's dead letters are, and what of them is committed.
+#[derive(Debug)]
 pub struct Letters {
-    /// Their folder.
+    /// The topic that they are in; `None`: they are in files.
+    pub topic: Option<String>,
+    /// The folder of their files.
     pub folder: PathBuf,
+    /// The job's own.
+    pub job_folder: PathBuf,
     /// How long each shard's file is by its last commit.
     pub committed: Vec<(ShardId, u64)>,
+    /// How many the state counts of each shard.
+    pub counts: Vec<(ShardId, u64)>,
     /// How many the state counts.
     pub counted: u64,
+    /// Whose they are.
+    pub origin: LettersOrigin,
 }
 
 impl Letters {
     /// Those of the job whose state is in `job_folder`.
     pub fn of(job_folder: &Path, state: &JobState) -> Letters {
-        let folder = StateDir::dead_letters_path(job_folder);
-        Letters { folder, committed: state.letters(), counted: state.counts().dead_lettered }
+        let counts = state.plan.shards.iter().map(|shard| shard.id);
+        Letters {
+            topic: fixed::letters_topic(&state.settings).map(str::to_owned),
+            folder: StateDir::dead_letters_path(job_folder),
+            job_folder: job_folder.to_owned(),
+            committed: state.letters(),
+            counts: counts.zip(state.shards.iter().map(|shard| shard.counts.dead_lettered)).collect(),
+            counted: state.counts().dead_lettered,
+            origin: LettersOrigin { job: state.name.clone(), began_ms: state.created_ms },
+        }
+    }
+
+    /// They can't be read.
+    pub fn unreadable(&self, error: &io::Error) -> UserError {
+        let what = match &self.topic {
+            None => format!("cannot read dead letters in {}: {error}", printable_path(&self.folder)),
+            Some(topic) => {
+                let folder = printable_path(&self.job_folder);
+                format!("cannot keep dead letters of topic {topic} in {folder} while they are looked at: {error}")
+            }
+        };
+        UserError::new(Exit::State, what)
     }
 }
 
@@ -39,6 +68,11 @@ const READ_FOR_REASONS: u64 = 256 << 20;
 /// What is seen of them on disk, for a report: what can't be read has no uncommitted letters and no reasons, and is not
 /// known to be gone. `files`: those of the source in its order; asked for only if there are letters.
 pub fn seen(found: &JobReport, folder: &Path, files: impl FnOnce() -> Vec<PathBuf>) -> SeenLetters {
+    let (topic, retries) = of_state(folder);
+    if topic.is_some() {
+        // No broker is asked.
+        return SeenLetters { folder: folder.to_owned(), topic, retries, ..SeenLetters::default() };
+    }
     let Reasons { reasons, unread } =
         if found.counts.dead_lettered > 0 { known(reasons(found, folder, &files()), folder) } else { Reasons::default() };
     let committed: Vec<_> = found.shard_reports.iter().map(|shard| (shard.id, shard.letters)).collect();
@@ -49,7 +83,8 @@ pub fn seen(found: &JobReport, folder: &Path, files: impl FnOnce() -> Vec<PathBu
         gone: known(gone(found, folder), folder),
         reasons,
         unread,
-        retries: retries(folder),
+        retries,
+        topic: None,
     }
 }
 
@@ -60,19 +95,22 @@ pub fn mark_sent_since(found: &mut JobReport, seen: &SeenLetters) {
     }
 }
 
-/// What the job's retries did; what can't be read is told by the commands that need it.
-fn retries(folder: &Path) -> Vec<RetryReport> {
+/// The topic of the letters, if they are in one, and what the job's retries did; what can't be read is told by the
+/// commands that need it.
+fn of_state(folder: &Path) -> (Option<String>, Vec<RetryReport>) {
     let job_folder = folder.parent().unwrap_or(folder);
     let path = StateDir::store_path(job_folder);
     if !Store::exists(&path) {
-        return Vec::new();
+        return (None, Vec::new());
     }
     let state = Store::read_only(&path).and_then(|store| store.load()).map_err(state::unusable);
+    let topic = state.as_ref().ok().and_then(|state| fixed::letters_topic(&state.settings)).map(str::to_owned);
     let found = state.and_then(|state| Retries::of_state(job_folder, &state)).and_then(|retries| retries.reports());
-    found.unwrap_or_else(|error| {
+    let retries = found.unwrap_or_else(|error| {
         tracing::warn!("{}", error.message);
         Vec::new()
-    })
+    });
+    (topic, retries)
 }
 
 /// Why records were set aside.

@@ -10,6 +10,7 @@ mod embedded;
 mod helper;
 mod interrupt;
 mod letters;
+mod letters_topic;
 mod log;
 mod missing_list;
 mod output_file;

@@ -1,9 +1,12 @@
 //! Checks before any record moves, in a helper process: the supervisor has no Kafka client.
 
 use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, TopicShape, missing_right};
+use migration::check;
+use migration::job::KafkaRules;
 use migration::resume::topic_is_deleted;
-use migration::{Exit, Job, Purpose, UserError};
+use migration::{Exit, Finding, Job, Purpose, UserError};
 
+use crate::checks::facts;
 use crate::helper;
 use crate::interrupt::Interrupt;
 
@@ -29,6 +32,29 @@ pub fn preflight(
         let missing = found.rights.as_ref().and_then(|rights| missing_right(job, rights, needs));
         missing.map_or(Ok(found), |problem| Err(explain(problem, purpose)))
     })
+}
+
+/// The job as if it sent its records to the topic of its dead letters, if they go to one.
+pub fn of_letters(job: &Job) -> Option<Job> {
+    let topic = job.letters_topic()?;
+    Some(Job { kafka: KafkaRules { topic, ..job.kafka.clone() }, ..job.clone() })
+}
+
+/// Asks for the topic of the job's dead letters, if they go to one. `found`: what is known of the topic of its records.
+/// One that would lose letters is refused.
+pub fn letters(
+    job: &Job,
+    purpose: Purpose,
+    found: &Preflight,
+    interrupt: Option<&Interrupt>,
+) -> Result<Option<Finding>, UserError> {
+    let Some(of_letters) = of_letters(job) else { return Ok(None) };
+    let there = preflight(&of_letters, purpose, None, &[Right::Write, Right::Read], interrupt)?;
+    let finding = check::of_letters(&of_letters.kafka.topic, &facts(&there), &found.settings);
+    match check::refusal(std::slice::from_ref(&finding), &job.accept) {
+        Some(error) => Err(error),
+        None => Ok(Some(finding)),
+    }
 }
 
 /// What the job's topic is like; nothing if there is none, or none that may be asked for. The brokers must answer.

@@ -6,17 +6,16 @@
 //! of one key keep its order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::path::Path;
 
-use migration::printable::printable_path;
 use migration::report::{LetterReason, ListedReason, ShownLetter};
-use migration::{Exit, ShardId, UserError, fixed};
-use pipeline::dead_letter::{self, DeadLetter, LetterPlace, LetterReader, LetterSet, Unsendable};
+use migration::{Exit, Job, ShardId, UserError, fixed};
+use pipeline::dead_letter::{DeadLetter, LetterPlace, LetterSet, Unsendable};
 use pipeline::reason;
 use supervisor::JobState;
 
 use crate::letters::Letters;
+use crate::letters_topic::{OneByOne, OpenLetters};
 use crate::retries::Retries;
 
 /// How many reasons of one job are told apart; more are one.
@@ -29,6 +28,7 @@ struct Origin {
     /// 0: the job's own.
     number: u32,
     letters: Letters,
+    open: OpenLetters,
     /// Where each file of the source stands in it.
     ranks: HashMap<String, usize>,
     /// Whether its records were made of what the source has.
@@ -103,17 +103,24 @@ impl LeftOut {
 }
 
 impl<'a> SetAside<'a> {
-    /// Those of a job whose folder and state these are, and of its retries.
-    pub fn of(folder: &Path, state: &JobState, retries: &'a Retries) -> SetAside<'a> {
-        let origin = |number, folder: &Path, state: &JobState| Origin {
-            number,
-            letters: Letters::of(folder, state),
-            ranks: state.plan.objects.iter().map(|file| file.path.to_string_lossy().into_owned()).zip(0..).collect(),
-            made: fixed::makes_records(&state.settings),
+    /// Those of a job whose folder and state these are, and of its retries. Such that are in a topic are read, with the
+    /// brokers of `job`.
+    pub fn of(
+        folder: &Path,
+        state: &JobState,
+        retries: &'a Retries,
+        job: impl FnOnce() -> Result<Job, UserError>,
+    ) -> Result<SetAside<'a>, UserError> {
+        let own = std::iter::once((0, Letters::of(folder, state), state));
+        let again = retries.all.iter().map(|retry| (retry.place.number, retry.letters(), &retry.state));
+        let all: Vec<_> = own.chain(again).collect();
+        let job = all.iter().any(|(_, letters, _)| letters.topic.is_some()).then(job).transpose()?;
+        let origin = |(number, letters, state): (u32, Letters, &JobState)| {
+            let open = job.as_ref().map_or(Ok(OpenLetters::Files), |job| OpenLetters::of(&letters, job, None))?;
+            let ranks = state.plan.objects.iter().map(|file| file.path.to_string_lossy().into_owned()).zip(0..).collect();
+            Ok(Origin { number, letters, open, ranks, made: fixed::makes_records(&state.settings) })
         };
-        let own = std::iter::once(origin(0, folder, state));
-        let again = retries.all.iter().map(|retry| origin(retry.place.number, &retry.place.folder, &retry.state));
-        SetAside { origins: own.chain(again).collect(), retries }
+        Ok(SetAside { origins: all.into_iter().map(origin).collect::<Result<_, UserError>>()?, retries })
     }
 
     fn taken_by(&self, origin: u32, place: LetterPlace) -> Option<u32> {
@@ -123,12 +130,10 @@ impl<'a> SetAside<'a> {
 
     fn each(&self, visit: &mut dyn FnMut(SeenLetter)) -> Result<(), UserError> {
         for (index, origin) in self.origins.iter().enumerate() {
-            let Letters { folder, committed, .. } = &origin.letters;
-            let read = dead_letter::each(folder, committed, process::open_private_below, &mut |place, letter| {
+            origin.open.each(&origin.letters, &mut |place, letter| {
                 visit(SeenLetter { origin: index, place, letter, taken_by: self.taken_by(origin.number, place) });
                 Ok(())
-            });
-            read.map_err(|error| unreadable(folder, &error))?;
+            })?;
         }
         Ok(())
     }
@@ -188,11 +193,11 @@ impl<'a> SetAside<'a> {
         chosen: &[ChosenLetter],
         visit: &mut dyn FnMut(&ChosenLetter, DeadLetter) -> Result<(), UserError>,
     ) -> Result<(), UserError> {
-        let mut readers: HashMap<usize, LetterReader<'_>> = HashMap::new();
+        let mut readers: HashMap<usize, OneByOne<'_>> = HashMap::new();
         for letter in chosen {
-            let folder = &self.origins[letter.origin].letters.folder;
-            let reader = readers.entry(letter.origin).or_insert_with(|| LetterReader::new(folder, process::open_private_below));
-            visit(letter, reader.read(letter.place).map_err(|error| unreadable(folder, &error))?)?;
+            let Origin { letters, open, .. } = &self.origins[letter.origin];
+            let reader = readers.entry(letter.origin).or_insert_with(|| OneByOne::of(letters, open));
+            visit(letter, reader.read(letter.place).map_err(|error| letters.unreadable(&error))?)?;
         }
         Ok(())
     }
@@ -232,10 +237,6 @@ pub fn part(chosen: Vec<ChosenLetter>, with_rows: bool) -> (Vec<ChosenLetter>, L
         }
     });
     (kept.collect(), left)
-}
-
-fn unreadable(folder: &Path, error: &io::Error) -> UserError {
-    UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(folder)))
 }
 
 /// A reason so far.
@@ -305,7 +306,7 @@ fn sorted(found: Vec<BTreeMap<String, Listed>>) -> Vec<Listed> {
 #[cfg(test)]
 mod tests {
     use pipeline::RecordPlace;
-    use pipeline::dead_letter::DeadLetterFile;
+    use pipeline::dead_letter::{self, DeadLetterFile, LettersOrigin};
 
     use super::*;
 
@@ -329,7 +330,16 @@ mod tests {
         let counted = letters.len() as u64;
         let committed = committed.into_iter().map(|(shard, length)| (ShardId(shard), length)).collect();
         let ranks = files.iter().map(|file| file.to_string_lossy().into_owned()).zip(0..).collect();
-        Origin { number, letters: Letters { folder, committed, counted }, ranks, made }
+        let letters = Letters {
+            topic: None,
+            job_folder: folder.clone(),
+            folder,
+            committed,
+            counts: Vec::new(),
+            counted,
+            origin: LettersOrigin { job: "orders".to_owned(), began_ms: 0 },
+        };
+        Origin { number, letters, open: OpenLetters::Files, ranks, made }
     }
 
     fn taken(origins: &[Origin], of: u32, wanted: impl Fn(&DeadLetter) -> bool) -> LetterSet {

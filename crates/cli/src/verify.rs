@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kafka::{TopicRange, TopicReader, partitioner};
-use migration::printable::printable_path;
 use migration::report::JobReport;
 use migration::report::verify::{AllowedDuplicates, LastValues, LetterCounts, Verified, VerifyReport};
 use migration::{Exit, Job, Plan, UserError, resume};
@@ -23,6 +22,7 @@ use supervisor::{JobState, StateDir, Store};
 use crate::helper::{self, Heard, Voice};
 use crate::interrupt::Interrupt;
 use crate::letters::Letters;
+use crate::letters_topic;
 use crate::missing_list::MissingList;
 use crate::retries::{Retries, Retry};
 use crate::source::{self, FilesNow};
@@ -176,7 +176,7 @@ impl Sides {
             if !letters {
                 return Ok(Places::default());
             }
-            let (places, its) = places_of(of)?;
+            let (places, its) = places_of(of, job)?;
             all.committed += its.committed;
             all.counted += its.counted;
             all.uncommitted += its.uncommitted;
@@ -329,16 +329,21 @@ fn not_listed(listed: WantedLists<'_>, error: &dyn std::fmt::Display) -> UserErr
 }
 
 /// Where committed letters stand, and how many there are.
-fn places_of(letters: &Letters) -> Result<(Places, LetterCounts), UserError> {
-    let Letters { folder, committed, counted } = letters;
+fn places_of(letters: &Letters, job: &Job) -> Result<(Places, LetterCounts), UserError> {
+    let Letters { folder, committed, counted, .. } = letters;
+    if letters.topic.is_some() {
+        if *counted == 0 {
+            return Ok(Default::default());
+        }
+        let (places, committed, uncommitted) = letters_topic::places_here(letters, job)?;
+        return Ok((places, LetterCounts { committed, counted: *counted, uncommitted }));
+    }
     let read = || {
         let (places, there) = dead_letter::places(folder, committed, process::open_private_below)?;
         let uncommitted = dead_letter::uncommitted(folder, committed, process::open_private_below)?;
         Ok((places, LetterCounts { committed: there, counted: *counted, uncommitted }))
     };
-    read().map_err(|error: std::io::Error| {
-        UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(folder)))
-    })
+    read().map_err(|error: std::io::Error| letters.unreadable(&error))
 }
 
 /// The jobs that sent a job's dead letters again: the topic is to have their records, too.

@@ -66,6 +66,7 @@ fn measure(spec: &RoundSpec, log: Log) -> Result<Figures, Failure> {
         job,
         plan,
         dead_letters: spec.folder.join("dead-letters"),
+        letters: None,
         topic: TopicSettings { max_message_bytes: spec.bench.max_message_bytes, ..TopicSettings::default() },
         ledger: None,
         take_log: log.take,

@@ -124,7 +124,7 @@ impl Bench {
                 memory_limit: self.memory_limit,
             },
             limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: u64::MAX },
-            dead_letters: DeadLetterRules { to: LettersTo::File },
+            dead_letters: DeadLetterRules { to: LettersTo::File, topic: None },
             // Only used by deliveries that are not compared.
             checkpoint: CheckpointRules { topic: String::new() },
             verify: VerifyRules { allow_duplicates: false, workers: 1 },

@@ -12,6 +12,7 @@ mod conf;
 mod consume;
 mod event;
 mod in_flight;
+mod letters;
 mod metadata;
 mod produce;
 mod reports;

@@ -165,6 +165,11 @@ impl TopicReader {
         Ok(&self.range)
     }
 
+    /// A reader of a topic of dead letters, from its first record on.
+    pub fn of_letters(job: &Job, topic: &str) -> TopicReader {
+        TopicReader { topic: topic.to_owned(), headers: true, ..TopicReader::new(job, Vec::new()) }
+    }
+
     fn failed(&self, what: &str, reason: impl std::fmt::Display) -> VerifyError {
         VerifyError::Topic(format!("topic {:?}: {what}: {reason}", self.topic))
     }

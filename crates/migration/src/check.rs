@@ -7,6 +7,7 @@ mod delivery;
 pub mod estimate;
 mod existing;
 pub mod facts;
+mod letters;
 pub mod machine;
 mod source;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use crate::job::Brokers;
 use crate::{Accept, Exit, Job, Plan, UserError};
 
+pub use letters::{of_letter_files, of_letters};
 pub use machine::{of_machine, of_state};
 pub use times::{date, old_times};
 
@@ -63,6 +65,8 @@ pub enum Check {
     Delivery,
     /// Partitions against workers and records in flight.
     Partitions,
+    /// The topic of dead letters, if they go to one.
+    DeadLetters,
     /// Whether brokers held answers back.
     Quota,
     /// Memory, descriptors and processes.
@@ -77,7 +81,7 @@ pub enum Check {
 
 impl Check {
     /// All, in the order in which they are told.
-    pub const ALL: [Check; 23] = [
+    pub const ALL: [Check; 24] = [
         Check::Brokers,
         Check::Security,
         Check::Topic,
@@ -96,6 +100,7 @@ impl Check {
         Check::Existing,
         Check::Delivery,
         Check::Partitions,
+        Check::DeadLetters,
         Check::Quota,
         Check::Machine,
         Check::State,
@@ -124,6 +129,7 @@ impl Check {
             Check::Existing => "existing",
             Check::Delivery => "delivery",
             Check::Partitions => "partitions",
+            Check::DeadLetters => "dead-letters",
             Check::Quota => "quota",
             Check::Machine => "machine",
             Check::State => "state",

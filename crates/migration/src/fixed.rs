@@ -27,6 +27,9 @@ const PROGRESS: &str = "checkpoint.topic";
 /// The headers' names in their order.
 const HEADERS: &str = "record.headers";
 
+/// Where dead letters go, if that is a topic.
+const LETTERS_TOPIC: &str = "dead_letters.topic";
+
 /// Settings in names and values.
 pub type FixedSettings = Vec<(String, String)>;
 
@@ -53,12 +56,20 @@ pub fn settings(job: &Job) -> FixedSettings {
     if job.exactly_once() {
         all.push((PROGRESS.to_owned(), job.checkpoint.topic.clone()));
     }
+    if let Some(topic) = job.letters_topic() {
+        all.push((LETTERS_TOPIC.to_owned(), topic));
+    }
     all
 }
 
 /// The progress topic of a job that delivers exactly once.
 pub fn progress_topic(settings: &[(String, String)]) -> Option<String> {
     settings.iter().find(|(name, _)| name == PROGRESS).map(|(_, topic)| topic.clone())
+}
+
+/// The topic that a job's dead letters go to; `None`: files.
+pub fn letters_topic(settings: &[(String, String)]) -> Option<&str> {
+    settings.iter().find(|(name, _)| name == LETTERS_TOPIC).map(|(_, topic)| topic.as_str())
 }
 
 fn csv(format: &CsvFormat, all: &mut FixedSettings) {

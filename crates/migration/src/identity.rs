@@ -14,7 +14,7 @@ const EMBEDDED_CLUSTER: &str = "mockCluster";
 
 /// What a job is from its first run on; workers, rates, limits and addresses of brokers are no part of it. Each field
 /// counts, and so does their order: the plan's id is a hash of all.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Identity<'a> {
     plan: &'a Plan,
     /// How rows become records, where the source has such rules.
@@ -25,6 +25,8 @@ pub struct Identity<'a> {
     delivery: &'static str,
     /// Where progress is kept in Kafka, if it is.
     progress: Option<&'a str>,
+    /// Which topic has the dead letters, if one has.
+    letters: Option<String>,
     cluster_id: &'a str,
     topic_id: &'a str,
 }
@@ -43,6 +45,7 @@ impl<'a> Identity<'a> {
             partitioner: job.kafka.partitioner,
             delivery: job.kafka.delivery.name(),
             progress: job.exactly_once().then_some(job.checkpoint.topic.as_str()),
+            letters: job.letters_topic(),
             cluster_id: &binding.cluster_id,
             topic_id: &binding.topic_id,
         }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Accept;
 use crate::config::{
-    BOOL, Merged, NOT_YET, PATH, TextRule, Vocabulary, bool_or, checks, count, count_or, is_compressing, key, rules, size_or,
-    some_words, text, word, word_but, words,
+    BOOL, Merged, PATH, Shape, TextRule, TypedValue, ValueKind, Vocabulary, bool_or, checks, count, count_or, is_compressing,
+    key, rules, size_or, some_words, text, word, words,
 };
 
 pub use kafka::{Brokers, Delivery, KafkaRules, Partitioner};
@@ -119,6 +119,12 @@ impl Job {
         self.kafka.delivery == Delivery::ExactlyOnce
     }
 
+    /// The topic of dead letters; `None`: they go to files.
+    pub fn letters_topic(&self) -> Option<String> {
+        let own = || letters_topic(&self.kafka.topic);
+        (self.dead_letters.to == LettersTo::Topic).then(|| self.dead_letters.topic.clone().unwrap_or_else(own))
+    }
+
     /// Whether the client compresses what it sends.
     pub fn compresses(&self) -> bool {
         self.kafka.properties.iter().any(|(name, value)| is_compressing(name, value.expose()))
@@ -177,20 +183,35 @@ rules! {
     /// Where dead letters go.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct DeadLetterRules {
-        /// Where they are set aside: `file` (below `job.state_dir`). `topic` is not in this version.
-        to: LettersTo = key TO
-            key("dead_letters.to", word_but(&[("topic", NOT_YET)])).default("\"file\"").example("\"file\"");
+        /// Where they are set aside: `file` (below `job.state_dir`) or `topic`.
+        ///
+        /// With `kafka.delivery = "exactly-once"` letters in a topic are part of their chunk's transaction. See
+        /// [dead letters](dead-letters.md).
+        to: LettersTo = key TO key("dead_letters.to", word()).default("\"file\"").fixed().example("\"topic\"");
+        /// The topic of letters with `to = "topic"`. It must exist: it is never created. Many jobs may share one.
+        /// Without this line: the job's own with `-dead-letters` behind it.
+        topic: Option<String> = key TOPIC key("dead_letters.topic", LETTERS).fixed().example("\"orders-dead-letters\"");
     }
 }
+
+/// The topic of dead letters of jobs that send to `topic` and name no other.
+pub(crate) fn letters_topic(topic: &str) -> String {
+    format!("{topic}-dead-letters")
+}
+
+const LETTERS: Shape<Option<String>> =
+    Shape { kind: ValueKind::Text(kafka::TOPIC), read: |value, _| value.map(TypedValue::text).map(str::to_owned) };
 
 /// Where dead letters go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LettersTo {
     /// Files in the job's folder of the state directory.
     File,
+    /// Records of a topic.
+    Topic,
 }
 
-words! { LettersTo { File = "file" } }
+words! { LettersTo { File = "file", Topic = "topic" } }
 
 rules! {
     /// Where it is kept how far the job is.

@@ -94,6 +94,7 @@ fn its_examples_are_keys_and_no_key_is_missing() {
         }
         typed.set("kafka.properties.\"sasl.password\".env", "PASSWORD", "test");
         typed.set("kafka.brokers", "kafka-1:9092", "test");
+        typed.set("dead_letters.to", "topic", "test");
         let job = mean(typed).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert_eq!(job.source.table() == SourceRules::TABLES[1], csv);
     }
@@ -135,6 +136,7 @@ fn an_example_that_is_typed_is_read() {
         typed.set("record.key", ".a", "test");
         typed.set("record.timestamp", ".b", "test");
         typed.set("kafka.brokers", "b:9092", "test");
+        typed.set("dead_letters.to", "topic", "test");
         typed.set(key.path, key.example, "test");
         mean(typed).unwrap_or_else(|errors| panic!("{errors}"));
     }

@@ -22,6 +22,9 @@ fn job(key: &Declared, value: Option<&str>) -> Job {
     typed.set("record.key", ".id", "test");
     typed.set("record.timestamp", ".at", "test");
     typed.set("kafka.brokers", "b:9092", "test");
+    if key.path == "dead_letters.topic" {
+        typed.set("dead_letters.to", "topic", "test");
+    }
     if let Some(value) = value {
         typed.set(key.path, value, "test");
     }

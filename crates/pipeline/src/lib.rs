@@ -23,5 +23,5 @@ pub mod worker;
 
 pub use block::{Block, BlockPool};
 pub use group::{Group, Message, RecordPlace};
-pub use sink::{Alone, Blame, Delivered, RejectedRecord, Sink, SinkLimits, Trouble};
+pub use sink::{Alone, Blame, Delivered, LettersInFlight, RejectedRecord, Sink, SinkLimits, Trouble};
 pub use source::{Next, Reader, Row, Rows, Source, SourceError};

@@ -6,6 +6,7 @@ use migration::topic::batch_bytes_of_one;
 use migration::{Failure, FailureKind, LedgerEntry};
 
 use crate::Group;
+use crate::dead_letter::OutgoingLetter;
 
 /// What the topic takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,15 @@ pub struct Trouble {
     pub cause: Option<String>,
 }
 
+/// Dead letters that were handed over and not reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LettersInFlight {
+    /// How many.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
 /// Where groups go.
 ///
 /// At most one group of a partition is in flight at a time; that is the caller's duty ([`crate::lanes`]).
@@ -130,6 +140,17 @@ pub trait Sink {
     /// are not acknowledged.
     fn perhaps_doubled(&self) -> u64 {
         0
+    }
+
+    /// Starts sending a dead letter to the topic of dead letters, within the same transaction as the records. One that
+    /// can't be delivered is an error of [`Sink::poll`].
+    fn set_aside(&mut self, _letter: OutgoingLetter) -> Result<(), Failure> {
+        Err(Failure::new(FailureKind::Permanent, "this sink has no topic of dead letters (a bug of this program)"))
+    }
+
+    /// The dead letters that have no report yet; they are among the [`Sink::outstanding`].
+    fn letters_in_flight(&self) -> LettersInFlight {
+        LettersInFlight::default()
     }
 
     /// Commits everything that was handed over since the last commit together with how far the shard is then: both or

@@ -78,6 +78,16 @@ pub fn encode_header(headers: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     headers.extend_from_slice(value.unwrap_or_default());
 }
 
+/// Names and values of the headers that [`encode_header`] wrote.
+pub fn headers_of(headers: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    encoded_headers(headers).filter_map(|header| {
+        let (name, rest) = header.split_first_chunk::<8>()?;
+        let (value, rest) = rest.split_first_chunk::<8>()?;
+        let (name, bytes) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*name)).ok()?)?;
+        Some((name, (u64::from_le_bytes(*value) != u64::MAX).then_some(bytes)))
+    })
+}
+
 /// The headers that [`encode_header`] wrote one after the other, each as it wrote it.
 fn encoded_headers(mut headers: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {

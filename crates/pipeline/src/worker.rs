@@ -28,11 +28,11 @@ use migration::{
     TopicSettings, WaitingFor, Work, WorkerEvent,
 };
 
-use crate::dead_letter::DeadLetterFile;
+use crate::dead_letter::Letters;
 use crate::fate::OwnRows;
 use crate::lanes::Lanes;
 use crate::mapping::Mapping;
-use crate::{BlockPool, Delivered, Next, Reader, RecordPlace, Rows, Sink, SinkLimits, SourceError, Trouble};
+use crate::{BlockPool, Delivered, Next, Reader, Rows, Sink, SinkLimits, SourceError, Trouble};
 use chunk::OpenChunk;
 use intake::Stop;
 use ledger::Ledger;
@@ -139,7 +139,7 @@ pub struct ShardWorker {
     reader: Box<dyn Reader>,
     mapping: Mapping,
     sink: Box<dyn Sink>,
-    letters: DeadLetterFile,
+    letters: Letters,
     limits: SinkLimits,
     pool: BlockPool,
     rows: Rows,
@@ -183,13 +183,14 @@ impl ShardWorker {
         reader: Box<dyn Reader>,
         mapping: Mapping,
         sink: Box<dyn Sink>,
-        letters: DeadLetterFile,
+        mut letters: Letters,
         from: LedgerEntry,
         started: Instant,
     ) -> Self {
         let mut clock = PhaseClock::new(Phase::Start, started);
         clock.switch(Phase::Other);
         let (partitions, limits) = (sink.partitions(), sink.limits());
+        letters.fit(limits);
         ShardWorker {
             pool: BlockPool::new(usize::try_from(settings.in_flight).unwrap_or(usize::MAX / 2)),
             rows: Rows::default(),
@@ -382,11 +383,15 @@ impl ShardWorker {
     }
 
     fn take(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
+        if self.letters.full() {
+            return self.wait_for_reports(Phase::Wait, None, now);
+        }
         if self.cursor == self.rows.rows.len() {
             return self.read(control, now);
         }
         self.clock.switch(Phase::Map);
         let stop = self.take_rows(now)?;
+        self.letters.hand_over(self.sink.as_mut())?;
         match stop {
             Stop::Block => Ok(Step::Busy),
             Stop::Record => {
@@ -503,7 +508,7 @@ impl ShardWorker {
     /// The barrier: nothing is taken until every record of the chunk has its report and the supervisor has recorded the
     /// chunk before.
     fn close(&mut self, control: &Control, now: Instant) -> Result<Step, Failure> {
-        if self.lanes.busy() {
+        if self.lanes.busy() || self.letters.busy(self.sink.as_ref()) {
             return self.wait_for_reports(Phase::Flush, None, now);
         }
         if let Some(closing) = self.closing.as_mut().filter(|closing| !closing.flushed) {
@@ -537,7 +542,7 @@ impl ShardWorker {
             return Err(Failure::new(FailureKind::Retry, message));
         }
         self.clock.switch(Phase::Commit);
-        self.letters.sync().map_err(|error| not_written(&self.letters, &error))?;
+        self.letters.sync()?;
         let token = self.reader.token(&self.position);
         let entry = self.chunk.entry(&self.committed, self.position, token, self.letters.length());
         self.settings.ledger.commit(&entry, self.sink.as_mut())?;
@@ -557,16 +562,21 @@ impl ShardWorker {
 
     /// Polls the client and accounts for the groups that are complete.
     fn serve(&mut self, timeout: Duration) -> Result<(), Failure> {
+        let letters = self.sink.letters_in_flight().count;
         self.sink.poll(timeout, &mut self.done)?;
         if self.done.is_empty() {
-            return Ok(());
+            if self.sink.letters_in_flight().count < letters {
+                self.heard();
+            }
+            return self.letters.hand_over(self.sink.as_mut());
         }
         let ShardWorker { done, sink, lanes, letters, chunk, events, logged, .. } = self;
         let mut searching = false;
         for delivered in done.drain(..) {
             let partition = delivered.partition;
             let settled = lanes.delivered(delivered, sink.as_mut(), &mut |group, index, reason| {
-                set_aside(letters, group.place(index), reason, group.message(index).value)
+                let message = group.message(index);
+                letters.set_aside(group.place(index), reason, message.key, message.value, false)
             })?;
             chunk.counts.acknowledged += settled.acknowledged;
             chunk.counts.bytes_sent += settled.bytes;
@@ -591,18 +601,24 @@ impl ShardWorker {
                            what was sent since the last commit is sent again by the next run";
             return Err(Failure::new(FailureKind::TooManyBad, message));
         }
+        self.heard();
+        self.letters.hand_over(self.sink.as_mut())
+    }
+
+    /// A broker answered.
+    fn heard(&mut self) {
         self.silent = Duration::ZERO;
         if let Some(waiting) = &mut self.waiting {
             waiting.since = Instant::max(waiting.since, self.last_step.unwrap_or(waiting.since));
         }
-        Ok(())
     }
 
     /// Gives up when reports fail to come for too long. A pause of the whole process is not silence.
     fn watch(&mut self, now: Instant) -> Result<(), Failure> {
         let gap = now.saturating_duration_since(self.last_step.replace(now).unwrap_or(now));
         let outstanding = self.sink.outstanding();
-        if !self.lanes.in_flight() || outstanding < self.outstanding {
+        let in_flight = self.lanes.in_flight() || self.sink.letters_in_flight().count > 0;
+        if !in_flight || outstanding < self.outstanding {
             self.silent = Duration::ZERO;
         } else {
             self.silent += gap.min(LONGEST_REST);
@@ -698,28 +714,6 @@ impl Reader for Closed {
 /// The failure of a source at one of the shard's segments.
 fn damaged(error: SourceError, segment: u32) -> Failure {
     Failure { damage: Some(Damage { segment, hash: None }), ..error.into() }
-}
-
-/// Sets a record aside.
-fn set_aside(letters: &mut DeadLetterFile, place: RecordPlace, reason: &str, record: &[u8]) -> Result<(), Failure> {
-    letters.append(place, reason, record).map_err(|error| not_written(letters, &error))
-}
-
-/// Sets a record aside of which the block has only the beginning.
-fn set_head_aside(letters: &mut DeadLetterFile, place: RecordPlace, reason: &str, head: &[u8]) -> Result<(), Failure> {
-    letters.append_head(place, reason, head).map_err(|error| not_written(letters, &error))
-}
-
-fn not_written(letters: &DeadLetterFile, error: &std::io::Error) -> Failure {
-    let path = migration::printable::printable_path(letters.path());
-    Failure::new(FailureKind::State, format!("{path}: dead letters can't be written: {error}{}", what_to_do(error)))
-}
-
-fn what_to_do(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "; make room, then run again",
-        _ => "; put that right, then run again",
-    }
 }
 
 fn micros_since(since: Instant) -> u64 {

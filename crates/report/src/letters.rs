@@ -44,7 +44,7 @@ pub fn text(report: &JobReport, seen: &SeenLetters) -> String {
     let lost = if seen.gone.is_empty() { String::new() } else { format!("\n{}\n", gone(&seen.gone, folder)) };
     let again = dlq::retries(report.counts.dead_lettered, &seen.retries);
     let again = if again.is_empty() { again } else { format!("\n{again}") };
-    place(report, folder) + &reasons(seen) + advice(report, seen) + &again + &lost + &note(seen.uncommitted, folder)
+    place(report, seen) + &reasons(seen) + advice(report, seen) + &again + &lost + &note(seen.uncommitted, folder)
 }
 
 /// The reasons for machines.
@@ -130,11 +130,15 @@ pub(crate) fn not_read(seen: &SeenLetters) -> Option<String> {
 }
 
 /// Where to look for the records that were set aside, if there are any.
-fn place(report: &JobReport, folder: &Path) -> String {
+fn place(report: &JobReport, seen: &SeenLetters) -> String {
     if report.counts.dead_lettered == 0 {
         return String::new();
     }
-    format!("\nrecords that were set aside, each with its reason: {}\n", printable_path(folder))
+    let place = match &seen.topic {
+        None => printable_path(&seen.folder).to_string(),
+        Some(topic) => format!("topic {topic}"),
+    };
+    format!("\nrecords that were set aside, each with its reason: {place}\n")
 }
 
 fn note(uncommitted: u64, folder: &Path) -> String {

@@ -17,7 +17,7 @@ use migration::{
     BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan, Position,
     Progress, RefusedRecord, ShardId, Started, TopicLedger, TopicSettings, WaitingFor, WorkerEvent, units,
 };
-use pipeline::dead_letter::DeadLetterFile;
+use pipeline::dead_letter::{DeadLetterFile, Letters, LettersOrigin, TopicLetters};
 use pipeline::fate::OwnRows;
 use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
@@ -79,6 +79,8 @@ pub struct WorkerContext {
     pub plan: Plan,
     /// The job's dead-letter folder.
     pub dead_letters: PathBuf,
+    /// Whose letters those are that go to a topic; `None`: they go to files in that folder.
+    pub letters: Option<LettersOrigin>,
     /// What decides which records the topic takes, from preflight.
     pub topic: TopicSettings,
     /// The topic that the job belongs to: no record goes to another one. `None`: whatever topic has the name.
@@ -278,11 +280,13 @@ fn start(
             (begun(producer.resumed().cloned().unwrap_or_else(start))?, Some((producer, topic)))
         }
     };
-    if files.letters.missing() > 0 {
+    if let Letters::File(file) = &files.letters
+        && file.missing() > 0
+    {
         let text = format!(
             "{}: {} bytes of dead letters that were committed are gone: `verify` can't tell what the topic should hold without them",
-            printable_path(files.letters.path()),
-            files.letters.missing()
+            printable_path(file.path()),
+            file.missing()
         );
         port.send(&WorkerEvent::Notice(text))?;
     }
@@ -311,7 +315,7 @@ fn silence(job: &Job) -> Duration {
 pub struct Files {
     from: LedgerEntry,
     reader: Box<dyn Reader>,
-    letters: DeadLetterFile,
+    letters: Letters,
 }
 
 impl Files {
@@ -324,13 +328,18 @@ impl Files {
         })?;
         let shard = &plan.shards[attempt.shard.0 as usize];
         let paths: Vec<_> = plan.segments(shard).iter().map(|segment| plan.object(segment).path.clone()).collect();
+        if let Some(origin) = &context.letters {
+            let committed = from.counts.dead_lettered;
+            let letters = TopicLetters::new(origin.clone(), attempt.shard, attempt.number, &paths, committed);
+            return Ok(Files { from, reader, letters: Letters::Topic(letters) });
+        }
         let folder = &context.dead_letters;
         let letters = DeadLetterFile::open(folder, attempt.shard, &paths, from.letters, process::open_private_below);
         let letters = letters.map_err(|error| {
             let message = format!("cannot write dead letters to {}: {error}", printable_path(folder));
             Failure::new(FailureKind::State, message)
         })?;
-        Ok(Files { from, reader, letters })
+        Ok(Files { from, reader, letters: Letters::File(letters) })
     }
 
     /// A worker that reads them and sends to `sink`.

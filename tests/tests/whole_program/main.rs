@@ -26,6 +26,7 @@ mod good_shapes;
 mod hostile_files;
 mod hostile_lines;
 mod html;
+mod letters_topic;
 mod names;
 mod order;
 mod order_stops;
@@ -70,6 +71,7 @@ const MODULES: &[Module] = &[
     Module { name: "hostile_files", tests: hostile_files::TESTS },
     Module { name: "hostile_lines", tests: hostile_lines::TESTS },
     Module { name: "html", tests: html::TESTS },
+    Module { name: "letters_topic", tests: letters_topic::TESTS },
     Module { name: "names", tests: names::TESTS },
     Module { name: "order", tests: order::TESTS },
     Module { name: "order_stops", tests: order_stops::TESTS },

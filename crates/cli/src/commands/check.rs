@@ -93,6 +93,8 @@ fn create(job: &Job, ui: &Ui) -> Result<Exit, UserError> {
 struct Cluster {
     found: Result<Preflight, PreflightProblem>,
     existing: Option<Result<ExistingRecords, String>>,
+    /// What the topic of the dead letters is like; `None`: they go to files, or it was not asked for.
+    letters: Option<Result<Preflight, PreflightProblem>>,
 }
 
 impl Cluster {
@@ -106,7 +108,9 @@ impl Cluster {
             Ok(found)
         });
         let existing = found.as_ref().ok().map(|found| checks::existing_records(job, found));
-        Cluster { found, existing }
+        let of_letters = found.as_ref().ok().and_then(|_| crate::preflight::of_letters(job));
+        let letters = of_letters.map(|job| kafka::first_preflight(&job, Purpose::Begin.patience(&job)));
+        Cluster { found, existing, letters }
     }
 }
 
@@ -123,6 +127,7 @@ fn of_all(job: &Job, sampled: Result<SampledPlan, UserError>, cluster: Option<&C
     let found = cluster.and_then(|cluster| cluster.found.as_ref().ok());
     let delivery = found.and_then(|found| found.delivery.as_ref());
     findings.extend(check::of_delivery(job, delivery, job.exactly_once() && checks::has_begun(job)));
+    findings.extend(checks::of_letters(job, found, cluster.and_then(|cluster| cluster.letters.as_ref())));
     let existing = cluster.and_then(|cluster| cluster.existing.as_ref());
     match &sampled {
         Err(error) => findings.push(checks::of_source_error(error)),

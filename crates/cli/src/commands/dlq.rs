@@ -13,8 +13,8 @@ use crate::args::{DlqCommand, DlqShowArgs, JobArgs, OutputFormat, SelectionArgs}
 use crate::retries::Retries;
 use crate::running::{self, StatePlace};
 use crate::set_aside::{self, Selection, SetAside};
-use crate::state;
 use crate::ui::Ui;
+use crate::{settings, state};
 
 /// How many letters are shown unless it is said.
 const SHOWN: usize = 20;
@@ -28,7 +28,7 @@ pub fn dlq(command: &DlqCommand, ui: &Ui) -> Result<Exit, UserError> {
     }
 }
 
-/// A job whose letters are looked at: no broker is asked, nothing is changed.
+/// A job whose letters are looked at: nothing is changed, and a broker is asked only for letters in a topic.
 struct LetterJob {
     name: String,
     folder: PathBuf,
@@ -48,8 +48,9 @@ impl LetterJob {
         Ok(LetterJob { name: place.name, folder: place.path, state, retries })
     }
 
-    fn letters(&self) -> SetAside<'_> {
-        SetAside::of(&self.folder, &self.state, &self.retries)
+    /// `args`: whose brokers are asked, if letters are in a topic.
+    fn letters(&self, args: &JobArgs) -> Result<SetAside<'_>, UserError> {
+        SetAside::of(&self.folder, &self.state, &self.retries, || settings::load(args))
     }
 }
 
@@ -63,7 +64,7 @@ impl From<SelectionArgs> for Selection {
 fn list(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = LetterJob::find(args)?;
     let listing = LetterListing {
-        reasons: job.letters().listing()?,
+        reasons: job.letters(args)?.listing()?,
         letters: job.state.counts().dead_lettered,
         retries: job.retries.reports()?,
     };
@@ -78,7 +79,7 @@ fn show(args: &DlqShowArgs, ui: &Ui) -> Result<Exit, UserError> {
             .hint("leave out -o json (and SHARDLIFT_OUTPUT)"));
     }
     let job = LetterJob::find(wanted)?;
-    let letters = job.letters();
+    let letters = job.letters(wanted)?;
     let mut chosen = letters.choose(&Selection { taken: all, ..selection.into() })?;
     if records {
         let (mut whole, left) = set_aside::part(chosen, true);

@@ -15,6 +15,7 @@ mod verify;
 use std::time::Instant;
 
 use kafka::{Preflight, Right};
+use migration::check::CheckLevel;
 use migration::job::{Brokers, SourceRules};
 use migration::{Exit, Purpose, UserError, resume};
 
@@ -116,5 +117,7 @@ fn preflight(pass: &Pass<'_>, earlier: Option<&Earlier>, verify: bool) -> Result
     let needs: &[Right] = if verify { &[Right::Write, Right::Read] } else { &[Right::Write] };
     let found = preflight::preflight(&pass.job, purpose, bound, needs, Some(&pass.interrupt))?;
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let letters = preflight::letters(&pass.job, purpose, &found, Some(&pass.interrupt))?;
+    letters.iter().filter(|finding| finding.level >= CheckLevel::Warn).for_each(|finding| tracing::warn!("{}", finding.line()));
     Ok(found)
 }

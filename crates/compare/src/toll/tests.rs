@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use migration::job::{ChunkLimits, FieldPath, FlushPolicy, OnMissing, RecordRules, TimestampUnit, Validate};
 use migration::{Chunk, Control, Finished, LedgerEntry, Phase, TopicSettings, WorkerEvent};
-use pipeline::dead_letter::DeadLetterFile;
+use pipeline::dead_letter::{DeadLetterFile, Letters};
 use pipeline::doubles::{Behaviour, MemoryReader, MemorySink, Topic};
 use pipeline::mapping::Mapping;
 use pipeline::worker::ledger::Ledger;
@@ -62,7 +62,15 @@ fn worker(
         DeadLetterFile::open(&folder, ShardId(u32::MAX), &[folder.join("0.jsonl")], 0, |path, options| options.open(path));
     let mapping = Mapping::new(&rules);
     let from = LedgerEntry::default();
-    let worker = ShardWorker::new(settings, Box::new(reader), mapping, Box::new(sink), letters.unwrap(), from, Instant::now());
+    let worker = ShardWorker::new(
+        settings,
+        Box::new(reader),
+        mapping,
+        Box::new(sink),
+        Letters::File(letters.unwrap()),
+        from,
+        Instant::now(),
+    );
     (worker, topic)
 }
 

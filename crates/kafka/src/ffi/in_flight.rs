@@ -33,6 +33,20 @@ pub(super) fn progress_serial(opaque: usize) -> Option<u32> {
     (partition == COPIED).then_some(serial as u32)
 }
 
+/// Another such one: of dead letters.
+const LETTER: u32 = COPIED - 1;
+const LETTER_MASK: usize = (1 << (INDEX_BITS + GENERATION_BITS)) - 1;
+
+/// The value that the message of a dead letter with this number carries.
+pub(super) fn letter_opaque(number: u64) -> usize {
+    opaque(LETTER, 0, 0) | (number as usize & LETTER_MASK)
+}
+
+/// The number of a dead letter; `None`: it is none.
+pub(super) fn letter_from_opaque(opaque: usize) -> Option<u64> {
+    (from_opaque(opaque).0 == LETTER).then_some((opaque & LETTER_MASK) as u64)
+}
+
 /// Partition, generation and index of a message.
 pub(super) fn from_opaque(opaque: usize) -> (u32, u32, usize) {
     let generation = (opaque >> INDEX_BITS) & ((1 << GENERATION_BITS) - 1);

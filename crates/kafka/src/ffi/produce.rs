@@ -8,12 +8,13 @@ use std::ffi::{CString, c_int, c_void};
 use std::ops::Range;
 use std::ptr;
 
-use pipeline::{Group, RecordPlace};
+use pipeline::{Group, LettersInFlight, RecordPlace};
 use rdkafka::bindings as rd;
 
 use super::client::Client;
 use super::code::{Code, codes};
 use super::in_flight::{GENERATION_BITS, GroupInFlight, MOST_RECORDS, PARTITION_BITS, opaque};
+use super::letters::LetterSender;
 use super::topic::Topic;
 
 /// Hands groups to a producer without copying their values, and owns them until the last report.
@@ -23,13 +24,14 @@ pub(crate) struct Sender {
     generations: Vec<u32>,
     headers: Vec<(CString, Vec<u8>)>,
     scratch: Vec<rd::rd_kafka_message_t>,
+    pub(super) letters: Option<LetterSender>,
 }
 
 impl Sender {
     /// A sender for a topic with `partitions` partitions. `headers` go with every record; a name with a NUL byte is
     /// refused.
     pub(crate) fn new(topic: Topic, partitions: u32, headers: &[(String, String)]) -> Result<Sender, String> {
-        if partitions >= 1 << PARTITION_BITS {
+        if partitions >= (1 << PARTITION_BITS) - 2 {
             return Err(format!("{partitions} partitions are more than a Kafka cluster has"));
         }
         let headers = headers
@@ -45,7 +47,23 @@ impl Sender {
             generations: vec![0; partitions as usize],
             headers,
             scratch: Vec::new(),
+            letters: None,
         })
+    }
+
+    /// Sends dead letters to this topic of the same client.
+    pub(crate) fn set_letters_topic(&mut self, topic: Topic) {
+        self.letters = Some(LetterSender::new(topic));
+    }
+
+    /// The dead letters, if they go to a topic.
+    pub(crate) fn letters(&mut self) -> Option<&mut LetterSender> {
+        self.letters.as_mut()
+    }
+
+    /// Those that have no report.
+    pub(crate) fn letters_in_flight(&self) -> LettersInFlight {
+        self.letters.as_ref().map(LetterSender::in_flight).unwrap_or_default()
     }
 
     /// The client.

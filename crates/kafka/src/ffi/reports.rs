@@ -10,7 +10,7 @@ use rdkafka::bindings as rd;
 use super::client::Client;
 use super::code::Code;
 use super::event::{Event, Notice};
-use super::in_flight::{from_opaque, progress_serial};
+use super::in_flight::{from_opaque, letter_from_opaque, progress_serial};
 use super::produce::Sender;
 
 /// What a sender has to tell.
@@ -49,6 +49,13 @@ pub(crate) enum Served {
         /// Its serial, modulo 2^20.
         serial: u32,
         /// What became of it.
+        code: Code,
+    },
+    /// A dead letter was delivered.
+    LetterDelivered,
+    /// A dead letter was not delivered.
+    LetterFailed {
+        /// Why.
         code: Code,
     },
     /// Something else.
@@ -102,6 +109,16 @@ impl Sender {
             };
             if let Some(serial) = progress_serial(private) {
                 visit(Served::Copied { serial, code });
+                continue;
+            }
+            if let Some(number) = letter_from_opaque(private) {
+                let known = self.letters.as_mut().is_some_and(|letters| letters.report(number));
+                match (known, code) {
+                    (true, Code::NONE) => visit(Served::LetterDelivered),
+                    (true, _) => visit(Served::LetterFailed { code }),
+                    // A second report of one changes nothing.
+                    (false, _) => {}
+                }
                 continue;
             }
             let (partition, generation, index) = from_opaque(private);

@@ -81,7 +81,11 @@ impl Connecting {
         let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
         let found = recognise(options, client, &topic, &metadata, probe, turns)?;
         let partitions = options.bound.as_ref().map_or(found.seen.partitions, |bound| bound.partitions);
-        let sender = Sender::new(topic, partitions, &options.headers).map_err(refused)?;
+        let mut sender = Sender::new(topic, partitions, &options.headers).map_err(refused)?;
+        if let Some(letters) = &options.letters {
+            let unusable = |e: Code| refused(format!("can't use topic {letters:?} of the dead letters: {e}"));
+            sender.set_letters_topic(Topic::new(client, letters).map_err(unusable)?);
+        }
         let begun = match (beginning, &options.transaction) {
             (Some(beginning), Some(transaction)) => {
                 Some(beginning.go(transaction, client, complaints, options.metadata_timeout, turns)?)

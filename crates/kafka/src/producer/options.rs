@@ -47,6 +47,8 @@ pub struct ProducerOptions {
     pub bound: Option<BoundTopic>,
     /// What it needs for transactions; `None`: it is idempotent, and no more.
     pub transaction: Option<TransactionOptions>,
+    /// The topic of dead letters; `None`: it gets none.
+    pub letters: Option<String>,
 }
 
 /// What a producer needs for transactions.
@@ -161,6 +163,7 @@ impl ProducerOptions {
             metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
             bound: None,
             transaction: None,
+            letters: job.letters_topic(),
         }
     }
 
@@ -222,7 +225,9 @@ impl ProducerOptions {
             ("queue.buffering.max.messages", "0".into()),
             ("queue.buffering.max.kbytes", queue_kbytes.min(2_147_483_647).to_string()),
         ];
-        let owned = owned.into_iter().map(|(name, value)| (name.to_owned(), value));
+        // Only of dead letters the client chooses the partition: by their keys, and any of those without one.
+        let letters = self.letters.iter().map(|_| ("partitioner", "murmur2_random".to_owned()));
+        let owned = owned.into_iter().chain(letters).map(|(name, value)| (name.to_owned(), value));
         let debug = self.properties.iter().rfind(|(name, _)| name == "debug").map(|(_, value)| value.as_str());
         let transactional = self.transaction.iter().flat_map(|transaction| transaction.properties(debug));
         self.properties.iter().cloned().chain(owned).chain(transactional).collect()
@@ -246,6 +251,7 @@ mod tests {
             metadata_timeout: Duration::ZERO,
             bound: None,
             transaction: None,
+            letters: None,
         };
         for (name, value, compresses) in [
             ("compression.type", "none", false),

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::{Failure, FailureKind, LedgerEntry, SeenTopic, TopicSettings};
-use pipeline::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits, Trouble};
+use pipeline::dead_letter::OutgoingLetter;
+use pipeline::{Blame, Delivered, Group, LettersInFlight, RejectedRecord, Sink, SinkLimits, Trouble};
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::{Batch, Refusal, ReportTally};
@@ -46,6 +47,8 @@ pub struct Producer {
     // Of the same client as the sender, like all that follows.
     pub(super) sender: Sender,
     topic: String,
+    /// The topic of the dead letters, if they go to one.
+    letters: Option<String>,
     seen: SeenTopic,
     settings: Option<TopicSettings>,
     /// How long "is any broker there?" may take.
@@ -81,6 +84,7 @@ impl Producer {
         Producer {
             sender,
             topic: options.topic.clone(),
+            letters: options.letters.clone(),
             seen: found.seen,
             settings: found.settings,
             probe_timeout: PROBE_TIMEOUT.min(options.metadata_timeout),
@@ -146,7 +150,7 @@ impl Producer {
 
     /// How many records the client took and has not reported.
     pub(super) fn waiting(&self) -> usize {
-        self.sender.waiting()
+        self.sender.waiting() + self.sender.letters_in_flight().count
     }
 
     /// Notes what ended this producer, if nothing has before.
@@ -177,6 +181,7 @@ impl Producer {
         let mut batch = Batch { delivered: false, code: Code::NONE, refused: Vec::new() };
         let mut complete: Vec<u32> = Vec::new();
         let mut failed: Option<(Code, u32, usize)> = None;
+        let mut letter_failed: Option<Code> = None;
         let served = sender.serve(timeout, &mut |served| match served {
             Served::Delivered { partition, records } => {
                 batch.delivered = true;
@@ -206,6 +211,8 @@ impl Producer {
             Served::Copied { serial, code } => {
                 transactions.iter_mut().for_each(|transactions| transactions.reported(serial, code));
             }
+            Served::LetterDelivered => acknowledged = true,
+            Served::LetterFailed { code } => _ = letter_failed.get_or_insert(code),
             Served::Notice(notice) => {
                 transactions.iter_mut().for_each(|transactions| transactions.hear(&notice));
                 complaints.hear(&notice);
@@ -231,6 +238,13 @@ impl Producer {
             match &mut self.transactions {
                 Some(transactions) => transactions.failed(code, partition, index),
                 None if self.failure.is_none() => self.failure = Some(self.failure_of(code, partition, index)),
+                None => {}
+            }
+        }
+        if let Some(code) = letter_failed {
+            match &mut self.transactions {
+                Some(transactions) => transactions.letter_failed(code),
+                None if self.failure.is_none() => self.failure = Some(self.letter_failure(code)),
                 None => {}
             }
         }
@@ -264,7 +278,10 @@ impl Producer {
 
     /// What a record's failure means for the attempt.
     pub(super) fn failure_of(&self, code: Code, partition: u32, index: usize) -> Failure {
-        let place = format!("topic {:?}, partition {partition}, record {index} of its group", self.topic);
+        self.failure_at(format!("topic {:?}, partition {partition}, record {index} of its group", self.topic), code)
+    }
+
+    fn failure_at(&self, place: String, code: Code) -> Failure {
         if let Some((cause, text)) = self.sender.client().fatal_error() {
             return Failure::new(FailureKind::Retry, format!("{place}: {code}: the producer can't go on: {text} ({cause})"));
         }
@@ -280,6 +297,20 @@ impl Producer {
             }
             _ => Failure::new(FailureKind::Retry, format!("{place}: {code}")),
         }
+    }
+
+    /// What it means that a dead letter is not delivered: no record may be lost, so that one which can't be set aside
+    /// stops the job.
+    pub(super) fn letter_failure(&self, code: Code) -> Failure {
+        let topic = self.letters.as_deref().unwrap_or_default();
+        let place = format!("topic {topic:?} of the dead letters");
+        if matches!(verdict(code), Verdict::RecordRejected | Verdict::AllRejected) {
+            let what = format!(
+                "{place} refuses a letter for good ({code}); nothing is lost: its chunk is not committed. Mend the topic, or set                  dead_letters.topic to another, then run again"
+            );
+            return Failure::new(FailureKind::State, what);
+        }
+        self.failure_at(place, code)
     }
 
     fn a_broker_answers(&self) -> bool {
@@ -398,7 +429,44 @@ impl Sink for Producer {
         // report was lost it is the client's, which comes down to 0. A group whose every record was refused at once
         // waits to be given back.
         let ready: usize = self.ready.iter().map(|delivered| delivered.group.len()).sum();
-        self.sender.client().queue_length().min(self.sender.waiting()) + ready
+        self.sender.client().queue_length().min(self.sender.waiting() + self.sender.letters_in_flight().count) + ready
+    }
+
+    fn set_aside(&mut self, letter: OutgoingLetter) -> Result<(), Failure> {
+        self.fail_if_failed()?;
+        if let Some(transactions) = &mut self.transactions {
+            let begun = transactions.begin(self.sender.client());
+            begun.inspect_err(|failure| self.fail(failure))?;
+        }
+        while let Some(letters) = self.sender.letters() {
+            match letters.send(&letter) {
+                Ok(()) => {
+                    self.transactions.iter_mut().for_each(Transactions::has_records);
+                    return Ok(());
+                }
+                // The settings make a full queue impossible; should it happen all the same, wait for room.
+                Err(code) if code.known() == Some(E::RD_KAFKA_RESP_ERR__QUEUE_FULL) => {
+                    self.serve(Duration::from_millis(10));
+                    self.fail_if_failed()?;
+                }
+                Err(code) => {
+                    let failure = match &mut self.transactions {
+                        // Of a transaction that is lost the client takes nothing more, and the reason is on its way.
+                        Some(transactions) => {
+                            transactions.letter_failed(code);
+                            self.conclude()
+                        }
+                        None => self.letter_failure(code),
+                    };
+                    return Err(self.failure.insert(failure).clone());
+                }
+            }
+        }
+        Err(Failure::new(FailureKind::Permanent, "no topic of dead letters is known (a bug of this program)"))
+    }
+
+    fn letters_in_flight(&self) -> LettersInFlight {
+        self.sender.letters_in_flight()
     }
 
     fn leader(&self, partition: u32) -> Option<i32> {
@@ -439,7 +507,7 @@ impl Sink for Producer {
             let what = "the producer was ended with records that were not committed";
             return Err(Failure::new(FailureKind::Retry, what));
         }
-        let (waiting, ready) = (self.sender.waiting(), self.ready.len());
+        let (waiting, ready) = (self.waiting(), self.ready.len());
         if waiting > 0 || ready > 0 {
             let what = format!("the producer was ended with {waiting} records and {ready} groups in flight");
             return Err(Failure::new(FailureKind::Retry, what));
@@ -451,10 +519,10 @@ impl Sink for Producer {
 impl Drop for Producer {
     /// What is in flight is given up at once. The client's threads have ended when this returns, or end by themselves.
     fn drop(&mut self) {
-        if self.sender.waiting() > 0 {
+        if self.waiting() > 0 {
             self.sender.client().purge();
             let deadline = Instant::now() + PURGE_TIMEOUT;
-            while self.sender.waiting() > 0 && Instant::now() < deadline {
+            while self.waiting() > 0 && Instant::now() < deadline {
                 self.sender.serve(Duration::from_millis(20), &mut |_| {});
             }
         }

@@ -74,6 +74,8 @@ struct Doom {
     suspects: Vec<String>,
     /// The first failure of another kind: code, partition, index.
     failed: Option<(Code, u32, usize)>,
+    /// Why a dead letter was not delivered.
+    letter: Option<Code>,
     /// Why the client gave the transaction up, from its log.
     given_up: Option<(Code, String)>,
 }
@@ -371,8 +373,8 @@ impl Transactions {
 
     /// Whether the open transaction can't be committed any more.
     pub(super) fn is_doomed(&self) -> bool {
-        let Doom { refused, suspects, failed, given_up } = &self.doom;
-        !refused.is_empty() || !suspects.is_empty() || failed.is_some() || given_up.is_some()
+        let Doom { refused, suspects, failed, letter, given_up } = &self.doom;
+        letter.is_some() || !refused.is_empty() || !suspects.is_empty() || failed.is_some() || given_up.is_some()
     }
 
     /// A record was not delivered, for another reason than that the brokers refuse it.
@@ -380,6 +382,12 @@ impl Transactions {
         // What the client throws away because of another failure says nothing about that.
         let known = self.doom.failed.filter(|(code, ..)| !is_purged(*code));
         self.doom.failed = Some(known.unwrap_or((code, partition, index)));
+    }
+
+    /// A dead letter was not delivered.
+    pub(super) fn letter_failed(&mut self, code: Code) {
+        let known = self.doom.letter.filter(|code| !is_purged(*code));
+        self.doom.letter = Some(known.unwrap_or(code));
     }
 
     /// Records were refused for good.
@@ -487,9 +495,12 @@ impl Producer {
         let Some(transactions) = &self.transactions else {
             return Failure::new(FailureKind::Retry, "a transaction failed where there is none (a bug of this program)");
         };
-        let Doom { refused, suspects, failed, given_up } = &transactions.doom;
+        let Doom { refused, suspects, failed, letter, given_up } = &transactions.doom;
         if let Some(failure) = transactions.fenced(client) {
             return failure;
+        }
+        if let Some(code) = letter.filter(|code| !is_purged(*code) && !is_fenced(*code)) {
+            return self.letter_failure(code);
         }
         let failed = failed.map(|(code, partition, index)| (code, partition, index));
         match (refused.as_slice(), suspects.as_slice(), failed, given_up.clone()) {
@@ -508,7 +519,11 @@ impl Producer {
                 let error = StepError { code, text, retriable: false, fatal: false };
                 transactions.step_failed(client, "the transaction is lost", &error)
             }
-            (.., None, None) => Failure::new(FailureKind::Retry, "the transaction is lost"),
+            (.., None, None) => match letter {
+                Some(code) if is_fenced(*code) => fenced(&transactions.id(), *code, "a dead letter was not delivered"),
+                Some(code) => self.letter_failure(*code),
+                None => Failure::new(FailureKind::Retry, "the transaction is lost"),
+            },
         }
     }
 

@@ -285,7 +285,11 @@ impl<'a> PlanWriter<'a> {
                         bad.get_or_insert(code);
                     }
                 }
-                Served::Delivered { .. } | Served::Failed { .. } | Served::Stray { .. } => {}
+                Served::Delivered { .. }
+                | Served::Failed { .. }
+                | Served::Stray { .. }
+                | Served::LetterDelivered
+                | Served::LetterFailed { .. } => {}
             })
         };
         while waiting > 0 && bad.is_none() && Instant::now() < deadline {

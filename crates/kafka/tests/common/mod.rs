@@ -53,7 +53,7 @@ pub fn job(bootstrap: &str) -> Job {
             memory_limit: 512 << 20,
         },
         limits: Limits { rate_records: None, rate_bytes: None, max_bad_records: 0 },
-        dead_letters: DeadLetterRules { to: LettersTo::File },
+        dead_letters: DeadLetterRules { to: LettersTo::File, topic: None },
         checkpoint: CheckpointRules { topic: "shardlift-progress".into() },
         verify: VerifyRules { allow_duplicates: false, workers: 1 },
         accept: BTreeSet::new(),

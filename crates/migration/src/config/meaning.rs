@@ -1,6 +1,7 @@
 //! The third stage: what a config means. Rules between keys, secrets; the result is a [`Job`].
 
 use super::Typed;
+use super::checks;
 use super::context::Context;
 use super::error::{ConfigErrors, ErrorCode, Problems};
 use super::exposure::{as_read, credentials};
@@ -16,8 +17,9 @@ use super::typed::tick;
 use super::value::{EntryValue, NamedValue, TypedValue};
 use crate::Accept;
 use crate::job::{
-    Brokers, CheckpointRules, ChunkLimits, CsvFormat, CsvHeader, CsvSource, Delivery, FlushPolicy, Job, JsonlSource,
-    KafkaRules, LONGEST_TRANSACTION, OnMissing, Property, RecordRules, ShardRules, SourceRules, TimestampUnit, WorkerRules,
+    Brokers, CheckpointRules, ChunkLimits, CsvFormat, CsvHeader, CsvSource, DeadLetterRules, Delivery, FlushPolicy, Job,
+    JsonlSource, KafkaRules, LONGEST_TRANSACTION, LettersTo, OnMissing, Property, RecordRules, ShardRules, SourceRules,
+    TimestampUnit, WorkerRules, letters_topic,
 };
 use crate::units::show_duration;
 
@@ -29,6 +31,7 @@ impl Typed {
         require(&merged, &mut problems);
         contradictions(&merged, &mut problems);
         contradictions_of_csv(&merged, &mut problems);
+        contradictions_of_letters(&merged, ctx.contacts_brokers, &mut problems);
         embedded_security(&merged, &mut problems);
         exactly_once(&merged, ctx.contacts_brokers, &mut problems);
         let accepts_space = merged.get(&Job::ACCEPT).contains(&Accept::SecretSpace);
@@ -118,6 +121,40 @@ fn contradictions_of_csv(merged: &Merged<'_>, problems: &mut Problems) {
         let message = format!("{} in [source.csv.types] is none of the columns that `header` names", tick(&entry.name.value));
         let error = problems.add(ErrorCode::Contradiction, &entry.name.origin, message);
         error.suggest(nearest(&entry.name.value, names.iter().map(String::as_str))).help("delete it, or add it to `header`");
+    }
+}
+
+/// Letters in a topic are told from records and progress by their topic, and outlive the run.
+fn contradictions_of_letters(merged: &Merged<'_>, contacts_brokers: bool, problems: &mut Problems) {
+    let (to, named) = (merged.at(&DeadLetterRules::TO), merged.at(&DeadLetterRules::TOPIC));
+    if to.value == LettersTo::File {
+        if named.value.is_some() && !merged.refused(&DeadLetterRules::TO) {
+            let message = "`dead_letters.topic` without `dead_letters.to = \"topic\"`: letters go to files";
+            problems.add(ErrorCode::Contradiction, &named.origin, message).help("delete `topic`, or set `to` to \"topic\"");
+        }
+        return;
+    }
+    if contacts_brokers && merged.get(&KafkaRules::BROKERS) == Brokers::Embedded && !merged.refused(&KafkaRules::BROKERS) {
+        let message = "`dead_letters.to` is \"topic\" with the embedded broker, which dies with the run";
+        problems.add(ErrorCode::Contradiction, &to.origin, message).help("delete it, or name the cluster in `kafka.brokers`");
+    }
+    if merged.refused(&KafkaRules::TOPIC)
+        || merged.refused(&DeadLetterRules::TOPIC)
+        || !merged.has(KafkaRules::TOPIC.declared())
+    {
+        return;
+    }
+    let topic = merged.get(&KafkaRules::TOPIC);
+    let origin = if named.value.is_some() { &named.origin } else { &to.origin };
+    let letters = named.value.clone().unwrap_or_else(|| letters_topic(&topic));
+    let others = [("kafka.topic", topic), ("checkpoint.topic", merged.get(&CheckpointRules::TOPIC))];
+    for (key, _) in others.iter().filter(|(_, other)| *other == letters) {
+        let message = format!("the topic of dead letters is {letters:?}, and so is `{key}`");
+        problems.add(ErrorCode::Contradiction, origin, message).help("name another topic in `dead_letters.topic`");
+    }
+    if let Err(refusal) = checks::topic(&letters) {
+        let message = format!("no topic can have the name of the dead letters, {letters:?}: {}", refusal.why);
+        problems.add(ErrorCode::Contradiction, origin, message).help("name one in `dead_letters.topic`");
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ShardId;
 
 /// A shard's committed dead letters that are not in its file any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoneLetters {
     /// Whose.
     pub shard: ShardId,
@@ -18,8 +20,10 @@ pub struct GoneLetters {
 /// What was seen in the folder of a job's dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeenLetters {
-    /// Where they are.
+    /// Where they are, unless they are in a topic.
     pub folder: PathBuf,
+    /// The topic that they are in. Nothing else is seen of them then: no broker is asked.
+    pub topic: Option<String>,
     /// How many letters stand in the files behind what is committed.
     pub uncommitted: u64,
     /// Whose committed letters are not in their files any more.

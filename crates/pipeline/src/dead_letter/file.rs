@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use migration::ShardId;
 
 use super::base64::Base64;
-use super::letter::{BUFFER_BYTES, Opener, Written, named, open_there, path_of};
+use super::letter::{BUFFER_BYTES, DeadLetter, Opener, Written, named, open_there, path_of};
 use crate::RecordPlace;
 
 /// One shard's file of dead letters, written by the attempt that works on the shard. It is made when the first is
@@ -100,16 +100,8 @@ impl DeadLetterFile {
     }
 
     fn write(&mut self, place: RecordPlace, reason: &str, record: &[u8], cut: bool) -> io::Result<()> {
-        let text = std::str::from_utf8(record).ok();
-        let letter = Written {
-            reason: reason.into(),
-            path: self.objects.get(place.segment as usize).map_or("", String::as_str).into(),
-            start: place.start,
-            bytes: place.bytes,
-            cut,
-            record: text.map(Into::into),
-            record_base64: text.is_none().then(|| Base64(record.to_vec())),
-        };
+        let path = self.objects.get(place.segment as usize).map_or("", String::as_str);
+        let letter = written(reason, path, (place.start, place.bytes), record, cut);
         self.unsynced = true;
         serde_json::to_writer(&mut self.out, &letter)?;
         self.out.write_all(b"\n")
@@ -129,6 +121,28 @@ impl DeadLetterFile {
         self.unsynced = false;
         Ok(())
     }
+}
+
+/// A letter's line. `at`: the record's first byte and its length in the source.
+fn written<'a>(reason: &'a str, path: &'a str, at: (u64, u64), record: &'a [u8], cut: bool) -> Written<'a> {
+    let text = std::str::from_utf8(record).ok();
+    Written {
+        reason: reason.into(),
+        path: path.into(),
+        start: at.0,
+        bytes: at.1,
+        cut,
+        record: text.map(Into::into),
+        record_base64: text.is_none().then(|| Base64(record.to_vec())),
+    }
+}
+
+/// A letter as its line in a file, with its end.
+pub(super) fn line_of(letter: &DeadLetter) -> serde_json::Result<Vec<u8>> {
+    let DeadLetter { reason, path, start, bytes, record, cut } = letter;
+    let mut line = serde_json::to_vec(&written(reason, path, (*start, *bytes), record, *cut))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// An error unless the open file is the one of this name.

@@ -238,7 +238,7 @@ pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Resu
     }
 }
 
-fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
+pub(super) fn parse(line: &[u8]) -> serde_json::Result<DeadLetter> {
     let written: Written<'_> = serde_json::from_slice(line)?;
     let record = match (written.record, written.record_base64) {
         (Some(text), _) => text.into_owned().into_bytes(),

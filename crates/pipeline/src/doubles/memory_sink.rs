@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use migration::Failure;
 
-use crate::{Blame, Delivered, Group, RejectedRecord, Sink, SinkLimits};
+use crate::dead_letter::OutgoingLetter;
+use crate::{Blame, Delivered, Group, LettersInFlight, RejectedRecord, Sink, SinkLimits};
 
 /// One stored message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct Stored {
 pub struct Topic {
     /// Acknowledged messages by partition.
     pub partitions: Vec<Vec<Stored>>,
+    /// Acknowledged dead letters.
+    pub letters: Vec<OutgoingLetter>,
+    /// The most bytes of letters that were in flight at once.
+    pub most_letter_bytes: usize,
     /// Sizes of the groups, in the order they were handed over.
     pub groups: Vec<usize>,
     /// Whether a partition ever had two groups in flight.
@@ -56,6 +61,8 @@ pub struct Behaviour {
     pub lose_group: Option<usize>,
     /// The group with this number comes back twice.
     pub report_twice: Option<usize>,
+    /// Acknowledging a letter with this number (from 0) fails with this.
+    pub fail_letter: Option<(usize, Failure)>,
     /// Polling fails with this after that number of groups was handed over.
     pub fail: Option<(usize, Failure)>,
 }
@@ -73,6 +80,7 @@ impl Default for Behaviour {
             lose_record: None,
             lose_group: None,
             report_twice: None,
+            fail_letter: None,
             fail: None,
         }
     }
@@ -92,6 +100,7 @@ pub struct MemorySink {
     behaviour: Behaviour,
     in_flight: Vec<InFlight>,
     again: VecDeque<Delivered>,
+    letters: VecDeque<OutgoingLetter>,
     outstanding: usize,
     random: u64,
 }
@@ -106,6 +115,7 @@ impl MemorySink {
             behaviour,
             in_flight: Vec::new(),
             again: VecDeque::new(),
+            letters: VecDeque::new(),
             outstanding: 0,
             random,
         }
@@ -194,6 +204,17 @@ impl Sink for MemorySink {
             return Ok(());
         }
         done.extend(self.again.pop_front());
+        // Some of them: reports of letters come in no order with those of records.
+        let served = self.below(self.letters.len() as u64 + 1) as usize;
+        for letter in self.letters.drain(..served) {
+            let mut topic = self.topic.borrow_mut();
+            if let Some((number, failure)) = &self.behaviour.fail_letter
+                && topic.letters.len() == *number
+            {
+                return Err(failure.clone());
+            }
+            topic.letters.push(letter);
+        }
         let waited = timeout > Duration::ZERO;
         let slow = self.behaviour.slow;
         let mut index = 0;
@@ -213,7 +234,19 @@ impl Sink for MemorySink {
     }
 
     fn outstanding(&self) -> usize {
-        self.outstanding
+        self.outstanding + self.letters.len()
+    }
+
+    fn set_aside(&mut self, letter: OutgoingLetter) -> Result<(), Failure> {
+        self.letters.push_back(letter);
+        let mut topic = self.topic.borrow_mut();
+        topic.most_letter_bytes = topic.most_letter_bytes.max(self.letters_in_flight().bytes);
+        Ok(())
+    }
+
+    fn letters_in_flight(&self) -> LettersInFlight {
+        let bytes = self.letters.iter().map(OutgoingLetter::bytes).sum();
+        LettersInFlight { count: self.letters.len(), bytes }
     }
 
     fn leader(&self, partition: u32) -> Option<i32> {

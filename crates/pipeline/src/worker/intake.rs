@@ -104,8 +104,7 @@ impl ShardWorker {
                 Fate::Blank => blank += 1,
                 Fate::Bad(reason) => {
                     let place = block.place_of(index, row);
-                    let set_aside = if cut { super::set_head_aside } else { super::set_aside };
-                    if let Err(failure) = set_aside(letters, place, &reason, row.text(block)) {
+                    if let Err(failure) = letters.set_aside(place, &reason, None, row.text(block), cut) {
                         // What was taken before it was taken all the same.
                         failed = Some(failure);
                         break;

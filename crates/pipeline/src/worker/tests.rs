@@ -4,6 +4,7 @@ mod barrier;
 mod faults;
 mod later;
 mod letters;
+mod letters_topic;
 mod order;
 mod pace;
 mod sets;
@@ -24,7 +25,9 @@ use tempfile::TempDir;
 use super::ledger::Ledger;
 use super::refused::Refused;
 use super::{ShardWorker, Step, WaitReason, WorkerSettings};
-use crate::dead_letter::{self, DeadLetter, DeadLetterFile};
+use crate::dead_letter::{
+    self, DeadLetter, DeadLetterFile, LetterSpool, Letters, LettersOrigin, OutgoingLetter, TopicLetter, TopicLetters,
+};
 use crate::doubles::{Behaviour, MadeRows, MemoryReader, MemorySink, Topic, token_of};
 use crate::fate::{self, Look};
 use crate::mapping::Mapping;
@@ -50,6 +53,10 @@ struct Rig {
     topic: Option<Rc<RefCell<Topic>>>,
     /// How long the dead letters are by the last commit.
     committed_letters: u64,
+    /// The number of the attempt, if letters go to a topic.
+    letters_attempt: Option<u32>,
+    /// How many letters are committed.
+    counted_letters: u64,
 }
 
 /// What an attempt said.
@@ -134,6 +141,8 @@ impl Rig {
             folder: tempfile::tempdir().unwrap(),
             topic: None,
             committed_letters: 0,
+            letters_attempt: None,
+            counted_letters: 0,
         }
     }
 
@@ -170,6 +179,13 @@ impl Rig {
                 options.open(path)
             })
             .unwrap();
+        let letters = match self.letters_attempt {
+            None => Letters::File(letters),
+            Some(attempt) => {
+                let origin = LettersOrigin { job: "orders".to_owned(), began_ms: 7 };
+                Letters::Topic(TopicLetters::new(origin, ShardId(0), attempt, &objects, self.counted_letters))
+            }
+        };
         let mapping = Mapping::new(&self.rules);
         ShardWorker::new(self.settings.clone(), reader, mapping, Box::new(sink), letters, entry_at(from), Instant::now())
     }
@@ -202,7 +218,9 @@ impl Rig {
             script(&mut control, Told { step, elapsed: attempt.elapsed, chunks: attempt.chunks.len(), waits });
             let now = start + attempt.elapsed;
             let came = worker.step(&control, now);
+            let before_step = attempt.chunks.len();
             collect(&mut worker, &mut attempt);
+            self.counted_letters += attempt.chunks[before_step..].iter().map(|chunk| chunk.counts.dead_lettered).sum::<u64>();
             if let Some(last) = attempt.chunks.last() {
                 self.committed_letters = last.letters;
             }
@@ -240,10 +258,42 @@ impl Rig {
     }
 
     fn letters(&self) -> Vec<DeadLetter> {
+        if self.letters_attempt.is_some() {
+            return self.topic_letters().into_iter().map(|letter| letter.letter).collect();
+        }
         dead_letter::read_all(&self.letters_folder(), &[(ShardId(0), self.committed_letters)], |path, options| {
             options.open(path)
         })
         .unwrap()
+    }
+
+    /// The letters that the topic of letters has.
+    fn topic_letters(&self) -> Vec<TopicLetter> {
+        let origin = LettersOrigin { job: "orders".to_owned(), began_ms: 7 };
+        let topic = self.topic.as_ref().unwrap().borrow();
+        let parse = |letter: &OutgoingLetter| {
+            let bytes = letter.headers.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+            TopicLetter::of(&origin, &bytes.collect::<Vec<_>>(), &letter.value).expect("a letter of the job")
+        };
+        topic.letters.iter().map(parse).collect()
+    }
+
+    /// Those of them that are committed, and how many are not.
+    fn committed_topic_letters(&self) -> (Vec<DeadLetter>, u64) {
+        let file = tempfile::tempfile().unwrap();
+        let mut spool = LetterSpool::new(file.try_clone().unwrap());
+        self.topic_letters().iter().for_each(|letter| spool.add(letter, 0).unwrap());
+        let spooled = spool.end(&[(ShardId(0), self.counted_letters)]).unwrap();
+        assert_eq!(spooled.gone, []);
+        let mut letters = Vec::new();
+        spooled
+            .each(&file, &mut |place, letter| {
+                assert_eq!(spooled.read(&file, place).unwrap(), letter);
+                letters.push(letter);
+                Ok(())
+            })
+            .unwrap();
+        (letters, spooled.uncommitted)
     }
 
     /// How many records the topic holds.

@@ -46,8 +46,11 @@ pub fn settings(job: &Job) -> Pairs {
     add("limits.max_bad_records", show_count(*max_bad_records));
     let names: Vec<&str> = accept.iter().map(|accepted: &Accept| accepted.name()).collect();
     add("checks.accept", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
-    let DeadLetterRules { to } = dead_letters;
+    let DeadLetterRules { to, topic: _ } = dead_letters;
     add("dead_letters.to", to.name().to_owned());
+    if let Some(topic) = job.letters_topic() {
+        add("dead_letters.topic", topic);
+    }
     let CheckpointRules { topic } = checkpoint;
     add("checkpoint.topic", topic.clone());
     let VerifyRules { allow_duplicates, workers } = verify;

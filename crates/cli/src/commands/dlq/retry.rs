@@ -114,7 +114,9 @@ impl<'a> Preparing<'a> {
             return Err(resume::is_of_real_brokers(job, &earlier.state.binding));
         }
         let report = load_report(&store, false).map_err(state::unusable)?;
-        letters::require(&report, &StateDir::dead_letters_path(folder))?;
+        if fixed::letters_topic(&earlier.state.settings).is_none() {
+            letters::require(&report, &StateDir::dead_letters_path(folder))?;
+        }
         let retries = Retries::of_state(folder, &earlier.state)?;
         Ok(Preparing { job, folder, earlier, retries, ui, _held: held })
     }
@@ -130,7 +132,7 @@ impl<'a> Preparing<'a> {
                 self.job.name
             );
         }
-        let letters = SetAside::of(self.folder, &self.earlier.state, &self.retries);
+        let letters = SetAside::of(self.folder, &self.earlier.state, &self.retries, || Ok(self.job.clone()))?;
         let selection = Selection::from(args.selection);
         let chosen = letters.choose(&selection)?;
         let (chosen, left) = match (selection.cut, &args.edited) {
