@@ -224,10 +224,8 @@ impl<'a> PlanWriter<'a> {
         properties.extend(transactional_properties(&id, TransactionOptions::timeout_of(job), debug.as_deref()));
         let client = configure(&properties).and_then(|conf| conf.into_client(ClientKind::Producer)).map_err(bad)?;
         let topic = Topic::new(&client, &job.checkpoint.topic).map_err(|code| bad(code.to_string()))?;
-        // The first answer wakes the request for the producer's id.
         let mut complaints = Complaints::default();
-        loop {
-            let Err(error) = client.init_transactions(STEP_OF_INIT) else { break };
+        while let Err(error) = client.init_transactions(STEP_OF_INIT) {
             complaints.hear_all(&client);
             if !error.retriable || verdict(error.code) == Verdict::AllRejected {
                 let failure = refused_id(&id, &client, &error);

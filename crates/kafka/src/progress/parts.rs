@@ -141,6 +141,13 @@ mod tests {
         assert_eq!(found(&[(0, &older[0]), (1, &encode(&other)[1])]), Ok(Found::Incomplete));
     }
 
+    /// If this fails, the form has changed: count up `VERSION`, and then change it here.
+    #[test]
+    fn the_form_is_pinned() {
+        let all: Vec<u64> = encode(&sample()).iter().map(|part| xxh3_64(part)).collect();
+        assert_eq!((VERSION, all), (1, vec![12_319_933_797_244_894_142]));
+    }
+
     /// One in which each kind of value stands.
     fn sample() -> StoredPlan {
         let object = SourceObject {
