@@ -20,8 +20,12 @@ const TIMEOUT_MS: i32 = 30_000;
 const TOPIC: i8 = 2;
 /// Who clients are that have no name.
 pub const NAMELESS: &str = "User:ANONYMOUS";
+/// The kind of resource that a transactional id is.
+const TRANSACTIONAL_ID: i8 = 5;
 /// How a resource is named: by its whole name.
 const LITERAL: i8 = 3;
+/// Or by what its name begins with.
+const PREFIXED: i8 = 4;
 
 /// What a rule about rights says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +186,15 @@ impl Admin {
         check(&format!("{rule:?} {operation:?} for topic {topic}"), errors[0].0, &errors[0].1);
         let added = (operation as i8, permission);
         self.await_brokers(&format!("{topic} has the rule"), |broker| Ok(self.rules(broker, topic)?.contains(&added)));
+    }
+
+    /// Lets a principal use transactional ids with this prefix, and nobody else but those who were let before.
+    pub fn allow_transactional_ids(&self, prefix: &str, principal: &str) {
+        const ALLOW: i8 = 3;
+        let request = Request::new(30, 1).count(1).i8(TRANSACTIONAL_ID).text(prefix).i8(PREFIXED).text(principal).text("*");
+        let request = request.i8(Operation::Write as i8).i8(ALLOW);
+        let errors = self.ask(&request).after_throttle().list(|rule| (rule.i16(), rule.text()));
+        check(&format!("transactional ids {prefix} for {principal}"), errors[0].0, &errors[0].1);
     }
 
     /// Takes all rules of a topic away.

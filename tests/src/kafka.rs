@@ -181,6 +181,11 @@ impl Kafka {
         self.admin.add_rule(topic, principal, rule, operation);
     }
 
+    /// Lets a principal use transactional ids with this prefix, and of others only those who were let before.
+    pub fn allow_transactional_ids(&self, prefix: &str, principal: &str) {
+        self.admin.allow_transactional_ids(prefix, principal);
+    }
+
     /// Takes all rules of a topic away.
     pub fn remove_rules(&self, topic: &str) {
         self.admin.remove_rules(topic);

@@ -382,8 +382,8 @@ impl Round<'_> {
             Fault::SourceChanged => self.source_changed(&mut random, lasts),
             Fault::SecondRun => self.second_run(),
             Fault::OtherMachine => {
-                if let Some(running) = &self.runs[0] {
-                    running.signal_group(Signal::SIGSTOP);
+                if self.await_plan() {
+                    self.runs[0].as_ref().expect("it has workers").signal_group(Signal::SIGSTOP);
                     self.start_another();
                     self.runs[0].as_ref().expect("it stands still").signal_group(Signal::SIGCONT);
                     wait();
@@ -400,6 +400,11 @@ impl Round<'_> {
                 self.trial.job.command(1, &["continue"]);
             }
         }
+    }
+
+    /// Waits until the first machine has workers: then the job has its plan, and a copied state is that job's.
+    fn await_plan(&mut self) -> bool {
+        self.runs[0].as_mut().is_some_and(|running| await_workers(running, PATIENCE))
     }
 
     /// Waits until the broker that is being started answers.
@@ -467,7 +472,7 @@ impl Round<'_> {
 
     fn source_changed(&mut self, random: &mut Random, lasts: Duration) {
         // Changed before it was planned, it would be another job's.
-        if !self.runs[0].as_mut().is_some_and(|running| await_workers(running, PATIENCE)) {
+        if !self.await_plan() {
             return;
         }
         self.allowed.push(7);
@@ -499,8 +504,10 @@ impl Round<'_> {
 
     /// All of the first machine's processes stand still until another machine has its workers at work.
     fn zombie(&mut self, lasts: Duration) {
-        let Some(running) = &self.runs[0] else { return };
-        running.signal_group(Signal::SIGSTOP);
+        if !self.await_plan() {
+            return;
+        }
+        self.runs[0].as_ref().expect("it has workers").signal_group(Signal::SIGSTOP);
         self.start_another();
         let other = self.runs.last_mut().and_then(Option::as_mut).expect("it was just started");
         await_workers(other, PATIENCE);

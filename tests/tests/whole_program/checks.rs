@@ -13,8 +13,12 @@ use whole_program::suite::{Clusters, Test};
 use whole_program::test;
 
 /// The tests of this module.
-pub const TESTS: &[Test] =
-    &[test!(Waits, Kafka, each_check_fails_or_warns_where_it_should), test!(Waits, Kafka, what_brokers_refuse_is_a_finding)];
+pub const TESTS: &[Test] = &[
+    test!(Waits, Kafka, each_check_fails_or_warns_where_it_should),
+    test!(Waits, Kafka, what_brokers_refuse_is_a_finding),
+    test!(Waits, Kafka, what_exactly_once_rests_on_is_checked_and_the_progress_topic_made),
+    test!(Waits, Kafka, rights_that_exactly_once_lacks_are_named_with_the_lines_that_grant_them),
+];
 
 /// How many cases are tried at the same time: a check mostly waits for the broker.
 const AT_ONCE: usize = 4;
@@ -167,6 +171,13 @@ const CASES: &[Case] = &[
         says: &[".shardlift"],
         ..FAILING
     },
+    Case {
+        name: "delivery",
+        keys: &[("kafka.delivery", "\"exactly-once\""), ("checkpoint.topic", "\"check-delivery-none\"")],
+        check: "delivery",
+        says: &["has 1 replica of each partition", "--replication-factor 3", "--accept unreplicated"],
+        ..FAILING
+    },
     Case { name: "topic", words: &["-t", "topics"], check: "topic", says: &["topics", "topic"], ..FAILING },
     Case { name: "nowhere", words: &["-b", "127.0.0.1:9"], check: "brokers", says: &["127.0.0.1:9"], ..FAILING },
 ];
@@ -307,4 +318,114 @@ fn what_brokers_refuse_is_a_finding(clusters: &Clusters) {
     program.run(&["run"], PATIENCE).expect_code(0);
     told("clock", judge(&check("plain", &[]), "clock", "warn", 0, &["clock"]));
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// What the findings of `delivery` say, with level and mend.
+fn deliveries(finished: &Finished) -> Vec<String> {
+    let report = finished.json();
+    let all = report["checks"].as_array().cloned().unwrap_or_default();
+    let text = |one: &Value| {
+        let part = |name: &str| one[name].as_str().unwrap_or("").to_owned();
+        format!("{}: {}; {}", part("level"), part("fact"), part("mend"))
+    };
+    all.iter().filter(|one| one["name"] == "delivery").map(text).collect()
+}
+
+/// One broker can't keep the promise, and says so; what is accepted, and nothing else, is let pass.
+fn what_exactly_once_rests_on_is_checked_and_the_progress_topic_made(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let (name, progress) = ("check-once", "check-once-progress");
+    kafka.create_topic(name, 2, &["unclean.leader.election.enable=true"]);
+    let program = Program::new(name);
+    objects(&program);
+    let given = |more: &[(&str, &str)]| program.write("orchestrator.toml", config(name, kafka.bootstrap(), more));
+    given(&[]);
+    let at_least = program.run(&["check", "--create"], PATIENCE).expect_code(2);
+    assert!(at_least.stderr.contains("this one delivers at least once"), "{}", at_least.stderr);
+    assert_eq!(deliveries(&program.run(&["check", "-o", "json"], PATIENCE)).len(), 1);
+
+    let once = ("kafka.delivery", "\"exactly-once\"");
+    given(&[once, ("checkpoint.topic", "\"check-once-progress\"")]);
+    let found = deliveries(&program.run(&["check", "-o", "json"], PATIENCE).expect_code(4));
+    for part in [
+        "fail: topic check-once has 1 replica of each partition",
+        "fail: topic check-once has min.insync.replicas = 1",
+        "--entity-name check-once --add-config min.insync.replicas=2",
+        "fail: topic check-once has unclean.leader.election.enable = true",
+        "fail: the progress topic check-once-progress (checkpoint.topic) does not exist; `shardlift check --create` makes it",
+        "fail: the brokers' transaction log __transaction_state has 1 replica",
+    ] {
+        assert!(found.iter().any(|finding| finding.contains(part)), "{part:?} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), 5, "the broker is recent, verifies partitions and takes the producer: {found:#?}");
+
+    let refused = program.run(&["check", "--create"], PATIENCE).expect_code(4);
+    assert!(refused.stderr.contains("needs 3 replicas, and there is 1 broker: it was not made"), "{}", refused.stderr);
+    assert!(!kafka.topics().iter().any(|topic| topic == progress));
+    let create = ["check", "--create", "--accept", "unreplicated", "-o", "json"];
+    let made = program.run(&create, PATIENCE).expect_code(0).json();
+    assert_eq!((&made["progress_topic"], &made["created"], &made["partitions"]), (&progress.into(), &true.into(), &16.into()));
+    let again = program.run(&create, PATIENCE).expect_code(0).json();
+    assert_eq!((&again["created"], &again["partitions"]), (&false.into(), &16.into()));
+
+    // What was refused and is accepted is all that there was.
+    let accepted = program.run(&["check", "--accept", "unreplicated", "-o", "json"], PATIENCE).expect_code(0);
+    assert!(!deliveries(&accepted).iter().any(|finding| finding.contains("does not exist")), "{accepted:?}");
+    let run = program.run(&["run"], PATIENCE).expect_code(4);
+    assert!(run.stderr.contains("--accept unreplicated"), "{}", run.stderr);
+    let add = program.run(&["run", "--add"], PATIENCE).expect_code(2);
+    assert!(add.stderr.contains("begin another job"), "{}", add.stderr);
+    kafka.alter_topic(progress, &["cleanup.policy=delete"]);
+    let deletes = deliveries(&program.run(&["check", "--accept", "unreplicated", "-o", "json"], PATIENCE).expect_code(4));
+    let said = "fail: the progress topic check-once-progress (checkpoint.topic) is not compacted";
+    assert!(deletes.iter().any(|finding| finding.contains(said)), "{deletes:#?}");
+    assert_eq!(kafka.end_offsets(name).iter().sum::<u64>(), 0, "nothing was sent");
+    program.assert_nothing_left();
+}
+
+fn rights_that_exactly_once_lacks_are_named_with_the_lines_that_grant_them(clusters: &Clusters) {
+    let kafka = clusters.secured();
+    let (name, progress) = ("check-once-secured", "check-once-secured-progress");
+    kafka.create_topic(name, 2, &[]);
+    kafka.create_topic(progress, 2, &["cleanup.policy=compact"]);
+    let scram = [
+        ("security.protocol", "SASL_SSL".to_owned()),
+        ("sasl.mechanisms", "SCRAM-SHA-512".to_owned()),
+        ("sasl.username", "bob".to_owned()),
+        ("sasl.password", "bob-secret".to_owned()),
+        ("ssl.ca.location", kafka.certificate("ca.pem").display().to_string()),
+    ]
+    .map(|(name, value)| (format!("kafka.properties.\"{name}\""), format!("{value:?}")));
+    let mut keys: Vec<(&str, &str)> = scram.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    keys.extend([("kafka.delivery", "\"exactly-once\""), ("checkpoint.topic", "\"check-once-secured-progress\"")]);
+    let program = Program::new(name);
+    objects(&program);
+    program.write("orchestrator.toml", config(name, &kafka.listener("sasl-tls"), &keys));
+    let check = || deliveries(&program.run(&["check", "-o", "json", "--accept", "unreplicated"], PATIENCE));
+    let says = |found: &[String], parts: &[&str]| found.iter().any(|one| parts.iter().all(|part| one.contains(part)));
+
+    // A rule for another principal takes the right away from all who have none of their own.
+    kafka.allow_transactional_ids("shardlift.check-once-secured.", "User:alice");
+    kafka.add_rule_for("User:bob", progress, Rule::Allow, Operation::Describe);
+    let found = check();
+    let grants = "kafka-acls.sh --bootstrap-server";
+    let ids = ["fail: ", grants, "User:bob", "--resource-pattern-type prefixed --transactional-id shardlift."];
+    assert!(says(&found, &ids), "{found:#?}");
+    let topic =
+        ["fail: ", "may not Read or Write the progress topic", "User:bob --operation Read --operation Write --topic", progress];
+    assert!(says(&found, &topic), "{found:#?}");
+
+    kafka.remove_rules(progress);
+    kafka.add_rule_for("User:alice", progress, Rule::Allow, Operation::All);
+    let hidden = check();
+    assert!(says(&hidden, &["fail: ", "may not see the progress topic", "--operation Describe"]), "{hidden:#?}");
+
+    kafka.allow_transactional_ids("shardlift.check-once-secured.", "User:bob");
+    for operation in [Operation::Read, Operation::Write, Operation::DescribeConfigs] {
+        kafka.add_rule_for("User:bob", progress, Rule::Allow, operation);
+    }
+    let granted = check();
+    assert!(!says(&granted, &["kafka-acls.sh", "--transactional-id"]), "{granted:#?}");
+    assert!(!says(&granted, &["kafka-acls.sh", "--topic"]), "{granted:#?}");
+    program.assert_nothing_left();
 }

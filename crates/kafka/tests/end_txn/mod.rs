@@ -1,6 +1,8 @@
 //! A proxy in front of a broker that knows requests for the end of a transaction (EndTxn), and does to the next one
 //! what it is told.
 
+#![expect(clippy::disallowed_methods, reason = "this is the tests' process; the supervisor is another one")]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +70,7 @@ impl Proxy {
                 // Correlation id, (tags,) throttle time, error: the last two bytes but for tags.
                 let answer = read_frame(&mut broker).unwrap();
                 let body = &answer[4 + 4..];
-                let at = if body.len() % 2 == 0 { 4 } else { 5 };
+                let at = if body.len().is_multiple_of(2) { 4 } else { 5 };
                 i16::from_be_bytes([body[at], body[at + 1]])
             })
             .collect()

@@ -39,6 +39,8 @@ pub struct Estimate {
     pub asked_brokers: bool,
     /// How many records a worker that dies may have sent beyond what is committed.
     pub resent_a_death: u64,
+    /// Whether the job delivers exactly once.
+    pub exactly_once: bool,
     /// Whether the job has begun: how long the rest takes is not told.
     begun: bool,
 }
@@ -70,7 +72,8 @@ impl Estimate {
             topic_bytes: topic_bytes(job, sample).zip(beside(job, sample)),
             bounds,
             asked_brokers: round_trip.is_some(),
-            resent_a_death: resent_a_death(job, sample).min(records),
+            resent_a_death: if job.exactly_once() { 0 } else { resent_a_death(job, sample).min(records) },
+            exactly_once: job.exactly_once(),
             begun,
         }
     }
@@ -135,6 +138,9 @@ impl Estimate {
     }
 
     fn deaths(&self) -> String {
+        if self.exactly_once {
+            return "a worker that dies leaves nothing twice (exactly-once)".to_owned();
+        }
         format!("a worker that dies sends at most {} twice (workers.chunk)", show_things(self.resent_a_death, "record"))
     }
 }
@@ -335,6 +341,11 @@ mod tests {
         let told = |more: &str| estimate(&job(more), Order::Shard, None).resent_a_death;
         assert_eq!(told(""), 1_000_000);
         assert_eq!(told("workers.chunk.records = 500"), 500);
+        let once = estimate(&job("kafka.brokers = [\"b:1\"]\nkafka.delivery = \"exactly-once\""), Order::Shard, None);
+        assert_eq!(
+            (once.resent_a_death, once.lines().last().map(String::as_str)),
+            (0, Some("a worker that dies leaves nothing twice (exactly-once)"))
+        );
         assert_eq!(told("workers.chunk.bytes = \"100kB\""), 500, "rows of 200 bytes");
         assert_eq!(told("workers.chunk.records = 5_000_000\nworkers.chunk.bytes = \"9GiB\""), 1_000_000, "no more than all");
     }

@@ -177,6 +177,7 @@ pub struct Split {
 }
 
 /// What happens to the machine.
+#[expect(clippy::large_enum_variant, reason = "an input is taken as soon as it is made, and most are events")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// Time passed.
