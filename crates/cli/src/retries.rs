@@ -394,7 +394,7 @@ pub mod tests {
     /// A retry that took these, and is done.
     pub fn retry(number: u32, taken: Vec<(u32, LetterSet)>) -> Retry {
         let state = JobState {
-            origin: migration::Origin::default(),
+            origin: migration::StateOrigin::default(),
             name: String::new(),
             created_ms: 0,
             plan_id: 0,

@@ -411,8 +411,14 @@ mod tests {
     fn begun(folder: &Path, name: &str) -> Store {
         drop(StateDir::open(folder, Owners::Any).unwrap());
         let (plan, binding) = (Plan::default(), Binding::default());
-        let job =
-            NewJob { name, plan_id: 7, plan: &plan, binding: &binding, settings: &[], origin: migration::Origin::default() };
+        let job = NewJob {
+            name,
+            plan_id: 7,
+            plan: &plan,
+            binding: &binding,
+            settings: &[],
+            origin: migration::StateOrigin::default(),
+        };
         Store::create(&StateDir::store_path(folder), &job).unwrap()
     }
 

@@ -88,7 +88,7 @@ fn make(path: &Path) -> Result<(), StateError> {
             plan: &plan,
             binding: &binding,
             settings: &settings,
-            origin: migration::Origin::default(),
+            origin: migration::StateOrigin::default(),
         },
     )?;
     store.begin_run(2, &BTreeSet::new())?;

@@ -21,7 +21,7 @@ pub struct Incarnation {
 
 /// What a job's state begins with: which start of the job it is, and whose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct StateOrigin {
     /// See [`Incarnation::generation`].
     pub generation: u32,
     /// Of the state directory: a random number, so that what lies there alone (dead letters in files) is not looked for

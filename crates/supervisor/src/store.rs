@@ -33,7 +33,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use migration::accept;
 use migration::report::{AttemptOutcome, Binding, ShardStatus};
 use migration::steer::{Pace, SteerEvent};
-use migration::{Accept, Chunk, Counts, LedgerEntry, Origin, Plan, Position, ShardId, Work};
+use migration::{Accept, Chunk, Counts, LedgerEntry, Plan, Position, ShardId, StateOrigin, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 pub use self::error::StateError;
@@ -67,7 +67,7 @@ pub struct NewJob<'a> {
     /// What must not change once a record was sent ([`migration::fixed`]).
     pub settings: &'a [(String, String)],
     /// Which start of the job it is, and the state directory's own number.
-    pub origin: Origin,
+    pub origin: StateOrigin,
 }
 
 /// What only the shell knows about an attempt.

@@ -42,7 +42,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         plan: &context.plan,
         binding: &binding,
         settings: &[],
-        origin: migration::Origin::default(),
+        origin: migration::StateOrigin::default(),
     };
     let mut store = Store::create(&path, &new).map_err(|error| state(error.to_string()))?;
     let setup = Setup {

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 
 use super::options::{ProducerOptions, TransactionOptions};
 use super::sink::{FoundTopic, PROBE_TIMEOUT, Producer};
-use super::transaction::Beginning;
+use super::transaction::Takeover;
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{
     Client, ClientKind, Code, Sender, Topic, TopicMetadata, TopicSetting, ask_settings, ask_topic, keep_freed_memory,
@@ -29,7 +29,7 @@ pub struct Connecting {
     client: Rc<Client>,
     complaints: Complaints,
     /// What is to become its transactions, if it is to have any.
-    beginning: Option<Beginning>,
+    takeover: Option<Takeover>,
     /// Whether a broker answered the last wait, if only that the topic has no leaders yet.
     answered: bool,
 }
@@ -43,8 +43,8 @@ impl Connecting {
             .into_client(ClientKind::Producer)
             // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
             .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
-        let beginning = options.transaction.as_ref().map(|transaction| begin(transaction, &client)).transpose()?;
-        Ok(Connecting { options, client, complaints: Complaints::default(), beginning, answered: false })
+        let takeover = options.transaction.as_ref().map(|transaction| begin(transaction, &client)).transpose()?;
+        Ok(Connecting { options, client, complaints: Complaints::default(), takeover, answered: false })
     }
 
     /// Why the last wait had no answer that helps.
@@ -59,10 +59,10 @@ impl Connecting {
         self.complaints.hidden()
     }
 
-    /// Waits for the topic's metadata and, with transactions, for the transactional id and the shard's progress; each for
-    /// `metadata_timeout` at most and in turns. When no broker answers it can be asked again.
+    /// Waits for the topic's metadata and, with transactions, for the transactional id and the shard's progress; each
+    /// for `metadata_timeout` at most and in turns. When no broker answers it can be asked again.
     pub fn wait(&mut self, turns: &mut Turns<'_>) -> Result<Producer, Failure> {
-        let Connecting { options, client, complaints, beginning, answered } = self;
+        let Connecting { options, client, complaints, takeover, answered } = self;
         let unusable = |e: Code| refused(format!("can't use topic {:?}: {e}", options.topic));
         let topic = Topic::new(client, &options.topic).map_err(unusable)?;
         let ask = |timeout| {
@@ -74,7 +74,7 @@ impl Connecting {
             }
         };
         let since = Instant::now();
-        beginning.iter().for_each(Beginning::wake_reader);
+        takeover.iter().for_each(Takeover::wake_reader);
         let answer = until_answered_in(turns, client, options.metadata_timeout, Patience::UntilTimeout, complaints, ask);
         *answered = answer.is_ok() || answer.as_ref().is_err_and(|code| code.0 > 0);
         let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
@@ -86,9 +86,9 @@ impl Connecting {
             let unusable = |e: Code| refused(format!("can't use topic {letters:?} of the dead letters: {e}"));
             sender.set_letters_topic(Topic::new(client, letters).map_err(unusable)?);
         }
-        let begun = match (beginning, &options.transaction) {
-            (Some(beginning), Some(transaction)) => {
-                Some(beginning.go(transaction, client, complaints, options.metadata_timeout, turns)?)
+        let begun = match (takeover, &options.transaction) {
+            (Some(takeover), Some(transaction)) => {
+                Some(takeover.go(transaction, client, complaints, options.metadata_timeout, turns)?)
             }
             _ => None,
         };
@@ -106,11 +106,11 @@ impl Producer {
 }
 
 /// A client that reads the progress topic, beside the producer's.
-fn begin(transaction: &TransactionOptions, client: &Rc<Client>) -> Result<Beginning, Failure> {
+fn begin(transaction: &TransactionOptions, client: &Rc<Client>) -> Result<Takeover, Failure> {
     let properties = transaction.reader.clone();
     let reader = configure(&properties).map_err(refused)?.into_client(ClientKind::Consumer);
     let reader = reader.map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka consumer: {e}")))?;
-    Beginning::new(transaction, client, reader, properties)
+    Takeover::new(transaction, client, reader, properties)
 }
 
 fn refused(what: String) -> Failure {

@@ -22,7 +22,7 @@ use crate::ffi::{Client, Code, Notice, StepError, Topic};
 use crate::notice::{Complaints, Patience, until_answered_in};
 use crate::partitioner;
 use crate::progress::record;
-use crate::progress::scan::{Newest, Scan, ScanError, Start};
+use crate::progress::scan::{NewestValues, Scan, ScanError, Start};
 use crate::topic_probe::is_unknown_topic;
 use crate::turns::Turns;
 
@@ -118,26 +118,26 @@ impl EndAnswers {
 }
 
 /// What the client does for a producer that is to have transactions, until it has them.
-pub(super) struct Beginning {
+pub(super) struct Takeover {
     committed: Rc<Client>,
     properties: Vec<(String, String)>,
     topic: Topic,
     initialised: bool,
 }
 
-impl Beginning {
+impl Takeover {
     /// `client`: the producer's. `committed`: one that reads committed records.
     pub(super) fn new(
         options: &TransactionOptions,
         client: &Rc<Client>,
         committed: Rc<Client>,
         properties: Vec<(String, String)>,
-    ) -> Result<Beginning, Failure> {
+    ) -> Result<Takeover, Failure> {
         let topic = Topic::new(client, &options.ledger.topic).map_err(|code| {
             let what = format!("can't use the progress topic {:?}: {code}", options.ledger.topic);
             Failure::new(FailureKind::Permanent, what)
         })?;
-        Ok(Beginning { committed, properties, topic, initialised: false })
+        Ok(Takeover { committed, properties, topic, initialised: false })
     }
 
     /// Has the reader begin to connect, which it does by itself then.
@@ -168,7 +168,7 @@ impl Beginning {
         let scan =
             Scan { asker: client, committed: &self.committed, properties: &self.properties, topic: &options.ledger.topic };
         let own = |candidate: &[u8]| candidate == key.as_bytes();
-        let mut find = |from| -> Result<Newest, ScanError> { scan.newest(&[partition], from, &own, left(), turns) };
+        let mut find = |from| -> Result<NewestValues, ScanError> { scan.newest(&[partition], from, &own, left(), turns) };
         let newest = match find(Start::Back(NEWEST)) {
             Ok(found) if found.is_empty() => find(Start::Begin),
             found => found,
@@ -482,7 +482,8 @@ fn suspected(suspects: &[String], searches: bool) -> Failure {
 }
 
 impl Producer {
-    /// Waits a little for what else the client has to report of a transaction that is lost, and says what that comes to.
+    /// Waits a little for what else the client has to report of a transaction that is lost, and says what that comes
+    /// to.
     pub(super) fn conclude(&mut self) -> Failure {
         let deadline = Instant::now() + GATHER;
         let mut quiet = Instant::now();

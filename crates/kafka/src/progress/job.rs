@@ -12,7 +12,7 @@ use migration::progress::{plan_key, plan_transactional_id};
 use migration::{FailureKind, Job, ShardId, StoredJob, StoredPlan};
 
 use super::parts::{self, Found};
-use super::scan::{Newest, Scan, ScanError, Start};
+use super::scan::{NewestValues, Scan, ScanError, Start};
 use super::{reader_properties, record};
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, ClientKind, Code, Notice, Served, StepError, Topic};
@@ -143,7 +143,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Puts together what was read.
-    fn understand(&self, newest: &Newest) -> Result<Result<Option<StoredJob>, Incomplete>, PreflightProblem> {
+    fn understand(&self, newest: &NewestValues) -> Result<Result<Option<StoredJob>, Incomplete>, PreflightProblem> {
         let name = &self.job.checkpoint.topic;
         let bad = |what: String| PreflightProblem::new(Kind::Other, format!("progress topic {name:?}: {what}"));
         let (mut parts, mut shards) = (BTreeMap::new(), BTreeMap::new());

@@ -54,7 +54,7 @@ pub(crate) enum Start {
 }
 
 /// The newest values by partition and key.
-pub(crate) type Newest = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
+pub(crate) type NewestValues = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
 /// A reader of the progress topic.
 pub(crate) struct Scan<'a> {
@@ -69,7 +69,7 @@ pub(crate) struct Scan<'a> {
 }
 
 /// One partition on its way.
-struct Lane {
+struct ScannedPartition {
     partition: u32,
     /// Where its log ended.
     high: i64,
@@ -81,7 +81,7 @@ struct Lane {
     last_own: Option<i64>,
 }
 
-impl Lane {
+impl ScannedPartition {
     fn is_read(&self) -> bool {
         self.position >= self.high || self.stable.is_some() && self.last_own.is_none_or(|last| self.position > last)
     }
@@ -105,9 +105,9 @@ impl Scan<'_> {
         own: &dyn Fn(&[u8]) -> bool,
         timeout: Duration,
         turns: &mut Turns<'_>,
-    ) -> Result<Newest, ScanError> {
-        let mut clock = Clock { deadline: Instant::now() + timeout, told: Instant::now() };
-        let mut found = Newest::new();
+    ) -> Result<NewestValues, ScanError> {
+        let mut clock = ScanClock { deadline: Instant::now() + timeout, told: Instant::now() };
+        let mut found = NewestValues::new();
         let mut lanes = Vec::new();
         for &partition in partitions {
             let (low, high) = self.ends(partition, &mut clock, turns)?;
@@ -116,7 +116,7 @@ impl Scan<'_> {
                 Start::Back(records) => low.max(high.saturating_sub(records)),
             };
             if high > low {
-                lanes.push(Lane { partition, high, position: start, stable: None, last_own: None });
+                lanes.push(ScannedPartition { partition, high, position: start, stable: None, last_own: None });
             }
         }
         // Freed after the partitions have been stopped.
@@ -173,7 +173,7 @@ impl Scan<'_> {
         from: i64,
         to: i64,
         own: &dyn Fn(&[u8]) -> bool,
-        clock: &mut Clock,
+        clock: &mut ScanClock,
         turns: &mut Turns<'_>,
     ) -> Result<Option<i64>, ScanError> {
         let bad = |text: String| self.failed(partition, Code::of(E::RD_KAFKA_RESP_ERR__FAIL), &text);
@@ -205,7 +205,7 @@ impl Scan<'_> {
     }
 
     /// A partition's first offset and the end of its log.
-    fn ends(&self, partition: u32, clock: &mut Clock, turns: &mut Turns<'_>) -> Result<(i64, i64), ScanError> {
+    fn ends(&self, partition: u32, clock: &mut ScanClock, turns: &mut Turns<'_>) -> Result<(i64, i64), ScanError> {
         loop {
             let left = clock.left().min(ANSWER);
             match self.asker.watermarks(self.topic, partition, turns.bound(left)) {
@@ -266,12 +266,12 @@ impl Drop for Fetching {
 }
 
 /// How long it may go on.
-struct Clock {
+struct ScanClock {
     deadline: Instant,
     told: Instant,
 }
 
-impl Clock {
+impl ScanClock {
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }

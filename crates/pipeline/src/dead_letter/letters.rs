@@ -25,8 +25,8 @@ impl Letters {
         }
     }
 
-    /// Sets a record aside; `cut`: it goes on in the source behind `record`. `key`: the one that it would have been sent
-    /// with, if that is known. It is kept only after [`Letters::sync`].
+    /// Sets a record aside; `cut`: it goes on in the source behind `record`. `key`: the one that it would have been
+    /// sent with, if that is known. It is kept only after [`Letters::sync`].
     pub(crate) fn set_aside(
         &mut self,
         place: RecordPlace,

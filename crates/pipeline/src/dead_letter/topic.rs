@@ -1,12 +1,12 @@
 //! Dead letters in a topic: a record each, with its reason and its place in headers.
 //!
-//! Responsible for: what such a record has, and which of them count. Not responsible for sending or reading records of a
-//! topic.
+//! Responsible for: what such a record has, and which of them count. Not responsible for sending or reading records of
+//! a topic.
 //!
 //! An attempt numbers the letters of its shard: the first gets the number of letters that are committed before it, so
 //! that of all numbers below the shard's committed count each has a committed letter, and no other does. What a worker
-//! that died left behind is at or above the count of its time; its successors give these numbers again, to what they set
-//! aside. So of letters with one number the newest attempt's is meant: an attempt that began after the number was
+//! that died left behind is at or above the count of its time; its successors give these numbers again, to what they
+//! set aside. So of letters with one number the newest attempt's is meant: an attempt that began after the number was
 //! committed begins with a larger one.
 
 use std::collections::VecDeque;

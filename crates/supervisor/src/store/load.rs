@@ -5,7 +5,7 @@ use std::path::Path;
 
 use migration::fixed::FixedSettings;
 use migration::report::Binding;
-use migration::{Counts, Origin, Plan, Segment, Shard, Work};
+use migration::{Counts, Plan, Segment, Shard, StateOrigin, Work};
 use rusqlite::Connection;
 
 use super::columns::{count, decode};
@@ -74,7 +74,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 name,
                 created_ms,
                 plan_id,
-                origin: Origin { generation: row.get(9)?, home: row.get::<_, i64>(10)?.cast_unsigned() },
+                origin: StateOrigin { generation: row.get(9)?, home: row.get::<_, i64>(10)?.cast_unsigned() },
                 last_run: 0,
                 binding,
                 settings: FixedSettings::new(),

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use migration::Origin;
+use migration::StateOrigin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -198,7 +198,7 @@ pub(super) fn job_checksum(
     plan: &[u8],
     settings: &[u8],
     end_offsets: &[i64],
-    origin: Origin,
+    origin: StateOrigin,
 ) -> i64 {
     xxh3_64(&encode(&(plan_id, name, plan, settings, end_offsets, origin))).cast_signed()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use migration::fixed::FixedSettings;
 use migration::report::{Binding, ShardStatus};
-use migration::{Counts, LedgerEntry, Origin, Plan, Position, Receipt, Shard, ShardId, Token};
+use migration::{Counts, LedgerEntry, Plan, Position, Receipt, Shard, ShardId, StateOrigin, Token};
 
 use crate::machine::{Extent, ShardStart};
 
@@ -18,7 +18,7 @@ pub struct JobState {
     /// The id of its plan.
     pub plan_id: u128,
     /// Which start of the job it is, and the state directory's own number.
-    pub origin: Origin,
+    pub origin: StateOrigin,
     /// The number of its last run; 0 if there was none.
     pub last_run: u32,
     /// What it belongs to.

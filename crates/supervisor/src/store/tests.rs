@@ -11,7 +11,7 @@ use migration::report::Sample;
 use migration::report::verify::{KeptVerdict, Verified, VerifyReport};
 use migration::report::{AttemptOutcome, AttemptReport, Outcome, Resent};
 use migration::units::show_utc;
-use migration::{Compression, Cut, Division, Exit, Origin, Phase, Phases, Receipt, Segment, SourceObject, Token};
+use migration::{Compression, Cut, Division, Exit, Phase, Phases, Receipt, Segment, SourceObject, StateOrigin, Token};
 use tempfile::TempDir;
 
 use super::*;
@@ -72,7 +72,7 @@ fn create(path: &Path, shards: u32) -> Store {
             plan: &plan(shards),
             binding: &binding(),
             settings: &[],
-            origin: Origin::default(),
+            origin: StateOrigin::default(),
         },
     )
     .unwrap()
@@ -170,7 +170,14 @@ fn a_new_job_comes_back_as_it_was_made() {
     assert!(matches!(
         Store::create(
             &path,
-            &NewJob { name: "job", plan_id: 1, plan: &plan(1), binding: &binding(), settings: &[], origin: Origin::default() }
+            &NewJob {
+                name: "job",
+                plan_id: 1,
+                plan: &plan(1),
+                binding: &binding(),
+                settings: &[],
+                origin: StateOrigin::default()
+            }
         ),
         Err(StateError::Exists { .. })
     ));
@@ -646,7 +653,7 @@ fn settings_that_must_not_change_are_kept() {
         plan: &plan(1),
         binding: &binding(),
         settings: &settings,
-        origin: Origin { generation: 3, home: u64::MAX },
+        origin: StateOrigin { generation: 3, home: u64::MAX },
     };
     drop(Store::create(&path, &new).unwrap());
     assert_eq!(Store::read_only(&path).unwrap().load().unwrap().settings, settings);
@@ -754,7 +761,7 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
     let (frozen, binding) = (packed_plan(), Binding::default());
     let mut store = Store::create(
         &path,
-        &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[], origin: Origin::default() },
+        &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[], origin: StateOrigin::default() },
     )
     .unwrap();
     assert_eq!(store.load().unwrap().sent_of(0), Ok(None));
@@ -762,7 +769,14 @@ fn a_file_that_took_the_place_of_a_damaged_one_is_kept_beside_the_frozen_plan() 
         let path = folder.file("killed.sqlite");
         let mut killed = Store::create(
             &path,
-            &NewJob { name: "job", plan_id: 7, plan: &frozen, binding: &binding, settings: &[], origin: Origin::default() },
+            &NewJob {
+                name: "job",
+                plan_id: 7,
+                plan: &frozen,
+                binding: &binding,
+                settings: &[],
+                origin: StateOrigin::default(),
+            },
         )
         .unwrap();
         killed.begin_run(1, &NONE).unwrap();

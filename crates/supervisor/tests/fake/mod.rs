@@ -135,7 +135,7 @@ impl Job {
                     plan: &self.plan,
                     binding: &binding,
                     settings: &[],
-                    origin: migration::Origin::default(),
+                    origin: migration::StateOrigin::default(),
                 },
             )
             .expect("new")

@@ -1,5 +1,5 @@
-//! What the progress topic has of a job with exactly-once delivery: it says how far the job is, and the state on disk is
-//! a copy of it.
+//! What the progress topic has of a job with exactly-once delivery: it says how far the job is, and the state on disk
+//! is a copy of it.
 //!
 //! Responsible for: whether the state here and the progress in Kafka are of the same start of the job, making the state
 //! of what Kafka has where there is none, and keeping a new job's plan there. Not responsible for how far a shard is
@@ -11,7 +11,7 @@ use kafka::progress::{self, Written};
 use migration::job::LettersTo;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
-use migration::{Exit, Incarnation, Origin, Purpose, StoredJob, StoredPlan, TopicLedger, UserError};
+use migration::{Exit, Incarnation, Purpose, StateOrigin, StoredJob, StoredPlan, TopicLedger, UserError};
 use supervisor::{JobState, NewJob, StateDir, Store};
 
 use super::earlier::{Restart, confirm};
@@ -61,8 +61,8 @@ pub fn ledger_of(pass: &Pass<'_>, state: &JobState) -> Option<TopicLedger> {
 }
 
 /// What the state of a job that begins, or starts over, says of itself.
-pub fn origin(pass: &Pass<'_>) -> Origin {
-    Origin { generation: pass.generation + 1, home: random() }
+pub fn origin(pass: &Pass<'_>) -> StateOrigin {
+    StateOrigin { generation: pass.generation + 1, home: random() }
 }
 
 /// Keeps the plan of a job that begins in Kafka, unless it is there. No connection to the state may be open.
@@ -125,7 +125,7 @@ fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserEr
         plan: &plan.plan,
         binding: &plan.binding,
         settings: &plan.settings,
-        origin: Origin { generation: plan.of.generation, home: random() },
+        origin: StateOrigin { generation: plan.of.generation, home: random() },
     };
     let told = format!(
         "the job goes on from what {} has of it: begun by {}, {} of {} with progress",

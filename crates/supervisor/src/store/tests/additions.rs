@@ -28,7 +28,14 @@ fn sets() -> Plan {
 fn create_with(path: &Path, plan: &Plan) -> Store {
     Store::create(
         path,
-        &NewJob { name: "job", plan_id: 7, plan, binding: &binding(), settings: &[], origin: migration::Origin::default() },
+        &NewJob {
+            name: "job",
+            plan_id: 7,
+            plan,
+            binding: &binding(),
+            settings: &[],
+            origin: migration::StateOrigin::default(),
+        },
     )
     .unwrap()
 }

@@ -20,7 +20,7 @@ fn create_sets(path: &Path) -> Store {
             plan: &sets(),
             binding: &binding(),
             settings: &[],
-            origin: migration::Origin::default(),
+            origin: migration::StateOrigin::default(),
         },
     )
     .unwrap()
