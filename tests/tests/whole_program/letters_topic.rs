@@ -28,7 +28,7 @@ const ONE_OF: u64 = 10;
 /// A scene with a dataset of `lines` lines, one of `one_of` of which is bad, a topic of letters, and a job.
 fn scene<'a>(kafka: &'a Kafka, topic: &str, lines: u64, one_of: u64, keys: &[(&str, &str)]) -> Scene<'a> {
     let scene = Scene::with_topic(kafka, topic, 4, &[]);
-    kafka.create_topic(&letters_topic(topic), 3, &[]);
+    kafka.create_topic(&letters_topic(topic), 3, &["retention.ms=604800000"]);
     let line = |n: u64| match n % one_of {
         3 => format!("{{\"order\":{n},\"cust\":\"c-{}\"}}\n", n % 7),
         _ => format!("{{\"order\":{n},\"customer_id\":\"c-{}\"}}\n", n % 7),
@@ -125,6 +125,7 @@ fn killed_workers_leave_one_letter_that_counts_for_each_record(clusters: &Cluste
     let keys = faults::keys(&[]);
     let scene = scene(clusters.one(), "letters-kills", lines, ONE_OF, &keys);
     let running = scene.start(&[]);
+    scene.await_records();
     let killed = faults::kill_workers(&scene, &running, 6);
     let report = scene.let_it_end(running).expect_code(0).json();
     assert_balances(&report);

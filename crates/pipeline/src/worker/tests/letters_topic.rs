@@ -125,7 +125,7 @@ fn after_deaths_each_record_was_sent_or_has_one_letter_that_counts() {
             letters.iter().all(|letter| letter.record.starts_with(b"{\"n\"") || letter.record.starts_with(b"{\"k\":\"bad"))
         );
     }
-    assert!(deaths > 100 && left_behind > 100, "{deaths} deaths left {left_behind} letters");
+    assert!(deaths > 30 && left_behind > 100, "{deaths} deaths left {left_behind} letters");
 }
 
 #[test]
