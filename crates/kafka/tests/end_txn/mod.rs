@@ -39,11 +39,11 @@ impl Proxy {
         let shared = Arc::new(Shared::default());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let held = Arc::clone(&shared);
-        thread::spawn(move || {
+        spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(broker) = TcpStream::connect(&target) else { continue };
                 let shared = Arc::clone(&held);
-                thread::spawn(move || pass(client, broker, &shared));
+                spawn(move || pass(client, broker, &shared));
             }
         });
         Proxy(shared)
@@ -77,6 +77,11 @@ impl Proxy {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the tests' process; the supervisor is another one")]
+fn spawn(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(work)
+}
+
 /// A frame with its length before it.
 fn read_frame(from: &mut TcpStream) -> Option<Vec<u8>> {
     let mut frame = vec![0; 4];
@@ -92,7 +97,7 @@ fn pass(mut client: TcpStream, mut broker: TcpStream, shared: &Arc<Shared>) {
     let lost = Arc::new(AtomicBool::new(false));
     let is_lost = Arc::clone(&lost);
     // One connection's answers; when it is late, nothing is read of what is let go.
-    let answering = thread::spawn(move || {
+    let answering = spawn(move || {
         answers.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut buffer = vec![0; 1 << 16];
         loop {
