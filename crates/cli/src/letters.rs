@@ -45,7 +45,7 @@ impl Letters {
             committed: state.letters(),
             counts: counts.zip(state.shards.iter().map(|shard| shard.counts.dead_lettered)).collect(),
             counted: state.counts().dead_lettered,
-            origin: LettersOrigin { job: state.name.clone(), began_ms: state.created_ms },
+            origin: origin(state),
         }
     }
 
@@ -60,6 +60,13 @@ impl Letters {
         };
         UserError::new(Exit::State, what)
     }
+}
+
+/// Whose letters those are that a job's workers send to a topic. With exactly-once, whose state may be made anew on any
+/// machine, its starts are counted in Kafka; else the state tells when it was made.
+pub fn origin(state: &JobState) -> LettersOrigin {
+    let counted = fixed::progress_topic(&state.settings).map(|_| i64::from(state.origin.generation));
+    LettersOrigin { job: state.name.clone(), began: counted.unwrap_or(state.created_ms) }
 }
 
 /// How many bytes of letters are read for their reasons.

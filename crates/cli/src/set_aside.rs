@@ -337,7 +337,7 @@ mod tests {
             committed,
             counts: Vec::new(),
             counted,
-            origin: LettersOrigin { job: "orders".to_owned(), began_ms: 0 },
+            origin: LettersOrigin { job: "orders".to_owned(), began: 0 },
         };
         Origin { number, letters, open: OpenLetters::Files, ranks, made }
     }

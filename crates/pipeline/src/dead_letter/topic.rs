@@ -23,7 +23,7 @@ pub mod header {
     pub const REASON: &str = "shardlift.reason";
     /// The job's name.
     pub const JOB: &str = "shardlift.job";
-    /// When the job began, milliseconds since 1970: a job that is started over is another one.
+    /// Which start of the job: one that is started over is another job.
     pub const BEGAN: &str = "shardlift.began";
     /// The source object.
     pub const PATH: &str = "shardlift.path";
@@ -81,8 +81,8 @@ impl OutgoingLetter {
 pub struct LettersOrigin {
     /// The job's name.
     pub job: String,
-    /// When it began, milliseconds since 1970.
-    pub began_ms: i64,
+    /// Which start of it: a number that no other start of the job has.
+    pub began: i64,
 }
 
 /// The letters of an attempt that go to a topic.
@@ -126,7 +126,7 @@ impl TopicLetters {
                 (header::START, place.start.to_string()),
                 (header::BYTES, place.bytes.to_string()),
                 (header::JOB, self.origin.job.clone()),
-                (header::BEGAN, self.origin.began_ms.to_string()),
+                (header::BEGAN, self.origin.began.to_string()),
                 (header::SHARD, self.shard.to_string()),
                 (header::ATTEMPT, self.attempt.to_string()),
                 (header::LETTER, self.next.to_string()),
@@ -176,7 +176,7 @@ impl TopicLetter {
             std::str::from_utf8(found.1?).ok()
         };
         let number = |wanted: &str| text(wanted)?.parse::<u64>().ok();
-        let own = text(header::JOB)? == origin.job && text(header::BEGAN)?.parse() == Ok(origin.began_ms);
+        let own = text(header::JOB)? == origin.job && text(header::BEGAN)?.parse() == Ok(origin.began);
         own.then_some(())?;
         Some(TopicLetter {
             shard: ShardId(number(header::SHARD)?.try_into().ok()?),

@@ -182,7 +182,7 @@ impl Rig {
         let letters = match self.letters_attempt {
             None => Letters::File(letters),
             Some(attempt) => {
-                let origin = LettersOrigin { job: "orders".to_owned(), began_ms: 7 };
+                let origin = LettersOrigin { job: "orders".to_owned(), began: 7 };
                 Letters::Topic(TopicLetters::new(origin, ShardId(0), attempt, &objects, self.counted_letters))
             }
         };
@@ -269,7 +269,7 @@ impl Rig {
 
     /// The letters that the topic of letters has.
     fn topic_letters(&self) -> Vec<TopicLetter> {
-        let origin = LettersOrigin { job: "orders".to_owned(), began_ms: 7 };
+        let origin = LettersOrigin { job: "orders".to_owned(), began: 7 };
         let topic = self.topic.as_ref().unwrap().borrow();
         let parse = |letter: &OutgoingLetter| {
             let bytes = letter.headers.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));

@@ -150,9 +150,8 @@ fn require_letters_in_topic(pass: &Pass<'_>, plan: &StoredPlan) -> Result<(), Us
         pass.job.name,
         printable(&plan.made_by)
     );
-    Err(UserError::new(Exit::Preflight, what).hint(
-        "go on there; or, if nothing was set aside there, go on here with dead_letters.to = \"topic\"; or start over with --restart",
-    ))
+    Err(UserError::new(Exit::Preflight, what)
+        .hint("go on there, or start over with --restart; a job that begins with dead_letters.to = \"topic\" goes on anywhere"))
 }
 
 fn lost(pass: &Pass<'_>, state: &JobState) -> UserError {

@@ -8,7 +8,6 @@ use migration::advice::{self, Prospect};
 use migration::check::{self, CheckLevel};
 use migration::report::Binding;
 use migration::{BoundTopic, Finding, Identity, Job, Order, Plan, SourceObject, UserError, fixed, order, resume};
-use pipeline::dead_letter::LettersOrigin;
 use pipeline::source::files_named;
 use supervisor::{JobState, NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
@@ -20,7 +19,7 @@ use super::topic_watch::TopicWatcher;
 use crate::checks::{self, SampledPlan};
 use crate::retries::OldRetries;
 use crate::state::{self, Earlier};
-use crate::{helper, log, source};
+use crate::{helper, letters, log, source};
 
 /// A job that may begin, or go on.
 pub struct Planned {
@@ -162,7 +161,7 @@ impl Planned {
         let source = source::source_of(job);
         let (store, state) = self.keep(pass)?;
         let ledger = in_kafka::ledger_of(pass, &state);
-        let began_ms = state.created_ms;
+        let letters = job.letters_topic().map(|_| letters::origin(&state));
         let plan = state.plan;
         plan.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (workers, compacted) = (slots(job, pass.single), self.found.settings.compacted);
@@ -173,7 +172,7 @@ impl Planned {
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let context = WorkerContext {
             dead_letters: StateDir::dead_letters_path(pass.dir.path()),
-            letters: job.letters_topic().map(|_| LettersOrigin { job: job.name.clone(), began_ms }),
+            letters,
             topic: self.found.settings,
             bound: Some(topic),
             ledger,
