@@ -1,8 +1,6 @@
 //! A proxy in front of a broker that knows requests for the end of a transaction (EndTxn), and does to the next one
 //! what it is told.
 
-#![expect(clippy::disallowed_methods, reason = "this is the tests' process; the supervisor is another one")]
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
