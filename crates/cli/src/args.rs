@@ -407,11 +407,15 @@ mod tests {
     fn the_flags_of_keys_are_those_of_their_declarations() {
         let mut root = Cli::command();
         root.build();
-        let run = root.find_subcommand("run").expect("a command");
+        let command = |name: &str| root.find_subcommand(name).expect("a command");
         for (key, flag) in migration::config::KEYS.iter().filter_map(|key| Some((key, key.flag?))) {
-            let same = |arg: &&clap::Arg| arg.get_long().is_some_and(|long| flag.long == format!("--{long}"));
-            let arg = run.get_arguments().find(same).unwrap_or_else(|| panic!("no flag {}", flag.long));
-            assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(flag.variable), "{}", flag.long);
+            // A flag may be one key's for a run and another one's for a comparison.
+            let same = |arg: &&clap::Arg| {
+                let named = arg.get_long().is_some_and(|long| flag.long == format!("--{long}"));
+                named && arg.get_env().and_then(|env| env.to_str()) == Some(flag.variable)
+            };
+            let found = ["run", "verify"].into_iter().find_map(|name| command(name).get_arguments().find(same));
+            let arg = found.unwrap_or_else(|| panic!("no flag {} with the variable {}", flag.long, flag.variable));
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             assert!(
                 help.contains(&format!("replaces {}", key.path)),
