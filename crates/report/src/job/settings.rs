@@ -48,9 +48,7 @@ pub fn settings(job: &Job) -> Pairs {
     add("checks.accept", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
     let DeadLetterRules { to, topic: _ } = dead_letters;
     add("dead_letters.to", to.name().to_owned());
-    if let Some(topic) = job.letters_topic() {
-        add("dead_letters.topic", topic);
-    }
+    add("dead_letters.topic", job.letters_topic().unwrap_or_else(|| "none".to_owned()));
     let CheckpointRules { topic } = checkpoint;
     add("checkpoint.topic", topic.clone());
     let VerifyRules { allow_duplicates, workers } = verify;
