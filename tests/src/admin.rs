@@ -188,7 +188,7 @@ impl Admin {
         self.await_brokers(&format!("{topic} has the rule"), |broker| Ok(self.rules(broker, topic)?.contains(&added)));
     }
 
-    /// Lets a principal use transactional ids with this prefix, and nobody else but those who were let before.
+    /// Lets a principal use transactional ids with this prefix. Rules of other principals stay as they are.
     pub fn allow_transactional_ids(&self, prefix: &str, principal: &str) {
         const ALLOW: i8 = 3;
         let request = Request::new(30, 1).count(1).i8(TRANSACTIONAL_ID).text(prefix).i8(PREFIXED).text(principal).text("*");

@@ -94,7 +94,7 @@ fn start(job: &Job, ledger: &TopicLedger, attempt: u32) -> Result<Box<Producer>,
     Producer::create(&options_for(job, ledger, SHARD, attempt)).map(Box::new)
 }
 
-/// How far a shard is after so many records.
+/// How far a shard is after `records` records.
 fn entry(records: u64) -> LedgerEntry {
     LedgerEntry {
         position: Position { segment: 0, place: records * 10, records },

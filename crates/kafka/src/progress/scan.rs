@@ -1,7 +1,7 @@
 //! Reading what is committed in the progress topic, without waiting for strangers.
 //!
-//! A reader of committed records gets no further than the oldest transaction that is open in a partition (its last
-//! stable offset), whoever's that is: a neighbour's could hide the newest own record, and waiting for its end may take
+//! A reader of committed records gets no further than the oldest open transaction of a partition (its last stable
+//! offset), of this job or of another: another job's could hide the newest own record, and waiting for its end may take
 //! a minute. So: where the log ends is asked first; committed records are read up to the last stable offset; only if
 //! that is before the end, the rest is looked through for own records, committed or not, and only if there is one,
 //! committed records are read until it is passed. Responsible for: the newest committed value of each own key. Not
@@ -49,7 +49,7 @@ pub(crate) struct ScanError {
 pub(crate) enum Start {
     /// With the first record.
     Begin,
-    /// With the last few: whoever finds nothing there begins at the beginning.
+    /// With this number of the last records; a caller that finds nothing there asks again with [`Start::Begin`].
     Back(i64),
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Those that are listed, in the order of their numbers, by so many processes.
+/// The missing records that `processes` processes list, in the order of their numbers.
 fn listed(source: &Dataset, topic: &Topic, limits: VerifyLimits, processes: usize) -> (VerifyReport, Vec<Vec<u8>>) {
     let expected = &[source.expected()];
     let job = Verification {
