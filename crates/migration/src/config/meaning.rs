@@ -7,7 +7,7 @@ use super::error::{ConfigErrors, ErrorCode, Problems};
 use super::exposure::{as_read, credentials};
 use super::java::java_name;
 use super::key::{ConfigKey, Declared, KeyTable as _, Merged};
-use super::origin::ValueOrigin;
+use super::origin::{At, ValueOrigin};
 use super::properties::{PropertyRule, is_secret_property, property_rule};
 use super::schema::KEYS;
 use super::secrets::resolve;
@@ -124,6 +124,12 @@ fn contradictions_of_csv(merged: &Merged<'_>, problems: &mut Problems) {
     }
 }
 
+/// The job's topic, if there is one to judge: it has no default.
+fn topic(merged: &Merged<'_>) -> Option<At<String>> {
+    let is_there = merged.has(KafkaRules::TOPIC.declared()) && !merged.refused(&KafkaRules::TOPIC);
+    is_there.then(|| merged.at(&KafkaRules::TOPIC))
+}
+
 /// Letters in a topic are told from records and progress by their topic, and outlive the run.
 fn contradictions_of_letters(merged: &Merged<'_>, contacts_brokers: bool, problems: &mut Problems) {
     let (to, named) = (merged.at(&DeadLetterRules::TO), merged.at(&DeadLetterRules::TOPIC));
@@ -138,13 +144,8 @@ fn contradictions_of_letters(merged: &Merged<'_>, contacts_brokers: bool, proble
         let message = "`dead_letters.to` is \"topic\" with the embedded broker, which dies with the run";
         problems.add(ErrorCode::Contradiction, &to.origin, message).help("delete it, or name the cluster in `kafka.brokers`");
     }
-    if merged.refused(&KafkaRules::TOPIC)
-        || merged.refused(&DeadLetterRules::TOPIC)
-        || !merged.has(KafkaRules::TOPIC.declared())
-    {
-        return;
-    }
-    let topic = merged.get(&KafkaRules::TOPIC);
+    let Some(topic) = topic(merged).filter(|_| !merged.refused(&DeadLetterRules::TOPIC)) else { return };
+    let topic = topic.value;
     let origin = if named.value.is_some() { &named.origin } else { &to.origin };
     let letters = named.value.clone().unwrap_or_else(|| letters_topic(&topic));
     let others = [("kafka.topic", topic), ("checkpoint.topic", merged.get(&CheckpointRules::TOPIC))];
@@ -212,8 +213,8 @@ fn exactly_once(merged: &Merged<'_>, contacts_brokers: bool, problems: &mut Prob
             "delete `flush`: a chunk's end waits for each record; or delete `delivery`",
         );
     }
-    let (topic, progress) = (merged.at(&KafkaRules::TOPIC), merged.at(&CheckpointRules::TOPIC));
-    if topic.value == progress.value && merged.has(KafkaRules::TOPIC.declared()) && !merged.refused(&KafkaRules::TOPIC) {
+    let progress = merged.at(&CheckpointRules::TOPIC);
+    if let Some(topic) = topic(merged).filter(|topic| topic.value == progress.value) {
         let message = format!(
             "`checkpoint.topic` is {:?}, the topic that the job sends to: progress would stand between the records",
             progress.value
