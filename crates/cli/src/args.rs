@@ -314,6 +314,10 @@ pub struct VerifyArgs {
     /// Don't ask
     #[arg(long, requires = "repair")]
     pub yes: bool,
+    /// Compare the topic with count and sum of what was delivered, as each commit kept them, not with the source: for
+    /// topics to which only this job wrote
+    #[arg(long, conflicts_with_all = ["repair", "duplicates", "allow_duplicates", "workers"])]
+    pub receipts: bool,
 }
 
 /// `init`.

@@ -29,7 +29,8 @@ use crate::source::{self, FilesNow};
 use crate::state;
 use crate::surplus_file::SurplusFile;
 use crate::ui::{ProgressStyle, Ui};
-use progress::{Counting, Matching, Teller};
+pub use progress::Teller;
+use progress::{Counting, Matching};
 
 /// The name of the helpers that compare.
 const NAME: &str = "shardlift verif";
@@ -305,7 +306,8 @@ fn compare(
     Ok((report, letters))
 }
 
-fn not_compared(error: VerifyError) -> UserError {
+/// Why a comparison was not made.
+pub fn not_compared(error: VerifyError) -> UserError {
     match error {
         VerifyError::Source(_) => UserError::new(Exit::Source, error),
         VerifyError::Topic(_) => {

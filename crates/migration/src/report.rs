@@ -6,6 +6,7 @@ use crate::Histogram;
 
 pub mod job;
 pub mod letters;
+pub mod receipts;
 pub mod verify;
 
 pub use job::{

@@ -11,9 +11,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use migration::{Failure, FailureKind};
+use migration::{Failure, FailureKind, Receipt};
 
 use crate::group::{Key, RECORD_OVERHEAD};
+use crate::receipt;
 use crate::{Blame, Block, Delivered, Group, RejectedRecord, Sink, SinkLimits};
 
 /// The most records in a group.
@@ -53,6 +54,8 @@ pub struct Settled {
     pub bytes: u64,
     /// Records set aside.
     pub dead_lettered: u64,
+    /// Of the acknowledged records.
+    pub receipt: Receipt,
     /// The broker's words, if it refused a batch without saying because of which record: it is sent again in halves.
     pub halved: Option<String>,
     /// The broker's words for the first of the records that it named; their neighbours are sent again.
@@ -339,6 +342,12 @@ impl Lanes {
             }
         }
         settled.bytes = (group.bytes() - refused_bytes) as u64;
+        let mut not_sent = refused.iter().map(|refusal| refusal.index).peekable();
+        for (index, message) in group.messages().enumerate() {
+            if not_sent.next_if_eq(&index).is_none() {
+                receipt::add(&mut settled.receipt, message.key, message.value);
+            }
+        }
         let again = rest.len();
         let first = |blame| refused.iter().find(|refusal| refusal.blame == blame).map(|refusal| refusal.reason.clone());
         let halves = if suspects > 1 {

@@ -15,6 +15,7 @@ pub mod group;
 pub mod lanes;
 pub mod mapping;
 pub mod reason;
+pub mod receipt;
 pub mod sampling;
 pub mod sink;
 pub mod source;

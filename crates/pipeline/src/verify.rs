@@ -70,6 +70,12 @@ pub struct TopicRecord<'a> {
     pub time: Option<i64>,
 }
 
+/// Which records of a topic may be the job's: those with its headers, or all if it sets none.
+pub(crate) fn owns(rules: &RecordRules) -> impl Fn(&TopicRecord<'_>) -> bool {
+    let hasher = hash::Hasher::new(rules, false);
+    move |record| hasher.owns(record)
+}
+
 /// Adds a header of a record to those before it, so that equal bytes are equal headers. A null value is no empty one.
 pub fn encode_header(headers: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     headers.extend_from_slice(&(name.len() as u64).to_le_bytes());

@@ -579,6 +579,7 @@ impl ShardWorker {
                 letters.set_aside(group.place(index), reason, message.key, message.value, false)
             })?;
             chunk.counts.acknowledged += settled.acknowledged;
+            chunk.receipt.add(&settled.receipt);
             chunk.counts.bytes_sent += settled.bytes;
             chunk.counts.dead_lettered += settled.dead_lettered;
             chunk.partitions[partition as usize] += settled.acknowledged;

@@ -14,6 +14,7 @@ pub mod markup;
 pub mod masked;
 pub mod plan;
 pub mod preview;
+pub mod receipts;
 pub mod run;
 pub mod sample;
 pub mod standing;

@@ -79,6 +79,8 @@ fn killed_workers_lose_and_repeat_nothing(clusters: &Clusters) {
     let died = attempts(&report).iter().filter(|attempt| attempt.outcome == "died").count() as u64;
     assert_eq!(died, killed, "{report:#}");
     assert_eq!(once.judge(&source), Difference::default());
+    let by_receipts = once.scene.program.run(&["verify", "--receipts", "-o", "json"], patience()).expect_code(0).json();
+    assert_eq!((&by_receipts["outcome"], &by_receipts["topic"]["records"]), (&Value::from("same"), &source.len().into()));
     let all = topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Uncommitted);
     println!(
         "once-workers: {killed} kills, 0 missing, 0 duplicates; {} records of aborted transactions",

@@ -28,6 +28,11 @@ pub const TESTS: &[Test] = &[
 
 const LINES: u64 = 20_000;
 
+/// What `verify --receipts` says, which ends with this code.
+fn receipts(scene: &Scene, code: i32) -> Value {
+    scene.program.run(&["verify", "--receipts", "-o", "json"], PATIENCE).expect_code(code).json()
+}
+
 fn each_difference_is_named(clusters: &Clusters) {
     let kafka = clusters.one();
     let scene = Scene::new(kafka, "verified");
@@ -38,6 +43,8 @@ fn each_difference_is_named(clusters: &Clusters) {
     let mut state = scene.status().expect("there is a state");
     assert_eq!((&state["verify"]["outcome"], &state["verify"]["run"]), (&json!("same"), &json!(1)));
 
+    assert_eq!(receipts(&scene, 0)["delivered"]["records"], LINES);
+
     // An extra copy of a record.
     let records = kafka.records(&scene.topic);
     let record = records.iter().find(|record| record.partition == 3 && record.offset == 5).expect("the topic has it");
@@ -46,6 +53,8 @@ fn each_difference_is_named(clusters: &Clusters) {
     let examples = expect(&scene, Verdict { duplicates: 1, ..Verdict::SAME });
     assert!(examples.contains("duplicate"), "{examples}");
     assert_eq!(scene.judge_and_verify(&source), Difference { duplicates: 1, ..Difference::default() });
+    let more = receipts(&scene, 6)["verdict"].to_string();
+    assert!(more.contains("holds 1 record more than were delivered (no death explains them)"), "{more}");
 
     // A record that is not in the source.
     kafka.produce(&scene.topic, &[("stranger", "{\"foreign\":true}")]);
@@ -58,6 +67,10 @@ fn each_difference_is_named(clusters: &Clusters) {
     kafka.produce(&scene.topic, &[(&text(oldest.key.as_deref()), "{\"altered\":true}")]);
     let examples = expect(&scene, Verdict { duplicates: 1, altered: 1, unexpected: 1, ..Verdict::SAME });
     assert!(examples.contains("altered"), "{examples}");
+
+    // As many records, and another one among them.
+    let altered = receipts(&scene, 6);
+    assert_eq!((&altered["topic"]["records"], &altered["gone"]), (&json!(LINES + 2), &json!(1)), "{altered:#}");
 
     // Deleted records.
     kafka.delete_records(&scene.topic, 1, 10);

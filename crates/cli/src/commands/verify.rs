@@ -1,5 +1,6 @@
 //! `shardlift verify`: the topic against the source.
 
+mod receipts;
 mod repair;
 
 use std::path::Path;
@@ -30,16 +31,16 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     if args.repair {
         return repair::repair(job, args, ui);
     }
+    if args.receipts {
+        return receipts::compare(&job, &left, ui);
+    }
     let list = SurplusFile::prepare(judge.duplicates.as_deref())?;
     if let Some(file) = &list {
         file.is_none_of([config.config.as_path()])?;
         file.is_outside(&job.source)?;
     }
     let earlier = &left.state;
-    let found = preflight::preflight(&job, Purpose::Compare, Some(&earlier.binding.topic), &[Right::Read], None)?;
-    for warning in left.may_be_compared(&job, &found.binding(&job))? {
-        tracing::warn!("{warning}");
-    }
+    look_at_topic(&job, &left)?;
     let letters = Letters::of(&folder, earlier);
     let retries = verify::retries_of(&folder, earlier)?;
     let report = report_of(&folder)?;
@@ -60,6 +61,14 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         },
         |()| verified.exit(),
     ))
+}
+
+/// Whether the topic is there, may be read, and is the one that the job sent to.
+fn look_at_topic(job: &Job, left: &Earlier) -> Result<(), UserError> {
+    let topic = &left.state.binding.topic;
+    let found = preflight::preflight(job, Purpose::Compare, Some(topic), &[Right::Read], None)?;
+    left.may_be_compared(job, &found.binding(job))?.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(())
 }
 
 /// What to know of duplicates that are all that differs, and that the known deaths explain.
