@@ -134,6 +134,10 @@ fn planned_files(job: &Job, plan: &Plan) -> Result<FilesNow, UserError> {
     if changes.is_empty() { Ok(FilesNow { replaced, new }) } else { Err(source::not_as_planned(job, &changes, false)) }
 }
 
+fn most_helpers(job: &Job) -> usize {
+    job.verify.workers.min(MOST_HELPERS) as usize
+}
+
 /// What the helpers that compare have in common.
 #[derive(Serialize, Deserialize)]
 struct Prepared {
@@ -158,7 +162,7 @@ fn prepare(job: &Job, sent: Sent<'_>) -> Result<Prepared, UserError> {
     let mut topic = TopicReader::new(job, ends.clone());
     let range = topic.range().map_err(not_compared)?.clone();
     let last_values = last_values(&expected, ends.len() as u32, &topic);
-    let divided = division_of(&expected, job.verify.workers.min(MOST_HELPERS) as u32).map_err(not_compared)?;
+    let divided = division_of(&expected, most_helpers(job) as u32).map_err(not_compared)?;
     Ok(Prepared { plans, divided, range, last_values })
 }
 
@@ -231,9 +235,9 @@ fn compare(
     let sides = Sides::of(job, sent, false)?;
     let expected = sides.expected(job, sent, plans);
     let verification = verification(job, sent, &expected, prepared);
-    let sets = divide_partitions(&range.offsets(), divided.len() as u32);
+    let sets = divide_partitions(&range.offsets(), most_helpers(job) as u32);
     let reads = |helper: usize| sets.get(helper).cloned().unwrap_or_default();
-    let helpers = (0..divided.len()).filter(|helper| divided.has(*helper) || !reads(*helper).is_empty()).count().max(1);
+    let helpers = divided.len().max(sets.len()).max(1);
     let examples = verification.limits.examples;
 
     let mut teller = Teller::new(style);
@@ -273,7 +277,7 @@ fn compare(
     let topic = TopicReader::within(job, range, None);
     let (mut report, differing) = counted.settle(&verification, topic.is_compacted(), topic.retention());
     if let Some(differing) = differing {
-        let helpers = differing.slices().min(divided.len()).max(1);
+        let helpers = differing.slices().min(most_helpers(job)).max(1);
         let work = |helper: usize, voice: &mut Voice| {
             let sides = Sides::of(job, sent, true)?;
             let expected = sides.expected(job, sent, plans);

@@ -13,6 +13,7 @@ use whole_program::waiting::wait_until;
 /// The tests of this module.
 pub const TESTS: &[Test] = &[
     test!(Works, Kafka, several_processes_find_what_one_finds),
+    test!(Works, Kafka, with_more_processes_than_parts_all_is_read),
     test!(Waits, Kafka, one_of_several_that_is_killed_leaves_nothing_judged),
     test!(Works, Kafka, an_older_value_that_stands_last_in_a_compacted_topic_is_outdated),
 ];
@@ -66,6 +67,25 @@ fn several_processes_find_what_one_finds(clusters: &Clusters) {
     scene.run(&["--verify", "--set", "verify.workers=3", "--duplicates", "list.jsonl"]).expect_code(6);
     let listed = std::fs::read_to_string(scene.program.join("list.jsonl")).expect("it is there");
     assert_eq!(listed.lines().count() as u64, counts[1], "{listed}");
+    scene.program.assert_nothing_left();
+}
+
+fn with_more_processes_than_parts_all_is_read(clusters: &Clusters) {
+    let kafka = clusters.one();
+    let scene = Scene::new(kafka, "verified-by-many");
+    scene.configure(&[("record.key", "\".customer_id\"")]);
+    scene.program.write("data/one.jsonl", "{\"customer_id\":\"z\"}\n");
+    scene.run(&[]).expect_code(0);
+    let workers = ["1", "2", "3", "5", "8", "32"];
+    for workers in workers {
+        assert_eq!(found(&scene, workers, 0).0["source_records"], 1, "with {workers}");
+    }
+    let record = kafka.records(&scene.topic).pop().expect("it is there");
+    kafka.delete_records(&scene.topic, record.partition, 1);
+    for workers in workers {
+        let (found, _) = found(&scene, workers, 6);
+        assert_eq!((&found["source_records"], &found["missing"]), (&json!(1), &json!(1)), "with {workers}: {found:#}");
+    }
     scene.program.assert_nothing_left();
 }
 

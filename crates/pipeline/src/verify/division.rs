@@ -27,14 +27,14 @@ pub(super) struct SourcePiece {
     pub(super) shard: ShardId,
 }
 
-/// The source in parts, one for each process.
+/// The source in parts, each for a process of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DividedSource {
     /// The plan of each [`Expected`], cut further.
     plans: Vec<Plan>,
     /// All pieces, in the plan's order.
     pieces: Vec<SourcePiece>,
-    /// Those of each part.
+    /// Those of each part: some, and of all parts all.
     parts: Vec<Range<usize>>,
 }
 
@@ -48,7 +48,7 @@ pub struct SourcePart<'a> {
 
 impl DividedSource {
     /// Divides it for this number of processes. A shard that can be cut is cut; the parts follow each other in the
-    /// plan's order. With several, some may be empty.
+    /// plan's order. Where there is little to read there are fewer of them than processes.
     pub fn new(expected: &[Expected<'_>], processes: u32) -> Result<DividedSource, SourceError> {
         let processes = u64::from(processes.max(1));
         let all: u64 = expected.iter().flat_map(|expected| expected.plan.once()).map(weight).sum();
@@ -86,12 +86,7 @@ impl DividedSource {
         self.pieces.is_empty()
     }
 
-    /// Whether a part has anything to read.
-    pub fn has(&self, number: usize) -> bool {
-        !self.part(number).pieces.is_empty()
-    }
-
-    /// One of them.
+    /// One of them; behind the last one they are empty.
     pub fn part(&self, number: usize) -> SourcePart<'_> {
         let pieces = self.parts.get(number).and_then(|part| self.pieces.get(part.clone())).unwrap_or_default();
         SourcePart { plans: &self.plans, pieces }
@@ -111,7 +106,8 @@ fn weight(shard: &migration::Shard) -> u64 {
     shard.bytes.unwrap_or_else(|| shard.records_estimate.saturating_mul(RECORD_BYTES)).max(1)
 }
 
-/// Ranges of things with these weights, one behind the other, as even as can be.
+/// Ranges of things with these weights, one behind the other, as even as can be. None is empty: what has nothing to read
+/// is not taken for a part whose reader may be left out.
 fn in_parts(weights: &[u64], parts: usize) -> Vec<Range<usize>> {
     let all: u128 = weights.iter().copied().map(u128::from).sum();
     let (mut ranges, mut start, mut before) = (Vec::new(), 0, 0u128);
@@ -125,7 +121,9 @@ fn in_parts(weights: &[u64], parts: usize) -> Vec<Range<usize>> {
             before += weight;
             end += 1;
         }
-        ranges.push(start..end);
+        if end > start {
+            ranges.push(start..end);
+        }
         start = end;
     }
     ranges
@@ -153,8 +151,11 @@ mod tests {
     #[test]
     fn parts_are_everything_once_and_about_equal() {
         assert_eq!(in_parts(&[1, 1, 1, 1], 2), [0..2, 2..4]);
-        assert_eq!(in_parts(&[10, 1, 1], 3), [0..0, 0..1, 1..3]);
-        assert_eq!(in_parts(&[], 2), [0..0, 0..0]);
+        assert_eq!(in_parts(&[10, 1, 1], 3), [0..1, 1..3]);
+        assert_eq!(in_parts(&[], 2), [0..0; 0]);
+        for parts in 1..9 {
+            assert_eq!(in_parts(&[7], parts), [0..1], "one thing is in the first of {parts}");
+        }
         for parts in 1..9 {
             let weights: Vec<u64> = (0..100).map(|n| n * 7 % 13 + 1).collect();
             let ranges = in_parts(&weights, parts);

@@ -180,7 +180,7 @@ fn together(job: &Verification<'_>, topic: &Topic, processes: u32) -> (VerifyRep
     let offsets: Vec<u64> =
         (0..PARTITIONS).map(|of| topic.records.iter().filter(|(partition, _)| *partition == of).count() as u64).collect();
     let sets = divide_partitions(&offsets, processes);
-    assert_eq!(divided.len(), processes as usize);
+    assert!(divided.len() <= processes as usize);
     let mut counted = Counted::none(job);
     for process in 0..processes as usize {
         let mut topic = Topic { only: Some(sets.get(process).cloned().unwrap_or_default()), ..topic.clone() };
