@@ -4,6 +4,7 @@
 //! kinds mixed, and its outcome is figures and what was wrong. Not for: how many trials there are, and what is made of
 //! their outcomes (`tests/chaos`).
 
+pub mod excuses;
 pub mod job;
 pub mod nemesis;
 pub mod network;

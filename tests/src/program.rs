@@ -177,6 +177,13 @@ impl Program {
         marked(&self.mark)
     }
 
+    /// Ends all of them at once.
+    pub fn end_all(&self) {
+        for process in self.processes() {
+            let _ = kill(pid(process.pid), Signal::SIGKILL);
+        }
+    }
+
     /// Waits until no process is left; then the temporary folder has to be empty.
     pub fn assert_nothing_left(&self) {
         let deadline = Instant::now() + GONE_WITHIN;
@@ -195,9 +202,7 @@ impl Program {
 impl Drop for Program {
     /// A failed test must not leave its processes to the next one.
     fn drop(&mut self) {
-        for process in self.processes() {
-            let _ = kill(pid(process.pid), Signal::SIGKILL);
-        }
+        self.end_all();
     }
 }
 
@@ -205,6 +210,11 @@ impl Running {
     /// The supervisor's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// When it started.
+    pub fn began(&self) -> Instant {
+        self.started
     }
 
     /// How long ago it started.

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::Delivery;
+use super::excuses::Excuses;
 use super::job::{Job, Place, Shape, await_workers, last_lines, send, workers};
 use super::network::{Blocked, Hold, Network};
 use super::trial::{Deaths, Outcome, Trial};
@@ -32,6 +33,10 @@ const MOST_WORKERS: u64 = 8;
 const CLEAN: [&str; 3] = ["finished", "drained", "orphaned"];
 /// How long a run may take to end or to get going, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Exit codes that faults explain: no broker answers, the dataset changed, the state can't be written.
+const NO_BROKERS: i32 = 4;
+const CHANGED: i32 = 7;
+const NO_DISK: i32 = 74;
 /// The command that takes a run's limits away.
 const UNLIMITED: [&str; 4] = ["throttle", "none", "--bytes", "none"];
 
@@ -149,9 +154,11 @@ impl Disk {
         let _ = fs::remove_file(self.0.join("filler"));
     }
 
-    fn remount(&self, how: &str) {
+    /// False if it can't be.
+    fn remount(&self, how: &str) -> bool {
         let mut mount = Command::new("mount");
-        let _ = mount.args(["-o", &format!("remount,{how}")]).arg(&self.0).stderr(Stdio::null()).status();
+        let status = mount.args(["-o", &format!("remount,{how}")]).arg(&self.0).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
     }
 }
 
@@ -207,15 +214,15 @@ impl Changed {
 
 /// A job with its nemesis.
 struct Round<'a> {
+    /// Before the trial, whose folder it is mounted in: it has to go first.
+    disk: Option<Disk>,
     trial: Trial<'a>,
     network: &'a Network,
-    disk: Option<Disk>,
     source: Changed,
     /// By machine, from 1; `None` = nothing runs there.
     runs: Vec<Option<Running>>,
     deaths: Deaths,
-    /// Exit codes that the faults so far explain.
-    allowed: Vec<i32>,
+    excuses: Excuses,
     done: bool,
     /// A broker that is being started again, while other faults go on.
     restarting: Option<Child>,
@@ -248,14 +255,17 @@ pub fn round(place: Place, delivery: Delivery, seed: u64, steps: usize) -> Outco
     let job = Job::new(place, &name, shape);
     let source = Changed::copy(&job);
     let disk = Disk::mount(job.program.join("state-1"));
+    if disk.is_none() {
+        eprintln!("{name}: no disk can be mounted here, so that none gets full or read-only");
+    }
     let mut round = Round {
+        disk,
         trial: Trial::begin(if place.count > 1 { "mixed-three-brokers" } else { "mixed-one-broker" }, seed, job),
         network: place.network,
-        disk,
         source,
         runs: Vec::new(),
         deaths: Deaths::default(),
-        allowed: vec![0, 75],
+        excuses: Excuses::default(),
         done: false,
         restarting: None,
     };
@@ -267,8 +277,8 @@ pub fn round(place: Place, delivery: Delivery, seed: u64, steps: usize) -> Outco
         if round.done || !round.trial.outcome.wrong.is_empty() {
             break;
         }
-        round.act(step);
-        round.trial.outcome.faults += 1;
+        let took_effect = round.act(step);
+        round.trial.outcome.faults += u64::from(took_effect);
     }
     round.end(sequence)
 }
@@ -280,6 +290,10 @@ impl Round<'_> {
 
     /// Runs that ended are judged, and the first machine's is started again.
     fn look_after_runs(&mut self) {
+        let back = self.restarting.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()));
+        if back {
+            self.await_broker();
+        }
         for machine in 1..=self.runs.len() as u32 {
             let Some(mut running) = self.runs[machine as usize - 1].take() else { continue };
             if running.is_running() {
@@ -294,9 +308,10 @@ impl Round<'_> {
     }
 
     fn ended(&mut self, machine: u32, running: Running) {
+        let began = running.began();
         let ended = running.finish(PATIENCE);
         self.done |= ended.code == 0 && machine == 1;
-        if !self.allowed.contains(&ended.code) {
+        if !self.excuses.explain(ended.code, began) {
             let said = last_lines(&ended.stderr);
             self.trial.wrong(format!("the run of machine {machine} ended with {}: {said}", ended.code));
         }
@@ -305,101 +320,118 @@ impl Round<'_> {
         }
     }
 
-    fn act(&mut self, step: &Step) {
+    /// Does what a step says; whether that took effect. A step may find nothing to act on.
+    fn act(&mut self, step: &Step) -> bool {
         let lasts = Duration::from_millis(step.lasts_ms);
         let wait = || std::thread::sleep(lasts);
         let mut random = Random::new(step.draw);
         let part = self.part();
         match step.fault {
-            Fault::KillWorker => {
-                if let Some(pid) = self.a_worker(&mut random) {
-                    send(pid, Signal::SIGKILL);
-                }
-            }
+            Fault::KillWorker => self.a_worker(&mut random).is_some_and(|pid| send(pid, Signal::SIGKILL)),
             Fault::StopWorker => {
-                if let Some(pid) = self.a_worker(&mut random) {
-                    send(pid, Signal::SIGSTOP);
-                    std::thread::sleep(lasts * 2);
-                    send(pid, Signal::SIGCONT);
-                }
+                let Some(pid) = self.a_worker(&mut random) else { return false };
+                let stopped = send(pid, Signal::SIGSTOP);
+                std::thread::sleep(lasts * 2);
+                send(pid, Signal::SIGCONT);
+                stopped
             }
             Fault::KillSupervisor => {
                 self.deaths.of_supervisors += MOST_WORKERS;
-                self.end_first(Signal::SIGKILL, 137);
+                self.end_first(Signal::SIGKILL, 137)
             }
             Fault::TerminateSupervisor => self.end_first(Signal::SIGTERM, 75),
             Fault::StopAll => {
-                if let Some(running) = &self.runs[0] {
-                    running.signal_group(Signal::SIGSTOP);
-                    wait();
-                    running.signal_group(Signal::SIGCONT);
-                }
+                let Some(running) = self.first() else { return false };
+                running.signal_group(Signal::SIGSTOP);
+                wait();
+                running.signal_group(Signal::SIGCONT);
+                true
             }
             Fault::KillBroker | Fault::StopBroker => {
-                self.await_broker();
-                // A run that begins waits 20 s for its brokers, and a broker's start may take that on a busy machine.
-                self.allowed.push(4);
-                let kafka = self.trial.job.place.kafka;
                 let broker = random.between(1, u64::from(self.trial.job.place.count) + 1) as u32;
-                if step.fault == Fault::KillBroker {
-                    kafka.kill(broker)
-                } else {
-                    kafka.terminate(broker)
-                }
-                wait();
-                self.restarting = Some(kafka.begin(&["restart", &broker.to_string()]));
+                self.end_broker(step.fault == Fault::KillBroker, broker, wait)
             }
             Fault::MoveLeaders => {
                 self.await_broker();
                 let kafka = self.trial.job.place.kafka;
                 let words = ["--election-type", "preferred", "--all-topic-partitions"];
                 let tool = ["tool", "org.apache.kafka.tools.LeaderElectionCommand", "--bootstrap-server", kafka.bootstrap()];
-                kafka.try_call(&[&tool[..], &words].concat()); // nothing to do is its failure
+                kafka.try_call(&[&tool[..], &words].concat()).status.success() // nothing to do is its failure
             }
             Fault::Delay => {
                 self.network.delay(Duration::from_millis(random.between(5, 400)));
                 wait();
                 self.network.delay(Duration::ZERO);
+                self.network.links(&part) > 0
             }
-            Fault::Cut => self.network.cut(&part),
-            Fault::HalfOpen => self.network.abandon(&part),
+            Fault::Cut => self.network.cut(&part) > 0,
+            Fault::HalfOpen => self.network.abandon(&part) > 0,
             Fault::NoAnswers | Fault::NoNetwork => {
                 let what = if step.fault == Fault::NoAnswers { Blocked::Answers } else { Blocked::Both };
                 self.network.block(&part, what);
                 wait();
+                let blocked = self.network.links(&part);
                 if random.between(0, 2) == 0 {
                     self.network.cut(&part);
                 }
                 self.network.heal(&part);
+                blocked > 0
             }
             Fault::LateEnds => {
+                let before = self.network.held(&part).len();
                 self.network.hold(&part, Hold { one_in: 2, ms: (5, 900), cut_of_4: 3, seed: step.draw });
                 wait();
                 self.network.heal(&part);
+                self.network.held(&part).len() > before
             }
             Fault::DiskFull => self.disk_full(wait),
             Fault::ReadOnly => self.read_only(wait),
             Fault::SourceChanged => self.source_changed(&mut random, lasts),
             Fault::SecondRun => self.second_run(),
             Fault::OtherMachine => {
-                if self.await_plan() {
-                    self.runs[0].as_ref().expect("it has workers").signal_group(Signal::SIGSTOP);
-                    self.start_another();
-                    self.runs[0].as_ref().expect("it stands still").signal_group(Signal::SIGCONT);
-                    wait();
+                if !self.await_plan() {
+                    return false;
                 }
+                self.runs[0].as_ref().expect("it has workers").signal_group(Signal::SIGSTOP);
+                self.start_another();
+                self.runs[0].as_ref().expect("it stands still").signal_group(Signal::SIGCONT);
+                wait();
+                true
             }
             Fault::Zombie => self.zombie(lasts),
             Fault::Scale => {
                 let workers = random.between(1, MOST_WORKERS + 1).to_string();
-                self.trial.job.command(1, &["scale", &workers]);
+                self.trial.job.command(1, &["scale", &workers]).code == 0
             }
             Fault::Pause => {
-                self.trial.job.command(1, &["pause"]);
+                let paused = self.trial.job.command(1, &["pause"]).code == 0;
                 wait();
                 self.trial.job.command(1, &["continue"]);
+                paused
             }
         }
+    }
+
+    /// The first machine's run, if it goes on.
+    fn first(&mut self) -> Option<&mut Running> {
+        let running = self.runs[0].as_mut()?;
+        running.is_running().then_some(running)
+    }
+
+    /// Ends a broker, and begins to start it again.
+    fn end_broker(&mut self, kill: bool, broker: u32, wait: impl Fn()) -> bool {
+        self.await_broker();
+        // A run that begins waits 20 s for its brokers, and a broker's start may take that on a busy machine.
+        self.excuses.begin(NO_BROKERS);
+        let kafka = self.trial.job.place.kafka;
+        if kill {
+            kafka.kill(broker);
+        } else {
+            kafka.terminate(broker);
+        }
+        wait();
+        self.restarting = Some(kafka.begin(&["restart", &broker.to_string()]));
+        true
     }
 
     /// Waits until the first machine has workers: then the job has its plan, and a copied state is that job's.
@@ -412,6 +444,7 @@ impl Round<'_> {
         if let Some(child) = self.restarting.take() {
             let output = waiting::collect(child, "scripts/kafka restart", PATIENCE);
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            self.excuses.end(NO_BROKERS);
         }
     }
 
@@ -421,44 +454,52 @@ impl Round<'_> {
         (!all.is_empty()).then(|| *random.pick(&all))
     }
 
-    /// Ends the first machine's run by a signal, and starts it again.
-    fn end_first(&mut self, signal: Signal, code: i32) {
-        let Some(mut running) = self.runs[0].take() else { return };
-        if running.is_running() {
+    /// Ends the first machine's run by a signal, and starts it again; whether the signal ended it.
+    fn end_first(&mut self, signal: Signal, code: i32) -> bool {
+        let Some(mut running) = self.runs[0].take() else { return false };
+        let signalled = running.is_running();
+        if signalled {
             running.signal(signal);
         }
+        let began = running.began();
         let ended = running.finish(PATIENCE);
         self.done |= ended.code == 0;
-        let explained =
-            ended.code == code || self.allowed.contains(&ended.code) || (signal == Signal::SIGTERM && ended.code == 143);
-        self.trial
-            .expect(explained, || format!("after {signal} a run ended with {}: {}", ended.code, last_lines(&ended.stderr)));
+        let by_signal = signalled && (ended.code == code || (signal == Signal::SIGTERM && ended.code == 143));
+        self.trial.expect(by_signal || self.excuses.explain(ended.code, began), || {
+            format!("after {signal} a run ended with {}: {}", ended.code, last_lines(&ended.stderr))
+        });
         if !self.done {
             self.runs[0] = Some(self.trial.job.start(1));
         }
+        by_signal
     }
 
-    fn disk_full(&mut self, wait: impl Fn()) {
-        let Some(disk) = &self.disk else { return };
-        self.allowed.push(74);
+    fn disk_full(&mut self, wait: impl Fn()) -> bool {
+        let runs = self.first().is_some();
+        let Some(disk) = &self.disk else { return false };
+        self.excuses.begin(NO_DISK);
         disk.fill();
         wait();
         disk.free();
+        self.excuses.end(NO_DISK);
+        runs
     }
 
-    fn read_only(&mut self, wait: impl Fn()) {
+    fn read_only(&mut self, wait: impl Fn()) -> bool {
         if self.disk.is_none() {
-            return;
+            return false;
         }
-        let Some(running) = self.runs[0].take() else { return };
+        let Some(running) = self.runs[0].take() else { return false };
         self.deaths.of_supervisors += MOST_WORKERS;
         running.signal_group(Signal::SIGKILL);
         running.finish(PATIENCE);
         let disk = self.disk.as_ref().expect("it was looked for");
-        disk.remount("ro");
+        self.excuses.begin(NO_DISK);
+        let read_only = disk.remount("ro");
         let mut running = self.trial.job.start(1);
         wait();
         disk.remount("rw");
+        self.excuses.end(NO_DISK);
         if !running.is_running() {
             let ended = running.finish(PATIENCE);
             let right = ended.code == 74 || self.trial.job.shape.delivery == Delivery::ExactlyOnce;
@@ -468,29 +509,36 @@ impl Round<'_> {
             running = self.trial.job.start(1);
         }
         self.runs[0] = Some(running);
+        read_only
     }
 
-    fn source_changed(&mut self, random: &mut Random, lasts: Duration) {
+    fn source_changed(&mut self, random: &mut Random, lasts: Duration) -> bool {
         // Changed before it was planned, it would be another job's.
         if !self.await_plan() {
-            return;
+            return false;
         }
-        self.allowed.push(7);
+        self.excuses.begin(CHANGED);
         self.source.change(random);
         let begin = Instant::now();
         while self.runs[0].as_mut().is_some_and(Running::is_running) && begin.elapsed() < lasts {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.source.restore();
+        self.excuses.end(CHANGED);
+        true
     }
 
-    fn second_run(&mut self) {
-        let second = self.trial.job.start(1).finish(PATIENCE);
-        let alone = !self.runs[0].as_mut().is_some_and(Running::is_running);
+    /// A second run is refused, unless the first one ends meanwhile.
+    fn second_run(&mut self) -> bool {
+        let second = self.trial.job.start(1);
+        let began = second.began();
+        let second = second.finish(PATIENCE);
+        let alone = self.first().is_none();
         self.done |= second.code == 0 && alone;
-        let right = second.code == 75 || alone;
+        let right = second.code == 75 || (alone && self.excuses.explain(second.code, began));
         self.trial.expect(right, || format!("a second run ended with {}: {}", second.code, last_lines(&second.stderr)));
         self.trial.note("refused", second.elapsed.as_millis() as u64);
+        second.code == 75 && !alone
     }
 
     /// Starts a run on another machine, with what the first one's disk has; all processes of that one stand still.
@@ -503,16 +551,17 @@ impl Round<'_> {
     }
 
     /// All of the first machine's processes stand still until another machine has its workers at work.
-    fn zombie(&mut self, lasts: Duration) {
+    fn zombie(&mut self, lasts: Duration) -> bool {
         if !self.await_plan() {
-            return;
+            return false;
         }
         self.runs[0].as_ref().expect("it has workers").signal_group(Signal::SIGSTOP);
         self.start_another();
         let other = self.runs.last_mut().and_then(Option::as_mut).expect("it was just started");
-        await_workers(other, PATIENCE);
+        let taken_over = await_workers(other, PATIENCE);
         std::thread::sleep(lasts);
         self.runs[0].as_ref().expect("it stands still").signal_group(Signal::SIGCONT);
+        taken_over
     }
 
     /// Nothing disturbs any more: the job has to be done soon, and is judged.
@@ -535,10 +584,11 @@ impl Round<'_> {
                     break;
                 }
             }
+            let began = running.began();
             let ended = running.finish(PATIENCE);
             if ended.code == 0 {
                 report = Some(ended.json());
-            } else if !self.allowed.contains(&ended.code) {
+            } else if !self.excuses.explain(ended.code, began) {
                 let said = last_lines(&ended.stderr);
                 self.trial.wrong(format!("with nothing to disturb it a run ended with {}: {said}", ended.code));
                 break;

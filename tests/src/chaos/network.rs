@@ -126,18 +126,24 @@ impl Network {
         self.shared.delay_us.store(round_trip.as_micros() as u64, Ordering::SeqCst);
     }
 
-    /// Cuts the connections of clients with such a part in their name; new ones pass.
-    pub fn cut(&self, part: &str) {
-        for link in self.shared.links_of(part) {
-            link.close();
-        }
+    /// How many connections clients with such a part in their name have.
+    pub fn links(&self, part: &str) -> usize {
+        self.shared.links_of(part).len()
+    }
+
+    /// Cuts the connections of these clients; new ones pass. Returns how many that were.
+    pub fn cut(&self, part: &str) -> usize {
+        let links = self.shared.links_of(part);
+        links.iter().for_each(|link| link.close());
+        links.len()
     }
 
     /// From now on nothing comes through the connections that these clients have, and they are not told; new ones pass.
-    pub fn abandon(&self, part: &str) {
-        for link in self.shared.links_of(part) {
-            link.abandoned.store(true, Ordering::SeqCst);
-        }
+    /// Returns how many that were.
+    pub fn abandon(&self, part: &str) -> usize {
+        let links = self.shared.links_of(part);
+        links.iter().for_each(|link| link.abandoned.store(true, Ordering::SeqCst));
+        links.len()
     }
 
     /// Lets nothing through in a direction, on new connections neither, until [`Network::heal`].

@@ -1,6 +1,8 @@
 //! What came of one trial: figures, and what was wrong.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
 
@@ -42,6 +44,43 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
+impl Outcome {
+    /// Of a trial to which nothing was done yet.
+    pub fn nothing(kind: &'static str, delivery: Delivery, seed: u64, brokers: u32, records: u64) -> Self {
+        Outcome {
+            kind,
+            delivery,
+            seed,
+            brokers,
+            faults: 0,
+            records,
+            lost: 0,
+            twice: 0,
+            verify: 0,
+            readers: Vec::new(),
+            figures: BTreeMap::new(),
+            wrong: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+
+    /// That of a trial. One that panics, as each does that hangs, has this outcome with what the panic said.
+    pub fn of(mut self, trial: impl FnOnce() -> Outcome) -> Outcome {
+        let began = Instant::now();
+        catch_unwind(AssertUnwindSafe(trial)).unwrap_or_else(|panic| {
+            self.wrong.push(format!("it panicked: {}", said(panic.as_ref())));
+            self.seconds = began.elapsed().as_secs_f64();
+            self
+        })
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("nothing")
+}
+
 /// How much a fault may double with at-least-once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deaths {
@@ -68,21 +107,7 @@ impl<'a> Trial<'a> {
     pub fn begin(kind: &'static str, seed: u64, job: Job<'a>) -> Self {
         let delivery = job.shape.delivery;
         let follower = (delivery == Delivery::ExactlyOnce).then(|| Follower::of_committed(job.place.kafka, &job.name));
-        let outcome = Outcome {
-            kind,
-            delivery,
-            seed,
-            brokers: job.place.count,
-            faults: 0,
-            records: job.place.source.len(),
-            lost: 0,
-            twice: 0,
-            verify: 0,
-            readers: Vec::new(),
-            figures: BTreeMap::new(),
-            wrong: Vec::new(),
-            seconds: 0.0,
-        };
+        let outcome = Outcome::nothing(kind, delivery, seed, job.place.count, job.place.source.len());
         Trial { job, outcome, arrivals: Vec::new(), follower, began: Instant::now() }
     }
 
@@ -194,14 +219,16 @@ impl<'a> Trial<'a> {
         } else {
             self.keep();
         }
-        self.outcome
+        self.outcome.clone()
     }
 
     /// Writes what the topics hold beside the job's state, and keeps the folder.
     fn keep(&mut self) {
         let folder = self.job.program.keep();
-        let told = format!("{:#?}\n{:#?}\n", self.outcome, self.job.shape);
+        let processes = self.job.program.processes();
+        let told = format!("{:#?}\n{:#?}\n{processes:#?}\n", self.outcome, self.job.shape);
         std::fs::write(folder.join("outcome.txt"), told).expect("the folder can be written");
+        self.job.program.end_all();
         for (isolation, name) in [(Isolation::Committed, "committed.txt"), (Isolation::Uncommitted, "all.txt")] {
             dump(&self.job, &self.job.name, isolation, &folder.join(name));
         }
@@ -210,6 +237,26 @@ impl<'a> Trial<'a> {
             dump(&self.job, PROGRESS, Isolation::Committed, &folder.join("progress-committed.txt"));
         }
         self.wrong(format!("kept: {}", folder.display()));
+    }
+}
+
+impl Drop for Trial<'_> {
+    /// One that panics has not come to its end: what tells of it is kept all the same.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Outcome { kind, delivery, seed, .. } = self.outcome;
+        eprintln!("{kind} {} seed {seed} panicked; kept: {}", delivery.name(), self.job.program.folder().display());
+        // A second panic would end this process, and leave the brokers.
+        let kept = catch_unwind(AssertUnwindSafe(|| {
+            self.wrong("it panicked");
+            self.job.place.kafka.heal();
+            self.keep();
+        }));
+        if kept.is_err() {
+            eprintln!("not all of it could be written");
+        }
     }
 }
 
@@ -230,4 +277,22 @@ fn dump(job: &Job, topic: &str, isolation: Isolation, path: &Path) {
         };
         writeln!(out, "{} {} {} {what}", record.partition, record.offset, record.timestamp).expect("it can be written");
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing() -> Outcome {
+        Outcome::nothing("signals", Delivery::AtLeastOnce, 7, 1, 100)
+    }
+
+    #[test]
+    fn a_trial_that_panics_has_an_outcome_with_what_was_wrong() {
+        let waited = nothing().of(|| panic!("waited {} s in vain", 60));
+        assert_eq!(waited.wrong, ["it panicked: waited 60 s in vain"]);
+        assert_eq!((waited.kind, waited.seed, waited.faults), ("signals", 7, 0));
+        assert_eq!(nothing().of(|| panic!("no reason")).wrong, ["it panicked: no reason"]);
+        assert!(nothing().of(nothing).wrong.is_empty());
+    }
 }

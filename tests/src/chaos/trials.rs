@@ -15,6 +15,8 @@ use crate::faults::attempts;
 use crate::program::{Finished, Process, Running};
 use crate::random::Random;
 
+/// How often a trial is made again that had no fault.
+const AGAIN: u64 = 3;
 /// For what takes moments, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// One in this number of trials is read by Kafka's own consumer, too, which costs seconds.
@@ -79,6 +81,22 @@ const fn kind(
     run: fn(Place, Delivery, u64) -> Outcome,
 ) -> Kind {
     Kind { name, unit, wanted, needs, run }
+}
+
+/// A trial with a seed, or with one of the next ones if no fault took effect: that shows nothing. It was wrong if none
+/// did in any of them.
+pub fn with_faults(seed: u64, mut run: impl FnMut(u64) -> Outcome) -> Outcome {
+    let mut outcome = run(seed);
+    for again in 1..=AGAIN {
+        if outcome.faults > 0 || !outcome.wrong.is_empty() {
+            return outcome;
+        }
+        outcome = run(seed.wrapping_add(again));
+    }
+    if outcome.faults == 0 {
+        outcome.wrong.push(format!("no fault took effect, with this seed and the {AGAIN} before it"));
+    }
+    outcome
 }
 
 /// The shape of a job whose moments are drawn at random.
@@ -574,4 +592,33 @@ fn changed_sources(place: Place, delivery: Delivery, seed: u64) -> Outcome {
     let deaths = Deaths { workers: died as u64, of_supervisors: 0 };
     trial.judge(1, &report, deaths, seed.is_multiple_of(ALL_READERS));
     trial.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trials that have these numbers of faults, one after the other; how many were made, and the last one's outcome.
+    fn trials(faults: &[u64], wrong: &[&str]) -> (usize, Outcome) {
+        let mut made = 0;
+        let outcome = with_faults(17, |seed| {
+            let mut outcome = Outcome::nothing("signals", Delivery::AtLeastOnce, seed, 1, 100);
+            outcome.faults = faults[made];
+            outcome.wrong = wrong.iter().map(|what| (*what).to_owned()).collect();
+            made += 1;
+            outcome
+        });
+        (made, outcome)
+    }
+
+    #[test]
+    fn a_trial_without_a_fault_is_made_again_and_is_wrong_if_none_comes() {
+        let (made, outcome) = trials(&[2], &[]);
+        assert_eq!((made, outcome.seed, outcome.wrong.len()), (1, 17, 0));
+        let (made, outcome) = trials(&[0, 0, 0, 1], &[]);
+        assert_eq!((made, outcome.seed, outcome.wrong.len()), (4, 20, 0));
+        let (made, outcome) = trials(&[0, 0, 0, 0], &[]);
+        assert_eq!((made, outcome.wrong.len()), (4, 1));
+        assert_eq!(trials(&[0], &["something"]).0, 1, "what is wrong is not made again");
+    }
 }

@@ -3,7 +3,7 @@
 //! It can be stopped and continued: what was counted stands in the file of results, and the next trial is of the kind
 //! of which most is missing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,9 +93,16 @@ pub fn main(words: &[String]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let (said, other_build) = (std::env::var("SHARDLIFT_COMMIT").ok(), std::env::var_os("SHARDLIFT_BIN").is_some());
+    let commit = match results::commit(said.as_deref(), other_build, results::git) {
+        Ok(commit) => commit,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let stop = Arc::new(AtomicBool::new(false));
     heed_signals(&stop);
-    let commit = std::env::var("SHARDLIFT_COMMIT").unwrap_or_else(|_| commit());
     let source = Source::new(17, LINES);
     let clusters = Clusters::default();
     let begin = Instant::now();
@@ -106,11 +113,9 @@ pub fn main(words: &[String]) -> ExitCode {
         while !stop.load(Ordering::SeqCst) && begin.elapsed() < limit {
             let Some((kind, delivery)) = choose(&wishes, &mut under_way.lock().expect("no holder panics")) else { return };
             let seed = wishes.seed.unwrap_or_else(new_seed);
-            let run = || clusters.run(kind, delivery, seed, &source);
-            let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-                println!("{} {} seed {seed} panicked", kind.name, delivery.name());
-                resume_unwind(panic)
-            });
+            let brokers = if kind.needs == Needs::Three { 3 } else { 1 };
+            let nothing = Outcome::nothing(kind.name, delivery, seed, brokers, source.len());
+            let outcome = nothing.of(|| clusters.run(kind, delivery, seed, &source));
             results::append(&wishes.results, &outcome, &commit);
             let figures: Vec<String> = outcome.figures.iter().map(|(name, all)| format!("{name} {:?}", median(all))).collect();
             println!(
@@ -204,12 +209,6 @@ fn median(all: &[u64]) -> u64 {
 pub fn new_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_nanos() as u64;
     Random::new(now).next_u64() >> 24
-}
-
-fn commit() -> String {
-    let output =
-        std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(whole_program::root()).output();
-    output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The first SIGINT or SIGTERM lets the trials under way end; the second one ends us.

@@ -22,6 +22,10 @@ fn main() -> ExitCode {
         Some("campaign") => campaign::main(&words[1..]),
         Some("mixed") => mixed::main(&words[1..]),
         Some("table") => table::main(&words[1..]),
-        _ => suite::main(MODULES),
+        _ => {
+            let code = suite::main(MODULES);
+            short::clean_up();
+            code
+        }
     }
 }

@@ -7,6 +7,7 @@ use whole_program::chaos::Delivery;
 use whole_program::chaos::job::Cluster;
 use whole_program::chaos::nemesis;
 use whole_program::chaos::source::Source;
+use whole_program::chaos::trial::Outcome;
 
 use crate::campaign::{LINES, new_seed};
 
@@ -28,7 +29,8 @@ pub fn main(words: &[String]) -> ExitCode {
         for step in nemesis::sequence(seed, delivery, brokers, nemesis::STEPS) {
             println!("  {} ms, then {:?}", step.pause_ms, step.fault);
         }
-        let outcome = nemesis::mixed(cluster.place(&source), delivery, seed);
+        let nothing = Outcome::nothing("mixed", delivery, seed, brokers, source.len());
+        let outcome = nothing.of(|| nemesis::mixed(cluster.place(&source), delivery, seed));
         println!(
             "  {} faults, {} records: {} lost, {} twice (verify {}), seen by {} readers, {:.0} s",
             outcome.faults,
@@ -41,6 +43,10 @@ pub fn main(words: &[String]) -> ExitCode {
         );
         if !outcome.wrong.is_empty() {
             println!("WRONG: {:#?}", outcome.wrong);
+            return ExitCode::FAILURE;
+        }
+        if outcome.faults == 0 {
+            println!("WRONG: no fault took effect");
             return ExitCode::FAILURE;
         }
         if begin.elapsed() >= limit {

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use whole_program::chaos::trial::Outcome;
@@ -11,6 +12,30 @@ use whole_program::root;
 /// The file of results that is kept.
 pub fn place() -> PathBuf {
     root().join("tests/chaos/results/trials.jsonl")
+}
+
+/// What the program is built from, so that a commit is not that of another one.
+const BUILT_FROM: [&str; 3] = ["crates", "Cargo.toml", "Cargo.lock"];
+
+/// What the program under test was built from: as it was said (`SHARDLIFT_COMMIT`), or the checkout's commit with
+/// `-dirty` if the program's files differ from it. Another build (`SHARDLIFT_BIN`) can't be told by the checkout.
+pub fn commit(said: Option<&str>, other_build: bool, git: impl Fn(&[&str]) -> Option<String>) -> Result<String, String> {
+    if let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) {
+        return Ok(said.to_owned());
+    }
+    if other_build {
+        return Err("SHARDLIFT_BIN is a build of its own: say its commit with SHARDLIFT_COMMIT=…".to_owned());
+    }
+    let ask = |words: &[&str]| git(words).ok_or("git can't say the commit here: say it with SHARDLIFT_COMMIT=…".to_owned());
+    let commit = ask(&["rev-parse", "--short", "HEAD"])?;
+    let changed = ask(&[&["status", "--porcelain", "--"][..], &BUILT_FROM].concat())?;
+    Ok(format!("{}{}", commit.trim(), if changed.trim().is_empty() { "" } else { "-dirty" }))
+}
+
+/// What git prints in the checkout; `None` if it fails.
+pub fn git(words: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(words).current_dir(root()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Appends a trial.

@@ -195,7 +195,8 @@ const ROWS: &[Row] = &[
 /// The table, from a file of results.
 pub fn table(results: &Path) -> String {
     let results = results::read(results);
-    let mut text = String::from("| fault | promise | tests | trials | result, figures |\n|---|---|---|---|---|\n");
+    let mut text = all_in_all(&results);
+    text.push_str("| fault | promise | tests | trials | result, figures |\n|---|---|---|---|---|\n");
     for row in ROWS {
         let mut kinds: Vec<&str> = Vec::new();
         row.trials.iter().for_each(|(kind, _)| {
@@ -235,11 +236,19 @@ fn sum<'a>(lines: impl Iterator<Item = &'a Value>, name: &str) -> u64 {
     lines.filter_map(|line| line[name].as_u64()).sum()
 }
 
+/// How much was done in all.
+fn all_in_all(results: &[Value]) -> String {
+    let with_faults = || results.iter().filter(|line| line["faults"].as_u64().is_some_and(|faults| faults > 0));
+    let without = results.len() - with_faults().count();
+    let (faults, jobs) = (grouped(sum(with_faults(), "faults")), grouped(with_faults().count() as u64));
+    format!("In all {faults} faults in {jobs} jobs. (In {without} more no fault took effect; they count for nothing.)\n\n")
+}
+
 /// What was done, of each promise.
 fn counted(results: &[Value], kind: &str) -> Vec<String> {
     let unit = KINDS.iter().find(|known| known.name == kind).expect("a kind of the table is one").unit;
     let count = |delivery: Delivery| {
-        let jobs = of(results, kind, delivery).count();
+        let jobs = of(results, kind, delivery).filter(|line| line["faults"] != 0).count();
         let faults = sum(of(results, kind, delivery), "faults");
         (jobs > 0).then(|| format!("{kind}, {}: {} {unit} in {} jobs", delivery.name(), grouped(faults), grouped(jobs as u64)))
     };
