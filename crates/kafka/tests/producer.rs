@@ -5,8 +5,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use kafka::Producer;
-use migration::FailureKind;
+use kafka::{EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TransactionOptions};
+use migration::{FailureKind, Incarnation, ShardId, TopicLedger};
 use pipeline::group::Key;
 use pipeline::{Blame, Sink};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as E};
@@ -308,4 +308,26 @@ fn a_topic_that_does_not_exist_is_never_made() {
         assert_eq!(failure.kind, FailureKind::Permanent, "{failure}");
         assert!(failure.message.contains("elsewhere"), "{failure}");
     }
+}
+
+/// A job with exactly-once on an embedded broker, which knows transactions well enough for one attempt.
+fn transactional(name: &str) -> (EmbeddedBroker, ProducerOptions) {
+    let topics = vec![TOPIC.to_owned(), "progress".to_owned()];
+    let broker = EmbeddedBroker::start(&EmbeddedOptions { topics, ..EmbeddedOptions::default() }).unwrap();
+    let job = job(&broker.bootstrap());
+    let ledger = TopicLedger { topic: "progress".to_owned(), job: name.to_owned(), of: Incarnation::default() };
+    let transaction = Some(TransactionOptions::new(&job, &ledger, ShardId(0), 1));
+    (broker, ProducerOptions { transaction, ..options(&job) })
+}
+
+#[test]
+fn a_partition_that_takes_nothing_for_a_transactions_time_is_no_fault_of_the_worker() {
+    let (broker, mut options) = transactional("late");
+    options.transaction.as_mut().unwrap().timeout = Duration::from_secs(2);
+    let mut producer = Producer::create(&options).unwrap();
+    broker.push_request_errors(RDKafkaApiKey::Produce, &[E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 1_000]);
+    let sent = producer.hand_over(0, numbered("late", 10)).and_then(|()| wait(&mut producer, 1, LONG));
+    let failure = sent.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unreachable, "{failure}");
+    assert!(failure.message.contains("not written within the time of its transaction"), "{failure}");
 }

@@ -16,7 +16,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 use super::batch::{Batch, Refusal, ReportTally};
 use super::epochs::Epochs;
 use super::options::ProducerOptions;
-use super::transaction::Transactions;
+use super::transaction::{Transactions, is_late};
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, MOST_RECORDS, Notice, Sender, Served, Wakeup, monotonic_micros};
 use crate::notice::Complaints;
@@ -288,10 +288,15 @@ impl Producer {
         match verdict(code) {
             Verdict::AllRejected => Failure::new(FailureKind::Permanent, format!("{place}: {code}")),
             Verdict::Unreachable => Failure::new(FailureKind::Unreachable, format!("{place}: {code}")),
-            // Timed out: because no broker was there, or because the record could not be written in time?
-            _ if matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT | E::RD_KAFKA_RESP_ERR__TIMED_OUT))
-                && !self.a_broker_answers() =>
-            {
+            _ if is_late(code) && self.transactions.is_some() => {
+                let what = format!(
+                    "{place}: {code}: not written within the time of its transaction. Is a leader there, and are \
+                     min.insync.replicas of its replicas in sync?"
+                );
+                Failure::new(FailureKind::Unreachable, what)
+            }
+            // Because no broker was there, or because the record could not be written in time?
+            _ if is_late(code) && !self.a_broker_answers() => {
                 let reason = self.complaints.reason(code);
                 Failure::new(FailureKind::Unreachable, format!("{place}: {code}; no broker answers: {reason}"))
             }
@@ -303,14 +308,10 @@ impl Producer {
     /// stops the job.
     pub(super) fn letter_failure(&self, code: Code) -> Failure {
         let topic = self.letters.as_deref().unwrap_or_default();
-        let place = format!("topic {topic:?} of the dead letters");
         if matches!(verdict(code), Verdict::RecordRejected | Verdict::AllRejected) {
-            let what = format!(
-                "{place} refuses a letter for good ({code}); nothing is lost: its chunk is not committed. Mend the topic, or set                  dead_letters.topic to another, then run again"
-            );
-            return Failure::new(FailureKind::State, what);
+            return letter_refused(topic, code);
         }
-        self.failure_at(place, code)
+        self.failure_at(letters_place(topic), code)
     }
 
     fn a_broker_answers(&self) -> bool {
@@ -336,6 +337,19 @@ impl Producer {
     pub(crate) fn fail_if_failed(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
     }
+}
+
+fn letters_place(topic: &str) -> String {
+    format!("topic {topic:?} of the dead letters")
+}
+
+/// Where letters go is fixed from the first record on: naming another topic is no way out.
+fn letter_refused(topic: &str, code: Code) -> Failure {
+    let what = format!(
+        "{} refuses a letter for good ({code}); nothing is lost: its chunk is not committed. Mend the topic, then run again",
+        letters_place(topic)
+    );
+    Failure::new(FailureKind::State, what)
 }
 
 /// Remembers a partition whose group may be complete now. Reports come by partition: each is remembered once.
@@ -526,5 +540,19 @@ impl Drop for Producer {
                 self.sender.serve(Duration::from_millis(20), &mut |_| {});
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_letter_is_told_with_what_can_be_done() {
+        let failure = letter_refused("letters", Code::of(E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE));
+        assert_eq!(failure.kind, FailureKind::State);
+        let expected = "topic \"letters\" of the dead letters refuses a letter for good (Broker: Message size too large (MSG_SIZE_TOO_LARGE)); nothing \
+                        is lost: its chunk is not committed. Mend the topic, then run again";
+        assert_eq!(failure.message, expected);
     }
 }

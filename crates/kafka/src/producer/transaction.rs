@@ -430,6 +430,7 @@ impl Transactions {
         let kind = match verdict(error.code) {
             Verdict::AllRejected => FailureKind::Permanent,
             Verdict::Unreachable => FailureKind::Unreachable,
+            _ if is_late(error.code) => FailureKind::Unreachable,
             Verdict::Delivered | Verdict::RecordRejected | Verdict::Retry => FailureKind::Retry,
         };
         Failure::new(kind, format!("{what}: {} ({})", error.text, error.code))
@@ -452,6 +453,13 @@ fn is_purged(code: Code) -> bool {
         code.known(),
         Some(E::RD_KAFKA_RESP_ERR__PURGE_QUEUE | E::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT | E::RD_KAFKA_RESP_ERR__STATE)
     )
+}
+
+/// Whether a code says that the brokers did not take something in time. In a transaction that is no fault of the worker's:
+/// its time is over while a partition can't be written, and a successor meets the same until it can be. So it is no
+/// death, of which five would give the shard up.
+pub(super) fn is_late(code: Code) -> bool {
+    matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT | E::RD_KAFKA_RESP_ERR__TIMED_OUT))
 }
 
 /// The places of the refused records, or what to say where there are too many of them.

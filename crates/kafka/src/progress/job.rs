@@ -151,7 +151,9 @@ impl<'a> Reading<'a> {
             if partitioner::choose(Partitioner::Murmur2)(key, self.partitions) != Some(*partition) {
                 let key = String::from_utf8_lossy(key);
                 return Err(bad(format!(
-                    "{key:?} stands in partition {partition}, where no shardlift would look for it now: partitions were added, or                      another program wrote it. Which record is the newest can't be told any more: begin anew with --restart                      and another checkpoint.topic"
+                    "{key:?} stands in partition {partition}, where no shardlift would look for it now: partitions were added, or \
+                     another program wrote it. Which record is the newest can't be told any more: begin anew with --restart \
+                     and another checkpoint.topic"
                 )));
             }
             let Some(own) = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(&self.job.name)) else { continue };

@@ -25,7 +25,7 @@ pub fn of_letters(topic: &str, found: &KnownTopic, records: &TopicSettings) -> F
                 "topic {topic} is compacted (cleanup.policy): letters have no key or one that others have, and would be lost"
             ),
         )
-        .mend("set cleanup.policy=delete on it, or name another topic in dead_letters.topic");
+        .mend("set cleanup.policy=delete on it, or, before the job's first record, name another in dead_letters.topic");
     }
     let needed = records.max_message_bytes.min(BATCH_BYTES);
     if found.settings.max_message_bytes < needed {
@@ -37,7 +37,9 @@ pub fn of_letters(topic: &str, found: &KnownTopic, records: &TopicSettings) -> F
                 show_count(needed.into())
             ),
         )
-        .mend(format!("set max.message.bytes={needed} on it at least, or name another topic in dead_letters.topic"));
+        .mend(format!(
+            "set max.message.bytes={needed} on it at least, or, before the job's first record, name another in dead_letters.topic"
+        ));
     }
     match found.retention.as_ref().filter(|retention| retention.deletes).and_then(|retention| retention.ms) {
         Some(ms) => Finding::warn(check, format!("topic {topic} keeps letters for {} (retention.ms = {ms})", age(ms)))
