@@ -19,14 +19,27 @@ pub fn preflight(
     needs: &[Right],
     interrupt: Option<&Interrupt>,
 ) -> Result<Preflight, UserError> {
+    // Only who writes delivers.
+    let delivers = job.exactly_once() && needs.contains(&Right::Write);
+    ask(job, purpose, bound, needs, delivers, interrupt)
+}
+
+/// `delivers`: whether what exactly-once delivery rests on is asked, too.
+fn ask(
+    job: &Job,
+    purpose: Purpose,
+    bound: Option<&str>,
+    needs: &[Right],
+    delivers: bool,
+    interrupt: Option<&Interrupt>,
+) -> Result<Preflight, UserError> {
     helper::ask("shardlift check", interrupt, || {
         let ask = if purpose == Purpose::Begin { kafka::first_preflight } else { kafka::preflight };
         let mut found = ask(job, purpose.patience(job)).map_err(|problem| match problem.kind {
             PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => topic_is_deleted(job),
             _ => explain(problem, purpose),
         })?;
-        // Only who writes delivers.
-        if job.exactly_once() && needs.contains(&Right::Write) {
+        if delivers {
             kafka::ask_delivery(job, &mut found, purpose.patience(job)).map_err(|problem| explain(problem, purpose))?;
         }
         let missing = found.rights.as_ref().and_then(|rights| missing_right(job, rights, needs));
@@ -49,7 +62,8 @@ pub fn letters(
     interrupt: Option<&Interrupt>,
 ) -> Result<Option<Finding>, UserError> {
     let Some(of_letters) = of_letters(job) else { return Ok(None) };
-    let there = preflight(&of_letters, purpose, None, &[Right::Write, Right::Read], interrupt)?;
+    // What delivery rests on was asked with the topic of the records, of the letters, too.
+    let there = ask(&of_letters, purpose, None, &[Right::Write, Right::Read], false, interrupt)?;
     let finding = check::of_letters(&of_letters.kafka.topic, &facts(&there), &found.settings);
     match check::refusal(std::slice::from_ref(&finding), &job.accept) {
         Some(error) => Err(error),

@@ -93,6 +93,28 @@ impl TopicLedger {
     }
 }
 
+/// Partitions that the progress topic is made with.
+pub const PROGRESS_PARTITIONS: u32 = 16;
+/// A segment of the progress topic, bytes: only what stands in older ones is compacted, and a scan reads what is not.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// The longest time until a segment is an older one, milliseconds.
+pub const SEGMENT_MS: u64 = 3_600_000;
+/// From which share of superseded records on it is compacted.
+const DIRTY_RATIO: &str = "0.1";
+
+/// The settings that the progress topic is made with. With fewer replicas in sync than are needed nothing is
+/// acknowledged; with all of them needed one broker that is away would stop the job.
+pub fn topic_settings(replication: u32) -> Vec<(&'static str, String)> {
+    vec![
+        ("cleanup.policy", "compact".to_owned()),
+        ("min.insync.replicas", replication.saturating_sub(1).clamp(1, 2).to_string()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+        ("segment.bytes", SEGMENT_BYTES.to_string()),
+        ("segment.ms", SEGMENT_MS.to_string()),
+        ("min.cleanable.dirty.ratio", DIRTY_RATIO.to_owned()),
+    ]
+}
+
 /// What all transactional ids of this program begin with, so that one ACL can name them.
 pub const TRANSACTIONAL_PREFIX: &str = "shardlift.";
 
@@ -114,6 +136,15 @@ pub fn plan_transactional_id(job: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_broker_may_be_away_where_there_are_three() {
+        let least = |replication| {
+            let all = topic_settings(replication);
+            all.into_iter().find(|(name, _)| *name == "min.insync.replicas").map(|(_, value)| value).unwrap_or_default()
+        };
+        assert_eq!([1, 2, 3, 5].map(least), ["1", "1", "2", "2"]);
+    }
 
     #[test]
     fn keys_and_ids_name_job_and_shard() {

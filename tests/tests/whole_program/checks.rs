@@ -274,19 +274,24 @@ fn judge(finished: &Finished, check: &str, level: &str, code: i32, says: &[&str]
     (!wrong.is_empty()).then(|| format!("{}\n{}\n{}", wrong.join(", "), seen.join("\n"), finished.stderr))
 }
 
-/// Security and rights need a secured broker; the clock's case needs a record of the near future.
-fn what_brokers_refuse_is_a_finding(clusters: &Clusters) {
-    let kafka = clusters.secured();
-    kafka.create_topic("check-secured", 2, &[]);
-    let plain = kafka.listener("plain");
-    let scram = [
+/// The config's keys of a user whose password SCRAM carries over TLS.
+fn keys_of_bob(kafka: &Kafka) -> [(String, String); 5] {
+    [
         ("security.protocol", "SASL_SSL".to_owned()),
         ("sasl.mechanisms", "SCRAM-SHA-512".to_owned()),
         ("sasl.username", "bob".to_owned()),
         ("sasl.password", "bob-secret".to_owned()),
         ("ssl.ca.location", kafka.certificate("ca.pem").display().to_string()),
     ]
-    .map(|(name, value)| (format!("kafka.properties.\"{name}\""), format!("{value:?}")));
+    .map(|(name, value)| (format!("kafka.properties.\"{name}\""), format!("{value:?}")))
+}
+
+/// Security and rights need a secured broker; the clock's case needs a record of the near future.
+fn what_brokers_refuse_is_a_finding(clusters: &Clusters) {
+    let kafka = clusters.secured();
+    kafka.create_topic("check-secured", 2, &[]);
+    let plain = kafka.listener("plain");
+    let scram = keys_of_bob(kafka);
     let scram: Vec<(&str, &str)> = scram.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let check = |listener: &str, keys: &[(&str, &str)]| {
         let program = Program::new("check-secured");
@@ -379,6 +384,18 @@ fn what_exactly_once_rests_on_is_checked_and_the_progress_topic_made(clusters: &
     let deletes = deliveries(&program.run(&["check", "--accept", "unreplicated", "-o", "json"], PATIENCE).expect_code(4));
     let said = "fail: the progress topic check-once-progress (checkpoint.topic) is not compacted";
     assert!(deletes.iter().any(|finding| finding.contains(said)), "{deletes:#?}");
+    kafka.alter_topic(progress, &["cleanup.policy=compact", "segment.bytes=1073741824", "segment.ms=604800000"]);
+    kafka.create_topic("check-once-dead-letters", 1, &["unclean.leader.election.enable=true"]);
+    given(&[once, ("checkpoint.topic", "\"check-once-progress\""), ("dead_letters.to", "\"topic\"")]);
+    let found = deliveries(&program.run(&["check", "-o", "json"], PATIENCE).expect_code(4));
+    for part in [
+        "fail: topic check-once-dead-letters has 1 replica of each partition",
+        "fail: topic check-once-dead-letters has unclean.leader.election.enable = true",
+        "warn: the progress topic check-once-progress (checkpoint.topic) has segment.bytes = 1073741824",
+    ] {
+        assert!(found.iter().any(|finding| finding.contains(part)), "{part:?} is not in {found:#?}");
+    }
+    assert!(program.run(&["run"], PATIENCE).expect_code(4).stderr.contains("check-once-dead-letters has 1 replica"));
     assert_eq!(kafka.end_offsets(name).iter().sum::<u64>(), 0, "nothing was sent");
     program.assert_nothing_left();
 }
@@ -388,14 +405,7 @@ fn rights_that_exactly_once_lacks_are_named_with_the_lines_that_grant_them(clust
     let (name, progress) = ("check-once-secured", "check-once-secured-progress");
     kafka.create_topic(name, 2, &[]);
     kafka.create_topic(progress, 2, &["cleanup.policy=compact"]);
-    let scram = [
-        ("security.protocol", "SASL_SSL".to_owned()),
-        ("sasl.mechanisms", "SCRAM-SHA-512".to_owned()),
-        ("sasl.username", "bob".to_owned()),
-        ("sasl.password", "bob-secret".to_owned()),
-        ("ssl.ca.location", kafka.certificate("ca.pem").display().to_string()),
-    ]
-    .map(|(name, value)| (format!("kafka.properties.\"{name}\""), format!("{value:?}")));
+    let scram = keys_of_bob(kafka);
     let mut keys: Vec<(&str, &str)> = scram.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     keys.extend([("kafka.delivery", "\"exactly-once\""), ("checkpoint.topic", "\"check-once-secured-progress\"")]);
     let program = Program::new(name);
@@ -427,6 +437,9 @@ fn rights_that_exactly_once_lacks_are_named_with_the_lines_that_grant_them(clust
     }
     let granted = check();
     assert!(!says(&granted, &["kafka-acls.sh", "--transactional-id"]), "{granted:#?}");
-    assert!(!says(&granted, &["kafka-acls.sh", "--topic"]), "{granted:#?}");
+    assert!(!says(&granted, &["kafka-acls.sh", "--topic check-once-secured"]), "{granted:#?}");
+    let log =
+        ["warn: ", "__transaction_state can't be read", "User:bob --operation Describe --operation DescribeConfigs --topic"];
+    assert!(says(&granted, &log), "{granted:#?}");
     program.assert_nothing_left();
 }

@@ -1,6 +1,6 @@
 //! What exactly-once delivery rests on, as the cluster has it.
 //!
-//! Responsible for: replicas of topic, progress topic and transaction log, what the brokers' settings say of
+//! Responsible for: replicas of topic, topic of dead letters, progress topic and transaction log, what the brokers' settings say of
 //! transactions, and whether they take a transactional producer of this job. Not responsible for: what follows for the
 //! job (`migration::check`). What can't be told is left out: only a producer that is refused is an answer of its own.
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use migration::Job;
 use migration::check::facts::{DeliveryFacts, Durability, FoundProgress, ProgressFacts, TransactionTrial};
-use migration::progress::TRANSACTIONAL_PREFIX;
+use migration::progress::{PROGRESS_PARTITIONS, TRANSACTIONAL_PREFIX};
 use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +32,7 @@ const AS_OLD: &str = "message.timestamp.before.max.ms";
 const LONGEST_TRIAL: Duration = Duration::from_secs(15);
 /// How long one call waits in that.
 const ONE_CALL: Duration = Duration::from_secs(1);
-/// What the progress topic is made with.
-const PARTITIONS: u32 = 16;
-/// And replicas, if there are as many brokers.
+/// Replicas that the progress topic is made with, if there are as many brokers.
 const REPLICAS: u32 = 3;
 /// What a worker does with the progress topic.
 const NEEDED: [Right; 3] = [Right::Read, Right::Write, Right::Describe];
@@ -53,6 +51,7 @@ pub fn ask_delivery(job: &Job, found: &mut Preflight, timeout: Duration) -> Resu
     let longest = brokers.iter().filter_map(|settings| value(settings, "transaction.max.timeout.ms")).min();
     found.delivery = Some(DeliveryFacts {
         topic: Durability { replication: Some(found.replication), ..durability(&own) },
+        letters: job.letters_topic().and_then(|letters| durability_of(client, &letters, timeout).ok()),
         progress: look_for_progress(job, timeout),
         log: transaction_log(client, brokers.first(), timeout),
         is_recent: is_recent(&verifies, &own),
@@ -98,19 +97,29 @@ fn broker_settings(client: &Client, brokers: &[i32], timeout: Duration) -> Vec<V
     answers.filter(|settings| !settings.is_empty()).collect()
 }
 
-/// The transaction log as it is, or as the brokers would make it.
-fn transaction_log(client: &Rc<Client>, broker: Option<&Vec<TopicSetting>>, timeout: Duration) -> Option<Durability> {
-    let topic = Topic::new(client, TRANSACTION_LOG).ok()?;
-    let metadata = client.metadata(Some(&topic), timeout).ok()?;
-    if Code(metadata.code) == Code::NONE {
-        let settings = topic_settings(client, TRANSACTION_LOG, timeout).unwrap_or_default();
-        return Some(Durability { replication: Some(metadata.replication), ..durability(&settings) });
+/// How safe the records of a topic are, or why it is not described.
+fn durability_of(client: &Rc<Client>, name: &str, timeout: Duration) -> Result<Durability, Code> {
+    let topic = Topic::new(client, name).map_err(|_| Code::of(E::RD_KAFKA_RESP_ERR__INVALID_ARG))?;
+    let metadata = client.metadata(Some(&topic), timeout)?;
+    match Code(metadata.code) {
+        Code::NONE => {
+            let settings = topic_settings(client, name, timeout).unwrap_or_default();
+            Ok(Durability { replication: Some(metadata.replication), ..durability(&settings) })
+        }
+        error => Err(error),
     }
-    broker.filter(|_| is_unknown_topic(Code(metadata.code))).map(|settings| Durability {
-        replication: value(settings, "transaction.state.log.replication.factor"),
-        least: value(settings, "transaction.state.log.min.isr"),
-        unclean: None,
-    })
+}
+
+/// The transaction log as it is, or as the brokers would make it: always without unclean elections.
+fn transaction_log(client: &Rc<Client>, broker: Option<&Vec<TopicSetting>>, timeout: Duration) -> Option<Durability> {
+    match durability_of(client, TRANSACTION_LOG, timeout) {
+        Ok(seen) => Some(seen),
+        Err(code) => broker.filter(|_| is_unknown_topic(code)).map(|settings| Durability {
+            replication: value(settings, "transaction.state.log.replication.factor"),
+            least: value(settings, "transaction.state.log.min.isr"),
+            unclean: Some(false),
+        }),
+    }
 }
 
 fn look_for_progress(job: &Job, timeout: Duration) -> FoundProgress {
@@ -126,6 +135,8 @@ fn facts_of(seen: &ProgressTopic) -> ProgressFacts {
     ProgressFacts {
         durability: Durability { replication: Some(seen.replication), least: seen.min_in_sync, unclean: seen.unclean_election },
         compacted: seen.keeps_the_newest(),
+        segment_bytes: seen.segment_bytes,
+        segment_ms: seen.segment_ms,
         missing: seen.rights.as_ref().map_or_else(Vec::new, |has| {
             NEEDED.iter().filter(|right| !has.contains(right)).map(|right| right.name().to_owned()).collect()
         }),
@@ -196,8 +207,8 @@ pub fn ensure_progress_topic(job: &Job, unreplicated: bool, timeout: Duration) -
         return Ok(EnsuredProgress::TooFew(brokers));
     }
     let replication = brokers.clamp(1, REPLICAS);
-    create_progress_topic(job, PARTITIONS, replication, timeout)?;
-    Ok(EnsuredProgress::Made { partitions: PARTITIONS, replication })
+    create_progress_topic(job, PROGRESS_PARTITIONS, replication, timeout)?;
+    Ok(EnsuredProgress::Made { partitions: PROGRESS_PARTITIONS, replication })
 }
 
 #[cfg(test)]

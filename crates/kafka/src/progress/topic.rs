@@ -1,11 +1,12 @@
 //! The topic itself: what it has to be like, and making it.
 //!
-//! Responsible for: its settings. Not responsible for: whether a job may go on with one that is different (the cli's
+//! Responsible for: reading what it is like. Not responsible for: whether a job may go on with one that is different (the cli's
 //! check decides), or making it without being asked to.
 
 use std::time::Duration;
 
 use migration::Job;
+use migration::progress::topic_settings as wanted;
 use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +15,6 @@ use crate::ffi::{Code, TopicSetting, topic_operations, topic_settings};
 use crate::problem::{PreflightProblem, PreflightProblemKind as Problem};
 use crate::rights::Right;
 use crate::topic_probe::is_unknown_topic;
-
-/// A segment of the topic, bytes: only what stands in older ones is compacted, and a scan reads what is not.
-const SEGMENT_BYTES: u64 = 16 << 20;
-/// The longest time until a segment is an older one, milliseconds.
-const SEGMENT_MS: u64 = 3_600_000;
-/// From which share of superseded records on it is compacted.
-const DIRTY_RATIO: &str = "0.1";
 
 /// What a progress topic is like.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +31,10 @@ pub struct ProgressTopic {
     pub min_in_sync: Option<u32>,
     /// `unclean.leader.election.enable`.
     pub unclean_election: Option<bool>,
+    /// `segment.bytes`.
+    pub segment_bytes: Option<u64>,
+    /// `segment.ms`.
+    pub segment_ms: Option<u64>,
     /// What the principal may do with it; `None`: the brokers don't tell.
     pub rights: Option<Vec<Right>>,
 }
@@ -55,6 +53,8 @@ impl ProgressTopic {
             cleanup_policy: value("cleanup.policy").map(str::to_owned),
             min_in_sync: value("min.insync.replicas").and_then(|text| text.parse().ok()),
             unclean_election: value("unclean.leader.election.enable").and_then(|text| text.parse().ok()),
+            segment_bytes: value("segment.bytes").and_then(|text| text.parse().ok()),
+            segment_ms: value("segment.ms").and_then(|text| text.parse().ok()),
             ..self
         }
     }
@@ -87,20 +87,7 @@ pub fn progress_topic(job: &Job, timeout: Duration) -> Result<Option<ProgressTop
 /// and leaves it as it is. All of it may last `timeout`.
 pub fn create_progress_topic(job: &Job, partitions: u32, replication: u32, timeout: Duration) -> Result<(), PreflightProblem> {
     let admin = Admin::connect(job, timeout)?;
-    admin.create(&job.checkpoint.topic, partitions, Some(replication), &settings(replication))
-}
-
-/// What the topic is made with. With fewer replicas in sync than are needed nothing is acknowledged; with all of them
-/// needed one broker that is away would stop the job.
-fn settings(replication: u32) -> Vec<(&'static str, String)> {
-    vec![
-        ("cleanup.policy", "compact".to_owned()),
-        ("min.insync.replicas", replication.saturating_sub(1).clamp(1, 2).to_string()),
-        ("unclean.leader.election.enable", "false".to_owned()),
-        ("segment.bytes", SEGMENT_BYTES.to_string()),
-        ("segment.ms", SEGMENT_MS.to_string()),
-        ("min.cleanable.dirty.ratio", DIRTY_RATIO.to_owned()),
-    ]
+    admin.create(&job.checkpoint.topic, partitions, Some(replication), &wanted(replication))
 }
 
 fn unreadable(name: &str, code: Code) -> PreflightProblem {
@@ -129,14 +116,5 @@ mod tests {
             let topic = ProgressTopic { cleanup_policy: policy.map(str::to_owned), ..ProgressTopic::default() };
             assert_eq!(topic.keeps_the_newest(), keeps, "{policy:?}");
         }
-    }
-
-    #[test]
-    fn one_broker_may_be_away_where_there_are_three() {
-        let least = |replication| {
-            let all = settings(replication);
-            all.into_iter().find(|(name, _)| *name == "min.insync.replicas").map(|(_, value)| value).unwrap_or_default()
-        };
-        assert_eq!([1, 2, 3, 5].map(least), ["1", "1", "2", "2"]);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::facts::{DeliveryFacts, Durability, FoundProgress, ProgressFacts, TransactionTrial};
 use super::{Check, Finding, alter_topic, first_broker};
-use crate::progress::TRANSACTIONAL_PREFIX;
+use crate::progress::{PROGRESS_PARTITIONS, SEGMENT_BYTES, SEGMENT_MS, TRANSACTIONAL_PREFIX, topic_settings};
 use crate::units::{show_things, show_whole_seconds};
 use crate::{Accept, Job};
 
@@ -15,6 +15,12 @@ const REPLICAS: u32 = 3;
 const IN_SYNC: u32 = 2;
 /// The brokers' own topic of transactions.
 const TRANSACTION_LOG: &str = "__transaction_state";
+/// What is not known of a topic whose settings can't be read.
+const UNREAD: &str = "min.insync.replicas is 2 and unclean.leader.election.enable is false";
+/// From how many times our own size on segments of the progress topic are too large, and
+const LARGE_SEGMENT: u64 = 4;
+/// from how many times our own time on they live too long.
+const LONG_SEGMENT: u64 = 24;
 
 /// What was found of a job that delivers exactly once; of another one there is nothing to find. `begun`: the job has
 /// committed chunks already.
@@ -27,7 +33,7 @@ pub(super) fn delivery(job: &Job, facts: Option<&DeliveryFacts>, begun: bool) ->
         return vec![Finding::skip(check, "what exactly-once delivery needs could not be asked")];
     };
     let mut found = topics(job, facts, begun);
-    found.extend(log(job, facts.log.as_ref()));
+    found.extend(log(job, facts));
     found.extend(brokers(job, facts));
     found.extend(transactions(job, facts));
     if found.iter().all(|finding| finding.level == super::CheckLevel::Ok) {
@@ -39,9 +45,11 @@ pub(super) fn delivery(job: &Job, facts: Option<&DeliveryFacts>, begun: bool) ->
 /// All of it holds: what that is.
 fn kept(job: &Job, facts: &DeliveryFacts) -> String {
     let replicas = facts.topic.replication.map(|replicas| show_things(replicas.into(), "replica")).unwrap_or_default();
+    let letters = facts.letters.as_ref().and_then(|_| job.letters_topic()).map(|letters| format!(", {letters}"));
     format!(
-        "exactly once: {} and {} have {replicas}, brokers verify transactions, one may last {}",
+        "exactly once: {}{} and {} have {replicas}, brokers verify transactions, one may last {}",
         job.kafka.topic,
+        letters.unwrap_or_default(),
         job.checkpoint.topic,
         show_whole_seconds(job.workers.chunk.transaction_timeout())
     )
@@ -49,7 +57,10 @@ fn kept(job: &Job, facts: &DeliveryFacts) -> String {
 
 fn topics(job: &Job, facts: &DeliveryFacts, begun: bool) -> Vec<Finding> {
     let (topic, progress) = (&job.kafka.topic, &job.checkpoint.topic);
-    let mut found = durable(job, topic, &facts.topic);
+    let mut found = durable(job, facts, topic, &facts.topic, UNREAD);
+    if let (Some(seen), Some(letters)) = (&facts.letters, job.letters_topic()) {
+        found.extend(durable(job, facts, &letters, seen, UNREAD));
+    }
     match &facts.progress {
         FoundProgress::Absent => found.push(absent(job, begun)),
         FoundProgress::Hidden => found.push(
@@ -64,8 +75,9 @@ fn topics(job: &Job, facts: &DeliveryFacts, begun: bool) -> Vec<Finding> {
             format!("the progress topic {progress} (checkpoint.topic) is not described: {why}"),
         )),
         FoundProgress::There(seen) => {
-            found.extend(durable(job, progress, &seen.durability));
+            found.extend(durable(job, facts, progress, &seen.durability, &format!("{UNREAD}, and cleanup.policy compact")));
             found.extend(kept_for_ever(job, seen));
+            found.extend(quick_to_read(job, seen));
             found.extend(progress_rights(job, facts, seen));
         }
     }
@@ -82,15 +94,16 @@ fn absent(job: &Job, begun: bool) -> Finding {
         ))
         .mend("set checkpoint.topic as it was when the job began; if the topic was deleted, begin another job into an empty topic");
     }
+    let settings: String = topic_settings(REPLICAS).iter().map(|(name, value)| format!(" --config {name}={value}")).collect();
     found(format!("the progress topic {progress} (checkpoint.topic) does not exist")).mend(format!(
-        "`shardlift check --create` makes it, or: kafka-topics.sh --bootstrap-server {} --create --topic {progress} --partitions 16 \
-         --replication-factor 3 --config cleanup.policy=compact --config min.insync.replicas=2",
+        "`shardlift check --create` makes it, or: kafka-topics.sh --bootstrap-server {} --create --topic {progress} --partitions \
+         {PROGRESS_PARTITIONS} --replication-factor {REPLICAS}{settings}",
         first_broker(job)
     ))
 }
 
-/// Replicas, and what an election may do to them.
-fn durable(job: &Job, name: &str, seen: &Durability) -> Vec<Finding> {
+/// Replicas, and what an election may do to them. `unread`: what is not known if the settings can't be read.
+fn durable(job: &Job, facts: &DeliveryFacts, name: &str, seen: &Durability, unread: &str) -> Vec<Finding> {
     let fail = |fact: String| Finding::fail(Check::Delivery, fact).accept(Accept::Unreplicated);
     let test = "for a test cluster: --accept unreplicated";
     let mut found = Vec::new();
@@ -113,14 +126,8 @@ fn durable(job: &Job, name: &str, seen: &Durability) -> Vec<Finding> {
             let mend = alter_topic(job, name, &format!("--add-config min.insync.replicas={IN_SYNC}"));
             found.push(fail(fact).mend(format!("{mend}; {test}")));
         }
-        Some(_) => {}
-        None => found.push(Finding::warn(
-            Check::Delivery,
-            format!(
-                "the settings of topic {name} can't be read (DescribeConfigs): whether min.insync.replicas is {IN_SYNC} and \
-                 unclean.leader.election.enable is false is not known"
-            ),
-        )),
+        Some(_) if seen.unclean.is_some() => {}
+        _ => found.push(unknown(job, facts, name, unread)),
     }
     if seen.unclean == Some(true) {
         let fact = format!(
@@ -131,6 +138,27 @@ fn durable(job: &Job, name: &str, seen: &Durability) -> Vec<Finding> {
         found.push(fail(fact).mend(format!("{mend}; {test}")));
     }
     found
+}
+
+/// What is not known of a topic whose settings can't be read.
+fn unknown(job: &Job, facts: &DeliveryFacts, name: &str, unread: &str) -> Finding {
+    let fact = format!("the settings of topic {name} can't be read (DescribeConfigs): whether {unread} is not known");
+    let what = format!("--operation Describe --operation DescribeConfigs --topic {name}");
+    Finding::warn(Check::Delivery, fact).mend(acls(job, facts, &what))
+}
+
+/// Each worker that starts reads what is not compacted yet.
+fn quick_to_read(job: &Job, seen: &ProgressFacts) -> Option<Finding> {
+    let (bytes, ms) = (seen.segment_bytes?, seen.segment_ms?);
+    (bytes > LARGE_SEGMENT * SEGMENT_BYTES && ms > LONG_SEGMENT * SEGMENT_MS).then(|| {
+        let progress = &job.checkpoint.topic;
+        let fact = format!(
+            "the progress topic {progress} (checkpoint.topic) has segment.bytes = {bytes} and segment.ms = {ms}: the newest segment is \
+             not compacted, and each worker that starts reads it"
+        );
+        let change = format!("--add-config segment.bytes={SEGMENT_BYTES},segment.ms={SEGMENT_MS}");
+        Finding::warn(Check::Delivery, fact).mend(alter_topic(job, progress, &change))
+    })
 }
 
 /// The newest record of each key has to stay.
@@ -158,28 +186,40 @@ fn progress_rights(job: &Job, facts: &DeliveryFacts, seen: &ProgressFacts) -> Op
 }
 
 /// The brokers' own record of which transactions were committed.
-fn log(job: &Job, seen: Option<&Durability>) -> Vec<Finding> {
-    let Some(seen) = seen else { return Vec::new() };
-    let mut wrong = Vec::new();
+fn log(job: &Job, facts: &DeliveryFacts) -> Option<Finding> {
+    let Some(seen) = &facts.log else {
+        let unread = format!("it has {REPLICAS} replicas, {UNREAD}");
+        return Some(unknown(job, facts, TRANSACTION_LOG, &unread));
+    };
+    let (mut wrong, mut changes) = (Vec::new(), Vec::new());
     if let Some(replicas) = seen.replication.filter(|replicas| *replicas < REPLICAS) {
         wrong.push(format!("{} (transaction.state.log.replication.factor)", show_things(replicas.into(), "replica")));
     }
     if let Some(least) = seen.least.filter(|least| *least < IN_SYNC) {
         wrong.push(format!("min.insync.replicas = {least} (transaction.state.log.min.isr)"));
+        changes.push(format!("min.insync.replicas={IN_SYNC}"));
+    }
+    if seen.unclean == Some(true) {
+        wrong.push("unclean.leader.election.enable = true".to_owned());
+        changes.push("unclean.leader.election.enable=false".to_owned());
     }
     if wrong.is_empty() {
-        return Vec::new();
+        let unread = seen.least.is_none() || seen.unclean.is_none();
+        return unread.then(|| unknown(job, facts, TRANSACTION_LOG, UNREAD));
     }
     let fact = format!(
-        "the brokers' transaction log {TRANSACTION_LOG} has {}, and exactly-once needs {REPLICAS} and {IN_SYNC}: with a broker it may \
-         lose which transactions were committed",
+        "the brokers' transaction log {TRANSACTION_LOG} has {}, and exactly-once needs {REPLICAS} replicas, {IN_SYNC} in sync and no \
+         unclean election: with a broker it may lose which transactions were committed",
         wrong.join(" and ")
     );
-    let mend = format!(
-        "add replicas with kafka-reassign-partitions.sh, and: {}; for a test cluster: --accept unreplicated",
-        alter_topic(job, TRANSACTION_LOG, &format!("--add-config min.insync.replicas={IN_SYNC}"))
+    let few = seen.replication.is_some_and(|replicas| replicas < REPLICAS);
+    let mut mend = Vec::new();
+    mend.extend(few.then(|| "add replicas with kafka-reassign-partitions.sh".to_owned()));
+    mend.extend(
+        (!changes.is_empty()).then(|| alter_topic(job, TRANSACTION_LOG, &format!("--add-config {}", changes.join(",")))),
     );
-    vec![Finding::fail(Check::Delivery, fact).mend(mend).accept(Accept::Unreplicated)]
+    let mend = format!("{}; for a test cluster: --accept unreplicated", mend.join(", and: "));
+    Some(Finding::fail(Check::Delivery, fact).mend(mend).accept(Accept::Unreplicated))
 }
 
 /// Their version, and whether a producer that lost its transaction can add records to the next one.

@@ -164,6 +164,10 @@ pub struct ProgressFacts {
     pub durability: Durability,
     /// Whether the newest record of each key stays for ever; `None`: that is not told.
     pub compacted: Option<bool>,
+    /// `segment.bytes`; `None`: that is not told.
+    pub segment_bytes: Option<u64>,
+    /// `segment.ms`; `None`: that is not told.
+    pub segment_ms: Option<u64>,
     /// What the principal may not do with it and has to, as `kafka-acls.sh` calls that.
     pub missing: Vec<String>,
 }
@@ -201,6 +205,8 @@ pub enum TransactionTrial {
 pub struct DeliveryFacts {
     /// The job's topic.
     pub topic: Durability,
+    /// The topic of dead letters; `None`: they go to files, or there is no such topic yet.
+    pub letters: Option<Durability>,
     /// The progress topic.
     pub progress: FoundProgress,
     /// The brokers' transaction log; `None`: nothing is told of it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::facts::KnownTopic;
 use super::{Check, Finding};
-use crate::units::{show_count, show_things};
+use crate::units::{show_count, show_size, show_things};
 use crate::{Job, TopicSettings};
 
 /// The largest batch of a client: a letter alone is no larger, and more of them are not sent together.
@@ -41,11 +41,29 @@ pub fn of_letters(topic: &str, found: &KnownTopic, records: &TopicSettings) -> F
             "set max.message.bytes={needed} on it at least, or, before the job's first record, name another in dead_letters.topic"
         ));
     }
-    match found.retention.as_ref().filter(|retention| retention.deletes).and_then(|retention| retention.ms) {
-        Some(ms) => Finding::warn(check, format!("topic {topic} keeps letters for {} (retention.ms = {ms})", age(ms)))
-            .mend("read or send them again before, or set retention.ms=-1 on it"),
-        None => Finding::ok(check, format!("topic {topic} takes them, and keeps them")),
+    let Some(retention) = &found.retention else {
+        let fact = format!(
+            "the settings of topic {topic} can't be read (DescribeConfigs): how long it keeps letters, and whether it takes each, is \
+             not known"
+        );
+        return Finding::warn(check, fact)
+            .mend("grant DescribeConfigs on it, or look at cleanup.policy and retention yourself");
+    };
+    let (ms, bytes) = if retention.deletes { (retention.ms, retention.bytes) } else { (None, None) };
+    let (mut limits, mut settings) = (Vec::new(), Vec::new());
+    if let Some(ms) = ms {
+        limits.push(format!("for {} (retention.ms = {ms})", age(ms)));
+        settings.push("retention.ms=-1");
     }
+    if let Some(bytes) = bytes {
+        limits.push(format!("up to {} of each partition (retention.bytes = {bytes})", show_size(bytes)));
+        settings.push("retention.bytes=-1");
+    }
+    if limits.is_empty() {
+        return Finding::ok(check, format!("topic {topic} takes them, and keeps them"));
+    }
+    Finding::warn(check, format!("topic {topic} keeps letters {}", limits.join(" and ")))
+        .mend(format!("read or send them again before, or set {} on it", settings.join(" and ")))
 }
 
 fn age(ms: u64) -> String {
@@ -76,6 +94,14 @@ mod tests {
         // A job whose records are small has small batches.
         let few = TopicSettings { max_message_bytes: 5_000, ..records };
         assert_eq!(of_letters("t", &topic(few, None), &few).level, CheckLevel::Ok);
+        let of = |retention| of_letters("t", &KnownTopic { settings: records, retention, ..KnownTopic::default() }, &records);
+        let sized = of(Some(Retention { bytes: Some(1_000_000), deletes: true, ..Retention::default() }));
+        assert!(sized.level == CheckLevel::Warn && sized.fact.contains("(retention.bytes = 1000000)"), "{}", sized.fact);
+        let both = of(Some(Retention { ms: Some(1), bytes: Some(1), deletes: true, ..Retention::default() }));
+        assert!(both.mend.as_deref().is_some_and(|mend| mend.contains("retention.ms=-1 and retention.bytes=-1")), "{both:?}");
+        assert_eq!(of(Some(Retention { bytes: Some(1), deletes: false, ..Retention::default() })).level, CheckLevel::Ok);
+        let unread = of(None);
+        assert!(unread.level == CheckLevel::Warn && unread.fact.contains("is not known"), "{}", unread.fact);
         let week = judged(records, Some(604_800_000));
         assert!(week.level == CheckLevel::Warn && week.fact.contains("for 7 days"), "{}", week.fact);
         assert!(

@@ -364,14 +364,20 @@ fn each_check_has_a_name_of_its_own() {
     assert_eq!(names.len(), Check::ALL.len());
 }
 
+/// Settings of a job with exactly-once delivery whose letters go to a topic.
+const LETTERS: &str = "kafka.delivery = \"exactly-once\"\ndead_letters.to = \"topic\"";
+
 /// A cluster that keeps what exactly-once delivery promises.
 fn kept() -> DeliveryFacts {
     let durable = Durability { replication: Some(3), least: Some(2), unclean: Some(false) };
     DeliveryFacts {
         topic: durable.clone(),
+        letters: None,
         progress: FoundProgress::There(ProgressFacts {
             durability: durable.clone(),
             compacted: Some(true),
+            segment_bytes: Some(16 << 20),
+            segment_ms: Some(604_800_000),
             missing: Vec::new(),
         }),
         log: Some(durable),
@@ -392,9 +398,14 @@ fn progress(change: impl FnOnce(&mut ProgressFacts)) -> impl FnOnce(&mut Deliver
 
 /// What is found when one thing is not as it should be.
 fn delivery_after(change: impl FnOnce(&mut DeliveryFacts)) -> Finding {
+    delivery_of("kafka.delivery = \"exactly-once\"", change)
+}
+
+/// The same of a job with these settings.
+fn delivery_of(settings: &str, change: impl FnOnce(&mut DeliveryFacts)) -> Finding {
     let mut facts = kept();
     change(&mut facts);
-    let mut found = of_delivery(&job("kafka.delivery = \"exactly-once\""), Some(&facts), false);
+    let mut found = of_delivery(&job(settings), Some(&facts), false);
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
@@ -440,7 +451,26 @@ fn what_can_lose_acknowledged_records_is_refused_unless_that_is_accepted() {
         ),
         (
             delivery_after(|facts| facts.log = Some(Durability { replication: Some(1), least: Some(1), unclean: None })),
-            vec!["__transaction_state has 1 replica (transaction.state.log.replication.factor) and min.insync.replicas = 1"],
+            vec![
+                "__transaction_state has 1 replica (transaction.state.log.replication.factor) and min.insync.replicas = 1",
+                "kafka-reassign-partitions.sh",
+            ],
+        ),
+        (
+            delivery_after(|facts| facts.log = Some(Durability { replication: Some(3), least: Some(2), unclean: Some(true) })),
+            vec![
+                "__transaction_state has unclean.leader.election.enable = true",
+                "; `kafka-configs.sh",
+                " __transaction_state --add-config unclean.leader.election.enable=false",
+            ],
+        ),
+        (
+            delivery_of(LETTERS, |facts| facts.letters = Some(Durability { replication: Some(1), ..facts.topic.clone() })),
+            vec!["topic t-dead-letters has 1 replica of each partition"],
+        ),
+        (
+            delivery_of(LETTERS, |facts| facts.letters = Some(Durability { least: Some(1), ..facts.topic.clone() })),
+            vec![" t-dead-letters --add-config min.insync.replicas=2"],
         ),
     ] {
         assert_found(&found, CheckLevel::Fail, &said);
@@ -460,7 +490,8 @@ fn what_exactly_once_can_not_do_without_is_refused_whatever_is_accepted() {
                 "shardlift-progress (checkpoint.topic) does not exist",
                 "`shardlift check --create`",
                 "kafka-topics.sh",
-                "--partitions 16",
+                "--partitions 16 --replication-factor 3 --config cleanup.policy=compact --config min.insync.replicas=2",
+                "--config segment.bytes=16777216 --config segment.ms=3600000",
             ],
         ),
         (
@@ -522,14 +553,38 @@ fn what_can_not_be_told_is_said_and_refuses_nothing() {
         ),
         (
             delivery_after(|facts| facts.topic = Durability { replication: Some(3), ..Durability::default() }),
-            vec!["topic t can't be read"],
+            vec!["topic t can't be read", "User:ann --operation Describe --operation DescribeConfigs --topic t"],
+        ),
+        (
+            delivery_after(progress(|seen| {
+                (seen.durability, seen.compacted) = (Durability { replication: Some(3), ..Durability::default() }, None);
+            })),
+            vec!["topic shardlift-progress can't be read", "and cleanup.policy compact is not known"],
+        ),
+        (
+            delivery_after(progress(|seen| seen.segment_bytes = Some(1 << 30))),
+            vec!["segment.bytes = 1073741824 and segment.ms = 604800000", "segment.bytes=16777216,segment.ms=3600000"],
+        ),
+        (
+            delivery_after(|facts| facts.log = None),
+            vec!["__transaction_state can't be read", "it has 3 replicas", "DescribeConfigs --topic __transaction_state"],
+        ),
+        (
+            delivery_after(|facts| facts.log = Some(Durability { replication: Some(3), ..Durability::default() })),
+            vec!["__transaction_state can't be read", "unclean.leader.election.enable is false is not known"],
+        ),
+        (
+            delivery_of(LETTERS, |facts| facts.letters = Some(Durability { replication: Some(3), ..Durability::default() })),
+            vec!["topic t-dead-letters can't be read"],
         ),
         (delivery_after(|facts| facts.progress = FoundProgress::Unknown("busy".into())), vec!["is not described: busy"]),
     ] {
         assert_found(&found, CheckLevel::Warn, &said);
         assert!(!found.refuses(&BTreeSet::new()));
     }
-    for unknown in [|facts: &mut DeliveryFacts| facts.log = None, |facts: &mut DeliveryFacts| facts.longest = None] {
-        assert_eq!(delivery_after(unknown).level, CheckLevel::Ok);
-    }
+    assert_eq!(delivery_after(|facts| facts.longest = None).level, CheckLevel::Ok);
+    // Segments that are large but short-lived, or the reverse.
+    assert_eq!(delivery_after(progress(|seen| seen.segment_ms = Some(3_600_000))).level, CheckLevel::Ok);
+    let letters = delivery_of(LETTERS, |facts| facts.letters = Some(facts.topic.clone()));
+    assert_found(&letters, CheckLevel::Ok, &["exactly once: t, t-dead-letters and shardlift-progress have 3 replicas"]);
 }
