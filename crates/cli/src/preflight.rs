@@ -99,8 +99,10 @@ pub fn explain(problem: PreflightProblem, purpose: Purpose) -> UserError {
         PreflightProblemKind::NoTopic => UserError::new(Exit::Preflight, problem)
             .hint("shardlift never creates a topic: create it with the partitions that you want"),
         PreflightProblemKind::BadConfig => UserError::new(Exit::Config, problem),
-        PreflightProblemKind::NotAuthorised | PreflightProblemKind::NoTrust | PreflightProblemKind::Other => {
-            UserError::new(Exit::Preflight, problem)
-        }
+        // The problem itself says what to do.
+        PreflightProblemKind::NoProgressTopic
+        | PreflightProblemKind::NotAuthorised
+        | PreflightProblemKind::NoTrust
+        | PreflightProblemKind::Other => UserError::new(Exit::Preflight, problem),
     }
 }

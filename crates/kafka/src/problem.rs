@@ -24,6 +24,8 @@ pub enum PreflightProblemKind {
     Unreachable,
     /// The topic does not exist.
     NoTopic,
+    /// The progress topic does not exist.
+    NoProgressTopic,
     /// The principal may not do it.
     NotAuthorised,
     /// The client can't be made from these properties, or must not be.

@@ -6,9 +6,11 @@
 
 mod job;
 mod parts;
+mod plan_writer;
 pub(crate) mod record;
 pub(crate) mod scan;
 mod topic;
+mod understand;
 
 use migration::Job;
 

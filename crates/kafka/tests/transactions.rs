@@ -15,10 +15,10 @@ use kafka::{
     PreflightProblemKind, Producer, ProducerOptions, TransactionOptions, Written, create_progress_topic, read_job, write_plan,
 };
 use migration::job::{Brokers, CheckpointRules, Delivery};
-use migration::progress::{plan_transactional_id, shard_key};
+use migration::progress::{plan_key, plan_transactional_id, shard_key};
 use migration::{
-    Counts, Failure, FailureKind, Incarnation, Job, LedgerEntry, Plan, Position, Receipt, ShardId, StoredJob, StoredPlan,
-    TopicLedger,
+    Counts, DamagedJob, Failure, FailureKind, Incarnation, Job, JobInTopic, LedgerEntry, Plan, Position, Receipt, ShardId,
+    StoredJob, StoredPlan, TopicLedger,
 };
 use pipeline::group::Key;
 use pipeline::{Block, Group, Sink};
@@ -324,12 +324,15 @@ fn a_progress_topic_that_is_not_there_is_told_with_what_to_do() {
     let Some(mut fresh) = Fresh::topic("missing", 1, &[]) else { return };
     admin::delete(&bootstrap(&fresh.job), &fresh.job.checkpoint.topic);
     fresh.job.checkpoint.topic += "-other";
+    // An empty one is what a job needs that begins, and what one that has begun must not have.
     let failure = start(&fresh.job, &fresh.ledger(), 1).err().expect("there is none");
+    let problem = |begun| read_job(&fresh.job, begun, LONG).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Topic, "{failure}");
-    assert!(failure.message.contains("shardlift check --create"), "{failure}");
-    let problem = read_job(&fresh.job, LONG).unwrap_err();
-    assert_eq!(problem.kind, PreflightProblemKind::NoTopic);
-    assert!(problem.message.contains("shardlift check --create"), "{problem}");
+    for said in [failure.message, problem(true).message] {
+        assert!(said.contains("is gone") && !said.contains("--create"), "{said}");
+    }
+    assert_eq!(problem(false).kind, PreflightProblemKind::NoProgressTopic);
+    assert!(problem(false).message.contains("shardlift check --create"), "{}", problem(false));
 }
 
 /// One record in each block, as a source would give them: 100 bytes from one to the next, with these times.
@@ -419,11 +422,70 @@ fn plan_of(job: &Job, generation: u32, made_by: &str) -> StoredPlan {
     }
 }
 
+fn whole(job: &Job) -> StoredJob {
+    match read_job(job, false, LONG).unwrap() {
+        JobInTopic::Whole(stored) => *stored,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn damage(job: &Job) -> DamagedJob {
+    match read_job(job, false, Duration::from_secs(5)).unwrap() {
+        JobInTopic::Damaged(damage) => damage,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Puts records into the progress topic as any program could; without a value the key's record is removed.
+fn put(job: &Job, records: &[(String, Option<&str>)]) {
+    let other: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", bootstrap(job))
+        .set("partitioner", "murmur2_random")
+        .create()
+        .unwrap();
+    for (key, value) in records {
+        let record: BaseRecord<'_, str, str> = BaseRecord::to(&job.checkpoint.topic).key(key.as_str());
+        let record = value.iter().fold(record, |record, value| record.payload(value));
+        other.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    other.flush(LONG).unwrap();
+}
+
+/// What was advised for it, `--restart`, cures it: a later start than all that is there takes its place.
+#[test]
+fn a_job_that_lost_its_plan_is_started_over_behind_all_that_is_left() {
+    let Some(fresh) = Fresh::topic("lost-plan", 1, &[]) else { return };
+    let job = &fresh.job;
+    let large = plan_of(job, 2, &"x".repeat(1_000_000));
+    assert_eq!(write_plan(job, &large, 0).unwrap(), Written::Ours);
+    let old = ledger(job, 2, 77);
+    start(job, &old, 1).unwrap().commit(&entry(10)).unwrap();
+    // One part of two is gone, then the other, too.
+    put(job, &[(plan_key(&job.name, 1), None)]);
+    let found = damage(job);
+    assert!(found.generation == 2 && found.what.contains("is not there as a whole"), "{found:?}");
+    put(job, &[(plan_key(&job.name, 0), None)]);
+    let found = damage(job);
+    assert!(found.generation == 2 && found.what.contains("and no plan of it"), "{found:?}");
+    // Records that nothing understands are removed with it, the other ones mean nothing.
+    put(job, &[(plan_key(&job.name, 1), Some("?")), (shard_key(&job.name, ShardId(9)), Some("?"))]);
+    let found = damage(job);
+    assert!(found.generation == 2 && found.what.contains("part 1 of the plan: it has version 63"), "{found:?}");
+    let third = plan_of(job, 3, "y");
+    let problem = write_plan(job, &plan_of(job, 1, "y"), 0).unwrap_err();
+    assert_eq!(problem.message, found.what, "it was not seen when the start was counted");
+    assert_eq!(write_plan(job, &third, 2).unwrap(), Written::Ours);
+    assert_eq!(whole(job), StoredJob { plan: third, shards: Vec::new() });
+    assert_eq!(start(job, &ledger(job, 3, 77), 1).unwrap().resumed(), None, "it goes on from nothing");
+    let ninth = options_for(job, &ledger(job, 3, 77), ShardId(9), 1);
+    assert_eq!(Producer::create(&ninth).unwrap().resumed(), None);
+}
+
 #[test]
 fn a_plan_is_written_once_by_whoever_is_first_and_read_with_its_shards() {
     let Some(fresh) = Fresh::topic("plan", 1, &[]) else { return };
     let job = &fresh.job;
-    assert_eq!(read_job(job, LONG).unwrap(), None);
+    assert_eq!(read_job(job, false, LONG).unwrap(), JobInTopic::Nothing);
     // Of several who begin at once one writes, and the others have its plan.
     let written: Vec<_> = std::thread::scope(|scope| {
         let begun: Vec<_> =
@@ -431,7 +493,7 @@ fn a_plan_is_written_once_by_whoever_is_first_and_read_with_its_shards() {
         begun.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(written.iter().filter(|written| **written == Written::Ours).count(), 1, "{written:?}");
-    let first = read_job(job, LONG).unwrap().expect("it was written");
+    let first = whole(job);
     for other in &written {
         assert!(matches!(other, Written::Ours) || *other == Written::Others(Box::new(first.clone())), "{other:?}");
     }
@@ -444,20 +506,20 @@ fn a_plan_is_written_once_by_whoever_is_first_and_read_with_its_shards() {
         let mut producer = Producer::create(&options_for(job, &ledger, ShardId(shard), 1)).unwrap();
         producer.commit(&entry(records)).unwrap();
     }
-    let found = read_job(job, LONG).unwrap().expect("it is there");
+    let found = whole(job);
     assert_eq!(found.shards, [(ShardId(0), entry(10)), (ShardId(5), entry(20))]);
     // A plan of several parts replaces it only for one who knows it.
     let large = plan_of(job, 2, &"x".repeat(2_000_000));
     assert_eq!(write_plan(job, &large, 0).unwrap(), Written::Others(Box::new(found)));
     assert_eq!(write_plan(job, &large, 1).unwrap(), Written::Ours);
-    assert_eq!(read_job(job, LONG).unwrap(), Some(StoredJob { plan: large, shards: Vec::new() }));
+    assert_eq!(whole(job), StoredJob { plan: large, shards: Vec::new() });
     let small = plan_of(job, 3, "y");
     assert_eq!(write_plan(job, &small, 2).unwrap(), Written::Ours);
-    assert_eq!(read_job(job, LONG).unwrap().map(|found| found.plan), Some(small));
+    assert_eq!(whole(job).plan, small);
     // A stranger's open transaction holds none of this up.
     let _stranger = neighbour(job, &format!("stranger-{}", job.name), "other/shard/00003", "{}");
     let began = Instant::now();
-    assert!(read_job(job, LONG).unwrap().is_some());
+    assert_eq!(whole(job).plan, small);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_ne!(plan_transactional_id(&job.name), fresh.ledger().transactional_id(ShardId(0)));
 }

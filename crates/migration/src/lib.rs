@@ -51,7 +51,7 @@ pub use order::Order;
 pub use outage::{NoAnswer, Outage, Unanswered};
 pub use plan::{Compression, Cut, Division, Extended, PartitionSet, Pieces, Plan, Segment, Shard, ShardId, SourceObject};
 pub use position::Position;
-pub use progress::{Incarnation, ShardProgress, StateOrigin, StoredJob, StoredPlan, TopicLedger};
+pub use progress::{DamagedJob, Incarnation, JobInTopic, ShardProgress, StateOrigin, StoredJob, StoredPlan, TopicLedger};
 pub use purpose::Purpose;
 pub use report::{Counts, Phase, Phases, Work};
 pub use topic::TopicSettings;

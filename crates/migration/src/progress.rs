@@ -19,6 +19,13 @@ pub struct Incarnation {
     pub generation: u32,
 }
 
+impl Incarnation {
+    /// Whether there can be such a start: a later one can still be counted.
+    pub fn is_possible(&self) -> bool {
+        (1..u32::MAX / 2).contains(&self.generation)
+    }
+}
+
 /// What a job's state begins with: which start of the job it is, and whose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateOrigin {
@@ -68,6 +75,38 @@ pub struct StoredJob {
     pub plan: StoredPlan,
     /// How far its shards are, by their numbers; one that committed nothing is not in it.
     pub shards: Vec<(ShardId, LedgerEntry)>,
+}
+
+/// What the progress topic has of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum JobInTopic {
+    /// Nothing.
+    Nothing,
+    /// Its plan, and how far its shards are.
+    Whole(Box<StoredJob>),
+    /// Records of it, from which it can't go on.
+    Damaged(DamagedJob),
+}
+
+impl JobInTopic {
+    /// The newest start of which there is a record; 0: none.
+    pub fn generation(&self) -> u32 {
+        match self {
+            JobInTopic::Nothing => 0,
+            JobInTopic::Whole(stored) => stored.plan.of.generation,
+            JobInTopic::Damaged(damage) => damage.generation,
+        }
+    }
+}
+
+/// Why a job can't go on from its records in the progress topic. One that starts over with a later start than all of
+/// them can.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedJob {
+    /// The newest start of which there is a record; 0: none that can be understood.
+    pub generation: u32,
+    /// What is wrong, for messages.
+    pub what: String,
 }
 
 /// What a worker needs for transactions; `None` in its context: it delivers at least once.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use whole_program::faults::{self, attempts, kill_workers, kills, lines_for_kills, patience};
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
+use whole_program::murmur2::partition_of;
 use whole_program::scene::{Scene, assert_balances};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
@@ -19,9 +20,12 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, killed_workers_lose_and_repeat_nothing),
     test!(Waits, Kafka, killed_supervisors_lose_and_repeat_nothing),
     test!(Waits, Kafka, progress_that_is_gone_is_no_beginning),
+    test!(Waits, Kafka, a_lost_plan_is_no_beginning_and_starting_over_cures_it),
     test!(Waits, Kafka, starting_over_sends_everything_again),
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
 ];
+
+const PROGRESS_PARTITIONS: u32 = 4;
 
 /// A scene with a progress topic of its own.
 struct Once<'a> {
@@ -32,7 +36,7 @@ struct Once<'a> {
 impl<'a> Once<'a> {
     fn new(kafka: &'a Kafka, topic: &str, keys: &[(&str, &str)]) -> Self {
         let progress = format!("{topic}-progress");
-        kafka.create_topic(&progress, 4, &["cleanup.policy=compact"]);
+        kafka.create_topic(&progress, PROGRESS_PARTITIONS, &["cleanup.policy=compact"]);
         let scene = Scene::new(kafka, topic);
         let name = format!("{progress:?}");
         let once = [
@@ -148,12 +152,40 @@ fn progress_that_is_gone_is_no_beginning(clusters: &Clusters) {
     assert!(begun(&once) > 0);
     once.scene.kafka.delete_topic(&once.progress);
     wait_until("it is gone", patience(), || !once.scene.kafka.has_topic(&once.progress));
-    once.scene.kafka.create_topic(&once.progress, 4, &["cleanup.policy=compact"]);
+    once.scene.kafka.create_topic(&once.progress, PROGRESS_PARTITIONS, &["cleanup.policy=compact"]);
     let refused = once.scene.run(&[]).expect_code(4);
     assert!(refused.stderr.contains("has no progress of job once-lost"), "{}", refused.stderr);
     let (_, there) = once.scene.judge(&Multiset::new());
     assert_eq!(once.scene.run(&[]).code, 4);
     assert_eq!(once.scene.judge(&Multiset::new()).1, there, "nothing was sent");
+}
+
+/// The plan's records expired, those of shards did not.
+fn a_lost_plan_is_no_beginning_and_starting_over_cures_it(clusters: &Clusters) {
+    let once = Once::new(clusters.one(), "once-planless", &faults::slow_keys(&[]));
+    let source = once.scene.orders(57, 20_000);
+    let before = begun(&once);
+    let is_shard = |(key, _): &(String, Vec<u8>)| key.contains("/shard/");
+    let plan = partition_of(b"once-planless/plan/0", PROGRESS_PARTITIONS);
+    let ends = once.scene.kafka.end_offsets(&once.progress);
+    once.scene.kafka.alter_topic(&once.progress, &["cleanup.policy=compact,delete"]);
+    once.scene.kafka.delete_records(&once.progress, plan, ends[plan as usize]);
+    once.scene.kafka.alter_topic(&once.progress, &["cleanup.policy=compact"]);
+    let shards = once.progress();
+    assert!(shards.iter().all(is_shard) && !shards.is_empty(), "progress is left, and no plan: {shards:?}");
+    let elsewhere = ["--set", "job.state_dir=\"elsewhere\""];
+    for words in [&[][..], &elsewhere] {
+        let refused = once.scene.run(words).expect_code(4);
+        assert!(refused.stderr.contains("and no plan of it"), "{}", refused.stderr);
+    }
+    let rest = ["--restart", "--yes", "--set", "limits.rate_records=\"none\""];
+    assert_done(&once.scene.run(&rest).expect_code(0).json(), &source);
+    let values = topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Committed);
+    assert_eq!(values.len(), source.len() + before, "nothing of the first start was taken for the second one's");
+    for (key, value) in once.progress().iter().filter(|record| is_shard(record)) {
+        let value: Value = serde_json::from_slice(value).expect("it is JSON");
+        assert_eq!(value["generation"], 2, "{key}: {value:#}");
+    }
 }
 
 fn starting_over_sends_everything_again(clusters: &Clusters) {

@@ -75,19 +75,20 @@ impl Client {
 }
 
 impl Topic {
-    /// Hands over one record, which is copied. Its report carries `serial`, see `Served::Progress`.
-    pub(crate) fn produce_copy(&self, partition: u32, key: &[u8], value: &[u8], serial: u32) -> Result<(), StepError> {
+    /// Hands over one record, which is copied; without a value it removes what its key had. Its report carries `serial`, see `Served::Progress`.
+    pub(crate) fn produce_copy(&self, partition: u32, key: &[u8], value: Option<&[u8]>, serial: u32) -> Result<(), StepError> {
         use rd::rd_kafka_vtype_t as V;
         type Value = rd::rd_kafka_vu_s__bindgen_ty_1;
         type Bytes = rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1;
         let argument = |vtype, u| rd::rd_kafka_vu_t { vtype, u };
         let bytes = |of: &[u8]| Bytes { ptr: of.as_ptr().cast_mut().cast(), size: of.len() };
+        let none = Bytes { ptr: std::ptr::null_mut(), size: 0 };
         let arguments = [
             argument(V::RD_KAFKA_VTYPE_RKT, Value { rkt: self.rkt.as_ptr() }),
             argument(V::RD_KAFKA_VTYPE_PARTITION, Value { i32_: partition as i32 }),
             argument(V::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: rd::RD_KAFKA_MSG_F_COPY as c_int }),
             argument(V::RD_KAFKA_VTYPE_KEY, Value { mem: bytes(key) }),
-            argument(V::RD_KAFKA_VTYPE_VALUE, Value { mem: bytes(value) }),
+            argument(V::RD_KAFKA_VTYPE_VALUE, Value { mem: value.map_or(none, bytes) }),
             argument(V::RD_KAFKA_VTYPE_OPAQUE, Value { ptr: progress_opaque(serial) as *mut c_void }),
         ];
         // SAFETY: each argument's union field is the one that its type names; topic, key and value live through the

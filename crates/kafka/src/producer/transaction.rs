@@ -211,7 +211,8 @@ impl Takeover {
         };
         until_answered_in(turns, client, timeout, Patience::UntilTimeout, complaints, ask).map_err(|code| {
             if is_unknown_topic(code) {
-                return Failure::new(FailureKind::Topic, no_progress_topic(name));
+                // A job's plan stood in it before there was a worker.
+                return Failure::new(FailureKind::Topic, no_progress_topic(name, true));
             }
             let kind = if verdict(code) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Unreachable };
             Failure::new(kind, format!("no metadata of the progress topic {name:?}: {}", complaints.reason(code)))
@@ -252,8 +253,15 @@ impl Takeover {
     }
 }
 
-/// What is said where there is no progress topic.
-pub(crate) fn no_progress_topic(name: &str) -> String {
+/// What is said where there is no progress topic. `begun`: the job has had one, and an empty one would be of no use.
+pub(crate) fn no_progress_topic(name: &str, begun: bool) -> String {
+    if begun {
+        return format!(
+            "the progress topic {name:?} is gone, and with it how far the job is: nothing more is sent, for it could be there \
+             already. Set checkpoint.topic as it was when the job began; if the topic was deleted, begin another job (job.name) \
+             into an empty topic"
+        );
+    }
     format!(
         "the progress topic {name:?} does not exist: exactly-once keeps in it how far each shard is. Make it with: \
          shardlift check --create (or name another with checkpoint.topic)"
@@ -327,7 +335,7 @@ fn resume(options: &TransactionOptions, value: &[u8]) -> Result<Option<LedgerEnt
     if found.plan_id != own.plan_id {
         return Err(ledger(format!(
             "it belongs to another plan of a job of this name (plan {:032x}, and this is {:032x}). Give one of both another \
-             job.name or checkpoint.topic, or begin anew with --restart",
+             job.name, or begin anew with --restart",
             found.plan_id, own.plan_id
         )));
     }
@@ -576,7 +584,7 @@ impl Producer {
         transactions.answers = EndAnswers::default();
         let ProgressPlace { topic, partition, key } = &transactions.place;
         topic
-            .produce_copy(*partition, key.as_bytes(), &record::encode(&progress), transactions.serial)
+            .produce_copy(*partition, key.as_bytes(), Some(&record::encode(&progress)), transactions.serial)
             .map_err(|error| transactions.step_failed(client, "the shard's progress could not be handed over", &error))?;
         let patience = transactions.options.commit_timeout;
         self.await_progress(patience)?;

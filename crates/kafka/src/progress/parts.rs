@@ -3,7 +3,7 @@
 //! Responsible for: the form, and that only parts of one plan are put together. Not responsible for: reading and
 //! writing them.
 
-use migration::StoredPlan;
+use migration::{Incarnation, StoredPlan};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -38,6 +38,16 @@ pub(super) fn encode(plan: &StoredPlan) -> Vec<Vec<u8>> {
     encoded.collect()
 }
 
+/// Which start of its job a part belongs to; `number` is its own.
+pub(super) fn generation(number: u32, value: &[u8]) -> Result<u32, String> {
+    let (head, _) = part(value).map_err(|why| format!("part {number} of the plan: {why}"))?;
+    if head.part != number {
+        return Err(format!("part {number} of the plan says that it is part {}", head.part));
+    }
+    let of = Incarnation { plan_id: head.plan_id, generation: head.generation };
+    if of.is_possible() { Ok(of.generation) } else { Err(format!("part {number} of the plan is of start {}", of.generation)) }
+}
+
 /// What the parts that a topic holds come to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Found {
@@ -53,10 +63,8 @@ pub(super) enum Found {
 pub(super) fn decode<'a>(parts: impl Iterator<Item = (u32, &'a [u8])>) -> Result<Found, String> {
     let mut newest: Vec<(Head, &[u8])> = Vec::new();
     for (number, value) in parts {
-        let (head, bytes) = part(value).map_err(|why| format!("part {number} of the plan: {why}"))?;
-        if head.part != number {
-            return Err(format!("part {number} of the plan says that it is part {}", head.part));
-        }
+        generation(number, value)?;
+        let (head, bytes) = part(value)?;
         match newest.first() {
             Some((first, _)) if head.generation < first.generation => continue,
             Some((first, _)) if head.generation > first.generation => newest.clear(),
@@ -91,7 +99,7 @@ fn part(value: &[u8]) -> Result<(Head, &[u8]), String> {
 #[cfg(test)]
 mod tests {
     use migration::report::Binding;
-    use migration::{Compression, Incarnation, Plan, Position, Segment, Shard, ShardId, SourceObject};
+    use migration::{Compression, Plan, Position, Segment, Shard, ShardId, SourceObject};
 
     use super::*;
 

@@ -68,8 +68,12 @@ pub(crate) fn decode(value: &[u8]) -> Result<ShardProgress, String> {
         let bytes = STANDARD.decode(&text).map_err(|error| format!("it is no progress of a shard: token: {error}"))?;
         Token::try_from(bytes).map_err(|error| format!("it is no progress of a shard: {error}"))
     };
+    let of = Incarnation { plan_id: number("plan", &written.plan)?, generation: written.generation };
+    if !of.is_possible() {
+        return Err(format!("it is no progress of a shard: it is of start {}", of.generation));
+    }
     Ok(ShardProgress {
-        of: Incarnation { plan_id: number("plan", &written.plan)?, generation: written.generation },
+        of,
         attempt: written.attempt,
         entry: LedgerEntry {
             position: written.position,

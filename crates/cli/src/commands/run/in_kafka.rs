@@ -11,7 +11,9 @@ use kafka::progress::{self, Written};
 use migration::job::LettersTo;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
-use migration::{Exit, Incarnation, Purpose, StateOrigin, StoredJob, StoredPlan, TopicLedger, UserError};
+use migration::{
+    DamagedJob, Exit, Incarnation, JobInTopic, Purpose, StateOrigin, StoredJob, StoredPlan, TopicLedger, UserError,
+};
 use supervisor::{JobState, NewJob, StateDir, Store};
 
 use super::earlier::{Restart, confirm};
@@ -30,16 +32,21 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
     }
     let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
     let job = &pass.job;
-    let stored = helper::ask("shardlift progress", Some(&pass.interrupt), || {
-        progress::read_job(job, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
+    let found = helper::ask("shardlift progress", Some(&pass.interrupt), || {
+        progress::read_job(job, purpose == Purpose::GoOn, purpose.patience(job))
+            .map_err(|problem| preflight::explain(problem, purpose))
     })?;
-    pass.generation = stored.as_ref().map_or(0, |stored| stored.plan.of.generation);
-    let Some(stored) = stored else {
-        return match earlier {
-            // Its plan was not kept in Kafka before it was interrupted.
-            Some(earlier) if earlier.state.last_run > 0 => Err(lost(pass, &earlier.state)),
-            other => Ok(other),
-        };
+    pass.generation = found.generation();
+    let stored = match found {
+        JobInTopic::Whole(stored) => stored,
+        JobInTopic::Damaged(damage) => return over_damage(pass, earlier, damage).map(|()| None),
+        JobInTopic::Nothing => {
+            return match earlier {
+                // Its plan was not kept in Kafka before it was interrupted.
+                Some(earlier) if earlier.state.last_run > 0 => Err(lost(pass, &earlier.state)),
+                other => Ok(other),
+            };
+        }
     };
     let (there, here) = (stored.plan.of, earlier.as_ref().map(|earlier| of_state(&earlier.state)));
     match earlier {
@@ -51,6 +58,18 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
         _ if pass.retried.is_some() => Ok(None),
         _ if pass.restart != Restart::No => confirm(&pass.job, pass.restart, pass.ui).map(|()| None),
         _ => from_elsewhere(pass, &stored).map(Some),
+    }
+}
+
+/// Whether the job starts over though its records in Kafka are damaged.
+fn over_damage(pass: &Pass<'_>, earlier: Option<Earlier>, damage: DamagedJob) -> Result<(), UserError> {
+    // It was to start over already, and ended before its plan was kept in Kafka.
+    let begun_over =
+        earlier.is_some_and(|earlier| earlier.state.last_run == 0 && earlier.state.origin.generation > damage.generation);
+    match (begun_over, pass.restart) {
+        (true, _) => Ok(()),
+        (false, Restart::No) => Err(UserError::new(Exit::Preflight, damage.what).hint(START_OVER)),
+        (false, restart) => confirm(&pass.job, restart, pass.ui),
     }
 }
 
