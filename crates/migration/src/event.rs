@@ -157,6 +157,16 @@ impl RefusedRecord {
     pub const MOST: usize = 1_000;
     /// The longest reason, in characters.
     pub const LONGEST_REASON: usize = 200;
+
+    /// That `count` of a chunk are too many. `first`: why one of them was refused.
+    pub fn too_many(count: usize, first: &str) -> String {
+        format!(
+            "the brokers refuse {} records of one chunk for good, and no more than {} are set aside at once: {first}. Mend the \
+             topic's settings, or lower workers.chunk.records",
+            show_count(count as u64),
+            show_count(Self::MOST as u64)
+        )
+    }
 }
 
 /// A segment of a shard whose object can't be read, or is not as planned.

@@ -477,11 +477,7 @@ fn refusals(mut refused: Vec<RefusedRecord>) -> Failure {
     let first = refused.first().map_or_else(String::new, |record| record.reason.clone());
     let count = refused.len();
     if count > RefusedRecord::MOST {
-        let what = format!(
-            "the brokers refuse {count} records of one chunk for good, and no more than {} are set aside at once: {first}",
-            RefusedRecord::MOST
-        );
-        return Failure::new(FailureKind::Permanent, what);
+        return Failure::new(FailureKind::Permanent, RefusedRecord::too_many(count, &first));
     }
     let what = format!("the brokers refuse {count} records of a transaction for good, which is lost with them: {first}");
     Failure { refused, ..Failure::new(FailureKind::Refused, what) }
@@ -709,7 +705,7 @@ mod tests {
         assert_eq!((few.kind, few.refused.len()), (FailureKind::Refused, 1_000));
         let many = refusals(some(1_001));
         assert_eq!((many.kind, many.refused.len()), (FailureKind::Permanent, 0));
-        assert!(many.message.contains("1001 records of one chunk"), "{}", many.message);
+        assert!(many.message.contains("1,001 records of one chunk"), "{}", many.message);
         // A record that two reports name is one.
         assert_eq!(refusals([some(5), some(5)].concat()).refused.len(), 5);
     }

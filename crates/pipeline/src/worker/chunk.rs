@@ -21,6 +21,8 @@ pub struct OpenChunk {
     limits: ChunkLimits,
     /// When its first line was taken, or passed over.
     since: Option<Instant>,
+    /// It is to be closed, whatever its limits are.
+    over: bool,
 }
 
 impl OpenChunk {
@@ -34,6 +36,7 @@ impl OpenChunk {
             receipt: Receipt::default(),
             limits,
             since: None,
+            over: false,
         }
     }
 
@@ -73,7 +76,12 @@ impl OpenChunk {
 
     /// Whether it holds as much as it may.
     pub fn full(&self) -> bool {
-        self.records_left() == 0 || self.bytes_left() == 0
+        self.over || self.records_left() == 0 || self.bytes_left() == 0
+    }
+
+    /// Takes nothing more.
+    pub fn end_here(&mut self) {
+        self.over = true;
     }
 
     /// When its interval is over; `None` while it is empty.

@@ -104,13 +104,17 @@ impl ShardWorker {
                 Fate::Blank => blank += 1,
                 Fate::Bad(reason) => {
                     let place = block.place_of(index, row);
+                    last = settings.refused.is_last(&place);
                     if let Err(failure) = letters.set_aside(place, &reason, None, row.text(block), cut) {
                         // What was taken before it was taken all the same.
                         failed = Some(failure);
                         break;
                     }
                     bad += 1;
-                    last = bad > letters_left;
+                    if last {
+                        chunk.end_here();
+                    }
+                    last |= bad > letters_left;
                 }
             }
             taken += 1;

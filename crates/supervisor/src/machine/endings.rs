@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use migration::report::{AttemptOutcome, Resent};
-use migration::{Cause, Division, Level, Position};
+use migration::{Cause, Division, Level, Position, RefusedRecord};
 
 use super::attempt::{Attempt, Judgement, Kill, clean};
 use super::splits::Why;
@@ -230,14 +230,20 @@ impl Machine {
     }
 
     /// Keeps which records the brokers refused. An attempt that says nothing new of them has not set aside what it was
-    /// told to: that counts as a death, so that it ends.
+    /// told to: that counts as a death, so that it ends. Each attempt knows its own only, of which few may be in flight
+    /// at once: whether a chunk has too many shows here.
     fn with_refused(&mut self, id: AttemptId, judgement: Judgement, attempt: &Attempt) -> Judgement {
-        match judgement {
-            Judgement::Refused(reason) if !self.shards[id.shard.0 as usize].keep_refused(attempt.refused()) => {
-                Judgement::Death(reason)
-            }
-            other => other,
+        let Judgement::Refused(reason) = judgement else { return judgement };
+        let shard = &mut self.shards[id.shard.0 as usize];
+        if !shard.keep_refused(attempt.refused()) {
+            return Judgement::Death(reason);
         }
+        let (count, first) = (shard.refused.len(), shard.refused.first());
+        if count <= RefusedRecord::MOST {
+            return Judgement::Refused(reason);
+        }
+        let first = first.map_or("", |record| record.reason.as_str());
+        Judgement::StopsJob(Cause::Failed, clean(&RefusedRecord::too_many(count, first)))
     }
 
     /// A pause that grows with each end in a row that is no death.

@@ -237,6 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_with_too_many_refused_records_stops_the_job_however_many_attempts_found_them() {
+        let (mut machine, _) = begun(entry(0));
+        let mut refuse = |number: u32, places: std::ops::Range<u64>| {
+            let mut failure = Failure::new(FailureKind::Refused, "records are refused");
+            failure.refused = places.map(|start| RefusedRecord { segment: 0, start, reason: "too old".into() }).collect();
+            machine.on(Input::Event { attempt: id(number), event: WorkerEvent::Failed(failure) }, SECOND);
+            end(&mut machine, number, Ending::Code(1), SECOND)
+        };
+        assert_eq!(refuse(1, 0..600).0.outcome, AttemptOutcome::Refused);
+        assert_eq!(refuse(2, 400..1_000).0.outcome, AttemptOutcome::Refused, "1,000 are not too many");
+        let (ended, actions) = refuse(3, 1_000..1_001);
+        assert_eq!(ended.outcome, AttemptOutcome::Stopped);
+        let over = actions.into_iter().find_map(|action| if let Action::End(ended) = action { Some(ended) } else { None });
+        let causes = over.expect("it is over").causes;
+        assert_eq!(causes.exit(), Exit::Failed);
+        assert!(causes.reasons()[0].contains("refuse 1,001 records of one chunk for good"), "{causes:?}");
+    }
+
+    #[test]
     fn an_unreadable_segment_divides_no_shard() {
         let (mut machine, _) = begun(entry(0));
         machine.shards[0].extent.segments = 3;

@@ -1,6 +1,6 @@
 //! Chunks: when they close, what a commit waits for, how much memory is held meanwhile.
 
-use migration::{Phase, WaitingFor};
+use migration::{Phase, RefusedRecord, WaitingFor};
 
 use super::*;
 
@@ -36,6 +36,20 @@ fn a_chunk_closes_at_its_records_and_at_its_bytes() {
     rig.settings.chunk.bytes = 120;
     let chunks = rig.run_through().chunks;
     assert!(chunks.iter().all(|chunk| chunk.counts.bytes_read == 132 || chunk.counts.read < 11), "{chunks:?}");
+}
+
+#[test]
+fn a_chunk_ends_with_the_last_record_that_is_known_to_be_refused() {
+    let mut rig = Rig::new(plain(1_000));
+    let places = rig.places();
+    let refused = [40, 10].map(|line: usize| {
+        let (segment, start) = places[line];
+        RefusedRecord { segment, start, reason: "too old".to_owned() }
+    });
+    rig.settings.refused = Refused::of(&refused);
+    let chunks = rig.run_through().chunks;
+    let sizes: Vec<_> = chunks.iter().map(|chunk| (chunk.counts.read, chunk.counts.dead_lettered)).collect();
+    assert_eq!(sizes, [(41, 2), (959, 0)], "what is behind it may hold more of them");
 }
 
 #[test]
