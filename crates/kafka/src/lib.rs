@@ -35,7 +35,7 @@ pub use preflight::{
     topic_shape, wait_for_brokers,
 };
 pub use problem::{PreflightProblem, PreflightProblemKind};
-pub use producer::{Connecting, Gathering, Producer, ProducerOptions, TransactionOptions};
+pub use producer::{Awaited, Connecting, Gathering, Producer, ProducerOptions, TransactionOptions};
 pub use progress::{ProgressTopic, Written, create_progress_topic, progress_topic, read_job, write_plan};
 pub use reader::{TopicRange, TopicReader};
 pub use rights::{Right, missing_right};

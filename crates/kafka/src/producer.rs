@@ -13,6 +13,6 @@ pub(crate) mod options;
 mod sink;
 pub(crate) mod transaction;
 
-pub use connecting::Connecting;
+pub use connecting::{Awaited, Connecting};
 pub use options::{Gathering, ProducerOptions, TransactionOptions};
 pub use sink::Producer;

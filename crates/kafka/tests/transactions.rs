@@ -14,6 +14,7 @@ use end_txn::{Fate, Proxy};
 use kafka::{
     PreflightProblemKind, Producer, ProducerOptions, TransactionOptions, Written, create_progress_topic, read_job, write_plan,
 };
+use migration::BoundTopic;
 use migration::job::{Brokers, CheckpointRules, Delivery};
 use migration::progress::{plan_key, plan_transactional_id, shard_key};
 use migration::{
@@ -280,8 +281,24 @@ fn own_progress_behind_a_neighbours_open_transaction_is_waited_for_and_a_strange
     let failure = connecting.wait(&mut kafka::Turns::one(&mut yes)).err().expect("it can't be read");
     assert_eq!(failure.kind, FailureKind::Unreachable);
     assert!(failure.message.contains("while a transaction is open there"), "{failure}");
+    assert_eq!(connecting.awaits(), kafka::Awaited::Progress, "a broker and a leader are there");
     stranger.commit_transaction(LONG).unwrap();
     assert_eq!(connecting.wait(&mut kafka::Turns::one(&mut yes)).unwrap().resumed(), Some(&entry(300)));
+}
+
+#[test]
+fn a_producer_has_the_limit_of_its_topic_when_it_takes_over_and_does_so_once() {
+    let Some(fresh) = Fresh::topic("limit", 2, &["max.message.bytes=50000"]) else { return };
+    let id = kafka::preflight(&fresh.job, LONG).unwrap().topic_id;
+    assert!(id.is_some());
+    let mut options = options_for(&fresh.job, &fresh.ledger(), SHARD, 1);
+    options.bound = Some(BoundTopic { name: options.topic.clone(), id, partitions: 2, ..BoundTopic::default() });
+    let mut producer = Box::new(Producer::create(&options).unwrap());
+    assert_eq!(producer.settings().unwrap().max_message_bytes, 50_000);
+    assert_eq!(producer.limits().batch_bytes, 50_000, "not those of the options");
+    send(&mut producer, 0, "sent", 10).unwrap();
+    producer.commit(&entry(10)).unwrap();
+    producer.finish().unwrap();
 }
 
 #[test]

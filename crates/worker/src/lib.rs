@@ -11,7 +11,7 @@ mod topic_check;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kafka::{Connecting, Producer, ProducerOptions, TransactionOptions, Turns, partitioner};
+use kafka::{Awaited, Connecting, Producer, ProducerOptions, TransactionOptions, Turns, partitioner};
 use migration::printable::printable_path;
 use migration::{
     BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan, Position,
@@ -371,50 +371,42 @@ impl Files {
 }
 
 /// Creates the producer, and says what the topic's settings are now: an attempt decides by those of its start. Where
-/// they can't be read, those of preflight hold.
+/// they can't be read, those of preflight hold. It waits for an answer of the brokers in short turns, so that the worker
+/// stays alive to its supervisor; when none comes for `give_up_after`, the job gives up.
 fn connect(
     context: &WorkerContext,
     attempt: &Attempt<'_>,
     port: &mut dyn WorkerPort,
 ) -> Result<(Producer, TopicSettings), Ended> {
-    let producer = connect_with(context, attempt, port, context.topic.max_message_bytes)?;
-    let topic = producer.settings().unwrap_or(context.topic);
-    if topic.max_message_bytes == context.topic.max_message_bytes {
-        return Ok((producer, topic));
-    }
-    // How large a batch may be is a property of the client: one with another limit has to be made anew.
-    drop(producer);
-    Ok((connect_with(context, attempt, port, topic.max_message_bytes)?, topic))
-}
-
-/// Creates the producer. It waits for an answer of the brokers in short turns, so that the worker stays alive to its
-/// supervisor; when none comes for `give_up_after`, the job gives up.
-fn connect_with(
-    context: &WorkerContext,
-    attempt: &Attempt<'_>,
-    port: &mut dyn WorkerPort,
-    max_message_bytes: u32,
-) -> Result<Producer, Ended> {
     let job = &context.job;
-    let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), max_message_bytes);
+    let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.topic.max_message_bytes);
     options.metadata_timeout = answer_time(job);
     options.bound.clone_from(&context.bound);
     options.transaction =
         context.ledger.as_ref().map(|ledger| TransactionOptions::new(job, ledger, attempt.shard, attempt.number));
     let mut connecting = Connecting::new(options)?;
     let mut waiting_since = Instant::now().checked_sub(attempt.unreachable_for).unwrap_or_else(Instant::now);
-    let mut leaderless_since: Option<Instant> = None;
+    // What it waits for, and since when.
+    let mut lacks = (Awaited::Broker, waiting_since);
     // What the last wait came to: for heartbeats in the next one, in which the client is busy.
     let (mut no_answer, mut lines) = (None, 0);
     loop {
         let mut alive = || say_alive(attempt, port, no_answer.as_ref(), lines).is_ok_and(|control| !control.drain);
         let failure = match connecting.wait(&mut Turns::new(silence(job), &mut alive)) {
             Err(failure) if failure.kind == FailureKind::Unreachable => failure,
-            result => return result.map_err(Ended::Failed),
+            Err(failure) => return Err(failure.into()),
+            Ok(producer) => {
+                let topic = producer.settings().unwrap_or(context.topic);
+                return Ok((producer, topic));
+            }
         };
         send_log(context, port)?;
         let Trouble { all, cause } = connecting.trouble();
-        leaderless_since = if all { None } else { leaderless_since.or_else(|| Some(Instant::now())) };
+        // What is waited for although brokers answer is known by their answers only.
+        let cause = cause.or_else(|| (!all).then(|| failure.message.clone()));
+        if lacks.0 != connecting.awaits() {
+            lacks = (connecting.awaits(), Instant::now());
+        }
         let seen = NoAnswer { silent: waiting_since.elapsed(), all, cause, ..NoAnswer::default() };
         (no_answer, lines) = (Some(seen.clone()), connecting.lines_not_shown());
         let control = say_alive(attempt, port, no_answer.as_ref(), lines)?;
@@ -424,32 +416,24 @@ fn connect_with(
         if control.paused {
             // No rest of the job waits for this worker now.
             waiting_since = Instant::now();
-            leaderless_since = leaderless_since.map(|_| waiting_since);
+            lacks.1 = waiting_since;
         }
         if seen.silent >= job.kafka.give_up_after {
-            return Err(Failure::new(
-                FailureKind::GaveUp,
-                gave_up(&seen, leaderless_since.map(|since| since.elapsed()), &failure),
-            )
-            .into());
+            let (what, since) = lacks;
+            return Err(Failure::new(FailureKind::GaveUp, gave_up(&seen, what, since.elapsed(), &failure)).into());
         }
     }
 }
 
-/// Why a worker gives up that has sent nothing. `leaderless`: for how long brokers have answered that the topic has no
-/// leader; before that none did.
-fn gave_up(seen: &NoAnswer, leaderless: Option<Duration>, failure: &Failure) -> String {
+/// Why a worker gives up that has sent nothing. `what` it waited for last, and for how long; before that for others.
+fn gave_up(seen: &NoAnswer, what: Awaited, lacked: Duration, failure: &Failure) -> String {
     let waited = units::show_whole_seconds(seen.silent);
     let cause = seen.cause.as_ref().unwrap_or(&failure.message);
-    let what = match leaderless {
-        None => format!("no broker answered for {waited}"),
-        Some(leaderless) if seen.silent.saturating_sub(leaderless) < 2 * ANSWER => {
-            format!("the topic had no leader for {waited}")
-        }
-        Some(leaderless) => format!(
-            "no record could be sent for {waited}: no broker answered, and for the last {} the topic had no leader",
-            units::show_whole_seconds(leaderless)
-        ),
+    let what = what.lacked();
+    let what = if seen.silent.saturating_sub(lacked) < 2 * ANSWER {
+        format!("{what} for {waited}")
+    } else {
+        format!("no record could be sent for {waited}, and for the last {} {what}", units::show_whole_seconds(lacked))
     };
     format!("{what} (kafka.give_up_after): {cause}")
 }
@@ -486,18 +470,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_topic_had_no_leader_only_since_a_broker_answered() {
-        let failure = Failure::new(FailureKind::Unreachable, "leader not available");
-        let told = |leaderless: Option<u64>| {
+    fn who_gives_up_says_what_it_waited_for_last() {
+        let failure = Failure::new(FailureKind::Unreachable, "the coordinator gives no answer");
+        let told = |what, lacked: u64| {
             let seen = NoAnswer { silent: Duration::from_secs(900), ..NoAnswer::default() };
-            gave_up(&seen, leaderless.map(Duration::from_secs), &failure)
+            gave_up(&seen, what, Duration::from_secs(lacked), &failure)
         };
-        assert_eq!(told(None), "no broker answered for 15 min 00 s (kafka.give_up_after): leader not available");
-        assert_eq!(told(Some(895)), "the topic had no leader for 15 min 00 s (kafka.give_up_after): leader not available");
+        let end = "(kafka.give_up_after): the coordinator gives no answer";
+        assert_eq!(told(Awaited::Broker, 900), format!("no broker answered for 15 min 00 s {end}"));
+        assert_eq!(told(Awaited::Leader, 895), format!("the topic had no leader for 15 min 00 s {end}"));
         assert_eq!(
-            told(Some(20)),
-            "no record could be sent for 15 min 00 s: no broker answered, and for the last 20 s the topic had no leader \
-             (kafka.give_up_after): leader not available"
+            told(Awaited::TransactionalId, 20),
+            format!(
+                "no record could be sent for 15 min 00 s, and for the last 20 s the transactional id was not given to this \
+                 worker {end}"
+            )
         );
     }
 }

@@ -22,6 +22,34 @@ use crate::options::configure;
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
 use crate::turns::Turns;
 
+/// What a producer waits for until it can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Any broker.
+    Broker,
+    /// A leader of the topic's partitions, which brokers that answer don't know.
+    Leader,
+    /// That the brokers say which topic it is.
+    Topic,
+    /// The transactional id: its coordinator, or the end of what a predecessor left open.
+    TransactionalId,
+    /// How far the shard is.
+    Progress,
+}
+
+impl Awaited {
+    /// What there was none of.
+    pub fn lacked(self) -> &'static str {
+        match self {
+            Awaited::Broker => "no broker answered",
+            Awaited::Leader => "the topic had no leader",
+            Awaited::Topic => "the brokers did not say which topic it is",
+            Awaited::TransactionalId => "the transactional id was not given to this worker",
+            Awaited::Progress => "the progress topic did not tell how far the shard is",
+        }
+    }
+}
+
 /// A producer that waits for its brokers' first answer. One client serves however many waits: it goes on connecting
 /// between them, and one look-up of a name that lasts is one.
 pub struct Connecting {
@@ -30,8 +58,8 @@ pub struct Connecting {
     complaints: Complaints,
     /// What is to become its transactions, if it is to have any.
     takeover: Option<Takeover>,
-    /// Whether a broker answered the last wait, if only that the topic has no leaders yet.
-    answered: bool,
+    /// What the last wait was for when it ended.
+    awaits: Awaited,
 }
 
 impl Connecting {
@@ -44,14 +72,18 @@ impl Connecting {
             // The settings were taken one by one and tried before the run: what is missing now is a thread or memory.
             .map_err(|e| Failure::new(FailureKind::Retry, format!("can't create a Kafka producer: {e}")))?;
         let takeover = options.transaction.as_ref().map(|transaction| begin(transaction, &client)).transpose()?;
-        Ok(Connecting { options, client, complaints: Complaints::default(), takeover, answered: false })
+        Ok(Connecting { options, client, complaints: Complaints::default(), takeover, awaits: Awaited::Broker })
     }
 
     /// Why the last wait had no answer that helps.
     pub fn trouble(&self) -> Trouble {
-        // With an answer it is the topic that is waited for, not a broker.
-        let all = !self.answered;
+        let all = self.awaits == Awaited::Broker;
         Trouble { all, cause: self.complaints.cause(0, |_| all) }
+    }
+
+    /// What the last wait was for when it ended.
+    pub fn awaits(&self) -> Awaited {
+        self.awaits
     }
 
     /// How many lines the client wrote into the log that are not shown.
@@ -62,7 +94,7 @@ impl Connecting {
     /// Waits for the topic's metadata and, with transactions, for the transactional id and the shard's progress; each
     /// for `metadata_timeout` at most and in turns. When no broker answers it can be asked again.
     pub fn wait(&mut self, turns: &mut Turns<'_>) -> Result<Producer, Failure> {
-        let Connecting { options, client, complaints, takeover, answered } = self;
+        let Connecting { options, client, complaints, takeover, awaits } = self;
         let unusable = |e: Code| refused(format!("can't use topic {:?}: {e}", options.topic));
         let topic = Topic::new(client, &options.topic).map_err(unusable)?;
         let ask = |timeout| {
@@ -76,10 +108,22 @@ impl Connecting {
         let since = Instant::now();
         takeover.iter().for_each(Takeover::wake_reader);
         let answer = until_answered_in(turns, client, options.metadata_timeout, Patience::UntilTimeout, complaints, ask);
-        *answered = answer.is_ok() || answer.as_ref().is_err_and(|code| code.0 > 0);
+        let answered = answer.is_ok() || answer.as_ref().is_err_and(|code| code.0 > 0);
+        *awaits = if answered { Awaited::Leader } else { Awaited::Broker };
         let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
         let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
+        *awaits = Awaited::Topic;
         let found = recognise(options, client, &topic, &metadata, probe, turns)?;
+        if let Some(bytes) = found.settings.map(|settings| settings.max_message_bytes)
+            && bytes != options.max_message_bytes
+        {
+            // How large a batch may be is a property of the client: one with another limit is made anew, before it has
+            // taken a transactional id over.
+            let options = ProducerOptions { max_message_bytes: bytes, ..options.clone() };
+            let complaints = std::mem::take(complaints);
+            *self = Connecting { complaints, ..Connecting::new(options)? };
+            return self.wait(turns);
+        }
         let partitions = options.bound.as_ref().map_or(found.seen.partitions, |bound| bound.partitions);
         let mut sender = Sender::new(topic, partitions, &options.headers).map_err(refused)?;
         if let Some(letters) = &options.letters {
@@ -88,7 +132,7 @@ impl Connecting {
         }
         let begun = match (takeover, &options.transaction) {
             (Some(takeover), Some(transaction)) => {
-                Some(takeover.go(transaction, client, complaints, options.metadata_timeout, turns)?)
+                Some(takeover.go(transaction, client, complaints, options.metadata_timeout, turns, awaits)?)
             }
             _ => None,
         };

@@ -14,6 +14,7 @@ use pipeline::Blame;
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::Refusal;
+use super::connecting::Awaited;
 use super::culprits::{self, Suspects};
 use super::options::{ProducerOptions, TransactionOptions};
 use super::sink::Producer;
@@ -154,13 +155,17 @@ impl Takeover {
         complaints: &mut Complaints,
         timeout: Duration,
         turns: &mut Turns<'_>,
+        awaits: &mut Awaited,
     ) -> Result<(Transactions, Option<LedgerEntry>), Failure> {
         let deadline = Instant::now() + timeout;
+        *awaits = Awaited::Progress;
         let left = || deadline.saturating_duration_since(Instant::now());
         let partitions = self.partitions(options, client, complaints, timeout, turns)?;
         if !self.initialised {
+            *awaits = Awaited::TransactionalId;
             self.initialise(options, client, complaints, deadline, turns)?;
             self.initialised = true;
+            *awaits = Awaited::Progress;
         }
         let key = options.ledger.shard_key(options.shard);
         let partition = partitioner::choose(Partitioner::Murmur2)(key.as_bytes(), partitions)
