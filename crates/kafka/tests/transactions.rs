@@ -413,8 +413,31 @@ fn records_that_a_refusal_does_not_name_are_found() {
     assert_eq!(read(&fresh.job)[&0].len(), 100);
 }
 
+#[test]
+fn a_search_for_refused_records_takes_its_time_and_is_silent_for_no_longer_than_a_commit() {
+    let Some(fresh) = Fresh::topic("long", 2, &["cleanup.policy=compact"]) else { return };
+    let mut options = options_for(&fresh.job, &fresh.ledger(), SHARD, 1);
+    // Less than one of its steps takes.
+    options.transaction.as_mut().unwrap().commit_timeout = Duration::from_millis(200);
+    let mut producer = Producer::create(&options).unwrap();
+    producer.hand_over(0, keyed(2_000, &[1_234])).unwrap();
+    let (mut longest, mut done) = (Duration::ZERO, Vec::new());
+    let failure = loop {
+        let (began, left) = (Instant::now(), producer.outstanding());
+        let polled = producer.poll(Duration::from_millis(50), &mut done);
+        assert!(done.is_empty() && left > 0, "it is waited for");
+        longest = longest.max(began.elapsed());
+        if let Err(failure) = polled {
+            break failure;
+        }
+    };
+    assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    assert_eq!(failure.refused.iter().map(|record| record.start).collect::<Vec<_>>(), [123_400]);
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+}
+
 /// Records with keys, but for those at these indexes, 100 bytes from one to the next.
-fn send_keyed(producer: &mut Producer, partition: u32, records: usize, without: &[usize]) -> Result<(), Failure> {
+fn keyed(records: usize, without: &[usize]) -> Group {
     let mut group = Group::default();
     for i in 0..records {
         let block =
@@ -422,7 +445,11 @@ fn send_keyed(producer: &mut Producer, partition: u32, records: usize, without: 
         let key = if without.contains(&i) { Key::Null } else { Key::Copied(&block.bytes) };
         group.push(&block, 0, block.bytes.len() as u32, key, None);
     }
-    producer.hand_over(partition, group)?;
+    group
+}
+
+fn send_keyed(producer: &mut Producer, partition: u32, records: usize, without: &[usize]) -> Result<(), Failure> {
+    producer.hand_over(partition, keyed(records, without))?;
     wait(producer, 1, LONG).map(drop)
 }
 

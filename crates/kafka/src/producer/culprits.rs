@@ -2,18 +2,24 @@
 //!
 //! The transaction is lost in any case. So its records are sent again, half of a batch at a time, in transactions that
 //! are never committed: each refusal loses one, and the next begins with a new client, whose initialisation aborts the
-//! one before. Responsible for: finding some of them within a time. Not responsible for: finding all: what is not found
-//! is refused again when the others are set aside.
+//! one before. Over a long link that takes minutes: it is done in steps, so that the worker says in between that it is
+//! alive. Responsible for: finding some of them. Not responsible for: finding all: what is not found is refused again
+//! when the others are set aside.
 
 use std::time::{Duration, Instant};
 
-use migration::{FailureKind, RefusedRecord};
-use pipeline::{Blame, Group, Sink as _};
+use migration::{Failure, FailureKind, RefusedRecord};
+use pipeline::{Blame, Delivered, Group, Sink as _};
 
 use super::connecting::Connecting;
 use super::options::ProducerOptions;
 use super::sink::Producer;
 use crate::turns::Turns;
+
+/// How long it goes on once one is found: with that a successor comes further.
+const ENOUGH: Duration = Duration::from_secs(10);
+/// How long one step waits for a report.
+const STEP: Duration = Duration::from_millis(50);
 
 /// A group of which the brokers refused records without saying which.
 pub(super) struct Suspects {
@@ -21,69 +27,136 @@ pub(super) struct Suspects {
     pub(super) group: Group,
 }
 
-/// The records that are refused when they are alone, as far as they are found before `deadline`.
-pub(super) fn find(options: &ProducerOptions, suspects: Vec<Suspects>, deadline: Instant) -> Vec<RefusedRecord> {
-    let mut found = Vec::new();
-    let mut open: Vec<Suspects> = suspects;
-    let mut producer = None;
-    while let Some(Suspects { partition, group }) = open.pop() {
-        if Instant::now() >= deadline || found.len() > RefusedRecord::MOST {
-            break;
+impl Suspects {
+    /// How many trials its records take at most, this one included: less with each.
+    fn trials(&self) -> usize {
+        (2 * self.group.len()).saturating_sub(1)
+    }
+}
+
+/// A client that sends suspects.
+enum Prober {
+    Connecting(Box<Connecting>),
+    /// With what is in flight, if something is.
+    Connected(Box<Producer>, Option<Suspects>),
+}
+
+/// A search.
+pub(super) struct Search {
+    options: ProducerOptions,
+    open: Vec<Suspects>,
+    prober: Option<Prober>,
+    found: Vec<RefusedRecord>,
+    since: Instant,
+    longest: Duration,
+}
+
+/// What a search came to.
+pub(super) enum Searched {
+    /// It goes on.
+    On,
+    /// It is over: these are refused when they are alone.
+    Found(Vec<RefusedRecord>),
+    /// It can't go on.
+    Failed(Failure),
+}
+
+impl Search {
+    /// `longest`: for how long one call of a client may last.
+    pub(super) fn new(options: &ProducerOptions, suspects: Vec<Suspects>, longest: Duration) -> Search {
+        // What is never committed needs neither the topic's settings nor how far the shard is: over a long link each
+        // question counts.
+        let mut options = ProducerOptions { bound: None, ..options.clone() };
+        options.transaction.iter_mut().for_each(|transaction| transaction.resumes = false);
+        Search { options, open: suspects, prober: None, found: Vec::new(), since: Instant::now(), longest }
+    }
+
+    /// How many trials it takes at most.
+    pub(super) fn left(&self) -> usize {
+        let flying = match &self.prober {
+            Some(Prober::Connected(_, flying)) => flying.as_ref(),
+            _ => None,
+        };
+        self.open.iter().chain(flying).map(Suspects::trials).sum::<usize>() + 1
+    }
+
+    /// Goes on a little.
+    pub(super) fn step(&mut self) -> Searched {
+        match self.prober.take() {
+            None if self.is_over() => Searched::Found(std::mem::take(&mut self.found)),
+            None => match Connecting::new(self.options.clone()) {
+                Ok(new) => self.connect(Box::new(new)),
+                Err(failure) => Searched::Failed(failure),
+            },
+            Some(Prober::Connecting(connecting)) => self.connect(connecting),
+            Some(Prober::Connected(producer, flying)) => self.probe(producer, flying),
         }
-        let Some(sink) = connected(&mut producer, options) else { break };
-        match refusal(sink, partition, group.select(0..group.len()), deadline) {
-            Tried::Delivered => {}
-            Tried::Unknown => break,
-            Tried::Refused(reason) => {
-                producer = None;
-                let half = group.len() / 2;
-                if half == 0 {
-                    let place = group.place(0);
-                    found.push(RefusedRecord { segment: place.segment, start: place.start, reason });
-                } else {
-                    for part in [half..group.len(), 0..half] {
-                        open.push(Suspects { partition, group: group.select(part) });
-                    }
-                }
+    }
+
+    fn is_over(&self) -> bool {
+        let enough = !self.found.is_empty() && self.since.elapsed() >= ENOUGH;
+        self.open.is_empty() || enough || self.found.len() > RefusedRecord::MOST
+    }
+
+    fn connect(&mut self, mut connecting: Box<Connecting>) -> Searched {
+        let deadline = Instant::now() + self.longest;
+        let mut in_time = || Instant::now() < deadline;
+        match connecting.wait(&mut Turns::new(self.longest, &mut in_time)) {
+            Ok(mut producer) => {
+                producer.transactions.iter_mut().for_each(|transactions| transactions.search = None);
+                self.prober = Some(Prober::Connected(Box::new(producer), None));
+                Searched::On
             }
+            // Who waits for the search knows how long it may be silent.
+            Err(failure) if failure.kind == FailureKind::Unreachable => {
+                self.prober = Some(Prober::Connecting(connecting));
+                Searched::On
+            }
+            Err(failure) => Searched::Failed(failure),
         }
     }
-    found
-}
 
-fn connected<'a>(producer: &'a mut Option<Producer>, options: &ProducerOptions) -> Option<&'a mut Producer> {
-    if producer.is_none() {
-        let mut yes = || true;
-        *producer = Connecting::new(options.clone()).and_then(|mut new| new.wait(&mut Turns::one(&mut yes))).ok();
-        let transactions = producer.iter_mut().filter_map(|producer| producer.transactions.as_mut());
-        transactions.for_each(|transactions| transactions.search = None);
-    }
-    producer.as_mut()
-}
-
-/// What became of a group.
-enum Tried {
-    Delivered,
-    /// For good, with the reason.
-    Refused(String),
-    /// Something else went wrong.
-    Unknown,
-}
-
-fn refusal(producer: &mut Producer, partition: u32, group: Group, deadline: Instant) -> Tried {
-    let mut done = Vec::new();
-    let mut came = producer.hand_over(partition, group);
-    while came.is_ok() && done.is_empty() && Instant::now() < deadline {
-        came = producer.poll(Duration::from_millis(50), &mut done);
-    }
-    match came {
-        Ok(()) if done.first().is_some_and(|done| done.refused.iter().all(|refused| refused.blame == Blame::Own)) => {
-            Tried::Delivered
+    fn probe(&mut self, mut producer: Box<Producer>, flying: Option<Suspects>) -> Searched {
+        let mut done = Vec::new();
+        let (suspects, came) = match flying {
+            Some(suspects) => (suspects, producer.poll(STEP, &mut done)),
+            None if self.is_over() => return Searched::Found(std::mem::take(&mut self.found)),
+            None => {
+                let Some(next) = self.open.pop() else { return Searched::On };
+                let copy = next.group.select(0..next.group.len());
+                let came = producer.hand_over(next.partition, copy);
+                (next, came)
+            }
+        };
+        match came {
+            Ok(()) if done.is_empty() => self.prober = Some(Prober::Connected(producer, Some(suspects))),
+            Ok(()) if is_delivered(&done) => self.prober = Some(Prober::Connected(producer, None)),
+            Ok(()) => {
+                let what = "a search for refused records had an answer that it does not understand (a bug of this program)";
+                return Searched::Failed(Failure::new(FailureKind::Retry, what));
+            }
+            Err(failure) if failure.kind == FailureKind::Refused => self.narrow(suspects, failure),
+            Err(failure) => return Searched::Failed(failure),
         }
-        Ok(()) => Tried::Unknown,
-        Err(failure) if failure.kind == FailureKind::Refused => {
-            Tried::Refused(failure.refused.into_iter().next().map_or(failure.message, |record| record.reason))
-        }
-        Err(_) => Tried::Unknown,
+        Searched::On
     }
+
+    /// What was refused is cut in two, or found.
+    fn narrow(&mut self, suspects: Suspects, failure: Failure) {
+        let Suspects { partition, group } = suspects;
+        let half = group.len() / 2;
+        if half > 0 {
+            for part in [half..group.len(), 0..half] {
+                self.open.push(Suspects { partition, group: group.select(part) });
+            }
+            return;
+        }
+        let reason = failure.refused.into_iter().next().map_or(failure.message, |record| record.reason);
+        let place = group.place(0);
+        self.found.push(RefusedRecord { segment: place.segment, start: place.start, reason });
+    }
+}
+
+fn is_delivered(done: &[Delivered]) -> bool {
+    done.first().is_some_and(|done| done.refused.iter().all(|refused| refused.blame == Blame::Own))
 }

@@ -66,6 +66,8 @@ pub struct TransactionOptions {
     pub commit_timeout: Duration,
     /// Properties of the client that reads the progress topic.
     pub reader: Vec<(String, String)>,
+    /// Whether how far the shard is is read there; without it nothing may be committed.
+    pub(crate) resumes: bool,
 }
 
 /// The longest wait for the answer to a commit; a worker says nothing meanwhile.
@@ -81,6 +83,7 @@ impl TransactionOptions {
             timeout: Self::timeout_of(job),
             commit_timeout: LONGEST_COMMIT.min(job.workers.heartbeat_timeout / 4),
             reader: reader_properties(job),
+            resumes: true,
         }
     }
 

@@ -14,6 +14,7 @@ use pipeline::{Blame, Delivered, Group, LettersInFlight, RejectedRecord, Sink, S
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::{Batch, Refusal, ReportTally};
+use super::culprits::Search;
 use super::epochs::Epochs;
 use super::options::ProducerOptions;
 use super::transaction::{Transactions, is_late};
@@ -65,6 +66,8 @@ pub struct Producer {
     pub(super) failure: Option<Failure>,
     epochs: Epochs,
     pub(super) transactions: Option<Transactions>,
+    /// For the records because of which the brokers refused a batch: the transaction is lost, and nothing more is sent.
+    pub(super) search: Option<Search>,
     resumed: Option<LedgerEntry>,
 }
 
@@ -99,6 +102,7 @@ impl Producer {
             failure: None,
             epochs: Epochs::new(partitions),
             transactions,
+            search: None,
             resumed,
         }
     }
@@ -166,9 +170,9 @@ impl Producer {
     /// Serves one event. False: none came within `timeout`. A transaction that is lost is concluded.
     pub(crate) fn serve(&mut self, timeout: Duration) -> bool {
         let served = self.serve_once(timeout);
-        if self.failure.is_none() && self.transactions.as_ref().is_some_and(Transactions::is_doomed) {
-            let failure = self.conclude();
-            self.fail(&failure);
+        let is_doomed = self.transactions.as_ref().is_some_and(Transactions::is_doomed);
+        if self.failure.is_none() && self.search.is_none() && is_doomed {
+            self.conclude();
         }
         served
     }
@@ -375,6 +379,9 @@ impl Sink for Producer {
         if group.is_empty() {
             return Err(bug("an empty group was handed over"));
         }
+        if self.search.is_some() {
+            return Ok(());
+        }
         if let Some(transactions) = &mut self.transactions {
             let begun = transactions.begin(self.sender.client());
             begun.inspect_err(|failure| self.fail(failure))?;
@@ -394,15 +401,15 @@ impl Sink for Producer {
                 _ => _ = failed.get_or_insert((code, index)),
             });
             if let Some((code, index)) = failed {
-                let failure = match &mut self.transactions {
+                match &mut self.transactions {
                     // Of a transaction that is lost the client takes nothing more, and the reason is on its way.
                     Some(transactions) => {
                         transactions.failed(code, partition, index);
-                        self.conclude()
+                        self.conclude();
                     }
-                    None => self.failure_of(code, partition, index),
-                };
-                return Err(self.failure.insert(failure).clone());
+                    None => self.failure = Some(self.failure_of(code, partition, index)),
+                }
+                return self.fail_if_failed();
             }
             if all {
                 break;
@@ -413,6 +420,9 @@ impl Sink for Producer {
             }
             self.serve(Duration::from_millis(10));
             self.fail_if_failed()?;
+            if self.search.is_some() {
+                return Ok(());
+            }
         }
         if self.tallies[partition as usize].refused.len() < records {
             self.transactions.iter_mut().for_each(Transactions::has_records);
@@ -423,9 +433,12 @@ impl Sink for Producer {
     }
 
     fn poll(&mut self, timeout: Duration, done: &mut Vec<Delivered>) -> Result<(), Failure> {
+        if self.search_on() {
+            return self.fail_if_failed();
+        }
         let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         let mut wait = if self.ready.is_empty() { timeout } else { Duration::ZERO };
-        while self.failure.is_none() && self.serve(wait) {
+        while self.failure.is_none() && self.search.is_none() && self.serve(wait) {
             // A log line does not end the wait, a complete group does.
             wait = match deadline {
                 Some(deadline) if self.ready.is_empty() => deadline.saturating_duration_since(Instant::now()),
@@ -433,12 +446,18 @@ impl Sink for Producer {
             };
         }
         self.fail_if_failed()?;
+        if self.search.is_some() {
+            return Ok(());
+        }
         self.learn_leaders();
         done.append(&mut self.ready);
         Ok(())
     }
 
     fn outstanding(&self) -> usize {
+        if let Some(search) = &self.search {
+            return search.left();
+        }
         // The client counts its own events too. With all reports accounted for the smaller is the exact number; when a
         // report was lost it is the client's, which comes down to 0. A group whose every record was refused at once
         // waits to be given back.
@@ -453,6 +472,9 @@ impl Sink for Producer {
             begun.inspect_err(|failure| self.fail(failure))?;
         }
         while let Some(letters) = self.sender.letters() {
+            if self.search.is_some() {
+                return Ok(());
+            }
             match letters.send(&letter) {
                 Ok(()) => {
                     self.transactions.iter_mut().for_each(Transactions::has_records);
@@ -464,15 +486,15 @@ impl Sink for Producer {
                     self.fail_if_failed()?;
                 }
                 Err(code) => {
-                    let failure = match &mut self.transactions {
+                    match &mut self.transactions {
                         // Of a transaction that is lost the client takes nothing more, and the reason is on its way.
                         Some(transactions) => {
                             transactions.letter_failed(code);
-                            self.conclude()
+                            self.conclude();
                         }
-                        None => self.letter_failure(code),
-                    };
-                    return Err(self.failure.insert(failure).clone());
+                        None => self.failure = Some(self.letter_failure(code)),
+                    }
+                    return self.fail_if_failed();
                 }
             }
         }

@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::Refusal;
 use super::connecting::Awaited;
-use super::culprits::{self, Suspects};
+use super::culprits::{Search, Searched, Suspects};
 use super::options::{ProducerOptions, TransactionOptions};
 use super::sink::Producer;
 use crate::classify::{Verdict, verdict};
@@ -159,7 +159,6 @@ impl Takeover {
     ) -> Result<(Transactions, Option<LedgerEntry>), Failure> {
         let deadline = Instant::now() + timeout;
         *awaits = Awaited::Progress;
-        let left = || deadline.saturating_duration_since(Instant::now());
         let partitions = self.partitions(options, client, complaints, timeout, turns)?;
         if !self.initialised {
             *awaits = Awaited::TransactionalId;
@@ -170,16 +169,7 @@ impl Takeover {
         let key = options.ledger.shard_key(options.shard);
         let partition = partitioner::choose(Partitioner::Murmur2)(key.as_bytes(), partitions)
             .ok_or_else(|| Failure::new(FailureKind::Unreachable, "the progress topic has no partitions yet"))?;
-        let scan =
-            Scan { asker: client, committed: &self.committed, properties: &self.properties, topic: &options.ledger.topic };
-        let own = |candidate: &[u8]| candidate == key.as_bytes();
-        let mut find = |from| -> Result<NewestValues, ScanError> { scan.newest(&[partition], from, &own, left(), turns) };
-        let newest = match find(Start::Back(NEWEST)) {
-            Ok(found) if found.is_empty() => find(Start::Begin),
-            found => found,
-        };
-        let newest = newest.map_err(unread)?;
-        let resumed = newest.into_values().next().map_or(Ok(None), |value| resume(options, &value))?;
+        let resumed = if options.resumes { self.resumed(options, client, &key, partition, deadline, turns)? } else { None };
         let topic = Topic::new(client, &options.ledger.topic)
             .map_err(|code| Failure::new(FailureKind::Retry, format!("can't use the progress topic: {code}")))?;
         let transactions = Transactions {
@@ -194,6 +184,29 @@ impl Takeover {
             search: None,
         };
         Ok((transactions, resumed))
+    }
+
+    /// How far the shard is.
+    fn resumed(
+        &self,
+        options: &TransactionOptions,
+        client: &Client,
+        key: &str,
+        partition: u32,
+        deadline: Instant,
+        turns: &mut Turns<'_>,
+    ) -> Result<Option<LedgerEntry>, Failure> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let scan =
+            Scan { asker: client, committed: &self.committed, properties: &self.properties, topic: &options.ledger.topic };
+        let own = |candidate: &[u8]| candidate == key.as_bytes();
+        let mut find = |from| -> Result<NewestValues, ScanError> { scan.newest(&[partition], from, &own, left(), turns) };
+        let newest = match find(Start::Back(NEWEST)) {
+            Ok(found) if found.is_empty() => find(Start::Begin),
+            found => found,
+        };
+        let newest = newest.map_err(unread)?;
+        newest.into_values().next().map_or(Ok(None), |value| resume(options, &value))
     }
 
     /// How many partitions the progress topic has.
@@ -489,19 +502,33 @@ fn refusals(mut refused: Vec<RefusedRecord>) -> Failure {
 }
 
 /// What is said of records of which it is not known which are refused. Who searches for them knows what follows.
-fn suspected(suspects: &[String], searches: bool) -> Failure {
+fn suspected(suspects: &[String], kind: FailureKind) -> Failure {
     let first = suspects.first().map_or("", String::as_str);
     let what = format!(
         "the brokers refuse a batch of {} records and don't say because of which, and it could not be found out: {first}",
         suspects.len()
     );
-    Failure::new(if searches { FailureKind::Refused } else { FailureKind::Permanent }, what)
+    Failure::new(kind, what)
 }
 
 impl Producer {
-    /// Waits a little for what else the client has to report of a transaction that is lost, and says what that comes
-    /// to.
-    pub(super) fn conclude(&mut self) -> Failure {
+    /// Waits a little for what else the client has to report of a transaction that is lost, and notes what that comes
+    /// to, or begins to search for it.
+    pub(super) fn conclude(&mut self) {
+        match self.conclusion() {
+            Some(failure) => self.fail(&failure),
+            None => self.search = self.new_search(),
+        }
+    }
+
+    /// The same at a commit, where all reports of records are in, and were good.
+    fn concluded(&mut self) -> Failure {
+        let bug = || Failure::new(FailureKind::Retry, "records were refused at a commit (a bug of this program)");
+        self.conclusion().unwrap_or_else(bug)
+    }
+
+    /// `None`: that is to be searched for.
+    fn conclusion(&mut self) -> Option<Failure> {
         let deadline = Instant::now() + GATHER;
         let mut quiet = Instant::now();
         while self.waiting() > 0 && Instant::now() < deadline && quiet.elapsed() < GATHERED {
@@ -511,22 +538,21 @@ impl Producer {
         }
         let client = self.client();
         let Some(transactions) = &self.transactions else {
-            return Failure::new(FailureKind::Retry, "a transaction failed where there is none (a bug of this program)");
+            let what = "a transaction failed where there is none (a bug of this program)";
+            return Some(Failure::new(FailureKind::Retry, what));
         };
         let Doom { refused, suspects, failed, letter, given_up } = &transactions.doom;
         if let Some(failure) = transactions.fenced(client) {
-            return failure;
+            return Some(failure);
         }
         if let Some(code) = letter.filter(|code| !is_purged(*code) && !is_fenced(*code)) {
-            return self.letter_failure(code);
+            return Some(self.letter_failure(code));
         }
         let failed = failed.map(|(code, partition, index)| (code, partition, index));
-        match (refused.as_slice(), suspects.as_slice(), failed, given_up.clone()) {
+        Some(match (refused.as_slice(), suspects.as_slice(), failed, given_up.clone()) {
             ([_, ..], ..) => refusals(refused.clone()),
-            ([], [_, ..], ..) => match self.search() {
-                found if found.is_empty() => suspected(suspects, transactions.search.is_none()),
-                found => refusals(found),
-            },
+            ([], [_, ..], ..) if transactions.search.is_some() => return None,
+            ([], [_, ..], ..) => suspected(suspects, FailureKind::Refused),
             (.., Some((code, ..)), given_up) if is_fenced(code) => {
                 let text = given_up.map_or_else(|| "a record was not delivered".to_owned(), |(_, text)| text);
                 fenced(&transactions.id(), code, &text)
@@ -542,20 +568,39 @@ impl Producer {
                 Some(code) => self.letter_failure(*code),
                 None => Failure::new(FailureKind::Retry, "the transaction is lost"),
             },
-        }
+        })
     }
 
-    /// Which of the records of refused batches are refused alone.
-    fn search(&self) -> Vec<RefusedRecord> {
-        let search = self.transactions.as_ref().and_then(|transactions| transactions.search.as_ref());
-        let Some(options) = search else { return Vec::new() };
-        let patience = options.transaction.as_ref().map_or(Duration::ZERO, |transaction| transaction.commit_timeout);
+    /// A search for those of the records of refused batches that are refused alone.
+    fn new_search(&self) -> Option<Search> {
+        let options = self.transactions.as_ref()?.search.as_ref()?;
+        let patience = options.transaction.as_ref()?.commit_timeout;
         let suspects = self.refused_groups().filter_map(|delivered| {
             let unknown = delivered.refused.iter().filter(|refused| refused.blame == Blame::Unknown);
             let group = delivered.group.select(unknown.map(|refused| refused.index).collect::<Vec<_>>());
             (!group.is_empty()).then_some(Suspects { partition: delivered.partition, group })
         });
-        culprits::find(options, suspects.collect(), Instant::now() + patience)
+        // A client that connects may ask several questions in one step.
+        Some(Search::new(options, suspects.collect(), patience / 4))
+    }
+
+    /// Goes on with a search; false: there is none.
+    pub(super) fn search_on(&mut self) -> bool {
+        let Some(mut search) = self.search.take() else { return false };
+        let failure = match search.step() {
+            Searched::On => {
+                self.search = Some(search);
+                return true;
+            }
+            Searched::Found(found) if found.is_empty() => {
+                let suspects = self.transactions.as_ref().map_or(&[][..], |transactions| &transactions.doom.suspects);
+                suspected(suspects, FailureKind::Permanent)
+            }
+            Searched::Found(found) => refusals(found),
+            Searched::Failed(failure) => failure,
+        };
+        self.fail(&failure);
+        true
     }
 
     /// Commits what was handed over since the last commit together with the shard's progress.
@@ -613,7 +658,7 @@ impl Producer {
             match report {
                 Some(Code::NONE) => return Ok(()),
                 Some(code) => return Err(self.progress_failed(code)),
-                None if is_doomed => return Err(self.conclude()),
+                None if is_doomed => return Err(self.concluded()),
                 None => self.fail_if_failed()?,
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -630,7 +675,7 @@ impl Producer {
 
     fn progress_failed(&mut self, code: Code) -> Failure {
         if is_purged(code) {
-            return self.conclude();
+            return self.concluded();
         }
         let client = self.client();
         let Some(transactions) = &self.transactions else {
