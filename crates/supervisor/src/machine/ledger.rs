@@ -193,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn the_slot_of_a_dead_worker_is_its_successors_whatever_else_waits() {
+        let mut machine = Machine::new(exactly_once(), &fresh(3), 1);
+        let actions = machine.on(Input::Tick, Duration::ZERO);
+        assert_eq!(order(&actions).map(|order| order.shard), Some(ShardId(0)));
+        let died = machine.on(Input::Ended { attempt: id(1), ending: Ending::Signal(9) }, SECOND);
+        assert!(order(&died).is_none(), "what it left open is ended first");
+        let closed = machine.on(Input::Closed { attempt: id(1), split: None }, SECOND);
+        assert_eq!(order(&closed).map(|order| (order.shard, order.attempt)), Some((ShardId(0), 2)));
+        // A second death in a row has a pause, in which the slot is another shard's.
+        machine.on(Input::Ended { attempt: id(2), ending: Ending::Signal(9) }, SECOND);
+        let closed = machine.on(Input::Closed { attempt: id(2), split: None }, SECOND);
+        let running = machine.attempts.keys().map(|id| id.shard).collect::<Vec<_>>();
+        assert_eq!(running, [ShardId(1)], "{closed:?}");
+    }
+
+    #[test]
     fn who_is_fenced_waits_longer_each_time_until_it_is_left_alone() {
         let (mut machine, _) = begun(entry(0));
         let mut now = SECOND;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use migration::{Control, ShardId};
 
 use super::attempt::Attempt;
-use super::values::{Action, AttemptId, Extent, WorkOrder};
-use super::{MOST_FORKS_AT_ONCE, Machine, ShardState, Stage};
+use super::values::{Action, After, AttemptId, Extent, WorkOrder};
+use super::{Closing, MOST_FORKS_AT_ONCE, Machine, ShardState, Stage};
 
 impl Machine {
     /// With more workers than slots, those that would finish last are surplus: they drain at their next commit, and
@@ -72,9 +72,13 @@ impl Machine {
         }
     }
 
-    /// Whether there is a slot, a shard for it, and nothing against a worker there.
+    /// Whether there is a slot, a shard for it, and nothing against a worker there. A shard whose worker died keeps its
+    /// slot until the store has its end and a successor can start: whatever waits there for as long as another shard
+    /// takes, an open transaction of the dead worker holds its readers up.
     pub(super) fn may_fork_more(&self) -> bool {
-        let room = self.attempts.len() < self.rules.slots as usize;
+        let back_at_once = |closing: &&Closing| closing.after == After::Waiting && closing.not_before <= self.last_input;
+        let kept = self.closing.values().filter(back_at_once).count();
+        let room = self.attempts.len() + kept < self.rules.slots as usize;
         room && self.may_start() && self.shortage.is_none() && !self.ready.is_empty()
     }
 
