@@ -62,11 +62,9 @@ impl Letters {
     }
 }
 
-/// Whose letters those are that a job's workers send to a topic. With exactly-once, whose state may be made anew on any
-/// machine, its starts are counted in Kafka; else the state tells when it was made.
+/// Whose letters those are that a job's workers send to a topic.
 pub fn origin(state: &JobState) -> LettersOrigin {
-    let counted = fixed::progress_topic(&state.settings).map(|_| i64::from(state.origin.generation));
-    LettersOrigin { job: state.name.clone(), began: counted.unwrap_or(state.created_ms) }
+    LettersOrigin { job: state.name.clone(), began: state.origin.created_ms }
 }
 
 /// How many bytes of letters are read for their reasons.

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka::TopicReader;
 use migration::printable::printable_path;
@@ -161,13 +161,13 @@ impl SpoolFile {
         for entry in fs::read_dir(job_folder)? {
             let entry = entry?;
             let spool = entry.file_name().to_str().is_some_and(|name| name.starts_with(SPOOL));
-            // Who uses one holds its lock, but for the moment in which it is made.
-            let old = || entry.metadata()?.modified().map(|at| at.elapsed().is_ok_and(|age| age > MAKING));
-            if spool && old()? && matches!(File::open(entry.path()).map(|file| file.try_lock()), Ok(Ok(()))) {
-                fs::remove_file(entry.path())?;
+            if spool && let Ok(file) = File::open(entry.path()) {
+                remove_left(&entry.path(), &file);
             }
         }
-        let path = job_folder.join(format!("{SPOOL}{}", std::process::id()));
+        // Numbers of processes come again, in containers soon.
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let path = job_folder.join(format!("{SPOOL}{}-{nanos}", std::process::id()));
         let mut options = OpenOptions::new();
         let file = process::open_private(&path, options.read(true).write(true).create_new(true).mode(0o600))?;
         file.try_lock().map_err(|error| match error {
@@ -175,6 +175,16 @@ impl SpoolFile {
             TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
         })?;
         Ok(SpoolFile { path, file })
+    }
+}
+
+/// Removes a file that nothing uses: who uses one holds its lock, but for the moment in which it is made. One that is
+/// gone meanwhile was removed by another process that does this.
+fn remove_left(path: &Path, file: &File) {
+    let made = file.metadata().and_then(|facts| facts.modified());
+    let old = made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MAKING));
+    if old && file.try_lock().is_ok() {
+        drop(fs::remove_file(path));
     }
 }
 

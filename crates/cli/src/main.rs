@@ -3,6 +3,7 @@
 //! This crate is arguments, logging, wiring and exit status. The rules of migration live in the crates below it.
 
 mod args;
+mod catch_up;
 mod checks;
 mod commands;
 mod display;

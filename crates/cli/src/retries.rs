@@ -304,7 +304,7 @@ impl Retries {
 
     /// Those of a job, as its state in its folder says.
     pub fn of_state(folder: &Path, state: &JobState) -> Result<Retries, UserError> {
-        Retries::of(&state.name, folder, state.created_ms)
+        Retries::of(&state.name, folder, state.origin.created_ms)
     }
 
     /// What all of them did.
@@ -396,7 +396,6 @@ pub mod tests {
         let state = JobState {
             origin: migration::StateOrigin::default(),
             name: String::new(),
-            created_ms: 0,
             plan_id: 0,
             last_run: 1,
             binding: Binding::default(),

@@ -448,7 +448,7 @@ mod tests {
         let place = RetryPlace::of("orders", &folder, 1);
         let mut retry = begun(&place.folder, &place.name);
         let mut taken = rules("orders");
-        taken.began_ms = state.created_ms;
+        taken.began_ms = state.origin.created_ms;
         place.keep(&taken).unwrap();
         says(require_same_retries(&folder, &state, &none), "orders.retry-1");
         let one = retries_of(&folder, &state).unwrap();

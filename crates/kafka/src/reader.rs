@@ -45,7 +45,7 @@ const WORTH_A_WORD: Duration = Duration::from_secs(3);
 /// The longest time for asking all partitions together; those that are left are asked the next time.
 const LONGEST_ASKING: Duration = Duration::from_secs(5);
 /// How long the controller may be unknown after the brokers have answered.
-const CONTROLLER: Duration = Duration::from_millis(200);
+const CONTROLLER: Duration = Duration::from_secs(2);
 
 /// Reads a topic. See [`verify::TopicReader`].
 pub struct TopicReader {

@@ -459,7 +459,7 @@ fn plan_of(job: &Job, generation: u32, made_by: &str) -> StoredPlan {
         name: job.name.clone(),
         created_ms: 1_700_000_000_000,
         made_by: made_by.into(),
-        home: 1,
+        parent_ms: None,
         plan: Plan::default(),
         binding: Default::default(),
         settings: Vec::new(),

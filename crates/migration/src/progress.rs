@@ -26,14 +26,14 @@ impl Incarnation {
     }
 }
 
-/// What a job's state begins with: which start of the job it is, and whose.
+/// Which start of its job a state is of, on every machine alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateOrigin {
     /// See [`Incarnation::generation`].
     pub generation: u32,
-    /// Of the state directory: a random number, so that what lies there alone (dead letters in files) is not looked for
-    /// elsewhere.
-    pub home: u64,
+    /// When it began, milliseconds since 1970. Unlike the generation it never comes again, also where the progress topic
+    /// is another one: what belongs to this start alone (dead letters, what sends them again) is told by it.
+    pub created_ms: i64,
 }
 
 /// How far a shard is: the value of its record, written in the transaction of the chunk that it is about.
@@ -54,12 +54,12 @@ pub struct StoredPlan {
     pub of: Incarnation,
     /// The job's name.
     pub name: String,
-    /// When it began, milliseconds since 1970.
+    /// See [`StateOrigin::created_ms`].
     pub created_ms: i64,
+    /// The same of the job whose dead letters, or missing records, this one sends.
+    pub parent_ms: Option<i64>,
     /// Who began it, for messages: `host:folder` of its state.
     pub made_by: String,
-    /// Of the state directory that began it: a random number.
-    pub home: u64,
     /// The plan as it was made.
     pub plan: Plan,
     /// What it belongs to.

@@ -317,11 +317,9 @@ fn replaced_times(compared: &Compared) -> Option<String> {
 /// What is to be said of dead letters, if anything.
 fn letters(out: &mut String, LetterCounts { committed, counted, uncommitted }: LetterCounts) {
     if committed != counted {
-        let (files, state) = (show_things(committed, "dead letter"), show_count(counted));
-        let _ = writeln!(
-            out,
-            "  the files have {files}, the state counts {state}: a record whose letter is gone counts as missing"
-        );
+        let (letters, state) = (show_things(committed, "dead letter"), show_count(counted));
+        let _ =
+            writeln!(out, "  {letters} are there, the state counts {state}: a record whose letter is gone counts as missing");
     }
     if uncommitted > 0 {
         let letters = show_things(uncommitted, "dead letter");
@@ -654,7 +652,7 @@ mod tests {
         assert!(!with(3, 3, 0).text().contains("never committed"));
         let differs = with(5, 3, 0);
         assert_eq!((differs.exit(), &differs.object()["outcome"]), (Exit::Difference, &json!("different")));
-        assert!(differs.text().contains("the files have 5 dead letters, the state counts 3"), "{}", differs.text());
+        assert!(differs.text().contains("5 dead letters are there, the state counts 3"), "{}", differs.text());
         assert!(!differs.text().contains("exactly"));
         assert!(differs.reason().starts_with("the dead letters differ from the state"), "{}", differs.reason());
         let both = Verified { report: VerifyReport { missing: 1, ..differs.report.clone() }, ..differs };

@@ -209,6 +209,13 @@ impl StateDir {
 
     /// Forgets the job: removes checkpoint and dead letters, keeps the locks.
     pub fn clear(&self) -> Result<(), StateDirError> {
+        self.clear_checkpoint()?;
+        ignore_missing(fs::remove_dir_all(Self::dead_letters_path(&self.path)))
+            .map_err(|cause| Self::unusable(&self.path, cause))
+    }
+
+    /// Removes the checkpoint alone.
+    pub fn clear_checkpoint(&self) -> Result<(), StateDirError> {
         let store = Self::store_path(&self.path);
         // The checkpoint first, and its journal after it: what is left by a crash in between is no valid state.
         for suffix in ["", "-wal", "-shm", ".new", ".new-journal"] {
@@ -216,8 +223,7 @@ impl StateDir {
             file.push(suffix);
             ignore_missing(fs::remove_file(&file)).map_err(|cause| Self::unusable(&self.path, cause))?;
         }
-        ignore_missing(fs::remove_dir_all(Self::dead_letters_path(&self.path)))
-            .map_err(|cause| Self::unusable(&self.path, cause))
+        Ok(())
     }
 
     fn unusable(path: &Path, cause: io::Error) -> StateDirError {

@@ -22,10 +22,17 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, progress_that_is_gone_is_no_beginning),
     test!(Waits, Kafka, a_lost_plan_is_no_beginning_and_starting_over_cures_it),
     test!(Waits, Kafka, starting_over_sends_everything_again),
+    test!(Waits, Kafka, an_empty_folder_goes_on_and_the_old_one_hears_of_it),
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
+    test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
+    //REPAIR
 ];
 
 const PROGRESS_PARTITIONS: u32 = 4;
+/// The state of another machine.
+const ELSEWHERE: [&str; 2] = ["--set", "job.state_dir=\"elsewhere\""];
+/// At full speed.
+const FAST: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 
 /// A scene with a progress topic of its own.
 struct Once<'a> {
@@ -205,11 +212,110 @@ fn starting_over_sends_everything_again(clusters: &Clusters) {
     assert_eq!((&value["generation"], &value["version"]), (&Value::from(2), &Value::from(1)), "{value:#}");
 }
 
-fn letters_in_files_bind_a_job_to_its_folder(clusters: &Clusters) {
+fn an_empty_folder_goes_on_and_the_old_one_hears_of_it(clusters: &Clusters) {
     let once = Once::new(clusters.one(), "once-elsewhere", &faults::slow_keys(&[]));
-    once.scene.orders(55, 100_000);
+    let source = once.scene.orders(55, 60_000);
+    let before = begun(&once);
+    let report = once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0).json();
+    assert_done(&report, &source);
+    assert!(once.scene.acknowledged() == before && before < source.len(), "the first folder has its old state");
+    // It judges by what Kafka has, not by that.
+    let found = once.scene.program.run(&["verify", "-o", "json"], patience()).expect_code(0).json();
+    assert_eq!(found["outcome"], "same", "{found:#}");
+    assert_eq!(once.scene.acknowledged(), source.len(), "and keeps it");
+    // Whether there is more to read only a worker finds out.
+    once.scene.program.run(&["verify", "--receipts"], patience()).expect_code(4);
+    let report = once.scene.run(&[]).expect_code(0).json();
+    assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");
+    once.scene.program.run(&["verify", "--receipts"], patience()).expect_code(0);
+    // A job that was started over is judged where it was.
+    once.scene.run(&[&ELSEWHERE[..], &FAST, &["--restart", "--yes"]].concat()).expect_code(0);
+    for words in [&["verify"][..], &["run"]] {
+        let refused = once.scene.program.run(words, patience()).expect_code(4);
+        assert!(refused.stderr.contains("(start 2), and the state here is of start 1"), "{}", refused.stderr);
+    }
+    once.scene.program.assert_nothing_left();
+}
+
+/// Some records that have no key, at the beginning of the source.
+fn with_letters(once: &Once<'_>, letters: u64) {
+    let line = |n: u64| format!("{{\"n\":{n},\"cust\":\"old name\"}}\n");
+    once.scene.program.write("data/aa.jsonl", (0..letters).map(line).collect::<String>());
+}
+
+const KEYED: [(&str, &str); 2] = [("record.key", "\".customer_id\""), ("limits.max_bad_records", "100")];
+
+fn letters_in_files_bind_a_job_to_its_folder(clusters: &Clusters) {
+    let keys = [&KEYED[..], &[("shards.by_key", "false")]].concat();
+    let once = Once::new(clusters.one(), "once-bound", &faults::slow_keys(&keys));
+    once.scene.orders(56, 60_000);
+    with_letters(&once, 3);
     begun(&once);
-    let elsewhere = once.scene.run(&["--set", "job.state_dir=\"elsewhere\""]).expect_code(4);
+    let elsewhere = once.scene.run(&ELSEWHERE).expect_code(4);
     let said = &elsewhere.stderr;
-    assert!(said.contains("job once-elsewhere was begun by") && said.contains("dead_letters.to = \"topic\""), "{said}");
+    assert!(
+        said.contains("3 dead letters of job once-bound went to files") && said.contains("dead_letters.to = \"topic\""),
+        "{said}"
+    );
+    let copied = once.scene.program.join("elsewhere/once-bound");
+    std::fs::remove_dir_all(copied.join("dead-letters")).ok();
+    copy(&once.scene.program.join(".shardlift/once-bound/dead-letters"), &copied.join("dead-letters"));
+    once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0);
+    once.scene.program.assert_nothing_left();
+}
+
+fn letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not(clusters: &Clusters) {
+    let keys = [&KEYED[..], &[("dead_letters.to", "\"topic\""), ("shards.by_key", "false")]].concat();
+    let once = Once::new(clusters.one(), "once-anywhere", &faults::slow_keys(&keys));
+    once.scene.kafka.create_topic("once-anywhere-dead-letters", 2, &[]);
+    let source = once.scene.orders(57, 40_000);
+    with_letters(&once, 3);
+    begun(&once);
+    once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0);
+    let dlq = |words: &[&str], code| once.scene.program.run(&[&["dlq"], words].concat(), patience()).expect_code(code);
+    assert_eq!(dlq(&["list", "-o", "json"], 0).json()["dead_letters"], 3);
+    once.scene.program.run(&["verify"], patience()).expect_code(0);
+    // What is sent again is known where that was begun, and nowhere else.
+    once.scene
+        .program
+        .write("mended.jsonl", (0..3).map(|n| format!("{{\"n\":{n},\"customer_id\":\"new\"}}\n")).collect::<String>());
+    let retry = ["retry", "--edited", "mended.jsonl"];
+    dlq(&[&retry[..], &ELSEWHERE].concat(), 0);
+    for words in
+        [&["dlq", "retry"][..], &["dlq", "list"], &["verify"], &["verify", "--receipts"], &["verify", "--repair", "--yes"]]
+    {
+        let refused = once.scene.program.run(words, patience()).expect_code(4);
+        assert!(refused.stderr.contains("once-anywhere.retry-1") && refused.stderr.contains("begun by"), "{}", refused.stderr);
+    }
+    once.scene.program.run(&[&["verify"][..], &ELSEWHERE].concat(), patience()).expect_code(0);
+    let values = topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Committed);
+    assert_eq!(values.len(), source.len() + 3, "each record and each mended letter once");
+    // A job that starts over has letters of its own, and sends them again as any other.
+    once.scene.run(&[&FAST[..], &["--restart", "--yes"]].concat()).expect_code(0);
+    assert_eq!(dlq(&["list", "-o", "json"], 0).json()["dead_letters"], 3);
+    dlq(&retry, 0);
+    once.scene.program.run(&["verify"], patience()).expect_code(0);
+    once.scene.program.assert_nothing_left();
+}
+
+fn of_two_repairs_at_once_one_sends(clusters: &Clusters) {
+    let once =
+        Once::new(clusters.one(), "once-repaired", &[("record.key", "\".customer_id\""), ("workers.chunk.records", "100")]);
+    let source = once.scene.orders(58, 20_000);
+    once.scene.run(&[]).expect_code(0);
+    copy(&once.scene.program.join(".shardlift"), &once.scene.program.join("elsewhere"));
+    once.scene.kafka.delete_records(&once.scene.topic, 1, 2000);
+    let repair = ["verify", "--repair", "--yes", "-o", "json"];
+    let slow = [&repair[..], &["--set", "limits.rate_records=300"]].concat();
+    let first = once.scene.program.start(&slow);
+    let of_repair = || once.progress().into_iter().filter(|(key, _)| key.starts_with("once-repaired.repair-1/shard")).count();
+    wait_until("some of it is sent", patience(), || of_repair() > 0);
+    // The first one can't send any more from the second one's comparison on.
+    let second = once.scene.program.run(&[&repair[..], &ELSEWHERE].concat(), patience()).expect_code(0).json();
+    assert_eq!((&second["missing"], &second["duplicates"]), (&0.into(), &0.into()), "{second:#}");
+    let first = first.finish(patience());
+    assert!(first.code != 0, "{}", first.stderr);
+    assert_eq!(once.judge(&source), Difference::default());
+    once.scene.program.run(&repair, patience()).expect_code(0);
+    once.scene.program.assert_nothing_left();
 }

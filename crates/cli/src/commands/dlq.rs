@@ -6,10 +6,11 @@ mod retry;
 use std::path::PathBuf;
 
 use migration::report::{LetterListing, LettersShown};
-use migration::{Exit, UserError};
+use migration::{Exit, UserError, fixed};
 use supervisor::{JobState, StateDir, Store};
 
 use crate::args::{DlqCommand, DlqShowArgs, JobArgs, OutputFormat, SelectionArgs};
+use crate::catch_up::catch_up;
 use crate::retries::Retries;
 use crate::running::{self, StatePlace};
 use crate::set_aside::{self, Selection, SetAside};
@@ -42,8 +43,12 @@ impl LetterJob {
         if !state::exists(&place.path)? {
             return Err(running::never_run(&place));
         }
-        let state =
-            Store::read_only(&StateDir::store_path(&place.path)).and_then(|store| store.load()).map_err(state::unusable)?;
+        let load = || Store::read_only(&StateDir::store_path(&place.path)).and_then(|store| store.load());
+        let mut state = load().map_err(state::unusable)?;
+        if fixed::letters_topic(&state.settings).is_some() {
+            catch_up(&settings::load(args)?, &place.path)?;
+            state = load().map_err(state::unusable)?;
+        }
         let retries = Retries::of_state(&place.path, &state)?;
         Ok(LetterJob { name: place.name, folder: place.path, state, retries })
     }

@@ -26,6 +26,7 @@ use crate::surplus_file::SurplusFile;
 use crate::ui::Ui;
 use crate::{preflight, settings};
 
+pub use self::in_kafka::claim;
 pub use self::pass::Pass;
 pub use self::retried::RetriedJob;
 pub use self::send::require_room;

@@ -15,6 +15,7 @@ use migration::{Exit, Job, Purpose, UserError, resume};
 use supervisor::{JobState, StateDir, Store, load_report};
 
 use crate::args::VerifyArgs;
+use crate::catch_up::{CaughtUp, catch_up};
 use crate::letters::Letters;
 use crate::state::Earlier;
 use crate::surplus_file::SurplusFile;
@@ -27,12 +28,12 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let &VerifyArgs { ref config, ref judge, show_values, .. } = args;
     let job = settings::load_to_verify(args)?;
     let folder = job.state_path();
-    let left = left_of(&job, &folder)?;
+    let (left, caught_up) = left_of(&job, &folder)?;
     if args.repair {
         return repair::repair(job, args, ui);
     }
     if args.receipts {
-        return receipts::compare(&job, &left, ui);
+        return receipts::compare(&job, &left, &caught_up, ui);
     }
     let list = SurplusFile::prepare(judge.duplicates.as_deref())?;
     if let Some(file) = &list {
@@ -48,6 +49,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let Compared { verified, list } = verify::verify(&job, sent, Lists { surplus: list, missing: None }, None, ui)?;
     verify::require_same_retries(&folder, earlier, &retries)?;
     verify::require_same_job(&folder, earlier)?;
+    caught_up.require_same(&folder)?;
     keep(&job, &verified, earlier);
     ui.result(|| report::verify::text(&verified, show_values), || report::verify::object(&verified, show_values));
     if let Some(hint) = may_be_allowed(&verified, sent)?.filter(|_| !ui.quiet) {
@@ -102,7 +104,7 @@ fn keep(job: &Job, verified: &Verified, compared: &JobState) {
 }
 
 /// What the job's last run left, if it can be compared: it ended, and its topic is still there.
-fn left_of(job: &Job, folder: &Path) -> Result<Earlier, UserError> {
+fn left_of(job: &Job, folder: &Path) -> Result<(Earlier, CaughtUp), UserError> {
     let path = StateDir::store_path(folder);
     if !state::exists(folder)? {
         return Err(UserError::new(
@@ -111,8 +113,8 @@ fn left_of(job: &Job, folder: &Path) -> Result<Earlier, UserError> {
         )
         .hint("run it first with `shardlift run`"));
     }
-    let left = Store::read_only(&path).and_then(|store| Earlier::of(&store)).map_err(state::unusable)?;
-    let earlier = &left.state;
+    let left = || Store::read_only(&path).and_then(|store| Earlier::of(&store)).map_err(state::unusable);
+    let earlier = left()?.state;
     if job.kafka.brokers == Brokers::Embedded {
         if !earlier.binding.is_of_embedded() {
             return Err(resume::is_of_real_brokers(job, &earlier.binding));
@@ -126,10 +128,12 @@ fn left_of(job: &Job, folder: &Path) -> Result<Earlier, UserError> {
         )
         .hint("verify when it has ended, or run it with --verify"));
     }
-    if !earlier.is_done() {
-        tracing::warn!("not every shard of job {} is done: what was not sent yet counts as missing", job.name);
+    let caught_up = catch_up(job, folder)?;
+    let left = left()?;
+    if !left.state.is_done() {
+        tracing::warn!("job {} is not at its end, as far as is known here: what was not sent yet counts as missing", job.name);
     }
-    Ok(left)
+    Ok((left, caught_up))
 }
 
 fn embedded_is_gone(path: &Path) -> Result<UserError, UserError> {

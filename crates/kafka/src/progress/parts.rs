@@ -109,7 +109,7 @@ mod tests {
             name: "orders".into(),
             created_ms: 1_700_000_000_000,
             made_by: made_by.into(),
-            home: 9,
+            parent_ms: None,
             plan: Plan::default(),
             binding: Default::default(),
             settings: vec![("record.key".into(), ".id".into())],

@@ -163,7 +163,7 @@ mod tests {
             name: "orders".into(),
             created_ms: 1,
             made_by: made_by.into(),
-            home: 9,
+            parent_ms: None,
             plan: Plan::default(),
             binding: Default::default(),
             settings: Vec::new(),

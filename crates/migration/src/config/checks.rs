@@ -56,11 +56,13 @@ pub(crate) fn job_name(text: &str) -> Result<(), Refusal> {
     if text.starts_with('.') {
         return Err("it starts with a dot".into());
     }
-    if let Some((_, number)) = text.rsplit_once(".retry-")
-        && !number.is_empty()
-        && number.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return Err("so are the jobs called that send dead letters again".into());
+    for (ending, who) in [(".retry-", "that send dead letters again"), (".repair-", "that send what a topic lacks")] {
+        if let Some((_, number)) = text.rsplit_once(ending)
+            && !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            return Err(format!("so are the jobs called {who}").into());
+        }
     }
     if text.len() > LONGEST_NAME {
         return Err(format!("it has {} characters", text.len()).into());
@@ -139,7 +141,7 @@ mod tests {
         split(
             job_name,
             &["a", "orders-backfill", "v1.2_x", "a.retry-", "a.retry-1b", "a-retry-1"],
-            &["", ".", "..", ".hidden", "a/b", "a b", "ü", &"x".repeat(101), "a.retry-1", "a.retry-01"],
+            &["", ".", "..", ".hidden", "a/b", "a b", "ü", &"x".repeat(101), "a.retry-1", "a.retry-01", "a.repair-2"],
         );
         split(topic, &["orders", ".x", &"x".repeat(249)], &["", ".", "..", "a/b", "a b", &"x".repeat(250)]);
     }

@@ -57,8 +57,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
     )?;
     let whole = (0..).zip(&offsets).all(|(expected, (partition, _))| expected == *partition);
     let end_offsets: Vec<i64> = offsets.into_iter().map(|(_, offset)| offset).collect();
-    let query =
-        "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, settings, checksum, generation, home FROM job";
+    let query = "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, settings, checksum, generation FROM job";
     let (mut state, plan, settings, checksum) = at(
         path,
         db.query_row(query, [], |row| {
@@ -69,12 +68,10 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
                 source: row.get(5)?,
                 end_offsets: end_offsets.clone(),
             };
-            let (name, created_ms) = (row.get(0)?, row.get(1)?);
             let state = JobState {
-                name,
-                created_ms,
+                name: row.get(0)?,
                 plan_id,
-                origin: StateOrigin { generation: row.get(9)?, home: row.get::<_, i64>(10)?.cast_unsigned() },
+                origin: StateOrigin { created_ms: row.get(1)?, generation: row.get(9)? },
                 last_run: 0,
                 binding,
                 settings: FixedSettings::new(),

@@ -9,10 +9,10 @@ use migration::StateOrigin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::NewJob;
 use super::columns::encode;
 use super::error::{StateError, at, corrupt, io_at};
 use super::shard_row::ShardRow;
-use super::{NewJob, now_ms};
 
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
@@ -26,7 +26,7 @@ CREATE TABLE job (
     one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, created_ms INTEGER NOT NULL, plan_id BLOB NOT NULL,
     cluster_id TEXT NOT NULL, topic_id TEXT NOT NULL, topic TEXT NOT NULL, source TEXT NOT NULL,
     plan BLOB NOT NULL, settings BLOB NOT NULL, checksum INTEGER NOT NULL,
-    generation INTEGER NOT NULL, home INTEGER NOT NULL
+    generation INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE end_offsets (partition INTEGER PRIMARY KEY, end_offset INTEGER NOT NULL) STRICT;
 CREATE TABLE shards (
@@ -93,10 +93,10 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     let settings = encode(&job.settings);
     let checksum = job_checksum(&plan_id, job.name, &plan, &settings, &binding.end_offsets, job.origin);
     tx.execute(
-        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             job.name,
-            now_ms(),
+            job.origin.created_ms,
             plan_id,
             binding.cluster_id,
             binding.topic_id,
@@ -105,8 +105,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
             plan,
             settings,
             checksum,
-            job.origin.generation,
-            job.origin.home.cast_signed()
+            job.origin.generation
         ],
     )?;
     for (partition, end_offset) in (0i64..).zip(&binding.end_offsets) {

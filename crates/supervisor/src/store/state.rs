@@ -13,11 +13,9 @@ use crate::machine::{Extent, ShardStart};
 pub struct JobState {
     /// The job's name.
     pub name: String,
-    /// When its state was made, milliseconds since 1970.
-    pub created_ms: i64,
     /// The id of its plan.
     pub plan_id: u128,
-    /// Which start of the job it is, and the state directory's own number.
+    /// Which start of the job it is.
     pub origin: StateOrigin,
     /// The number of its last run; 0 if there was none.
     pub last_run: u32,

@@ -653,7 +653,7 @@ fn settings_that_must_not_change_are_kept() {
         plan: &plan(1),
         binding: &binding(),
         settings: &settings,
-        origin: StateOrigin { generation: 3, home: u64::MAX },
+        origin: StateOrigin { generation: 3, created_ms: i64::MAX },
     };
     drop(Store::create(&path, &new).unwrap());
     assert_eq!(Store::read_only(&path).unwrap().load().unwrap().settings, settings);
@@ -920,7 +920,7 @@ fn what_a_comparison_found_stays_until_another_and_tells_what_it_is_about() {
     run(&mut store, id(0, 3), Some(chunk(0, 1, 50, 60)), AttemptOutcome::Drained);
     of(2, 1, true)(kept(&path));
     // One that began before these runs, or before the job was started over, is about what it was then.
-    let started_over = JobState { created_ms: 1, ..store.load().unwrap() };
+    let started_over = JobState { origin: StateOrigin { created_ms: 1, ..StateOrigin::default() }, ..store.load().unwrap() };
     for outdated in [&compared, &started_over] {
         assert!(matches!(store.keep_verified(&verified(9), outdated), Err(StateError::Outdated { .. })));
     }

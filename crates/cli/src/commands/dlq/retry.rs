@@ -11,6 +11,7 @@ use supervisor::{StateDir, Store, load_report};
 
 use super::records;
 use crate::args::{DlqRetryArgs, SelectionArgs};
+use crate::catch_up::catch_up;
 use crate::commands::run::{Comparing, Pass, RetriedJob, go, require_room};
 use crate::retries::{Retries, Retry, RetryPlace, RetryRules};
 use crate::running::{self, StatePlace};
@@ -99,6 +100,7 @@ impl<'a> Preparing<'a> {
                 format!("job {} is running ({holder}): its dead letters can be sent again when it has ended", job.name),
             ));
         }
+        catch_up(job, folder)?;
         let held = StateDir::open(folder, state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
         let store = Store::open(&StateDir::store_path(folder)).map_err(state::unusable)?;
         let earlier = Earlier::of(&store).map_err(state::unusable)?;
@@ -192,7 +194,7 @@ impl<'a> Preparing<'a> {
     ) -> Result<RetryRules, UserError> {
         let taken = show_things(chosen.len() as u64, "dead letter");
         let count = chosen.len() as u64;
-        let mut rules = RetryRules::new(self.job, self.earlier.state.created_ms);
+        let mut rules = RetryRules::new(self.job, self.earlier.state.origin.created_ms);
         (rules.letters, rules.records) = (count, count);
         rules.taken = letters.taken(chosen.iter().copied());
         match edited {

@@ -12,14 +12,17 @@ use migration::job::LettersTo;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
 use migration::{
-    DamagedJob, Exit, Incarnation, JobInTopic, Purpose, StateOrigin, StoredJob, StoredPlan, TopicLedger, UserError,
+    DamagedJob, Exit, Incarnation, Job, JobInTopic, LedgerEntry, Purpose, ShardId, StateOrigin, StoredJob, StoredPlan,
+    TopicLedger, UserError,
 };
+use pipeline::dead_letter;
 use supervisor::{JobState, NewJob, StateDir, Store};
 
 use super::earlier::{Restart, confirm};
 use super::pass::Pass;
+use super::retried::RetriedJob;
 use crate::state::{self, Earlier};
-use crate::{helper, preflight};
+use crate::{catch_up, helper, preflight};
 
 /// What to do where the progress topic can't be trusted.
 const START_OVER: &str = "find out what happened to the topic; --restart starts over, and sends everything again";
@@ -37,6 +40,9 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
             .map_err(|problem| preflight::explain(problem, purpose))
     })?;
     pass.generation = found.generation();
+    if let Some(retried) = &pass.retried {
+        retried.may_begin(pass, &found, earlier.is_some())?;
+    }
     let stored = match found {
         JobInTopic::Whole(stored) => stored,
         JobInTopic::Damaged(damage) => return over_damage(pass, earlier, damage).map(|()| None),
@@ -48,13 +54,14 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
             };
         }
     };
+    pass.begun_elsewhere = stored.plan.made_by != made_by(pass);
     let (there, here) = (stored.plan.of, earlier.as_ref().map(|earlier| of_state(&earlier.state)));
     match earlier {
         Some(earlier) if here == Some(there) => brought_up(pass, earlier, &stored).map(Some),
         // It was begun and sent nothing, and what Kafka has is another start of the job.
         Some(earlier) if earlier.state.last_run == 0 && earlier.state.origin.generation > there.generation => Ok(None),
         Some(earlier) if earlier.state.last_run > 0 => Err(other_start(pass, &stored.plan, earlier.state.origin.generation)),
-        // The records of a retry are in the folder of its job alone.
+        // What it has to send is in this folder alone.
         _ if pass.retried.is_some() => Ok(None),
         _ if pass.restart != Restart::No => confirm(&pass.job, pass.restart, pass.ui).map(|()| None),
         _ => from_elsewhere(pass, &stored).map(Some),
@@ -73,15 +80,21 @@ fn over_damage(pass: &Pass<'_>, earlier: Option<Earlier>, damage: DamagedJob) ->
     }
 }
 
+/// The start after which what a job of a repair sends is looked for: one that begins later is not its own.
+pub fn claim(job: &Job) -> Result<u32, UserError> {
+    catch_up::ask(job).map(|found| found.generation())
+}
+
 /// Where the workers of a job keep its progress; `None`: not in Kafka.
 pub fn ledger_of(pass: &Pass<'_>, state: &JobState) -> Option<TopicLedger> {
     let job = &pass.job;
     job.exactly_once().then(|| TopicLedger { topic: job.checkpoint.topic.clone(), job: job.name.clone(), of: of_state(state) })
 }
 
-/// What the state of a job that begins, or starts over, says of itself.
+/// Which start of it a job's state is of that begins, or starts over.
 pub fn origin(pass: &Pass<'_>) -> StateOrigin {
-    StateOrigin { generation: pass.generation + 1, home: random() }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    StateOrigin { generation: pass.generation + 1, created_ms: now }
 }
 
 /// Keeps the plan of a job that begins in Kafka, unless it is there. No connection to the state may be open.
@@ -93,9 +106,9 @@ pub fn publish(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
     let plan = StoredPlan {
         of,
         name: pass.job.name.clone(),
-        created_ms: state.created_ms,
-        made_by: format!("{}:{}", process::host_name(), printable_path(pass.dir.path())),
-        home: state.origin.home,
+        created_ms: state.origin.created_ms,
+        parent_ms: pass.retried.as_ref().map(RetriedJob::created_ms),
+        made_by: made_by(pass),
         plan: state.frozen_plan().clone(),
         binding: state.binding.clone(),
         settings: state.settings.clone(),
@@ -119,16 +132,11 @@ fn of_state(state: &JobState) -> Incarnation {
 
 /// The state here, with what was committed elsewhere, or was not heard of.
 fn brought_up(pass: &Pass<'_>, earlier: Earlier, stored: &StoredJob) -> Result<Earlier, UserError> {
-    if earlier.state.origin.home != stored.plan.home {
-        require_letters_in_topic(pass, &stored.plan)?;
-    }
-    let ahead = |(id, entry): &&(migration::ShardId, migration::LedgerEntry)| {
-        earlier.state.shards.get(id.0 as usize).is_some_and(|shard| entry.position > shard.position)
-    };
-    let ahead: Vec<_> = stored.shards.iter().filter(ahead).cloned().collect();
+    let ahead = catch_up::ahead(&earlier.state, stored);
     if ahead.is_empty() {
         return Ok(earlier);
     }
+    require_letters(pass, &ahead)?;
     let mut store = pass.store().map_err(state::unusable)?;
     store.adopt(&ahead).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
 }
@@ -136,15 +144,16 @@ fn brought_up(pass: &Pass<'_>, earlier: Earlier, stored: &StoredJob) -> Result<E
 /// A state of what Kafka has, for a job that was begun elsewhere or whose folder is gone.
 fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserError> {
     let StoredJob { plan, shards } = stored;
-    require_letters_in_topic(pass, plan)?;
-    pass.dir.clear().map_err(|error| UserError::new(error.exit(), error))?;
+    require_letters(pass, shards)?;
+    // The letters may have been brought here, and were looked at.
+    pass.dir.clear_checkpoint().map_err(|error| UserError::new(error.exit(), error))?;
     let new = NewJob {
         name: &plan.name,
         plan_id: plan.of.plan_id,
         plan: &plan.plan,
         binding: &plan.binding,
         settings: &plan.settings,
-        origin: StateOrigin { generation: plan.of.generation, home: random() },
+        origin: StateOrigin { generation: plan.of.generation, created_ms: plan.created_ms },
     };
     let told = format!(
         "the job goes on from what {} has of it: begun by {}, {} of {} with progress",
@@ -159,18 +168,36 @@ fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserEr
     made.map_err(state::unusable)
 }
 
-/// Dead letters in files are where the job was begun, and nowhere else.
-fn require_letters_in_topic(pass: &Pass<'_>, plan: &StoredPlan) -> Result<(), UserError> {
+/// The letters that these entries count, if letters go to files: they are in the folder of whoever set them aside, and
+/// nowhere else.
+fn require_letters(pass: &Pass<'_>, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
     if pass.job.dead_letters.to != LettersTo::File {
         return Ok(());
     }
+    let folder = StateDir::dead_letters_path(pass.dir.path());
+    let committed: Vec<_> = entries.iter().map(|(id, entry)| ((*id, entry.letters), entry.counts.dead_lettered)).collect();
+    let gone = dead_letter::gone(&folder, &committed, process::open_private_below).map_err(|error| {
+        UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&folder)))
+    })?;
+    let gone: u64 = gone.iter().map(|shard| shard.letters).sum();
+    if gone == 0 {
+        return Ok(());
+    }
     let what = format!(
-        "job {} was begun by {}, and its dead letters go to files there (dead_letters.to = \"file\")",
+        "{} of job {} went to files (dead_letters.to = \"file\") that are not in {}: another machine, or another folder, has them",
+        show_things(gone, "dead letter"),
         pass.job.name,
-        printable(&plan.made_by)
+        printable_path(&folder)
     );
-    Err(UserError::new(Exit::Preflight, what)
-        .hint("go on there, or start over with --restart; a job that begins with dead_letters.to = \"topic\" goes on anywhere"))
+    Err(UserError::new(Exit::Preflight, what).hint(
+        "go on there, or bring the folder of its dead letters here, or start over with --restart; a job that begins with \
+         dead_letters.to = \"topic\" goes on anywhere",
+    ))
+}
+
+/// Who runs a job here, for messages elsewhere.
+fn made_by(pass: &Pass<'_>) -> String {
+    format!("{}:{}", process::host_name(), printable_path(pass.dir.path()))
 }
 
 fn lost(pass: &Pass<'_>, state: &JobState) -> UserError {
@@ -192,16 +219,11 @@ fn other_start(pass: &Pass<'_>, plan: &StoredPlan, generation: u32) -> UserError
         plan.of.generation
     );
     let hint = if plan.of.generation > generation {
-        "go on there; or move this state away and go on here with what Kafka has; or start over with --restart".to_owned()
+        "go on there; or move this state away, all but its dead letters, and go on here with what Kafka has; or start over with \
+         --restart"
+            .to_owned()
     } else {
         START_OVER.to_owned()
     };
     UserError::new(Exit::Preflight, what).hint(hint)
-}
-
-/// A number that no other state directory has: nothing secret depends on it.
-fn random() -> u64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    RandomState::new().hash_one((nanos, std::process::id()))
 }

@@ -31,6 +31,8 @@ pub struct Pass<'a> {
     pub restart: Restart,
     /// Which start of the job Kafka has, with exactly-once; 0: none.
     pub generation: u32,
+    /// Whether the plan that Kafka has was made in another folder, with exactly-once.
+    pub begun_elsewhere: bool,
     /// Why it begins anew though there is a state, of which nothing was sent.
     pub anew: Option<String>,
     /// The job whose dead letters it sends again, if it does that.
@@ -54,6 +56,7 @@ impl<'a> Pass<'a> {
             broker,
             restart: Restart::No,
             generation: 0,
+            begun_elsewhere: false,
             anew: None,
             retried: None,
             ui,

@@ -1,10 +1,12 @@
 //! The job whose dead letters a run sends again: what of it the run is held to.
 
 use kafka::Preflight;
+use migration::printable::printable;
 use migration::report::Binding;
 use migration::units::show_things;
-use migration::{Job, UserError};
+use migration::{Exit, Job, JobInTopic, UserError};
 
+use super::pass::Pass;
 use crate::state::Earlier;
 
 /// A job that set records aside.
@@ -12,19 +14,52 @@ use crate::state::Earlier;
 pub struct RetriedJob {
     name: String,
     earlier: Earlier,
-    /// What the topic lacks of its records is sent, and no dead letters.
-    repaired: bool,
+    /// What the topic lacks of its records is sent, and no dead letters: found missing after this start of its repairs
+    /// in Kafka was begun.
+    repaired: Option<u32>,
 }
 
 impl RetriedJob {
     /// That of this name, with what its runs left.
     pub fn new(name: String, earlier: Earlier) -> RetriedJob {
-        RetriedJob { name, earlier, repaired: false }
+        RetriedJob { name, earlier, repaired: None }
     }
 
-    /// The same of one of whose records the topic lacks some.
-    pub fn to_repair(name: String, earlier: Earlier) -> RetriedJob {
-        RetriedJob { name, earlier, repaired: true }
+    /// The same of one of whose records the topic lacks some, which was found after this start of its repairs (0: none,
+    /// or it does not deliver exactly once).
+    pub fn to_repair(name: String, earlier: Earlier, start: u32) -> RetriedJob {
+        RetriedJob { name, earlier, repaired: Some(start) }
+    }
+
+    /// Which start of it this is.
+    pub fn created_ms(&self) -> i64 {
+        self.earlier.state.origin.created_ms
+    }
+
+    /// Whether its records may be sent, by what Kafka has of a job of this name. `here`:
+    /// whether this folder has a state of that.
+    pub fn may_begin(&self, pass: &Pass<'_>, found: &JobInTopic, here: bool) -> Result<(), UserError> {
+        let stored = match found {
+            JobInTopic::Whole(stored) => Some(&stored.plan),
+            JobInTopic::Nothing | JobInTopic::Damaged(_) => None,
+        };
+        let whom = || stored.map_or_else(|| "another one".to_owned(), |plan| printable(&plan.made_by));
+        match self.repaired {
+            Some(known) if known != found.generation() => {
+                let what = format!("missing records of job {} are being sent by {}, too", self.name, whom());
+                Err(UserError::new(Exit::Stopped, what).hint("nothing was sent from here; compare again when that has ended"))
+            }
+            None if !here && stored.is_some_and(|plan| plan.parent_ms == Some(self.created_ms())) => {
+                let what = format!(
+                    "{} was begun by {}, and its records are in that folder alone: what of them was sent is not known here",
+                    pass.job.name,
+                    whom()
+                );
+                Err(UserError::new(Exit::Preflight, what)
+                    .hint("go on there with `shardlift dlq retry`, or bring that folder here"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether its records can be sent again to where it sent the others. Returns warnings.
@@ -42,7 +77,7 @@ impl RetriedJob {
     pub fn warnings(&self, job: &Job, compacted: bool) -> Vec<String> {
         let sent = self.earlier.state.counts().acknowledged;
         // A repair says what it means before it asks.
-        if job.record.key.is_none() || sent == 0 || self.repaired {
+        if job.record.key.is_none() || sent == 0 || self.repaired.is_some() {
             return Vec::new();
         }
         let records = show_things(sent, "record");

@@ -12,6 +12,7 @@ use pipeline::verify::TopicReader as _;
 use supervisor::JobState;
 
 use super::{look_at_topic, report_of};
+use crate::catch_up::CaughtUp;
 use crate::helper;
 use crate::letters::Letters;
 use crate::state::Earlier;
@@ -19,7 +20,7 @@ use crate::ui::Ui;
 use crate::verify::{self, Sent, Teller, not_compared};
 
 /// Compares and says whether both are the same.
-pub fn compare(job: &Job, left: &Earlier, ui: &Ui) -> Result<Exit, UserError> {
+pub fn compare(job: &Job, left: &Earlier, caught_up: &CaughtUp, ui: &Ui) -> Result<Exit, UserError> {
     let (started, earlier, folder) = (Instant::now(), &left.state, job.state_path());
     look_at_topic(job, left)?;
     let retries = verify::retries_of(&folder, earlier)?;
@@ -28,6 +29,10 @@ pub fn compare(job: &Job, left: &Earlier, ui: &Ui) -> Result<Exit, UserError> {
     let mut kept = kept_by(&earlier.name, earlier)?;
     for retry in &retries.all {
         kept.add(&kept_by(&retry.place.name, &retry.state)?);
+    }
+    if caught_up.is_exactly_once() && !earlier.is_done() {
+        let what = format!("job {} is not at its end, as far as is known here: what is there need not be all", earlier.name);
+        return Err(UserError::new(Exit::Preflight, what).hint("run it first with `shardlift run`, also if it ended elsewhere"));
     }
     let style = ui.quiet_progress();
     let read = helper::ask("shardlift verif", None, || {
@@ -39,6 +44,7 @@ pub fn compare(job: &Job, left: &Earlier, ui: &Ui) -> Result<Exit, UserError> {
     })?;
     verify::require_same_retries(&folder, earlier, &retries)?;
     verify::require_same_job(&folder, earlier)?;
+    caught_up.require_same(&folder)?;
     let (found, others, gone, compacted) = read;
     let compared = ComparedReceipts {
         kept: Kept { receipt: kept, done: earlier.is_done() },

@@ -1,0 +1,149 @@
+//! The state here of a job with exactly-once delivery is a copy of what its progress topic has: before a command judges
+//! by it, it is brought up to that.
+//!
+//! Responsible for: doing so, and for whether the job went on elsewhere since. Not responsible for `run`, which agrees
+//! with the topic on its own terms (`commands::run`).
+
+use std::path::Path;
+
+use kafka::progress;
+use migration::job::Delivery;
+use migration::printable::printable;
+use migration::units::show_things;
+use migration::{Exit, Job, JobInTopic, LedgerEntry, Purpose, ShardId, StoredJob, UserError, fixed};
+use supervisor::{JobState, StateDir, Store};
+
+use crate::retries::{Retries, RetryPlace};
+use crate::{helper, preflight, state};
+
+/// What the topic had of a job when it was asked.
+pub struct CaughtUp {
+    /// The job as it delivered, if that was exactly once.
+    job: Option<Job>,
+    stored: Option<StoredJob>,
+}
+
+/// Brings the state in a folder up to what Kafka has. Nothing is asked of a job that delivers at least once.
+pub fn catch_up(job: &Job, folder: &Path) -> Result<CaughtUp, UserError> {
+    let state = load(folder)?;
+    let Some(topic) = fixed::progress_topic(&state.settings) else { return Ok(CaughtUp { job: None, stored: None }) };
+    let mut job = job.clone();
+    job.kafka.delivery = Delivery::ExactlyOnce;
+    job.checkpoint.topic = topic;
+    let stored = match ask(&job).and_then(|found| whole(&job, &state, found)) {
+        Ok(stored) => stored,
+        // All was sent, and so the state says.
+        Err(error) if state.is_done() => {
+            tracing::warn!("{}: what the state in this folder says is taken for true", error.message);
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(stored) = &stored {
+        take(&job, folder, &state, stored)?;
+    }
+    let caught_up = CaughtUp { job: Some(job), stored };
+    caught_up.require_no_other_retry(folder)?;
+    Ok(caught_up)
+}
+
+impl CaughtUp {
+    /// Whether the job delivers exactly once.
+    pub fn is_exactly_once(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// Refuses a judgement while which the job, or one that sent its dead letters again, went on elsewhere.
+    pub fn require_same(&self, folder: &Path) -> Result<(), UserError> {
+        let (Some(job), Some(stored)) = (&self.job, &self.stored) else { return Ok(()) };
+        if !matches!(ask(job)?, JobInTopic::Whole(now) if *now == *stored) {
+            let what = format!("not judged: job {} went on elsewhere while topic and source were compared", job.name);
+            return Err(UserError::new(Exit::Stopped, what).hint("run the same command again when it has ended"));
+        }
+        self.require_no_other_retry(folder)
+    }
+
+    /// What a retry sends is in its own folder alone: of one that was begun elsewhere nothing is known here but that.
+    fn require_no_other_retry(&self, folder: &Path) -> Result<(), UserError> {
+        let (Some(job), Some(_)) = (&self.job, &self.stored) else { return Ok(()) };
+        let state = load(folder)?;
+        let next = RetryPlace::of(&job.name, folder, Retries::of_state(folder, &state)?.next);
+        match ask(&Job { name: next.name.clone(), ..job.clone() })? {
+            JobInTopic::Whole(retry) if retry.plan.parent_ms == Some(state.origin.created_ms) => {
+                let plan = retry.plan;
+                let what = format!(
+                    "{} sent dead letters of job {} again, and was begun by {}: which, is known in that folder alone",
+                    next.name,
+                    job.name,
+                    printable(&plan.made_by)
+                );
+                Err(UserError::new(Exit::Preflight, what).hint("do this there, or bring that folder here"))
+            }
+            JobInTopic::Whole(_) | JobInTopic::Nothing | JobInTopic::Damaged(_) => Ok(()),
+        }
+    }
+}
+
+fn load(folder: &Path) -> Result<JobState, UserError> {
+    Store::read_only(&StateDir::store_path(folder)).and_then(|store| store.load()).map_err(state::unusable)
+}
+
+/// What the progress topic has of a job.
+pub fn ask(job: &Job) -> Result<JobInTopic, UserError> {
+    let purpose = Purpose::Compare;
+    helper::ask("shardlift progress", None, || {
+        progress::read_job(job, true, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
+    })
+}
+
+/// The job as the topic has it; `None`: there is nothing, and nothing was sent.
+fn whole(job: &Job, state: &JobState, found: JobInTopic) -> Result<Option<StoredJob>, UserError> {
+    match found {
+        JobInTopic::Whole(stored) => Ok(Some(*stored)),
+        JobInTopic::Nothing if state.last_run == 0 => Ok(None),
+        JobInTopic::Nothing => Err(gone(job, state)),
+        JobInTopic::Damaged(damage) => Err(UserError::new(Exit::Preflight, damage.what)),
+    }
+}
+
+/// Of which shards the topic has more than a state.
+pub fn ahead(state: &JobState, stored: &StoredJob) -> Vec<(ShardId, LedgerEntry)> {
+    let is_ahead = |(id, entry): &&(ShardId, LedgerEntry)| {
+        state.shards.get(id.0 as usize).is_some_and(|shard| entry.position > shard.position)
+    };
+    stored.shards.iter().filter(is_ahead).cloned().collect()
+}
+
+/// Puts into the state here what is ahead of it.
+fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Result<(), UserError> {
+    let (there, here) = (stored.plan.of, (state.plan_id, state.origin.generation));
+    if (there.plan_id, there.generation) != here {
+        let what = format!(
+            "topic {} has job {} as {} started it (start {}), and the state here is of start {}",
+            job.checkpoint.topic,
+            job.name,
+            printable(&stored.plan.made_by),
+            there.generation,
+            here.1
+        );
+        return Err(UserError::new(Exit::Preflight, what).hint("do this there"));
+    }
+    let ahead = ahead(state, stored);
+    if ahead.is_empty() {
+        return Ok(());
+    }
+    let _held = StateDir::open(folder, state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
+    let adopted = Store::open(&StateDir::store_path(folder)).and_then(|mut store| store.adopt(&ahead));
+    adopted.map_err(state::unusable)
+}
+
+fn gone(job: &Job, state: &JobState) -> UserError {
+    let what = format!(
+        "topic {} has no progress of job {}, of which {} were committed: how far it is can't be told any more",
+        job.checkpoint.topic,
+        job.name,
+        show_things(state.counts().acknowledged, "record")
+    );
+    UserError::new(Exit::Preflight, what)
+        .hint("find out what happened to the topic: it was made again, or its records were deleted")
+}
