@@ -6,17 +6,18 @@
 
 mod job;
 mod parts;
-mod plan_writer;
+
 pub(crate) mod record;
 pub(crate) mod scan;
 mod topic;
 mod understand;
+mod writer;
 
 use migration::Job;
 
 use crate::options::{Role, client_properties};
 
-pub use job::{Written, read_job, write_plan};
+pub use job::{Written, end_older, read_job, write_plan};
 pub use topic::{ProgressTopic, create_progress_topic, progress_topic};
 
 /// The properties of a client that reads a job's progress topic.

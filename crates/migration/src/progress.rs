@@ -128,7 +128,7 @@ impl TopicLedger {
 
     /// The transactional id of the attempts of a shard, one after the other.
     pub fn transactional_id(&self, shard: ShardId) -> String {
-        format!("{TRANSACTIONAL_PREFIX}{}.{shard}", self.job)
+        shard_transactional_id(&self.job, shard)
     }
 }
 
@@ -165,6 +165,11 @@ pub fn shard_key(job: &str, shard: ShardId) -> String {
 /// The key of a part of a job's plan.
 pub fn plan_key(job: &str, part: u32) -> String {
     format!("{job}/plan/{part}")
+}
+
+/// The transactional id of the attempts of a shard, one after the other.
+pub fn shard_transactional_id(job: &str, shard: ShardId) -> String {
+    format!("{TRANSACTIONAL_PREFIX}{job}.{shard}")
 }
 
 /// The transactional id of who writes a job's plan.

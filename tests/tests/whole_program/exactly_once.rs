@@ -22,15 +22,17 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, progress_that_is_gone_is_no_beginning),
     test!(Waits, Kafka, a_lost_plan_is_no_beginning_and_starting_over_cures_it),
     test!(Waits, Kafka, starting_over_sends_everything_again),
+    test!(Waits, Kafka, starting_over_ends_what_runs_elsewhere),
     test!(Waits, Kafka, an_empty_folder_goes_on_and_the_old_one_hears_of_it),
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
     test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
-    //REPAIR
+    test!(Waits, Kafka, of_two_repairs_at_once_one_sends),
 ];
 
 const PROGRESS_PARTITIONS: u32 = 4;
 /// The state of another machine.
 const ELSEWHERE: [&str; 2] = ["--set", "job.state_dir=\"elsewhere\""];
+const CHUNKS: (&str, &str) = ("workers.chunk", "{ records = 500, interval = \"60s\" }");
 /// At full speed.
 const FAST: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 
@@ -210,6 +212,27 @@ fn starting_over_sends_everything_again(clusters: &Clusters) {
     let shard = once.progress().into_iter().find(|(key, _)| key == "once-over/shard/00000").expect("shard 0 has progress");
     let value: Value = serde_json::from_slice(&shard.1).expect("it is JSON");
     assert_eq!((&value["generation"], &value["version"]), (&Value::from(2), &Value::from(1)), "{value:#}");
+}
+
+/// Also shards that the older start had not begun, and one that the new start does not have.
+fn starting_over_ends_what_runs_elsewhere(clusters: &Clusters) {
+    let keys = [("workers.count", "2"), ("shards.target_size", "\"1MiB\""), ("limits.rate_records", "3_000"), CHUNKS];
+    let once = Once::new(clusters.one(), "once-ended", &keys);
+    let source = once.scene.orders(59, 60_000);
+    let older = once.scene.start(&[]);
+    once.scene.await_records();
+    let new = ["--restart", "--yes", "--set", "shards.target_size=\"4MiB\""];
+    let report = once.scene.run(&[&new[..], &ELSEWHERE, &FAST].concat()).expect_code(0).json();
+    assert_done(&report, &source);
+    let ended = older.finish(patience()).expect_code(4);
+    assert!(ended.stderr.contains("the job was started over at another place"), "{}", ended.stderr);
+    let values = || topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Committed).len();
+    let before = once.scene.acknowledged();
+    assert!((1..source.len()).contains(&before), "it was ended on its way: {before}");
+    assert_eq!(values(), source.len() + before, "what the older start committed, and nothing after its end");
+    once.scene.run(&[]).expect_code(4);
+    assert_eq!(values(), source.len() + before);
+    once.scene.program.assert_nothing_left();
 }
 
 fn an_empty_folder_goes_on_and_the_old_one_hears_of_it(clusters: &Clusters) {

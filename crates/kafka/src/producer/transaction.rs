@@ -357,7 +357,7 @@ fn resume(options: &TransactionOptions, value: &[u8]) -> Result<Option<LedgerEnt
             found.plan_id, own.plan_id
         )));
     }
-    Ok(Some(progress.entry))
+    Ok((!record::is_mark(&progress)).then_some(progress.entry))
 }
 
 impl Transactions {

@@ -6,12 +6,12 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use migration::{Job, JobInTopic, StoredJob, StoredPlan};
+use migration::{Incarnation, Job, JobInTopic, StoredJob, StoredPlan};
 
-use super::plan_writer::PlanWriter;
 use super::reader_properties;
-use super::scan::{Scan, ScanError, Start};
-use super::understand::{Damaged, Seen, understand};
+use super::scan::{NewestValues, Scan, ScanError, Start};
+use super::understand::{Damaged, Seen, older, understand};
+use super::writer::{Beside, Writer};
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, ClientKind, Code, Topic};
 use crate::notice::{Complaints, Patience, until_answered};
@@ -55,19 +55,22 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
             return Ok(written);
         }
         // Nothing of an earlier writer is on its way once the id is taken over, so that what is read then is final.
-        let writer = PlanWriter::connect(&reading)?;
+        let writer = Writer::of_plan(&reading)?;
         let seen = reading.look()?;
-        let unreadable = match &seen {
+        let beside = match &seen {
             Seen::Damaged(damaged) if damaged.damage.generation > replaces => {
                 return Err(PreflightProblem::new(Kind::Other, damaged.damage.what.clone()));
             }
-            Seen::Damaged(damaged) => damaged.unreadable.clone(),
-            Seen::Nothing | Seen::Whole(_) => Vec::new(),
+            Seen::Damaged(damaged) => Beside { unreadable: damaged.unreadable.clone(), ended: Vec::new() },
+            Seen::Whole(found) => {
+                Beside { unreadable: Vec::new(), ended: found.plan.plan.shards.iter().map(|shard| shard.id).collect() }
+            }
+            Seen::Nothing => Beside::default(),
         };
         if let Some(written) = decided(seen, plan, replaces) {
             return Ok(written);
         }
-        match writer.write(plan, &unreadable) {
+        match writer.write(plan, &beside) {
             Ok(()) => return Ok(Written::Ours),
             Err(problem) if reading.left().is_zero() || problem.kind == Kind::NotAuthorised => return Err(problem),
             Err(problem) => tracing::debug!("the plan is written again: {problem}"),
@@ -75,6 +78,24 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
         drop(writer);
         std::thread::sleep(REST);
     }
+}
+
+/// Ends the starts of a job before `of`, whose plan is written: their attempts can't commit, and those that begin find
+/// that they are over. Called again, it ends what is left.
+pub fn end_older(job: &Job, of: Incarnation) -> Result<(), PreflightProblem> {
+    let mut reading = Reading::connect(job, true, WRITING)?;
+    for shard in older(&job.name, &reading.newest()?, of) {
+        reading.deadline = Instant::now() + WRITING;
+        // Until the mark is there an attempt of that start may take the id over again.
+        while let Err(problem) = Writer::of_shard(&reading, shard)?.mark(shard, of) {
+            if reading.left().is_zero() || problem.kind == Kind::NotAuthorised {
+                return Err(problem);
+            }
+            tracing::debug!("written again: {problem}");
+            std::thread::sleep(REST);
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is a plan already that is not to be replaced. What is damaged can be; later starts than that of
@@ -151,13 +172,18 @@ impl<'a> Reading<'a> {
     /// All of the job as it is now.
     fn look(&self) -> Result<Seen, PreflightProblem> {
         let name = &self.job.checkpoint.topic;
+        understand(name, &self.job.name, &self.newest()?, self.partitions)
+            .map_err(|what| PreflightProblem::new(Kind::Other, what))
+    }
+
+    fn newest(&self) -> Result<NewestValues, PreflightProblem> {
+        let name = &self.job.checkpoint.topic;
         let prefix = format!("{}/", self.job.name);
         let scan = Scan { asker: &self.asker, committed: &self.committed, properties: &self.properties, topic: name };
         let all: Vec<u32> = (0..self.partitions).collect();
         let own = |key: &[u8]| key.starts_with(prefix.as_bytes());
         let mut yes = || true;
-        let newest = scan.newest(&all, Start::Begin, &own, self.left(), &mut Turns::one(&mut yes)).map_err(unread)?;
-        understand(name, &self.job.name, &newest, self.partitions).map_err(|what| PreflightProblem::new(Kind::Other, what))
+        scan.newest(&all, Start::Begin, &own, self.left(), &mut Turns::one(&mut yes)).map_err(unread)
     }
 }
 

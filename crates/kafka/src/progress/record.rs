@@ -53,6 +53,17 @@ pub(crate) fn encode(progress: &ShardProgress) -> Vec<u8> {
     serde_json::to_vec(&written).expect("plain values can always be written as JSON")
 }
 
+/// The value by which an attempt of an older start finds that it is over: progress that no attempt made, their numbers
+/// begin at 1.
+pub(crate) fn mark(of: Incarnation) -> Vec<u8> {
+    encode(&ShardProgress { of, attempt: 0, entry: LedgerEntry::default() })
+}
+
+/// Whether progress is such a mark.
+pub(crate) fn is_mark(progress: &ShardProgress) -> bool {
+    progress.attempt == 0
+}
+
 /// What a shard's record says, or why it can't be understood.
 pub(crate) fn decode(value: &[u8]) -> Result<ShardProgress, String> {
     let json = |error: serde_json::Error| format!("it is no progress of a shard: {error}");

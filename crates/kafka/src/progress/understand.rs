@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use migration::job::Partitioner;
 use migration::progress::{DamagedJob, plan_key, shard_key};
-use migration::{LedgerEntry, ShardId, ShardProgress, StoredJob, StoredPlan};
+use migration::{Incarnation, LedgerEntry, ShardId, ShardProgress, StoredJob, StoredPlan};
 
 use super::parts::{self, Found};
 use super::record;
@@ -62,6 +62,18 @@ pub(super) fn understand(topic: &str, job: &str, newest: &NewestValues, partitio
             DamagedJob { generation: records.generation(), what: format!("progress topic {topic:?}: {}", damaged.damage.what) };
         Seen::Damaged(damaged)
     }))
+}
+
+/// The shards of starts before this one: those of which it is marked that they are over, and such as had progress.
+pub(super) fn older(job: &str, newest: &NewestValues, of: Incarnation) -> Vec<ShardId> {
+    let shard = |key: &[u8]| {
+        let number = std::str::from_utf8(key).ok()?.strip_prefix(job)?.strip_prefix("/shard/")?.parse().ok()?;
+        Some(ShardId(number)).filter(|shard| shard_key(job, *shard).as_bytes() == key)
+    };
+    let is_older =
+        |progress: ShardProgress| progress.of.generation < of.generation || progress.of == of && record::is_mark(&progress);
+    let of_older = newest.iter().filter(|(_, value)| record::decode(value).is_ok_and(is_older));
+    of_older.filter_map(|((_, key), _)| shard(key)).collect()
 }
 
 /// The records of a job, one by one.
@@ -130,7 +142,7 @@ impl<'a> Records<'a> {
 
     /// What older starts, and other plans of this one, left means nothing.
     fn entries_of(&self, plan: &StoredPlan) -> Vec<(ShardId, LedgerEntry)> {
-        let of_it = self.shards.iter().filter(|(_, progress)| progress.of == plan.of);
+        let of_it = self.shards.iter().filter(|(_, progress)| progress.of == plan.of && !record::is_mark(progress));
         of_it.map(|(shard, progress)| (*shard, progress.entry.clone())).collect()
     }
 
@@ -147,7 +159,7 @@ impl<'a> Records<'a> {
 
 #[cfg(test)]
 mod tests {
-    use migration::{Incarnation, Plan};
+    use migration::Plan;
 
     use super::*;
 

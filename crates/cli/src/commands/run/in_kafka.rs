@@ -5,6 +5,7 @@
 //! of what Kafka has where there is none, and keeping a new job's plan there. Not responsible for how far a shard is
 //! when its attempt begins: its worker asks for that itself.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka::progress::{self, Written};
@@ -12,7 +13,7 @@ use migration::job::LettersTo;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
 use migration::{
-    DamagedJob, Exit, Incarnation, Job, JobInTopic, LedgerEntry, Purpose, ShardId, StateOrigin, StoredJob, StoredPlan,
+    DamagedJob, Exit, Incarnation, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StateOrigin, StoredJob, StoredPlan,
     TopicLedger, UserError,
 };
 use pipeline::dead_letter;
@@ -54,7 +55,7 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
             };
         }
     };
-    pass.begun_elsewhere = stored.plan.made_by != made_by(pass);
+    pass.begun_elsewhere = stored.plan.made_by != made_by(pass.dir.path());
     let (there, here) = (stored.plan.of, earlier.as_ref().map(|earlier| of_state(&earlier.state)));
     match earlier {
         Some(earlier) if here == Some(there) => brought_up(pass, earlier, &stored).map(Some),
@@ -80,9 +81,38 @@ fn over_damage(pass: &Pass<'_>, earlier: Option<Earlier>, damage: DamagedJob) ->
     }
 }
 
-/// The start after which what a job of a repair sends is looked for: one that begins later is not its own.
-pub fn claim(job: &Job) -> Result<u32, UserError> {
-    catch_up::ask(job).map(|found| found.generation())
+/// Ends what other repairs send in the name of this one's job, wherever they run, and tells which start of it that is:
+/// what is found missing afterwards, no other one sends, unless it began a later start.
+pub fn claim(job: &Job, parent: &JobState, folder: &Path) -> Result<u32, UserError> {
+    let found = catch_up::ask(job)?;
+    let generation = found.generation();
+    if generation == 0 {
+        return Ok(0);
+    }
+    let of = Incarnation { plan_id: 0, generation: generation + 1 };
+    let plan = StoredPlan {
+        of,
+        name: job.name.clone(),
+        created_ms: now_ms(),
+        parent_ms: Some(parent.origin.created_ms),
+        made_by: made_by(folder),
+        plan: Plan::default(),
+        binding: parent.binding.clone(),
+        settings: parent.settings.clone(),
+    };
+    helper::ask("shardlift progress", None, || {
+        let ended = progress::write_plan(job, &plan, generation).and_then(|written| match written {
+            Written::Ours => progress::end_older(job, of).map(|()| None),
+            Written::Others(other) => Ok(Some(other.plan.made_by)),
+        });
+        match ended.map_err(|problem| preflight::explain(problem, Purpose::Compare))? {
+            None => Ok(of.generation),
+            Some(other) => {
+                let what = format!("missing records of job {} are being sent by {}, too", parent.name, printable(&other));
+                Err(UserError::new(Exit::Stopped, what).hint("nothing was sent from here; compare again when that has ended"))
+            }
+        }
+    })
 }
 
 /// Where the workers of a job keep its progress; `None`: not in Kafka.
@@ -93,22 +123,40 @@ pub fn ledger_of(pass: &Pass<'_>, state: &JobState) -> Option<TopicLedger> {
 
 /// Which start of it a job's state is of that begins, or starts over.
 pub fn origin(pass: &Pass<'_>) -> StateOrigin {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    StateOrigin { generation: pass.generation + 1, created_ms: now }
+    StateOrigin { generation: pass.generation + 1, created_ms: now_ms() }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Keeps the plan of a job that begins in Kafka, unless it is there. No connection to the state may be open.
 pub fn publish(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
     let of = of_state(state);
-    if !pass.job.exactly_once() || pass.generation >= of.generation {
+    if !pass.job.exactly_once() || state.last_run > 0 {
         return Ok(());
     }
+    if pass.generation < of.generation {
+        write(pass, state)?;
+    }
+    if of.generation > 1 {
+        // Also after a crash in between: what an older start sends, wherever it runs, would be there twice.
+        let job = &pass.job;
+        helper::ask("shardlift progress", Some(&pass.interrupt), || {
+            progress::end_older(job, of).map_err(|problem| preflight::explain(problem, Purpose::Begin))
+        })?;
+    }
+    Ok(())
+}
+
+fn write(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
+    let of = of_state(state);
     let plan = StoredPlan {
         of,
         name: pass.job.name.clone(),
         created_ms: state.origin.created_ms,
         parent_ms: pass.retried.as_ref().map(RetriedJob::created_ms),
-        made_by: made_by(pass),
+        made_by: made_by(pass.dir.path()),
         plan: state.frozen_plan().clone(),
         binding: state.binding.clone(),
         settings: state.settings.clone(),
@@ -195,9 +243,9 @@ fn require_letters(pass: &Pass<'_>, entries: &[(ShardId, LedgerEntry)]) -> Resul
     ))
 }
 
-/// Who runs a job here, for messages elsewhere.
-fn made_by(pass: &Pass<'_>) -> String {
-    format!("{}:{}", process::host_name(), printable_path(pass.dir.path()))
+/// Who runs a job in this folder, for messages elsewhere.
+fn made_by(folder: &Path) -> String {
+    format!("{}:{}", process::host_name(), printable_path(folder))
 }
 
 fn lost(pass: &Pass<'_>, state: &JobState) -> UserError {

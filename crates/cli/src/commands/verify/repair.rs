@@ -17,7 +17,7 @@ use migration::report::verify::{Verified, VerifyReport};
 use migration::units::{show_count, show_things};
 use migration::{Exit, Job, Purpose, UserError};
 use serde_json::json;
-use supervisor::{StateDir, Store};
+use supervisor::{JobState, StateDir, Store};
 
 use super::report_of;
 use crate::args::VerifyArgs;
@@ -65,7 +65,7 @@ pub fn repair(job: Job, args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         tracing::warn!("{warning}");
     }
     let space = Space::make(&job)?;
-    let claims = space.claims(&job, retries.all.len())?;
+    let claims = space.claims(&job, &left.state, retries.all.len())?;
     let missing = MissingList::new(&space.place(0).folder);
     let before = compare(&job, &left, &retries, Lists { surplus: None, missing: Some(&missing) }, None, ui)?;
     let parts = split(&job, &retries, &missing, &space)?;
@@ -184,13 +184,17 @@ impl Space {
         RetryPlace { number: 0, folder: self.parent.join(&name), name }
     }
 
-    /// With exactly-once, the start of each of these jobs in Kafka after which is looked for what is missing: who began
-    /// one later, on any machine, found it missing, too.
-    fn claims(&self, job: &Job, retries: usize) -> Result<Vec<u32>, UserError> {
+    /// With exactly-once, the start of each of these jobs in Kafka after which is looked for what is missing. Earlier ones
+    /// send nothing any more, on no machine.
+    fn claims(&self, job: &Job, state: &JobState, retries: usize) -> Result<Vec<u32>, UserError> {
         if !job.exactly_once() {
             return Ok(Vec::new());
         }
-        (0..=retries).map(|expected| claim(&Job { name: self.place(expected).name, ..job.clone() })).collect()
+        let claim = |expected| {
+            let RetryPlace { name, folder, .. } = self.place(expected);
+            claim(&Job { name, ..job.clone() }, state, &folder)
+        };
+        (0..=retries).map(claim).collect()
     }
 }
 
