@@ -227,11 +227,12 @@ fn starting_over_ends_what_runs_elsewhere(clusters: &Clusters) {
     let ended = older.finish(patience()).expect_code(4);
     assert!(ended.stderr.contains("the job was started over at another place"), "{}", ended.stderr);
     let values = || topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Committed).len();
-    let before = once.scene.acknowledged();
-    assert!((1..source.len()).contains(&before), "it was ended on its way: {before}");
-    assert_eq!(values(), source.len() + before, "what the older start committed, and nothing after its end");
+    let (known, there) = (once.scene.acknowledged(), values() - source.len());
+    assert!((1..source.len() / 2).contains(&known), "it was ended on its way: {known}");
+    // Of the last chunk of each of its two workers the answer may have come too late.
+    assert!((known..=known + 2 * 500).contains(&there), "{known} known, {there} there");
     once.scene.run(&[]).expect_code(4);
-    assert_eq!(values(), source.len() + before);
+    assert_eq!(values(), source.len() + there, "nothing comes after its end");
     once.scene.program.assert_nothing_left();
 }
 
