@@ -454,13 +454,15 @@ fn send_keyed(producer: &mut Producer, partition: u32, records: usize, without: 
 }
 
 fn plan_of(job: &Job, generation: u32, made_by: &str) -> StoredPlan {
+    let mut plan = Plan::default();
+    (0..10).for_each(|_| plan.add(Vec::new(), 0));
     StoredPlan {
         of: Incarnation { plan_id: 77, generation },
         name: job.name.clone(),
         created_ms: 1_700_000_000_000,
         made_by: made_by.into(),
         parent_ms: None,
-        plan: Plan::default(),
+        plan,
         binding: Default::default(),
         settings: Vec::new(),
     }

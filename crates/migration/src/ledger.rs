@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Chunk, Counts, Position};
+use crate::{Chunk, Counts, Position, Segment, Shard};
+
+/// Figures are below it, so that sums of them never overflow.
+const LARGEST: u64 = 1 << 48;
 
 /// Opaque bytes of a source beside a position, for one that needs more than that to go on there: a cursor, or a user's
 /// own token. The supervisor carries and stores it, and never looks into it.
@@ -63,6 +66,44 @@ impl LedgerEntry {
         counts.add(&chunk.counts);
         receipt.add(&chunk.receipt);
         LedgerEntry { position: chunk.position, counts, token: chunk.token.clone(), letters: chunk.letters, receipt }
+    }
+
+    /// What is wrong with its figures, whatever its shard is.
+    pub fn check_figures(&self) -> Result<(), String> {
+        let LedgerEntry { position, counts, letters, receipt, .. } = self;
+        let Counts { read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_others, bytes_sent } = *counts;
+        let counted = [read, acknowledged, filtered, dead_lettered, others, bytes_read, bytes_others, bytes_sent];
+        let all = counted.iter().chain([letters, &position.records, &receipt.records]);
+        // A place is stored as a signed number.
+        if all.clone().any(|figure| *figure >= LARGEST) || position.place > i64::MAX as u64 {
+            return Err(format!("its figures can't be: {counts:?} at {position:?}"));
+        }
+        if counts.balance() && counts.passed() <= position.records {
+            return Ok(());
+        }
+        Err(format!("its counts do not balance: {counts:?} at {position:?}"))
+    }
+
+    /// What is wrong with it, given what its shard reads: who goes on from such a one would leave records out, or send
+    /// some again.
+    pub fn check(&self, segments: &[Segment], shard: &Shard) -> Result<(), String> {
+        self.check_figures()?;
+        let (LedgerEntry { position, counts, .. }, start) = (self, shard.start);
+        if start.records.checked_add(counts.passed()) != Some(position.records) {
+            return Err(format!("its counts do not balance: {counts:?} at {position:?}"));
+        }
+        if shard.partitions.is_none() && (counts.others, counts.bytes_others) != (0, 0) {
+            return Err(format!("it passed over rows of others, but all rows of its shard are its own: {counts:?}"));
+        }
+        if *position < start {
+            return Err(format!("{position:?} lies before its start"));
+        }
+        let inside = match segments.get(position.segment as usize) {
+            Some(Segment { start, end, .. }) => (*start..=*end).contains(&position.place),
+            // A position behind the last segment is one in segments that came later, of which the plan does not know.
+            None => segments.is_empty() && position.segment == 0,
+        };
+        if inside { Ok(()) } else { Err(format!("{position:?} lies outside of it")) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod later;
 mod sets;
+mod sound;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -42,7 +42,8 @@ pub struct Counts {
 impl Counts {
     /// Whether every record read is accounted for.
     pub fn balance(&self) -> bool {
-        self.read == self.acknowledged + self.filtered + self.dead_lettered
+        let parts = self.acknowledged.checked_add(self.filtered).and_then(|sum| sum.checked_add(self.dead_lettered));
+        parts == Some(self.read)
     }
 
     /// How many of those read went to the client, or are about to.

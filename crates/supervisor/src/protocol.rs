@@ -231,6 +231,8 @@ fn cut(text: &str) -> String {
 fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
     match event {
         WorkerEvent::Started(Started { topic: _, from }) => {
+            plausible([from.letters], "a length of dead letters")?;
+            plausible([from.receipt.records], "a receipt")?;
             check_position(&from.position)?;
             check_counts(&from.counts)
         }

@@ -232,7 +232,7 @@ impl Store {
     }
 
     /// Puts on disk how far Kafka says that shards are, forward only: what is here already, or was taken from there
-    /// before, stays. One durable transaction.
+    /// before, stays. That they lie in their shards is the caller's to know. One durable transaction.
     pub fn adopt(&mut self, entries: &[(ShardId, LedgerEntry)]) -> Result<(), StateError> {
         let plan_id = self.plan_id;
         let tx = begin(&mut self.db, &self.path)?;
@@ -242,7 +242,7 @@ impl Store {
                 continue;
             }
             let came = entry.counts.since(&row.counts);
-            if let Some(wrong) = refuse(&row, &entry.position, &came) {
+            if let Some(wrong) = entry.check_figures().err().or_else(|| refuse(&row, &entry.position, &came)) {
                 return Err(StateError::Refused { path: self.path.clone(), what: format!("shard {id}: {wrong}") });
             }
             let written = ShardRow { deaths: 0, ..row }.at(entry.clone()).write(&tx, plan_id);

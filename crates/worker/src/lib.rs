@@ -277,7 +277,11 @@ fn start(
             let (producer, topic) = connect(context, attempt, port)?;
             let start =
                 || LedgerEntry { position: attempt.plan.shards[attempt.shard.0 as usize].start, ..LedgerEntry::default() };
-            (begun(producer.resumed().cloned().unwrap_or_else(start))?, Some((producer, topic)))
+            let from = match (producer.resumed(), &context.ledger) {
+                (Some(entry), Some(ledger)) => checked(ledger, attempt, entry)?,
+                _ => start(),
+            };
+            (begun(from)?, Some((producer, topic)))
         }
     };
     if let Letters::File(file) = &files.letters
@@ -297,6 +301,20 @@ fn start(
     port.send(&WorkerEvent::Started(Started { topic: producer.seen().clone(), from: files.from.clone() }))?;
     let topic_check = producer.probe().map(|probe| TopicCheck::new(probe, answer_time(&context.job)));
     Ok((files.worker(context, attempt, Box::new(producer), topic), topic_check))
+}
+
+/// What the progress topic has of the attempt's shard, if it can be of that: a reader that begins behind its end would
+/// find the shard done.
+fn checked(ledger: &TopicLedger, attempt: &Attempt<'_>, entry: &LedgerEntry) -> Result<LedgerEntry, Failure> {
+    let shard = &attempt.plan.shards[attempt.shard.0 as usize];
+    entry.check(attempt.plan.segments(shard), shard).map(|()| entry.clone()).map_err(|why| {
+        let (topic, key) = (&ledger.topic, ledger.shard_key(attempt.shard));
+        let what = format!(
+            "progress topic {topic:?}, key {key:?}: it can't be progress of this shard: {why}. Nothing more is sent: find out \
+             what wrote it, or start over with --restart"
+        );
+        Failure::new(FailureKind::Ledger, what)
+    })
 }
 
 /// How long the brokers have for one answer.
@@ -486,5 +504,27 @@ mod tests {
                  worker {end}"
             )
         );
+    }
+
+    #[test]
+    fn what_can_not_be_progress_of_the_shard_stops_the_job() {
+        let mut plan = Plan::default();
+        plan.add(vec![migration::Segment { object: 0, start: 0, end: 100, bytes: Some(100) }], 5);
+        let attempt = Attempt {
+            plan: &plan,
+            shard: ShardId(0),
+            number: 1,
+            from: LedgerEntry::default(),
+            refused: Vec::new(),
+            letters_left: 0,
+            unreachable_for: Duration::ZERO,
+            started: Instant::now(),
+        };
+        let ledger = TopicLedger { topic: "p".into(), job: "orders".into(), of: migration::Incarnation::default() };
+        let entry = |segment| LedgerEntry { position: Position { segment, place: 60, records: 0 }, ..LedgerEntry::default() };
+        assert_eq!(checked(&ledger, &attempt, &entry(0)), Ok(entry(0)));
+        let failure = checked(&ledger, &attempt, &entry(999)).expect_err("its end is not the shard's");
+        assert_eq!(failure.kind, FailureKind::Ledger);
+        assert!(failure.message.contains("key \"orders/shard/00000\"") && failure.message.contains("--restart"), "{failure}");
     }
 }

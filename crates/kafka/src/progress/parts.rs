@@ -83,6 +83,10 @@ pub(super) fn decode<'a>(parts: impl Iterator<Item = (u32, &'a [u8])>) -> Result
         return Err("the plan's bytes are not those that were written (their checksum differs)".to_owned());
     }
     let plan: StoredPlan = postcard::from_bytes(&bytes).map_err(|error| format!("the plan can't be decoded: {error}"))?;
+    if plan.of != (Incarnation { plan_id: first.plan_id, generation: first.generation }) {
+        return Err("the plan says that it is another than its parts say".to_owned());
+    }
+    plan.plan.check().map_err(|why| format!("the plan does not fit together: {why}"))?;
     Ok(Found::Plan(Box::new(plan)))
 }
 
@@ -98,6 +102,8 @@ fn part(value: &[u8]) -> Result<(Head, &[u8]), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use migration::report::Binding;
     use migration::{Compression, Plan, Position, Segment, Shard, ShardId, SourceObject};
 
@@ -205,5 +211,49 @@ mod tests {
             Err("part 0 of the plan: it has version 9, and this shardlift knows 1: another version wrote it".to_owned())
         );
         assert!(found(&[(0, &Vec::new())]).is_err());
+    }
+
+    /// The parts of a plan whose bytes are these, as if it had been written so.
+    fn parts_of(bytes: &[u8], parts: u32) -> Vec<Vec<u8>> {
+        let chunks = bytes.chunks(bytes.len().div_ceil(parts as usize).max(1));
+        let of = |(part, chunk): (u32, &[u8])| {
+            let head = Head { generation: 2, plan_id: 7, part, parts, sum: xxh3_64(bytes) };
+            [vec![VERSION], postcard::to_stdvec(&head).expect("plain values"), chunk.to_vec()].concat()
+        };
+        (0..).zip(chunks).map(of).collect()
+    }
+
+    /// Whatever is in the topic, it is refused or is a plan that fits together.
+    fn is_refused_or_a_plan(parts: &[Vec<u8>]) -> Result<(), TestCaseError> {
+        if let Ok(Found::Plan(plan)) = decode((0..).zip(parts).map(|(part, value)| (part, value.as_slice()))) {
+            prop_assert_eq!(plan.plan.check(), Ok(()));
+            prop_assert_eq!(
+                decode((0..).zip(&encode(&plan)).map(|(part, value)| (part, value.as_slice()))),
+                Ok(Found::Plan(plan))
+            );
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_parts_are_refused_or_a_plan(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..4)) {
+            let versioned: Vec<_> = parts.iter().map(|part| [&[VERSION], &part[..]].concat()).collect();
+            is_refused_or_a_plan(&parts)?;
+            is_refused_or_a_plan(&versioned)?;
+        }
+
+        #[test]
+        fn a_changed_plan_is_refused_or_one_that_fits_together(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            parts in 1..4u32,
+        ) {
+            let mut bytes = postcard::to_stdvec(&sample()).expect("plain values");
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            is_refused_or_a_plan(&parts_of(&bytes, parts))?;
+        }
     }
 }

@@ -83,21 +83,21 @@ pub(crate) fn decode(value: &[u8]) -> Result<ShardProgress, String> {
     if !of.is_possible() {
         return Err(format!("it is no progress of a shard: it is of start {}", of.generation));
     }
-    Ok(ShardProgress {
-        of,
-        attempt: written.attempt,
-        entry: LedgerEntry {
-            position: written.position,
-            counts: written.counts,
-            token: written.token.map(token).transpose()?,
-            letters: written.letters,
-            receipt: Receipt { records: written.receipt.records, sum: number("sum", &written.receipt.sum)? },
-        },
-    })
+    let entry = LedgerEntry {
+        position: written.position,
+        counts: written.counts,
+        token: written.token.map(token).transpose()?,
+        letters: written.letters,
+        receipt: Receipt { records: written.receipt.records, sum: number("sum", &written.receipt.sum)? },
+    };
+    entry.check_figures().map_err(|why| format!("it is no progress of a shard: {why}"))?;
+    Ok(ShardProgress { of, attempt: written.attempt, entry })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn progress() -> ShardProgress {
@@ -106,7 +106,7 @@ mod tests {
             attempt: 3,
             entry: LedgerEntry {
                 position: Position { segment: 1, place: 4_096, records: 70 },
-                counts: Counts { read: 70, acknowledged: 69, dead_lettered: 1, bytes_sent: u64::MAX, ..Counts::default() },
+                counts: Counts { read: 70, acknowledged: 69, dead_lettered: 1, bytes_sent: 1 << 40, ..Counts::default() },
                 token: Some(Token::try_from(vec![0, 255]).expect("short")),
                 letters: 12,
                 receipt: Receipt { records: 69, sum: u128::MAX },
@@ -123,7 +123,7 @@ mod tests {
             "{\"version\":1,\"generation\":2,\"plan\":\"00000000000000000000000000000abc\",\"attempt\":3,\
              \"position\":{\"segment\":1,\"place\":4096,\"records\":70},\"counts\":{\"read\":70,\"acknowledged\":69,\
              \"filtered\":0,\"dead_lettered\":1,\"others\":0,\"bytes_read\":0,\"bytes_others\":0,\
-             \"bytes_sent\":18446744073709551615},\"token\":\"AP8=\",\"letters\":12,\
+             \"bytes_sent\":1099511627776},\"token\":\"AP8=\",\"letters\":12,\
              \"receipt\":{\"records\":69,\"sum\":\"ffffffffffffffffffffffffffffffff\"}}"
         );
         assert_eq!(decode(text.as_bytes()), Ok(progress()));
@@ -145,5 +145,47 @@ mod tests {
         }
         let long = String::from_utf8(encode(&progress())).expect("JSON is text").replace("AP8=", &"AAAA".repeat(400));
         assert!(said(long.as_bytes()).contains("more than 1024"), "{}", said(long.as_bytes()));
+    }
+
+    /// Whatever is in the topic, it is refused or means what it says.
+    fn is_refused_or_comes_out_again(bytes: &[u8]) -> Result<(), TestCaseError> {
+        if let Ok(progress) = decode(bytes) {
+            prop_assert_eq!(decode(&encode(&progress)), Ok(progress.clone()));
+            prop_assert!(progress.entry.counts.balance() && progress.of.is_possible());
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_come_out_again(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            is_refused_or_comes_out_again(&bytes)?;
+        }
+
+        #[test]
+        fn a_changed_record_is_refused_or_comes_out_again(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[-0-9a-f\"{}\\[\\],:.+en]{0,20}", 0..3usize), 1..4),
+        ) {
+            let mut text = String::from_utf8(encode(&progress())).expect("JSON is text");
+            for (at, put, taken) in changes {
+                let at = at.index(text.len());
+                let end = text.len().min(at + taken);
+                text.replace_range(at..end, &put);
+            }
+            is_refused_or_comes_out_again(text.as_bytes())?;
+        }
+
+        #[test]
+        fn figures_at_their_ends_are_refused_or_come_out_again(
+            figures in prop::collection::vec(prop::sample::select(vec![0, 1, 2, 1 << 47, 1 << 48, 1 << 63, u64::MAX]), 12),
+        ) {
+            let mut json: serde_json::Value = serde_json::from_slice(&encode(&progress())).expect("it is JSON");
+            let mut figures = figures.into_iter();
+            for of in ["position", "counts", "receipt"] {
+                let numbers = json[of].as_object_mut().expect("an object").values_mut().filter(|value| value.is_u64());
+                numbers.zip(&mut figures).for_each(|(number, figure)| *number = figure.into());
+            }
+            is_refused_or_comes_out_again(json.to_string().as_bytes())?;
+        }
     }
 }

@@ -137,6 +137,11 @@ impl<'a> Records<'a> {
             return Err(damaged(self.without_plan(&format!("only the plan of start {}", plan.of.generation))));
         }
         let shards = self.entries_of(&plan);
+        if let Some((shard, _)) = shards.iter().find(|(shard, _)| shard.0 as usize >= plan.plan.shards.len()) {
+            let what =
+                format!("job {name:?}: it has progress of shard {shard}, and its plan {} shards", plan.plan.shards.len());
+            return Err(damaged(what));
+        }
         Ok(Seen::Whole(Box::new(StoredJob { plan, shards })))
     }
 
@@ -170,13 +175,15 @@ mod tests {
     }
 
     fn plan(generation: u32, made_by: &str) -> StoredPlan {
+        let mut of_shards = Plan::default();
+        (0..8).for_each(|_| of_shards.add(Vec::new(), 0));
         StoredPlan {
             of: Incarnation { plan_id: 7, generation },
             name: "orders".into(),
             created_ms: 1,
             made_by: made_by.into(),
             parent_ms: None,
-            plan: Plan::default(),
+            plan: of_shards,
             binding: Default::default(),
             settings: Vec::new(),
         }
@@ -222,6 +229,11 @@ mod tests {
         assert!(found.damage.what.contains("and only the plan of start 1"), "{found:?}");
         let Seen::Whole(whole) = seen(&[&left[..], &parts_of(&plan(2, "a"))].concat()) else { panic!("it is whole") };
         assert_eq!(whole.shards.iter().map(|(shard, _)| shard.0).collect::<Vec<_>>(), [4, 5]);
+        let found = damaged(&[parts_of(&plan(2, "a")), vec![shard(8, &progress(2, 7))]].concat());
+        assert_eq!(
+            found.damage.what,
+            "progress topic \"progress\": job \"orders\": it has progress of shard 00008, and its plan 8 shards"
+        );
     }
 
     #[test]

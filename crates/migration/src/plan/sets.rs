@@ -28,6 +28,11 @@ impl PartitionSet {
         (0..64 * self.0.len() as u32).filter(|partition| self.contains(*partition))
     }
 
+    /// Whether there is one, and all are of a topic with this number of partitions.
+    pub(super) fn is_within(&self, partitions: u32) -> bool {
+        self.0.len() <= partitions.div_ceil(64) as usize && !self.is_empty() && self.iter().all(|one| one < partitions)
+    }
+
     /// How many there are.
     pub fn len(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()

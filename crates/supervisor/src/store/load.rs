@@ -5,7 +5,7 @@ use std::path::Path;
 
 use migration::fixed::FixedSettings;
 use migration::report::Binding;
-use migration::{Counts, Plan, Segment, Shard, StateOrigin, Work};
+use migration::{Counts, Plan, StateOrigin, Work};
 use rusqlite::Connection;
 
 use super::columns::{count, decode};
@@ -29,8 +29,8 @@ pub(super) fn load(db: &Connection, path: &Path, plan_id: u128) -> Result<JobSta
         let Some(shard) = state.plan.shards.get(index).filter(|s| s.id == row.id && row.id.0 as usize == index) else {
             return Err(corrupt(path, format!("it has a row for shard {}, which the plan has not there", row.id)));
         };
-        check_shard(&row, state.plan.segments(shard), shard)
-            .map_err(|what| corrupt(path, format!("shard {}: {what}", row.id)))?;
+        let checked = row.entry().check(state.plan.segments(shard), shard);
+        checked.map_err(|what| corrupt(path, format!("shard {}: {what}", row.id)))?;
         state.shards.push(ShardCheckpoint {
             status: row.status,
             position: row.position,
@@ -131,24 +131,4 @@ fn uncertain(db: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
         delivered_later += counts.acknowledged;
     }
     Ok(uncertain)
-}
-
-/// What is wrong with a row, given what its shard reads.
-fn check_shard(row: &ShardRow, segments: &[Segment], shard: &Shard) -> Result<(), String> {
-    let (ShardRow { position, counts, .. }, start) = (row, shard.start);
-    if !counts.balance() || counts.passed() + start.records != position.records {
-        return Err(format!("its counts do not balance: {counts:?} at {position:?}"));
-    }
-    if shard.partitions.is_none() && (counts.others, counts.bytes_others) != (0, 0) {
-        return Err(format!("it passed over rows of others, but all rows of its shard are its own: {counts:?}"));
-    }
-    if *position < start {
-        return Err(format!("{position:?} lies before its start"));
-    }
-    let inside = match segments.get(position.segment as usize) {
-        Some(Segment { start, end, .. }) => (*start..=*end).contains(&position.place),
-        // A position behind the last segment is one in segments that came later, of which the plan does not know.
-        None => segments.is_empty() && position.segment == 0,
-    };
-    if inside { Ok(()) } else { Err(format!("{position:?} lies outside of it")) }
 }

@@ -934,3 +934,17 @@ fn what_a_comparison_found_stays_until_another_and_tells_what_it_is_about() {
     db.execute("UPDATE verified SET run = 4 WHERE run = 1", []).unwrap();
     assert!(matches!(store.verified(), Err(StateError::Corrupt { .. })));
 }
+
+#[test]
+fn what_no_shard_can_have_is_not_adopted() {
+    let folder = Folder::new("adopted");
+    let mut store = create(&folder.file("state.sqlite"), 1);
+    let good = LedgerEntry::default().with(&chunk(0, 1, 0, 30));
+    store.adopt(&[(ShardId(0), good.clone())]).unwrap();
+    let before = store.load().unwrap();
+    let overflowing = Counts { acknowledged: u64::MAX, filtered: 1, ..good.counts };
+    let far = Position { place: 400, records: 40, ..good.position };
+    let error = store.adopt(&[(ShardId(0), LedgerEntry { position: far, counts: overflowing, ..good })]).unwrap_err();
+    assert!(matches!(&error, StateError::Refused { what, .. } if what.contains("its figures can't be")), "{error}");
+    assert_eq!(resume(&store.load().unwrap()), resume(&before));
+}
