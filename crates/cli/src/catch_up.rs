@@ -10,7 +10,7 @@ use kafka::progress;
 use migration::job::Delivery;
 use migration::printable::printable;
 use migration::units::show_things;
-use migration::{Exit, Job, JobInTopic, LedgerEntry, Purpose, ShardId, StoredJob, UserError, fixed};
+use migration::{Exit, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StoredJob, UserError, fixed};
 use supervisor::{JobState, StateDir, Store};
 
 use crate::retries::{Retries, RetryPlace};
@@ -114,6 +114,22 @@ pub fn ahead(state: &JobState, stored: &StoredJob) -> Vec<(ShardId, LedgerEntry)
     stored.shards.iter().filter(is_ahead).cloned().collect()
 }
 
+/// A state that took over what can't be of its shards could not be read again.
+pub fn check_entries(job: &Job, plan: &Plan, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
+    let wrong = |(id, entry): &(ShardId, LedgerEntry)| {
+        let Some(shard) = plan.shards.get(id.0 as usize) else { return Some(format!("shard {id} is not in its plan")) };
+        entry.check(plan.segments(shard), shard).err().map(|why| format!("shard {id}: {why}"))
+    };
+    let Some(why) = entries.iter().find_map(wrong) else { return Ok(()) };
+    let what = format!(
+        "topic {} has progress of job {} that its plan does not fit, which another program wrote, or a run that went on with \
+         another file: {why}",
+        job.checkpoint.topic, job.name
+    );
+    Err(UserError::new(Exit::Preflight, what)
+        .hint("go on where the job ran last; or start over with --restart, which sends everything again"))
+}
+
 /// Puts into the state here what is ahead of it.
 fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Result<(), UserError> {
     let (there, here) = (stored.plan.of, (state.plan_id, state.origin.generation));
@@ -132,6 +148,7 @@ fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Resul
     if ahead.is_empty() {
         return Ok(());
     }
+    check_entries(job, &state.plan, &ahead)?;
     let _held = StateDir::open(folder, state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
     let adopted = Store::open(&StateDir::store_path(folder)).and_then(|mut store| store.adopt(&ahead));
     adopted.map_err(state::unusable)

@@ -193,7 +193,7 @@ fn check_of(kind: PreflightProblemKind) -> Check {
     match kind {
         PreflightProblemKind::Unreachable | PreflightProblemKind::Other => Check::Brokers,
         PreflightProblemKind::NoTopic => Check::Topic,
-        PreflightProblemKind::NoProgressTopic => Check::Delivery,
+        PreflightProblemKind::NoProgressTopic | PreflightProblemKind::Hidden => Check::Delivery,
         PreflightProblemKind::NotAuthorised => Check::Rights,
         PreflightProblemKind::BadConfig => Check::Client,
         PreflightProblemKind::NoTrust => Check::Security,

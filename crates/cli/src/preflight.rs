@@ -96,6 +96,9 @@ pub fn explain(problem: PreflightProblem, purpose: Purpose) -> UserError {
             let (exit, hint) = purpose.unanswered();
             UserError::new(exit, problem).hint(hint)
         }
+        PreflightProblemKind::Hidden => {
+            UserError::new(Exit::Stopped, problem).hint("nothing was changed; run again, at the latest when its time is over")
+        }
         PreflightProblemKind::NoTopic => UserError::new(Exit::Preflight, problem)
             .hint("shardlift never creates a topic: create it with the partitions that you want"),
         PreflightProblemKind::BadConfig => UserError::new(Exit::Config, problem),
@@ -104,5 +107,25 @@ pub fn explain(problem: PreflightProblem, purpose: Purpose) -> UserError {
         | PreflightProblemKind::NotAuthorised
         | PreflightProblemKind::NoTrust
         | PreflightProblemKind::Other => UserError::new(Exit::Preflight, problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_by_itself_is_no_reason_to_look_at_the_network() {
+        for (kind, exit) in [
+            (PreflightProblemKind::Unreachable, Exit::Preflight),
+            (PreflightProblemKind::Hidden, Exit::Stopped),
+            (PreflightProblemKind::NoProgressTopic, Exit::Preflight),
+        ] {
+            let error = explain(PreflightProblem { kind, message: "seen".into() }, Purpose::Begin);
+            assert_eq!(error.exit, exit, "{kind:?}");
+            let hint = error.hint.unwrap_or_default();
+            assert_eq!(hint.contains("kafka.brokers"), kind == PreflightProblemKind::Unreachable, "{hint}");
+            assert!(!hint.contains("never creates a topic"), "`shardlift check --create` makes the progress topic: {hint}");
+        }
     }
 }

@@ -22,6 +22,8 @@ pub struct PreflightProblem {
 pub enum PreflightProblemKind {
     /// No broker answered.
     Unreachable,
+    /// What is to be read stands behind an open transaction of another, which ends by itself.
+    Hidden,
     /// The topic does not exist.
     NoTopic,
     /// The progress topic does not exist.

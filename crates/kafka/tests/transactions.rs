@@ -286,6 +286,59 @@ fn own_progress_behind_a_neighbours_open_transaction_is_waited_for_and_a_strange
     assert_eq!(connecting.wait(&mut kafka::Turns::one(&mut yes)).unwrap().resumed(), Some(&entry(300)));
 }
 
+/// Another machine goes on with a job whose worker died between its progress and the end of its transaction.
+#[test]
+fn a_job_is_read_once_the_transaction_before_its_newest_record_has_ended() {
+    let Some(fresh) = Fresh::with_progress("elsewhere", 1, &[], 1) else { return };
+    let ledger = fresh.ledger();
+    assert_eq!(write_plan(&fresh.job, &plan_of(&fresh.job, 1, "here"), 0).unwrap(), Written::Ours);
+    let (id, key) = (ledger.transactional_id(SHARD), shard_key(&fresh.job.name, SHARD));
+    let died = neighbour(&fresh.job, &id, &key, "not committed");
+    let began = Instant::now();
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(4));
+            died.abort_transaction(LONG).unwrap();
+        });
+        // Brokers answer all the time: it is not their patience that counts.
+        read_job(&fresh.job, false, Duration::from_secs(1)).unwrap()
+    });
+    assert!(matches!(found, JobInTopic::Whole(_)), "{found:?}");
+    assert!(began.elapsed() >= Duration::from_millis(3_900), "{:?}", began.elapsed());
+}
+
+/// Each wait alone is too short for it.
+#[test]
+fn a_scan_goes_on_from_where_the_last_wait_left_it() {
+    let Some(fresh) = Fresh::with_progress("long", 1, &[], 1) else { return };
+    start(&fresh.job, &fresh.ledger(), 1).unwrap().commit(&entry(7)).unwrap();
+    let other: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", bootstrap(&fresh.job))
+        .set("queue.buffering.max.messages", "1000000")
+        .create()
+        .unwrap();
+    for i in 0..800_000 {
+        let key = format!("other/shard/{i}");
+        let record = BaseRecord::to(&fresh.job.checkpoint.topic).key(&key).payload("{}").partition(0);
+        other.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    other.flush(LONG).unwrap();
+    let mut connecting = kafka::Connecting::new(options_for(&fresh.job, &fresh.ledger(), SHARD, 2)).unwrap();
+    let mut waits = 0;
+    let producer = loop {
+        waits += 1;
+        assert!(waits < 1_000, "it never comes to the end");
+        // The first question is for whether to go on after 200 ms of the scan.
+        let mut no = || false;
+        match connecting.wait(&mut kafka::Turns::new(Duration::from_secs(1), &mut no)) {
+            Ok(producer) => break producer,
+            Err(failure) => assert_eq!(failure.kind, FailureKind::Unreachable, "{failure}"),
+        }
+    };
+    println!("{waits} waits");
+    assert_eq!(producer.resumed(), Some(&entry(7)));
+}
+
 #[test]
 fn a_producer_has_the_limit_of_its_topic_when_it_takes_over_and_does_so_once() {
     let Some(fresh) = Fresh::topic("limit", 2, &["max.message.bytes=50000"]) else { return };

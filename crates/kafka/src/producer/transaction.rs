@@ -23,7 +23,7 @@ use crate::ffi::{Client, Code, Notice, StepError, Topic};
 use crate::notice::{Complaints, Patience, until_answered_in};
 use crate::partitioner;
 use crate::progress::record;
-use crate::progress::scan::{NewestValues, Scan, ScanError, Start};
+use crate::progress::scan::{NewestValues, Scan, ScanError, ScanPatience, Scanned, Start};
 use crate::topic_probe::is_unknown_topic;
 use crate::turns::Turns;
 
@@ -124,6 +124,8 @@ pub(super) struct Takeover {
     properties: Vec<(String, String)>,
     topic: Topic,
     initialised: bool,
+    /// What was read before the last wait ended.
+    scanned: Option<Scanned>,
 }
 
 impl Takeover {
@@ -138,7 +140,7 @@ impl Takeover {
             let what = format!("can't use the progress topic {:?}: {code}", options.ledger.topic);
             Failure::new(FailureKind::Permanent, what)
         })?;
-        Ok(Takeover { committed, properties, topic, initialised: false })
+        Ok(Takeover { committed, properties, topic, initialised: false, scanned: None })
     }
 
     /// Has the reader begin to connect, which it does by itself then.
@@ -146,8 +148,8 @@ impl Takeover {
         let _ = self.committed.metadata(None, Duration::from_millis(1));
     }
 
-    /// Takes over the transactional id, then reads how far the shard is. All of it may last `timeout`; it can be asked
-    /// again after a failure of the kind `Unreachable`.
+    /// Takes over the transactional id, which may last `timeout`, then reads how far the shard is, which may last longer
+    /// while it comes further. It can be asked again after a failure of the kind `Unreachable`, and goes on from there.
     pub(super) fn go(
         &mut self,
         options: &TransactionOptions,
@@ -169,7 +171,12 @@ impl Takeover {
         let key = options.ledger.shard_key(options.shard);
         let partition = partitioner::choose(Partitioner::Murmur2)(key.as_bytes(), partitions)
             .ok_or_else(|| Failure::new(FailureKind::Unreachable, "the progress topic has no partitions yet"))?;
-        let resumed = if options.resumes { self.resumed(options, client, &key, partition, deadline, turns)? } else { None };
+        let resumed = if options.resumes {
+            let newest = self.read(options, client, partition, timeout, turns).map_err(unread)?;
+            newest.into_values().next().map_or(Ok(None), |value| resume(options, &value))?
+        } else {
+            None
+        };
         let topic = Topic::new(client, &options.ledger.topic)
             .map_err(|code| Failure::new(FailureKind::Retry, format!("can't use the progress topic: {code}")))?;
         let transactions = Transactions {
@@ -186,27 +193,35 @@ impl Takeover {
         Ok((transactions, resumed))
     }
 
-    /// How far the shard is.
-    fn resumed(
-        &self,
+    /// Reads what the topic has of the shard: in its newest records, or in all. Nothing more is written there by an older
+    /// producer, so that what was read stays true.
+    fn read(
+        &mut self,
         options: &TransactionOptions,
         client: &Client,
-        key: &str,
         partition: u32,
-        deadline: Instant,
+        timeout: Duration,
         turns: &mut Turns<'_>,
-    ) -> Result<Option<LedgerEntry>, Failure> {
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let scan =
-            Scan { asker: client, committed: &self.committed, properties: &self.properties, topic: &options.ledger.topic };
+    ) -> Result<NewestValues, ScanError> {
+        let Takeover { committed, properties, scanned: kept, .. } = self;
+        let scan = Scan { asker: client, committed, properties, topic: &options.ledger.topic };
+        let key = options.ledger.shard_key(options.shard);
         let own = |candidate: &[u8]| candidate == key.as_bytes();
-        let mut find = |from| -> Result<NewestValues, ScanError> { scan.newest(&[partition], from, &own, left(), turns) };
-        let newest = match find(Start::Back(NEWEST)) {
-            Ok(found) if found.is_empty() => find(Start::Begin),
-            found => found,
+        let patience = ScanPatience { silent: timeout, hidden: timeout, tells: false };
+        let mut scanned = match kept.take() {
+            Some(scanned) => scanned,
+            None => scan.begin(&[partition], Start::Back(NEWEST), patience, turns)?,
         };
-        let newest = newest.map_err(unread)?;
-        newest.into_values().next().map_or(Ok(None), |value| resume(options, &value))
+        loop {
+            match scan.go_on(&mut scanned, &own, patience, turns) {
+                Ok(()) if scanned.has_older() => scanned = scan.begin(&[partition], Start::Begin, patience, turns)?,
+                Ok(()) => return Ok(scanned.found()),
+                Err(error) => {
+                    *kept = Some(scanned).filter(|_| error.is_late());
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// How many partitions the progress topic has.

@@ -1,7 +1,8 @@
 //! A job's plan and how far its shards are, as the progress topic has them.
 //!
 //! Responsible for: reading all of a job, and that of several who write a plan at once exactly one has written it. Not
-//! responsible for: what its records come to (`understand`), or what is done with it. Both run in a process of their own: they create clients, hence threads.
+//! responsible for: what its records come to (`understand`), or what is done with it. Both run in a process of their
+//! own: they create clients, hence threads.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use migration::{Incarnation, Job, JobInTopic, StoredJob, StoredPlan};
 
 use super::reader_properties;
-use super::scan::{NewestValues, Scan, ScanError, Start};
+use super::scan::{NewestValues, Scan, ScanError, ScanPatience};
 use super::understand::{Damaged, Seen, older, understand};
 use super::writer::{Beside, Writer};
 use crate::classify::{Verdict, verdict};
@@ -17,12 +18,15 @@ use crate::ffi::{Client, ClientKind, Code, Topic};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use crate::problem::{PreflightProblem, PreflightProblemKind as Kind, addresses};
+use crate::producer::TransactionOptions;
 use crate::producer::transaction::no_progress_topic;
 use crate::topic_probe::is_unknown_topic;
 use crate::turns::Turns;
 
 /// How long writing a plan may take, if the job's own patience is not less.
 const WRITING: Duration = Duration::from_secs(60);
+/// How long after its time brokers end a transaction, at most: they look for such every 10 s.
+const ABORTED_WITHIN: Duration = Duration::from_secs(15);
 /// Between two looks at a job that is not whole.
 const REST: Duration = Duration::from_millis(50);
 
@@ -36,7 +40,8 @@ pub enum Written {
 }
 
 /// A job as its progress topic has it: the newest plan, and how far its shards are. The job's brokers are addresses by
-/// now. `begun`: it is known that the job had its plan there. All of it may last `timeout`.
+/// now. `begun`: it is known that the job had its plan there. Brokers may not answer for `timeout`; an open transaction
+/// before the job's newest records is waited for as long as one of its own may last.
 pub fn read_job(job: &Job, begun: bool, timeout: Duration) -> Result<JobInTopic, PreflightProblem> {
     Ok(match Reading::connect(job, begun, timeout)?.read()? {
         Seen::Nothing => JobInTopic::Nothing,
@@ -49,6 +54,7 @@ pub fn read_job(job: &Job, begun: bool, timeout: Duration) -> Result<JobInTopic,
 /// later start. Of several who do so at once, one writes.
 pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written, PreflightProblem> {
     let reading = Reading::connect(job, false, WRITING.min(job.kafka.give_up_after))?;
+    let began = Instant::now();
     loop {
         // Without taking the transactional id away from one who writes, if there is no need.
         if let Some(written) = decided(reading.look()?, plan, replaces) {
@@ -72,7 +78,7 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
         }
         match writer.write(plan, &beside) {
             Ok(()) => return Ok(Written::Ours),
-            Err(problem) if reading.left().is_zero() || problem.kind == Kind::NotAuthorised => return Err(problem),
+            Err(problem) if began.elapsed() >= reading.patience || problem.kind == Kind::NotAuthorised => return Err(problem),
             Err(problem) => tracing::debug!("the plan is written again: {problem}"),
         }
         drop(writer);
@@ -83,12 +89,12 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
 /// Ends the starts of a job before `of`, whose plan is written: their attempts can't commit, and those that begin find
 /// that they are over. Called again, it ends what is left.
 pub fn end_older(job: &Job, of: Incarnation) -> Result<(), PreflightProblem> {
-    let mut reading = Reading::connect(job, true, WRITING)?;
+    let reading = Reading::connect(job, true, WRITING)?;
     for shard in older(&job.name, &reading.newest()?, of) {
-        reading.deadline = Instant::now() + WRITING;
+        let began = Instant::now();
         // Until the mark is there an attempt of that start may take the id over again.
         while let Err(problem) = Writer::of_shard(&reading, shard)?.mark(shard, of) {
-            if reading.left().is_zero() || problem.kind == Kind::NotAuthorised {
+            if began.elapsed() >= reading.patience || problem.kind == Kind::NotAuthorised {
                 return Err(problem);
             }
             tracing::debug!("written again: {problem}");
@@ -115,12 +121,12 @@ pub(super) struct Reading<'a> {
     committed: Rc<Client>,
     properties: Vec<(String, String)>,
     pub(super) partitions: u32,
-    deadline: Instant,
+    /// For how long brokers may not answer, and a job may stay in a form from which none can go on.
+    pub(super) patience: Duration,
 }
 
 impl<'a> Reading<'a> {
     fn connect(job: &'a Job, begun: bool, timeout: Duration) -> Result<Reading<'a>, PreflightProblem> {
-        let deadline = Instant::now() + timeout;
         let bad = |message: String| PreflightProblem::new(Kind::BadConfig, message);
         let consumer = |properties: &[(String, String)]| {
             configure(properties).and_then(|conf| conf.into_client(ClientKind::Consumer)).map_err(bad)
@@ -139,23 +145,19 @@ impl<'a> Reading<'a> {
             }
         });
         let partitions = answer.map_err(|code| no_answer(job, begun, code, &complaints))?;
-        Ok(Reading { job, asker, committed, properties, partitions, deadline })
-    }
-
-    /// How much time is left.
-    pub(super) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        Ok(Reading { job, asker, committed, properties, partitions, patience: timeout })
     }
 
     /// Reads all of the job; a plan that is being written is waited for.
     fn read(&self) -> Result<Seen, PreflightProblem> {
+        let began = Instant::now();
         let mut last: Option<Damaged> = None;
         loop {
             let damaged = match (self.look(), last.take()) {
                 (Ok(Seen::Damaged(damaged)), last) => {
                     // Its partitions were not read at one moment: what a second look has, too, stays.
                     let lasts = last.is_some_and(|last| last == damaged) && !damaged.may_pass;
-                    if lasts || self.left().is_zero() {
+                    if lasts || began.elapsed() >= self.patience {
                         return Ok(Seen::Damaged(damaged));
                     }
                     damaged
@@ -183,7 +185,9 @@ impl<'a> Reading<'a> {
         let all: Vec<u32> = (0..self.partitions).collect();
         let own = |key: &[u8]| key.starts_with(prefix.as_bytes());
         let mut yes = || true;
-        scan.newest(&all, Start::Begin, &own, self.left(), &mut Turns::one(&mut yes)).map_err(unread)
+        let hidden = self.patience.max(TransactionOptions::timeout_of(self.job) + ABORTED_WITHIN);
+        let patience = ScanPatience { silent: self.patience, hidden, tells: true };
+        scan.newest(&all, &own, patience, &mut Turns::one(&mut yes)).map_err(unread)
     }
 }
 
@@ -205,6 +209,10 @@ fn no_answer(job: &Job, begun: bool, code: Code, complaints: &Complaints) -> Pre
 }
 
 fn unread(error: ScanError) -> PreflightProblem {
-    let kind = if verdict(error.code) == Verdict::AllRejected { Kind::NotAuthorised } else { Kind::Unreachable };
+    let kind = match verdict(error.code) {
+        Verdict::AllRejected => Kind::NotAuthorised,
+        _ if error.hidden => Kind::Hidden,
+        _ => Kind::Unreachable,
+    };
     PreflightProblem::new(kind, error.text)
 }

@@ -35,6 +35,9 @@ pub(super) const READER: [(&str, &str); 4] = [
     ("fetch.message.max.bytes", "1048576"),
 ];
 
+/// For how long an own record can't be read before that is told.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+
 /// Why a partition was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ScanError {
@@ -42,6 +45,26 @@ pub(crate) struct ScanError {
     pub(crate) code: Code,
     /// What happened.
     pub(crate) text: String,
+    /// Whether all that is left to read stands behind open transactions.
+    pub(crate) hidden: bool,
+}
+
+impl ScanError {
+    /// Whether its time ended, or nothing more was wanted: the scan can go on from where it is.
+    pub(crate) fn is_late(&self) -> bool {
+        self.code.known() == Some(E::RD_KAFKA_RESP_ERR__TIMED_OUT)
+    }
+}
+
+/// For how long a scan may come no further. One that does may last as long as it must.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScanPatience {
+    /// While brokers should answer.
+    pub(crate) silent: Duration,
+    /// While all that is left stands behind open transactions.
+    pub(crate) hidden: Duration,
+    /// Whether such a wait is told from here; that of a worker its supervisor tells.
+    pub(crate) tells: bool,
 }
 
 /// Where to begin.
@@ -55,6 +78,28 @@ pub(crate) enum Start {
 
 /// The newest values by partition and key.
 pub(crate) type NewestValues = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
+
+/// How far a scan is: one that was late goes on from here.
+pub(crate) struct Scanned {
+    lanes: Vec<ScannedPartition>,
+    found: NewestValues,
+    /// Since when all that is left stands behind open transactions.
+    hidden_since: Option<Instant>,
+    /// Whether that was told.
+    told: bool,
+}
+
+impl Scanned {
+    /// What was found.
+    pub(crate) fn found(self) -> NewestValues {
+        self.found
+    }
+
+    /// Whether nothing was found, and older records were not looked at.
+    pub(crate) fn has_older(&self) -> bool {
+        self.found.is_empty() && self.lanes.iter().any(|lane| lane.skipped)
+    }
+}
 
 /// A reader of the progress topic.
 pub(crate) struct Scan<'a> {
@@ -73,6 +118,8 @@ struct ScannedPartition {
     partition: u32,
     /// Where its log ended.
     high: i64,
+    /// Whether its first records are left out.
+    skipped: bool,
     /// Up to where committed records were read.
     position: i64,
     /// Its last stable offset, once that was reached.
@@ -97,42 +144,69 @@ enum Came {
 
 impl Scan<'_> {
     /// The newest committed values of own keys in some partitions. An open transaction of which an own record is part
-    /// is waited for; that of another is not. All of it may last `timeout`.
+    /// is waited for; that of another is not.
     pub(crate) fn newest(
         &self,
         partitions: &[u32],
-        from: Start,
         own: &dyn Fn(&[u8]) -> bool,
-        timeout: Duration,
+        patience: ScanPatience,
         turns: &mut Turns<'_>,
     ) -> Result<NewestValues, ScanError> {
-        let mut clock = ScanClock { deadline: Instant::now() + timeout, told: Instant::now() };
-        let mut found = NewestValues::new();
+        let mut scanned = self.begin(partitions, Start::Begin, patience, turns)?;
+        self.go_on(&mut scanned, own, patience, turns)?;
+        Ok(scanned.found())
+    }
+
+    /// Asks where some partitions end: up to there they are to be read.
+    pub(crate) fn begin(
+        &self,
+        partitions: &[u32],
+        from: Start,
+        patience: ScanPatience,
+        turns: &mut Turns<'_>,
+    ) -> Result<Scanned, ScanError> {
+        let mut clock = ScanClock::new();
         let mut lanes = Vec::new();
         for &partition in partitions {
-            let (low, high) = self.ends(partition, &mut clock, turns)?;
-            let start = match from {
+            let (low, high) = self.ends(partition, patience.silent, &mut clock, turns)?;
+            let position = match from {
                 Start::Begin => low,
                 Start::Back(records) => low.max(high.saturating_sub(records)),
             };
             if high > low {
-                lanes.push(ScannedPartition { partition, high, position: start, stable: None, last_own: None });
+                let skipped = position > low;
+                lanes.push(ScannedPartition { partition, high, skipped, position, stable: None, last_own: None });
             }
         }
+        Ok(Scanned { lanes, found: NewestValues::new(), hidden_since: None, told: false })
+    }
+
+    /// Reads on, to the end.
+    pub(crate) fn go_on(
+        &self,
+        scanned: &mut Scanned,
+        own: &dyn Fn(&[u8]) -> bool,
+        patience: ScanPatience,
+        turns: &mut Turns<'_>,
+    ) -> Result<(), ScanError> {
+        let mut clock = ScanClock::new();
         // Freed after the partitions have been stopped.
         let mut queue = FetchQueue::new(self.committed, AT_ONCE, false);
         let mut fetching = Fetching::new(self.committed, self.topic)?;
-        for lane in &lanes {
+        for lane in scanned.lanes.iter().filter(|lane| !lane.is_read()) {
             fetching.start(lane.partition, lane.position, &queue)?;
         }
-        while let Some(behind) = lanes.iter().find(|lane| !lane.is_read()) {
-            let hidden = behind.last_own.map(|last| (behind.partition, last));
-            clock.go_on(turns).map_err(|code| self.stopped(code, hidden))?;
+        while scanned.lanes.iter().any(|lane| !lane.is_read()) {
+            let hidden = self.hidden(scanned, patience.tells);
+            let longest = if hidden.is_some() { patience.hidden } else { patience.silent };
+            clock.go_on(longest, turns).map_err(|code| self.stopped(code, hidden))?;
+            let Scanned { lanes, found, .. } = &mut *scanned;
             let mut came = Vec::new();
             queue.fetch(WAIT, &mut |fetched| {
                 let Some(lane) = lanes.iter_mut().find(|lane| lane.partition == fetched.partition) else { return };
                 match fetched.code {
                     Code::NONE => {
+                        clock.advanced();
                         lane.position = lane.position.max(fetched.offset + 1);
                         let Some(key) = fetched.key.filter(|key| own(key)) else { return };
                         let key = (fetched.partition, key.to_vec());
@@ -156,23 +230,43 @@ impl Scan<'_> {
                         let Some(lane) = lanes.iter_mut().find(|lane| lane.partition == partition) else { continue };
                         lane.position = lane.position.max(end);
                         if lane.stable.is_none() && lane.position < lane.high {
-                            lane.last_own = self.last_own(partition, lane.position, lane.high, own, &mut clock, turns)?;
+                            let range = (lane.position, lane.high);
+                            lane.last_own = self.last_own(partition, range, own, patience.silent, &mut clock, turns)?;
                         }
-                        lane.stable.get_or_insert(lane.position);
+                        if lane.stable.is_none() {
+                            clock.advanced();
+                            lane.stable = Some(lane.position);
+                        }
                     }
                 }
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// Partition and offset of an own record that can't be read, if nothing else is left to read. Once it lasts that is
+    /// told, once.
+    fn hidden(&self, scanned: &mut Scanned, tells: bool) -> Option<(u32, i64)> {
+        let mut left = scanned.lanes.iter().filter(|lane| !lane.is_read());
+        let hidden = left.clone().next().and_then(|lane| Some((lane.partition, lane.last_own?)));
+        let Some((partition, offset)) = hidden.filter(|_| left.all(|lane| lane.last_own.is_some())) else {
+            scanned.hidden_since = None;
+            return None;
+        };
+        let since = *scanned.hidden_since.get_or_insert_with(Instant::now);
+        if tells && since.elapsed() >= TOLD_AFTER && !std::mem::replace(&mut scanned.told, true) {
+            tracing::warn!("{}: it is waited for", self.behind(partition, offset));
+        }
+        Some((partition, offset))
     }
 
     /// The offset of the last own record in a part of a partition, committed or not.
     fn last_own(
         &self,
         partition: u32,
-        from: i64,
-        to: i64,
+        (from, to): (i64, i64),
         own: &dyn Fn(&[u8]) -> bool,
+        longest: Duration,
         clock: &mut ScanClock,
         turns: &mut Turns<'_>,
     ) -> Result<Option<i64>, ScanError> {
@@ -185,9 +279,10 @@ impl Scan<'_> {
         fetching.start(partition, from, &queue)?;
         let (mut position, mut last, mut failed) = (from, None, None);
         while position < to {
-            clock.go_on(turns).map_err(|code| self.stopped(code, None))?;
+            clock.go_on(longest, turns).map_err(|code| self.stopped(code, None))?;
             queue.fetch(WAIT, &mut |fetched| match fetched.code {
                 Code::NONE => {
+                    clock.advanced();
                     position = position.max(fetched.offset + 1);
                     if fetched.offset < to && fetched.key.is_some_and(own) {
                         last = Some(fetched.offset);
@@ -205,16 +300,25 @@ impl Scan<'_> {
     }
 
     /// A partition's first offset and the end of its log.
-    fn ends(&self, partition: u32, clock: &mut ScanClock, turns: &mut Turns<'_>) -> Result<(i64, i64), ScanError> {
+    fn ends(
+        &self,
+        partition: u32,
+        longest: Duration,
+        clock: &mut ScanClock,
+        turns: &mut Turns<'_>,
+    ) -> Result<(i64, i64), ScanError> {
         loop {
-            let left = clock.left().min(ANSWER);
+            let left = longest.saturating_sub(clock.silent()).min(ANSWER);
             match self.asker.watermarks(self.topic, partition, turns.bound(left)) {
-                Ok(ends) => return Ok(ends),
+                Ok(ends) => {
+                    clock.advanced();
+                    return Ok(ends);
+                }
                 Err(code) if crate::classify::verdict(code) == crate::classify::Verdict::AllRejected => {
                     return Err(self.failed(partition, code, "where it ends is not told"));
                 }
                 Err(code) => {
-                    clock.go_on(turns).map_err(|_| self.failed(partition, code, "where it ends is not told"))?;
+                    clock.go_on(longest, turns).map_err(|_| self.failed(partition, code, "where it ends is not told"))?;
                     std::thread::sleep(WAIT);
                 }
             }
@@ -222,20 +326,25 @@ impl Scan<'_> {
     }
 
     fn failed(&self, partition: u32, code: Code, text: &str) -> ScanError {
-        ScanError { code, text: format!("progress topic {:?}, partition {partition}: {text} ({code})", self.topic) }
+        let text = format!("progress topic {:?}, partition {partition}: {text} ({code})", self.topic);
+        ScanError { code, text, hidden: false }
     }
 
     /// Time is over, or nothing more is wanted. `hidden`: partition and place of an own record that can't be read.
     fn stopped(&self, code: Code, hidden: Option<(u32, i64)>) -> ScanError {
         let text = match hidden {
-            Some((partition, offset)) => format!(
-                "progress topic {:?}: the newest record of this job in partition {partition} (offset {offset}) can't be read \
-                 while a transaction is open there: it ends by itself after its transaction.timeout.ms",
-                self.topic
-            ),
+            Some((partition, offset)) => self.behind(partition, offset),
             None => format!("progress topic {:?} could not be read to its end in time", self.topic),
         };
-        ScanError { code, text }
+        ScanError { code, text, hidden: hidden.is_some() }
+    }
+
+    fn behind(&self, partition: u32, offset: i64) -> String {
+        format!(
+            "progress topic {:?}: the newest record of this job in partition {partition} (offset {offset}) can't be read \
+             while a transaction is open there: it ends by itself after its transaction.timeout.ms",
+            self.topic
+        )
     }
 }
 
@@ -247,12 +356,17 @@ struct Fetching {
 
 impl Fetching {
     fn new(client: &Rc<Client>, topic: &str) -> Result<Fetching, ScanError> {
-        let bad = |code: Code| ScanError { code, text: format!("progress topic {topic:?} can't be read: {code}") };
+        let bad =
+            |code: Code| ScanError { code, text: format!("progress topic {topic:?} can't be read: {code}"), hidden: false };
         Ok(Fetching { topic: Topic::new(client, topic).map_err(bad)?, started: Vec::new() })
     }
 
     fn start(&mut self, partition: u32, offset: i64, queue: &FetchQueue) -> Result<(), ScanError> {
-        let bad = |code: Code| ScanError { code, text: format!("partition {partition} of the progress topic: {code}") };
+        let bad = |code: Code| ScanError {
+            code,
+            text: format!("partition {partition} of the progress topic: {code}"),
+            hidden: false,
+        };
         self.topic.start(partition, offset, queue).map_err(bad)?;
         self.started.push(partition);
         Ok(())
@@ -265,23 +379,32 @@ impl Drop for Fetching {
     }
 }
 
-/// How long it may go on.
+/// Since when it has come no further.
 struct ScanClock {
-    deadline: Instant,
+    advanced: Instant,
     told: Instant,
 }
 
 impl ScanClock {
-    fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+    fn new() -> ScanClock {
+        let now = Instant::now();
+        ScanClock { advanced: now, told: now }
     }
 
-    fn go_on(&mut self, turns: &mut Turns<'_>) -> Result<(), Code> {
+    fn advanced(&mut self) {
+        self.advanced = Instant::now();
+    }
+
+    fn silent(&self) -> Duration {
+        self.advanced.elapsed()
+    }
+
+    fn go_on(&mut self, longest: Duration, turns: &mut Turns<'_>) -> Result<(), Code> {
         let due = self.told.elapsed() >= TURN;
         if due {
             self.told = Instant::now();
         }
-        if self.left().is_zero() || due && !turns.go_on() {
+        if self.silent() >= longest || due && !turns.go_on() {
             return Err(Code::of(E::RD_KAFKA_RESP_ERR__TIMED_OUT));
         }
         Ok(())

@@ -134,7 +134,9 @@ impl<'a> Records<'a> {
             Found::Plan(plan) => *plan,
         };
         if self.progressed() > plan.of.generation {
-            return Err(damaged(self.without_plan(&format!("only the plan of start {}", plan.of.generation))));
+            let what = self.without_plan(&format!("only the plan of start {}", plan.of.generation));
+            // A new plan and the marks beside it are not seen at one moment.
+            return Err(Damaged { may_pass: true, ..damaged(what) });
         }
         let shards = self.entries_of(&plan);
         if let Some((shard, _)) = shards.iter().find(|(shard, _)| shard.0 as usize >= plan.plan.shards.len()) {

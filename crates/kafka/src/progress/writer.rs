@@ -66,6 +66,7 @@ impl<'a> Writer<'a> {
         let client = configure(&properties).and_then(|conf| conf.into_client(ClientKind::Producer)).map_err(bad)?;
         let topic = Topic::new(&client, &job.checkpoint.topic).map_err(|code| bad(code.to_string()))?;
         let mut complaints = Complaints::default();
+        let deadline = Instant::now() + reading.patience;
         while let Err(error) = client.init_transactions(STEP_OF_INIT) {
             complaints.hear_all(&client);
             if !error.retriable || verdict(error.code) == Verdict::AllRejected {
@@ -73,11 +74,12 @@ impl<'a> Writer<'a> {
                 let kind = if failure.kind == FailureKind::Permanent { Kind::NotAuthorised } else { Kind::Other };
                 return Err(PreflightProblem::new(kind, failure.message));
             }
-            if reading.left().is_zero() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 let what = format!("the coordinator of the transactional id {id:?} gives no answer: {}", error.text);
                 return Err(PreflightProblem::new(Kind::Unreachable, what));
             }
-            if client.metadata(Some(&topic), STEP.min(reading.left())).is_err() {
+            if client.metadata(Some(&topic), STEP.min(left)).is_err() {
                 std::thread::sleep(STEP_OF_INIT);
             }
         }

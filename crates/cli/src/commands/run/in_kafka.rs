@@ -185,7 +185,7 @@ fn brought_up(pass: &Pass<'_>, earlier: Earlier, stored: &StoredJob) -> Result<E
         return Ok(earlier);
     }
     require_letters(pass, &ahead)?;
-    check_entries(pass, &earlier.state.plan, &ahead)?;
+    catch_up::check_entries(&pass.job, &earlier.state.plan, &ahead)?;
     let mut store = pass.store().map_err(state::unusable)?;
     store.adopt(&ahead).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
 }
@@ -193,7 +193,7 @@ fn brought_up(pass: &Pass<'_>, earlier: Earlier, stored: &StoredJob) -> Result<E
 /// A state of what Kafka has, for a job that was begun elsewhere or whose folder is gone.
 fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserError> {
     let StoredJob { plan, shards } = stored;
-    check_entries(pass, &plan.plan, shards)?;
+    catch_up::check_entries(&pass.job, &plan.plan, shards)?;
     require_letters(pass, shards)?;
     // The letters may have been brought here, and were looked at.
     pass.dir.clear_checkpoint().map_err(|error| UserError::new(error.exit(), error))?;
@@ -216,22 +216,6 @@ fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserEr
     let mut store = Store::create(&StateDir::store_path(pass.dir.path()), &new).map_err(state::unusable)?;
     let made = store.adopt(shards).and_then(|()| store.note(&told)).and_then(|()| Earlier::of(&store));
     made.map_err(state::unusable)
-}
-
-/// A state that took over what can't be of its shards could not be read again.
-fn check_entries(pass: &Pass<'_>, plan: &Plan, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
-    let wrong = |(id, entry): &(ShardId, LedgerEntry)| {
-        let Some(shard) = plan.shards.get(id.0 as usize) else { return Some(format!("shard {id} is not in its plan")) };
-        entry.check(plan.segments(shard), shard).err().map(|why| format!("shard {id}: {why}"))
-    };
-    let Some(why) = entries.iter().find_map(wrong) else { return Ok(()) };
-    let what = format!(
-        "topic {} has progress of job {} that its plan does not fit, which another program wrote, or a run that went on with \
-         another file: {why}",
-        pass.job.checkpoint.topic, pass.job.name
-    );
-    Err(UserError::new(Exit::Preflight, what)
-        .hint("go on where the job ran last; or start over with --restart, which sends everything again"))
 }
 
 /// The letters that these entries count, if letters go to files: they are in the folder of whoever set them aside, and
