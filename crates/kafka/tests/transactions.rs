@@ -670,7 +670,7 @@ fn a_commit_whose_answer_is_lost_ends_the_attempt_whatever_the_client_says_of_it
         *records += 100;
         producer.commit(&entry(*records))
     };
-    for round in 0..6 {
+    for round in 1..=6 {
         let mut producer = start(job, &ledger, round).unwrap();
         assert_eq!(producer.resumed().map_or(0, |entry| entry.position.records), records, "round {round}");
         chunk(&mut producer, &mut records).unwrap();
