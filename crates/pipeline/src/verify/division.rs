@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(in_parts(&[10, 1, 1], 3), [0..1, 1..3]);
         assert_eq!(in_parts(&[], 2), [0..0; 0]);
         for parts in 1..9 {
-            assert_eq!(in_parts(&[7], parts), [0..1], "one thing is in the first of {parts}");
+            assert_eq!(in_parts(&[7], parts), vec![0..1; 1], "one thing is in one part, not in {parts}");
         }
         for parts in 1..9 {
             let weights: Vec<u64> = (0..100).map(|n| n * 7 % 13 + 1).collect();
