@@ -31,8 +31,8 @@ impl Incarnation {
 pub struct StateOrigin {
     /// See [`Incarnation::generation`].
     pub generation: u32,
-    /// When it began, milliseconds since 1970. Unlike the generation it never comes again, also where the progress topic
-    /// is another one: what belongs to this start alone (dead letters, what sends them again) is told by it.
+    /// When it began, milliseconds since 1970. Unlike the generation it never comes again, also where the progress
+    /// topic is another one: what belongs to this start alone (dead letters, what sends them again) is told by it.
     pub created_ms: i64,
 }
 

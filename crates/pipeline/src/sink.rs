@@ -116,8 +116,8 @@ pub trait Sink {
     fn poll(&mut self, timeout: Duration, done: &mut Vec<Delivered>) -> Result<(), Failure>;
 
     /// How many records the client itself says have no served report yet, and those of groups that the next poll gives
-    /// back. Zero while a group is still missing reports means that a report was lost: the worker fails then. A sink that
-    /// looks for the records because of which a batch was refused says how many trials are left at most.
+    /// back. Zero while a group is still missing reports means that a report was lost: the worker fails then. A sink
+    /// that looks for the records because of which a batch was refused says how many trials are left at most.
     fn outstanding(&self) -> usize;
 
     /// The broker that leads a partition, if known; for messages only.

@@ -389,8 +389,8 @@ impl Files {
 }
 
 /// Creates the producer, and says what the topic's settings are now: an attempt decides by those of its start. Where
-/// they can't be read, those of preflight hold. It waits for an answer of the brokers in short turns, so that the worker
-/// stays alive to its supervisor; when none comes for `give_up_after`, the job gives up.
+/// they can't be read, those of preflight hold. It waits for an answer of the brokers in short turns, so that the
+/// worker stays alive to its supervisor; when none comes for `give_up_after`, the job gives up.
 fn connect(
     context: &WorkerContext,
     attempt: &Attempt<'_>,

@@ -72,8 +72,8 @@ fn what_is_tested_is_named_by_its_commit(_: &Clusters) {
     assert!(results::commit(None, false, |_| None).is_err_and(|error| error.contains("SHARDLIFT_COMMIT")), "no git");
 }
 
-/// As one that hangs does: what waits for it panics. Not with exactly-once, whose open transactions would keep the others
-/// waiting.
+/// As one that hangs does: what waits for it panics. Not with exactly-once, whose open transactions would keep the
+/// others waiting.
 fn a_trial_that_panics_keeps_what_tells_of_it(_: &Clusters) {
     let place = shared();
     let mut folder = PathBuf::new();

@@ -75,7 +75,8 @@ impl Client {
 }
 
 impl Topic {
-    /// Hands over one record, which is copied; without a value it removes what its key had. Its report carries `serial`, see `Served::Progress`.
+    /// Hands over one record, which is copied; without a value it removes what its key had. Its report carries
+    /// `serial`, see `Served::Progress`.
     pub(crate) fn produce_copy(&self, partition: u32, key: &[u8], value: Option<&[u8]>, serial: u32) -> Result<(), StepError> {
         use rd::rd_kafka_vtype_t as V;
         type Value = rd::rd_kafka_vu_s__bindgen_ty_1;

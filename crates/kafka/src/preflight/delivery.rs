@@ -1,8 +1,9 @@
 //! What exactly-once delivery rests on, as the cluster has it.
 //!
-//! Responsible for: replicas of topic, topic of dead letters, progress topic and transaction log, what the brokers' settings say of
-//! transactions, and whether they take a transactional producer of this job. Not responsible for: what follows for the
-//! job (`migration::check`). What can't be told is left out: only a producer that is refused is an answer of its own.
+//! Responsible for: replicas of topic, topic of dead letters, progress topic and transaction log, what the brokers'
+//! settings say of transactions, and whether they take a transactional producer of this job. Not responsible for: what
+//! follows for the job (`migration::check`). What can't be told is left out: only a producer that is refused is an
+//! answer of its own.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};

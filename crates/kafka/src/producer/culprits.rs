@@ -42,7 +42,7 @@ enum Prober {
 }
 
 /// A search.
-pub(super) struct Search {
+pub(super) struct CulpritSearch {
     options: ProducerOptions,
     open: Vec<Suspects>,
     prober: Option<Prober>,
@@ -52,7 +52,7 @@ pub(super) struct Search {
 }
 
 /// What a search came to.
-pub(super) enum Searched {
+pub(super) enum CulpritTrial {
     /// It goes on.
     On,
     /// It is over: these are refused when they are alone.
@@ -61,14 +61,14 @@ pub(super) enum Searched {
     Failed(Failure),
 }
 
-impl Search {
+impl CulpritSearch {
     /// `longest`: for how long one call of a client may last.
-    pub(super) fn new(options: &ProducerOptions, suspects: Vec<Suspects>, longest: Duration) -> Search {
+    pub(super) fn new(options: &ProducerOptions, suspects: Vec<Suspects>, longest: Duration) -> CulpritSearch {
         // What is never committed needs neither the topic's settings nor how far the shard is: over a long link each
         // question counts.
         let mut options = ProducerOptions { bound: None, ..options.clone() };
         options.transaction.iter_mut().for_each(|transaction| transaction.resumes = false);
-        Search { options, open: suspects, prober: None, found: Vec::new(), since: Instant::now(), longest }
+        CulpritSearch { options, open: suspects, prober: None, found: Vec::new(), since: Instant::now(), longest }
     }
 
     /// How many trials it takes at most.
@@ -81,12 +81,12 @@ impl Search {
     }
 
     /// Goes on a little.
-    pub(super) fn step(&mut self) -> Searched {
+    pub(super) fn step(&mut self) -> CulpritTrial {
         match self.prober.take() {
-            None if self.is_over() => Searched::Found(std::mem::take(&mut self.found)),
+            None if self.is_over() => CulpritTrial::Found(std::mem::take(&mut self.found)),
             None => match Connecting::new(self.options.clone()) {
                 Ok(new) => self.connect(Box::new(new)),
-                Err(failure) => Searched::Failed(failure),
+                Err(failure) => CulpritTrial::Failed(failure),
             },
             Some(Prober::Connecting(connecting)) => self.connect(connecting),
             Some(Prober::Connected(producer, flying)) => self.probe(producer, flying),
@@ -98,31 +98,31 @@ impl Search {
         self.open.is_empty() || enough || self.found.len() > RefusedRecord::MOST
     }
 
-    fn connect(&mut self, mut connecting: Box<Connecting>) -> Searched {
+    fn connect(&mut self, mut connecting: Box<Connecting>) -> CulpritTrial {
         let deadline = Instant::now() + self.longest;
         let mut in_time = || Instant::now() < deadline;
         match connecting.wait(&mut Turns::new(self.longest, &mut in_time)) {
             Ok(mut producer) => {
                 producer.transactions.iter_mut().for_each(|transactions| transactions.search = None);
                 self.prober = Some(Prober::Connected(Box::new(producer), None));
-                Searched::On
+                CulpritTrial::On
             }
             // Who waits for the search knows how long it may be silent.
             Err(failure) if failure.kind == FailureKind::Unreachable => {
                 self.prober = Some(Prober::Connecting(connecting));
-                Searched::On
+                CulpritTrial::On
             }
-            Err(failure) => Searched::Failed(failure),
+            Err(failure) => CulpritTrial::Failed(failure),
         }
     }
 
-    fn probe(&mut self, mut producer: Box<Producer>, flying: Option<Suspects>) -> Searched {
+    fn probe(&mut self, mut producer: Box<Producer>, flying: Option<Suspects>) -> CulpritTrial {
         let mut done = Vec::new();
         let (suspects, came) = match flying {
             Some(suspects) => (suspects, producer.poll(STEP, &mut done)),
-            None if self.is_over() => return Searched::Found(std::mem::take(&mut self.found)),
+            None if self.is_over() => return CulpritTrial::Found(std::mem::take(&mut self.found)),
             None => {
-                let Some(next) = self.open.pop() else { return Searched::On };
+                let Some(next) = self.open.pop() else { return CulpritTrial::On };
                 let copy = next.group.select(0..next.group.len());
                 let came = producer.hand_over(next.partition, copy);
                 (next, came)
@@ -133,12 +133,12 @@ impl Search {
             Ok(()) if is_delivered(&done) => self.prober = Some(Prober::Connected(producer, None)),
             Ok(()) => {
                 let what = "a search for refused records had an answer that it does not understand (a bug of this program)";
-                return Searched::Failed(Failure::new(FailureKind::Retry, what));
+                return CulpritTrial::Failed(Failure::new(FailureKind::Retry, what));
             }
             Err(failure) if failure.kind == FailureKind::Refused => self.narrow(suspects, failure),
-            Err(failure) => return Searched::Failed(failure),
+            Err(failure) => return CulpritTrial::Failed(failure),
         }
-        Searched::On
+        CulpritTrial::On
     }
 
     /// What was refused is cut in two, or found.

@@ -14,7 +14,7 @@ use pipeline::{Blame, Delivered, Group, LettersInFlight, RejectedRecord, Sink, S
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::{Batch, Refusal, ReportTally};
-use super::culprits::Search;
+use super::culprits::CulpritSearch;
 use super::epochs::Epochs;
 use super::options::ProducerOptions;
 use super::transaction::{Transactions, is_late};
@@ -67,7 +67,7 @@ pub struct Producer {
     epochs: Epochs,
     pub(super) transactions: Option<Transactions>,
     /// For the records because of which the brokers refused a batch: the transaction is lost, and nothing more is sent.
-    pub(super) search: Option<Search>,
+    pub(super) search: Option<CulpritSearch>,
     resumed: Option<LedgerEntry>,
 }
 

@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 
 use super::batch::Refusal;
 use super::connecting::Awaited;
-use super::culprits::{Search, Searched, Suspects};
+use super::culprits::{CulpritSearch, CulpritTrial, Suspects};
 use super::options::{ProducerOptions, TransactionOptions};
 use super::sink::Producer;
 use crate::classify::{Verdict, verdict};
@@ -496,9 +496,9 @@ fn is_purged(code: Code) -> bool {
     )
 }
 
-/// Whether a code says that the brokers did not take something in time. In a transaction that is no fault of the worker's:
-/// its time is over while a partition can't be written, and a successor meets the same until it can be. So it is no
-/// death, of which five would give the shard up.
+/// Whether a code says that the brokers did not take something in time. In a transaction that is no fault of the
+/// worker's: its time is over while a partition can't be written, and a successor meets the same until it can be. So it
+/// is no death, of which five would give the shard up.
 pub(super) fn is_late(code: Code) -> bool {
     matches!(code.known(), Some(E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT | E::RD_KAFKA_RESP_ERR__TIMED_OUT))
 }
@@ -587,7 +587,7 @@ impl Producer {
     }
 
     /// A search for those of the records of refused batches that are refused alone.
-    fn new_search(&self) -> Option<Search> {
+    fn new_search(&self) -> Option<CulpritSearch> {
         let options = self.transactions.as_ref()?.search.as_ref()?;
         let patience = options.transaction.as_ref()?.commit_timeout;
         let suspects = self.refused_groups().filter_map(|delivered| {
@@ -596,23 +596,23 @@ impl Producer {
             (!group.is_empty()).then_some(Suspects { partition: delivered.partition, group })
         });
         // A client that connects may ask several questions in one step.
-        Some(Search::new(options, suspects.collect(), patience / 4))
+        Some(CulpritSearch::new(options, suspects.collect(), patience / 4))
     }
 
     /// Goes on with a search; false: there is none.
     pub(super) fn search_on(&mut self) -> bool {
         let Some(mut search) = self.search.take() else { return false };
         let failure = match search.step() {
-            Searched::On => {
+            CulpritTrial::On => {
                 self.search = Some(search);
                 return true;
             }
-            Searched::Found(found) if found.is_empty() => {
+            CulpritTrial::Found(found) if found.is_empty() => {
                 let suspects = self.transactions.as_ref().map_or(&[][..], |transactions| &transactions.doom.suspects);
                 suspected(suspects, FailureKind::Permanent)
             }
-            Searched::Found(found) => refusals(found),
-            Searched::Failed(failure) => failure,
+            CulpritTrial::Found(found) => refusals(found),
+            CulpritTrial::Failed(failure) => failure,
         };
         self.fail(&failure);
         true

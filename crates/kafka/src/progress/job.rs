@@ -11,7 +11,7 @@ use migration::{Incarnation, Job, JobInTopic, StoredJob, StoredPlan};
 
 use super::reader_properties;
 use super::scan::{NewestValues, Scan, ScanError, ScanPatience};
-use super::understand::{Damaged, Seen, older, understand};
+use super::understand::{Damage, SeenJob, older, understand};
 use super::writer::{Beside, Writer};
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, ClientKind, Code, Topic};
@@ -43,17 +43,17 @@ pub enum Written {
 /// now. `begun`: it is known that the job had its plan there. Brokers may not answer for `timeout`; an open transaction
 /// before the job's newest records is waited for as long as one of its own may last.
 pub fn read_job(job: &Job, begun: bool, timeout: Duration) -> Result<JobInTopic, PreflightProblem> {
-    Ok(match Reading::connect(job, begun, timeout)?.read()? {
-        Seen::Nothing => JobInTopic::Nothing,
-        Seen::Whole(stored) => JobInTopic::Whole(stored),
-        Seen::Damaged(damaged) => JobInTopic::Damaged(damaged.damage),
+    Ok(match JobReading::connect(job, begun, timeout)?.read()? {
+        SeenJob::Nothing => JobInTopic::Nothing,
+        SeenJob::Whole(stored) => JobInTopic::Whole(stored),
+        SeenJob::Damaged(damaged) => JobInTopic::Damaged(damaged.damage),
     })
 }
 
 /// Writes a job's plan, unless there is another than the one of start `replaces` (0: than none), or something of a
 /// later start. Of several who do so at once, one writes.
 pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written, PreflightProblem> {
-    let reading = Reading::connect(job, false, WRITING.min(job.kafka.give_up_after))?;
+    let reading = JobReading::connect(job, false, WRITING.min(job.kafka.give_up_after))?;
     let began = Instant::now();
     loop {
         // Without taking the transactional id away from one who writes, if there is no need.
@@ -64,14 +64,14 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
         let writer = Writer::of_plan(&reading)?;
         let seen = reading.look()?;
         let beside = match &seen {
-            Seen::Damaged(damaged) if damaged.damage.generation > replaces => {
+            SeenJob::Damaged(damaged) if damaged.damage.generation > replaces => {
                 return Err(PreflightProblem::new(Kind::Other, damaged.damage.what.clone()));
             }
-            Seen::Damaged(damaged) => Beside { unreadable: damaged.unreadable.clone(), ended: Vec::new() },
-            Seen::Whole(found) => {
+            SeenJob::Damaged(damaged) => Beside { unreadable: damaged.unreadable.clone(), ended: Vec::new() },
+            SeenJob::Whole(found) => {
                 Beside { unreadable: Vec::new(), ended: found.plan.plan.shards.iter().map(|shard| shard.id).collect() }
             }
-            Seen::Nothing => Beside::default(),
+            SeenJob::Nothing => Beside::default(),
         };
         if let Some(written) = decided(seen, plan, replaces) {
             return Ok(written);
@@ -89,7 +89,7 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
 /// Ends the starts of a job before `of`, whose plan is written: their attempts can't commit, and those that begin find
 /// that they are over. Called again, it ends what is left.
 pub fn end_older(job: &Job, of: Incarnation) -> Result<(), PreflightProblem> {
-    let reading = Reading::connect(job, true, WRITING)?;
+    let reading = JobReading::connect(job, true, WRITING)?;
     for shard in older(&job.name, &reading.newest()?, of) {
         let began = Instant::now();
         // Until the mark is there an attempt of that start may take the id over again.
@@ -106,16 +106,16 @@ pub fn end_older(job: &Job, of: Incarnation) -> Result<(), PreflightProblem> {
 
 /// Whether there is a plan already that is not to be replaced. What is damaged can be; later starts than that of
 /// `replaces` are told apart by who writes.
-fn decided(seen: Seen, plan: &StoredPlan, replaces: u32) -> Option<Written> {
+fn decided(seen: SeenJob, plan: &StoredPlan, replaces: u32) -> Option<Written> {
     match seen {
-        Seen::Whole(found) if found.plan == *plan => Some(Written::Ours),
-        Seen::Whole(found) if found.plan.of.generation != replaces => Some(Written::Others(found)),
-        Seen::Nothing | Seen::Whole(_) | Seen::Damaged(_) => None,
+        SeenJob::Whole(found) if found.plan == *plan => Some(Written::Ours),
+        SeenJob::Whole(found) if found.plan.of.generation != replaces => Some(Written::Others(found)),
+        SeenJob::Nothing | SeenJob::Whole(_) | SeenJob::Damaged(_) => None,
     }
 }
 
 /// Clients that read a job's progress topic.
-pub(super) struct Reading<'a> {
+pub(super) struct JobReading<'a> {
     pub(super) job: &'a Job,
     asker: Rc<Client>,
     committed: Rc<Client>,
@@ -125,8 +125,8 @@ pub(super) struct Reading<'a> {
     pub(super) patience: Duration,
 }
 
-impl<'a> Reading<'a> {
-    fn connect(job: &'a Job, begun: bool, timeout: Duration) -> Result<Reading<'a>, PreflightProblem> {
+impl<'a> JobReading<'a> {
+    fn connect(job: &'a Job, begun: bool, timeout: Duration) -> Result<JobReading<'a>, PreflightProblem> {
         let bad = |message: String| PreflightProblem::new(Kind::BadConfig, message);
         let consumer = |properties: &[(String, String)]| {
             configure(properties).and_then(|conf| conf.into_client(ClientKind::Consumer)).map_err(bad)
@@ -145,25 +145,25 @@ impl<'a> Reading<'a> {
             }
         });
         let partitions = answer.map_err(|code| no_answer(job, begun, code, &complaints))?;
-        Ok(Reading { job, asker, committed, properties, partitions, patience: timeout })
+        Ok(JobReading { job, asker, committed, properties, partitions, patience: timeout })
     }
 
     /// Reads all of the job; a plan that is being written is waited for.
-    fn read(&self) -> Result<Seen, PreflightProblem> {
+    fn read(&self) -> Result<SeenJob, PreflightProblem> {
         let began = Instant::now();
-        let mut last: Option<Damaged> = None;
+        let mut last: Option<Damage> = None;
         loop {
             let damaged = match (self.look(), last.take()) {
-                (Ok(Seen::Damaged(damaged)), last) => {
+                (Ok(SeenJob::Damaged(damaged)), last) => {
                     // Its partitions were not read at one moment: what a second look has, too, stays.
                     let lasts = last.is_some_and(|last| last == damaged) && !damaged.may_pass;
                     if lasts || began.elapsed() >= self.patience {
-                        return Ok(Seen::Damaged(damaged));
+                        return Ok(SeenJob::Damaged(damaged));
                     }
                     damaged
                 }
                 // The time ended in this look, and an earlier one says why there was another.
-                (Err(problem), Some(last)) if problem.kind == Kind::Unreachable => return Ok(Seen::Damaged(last)),
+                (Err(problem), Some(last)) if problem.kind == Kind::Unreachable => return Ok(SeenJob::Damaged(last)),
                 (seen, _) => return seen,
             };
             last = Some(damaged);
@@ -172,7 +172,7 @@ impl<'a> Reading<'a> {
     }
 
     /// All of the job as it is now.
-    fn look(&self) -> Result<Seen, PreflightProblem> {
+    fn look(&self) -> Result<SeenJob, PreflightProblem> {
         let name = &self.job.checkpoint.topic;
         understand(name, &self.job.name, &self.newest()?, self.partitions)
             .map_err(|what| PreflightProblem::new(Kind::Other, what))

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct WrittenProgress {
     version: u32,
     generation: u32,
     plan: String,
@@ -39,7 +39,7 @@ struct Versioned {
 /// The value of a shard's record.
 pub(crate) fn encode(progress: &ShardProgress) -> Vec<u8> {
     let LedgerEntry { position, counts, token, letters, receipt } = &progress.entry;
-    let written = Written {
+    let written = WrittenProgress {
         version: VERSION,
         generation: progress.of.generation,
         plan: format!("{:032x}", progress.of.plan_id),
@@ -71,7 +71,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<ShardProgress, String> {
     if version != VERSION {
         return Err(format!("it has version {version}, and this shardlift knows {VERSION}: another version wrote it"));
     }
-    let written: Written = serde_json::from_slice(value).map_err(json)?;
+    let written: WrittenProgress = serde_json::from_slice(value).map_err(json)?;
     let number = |what: &str, hex: &str| {
         u128::from_str_radix(hex, 16).map_err(|error| format!("it is no progress of a shard: {what} {hex:?}: {error}"))
     };

@@ -1,7 +1,7 @@
 //! The topic itself: what it has to be like, and making it.
 //!
-//! Responsible for: reading what it is like. Not responsible for: whether a job may go on with one that is different (the cli's
-//! check decides), or making it without being asked to.
+//! Responsible for: reading what it is like. Not responsible for: whether a job may go on with one that is different
+//! (the cli's check decides), or making it without being asked to.
 
 use std::time::Duration;
 

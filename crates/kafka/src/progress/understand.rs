@@ -16,18 +16,18 @@ use crate::partitioner;
 
 /// What a look at the topic came to.
 #[derive(Debug, PartialEq)]
-pub(super) enum Seen {
+pub(super) enum SeenJob {
     /// It has no record of the job.
     Nothing,
     /// The job as its workers left it.
     Whole(Box<StoredJob>),
     /// The job can't go on from these.
-    Damaged(Damaged),
+    Damage(Damage),
 }
 
-/// Records from which a job can't go on.
+/// JobRecords from which a job can't go on.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Damaged {
+pub(super) struct Damage {
     pub(super) damage: DamagedJob,
     /// Whether it may only be that a plan is being written.
     pub(super) may_pass: bool,
@@ -37,7 +37,7 @@ pub(super) struct Damaged {
 
 /// Puts together what was read. An error: which record of a key is the newest can't be told, and no start of the job in
 /// this topic will be able to.
-pub(super) fn understand(topic: &str, job: &str, newest: &NewestValues, partitions: u32) -> Result<Seen, String> {
+pub(super) fn understand(topic: &str, job: &str, newest: &NewestValues, partitions: u32) -> Result<SeenJob, String> {
     let (mut parts, mut shards) = (BTreeMap::new(), BTreeMap::new());
     for ((partition, key), value) in newest {
         if partitioner::choose(Partitioner::Murmur2)(key, partitions) != Some(*partition) {
@@ -56,11 +56,11 @@ pub(super) fn understand(topic: &str, job: &str, newest: &NewestValues, partitio
             shards.insert(shard, value.as_slice());
         }
     }
-    let records = Records::read(job, &parts, shards);
+    let records = JobRecords::read(job, &parts, shards);
     Ok(records.judge(parts::decode(parts.into_iter())).unwrap_or_else(|mut damaged| {
         damaged.damage =
             DamagedJob { generation: records.generation(), what: format!("progress topic {topic:?}: {}", damaged.damage.what) };
-        Seen::Damaged(damaged)
+        SeenJob::Damaged(damaged)
     }))
 }
 
@@ -77,7 +77,7 @@ pub(super) fn older(job: &str, newest: &NewestValues, of: Incarnation) -> Vec<Sh
 }
 
 /// The records of a job, one by one.
-struct Records<'a> {
+struct JobRecords<'a> {
     job: &'a str,
     /// The newest start of which there is a part of the plan; 0: none.
     planned: u32,
@@ -86,9 +86,9 @@ struct Records<'a> {
     unreadable: Vec<(String, String)>,
 }
 
-impl<'a> Records<'a> {
-    fn read(job: &'a str, parts: &BTreeMap<u32, &[u8]>, shards: BTreeMap<ShardId, &[u8]>) -> Records<'a> {
-        let mut records = Records { job, planned: 0, shards: Vec::new(), unreadable: Vec::new() };
+impl<'a> JobRecords<'a> {
+    fn read(job: &'a str, parts: &BTreeMap<u32, &[u8]>, shards: BTreeMap<ShardId, &[u8]>) -> JobRecords<'a> {
+        let mut records = JobRecords { job, planned: 0, shards: Vec::new(), unreadable: Vec::new() };
         for (&part, value) in parts {
             match parts::generation(part, value) {
                 Ok(generation) => records.planned = records.planned.max(generation),
@@ -114,29 +114,29 @@ impl<'a> Records<'a> {
     }
 
     /// What they come to. Of an error the generation is left out, and where it was seen.
-    fn judge(&self, plan: Result<Found, String>) -> Result<Seen, Damaged> {
+    fn judge(&self, plan: Result<Found, String>) -> Result<SeenJob, Damage> {
         let name = self.job;
-        let damaged = |what: String| Damaged { damage: DamagedJob { generation: 0, what }, ..Damaged::default() };
+        let damaged = |what: String| Damage { damage: DamagedJob { generation: 0, what }, ..Damage::default() };
         if let Some((_, why)) = self.unreadable.first() {
             let unreadable = self.unreadable.iter().map(|(key, _)| key.clone()).collect();
-            return Err(Damaged { unreadable, ..damaged(format!("job {name:?}: {why}")) });
+            return Err(Damage { unreadable, ..damaged(format!("job {name:?}: {why}")) });
         }
         let plan = match plan.map_err(|why| damaged(format!("job {name:?}: {why}")))? {
-            Found::Nothing if self.shards.is_empty() => return Ok(Seen::Nothing),
+            Found::Nothing if self.shards.is_empty() => return Ok(SeenJob::Nothing),
             Found::Nothing => return Err(damaged(self.without_plan("no plan of it"))),
             Found::Incomplete => {
                 let what = format!(
                     "the plan of job {name:?} is not there as a whole: parts of it were deleted, or it is being written (then \
                      this passes within a minute)"
                 );
-                return Err(Damaged { may_pass: true, ..damaged(what) });
+                return Err(Damage { may_pass: true, ..damaged(what) });
             }
             Found::Plan(plan) => *plan,
         };
         if self.progressed() > plan.of.generation {
             let what = self.without_plan(&format!("only the plan of start {}", plan.of.generation));
             // A new plan and the marks beside it are not seen at one moment.
-            return Err(Damaged { may_pass: true, ..damaged(what) });
+            return Err(Damage { may_pass: true, ..damaged(what) });
         }
         let shards = self.entries_of(&plan);
         if let Some((shard, _)) = shards.iter().find(|(shard, _)| shard.0 as usize >= plan.plan.shards.len()) {
@@ -144,7 +144,7 @@ impl<'a> Records<'a> {
                 format!("job {name:?}: it has progress of shard {shard}, and its plan {} shards", plan.plan.shards.len());
             return Err(damaged(what));
         }
-        Ok(Seen::Whole(Box::new(StoredJob { plan, shards })))
+        Ok(SeenJob::Whole(Box::new(StoredJob { plan, shards })))
     }
 
     /// What older starts, and other plans of this one, left means nothing.
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// Records where they belong.
+    /// JobRecords where they belong.
     fn newest(records: &[(String, Vec<u8>)]) -> NewestValues {
         let place = |key: &str| partitioner::choose(Partitioner::Murmur2)(key.as_bytes(), PARTITIONS).expect("a key has one");
         records.iter().map(|(key, value)| ((place(key), key.clone().into_bytes()), value.clone())).collect()
@@ -205,23 +205,23 @@ mod tests {
         (0..).map(|part| plan_key("orders", part)).zip(parts::encode(plan)).collect()
     }
 
-    fn seen(records: &[(String, Vec<u8>)]) -> Seen {
+    fn seen(records: &[(String, Vec<u8>)]) -> SeenJob {
         understand("progress", "orders", &newest(records), PARTITIONS).expect("they stand where they belong")
     }
 
-    fn damaged(records: &[(String, Vec<u8>)]) -> Damaged {
+    fn damaged(records: &[(String, Vec<u8>)]) -> Damage {
         match seen(records) {
-            Seen::Damaged(damaged) => damaged,
+            SeenJob::Damaged(damaged) => damaged,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn progress_without_its_plan_is_no_job_that_never_began() {
-        assert_eq!(seen(&[]), Seen::Nothing);
+        assert_eq!(seen(&[]), SeenJob::Nothing);
         // What is another's, and no shard's record at all.
         let others = [("orders/shard/7".to_owned(), b"x".to_vec()), ("orders/other".to_owned(), Vec::new())];
-        assert_eq!(seen(&others), Seen::Nothing);
+        assert_eq!(seen(&others), SeenJob::Nothing);
         let left = [shard(0, &progress(1, 7)), shard(4, &progress(2, 7)), shard(5, &progress(2, 7))];
         let found = damaged(&left);
         assert_eq!((found.damage.generation, found.may_pass), (2, false));
@@ -229,7 +229,7 @@ mod tests {
         let found = damaged(&[&left[..], &parts_of(&plan(1, "a"))].concat());
         assert_eq!(found.damage.generation, 2);
         assert!(found.damage.what.contains("and only the plan of start 1"), "{found:?}");
-        let Seen::Whole(whole) = seen(&[&left[..], &parts_of(&plan(2, "a"))].concat()) else { panic!("it is whole") };
+        let SeenJob::Whole(whole) = seen(&[&left[..], &parts_of(&plan(2, "a"))].concat()) else { panic!("it is whole") };
         assert_eq!(whole.shards.iter().map(|(shard, _)| shard.0).collect::<Vec<_>>(), [4, 5]);
         let found = damaged(&[parts_of(&plan(2, "a")), vec![shard(8, &progress(2, 7))]].concat());
         assert_eq!(

@@ -10,7 +10,7 @@ use migration::job::Partitioner;
 use migration::progress::{plan_key, plan_transactional_id, shard_key, shard_transactional_id};
 use migration::{FailureKind, Incarnation, Job, ShardId, StoredPlan};
 
-use super::job::Reading;
+use super::job::JobReading;
 use super::{parts, record};
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, ClientKind, Code, Notice, Served, StepError, Topic};
@@ -47,16 +47,16 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Takes the id of the job's plan over.
-    pub(super) fn of_plan(reading: &Reading<'a>) -> Result<Writer<'a>, PreflightProblem> {
+    pub(super) fn of_plan(reading: &JobReading<'a>) -> Result<Writer<'a>, PreflightProblem> {
         Writer::of(reading, &plan_transactional_id(&reading.job.name))
     }
 
     /// Takes that of a shard over: what its attempts have open is ended.
-    pub(super) fn of_shard(reading: &Reading<'a>, shard: ShardId) -> Result<Writer<'a>, PreflightProblem> {
+    pub(super) fn of_shard(reading: &JobReading<'a>, shard: ShardId) -> Result<Writer<'a>, PreflightProblem> {
         Writer::of(reading, &shard_transactional_id(&reading.job.name, shard))
     }
 
-    fn of(reading: &Reading<'a>, id: &str) -> Result<Writer<'a>, PreflightProblem> {
+    fn of(reading: &JobReading<'a>, id: &str) -> Result<Writer<'a>, PreflightProblem> {
         let job = reading.job;
         let bad = |message: String| PreflightProblem::new(Kind::BadConfig, message);
         let mut properties = client_properties(job, Role::Producer);

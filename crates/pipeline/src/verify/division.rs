@@ -106,8 +106,8 @@ fn weight(shard: &migration::Shard) -> u64 {
     shard.bytes.unwrap_or_else(|| shard.records_estimate.saturating_mul(RECORD_BYTES)).max(1)
 }
 
-/// Ranges of things with these weights, one behind the other, as even as can be. None is empty: what has nothing to read
-/// is not taken for a part whose reader may be left out.
+/// Ranges of things with these weights, one behind the other, as even as can be. None is empty: what has nothing to
+/// read is not taken for a part whose reader may be left out.
 fn in_parts(weights: &[u64], parts: usize) -> Vec<Range<usize>> {
     let all: u128 = weights.iter().copied().map(u128::from).sum();
     let (mut ranges, mut start, mut before) = (Vec::new(), 0, 0u128);

@@ -27,8 +27,8 @@ impl Refused {
         self.0.get(&(segment, start)).map(String::as_str)
     }
 
-    /// Whether no record behind this place was refused before. A chunk ends there: what comes behind may be refused, too,
-    /// and would take with it all that of the chunk was sent already.
+    /// Whether no record behind this place was refused before. A chunk ends there: what comes behind may be refused,
+    /// too, and would take with it all that of the chunk was sent already.
     pub(super) fn is_last(&self, place: &RecordPlace) -> bool {
         self.0.last_key_value().is_some_and(|(last, _)| *last == (place.segment, place.start))
     }

@@ -217,8 +217,8 @@ fn five_deaths_at_one_position_quarantine_the_shard_and_the_others_go_on() {
         assert_eq!((id.shard.0, id.number), (0, death));
         world.kill_child(id);
         world.answer(true);
-        // After the first the successor has the slot at once. After the second there is a pause, in which the other shards
-        // take it: let them finish before the successor's turn.
+        // After the first the successor has the slot at once. After the second there is a pause, in which the other
+        // shards take it: let them finish before the successor's turn.
         while death > 1 && world.shards_in(|a| a.is_some()) < 2 {
             world.behave_all();
         }

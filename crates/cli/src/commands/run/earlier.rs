@@ -78,7 +78,8 @@ pub fn find(job: &Job, restart: Restart, add: bool, ui: &Ui) -> Result<(StateDir
 /// when it began, and that can still be changed. `None`: it goes on, or is refused.
 pub fn begins_anew(pass: &Pass<'_>, earlier: &Earlier, found: &Preflight) -> Option<String> {
     let (job, now) = (&pass.job, found.binding(&pass.job));
-    // What a retry sends, and by which rules, is kept with it. Who began a job elsewhere may be sending its first record.
+    // What a retry sends, and by which rules, is kept with it. Who began a job elsewhere may be sending its first
+    // record.
     if pass.retried.is_some() || pass.begun_elsewhere || !earlier.sent_nothing() {
         return None;
     }

@@ -148,8 +148,8 @@ fn stopped(repaired: &Repaired) -> UserError {
     UserError::new(repaired.exit, what).hint("run it again: what is missing then is found anew, and sent")
 }
 
-/// The folders of a repair, which are removed when it ends: one for each of the sources whose records it may send. Their
-/// names are those of the jobs that send.
+/// The folders of a repair, which are removed when it ends: one for each of the sources whose records it may send.
+/// Their names are those of the jobs that send.
 struct Space {
     parent: PathBuf,
     job: String,
@@ -184,8 +184,8 @@ impl Space {
         RetryPlace { number: 0, folder: self.parent.join(&name), name }
     }
 
-    /// With exactly-once, the start of each of these jobs in Kafka after which is looked for what is missing. Earlier ones
-    /// send nothing any more, on no machine.
+    /// With exactly-once, the start of each of these jobs in Kafka after which is looked for what is missing. Earlier
+    /// ones send nothing any more, on no machine.
     fn claims(&self, job: &Job, state: &JobState, retries: usize) -> Result<Vec<u32>, UserError> {
         if !job.exactly_once() {
             return Ok(Vec::new());
