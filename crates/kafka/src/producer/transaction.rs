@@ -148,8 +148,9 @@ impl Takeover {
         let _ = self.committed.metadata(None, Duration::from_millis(1));
     }
 
-    /// Takes over the transactional id, which may last `timeout`, then reads how far the shard is, which may last longer
-    /// while it comes further. It can be asked again after a failure of the kind `Unreachable`, and goes on from there.
+    /// Takes over the transactional id, which may last `timeout`, then reads how far the shard is, which may last
+    /// longer while it comes further. It can be asked again after a failure of the kind `Unreachable`, and goes on from
+    /// there.
     pub(super) fn go(
         &mut self,
         options: &TransactionOptions,
@@ -193,8 +194,8 @@ impl Takeover {
         Ok((transactions, resumed))
     }
 
-    /// Reads what the topic has of the shard: in its newest records, or in all. Nothing more is written there by an older
-    /// producer, so that what was read stays true.
+    /// Reads what the topic has of the shard: in its newest records, or in all. Nothing more is written there by an
+    /// older producer, so that what was read stays true.
     fn read(
         &mut self,
         options: &TransactionOptions,

@@ -11,7 +11,7 @@ use migration::{Incarnation, Job, JobInTopic, StoredJob, StoredPlan};
 
 use super::reader_properties;
 use super::scan::{NewestValues, Scan, ScanError, ScanPatience};
-use super::understand::{Damage, SeenJob, older, understand};
+use super::understand::{JobDamage, SeenJob, older, understand};
 use super::writer::{Beside, Writer};
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, ClientKind, Code, Topic};
@@ -151,7 +151,7 @@ impl<'a> JobReading<'a> {
     /// Reads all of the job; a plan that is being written is waited for.
     fn read(&self) -> Result<SeenJob, PreflightProblem> {
         let began = Instant::now();
-        let mut last: Option<Damage> = None;
+        let mut last: Option<JobDamage> = None;
         loop {
             let damaged = match (self.look(), last.take()) {
                 (Ok(SeenJob::Damaged(damaged)), last) => {

@@ -22,12 +22,12 @@ pub(super) enum SeenJob {
     /// The job as its workers left it.
     Whole(Box<StoredJob>),
     /// The job can't go on from these.
-    Damage(Damage),
+    Damaged(JobDamage),
 }
 
 /// JobRecords from which a job can't go on.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Damage {
+pub(super) struct JobDamage {
     pub(super) damage: DamagedJob,
     /// Whether it may only be that a plan is being written.
     pub(super) may_pass: bool,
@@ -114,12 +114,12 @@ impl<'a> JobRecords<'a> {
     }
 
     /// What they come to. Of an error the generation is left out, and where it was seen.
-    fn judge(&self, plan: Result<Found, String>) -> Result<SeenJob, Damage> {
+    fn judge(&self, plan: Result<Found, String>) -> Result<SeenJob, JobDamage> {
         let name = self.job;
-        let damaged = |what: String| Damage { damage: DamagedJob { generation: 0, what }, ..Damage::default() };
+        let damaged = |what: String| JobDamage { damage: DamagedJob { generation: 0, what }, ..JobDamage::default() };
         if let Some((_, why)) = self.unreadable.first() {
             let unreadable = self.unreadable.iter().map(|(key, _)| key.clone()).collect();
-            return Err(Damage { unreadable, ..damaged(format!("job {name:?}: {why}")) });
+            return Err(JobDamage { unreadable, ..damaged(format!("job {name:?}: {why}")) });
         }
         let plan = match plan.map_err(|why| damaged(format!("job {name:?}: {why}")))? {
             Found::Nothing if self.shards.is_empty() => return Ok(SeenJob::Nothing),
@@ -129,14 +129,14 @@ impl<'a> JobRecords<'a> {
                     "the plan of job {name:?} is not there as a whole: parts of it were deleted, or it is being written (then \
                      this passes within a minute)"
                 );
-                return Err(Damage { may_pass: true, ..damaged(what) });
+                return Err(JobDamage { may_pass: true, ..damaged(what) });
             }
             Found::Plan(plan) => *plan,
         };
         if self.progressed() > plan.of.generation {
             let what = self.without_plan(&format!("only the plan of start {}", plan.of.generation));
             // A new plan and the marks beside it are not seen at one moment.
-            return Err(Damage { may_pass: true, ..damaged(what) });
+            return Err(JobDamage { may_pass: true, ..damaged(what) });
         }
         let shards = self.entries_of(&plan);
         if let Some((shard, _)) = shards.iter().find(|(shard, _)| shard.0 as usize >= plan.plan.shards.len()) {
@@ -209,7 +209,7 @@ mod tests {
         understand("progress", "orders", &newest(records), PARTITIONS).expect("they stand where they belong")
     }
 
-    fn damaged(records: &[(String, Vec<u8>)]) -> Damage {
+    fn damaged(records: &[(String, Vec<u8>)]) -> JobDamage {
         match seen(records) {
             SeenJob::Damaged(damaged) => damaged,
             other => panic!("{other:?}"),
