@@ -330,7 +330,7 @@ fn of_two_repairs_at_once_one_sends(clusters: &Clusters) {
     copy(&once.scene.program.join(".shardlift"), &once.scene.program.join("elsewhere"));
     once.scene.kafka.delete_records(&once.scene.topic, 1, 2000);
     let repair = ["verify", "--repair", "--yes", "-o", "json"];
-    let slow = [&repair[..], &["--set", "limits.rate_records=300"]].concat();
+    let slow = [&repair[..], &["--set", "limits.rate_records=100"]].concat();
     let first = once.scene.program.start(&slow);
     let of_repair = || once.progress().into_iter().filter(|(key, _)| key.starts_with("once-repaired.repair-1/shard")).count();
     wait_until("some of it is sent", patience(), || of_repair() > 0);
