@@ -172,6 +172,30 @@ def row13(options):
     results.finish()
 
 
+def row14(options):
+    """Exactly once against at least once, with the default chunks of a second."""
+    results = Results(options.out, 14)
+    lines, partitions = options.lines or 10_000_000, 8
+    pattern = dataset(lines)
+    variants = [(delivery, workers) for workers in (1, 4) for delivery in ("at-least-once", "exactly-once")]
+    with Kafka() as kafka:
+        progress = kafka.progress_topic()
+        for number in range(options.rounds or 9):
+            for delivery, workers in rotated(variants, number):
+                topic = kafka.fresh_topic(partitions)
+                own = progress if delivery == "exactly-once" else None
+                with Job(kafka.bootstrap, topic, pattern, workers, progress=own) as job:
+                    result = job.run(kafka.pids)
+                there = kafka.count_committed(topic)
+                kafka.delete_topic(topic)
+                if there != lines:
+                    raise RuntimeError(f"{topic} has {there} records, the source {lines}")
+                result["records_per_second"] = round(lines / result["elapsed_s"])
+                result["cpu_s_per_million"] = round(result["cpu_s"] * 1e6 / lines, 4)
+                results.add(round=number + 1, delivery=delivery, workers=workers, lines=lines, **result)
+    results.finish()
+
+
 def dropping(result, lines):
     """All records have one key, so that one of two workers sends them all and the other drops them all. What the other
     used, and the part of it that is no reading, by its thread's times."""
@@ -184,7 +208,7 @@ def dropping(result, lines):
             "find_cpu_s_per_million": round(cpu_s * finding * 1e6 / lines, 4)}
 
 
-ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13}
+ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13, "14": row14}
 
 
 def run_rows(names, options):

@@ -91,6 +91,21 @@ class Kafka:
         self.call("topic", "create", name, "--partitions", str(partitions))
         return name
 
+    def progress_topic(self):
+        """The one of all jobs with exactly-once delivery."""
+        name = "bench-progress"
+        self.call("topic", "create", name, "--partitions", "4", "--config", "cleanup.policy=compact")
+        return name
+
+    def count_committed(self, topic):
+        """How many records a reader of committed records gets, as kcat is one: ends of partitions count transactions, too."""
+        reader = ["kcat", "-C", "-b", self.bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-f", "."]
+        with subprocess.Popen(reader, stdout=subprocess.PIPE) as child:
+            there = sum(len(block) for block in iter(lambda: child.stdout.read(1 << 20), b""))
+        if child.returncode != 0:
+            raise RuntimeError(f"kcat ended with {child.returncode}")
+        return there
+
     def delete_topic(self, name):
         self.call("topic", "delete", name)
 
@@ -130,7 +145,8 @@ class Job:
     """A shardlift job in a folder of its own, with a config of its own."""
 
     def __init__(self, bootstrap, topic, pattern, workers, key=None, timestamp=None, headers=None, target_size="auto",
-                 flush="chunk", by_key=False):
+                 flush="chunk", by_key=False, progress=None):
+        """`progress`: the progress topic of exactly-once delivery; without one it is at least once."""
         self.folder = tempfile.TemporaryDirectory(dir=SCRATCH)
         record = ['value = "."']
         if key:
@@ -139,8 +155,9 @@ class Job:
             record += [f"timestamp = {json.dumps(timestamp)}", 'timestamp_unit = "rfc3339"']
         if headers:
             record.append("headers = { " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in headers.items()) + " }")
+        # The topic's name, too: to the progress topic each round is another job.
         text = f"""[job]
-name = "bench"
+name = {json.dumps(topic)}
 state_dir = "state"
 [source.jsonl]
 paths = [{json.dumps(str(pattern))}]
@@ -152,6 +169,11 @@ by_key = {json.dumps(by_key)}
 [kafka]
 brokers = [{json.dumps(bootstrap)}]
 topic = {json.dumps(topic)}
+delivery = {json.dumps("exactly-once" if progress else "at-least-once")}
+[checkpoint]
+topic = {json.dumps(progress or "shardlift-progress")}
+[checks]
+accept = {json.dumps(["unreplicated"] if progress else [])}
 [workers]
 count = {workers}
 flush = {json.dumps(flush)}
