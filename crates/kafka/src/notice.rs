@@ -181,6 +181,8 @@ pub(crate) enum Patience {
     UntilTimeout,
 }
 
+const TIMED_OUT: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT);
+
 /// Calls `ask`, with a short timeout at first, until it succeeds or patience ends.
 pub(crate) fn until_answered<T>(
     client: &Client,
@@ -202,9 +204,10 @@ pub(crate) fn until_answered_in<T>(
     mut ask: impl FnMut(Duration) -> Result<T, Code>,
 ) -> Result<T, Code> {
     let deadline = Instant::now() + timeout;
-    let mut wait = FIRST_WAIT;
+    let (mut wait, mut before) = (FIRST_WAIT, None);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
+        let is_cut = left < wait;
         let error = match ask(turns.bound(left.min(wait)).max(Duration::from_millis(1))) {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
@@ -213,8 +216,10 @@ pub(crate) fn until_answered_in<T>(
         let hopeless = complaints.hopeless.is_some() || verdict(error) == Verdict::AllRejected;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || (hopeless && patience == Patience::UntilHopeless) || !turns.go_on() {
-            return Err(error);
+            // What is left at the end may be too short for any answer: then the one before tells more.
+            return Err(before.filter(|_| is_cut && error == TIMED_OUT).unwrap_or(error));
         }
+        before = Some(error);
         // An error may come back at once.
         std::thread::sleep(left.min(Duration::from_millis(50)));
         // Errors may come back at once, for long.
@@ -235,6 +240,34 @@ mod tests {
         assert_eq!(level(0, "CRASH", "broken"), Level::Error);
         assert_eq!(level(7, "BROKER", "detail"), Level::Trace);
         assert_eq!(level(7, "ENDTXN", "EndTxn returned _TRANSPORT: retrying"), Level::Trace);
+    }
+
+    #[test]
+    fn an_attempt_that_had_no_time_hides_no_answer() {
+        let properties = [("bootstrap.servers".to_owned(), "127.0.0.1:9".to_owned())];
+        let conf = crate::options::configure(&properties).unwrap();
+        let client = conf.into_client(crate::ffi::ClientKind::Consumer).unwrap();
+        let unknown = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        let ends_with = |ask: &mut dyn FnMut(Duration) -> Code| {
+            let mut complaints = Complaints::default();
+            let timeout = FIRST_WAIT * 2;
+            until_answered::<()>(&client, timeout, Patience::UntilTimeout, &mut complaints, |left| Err(ask(left))).unwrap_err()
+        };
+        let mut attempts = 0;
+        let last_one_cut = ends_with(&mut |left| {
+            attempts += 1;
+            std::thread::sleep(left);
+            if attempts == 1 { unknown } else { TIMED_OUT }
+        });
+        assert_eq!((last_one_cut, attempts), (unknown, 2));
+        assert_eq!(
+            ends_with(&mut |left| {
+                std::thread::sleep(left);
+                TIMED_OUT
+            }),
+            TIMED_OUT,
+            "where none answered"
+        );
     }
 
     #[test]
