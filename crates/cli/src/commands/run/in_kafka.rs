@@ -218,8 +218,8 @@ fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserEr
     made.map_err(state::unusable)
 }
 
-/// The letters that these entries count, if letters go to files: they are in the folder of whoever set them aside, and
-/// nowhere else.
+/// The letters that these entries count, if letters go to files: they are in the folder of the run that set them aside,
+/// and nowhere else.
 fn require_letters(pass: &Pass<'_>, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
     if pass.job.dead_letters.to != LettersTo::File {
         return Ok(());
