@@ -6,11 +6,11 @@
 
 use std::path::Path;
 
-use kafka::progress;
+use kafka::progress::{self, JobLook};
 use migration::job::Delivery;
 use migration::printable::printable;
 use migration::units::show_things;
-use migration::{Exit, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StoredJob, UserError, fixed};
+use migration::{Exit, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StoredJob, StoredPlan, UserError, fixed};
 use supervisor::{JobState, StateDir, Store};
 
 use crate::retries::{Retries, RetryPlace};
@@ -92,7 +92,7 @@ fn load(folder: &Path) -> Result<JobState, UserError> {
 pub fn ask(job: &Job) -> Result<JobInTopic, UserError> {
     let purpose = Purpose::Compare;
     helper::ask("shardlift progress", None, || {
-        progress::read_job(job, true, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
+        progress::read_job(job, JobLook::Begun, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
     })
 }
 
@@ -101,7 +101,9 @@ fn whole(job: &Job, state: &JobState, found: JobInTopic) -> Result<Option<Stored
     match found {
         JobInTopic::Whole(stored) => Ok(Some(*stored)),
         JobInTopic::Nothing if state.last_run == 0 => Ok(None),
-        JobInTopic::Nothing => Err(gone(job, state)),
+        JobInTopic::Nothing => {
+            Err(UserError::new(Exit::Preflight, gone(job, state)).hint("find out what happened to the topic"))
+        }
         JobInTopic::Damaged(damage) => Err(UserError::new(Exit::Preflight, damage.what)),
     }
 }
@@ -134,15 +136,7 @@ pub fn check_entries(job: &Job, plan: &Plan, entries: &[(ShardId, LedgerEntry)])
 fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Result<(), UserError> {
     let (there, here) = (stored.plan.of, (state.plan_id, state.origin.generation));
     if (there.plan_id, there.generation) != here {
-        let what = format!(
-            "topic {} has job {} as {} started it (start {}), and the state here is of start {}",
-            job.checkpoint.topic,
-            job.name,
-            printable(&stored.plan.made_by),
-            there.generation,
-            here.1
-        );
-        return Err(UserError::new(Exit::Preflight, what).hint("do this there"));
+        return Err(UserError::new(Exit::Preflight, other_start(job, &stored.plan, here.1)).hint("do this there"));
     }
     let ahead = ahead(state, stored);
     if ahead.is_empty() {
@@ -154,13 +148,23 @@ fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Resul
     adopted.map_err(state::unusable)
 }
 
-fn gone(job: &Job, state: &JobState) -> UserError {
-    let what = format!(
-        "topic {} has no progress of job {}, of which {} were committed: how far it is can't be told any more",
+/// What is said where the topic has nothing of a job that had sent records.
+pub fn gone(job: &Job, state: &JobState) -> String {
+    format!(
+        "topic {} has no progress of job {}, of which {} were committed: the topic was made again, or its records were deleted",
         job.checkpoint.topic,
         job.name,
         show_things(state.counts().acknowledged, "record")
-    );
-    UserError::new(Exit::Preflight, what)
-        .hint("find out what happened to the topic: it was made again, or its records were deleted")
+    )
+}
+
+/// What is said where the topic has another start of a job than the one of which the state here is.
+pub fn other_start(job: &Job, plan: &StoredPlan, here: u32) -> String {
+    format!(
+        "topic {} has job {} as {} started it (start {}), and the state here is of start {here}",
+        job.checkpoint.topic,
+        job.name,
+        printable(&plan.made_by),
+        plan.of.generation
+    )
 }

@@ -36,7 +36,7 @@ pub use preflight::{
 };
 pub use problem::{PreflightProblem, PreflightProblemKind};
 pub use producer::{Awaited, Connecting, Gathering, Producer, ProducerOptions, TransactionOptions};
-pub use progress::{ProgressTopic, Written, create_progress_topic, progress_topic, read_job, write_plan};
+pub use progress::{JobLook, ProgressTopic, Written, create_progress_topic, progress_topic, read_job, write_plan};
 pub use reader::{TopicRange, TopicReader};
 pub use rights::{Right, missing_right};
 pub use topic_probe::{TopicLook, TopicProbe};

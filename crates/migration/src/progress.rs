@@ -164,7 +164,12 @@ pub fn shard_key(job: &str, shard: ShardId) -> String {
 
 /// The key of a part of a job's plan.
 pub fn plan_key(job: &str, part: u32) -> String {
-    format!("{job}/plan/{part}")
+    format!("{}{part}", plan_keys(job))
+}
+
+/// What the keys of all parts of a job's plan begin with.
+pub fn plan_keys(job: &str) -> String {
+    format!("{job}/plan/")
 }
 
 /// The transactional id of the attempts of a shard, one after the other.

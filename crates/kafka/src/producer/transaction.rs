@@ -214,7 +214,7 @@ impl Takeover {
             None => scan.begin(&[partition], Start::Back(NEWEST), patience, turns)?,
         };
         loop {
-            match scan.go_on(&mut scanned, &own, patience, turns) {
+            match scan.go_on(&mut scanned, &own, &own, patience, turns) {
                 Ok(()) if scanned.has_older() => scanned = scan.begin(&[partition], Start::Begin, patience, turns)?,
                 Ok(()) => return Ok(scanned.found()),
                 Err(error) => {

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use migration::progress::plan_keys;
 use migration::{Incarnation, Job, JobInTopic, StoredJob, StoredPlan};
 
 use super::reader_properties;
@@ -39,11 +40,23 @@ pub enum Written {
     Others(Box<StoredJob>),
 }
 
+/// What is looked for of a job. Records of it may stand behind open transactions, where they can't be read yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobLook {
+    /// All that there is, if anything.
+    Any,
+    /// The same of one that had its plan there.
+    Begun,
+    /// Of one that had its plan there, that; and how far its shards are as far as that can be read. Their attempts find
+    /// out, once they have ended what dead ones left open: to wait for its end here would take a minute.
+    Plan,
+}
+
 /// A job as its progress topic has it: the newest plan, and how far its shards are. The job's brokers are addresses by
-/// now. `begun`: it is known that the job had its plan there. Brokers may not answer for `timeout`; an open transaction
-/// before the job's newest records is waited for as long as one of its own may last.
-pub fn read_job(job: &Job, begun: bool, timeout: Duration) -> Result<JobInTopic, PreflightProblem> {
-    Ok(match JobReading::connect(job, begun, timeout)?.read()? {
+/// now. Brokers may not answer for `timeout`; an open transaction before what is looked for is waited for as long as one
+/// of the job's own may last.
+pub fn read_job(job: &Job, look: JobLook, timeout: Duration) -> Result<JobInTopic, PreflightProblem> {
+    Ok(match JobReading::connect(job, look, timeout)?.read()? {
         SeenJob::Nothing => JobInTopic::Nothing,
         SeenJob::Whole(stored) => JobInTopic::Whole(stored),
         SeenJob::Damaged(damaged) => JobInTopic::Damaged(damaged.damage),
@@ -53,7 +66,7 @@ pub fn read_job(job: &Job, begun: bool, timeout: Duration) -> Result<JobInTopic,
 /// Writes a job's plan, unless there is another than the one of start `replaces` (0: than none), or something of a
 /// later start. Of several who do so at once, one writes.
 pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written, PreflightProblem> {
-    let reading = JobReading::connect(job, false, WRITING.min(job.kafka.give_up_after))?;
+    let reading = JobReading::connect(job, JobLook::Any, WRITING.min(job.kafka.give_up_after))?;
     let began = Instant::now();
     loop {
         // Without taking the transactional id away from one who writes, if there is no need.
@@ -89,7 +102,7 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
 /// Ends the starts of a job before `of`, whose plan is written: their attempts can't commit, and those that begin find
 /// that they are over. Called again, it ends what is left.
 pub fn end_older(job: &Job, of: Incarnation) -> Result<(), PreflightProblem> {
-    let reading = JobReading::connect(job, true, WRITING)?;
+    let reading = JobReading::connect(job, JobLook::Begun, WRITING)?;
     for shard in older(&job.name, &reading.newest()?, of) {
         let began = Instant::now();
         // Until the mark is there an attempt of that start may take the id over again.
@@ -117,6 +130,7 @@ fn decided(seen: SeenJob, plan: &StoredPlan, replaces: u32) -> Option<Written> {
 /// Clients that read a job's progress topic.
 pub(super) struct JobReading<'a> {
     pub(super) job: &'a Job,
+    look: JobLook,
     asker: Rc<Client>,
     committed: Rc<Client>,
     properties: Vec<(String, String)>,
@@ -126,7 +140,7 @@ pub(super) struct JobReading<'a> {
 }
 
 impl<'a> JobReading<'a> {
-    fn connect(job: &'a Job, begun: bool, timeout: Duration) -> Result<JobReading<'a>, PreflightProblem> {
+    fn connect(job: &'a Job, look: JobLook, timeout: Duration) -> Result<JobReading<'a>, PreflightProblem> {
         let bad = |message: String| PreflightProblem::new(Kind::BadConfig, message);
         let consumer = |properties: &[(String, String)]| {
             configure(properties).and_then(|conf| conf.into_client(ClientKind::Consumer)).map_err(bad)
@@ -144,8 +158,8 @@ impl<'a> JobReading<'a> {
                 error => Err(error),
             }
         });
-        let partitions = answer.map_err(|code| no_answer(job, begun, code, &complaints))?;
-        Ok(JobReading { job, asker, committed, properties, partitions, patience: timeout })
+        let partitions = answer.map_err(|code| no_answer(job, look != JobLook::Any, code, &complaints))?;
+        Ok(JobReading { job, look, asker, committed, properties, partitions, patience: timeout })
     }
 
     /// Reads all of the job; a plan that is being written is waited for.
@@ -184,10 +198,12 @@ impl<'a> JobReading<'a> {
         let scan = Scan { asker: &self.asker, committed: &self.committed, properties: &self.properties, topic: name };
         let all: Vec<u32> = (0..self.partitions).collect();
         let own = |key: &[u8]| key.starts_with(prefix.as_bytes());
+        let plan = plan_keys(&self.job.name);
+        let awaited = |key: &[u8]| own(key) && (self.look != JobLook::Plan || key.starts_with(plan.as_bytes()));
         let mut yes = || true;
         let hidden = self.patience.max(TransactionOptions::timeout_of(self.job) + ABORTED_WITHIN);
         let patience = ScanPatience { silent: self.patience, hidden, tells: true };
-        scan.newest(&all, &own, patience, &mut Turns::one(&mut yes)).map_err(unread)
+        scan.newest(&all, &own, &awaited, patience, &mut Turns::one(&mut yes)).map_err(unread)
     }
 }
 

@@ -143,17 +143,18 @@ enum Came {
 }
 
 impl Scan<'_> {
-    /// The newest committed values of own keys in some partitions. An open transaction of which an own record is part
-    /// is waited for; that of another is not.
+    /// The newest committed values of own keys in some partitions. An open transaction behind which an own record
+    /// stands that is `awaited` is waited for; others are not.
     pub(crate) fn newest(
         &self,
         partitions: &[u32],
         own: &dyn Fn(&[u8]) -> bool,
+        awaited: &dyn Fn(&[u8]) -> bool,
         patience: ScanPatience,
         turns: &mut Turns<'_>,
     ) -> Result<NewestValues, ScanError> {
         let mut scanned = self.begin(partitions, Start::Begin, patience, turns)?;
-        self.go_on(&mut scanned, own, patience, turns)?;
+        self.go_on(&mut scanned, own, awaited, patience, turns)?;
         Ok(scanned.found())
     }
 
@@ -186,6 +187,7 @@ impl Scan<'_> {
         &self,
         scanned: &mut Scanned,
         own: &dyn Fn(&[u8]) -> bool,
+        awaited: &dyn Fn(&[u8]) -> bool,
         patience: ScanPatience,
         turns: &mut Turns<'_>,
     ) -> Result<(), ScanError> {
@@ -231,7 +233,7 @@ impl Scan<'_> {
                         lane.position = lane.position.max(end);
                         if lane.stable.is_none() && lane.position < lane.high {
                             let range = (lane.position, lane.high);
-                            lane.last_own = self.last_own(partition, range, own, patience.silent, &mut clock, turns)?;
+                            lane.last_own = self.last_own(partition, range, awaited, patience.silent, &mut clock, turns)?;
                         }
                         if lane.stable.is_none() {
                             clock.advanced();

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kafka::progress::{self, Written};
+use kafka::progress::{self, JobLook, Written};
 use migration::job::LettersTo;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
@@ -34,11 +34,10 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
     if !pass.job.exactly_once() {
         return Ok(earlier);
     }
-    let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
+    let (purpose, look) = if earlier.is_some() { (Purpose::GoOn, JobLook::Plan) } else { (Purpose::Begin, JobLook::Any) };
     let job = &pass.job;
     let found = helper::ask("shardlift progress", Some(&pass.interrupt), || {
-        progress::read_job(job, purpose == Purpose::GoOn, purpose.patience(job))
-            .map_err(|problem| preflight::explain(problem, purpose))
+        progress::read_job(job, look, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
     })?;
     pass.generation = found.generation();
     if let Some(retried) = &pass.retried {
@@ -107,12 +106,15 @@ pub fn claim(job: &Job, parent: &JobState, folder: &Path) -> Result<u32, UserErr
         });
         match ended.map_err(|problem| preflight::explain(problem, Purpose::Compare))? {
             None => Ok(of.generation),
-            Some(other) => {
-                let what = format!("missing records of job {} are being sent by {}, too", parent.name, printable(&other));
-                Err(UserError::new(Exit::Stopped, what).hint("nothing was sent from here; compare again when that has ended"))
-            }
+            Some(other) => Err(other_repair(&parent.name, &other)),
         }
     })
+}
+
+/// Another one sends what a job's topic lacks, too.
+pub fn other_repair(job: &str, made_by: &str) -> UserError {
+    let what = format!("missing records of job {job} are being sent by {}, too", printable(made_by));
+    UserError::new(Exit::Stopped, what).hint("nothing was sent from here; compare again when that has ended")
 }
 
 /// Where the workers of a job keep its progress; `None`: not in Kafka.
@@ -251,29 +253,14 @@ fn made_by(folder: &Path) -> String {
 }
 
 fn lost(pass: &Pass<'_>, state: &JobState) -> UserError {
-    let what = format!(
-        "topic {} has no progress of job {}, of which {} were committed: the topic was made again, or its records were deleted",
-        pass.job.checkpoint.topic,
-        pass.job.name,
-        show_things(state.counts().acknowledged, "record")
-    );
-    UserError::new(Exit::Preflight, what).hint(START_OVER)
+    UserError::new(Exit::Preflight, catch_up::gone(&pass.job, state)).hint(START_OVER)
 }
 
 fn other_start(pass: &Pass<'_>, plan: &StoredPlan, generation: u32) -> UserError {
-    let what = format!(
-        "topic {} has job {} as {} started it (start {}), and the state here is of start {generation}",
-        pass.job.checkpoint.topic,
-        pass.job.name,
-        printable(&plan.made_by),
-        plan.of.generation
-    );
     let hint = if plan.of.generation > generation {
-        "go on there; or move this state away, all but its dead letters, and go on here with what Kafka has; or start over with \
-         --restart"
-            .to_owned()
+        "go on there; or move this state away and go on here with what Kafka has; or start over with --restart"
     } else {
-        START_OVER.to_owned()
+        START_OVER
     };
-    UserError::new(Exit::Preflight, what).hint(hint)
+    UserError::new(Exit::Preflight, catch_up::other_start(&pass.job, plan, generation)).hint(hint)
 }

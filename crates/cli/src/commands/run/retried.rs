@@ -6,6 +6,7 @@ use migration::report::Binding;
 use migration::units::show_things;
 use migration::{Exit, Job, JobInTopic, UserError};
 
+use super::in_kafka::other_repair;
 use super::pass::Pass;
 use crate::state::Earlier;
 
@@ -36,24 +37,21 @@ impl RetriedJob {
         self.earlier.state.origin.created_ms
     }
 
-    /// Whether its records may be sent, by what Kafka has of a job of this name. `here`:
-    /// whether this folder has a state of that.
+    /// Whether its records may be sent, by what Kafka has of a job of this name. `here`: whether this folder has a state
+    /// of that.
     pub fn may_begin(&self, pass: &Pass<'_>, found: &JobInTopic, here: bool) -> Result<(), UserError> {
         let stored = match found {
             JobInTopic::Whole(stored) => Some(&stored.plan),
             JobInTopic::Nothing | JobInTopic::Damaged(_) => None,
         };
-        let whom = || stored.map_or_else(|| "another one".to_owned(), |plan| printable(&plan.made_by));
+        let made_by = stored.map_or("another one", |plan| plan.made_by.as_str());
         match self.repaired {
-            Some(known) if known != found.generation() => {
-                let what = format!("missing records of job {} are being sent by {}, too", self.name, whom());
-                Err(UserError::new(Exit::Stopped, what).hint("nothing was sent from here; compare again when that has ended"))
-            }
+            Some(known) if known != found.generation() => Err(other_repair(&self.name, made_by)),
             None if !here && stored.is_some_and(|plan| plan.parent_ms == Some(self.created_ms())) => {
                 let what = format!(
                     "{} was begun by {}, and its records are in that folder alone: what of them was sent is not known here",
                     pass.job.name,
-                    whom()
+                    printable(made_by)
                 );
                 Err(UserError::new(Exit::Preflight, what)
                     .hint("go on there with `shardlift dlq retry`, or bring that folder here"))
