@@ -228,8 +228,7 @@ impl Producer {
                 if let Notice::Error { code, fatal: true, text } = notice
                     && transactions.is_none()
                 {
-                    let kind = if verdict(code) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Retry };
-                    failure.get_or_insert(Failure::new(kind, format!("the producer can't go on: {text} ({code})")));
+                    failure.get_or_insert(cannot_go_on("", code, &text));
                 }
             }
         });
@@ -287,7 +286,7 @@ impl Producer {
 
     fn failure_at(&self, place: String, code: Code) -> Failure {
         if let Some((cause, text)) = self.sender.client().fatal_error() {
-            return Failure::new(FailureKind::Retry, format!("{place}: {code}: the producer can't go on: {text} ({cause})"));
+            return cannot_go_on(&format!("{place}: {code}: "), cause, &text);
         }
         match verdict(code) {
             Verdict::AllRejected => Failure::new(FailureKind::Permanent, format!("{place}: {code}")),
@@ -341,6 +340,13 @@ impl Producer {
     pub(crate) fn fail_if_failed(&self) -> Result<(), Failure> {
         self.failure.clone().map_or(Ok(()), Err)
     }
+}
+
+/// The client gave up for `cause`, which decides what comes of it: the reports of its records, which may be served before
+/// it says so, have only codes that follow from it. `place`: of a record whose report it is, or nothing.
+pub(super) fn cannot_go_on(place: &str, cause: Code, text: &str) -> Failure {
+    let kind = if verdict(cause) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Retry };
+    Failure::new(kind, format!("{place}the producer can't go on: {text} ({cause})"))
 }
 
 fn letters_place(topic: &str) -> String {

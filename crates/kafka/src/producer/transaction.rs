@@ -17,7 +17,7 @@ use super::batch::Refusal;
 use super::connecting::Awaited;
 use super::culprits::{CulpritSearch, CulpritTrial, Suspects};
 use super::options::{ProducerOptions, TransactionOptions};
-use super::sink::Producer;
+use super::sink::{Producer, cannot_go_on};
 use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, Code, Notice, StepError, Topic};
 use crate::notice::{Complaints, Patience, until_answered_in};
@@ -454,11 +454,7 @@ impl Transactions {
     /// Why the brokers take the client for an older one, if they do.
     fn fenced(&self, client: &Client) -> Option<Failure> {
         let (code, text) = client.fatal_error()?;
-        Some(match verdict(code) {
-            Verdict::AllRejected => Failure::new(FailureKind::Permanent, format!("the producer can't go on: {text} ({code})")),
-            _ if is_fenced(code) => fenced(&self.id(), code, &text),
-            _ => Failure::new(FailureKind::Retry, format!("the producer can't go on: {text} ({code})")),
-        })
+        Some(if is_fenced(code) { fenced(&self.id(), code, &text) } else { cannot_go_on("", code, &text) })
     }
 
     /// What a step that did not succeed makes of the attempt.
