@@ -11,6 +11,7 @@ use whole_program::program::Program;
 use whole_program::scene::{PATIENCE, Scene, config, folder, refused};
 use whole_program::suite::{Clusters, Test};
 use whole_program::test;
+use whole_program::topic::{self, Isolation};
 use whole_program::waiting::wait_until;
 
 /// The tests of this module.
@@ -277,33 +278,61 @@ fn a_damaged_checkpoint_exits_with_74(clusters: &Clusters) {
     scene.program.assert_nothing_left();
 }
 
-/// Neither on stderr with everything switched on, nor on stdout, in the state, or in any process's arguments.
+/// Neither on stderr with everything switched on, nor on stdout, in the state, in the progress topic, or in what the
+/// kernel shows of any process. (A variable of the environment stands there for its user, who put it there.)
 fn a_secret_is_shown_nowhere(clusters: &Clusters) {
-    const SECRET: &str = "correct-horse-battery-staple";
-    let scene = Scene::new(clusters.one(), "secret");
-    scene.configure(&[
-        ("limits.rate_records", "500"),
-        // Secrets that a plaintext connection does not use and that are no contradiction to it.
-        ("kafka.properties.\"ssl.keystore.password\"", "{ env = \"KAFKA_PASSWORD\" }"),
-        ("kafka.properties.\"ssl.key.password\"", "{ file = \"password\" }"),
-    ]);
-    scene.program.write("password", format!("{SECRET}\n"));
-    scene.orders(62, 20_000);
-    let mut command = scene.program.command(&["run", "-vv", "-o", "json", "--verify", "-X", "debug=conf"]);
-    command.env("KAFKA_PASSWORD", SECRET);
-    let running = scene.program.spawn(command);
-    wait_until("workers run", PATIENCE, || running.children().len() >= 2);
-    for process in running.processes() {
-        let arguments = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
-        assert!(!contains(&arguments, SECRET), "{process:?} shows it in its arguments");
+    const GIVEN: &str = "correct-horse-battery-staple";
+    const IN_A_FILE: &str = "never-graded-paper-lantern";
+    const PROGRESS: &str = "secret-progress";
+    clusters.one().create_topic(PROGRESS, 4, &["cleanup.policy=compact"]);
+    let deliveries: [&[(&str, &str)]; 2] = [
+        &[],
+        &[
+            ("kafka.delivery", "\"exactly-once\""),
+            ("checkpoint.topic", "\"secret-progress\""),
+            ("checks.accept", "[\"unreplicated\"]"),
+        ],
+    ];
+    for (round, delivery) in deliveries.into_iter().enumerate() {
+        let scene = Scene::new(clusters.one(), &format!("secret-{round}"));
+        let given = [
+            ("limits.rate_records", "500"),
+            // Secrets that a plaintext connection does not use and that are no contradiction to it.
+            ("kafka.properties.\"ssl.keystore.password\"", "{ env = \"KAFKA_PASSWORD\" }"),
+            ("kafka.properties.\"ssl.key.password\"", "{ file = \"password\" }"),
+        ];
+        scene.configure(&[&given[..], delivery].concat());
+        scene.program.write("password", format!("{IN_A_FILE}\n"));
+        scene.orders(62, 20_000);
+        let mut command = scene.program.command(&["run", "-vv", "-o", "json", "--verify", "-X", "debug=conf,eos"]);
+        command.env("KAFKA_PASSWORD", GIVEN);
+        let running = scene.program.spawn(command);
+        wait_until("workers run", PATIENCE, || running.children().len() >= 2);
+        for process in running.processes() {
+            for (name, secrets) in
+                [("cmdline", &[GIVEN, IN_A_FILE][..]), ("comm", &[GIVEN, IN_A_FILE]), ("environ", &[IN_A_FILE])]
+            {
+                let shown = std::fs::read(format!("/proc/{}/{name}", process.pid)).unwrap_or_default();
+                assert!(secrets.iter().all(|secret| !contains(&shown, secret)), "{process:?} shows it in its {name}");
+            }
+        }
+        let finished = scene.let_it_end(running).expect_code(0);
+        for secret in [GIVEN, IN_A_FILE] {
+            assert!(!finished.stderr.contains(secret), "stderr shows it:\n{}", finished.stderr);
+            assert!(!finished.stdout.contains(secret), "stdout shows it:\n{}", finished.stdout);
+            for file in files(&scene.program.join(".shardlift")) {
+                assert!(!contains(&std::fs::read(&file).expect("ours"), secret), "{} has it", file.display());
+            }
+        }
+        scene.program.assert_nothing_left();
     }
-    let finished = scene.let_it_end(running).expect_code(0);
-    assert!(!finished.stderr.contains(SECRET), "stderr shows it:\n{}", finished.stderr);
-    assert!(!finished.stdout.contains(SECRET), "stdout shows it:\n{}", finished.stdout);
-    for file in files(&scene.program.join(".shardlift")) {
-        assert!(!contains(&std::fs::read(&file).expect("ours"), SECRET), "{} has it", file.display());
-    }
-    scene.program.assert_nothing_left();
+    let mut records = 0;
+    topic::read(clusters.one().bootstrap(), PROGRESS, Isolation::Uncommitted, |record| {
+        records += 1;
+        let all = [record.key, record.value].into_iter().flatten().collect::<Vec<_>>().concat();
+        assert!(!contains(&all, GIVEN) && !contains(&all, IN_A_FILE), "the progress topic has it");
+    });
+    assert!(records > 0, "the exactly-once job keeps its progress there");
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {
