@@ -341,10 +341,10 @@ pub(crate) fn refused_id(id: &str, client: &Client, error: &StepError) -> Failur
     }
 }
 
-/// The progress topic was not read.
+/// The progress topic was not read. That there is none is believed where metadata say so, which the next wait asks for.
 fn unread(error: ScanError) -> Failure {
     let kind = match verdict(error.code) {
-        Verdict::AllRejected => FailureKind::Permanent,
+        Verdict::AllRejected if !is_unknown_topic(error.code) => FailureKind::Permanent,
         _ => FailureKind::Unreachable,
     };
     Failure::new(kind, error.text)
@@ -485,6 +485,12 @@ impl Transactions {
     }
 }
 
+fn unacknowledged(patience: Duration) -> Failure {
+    let what =
+        format!("the shard's progress was not acknowledged within {} s; nothing of its chunk is committed", patience.as_secs());
+    Failure::new(FailureKind::Unreachable, what)
+}
+
 /// Whether a code only says that the client threw a record away.
 fn is_purged(code: Code) -> bool {
     matches!(
@@ -514,13 +520,24 @@ fn refusals(mut refused: Vec<RefusedRecord>) -> Failure {
 }
 
 /// What is said of records of which it is not known which are refused. Who searches for them knows what follows.
-fn suspected(suspects: &[String], kind: FailureKind) -> Failure {
-    let first = suspects.first().map_or("", String::as_str);
+fn suspected(suspects: &[String]) -> Failure {
+    let what = format!("the brokers refuse a batch of {} records: {}", suspects.len(), first_of(suspects));
+    Failure::new(FailureKind::Refused, what)
+}
+
+/// A batch was refused, and none of its records when it was sent alone: a clock or a setting of the brokers may be
+/// another one by now, so that a successor tries.
+fn unfound(suspects: &[String]) -> Failure {
     let what = format!(
-        "the brokers refuse a batch of {} records and don't say because of which, and it could not be found out: {first}",
-        suspects.len()
+        "the brokers refused a batch of {} records, and then none of them alone: {}",
+        suspects.len(),
+        first_of(suspects)
     );
-    Failure::new(kind, what)
+    Failure::new(FailureKind::Retry, what)
+}
+
+fn first_of(suspects: &[String]) -> &str {
+    suspects.first().map_or("", String::as_str)
 }
 
 impl Producer {
@@ -564,7 +581,7 @@ impl Producer {
         Some(match (refused.as_slice(), suspects.as_slice(), failed, given_up.clone()) {
             ([_, ..], ..) => refusals(refused.clone()),
             ([], [_, ..], ..) if transactions.search.is_some() => return None,
-            ([], [_, ..], ..) => suspected(suspects, FailureKind::Refused),
+            ([], [_, ..], ..) => suspected(suspects),
             (.., Some((code, ..)), given_up) if is_fenced(code) => {
                 let text = given_up.map_or_else(|| "a record was not delivered".to_owned(), |(_, text)| text);
                 fenced(&transactions.id(), code, &text)
@@ -606,7 +623,7 @@ impl Producer {
             }
             CulpritTrial::Found(found) if found.is_empty() => {
                 let suspects = self.transactions.as_ref().map_or(&[][..], |transactions| &transactions.doom.suspects);
-                suspected(suspects, FailureKind::Permanent)
+                unfound(suspects)
             }
             CulpritTrial::Found(found) => refusals(found),
             CulpritTrial::Failed(failure) => failure,
@@ -663,25 +680,24 @@ impl Producer {
 
     /// Waits until the brokers have the progress record.
     fn await_progress(&mut self, patience: Duration) -> Result<(), Failure> {
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
+        let mut gathered = None;
         loop {
             let report = self.transactions.as_ref().and_then(|transactions| transactions.report);
             let is_doomed = self.transactions.as_ref().is_some_and(Transactions::is_doomed);
             match report {
                 Some(Code::NONE) => return Ok(()),
                 Some(code) => return Err(self.progress_failed(code)),
-                None if is_doomed => return Err(self.concluded()),
+                // The report, which says whether this record is refused, may be served only after that.
+                None if is_doomed => deadline = deadline.min(*gathered.get_or_insert_with(|| Instant::now() + GATHER)),
                 None => self.fail_if_failed()?,
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let what = format!(
-                    "the shard's progress was not acknowledged within {} s; nothing of its chunk is committed",
-                    patience.as_secs()
-                );
-                return Err(Failure::new(FailureKind::Unreachable, what));
+            match (left.is_zero(), is_doomed) {
+                (false, _) => _ = self.serve_once(left),
+                (true, true) => return Err(self.concluded()),
+                (true, false) => return Err(unacknowledged(patience)),
             }
-            self.serve_once(left);
         }
     }
 

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaRespErr as E;
 
+use crate::classify::{Verdict, verdict};
 use crate::ffi::{Client, ClientKind, Code, FetchQueue, Topic};
 use crate::options::configure;
+use crate::topic_probe::is_unknown_topic;
 use crate::turns::Turns;
 
 /// How long one call waits for records.
@@ -316,7 +318,8 @@ impl Scan<'_> {
                     clock.advanced();
                     return Ok(ends);
                 }
-                Err(code) if crate::classify::verdict(code) == crate::classify::Verdict::AllRejected => {
+                // Metadata had the topic: a leader may hear of it later than others.
+                Err(code) if verdict(code) == Verdict::AllRejected && !is_unknown_topic(code) => {
                     return Err(self.failed(partition, code, "where it ends is not told"));
                 }
                 Err(code) => {
