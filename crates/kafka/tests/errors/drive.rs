@@ -12,12 +12,12 @@ use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as E};
 use super::common::*;
 
 /// Longer than anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(40);
+pub const LONG: Duration = Duration::from_secs(40);
 /// For how long a topic's metadata has an error.
 const A_WHILE: Duration = Duration::from_millis(333);
-const RECORDS: usize = 10;
+pub const RECORDS: usize = 10;
 /// Where a partition begins, and where it ends, are two questions.
-const BOTH: [(); 2] = [(); 2];
+pub const BOTH: [(); 2] = [(); 2];
 
 /// What became of it.
 pub enum Outcome {
@@ -35,6 +35,7 @@ impl fmt::Display for Outcome {
             Outcome::Unseen => f.write_str("nothing is seen of it"),
             Outcome::There => f.write_str("delivered: the broker has that batch"),
             Outcome::SetAside => f.write_str("set aside"),
+            Outcome::GoesOn(FailureKind::Fenced) => f.write_str("a successor goes on (fenced: no death)"),
             Outcome::GoesOn(FailureKind::Retry) => f.write_str("a successor goes on (a death)"),
             Outcome::GoesOn(_) => f.write_str("a successor goes on (no death)"),
             Outcome::Stops(exit) => write!(f, "stops: exit {}", exit.code()),
@@ -45,8 +46,10 @@ impl fmt::Display for Outcome {
 impl From<&Failure> for Outcome {
     fn from(failure: &Failure) -> Outcome {
         match failure.kind {
-            FailureKind::Retry | FailureKind::Unreachable | FailureKind::Fenced | FailureKind::Refused => {
-                Outcome::GoesOn(failure.kind)
+            FailureKind::Retry | FailureKind::Unreachable | FailureKind::Fenced => Outcome::GoesOn(failure.kind),
+            FailureKind::Refused => {
+                assert!(!failure.refused.is_empty(), "{failure}");
+                Outcome::SetAside
             }
             FailureKind::GaveUp => Outcome::Stops(Exit::Stopped),
             FailureKind::Source => Outcome::Stops(Exit::Source),

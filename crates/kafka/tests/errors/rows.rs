@@ -3,24 +3,32 @@
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::drive::{self, Outcome};
+use super::transactions;
 
 pub const HEAD: &str = "\
 # What becomes of each broker's error
 
 Written by a test (`crates/kafka/tests/errors`): for each kind of request and each code, a mock broker answers one such
 request with the code, and the rest as usual. \"Kafka\" is what Kafka's own list calls a code. Whatever the code, no
-record counts as delivered that is not in the topic, and none as read that was left out; the test looks. Requests of
-transactions are not in it.
+record counts as delivered that is not in the topic, and none as read that was left out; the test looks.
 
-No code that Kafka calls retriable stops a job, but for the two that say that there is no such topic. Kafka calls them
-so because a young topic is not known everywhere at once; a job is refused without its topic.
+No code that Kafka calls retriable stops a job or is a death, but for the two that say that there is no such topic.
+Kafka calls them so because a young topic is not known everywhere at once; a job is refused without its topic.
+
+What belongs to transactions (exactly-once) is sent by a worker's producer to the mock broker directly, as a job is
+refused there. A chunk is committed, then another of which one request has the code. If that commit is said to be good,
+records and progress are in the topics. If not, the attempt can't commit any more, and a successor knows where the shard
+is, sends, and commits. The mock broker shows what is not committed as if it were, and ends no predecessor's
+transaction: that nothing of an attempt that failed can be read, a real Kafka shows
+(`crates/kafka/tests/transactions.rs`). A commit to which anything but one good answer came is not believed, though the
+client asked again and was told that all is well: so codes for EndTxn which elsewhere are not seen end the attempt.
 
 | outcome | means |
 |---|---|
 | nothing is seen of it | the client asks again; every record arrives |
 | delivered | the broker says that it has this very batch, and is believed; the mock broker lies here |
-| set aside | the batch is halved and sent again until single records are refused: these are dead letters, the others arrive |
-| a successor goes on | the attempt ends, and the next one starts behind the newest commit; as a death, of which five without progress quarantine the shard, or, where brokers are in trouble, as none |
+| set aside | the batch is halved and sent again until single records are refused: these are dead letters, the others arrive; in a transaction a successor does that |
+| a successor goes on | the attempt ends, and the next one starts behind the newest commit; as a death, of which five without progress quarantine the shard, or, where brokers are in trouble, as none; fenced: after a pause that grows |
 | stops | the job, or `verify`, ends with this code |
 ";
 
@@ -97,7 +105,7 @@ pub fn is_retriable(code: E) -> bool {
 }
 
 /// It is retriable, and does not say that there is no such topic.
-pub fn must_not_stop(code: E) -> bool {
+pub fn must_do_no_harm(code: E) -> bool {
     is_retriable(code) && !matches!(code, E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID)
 }
 
@@ -186,6 +194,20 @@ const FETCH: &[E] = &[
 
 const OFFSETS: &[E] = &[E::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE];
 
+/// What a coordinator is asked for with.
+const COORDINATOR_ID: &[E] = &[E::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED];
+
+const IDENTITY: &[E] = &[E::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT];
+
+const ADD_PARTITIONS: &[E] = &[
+    E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+    E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    E::RD_KAFKA_RESP_ERR_OPERATION_NOT_ATTEMPTED,
+    E::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
+];
+
+const END: &[E] = &[E::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID];
+
 type Request = (&'static str, &'static str, fn(E) -> Outcome, &'static [&'static [E]]);
 
 const REQUESTS: &[Request] = &[
@@ -216,6 +238,51 @@ const REQUESTS: &[Request] = &[
         &[ANY, LEADER, OFFSETS],
     ),
     ("Fetch, of verify", "Reading the topic.", drive::verify_fetch, &[ANY, LEADER, FETCH]),
+    (
+        "FindCoordinator, of transactions",
+        "A worker's start, exactly-once.",
+        transactions::find_coordinator,
+        &[ANY, COORDINATOR, COORDINATOR_ID],
+    ),
+    (
+        "InitProducerId, of transactions",
+        "A worker takes over its shard's transactional id.",
+        transactions::init_producer_id,
+        &[ANY, COORDINATOR, PRODUCER, IDENTITY],
+    ),
+    (
+        "ListOffsets, of progress",
+        "A successor asks where the progress topic ends; both answers about the partition have the code.",
+        transactions::progress_offsets,
+        &[ANY, LEADER, OFFSETS],
+    ),
+    ("Fetch, of progress", "A successor reads how far the shard is.", transactions::progress_fetch, &[ANY, LEADER, FETCH]),
+    (
+        "AddPartitionsToTxn",
+        "The topic's partition is added to a transaction.",
+        transactions::add_partitions,
+        &[ANY, COORDINATOR, PRODUCER, ADD_PARTITIONS],
+    ),
+    (
+        "Produce, of transactions",
+        "A batch of records of a transaction. A code that is about one of them is answered until one is alone.",
+        transactions::produce,
+        &[ANY, LEADER, PRODUCE, PRODUCER],
+    ),
+    (
+        "Produce, of transactions, refused once",
+        "A batch that is refused, and taken when it is sent again.",
+        transactions::produce_refused_once,
+        &[transactions::REFUSING],
+    ),
+    (
+        "AddPartitionsToTxn, of progress",
+        "The progress topic's partition is added to a transaction.",
+        transactions::add_progress,
+        &[ANY, COORDINATOR, PRODUCER, ADD_PARTITIONS],
+    ),
+    ("Produce, of progress", "A shard's progress.", transactions::produce_progress, &[ANY, LEADER, PRODUCE, PRODUCER]),
+    ("EndTxn", "A commit.", transactions::end, &[ANY, COORDINATOR, PRODUCER, END]),
 ];
 
 pub fn cases() -> Vec<Case> {
