@@ -342,8 +342,8 @@ impl Producer {
     }
 }
 
-/// The client gave up for `cause`, which decides what comes of it: the reports of its records, which may be served before
-/// it says so, have only codes that follow from it. `place`: of a record whose report it is, or nothing.
+/// The client gave up for `cause`, which decides what comes of it: the reports of its records, which may be served
+/// before it says so, have only codes that follow from it. `place`: of a record whose report it is, or nothing.
 pub(super) fn cannot_go_on(place: &str, cause: Code, text: &str) -> Failure {
     let kind = if verdict(cause) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Retry };
     Failure::new(kind, format!("{place}the producer can't go on: {text} ({cause})"))

@@ -53,8 +53,8 @@ pub enum JobLook {
 }
 
 /// A job as its progress topic has it: the newest plan, and how far its shards are. The job's brokers are addresses by
-/// now. Brokers may not answer for `timeout`; an open transaction before what is looked for is waited for as long as one
-/// of the job's own may last.
+/// now. Brokers may not answer for `timeout`; an open transaction before what is looked for is waited for as long as
+/// one of the job's own may last.
 pub fn read_job(job: &Job, look: JobLook, timeout: Duration) -> Result<JobInTopic, PreflightProblem> {
     Ok(match JobReading::connect(job, look, timeout)?.read()? {
         SeenJob::Nothing => JobInTopic::Nothing,

@@ -37,8 +37,8 @@ impl RetriedJob {
         self.earlier.state.origin.created_ms
     }
 
-    /// Whether its records may be sent, by what Kafka has of a job of this name. `here`: whether this folder has a state
-    /// of that.
+    /// Whether its records may be sent, by what Kafka has of a job of this name. `here`: whether this folder has a
+    /// state of that.
     pub fn may_begin(&self, pass: &Pass<'_>, found: &JobInTopic, here: bool) -> Result<(), UserError> {
         let stored = match found {
             JobInTopic::Whole(stored) => Some(&stored.plan),
