@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
     test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
     test!(Waits, Kafka, of_two_repairs_at_once_one_sends),
+    test!(Outage, Kafka, three_brokers_are_all_that_it_needs),
 ];
 
 const PROGRESS_PARTITIONS: u32 = 4;
@@ -320,6 +321,30 @@ fn letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not(clusters: &C
     dlq(&retry, 0);
     once.scene.program.run(&["verify"], patience()).expect_code(0);
     once.scene.program.assert_nothing_left();
+}
+
+/// Nothing is accepted: replicas, elections and the transaction log are those of a real cluster.
+fn three_brokers_are_all_that_it_needs(clusters: &Clusters) {
+    let kafka = clusters.outage_of_three();
+    let scene = Scene::new(&kafka, "once-replicated");
+    scene.configure(&[
+        ("kafka.delivery", "\"exactly-once\""),
+        ("checkpoint.topic", "\"once-replicated-progress\""),
+        ("record.key", "\".customer_id\""),
+    ]);
+    let source = scene.orders(62, 20_000);
+    let json = |words: &[&str]| scene.program.run(&[words, &["-o", "json"]].concat(), patience()).expect_code(0).json();
+    let made = json(&["check", "--create"]);
+    assert_eq!((&made["created"], &made["partitions"]), (&true.into(), &16.into()), "{made:#}");
+    // The transaction log is there from the first transactional producer on, which the check makes.
+    json(&["check"]);
+    let checked = json(&["check"]);
+    let all = checked["checks"].as_array().expect("a list");
+    let levels: Vec<_> = all.iter().filter(|one| one["name"] == "delivery").map(|one| &one["level"]).collect();
+    assert!(!levels.is_empty() && levels.iter().all(|level| **level == "ok"), "{checked:#}");
+    assert_done(&scene.run(&["--verify"]).expect_code(0).json(), &source);
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
 }
 
 fn of_two_repairs_at_once_one_sends(clusters: &Clusters) {
