@@ -62,6 +62,13 @@ fn idle_workers(prospect: &Prospect<'_>) -> Option<String> {
     let Prospect { job, plan, order, workers, begun, .. } = *prospect;
     job.workers.count?;
     let of_workers = show_things(workers.into(), "worker");
+    // What it began with stays: nothing of it is split for workers that have nothing to do.
+    if begun && job.exactly_once() {
+        return (plan.shards.len() < workers as usize).then(|| {
+            let shards = show_things(plan.shards.len() as u64, "shard");
+            format!("only {shards} for {of_workers}: a job that delivers exactly once splits none, so that the others idle")
+        });
+    }
     match (order, plan.partitions) {
         (Order::Shard, Some(_)) => None,
         (Order::Shard, None) => {
@@ -165,6 +172,10 @@ mod tests {
         assert_eq!(told(&job, &sets, Order::Key, 4, true), None, "sets are split");
         assert!(told(&job, &sets, Order::Key, 5, true).is_some_and(|told| told.contains("only 4 partitions for 5 workers")));
         assert_eq!(told(&job, &sets, Order::Shard, 8, false), None, "sets cut by place are cut further, not planned");
+        job.kafka.delivery = crate::job::Delivery::ExactlyOnce;
+        assert_eq!(told(&job, &sets, Order::Key, 2, true), None);
+        assert!(told(&job, &sets, Order::Key, 4, true).is_some_and(|told| told.starts_with("only 2 shards for 4 workers")));
+        assert!(told(&job, &one, Order::Shard, 2, true).is_some_and(|told| told.contains("splits none")));
     }
 
     #[test]

@@ -330,14 +330,14 @@ pub fn added_notice(files: u64, names: &str, bytes: u64) -> String {
     )
 }
 
-/// What a look at a plan says of new files that `run --add` would send.
-pub fn may_be_added(names: &str, files: u64) -> String {
-    let (match_, is) = if files == 1 { ("matches", "is") } else { ("match", "are") };
-    format!(
-        "{names}: {match_} the source's paths and {is} not planned: `run` refuses to go on (exit 7), and `run --add` \
-         sends {} behind all others",
-        if files == 1 { "it" } else { "them" }
-    )
+/// What a look at a plan says of files that came since: what `run` makes of them.
+pub fn files_came(job: &Job, names: &str, files: u64) -> String {
+    let (match_, is, it) = if files == 1 { ("matches", "is", "it") } else { ("match", "are", "them") };
+    let then = match job.exactly_once() {
+        true => format!("; it delivers exactly once, so that another job has to send {it}"),
+        false => format!(", and `run --add` sends {it} behind all others"),
+    };
+    format!("{names}: {match_} the source's paths and {is} not planned: `run` refuses to go on (exit 7){then}")
 }
 
 /// Records that were set aside are not where the state says; `what` says which.
@@ -567,6 +567,15 @@ mod tests {
             "record.key was not set and is .id since job j began: no record of it was acknowledged, but whether none was sent \
              can't be told: partition 0 ended at 5 when the job began, and ends at 9"
         );
+    }
+
+    #[test]
+    fn what_a_look_at_a_plan_says_of_new_files_is_what_a_run_does() {
+        let mut once = job();
+        once.kafka.delivery = crate::job::Delivery::ExactlyOnce;
+        assert!(files_came(&job(), "b", 1).ends_with("and `run --add` sends it behind all others"));
+        let said = files_came(&once, "b and c", 2);
+        assert!(said.ends_with("(exit 7); it delivers exactly once, so that another job has to send them"), "{said}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, an_empty_folder_goes_on_and_the_old_one_hears_of_it),
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
     test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
+    test!(Waits, Kafka, a_plan_says_nothing_that_exactly_once_can_not_do),
     test!(Waits, Kafka, of_two_repairs_at_once_one_sends),
     test!(Outage, Kafka, three_brokers_are_all_that_it_needs),
 ];
@@ -321,6 +322,26 @@ fn letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not(clusters: &C
     dlq(&retry, 0);
     once.scene.program.run(&["verify"], patience()).expect_code(0);
     once.scene.program.assert_nothing_left();
+}
+
+fn a_plan_says_nothing_that_exactly_once_can_not_do(clusters: &Clusters) {
+    let once = Once::new(clusters.one(), "once-planned", &faults::slow_keys(&[]));
+    once.scene.orders(61, 20_000);
+    let plan = || once.scene.program.run(&["plan", "--set", "workers.count=64"], patience()).expect_code(0).stdout;
+    assert!(plan().contains("a worker that dies leaves nothing twice"), "{}", plan());
+    begun(&once);
+    once.scene.program.write("data/zz.jsonl", "{\"n\":1}\n");
+    let shown = plan();
+    for part in [
+        "zz.jsonl: matches the source's paths and is not planned: `run` refuses to go on (exit 7)",
+        "it delivers exactly once, so that another job has to send it",
+        "for 64 workers: a job that delivers exactly once splits none",
+    ] {
+        assert!(shown.contains(part), "{part:?} is not in\n{shown}");
+    }
+    assert!(!shown.contains("run --add"), "{shown}");
+    let refused = once.scene.run(&[]).expect_code(7);
+    assert!(!refused.stderr.contains("run --add"), "{}", refused.stderr);
 }
 
 /// Nothing is accepted: replicas, elections and the transaction log are those of a real cluster.

@@ -109,8 +109,8 @@ fn files_now(job: &Job, plan: &mut Plan) -> Vec<String> {
     retimed.into_iter().for_each(|(object, facts)| drop(plan.replace(object, facts)));
     said.extend(changes.retimed.iter().map(ToString::to_string));
     let files = changes.new.len() as u64;
-    let addable = files > 0 && job.record_limit.is_none();
-    said.extend(addable.then(|| resume::may_be_added(&files_named(&changes.new), files)));
+    let told = files > 0 && job.record_limit.is_none();
+    said.extend(told.then(|| resume::files_came(job, &files_named(&changes.new), files)));
     said
 }
 
