@@ -11,7 +11,7 @@ use migration::job::Delivery;
 use migration::printable::printable;
 use migration::units::show_things;
 use migration::{Exit, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StoredJob, StoredPlan, UserError, fixed};
-use supervisor::{JobState, StateDir, Store};
+use supervisor::{JobState, StateDir, StateError, Store};
 
 use crate::retries::{Retries, RetryPlace};
 use crate::{helper, preflight, state};
@@ -116,6 +116,25 @@ pub fn ahead(state: &JobState, stored: &StoredJob) -> Vec<(ShardId, LedgerEntry)
     stored.shards.iter().filter(is_ahead).cloned().collect()
 }
 
+/// The settings that the topic has, if another run changed where dead letters go.
+pub fn settings_moved<'a>(state: &JobState, stored: &'a StoredJob) -> Option<&'a [(String, String)]> {
+    let there = stored.plan.settings.as_slice();
+    fixed::differ_in_letters_alone(&state.settings, there).then_some(there)
+}
+
+/// Puts into a state what the topic has more.
+pub fn adopt(
+    store: &mut Store,
+    ahead: &[(ShardId, LedgerEntry)],
+    settings: Option<&[(String, String)]>,
+) -> Result<(), StateError> {
+    if let Some(settings) = settings {
+        let place = fixed::letters_topic(settings).map_or_else(|| "files".to_owned(), |topic| format!("topic {topic}"));
+        store.change_settings(settings, &format!("dead letters go to {place}: that was changed at another place"))?;
+    }
+    store.adopt(ahead)
+}
+
 /// A state that took over what can't be of its shards could not be read again.
 pub fn check_entries(job: &Job, plan: &Plan, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
     let wrong = |(id, entry): &(ShardId, LedgerEntry)| {
@@ -139,12 +158,13 @@ fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Resul
         return Err(UserError::new(Exit::Preflight, other_start(job, &stored.plan, here.1)).hint("do this there"));
     }
     let ahead = ahead(state, stored);
-    if ahead.is_empty() {
+    let settings = settings_moved(state, stored);
+    if ahead.is_empty() && settings.is_none() {
         return Ok(());
     }
     check_entries(job, &state.plan, &ahead)?;
     let _held = StateDir::open(folder, state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
-    let adopted = Store::open(&StateDir::store_path(folder)).and_then(|mut store| store.adopt(&ahead));
+    let adopted = Store::open(&StateDir::store_path(folder)).and_then(|mut store| adopt(&mut store, &ahead, settings));
     adopted.map_err(state::unusable)
 }
 

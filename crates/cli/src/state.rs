@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use migration::printable::printable_path;
 use migration::report::Binding;
 use migration::resume::{self, Anew, Now, Then};
-use migration::{Accept, Exit, Identity, Job, UserError};
+use migration::units::show_things;
+use migration::{Accept, Exit, Identity, Job, UserError, fixed};
+use pipeline::dead_letter;
 use supervisor::{JobState, Owners, StateDir, StateError, Store};
 
 /// Whose folder may be used.
@@ -29,7 +32,28 @@ impl Earlier {
 
     /// Whether a run can go on with it. Returns warnings.
     pub fn may_go_on(&self, job: &Job, now: &Binding) -> Result<Vec<String>, UserError> {
-        resume::may_go_on(job, &self.then(), &self.now(job, now))
+        let warnings = resume::may_go_on(job, &self.then(), &self.now(job, now))?;
+        self.leaves_no_letters(job)?;
+        Ok(warnings)
+    }
+
+    /// An error if dead letters are to go elsewhere, and a worker that died left some in files that are not committed:
+    /// nothing would cut them off any more.
+    fn leaves_no_letters(&self, job: &Job) -> Result<(), UserError> {
+        let settings = &self.state.settings;
+        if fixed::letters_topic(settings).is_some() || resume::letters_move(job, settings).is_none() {
+            return Ok(());
+        }
+        let folder = StateDir::dead_letters_path(&job.state_path());
+        let left = dead_letter::uncommitted(&folder, &self.state.letters(), process::open_private_below).map_err(|error| {
+            UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&folder)))
+        })?;
+        if left == 0 {
+            return Ok(());
+        }
+        let (letters, folder) = (show_things(left, "dead letter"), printable_path(&folder));
+        let why = format!("a worker that died left {letters} in {folder}, not committed, which the next run looks after");
+        Err(resume::letters_stay(job, settings, why))
     }
 
     /// Whether the topic can be compared with it. Returns warnings.

@@ -17,7 +17,7 @@ use migration::Job;
 
 use crate::options::{Role, client_properties};
 
-pub use job::{JobLook, Written, end_older, read_job, write_plan};
+pub use job::{JobLook, Written, change_settings, end_older, read_job, write_plan};
 pub use topic::{ProgressTopic, create_progress_topic, progress_topic};
 
 /// The properties of a client that reads a job's progress topic.

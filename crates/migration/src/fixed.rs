@@ -72,6 +72,14 @@ pub fn letters_topic(settings: &[(String, String)]) -> Option<&str> {
     settings.iter().find(|(name, _)| name == LETTERS_TOPIC).map(|(_, topic)| topic.as_str())
 }
 
+/// Whether two lists of settings are the same but for where dead letters go.
+pub fn differ_in_letters_alone(then: &[(String, String)], now: &[(String, String)]) -> bool {
+    let rest = |settings: &[(String, String)]| -> FixedSettings {
+        settings.iter().filter(|(name, _)| name != LETTERS_TOPIC).cloned().collect()
+    };
+    letters_topic(then) != letters_topic(now) && changes(&rest(then), &rest(now)).is_none()
+}
+
 fn csv(format: &CsvFormat, all: &mut FixedSettings) {
     let CsvFormat { delimiter, quote, header, multiline, null, types } = format;
     let mut add = |name: &str, value: String| all.push((format!("source.csv.{name}"), value));

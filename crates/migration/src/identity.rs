@@ -12,8 +12,9 @@ use crate::{Job, Plan};
 /// What the ids of embedded clusters begin with.
 const EMBEDDED_CLUSTER: &str = "mockCluster";
 
-/// What a job is from its first run on; workers, rates, limits and addresses of brokers are no part of it. Each field
-/// counts, and so does their order: the plan's id is a hash of all.
+/// What a job is from its first run on; workers, rates, limits and addresses of brokers are no part of it, nor is where
+/// dead letters go, which may change while there are none. Each field counts, and so does their order: the plan's id is
+/// a hash of all.
 #[derive(Clone, Debug, Serialize)]
 pub struct Identity<'a> {
     plan: &'a Plan,
@@ -25,8 +26,6 @@ pub struct Identity<'a> {
     delivery: &'static str,
     /// Where progress is kept in Kafka, if it is.
     progress: Option<&'a str>,
-    /// Which topic has the dead letters, if one has.
-    letters: Option<String>,
     cluster_id: &'a str,
     topic_id: &'a str,
 }
@@ -45,7 +44,6 @@ impl<'a> Identity<'a> {
             partitioner: job.kafka.partitioner,
             delivery: job.kafka.delivery.name(),
             progress: job.exactly_once().then_some(job.checkpoint.topic.as_str()),
-            letters: job.letters_topic(),
             cluster_id: &binding.cluster_id,
             topic_id: &binding.topic_id,
         }

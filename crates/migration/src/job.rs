@@ -187,10 +187,10 @@ rules! {
         ///
         /// With `kafka.delivery = "exactly-once"` letters in a topic are part of their chunk's transaction. See
         /// [dead letters](dead-letters.md).
-        to: LettersTo = key TO key("dead_letters.to", word()).default("\"file\"").fixed().example("\"topic\"");
+        to: LettersTo = key TO key("dead_letters.to", word()).default("\"file\"").until_set_aside().example("\"topic\"");
         /// The topic of letters with `to = "topic"`. It must exist: it is never created. Many jobs may share one.
         /// Without this line: the job's own with `-dead-letters` behind it.
-        topic: Option<String> = key TOPIC key("dead_letters.topic", LETTERS).fixed().example("\"orders-dead-letters\"");
+        topic: Option<String> = key TOPIC key("dead_letters.topic", LETTERS).until_set_aside().example("\"orders-dead-letters\"");
     }
 }
 

@@ -77,6 +77,13 @@ pub struct StoredJob {
     pub shards: Vec<(ShardId, LedgerEntry)>,
 }
 
+impl StoredJob {
+    /// How many records are set aside.
+    pub fn letters(&self) -> u64 {
+        self.shards.iter().map(|(_, entry)| entry.counts.dead_lettered).sum()
+    }
+}
+
 /// What the progress topic has of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum JobInTopic {

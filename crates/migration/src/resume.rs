@@ -135,8 +135,46 @@ fn same_topic(job: &Job, then: &Then<'_>, now: &Binding, topic: &BoundTopic) -> 
     Ok(warnings)
 }
 
+/// Where dead letters go from now on, if that is another place than the job began with. Only for one that may go on:
+/// none is set aside.
+pub fn letters_move(job: &Job, then: &[(String, String)]) -> Option<String> {
+    let (before, now) = (letters_place(job, then), letters_place(job, &fixed::settings(job)));
+    (before != now).then(|| {
+        format!("dead letters of job {} go to {now} from now on, and no more to {before}: none is set aside yet", job.name)
+    })
+}
+
+/// Where dead letters go by these settings.
+fn letters_place(job: &Job, settings: &[(String, String)]) -> String {
+    match fixed::letters_topic(settings) {
+        Some(topic) => format!("topic {topic}"),
+        None => format!("files below {}", printable_path(&job.state_path())),
+    }
+}
+
+/// Where dead letters go was changed, and may not be: `why` says what is there.
+pub fn letters_stay(job: &Job, then: &[(String, String)], why: impl std::fmt::Display) -> UserError {
+    let what = fixed::changes(then, &fixed::settings(job)).unwrap_or_else(|| "where dead letters go changed".to_owned());
+    UserError::new(Exit::Config, format!("{what} since job {} began: {why}", job.name)).hint(
+        "keep dead_letters.to and dead_letters.topic as they were to continue, or start over with `shardlift run \
+         --restart` (which sends everything again)",
+    )
+}
+
+/// Records are set aside: all of them are to be in one place.
+pub fn letters_are_set_aside(job: &Job, then: &[(String, String)], letters: u64) -> UserError {
+    let are = if letters == 1 { "is" } else { "are" };
+    let place = letters_place(job, then);
+    letters_stay(job, then, format!("{} {are} set aside in {place}", show_things(letters, "record")))
+}
+
 fn same_rules(job: &Job, then: &Then<'_>, now: &Now<'_>) -> Result<(), UserError> {
-    let changed = fixed::changes(then.settings, &fixed::settings(job));
+    let settings = fixed::settings(job);
+    let letters_alone = now.plan_id == then.plan_id && fixed::differ_in_letters_alone(then.settings, &settings);
+    if letters_alone && then.letters == 0 {
+        return Ok(());
+    }
+    let changed = fixed::changes(then.settings, &settings);
     // The id knows more than the settings' names do only if another version of this program made it.
     let other = || (now.plan_id != then.plan_id).then(|| "what the plan's id stands for changed".to_owned());
     let Some(what) = changed.or_else(other) else { return Ok(()) };
@@ -150,6 +188,9 @@ fn same_rules(job: &Job, then: &Then<'_>, now: &Now<'_>) -> Result<(), UserError
             "`shardlift run` begins the job anew with this config; undo the change to look at what the earlier run left"
                 .to_owned(),
         ),
+        NothingSent::NotSure(_) | NothingSent::Sent if letters_alone => {
+            Err(letters_are_set_aside(job, then.settings, then.letters))
+        }
         NothingSent::NotSure(why) => refused(
             format!("no record of it was acknowledged, but whether none was sent can't be told: {why}"),
             UNDO.to_owned(),
@@ -392,7 +433,7 @@ mod tests {
     use std::hash::{Hash as _, Hasher as _};
 
     use super::*;
-    use crate::job::{Brokers, FieldPath, Partitioner, SourceRules};
+    use crate::job::{Brokers, DeadLetterRules, FieldPath, LettersTo, Partitioner, SourceRules};
     use crate::{Accept, Identity};
 
     fn job() -> Job {
@@ -567,6 +608,41 @@ mod tests {
             "record.key was not set and is .id since job j began: no record of it was acknowledged, but whether none was sent \
              can't be told: partition 0 ended at 5 when the job began, and ends at 9"
         );
+    }
+
+    #[test]
+    fn where_letters_go_may_change_while_there_are_none() {
+        let began = found("c", Some("id"), &[5]);
+        let topic = Job { dead_letters: DeadLetterRules { to: LettersTo::Topic, topic: None }, ..job() };
+        let files = job();
+        let of = |before: &Job, after: &Job, letters: u64| {
+            let settings = fixed::settings(before);
+            let then = Then {
+                binding: &began,
+                plan_id: PLAN,
+                settings: &settings,
+                acknowledged: 1,
+                sent: &[1],
+                letters,
+                uncertain: false,
+            };
+            let now = Now { binding: &began, plan_id: PLAN };
+            let gone_on = may_go_on(after, &then, &now).map_err(|error| (error.exit, error.message));
+            gone_on.map(|_| letters_move(after, &settings))
+        };
+        assert_eq!(of(&files, &files, 3), Ok(None));
+        let moved = "dead letters of job j go to topic t-dead-letters from now on, and no more to files below .shardlift/j: \
+                     none is set aside yet";
+        assert_eq!(of(&files, &topic, 0), Ok(Some(moved.replace(".shardlift", "/.shardlift"))));
+        assert!(of(&topic, &files, 0).is_ok_and(|told| told.is_some_and(|told| told.contains("to files below"))));
+        let refused = "dead_letters.topic was not set and is t-dead-letters since job j began: 3 records are set aside in \
+                       files below /.shardlift/j";
+        assert_eq!(of(&files, &topic, 3), Err((Exit::Config, refused.to_owned())));
+        let refused = "dead_letters.topic was t-dead-letters and is not set since job j began: 1 record is set aside in topic \
+                       t-dead-letters";
+        assert_eq!(of(&topic, &files, 1), Err((Exit::Config, refused.to_owned())));
+        let keyed = Job { dead_letters: topic.dead_letters.clone(), ..with_key() };
+        assert!(of(&files, &keyed, 0).is_err_and(|(_, message)| message.contains("half of the topic")));
     }
 
     #[test]

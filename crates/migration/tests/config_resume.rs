@@ -5,7 +5,7 @@ mod common;
 use migration::config::{Declared, KEYS, Resume, Typed};
 use migration::identity::Identity;
 use migration::report::Binding;
-use migration::{Job, Plan};
+use migration::{Job, Plan, fixed as settings};
 
 /// All of a job that must stay as it was: which state it has, and what that state is compared with.
 fn fixed(job: &Job) -> String {
@@ -40,6 +40,9 @@ fn what_must_not_change_is_part_of_the_identity_and_nothing_else_is() {
         if before != after {
             let changed = fixed(&before) != fixed(&after);
             assert_eq!(changed, key.resume == Resume::MustNot, "{}: {:?}", key.path, key.resume);
+            let (then, now) = (settings::settings(&before), settings::settings(&after));
+            let letters = settings::differ_in_letters_alone(&then, &now);
+            assert_eq!(letters, key.resume == Resume::UntilSetAside, "{}: {:?}", key.path, key.resume);
             seen += 1;
         }
     }

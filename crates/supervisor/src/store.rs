@@ -302,6 +302,15 @@ impl Store {
         self.add_event(text, true)
     }
 
+    /// Keeps other settings than those that the job began with; `told`: what its history says of it (a notice).
+    pub fn change_settings(&mut self, settings: &[(String, String)], told: &str) -> Result<(), StateError> {
+        let state = self.load()?;
+        let tx = begin(&mut self.db, &self.path)?;
+        let written = schema::set_settings(&tx, &state, settings).and_then(|()| event(&tx, told, true));
+        self::error::at(&self.path, written)?;
+        commit(tx, &self.path)
+    }
+
     fn add_event(&mut self, text: &str, notice: bool) -> Result<(), StateError> {
         let run = self.run;
         let tx = begin(&mut self.db, &self.path)?;

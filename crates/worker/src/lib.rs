@@ -328,6 +328,22 @@ fn silence(job: &Job) -> Duration {
     ANSWER.min(job.workers.heartbeat_timeout / 4)
 }
 
+/// An error if the shard's letters are at another place than this attempt's would be: the job was gone on with
+/// elsewhere with another `dead_letters.to` at the same time. A file's length is never 0 where letters are in it.
+fn letters_are_here(context: &WorkerContext, attempt: &Attempt<'_>, from: &LedgerEntry) -> Result<(), Failure> {
+    let (letters, in_files) = (from.counts.dead_lettered, from.letters > 0);
+    if context.ledger.is_none() || letters == 0 || in_files == context.letters.is_none() {
+        return Ok(());
+    }
+    let place = if in_files { "files" } else { "a topic" };
+    let what = format!(
+        "{} of shard {} are in {place}, where another run of the job put them, with another dead_letters.to than this one's",
+        units::show_things(letters, "dead letter"),
+        attempt.shard
+    );
+    Err(Failure::new(FailureKind::Ledger, what))
+}
+
 /// What a worker reads and where its dead letters go: open before its client, so that what is wrong there is known
 /// first.
 pub struct Files {
@@ -339,6 +355,7 @@ pub struct Files {
 impl Files {
     /// Opens both, to go on from there.
     pub fn open(context: &WorkerContext, attempt: &Attempt<'_>, from: LedgerEntry) -> Result<Files, Failure> {
+        letters_are_here(context, attempt, &from)?;
         let plan = attempt.plan;
         let reader = context.source.open(plan, attempt.shard, &from.position, from.token.as_ref()).map_err(|error| {
             let damage = Some(Damage { segment: from.position.segment, hash: None });

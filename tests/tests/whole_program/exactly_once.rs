@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, an_empty_folder_goes_on_and_the_old_one_hears_of_it),
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
     test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
+    test!(Waits, Kafka, letters_may_go_elsewhere_as_long_as_there_are_none),
     test!(Waits, Kafka, a_plan_says_nothing_that_exactly_once_can_not_do),
     test!(Waits, Kafka, of_two_repairs_at_once_one_sends),
     test!(Outage, Kafka, three_brokers_are_all_that_it_needs),
@@ -321,6 +322,42 @@ fn letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not(clusters: &C
     assert_eq!(dlq(&["list", "-o", "json"], 0).json()["dead_letters"], 3);
     dlq(&retry, 0);
     once.scene.program.run(&["verify"], patience()).expect_code(0);
+    once.scene.program.assert_nothing_left();
+}
+
+/// Begun with files, gone on at another machine with a topic: both judge by that from then on.
+fn letters_may_go_elsewhere_as_long_as_there_are_none(clusters: &Clusters) {
+    const TOPIC: [&str; 2] = ["--set", "dead_letters.to=\"topic\""];
+    let keys = [&KEYED[..], &[("shards.by_key", "false"), ("workers.count", "1")]].concat();
+    let once = Once::new(clusters.one(), "once-moved", &faults::slow_keys(&keys));
+    let letters = "once-moved-dead-letters";
+    once.scene.kafka.create_topic(letters, 2, &[]);
+    let source = once.scene.orders(60, 60_000);
+    once.scene.program.write("data/zz.jsonl", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    let running = once.scene.start(&[]);
+    once.scene.await_records();
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.finish(patience()).expect_code(75).json()["records"]["dead_lettered"], 0);
+    let said = "dead letters of job once-moved go to topic once-moved-dead-letters from now on";
+    let planned = once.scene.program.run(&[&["plan"][..], &TOPIC].concat(), patience()).expect_code(0);
+    assert!(planned.stdout.contains(said), "{}", planned.stdout);
+    let moved = once.scene.run(&[&TOPIC[..], &ELSEWHERE, &FAST].concat()).expect_code(0);
+    assert!(moved.stderr.contains(said) && moved.stderr.contains("none is set aside yet"), "{}", moved.stderr);
+    let report = moved.json();
+    assert_balances(&report);
+    let counts = (&report["records"]["acknowledged"], &report["records"]["dead_lettered"]);
+    assert_eq!(counts, (&source.len().into(), &3.into()), "{report:#}");
+    let there = topic::all(once.scene.kafka.bootstrap(), letters, Isolation::Committed);
+    assert_eq!(there.len(), 3);
+    // Where the job began nothing is known of it yet, and now there are letters.
+    let refused = once.scene.run(&[]).expect_code(3);
+    for part in ["3 records are set aside in topic once-moved-dead-letters", "keep dead_letters.to", "--restart"] {
+        assert!(refused.stderr.contains(part), "{part:?}: {}", refused.stderr);
+    }
+    let listed = once.scene.program.run(&["dlq", "list", "-o", "json"], patience()).expect_code(0).json();
+    assert_eq!(listed["set_aside"], 3, "{listed:#}");
+    once.scene.run(&TOPIC).expect_code(0);
+    once.scene.program.run(&[&["verify"][..], &TOPIC].concat(), patience()).expect_code(0);
     once.scene.program.assert_nothing_left();
 }
 

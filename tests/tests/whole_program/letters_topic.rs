@@ -2,6 +2,7 @@
 //! sent again as those in files are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use serde_json::Value;
 use whole_program::faults::{self, patience};
@@ -19,6 +20,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, killed_workers_leave_one_letter_that_counts_for_each_record),
     test!(Waits, Kafka, a_third_of_the_records_as_letters_is_no_trouble),
     test!(Waits, Kafka, a_topic_of_letters_that_would_lose_some_is_refused),
+    test!(Waits, Kafka, where_letters_go_stays_once_one_is_set_aside),
     test!(Waits, Kafka, a_topic_that_goes_while_letters_are_written_stops_the_job),
 ];
 
@@ -182,12 +184,37 @@ fn a_topic_of_letters_that_would_lose_some_is_refused(clusters: &Clusters) {
     scene.configure(&other);
     refused(&scene.program, &["run"], 4, &["letters-none-of-that-name", "does not exist"]);
     assert!(!kafka.has_topic("letters-none-of-that-name"), "it is not made");
-    // Where they go is fixed once a record was sent.
+    // Where they go may change while none is set aside.
     scene.configure(&[("record.key", "\".order\""), ("dead_letters.to", "\"file\"")]);
     scene.run(&[]).expect_code(0);
     kafka.alter_topic(&letters, &["max.message.bytes=1048588"]);
     scene.configure(&[("record.key", "\".order\""), ("dead_letters.to", "\"topic\"")]);
-    refused(&scene.program, &["run"], 3, &["dead_letters.topic was not set and is letters-refused-dead-letters"]);
+    let moved = scene.run(&[]).expect_code(0).stderr;
+    assert!(moved.contains("go to topic letters-refused-dead-letters from now on"), "{moved}");
+    assert!(!scene.run(&[]).expect_code(0).stderr.contains("from now on"), "it is said once");
+    scene.configure(&[("record.key", "\".order\""), ("dead_letters.to", "\"file\"")]);
+    assert!(scene.run(&[]).expect_code(0).stderr.contains("go to files below "));
+    // Letters that a worker left are no reason for others elsewhere.
+    let folder = scene.program.join(".shardlift/letters-refused/dead-letters");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).expect("it can be made");
+    scene.program.write(".shardlift/letters-refused/dead-letters/00000.jsonl", "{\"reason\":\"none\"}\n");
+    scene.configure(&[("record.key", "\".order\""), ("dead_letters.to", "\"topic\"")]);
+    refused(&scene.program, &["run"], 3, &["a worker that died left 1 dead letter in ", "keep dead_letters.to"]);
+}
+
+fn where_letters_go_stays_once_one_is_set_aside(clusters: &Clusters) {
+    let keys = [("dead_letters.topic", "\"letters-stay-dead-letters\"")];
+    let scene = scene(clusters.one(), "letters-stay", 20, ONE_OF, &keys);
+    let files = [("record.key", "\".customer_id\""), ("limits.max_bad_records", "9"), ("dead_letters.to", "\"file\"")];
+    scene.configure(&files);
+    scene.run(&[]).expect_code(0);
+    scene.configure(&[&files[..2], &[("dead_letters.to", "\"topic\"")]].concat());
+    let said = ["dead_letters.topic was not set and is letters-stay-dead-letters", "2 records are set aside in files below "];
+    for command in ["run", "plan"] {
+        refused(&scene.program, &[command], 3, &said);
+    }
+    scene.configure(&files);
+    scene.run(&["--verify"]).expect_code(0);
 }
 
 fn a_topic_that_goes_while_letters_are_written_stops_the_job(clusters: &Clusters) {

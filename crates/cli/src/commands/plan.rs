@@ -92,6 +92,7 @@ fn stored_plan(job: &Job, args: &JobArgs, earlier: Earlier) -> Result<Planned, U
     let mut stored = earlier.state;
     // An embedded broker's job begins anew with all files.
     if !then.is_of_embedded() {
+        risks.extend(resume::letters_move(job, &stored.settings));
         risks.extend(files_now(job, &mut stored.plan));
     }
     let begun = stored.shards.iter().map(|shard| Reached { status: shard.status, position: shard.position }).collect();

@@ -56,11 +56,7 @@ pub enum JobLook {
 /// now. Brokers may not answer for `timeout`; an open transaction before what is looked for is waited for as long as
 /// one of the job's own may last.
 pub fn read_job(job: &Job, look: JobLook, timeout: Duration) -> Result<JobInTopic, PreflightProblem> {
-    Ok(match JobReading::connect(job, look, timeout)?.read()? {
-        SeenJob::Nothing => JobInTopic::Nothing,
-        SeenJob::Whole(stored) => JobInTopic::Whole(stored),
-        SeenJob::Damaged(damaged) => JobInTopic::Damaged(damaged.damage),
-    })
+    Ok(JobReading::connect(job, look, timeout)?.read()?.into())
 }
 
 /// Writes a job's plan, unless there is another than the one of start `replaces` (0: than none), or something of a
@@ -99,6 +95,40 @@ pub fn write_plan(job: &Job, plan: &StoredPlan, replaces: u32) -> Result<Written
     }
 }
 
+/// Writes the plan of start `of` again with the settings `after`, if it stands there with those of `before` and the job
+/// has set no record aside. `Some`: it is not so, and nothing was written.
+pub fn change_settings(
+    job: &Job,
+    of: Incarnation,
+    before: &[(String, String)],
+    after: &[(String, String)],
+) -> Result<Option<JobInTopic>, PreflightProblem> {
+    let reading = JobReading::connect(job, JobLook::Begun, WRITING.min(job.kafka.give_up_after))?;
+    let began = Instant::now();
+    loop {
+        // Nothing of another writer is on its way, so that what is read is final.
+        let writer = Writer::of_plan(&reading)?;
+        let found = match reading.read()? {
+            SeenJob::Whole(found) if found.plan.of == of => found,
+            other => return Ok(Some(other.into())),
+        };
+        if found.plan.settings == after {
+            return Ok(None);
+        }
+        if found.plan.settings != before || found.letters() > 0 {
+            return Ok(Some(JobInTopic::Whole(found)));
+        }
+        // The start is the same: its shards get no mark that it is over.
+        match writer.write(&StoredPlan { settings: after.to_vec(), ..found.plan }, &Beside::default()) {
+            Ok(()) => return Ok(None),
+            Err(problem) if began.elapsed() >= reading.patience || problem.kind == Kind::NotAuthorised => return Err(problem),
+            Err(problem) => tracing::debug!("the plan's settings are written again: {problem}"),
+        }
+        drop(writer);
+        std::thread::sleep(REST);
+    }
+}
+
 /// Ends the starts of a job before `of`, whose plan is written: their attempts can't commit, and those that begin find
 /// that they are over. Called again, it ends what is left.
 pub fn end_older(job: &Job, of: Incarnation) -> Result<(), PreflightProblem> {
@@ -124,6 +154,16 @@ fn decided(seen: SeenJob, plan: &StoredPlan, replaces: u32) -> Option<Written> {
         SeenJob::Whole(found) if found.plan == *plan => Some(Written::Ours),
         SeenJob::Whole(found) if found.plan.of.generation != replaces => Some(Written::Others(found)),
         SeenJob::Nothing | SeenJob::Whole(_) | SeenJob::Damaged(_) => None,
+    }
+}
+
+impl From<SeenJob> for JobInTopic {
+    fn from(seen: SeenJob) -> Self {
+        match seen {
+            SeenJob::Nothing => JobInTopic::Nothing,
+            SeenJob::Whole(stored) => JobInTopic::Whole(stored),
+            SeenJob::Damaged(damaged) => JobInTopic::Damaged(damaged.damage),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub fn of_letters(topic: &str, found: &KnownTopic, records: &TopicSettings) -> F
                 "topic {topic} is compacted (cleanup.policy): letters have no key or one that others have, and would be lost"
             ),
         )
-        .mend("set cleanup.policy=delete on it, or, before the job's first record, name another in dead_letters.topic");
+        .mend("set cleanup.policy=delete on it, or, before a record is set aside, name another in dead_letters.topic");
     }
     let needed = records.max_message_bytes.min(BATCH_BYTES);
     if found.settings.max_message_bytes < needed {
@@ -38,7 +38,7 @@ pub fn of_letters(topic: &str, found: &KnownTopic, records: &TopicSettings) -> F
             ),
         )
         .mend(format!(
-            "set max.message.bytes={needed} on it at least, or, before the job's first record, name another in dead_letters.topic"
+            "set max.message.bytes={needed} on it at least, or, before a record is set aside, name another in dead_letters.topic"
         ));
     }
     let Some(retention) = &found.retention else {

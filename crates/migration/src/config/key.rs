@@ -40,6 +40,8 @@ pub enum Resume {
     Planned,
     /// The run is refused: some records were sent by the old value. Or the new value means another job.
     MustNot,
+    /// The next run follows the new value, unless a record was set aside; then as [`Resume::MustNot`].
+    UntilSetAside,
 }
 
 impl Resume {
@@ -49,6 +51,7 @@ impl Resume {
             Resume::May => "yes",
             Resume::Planned => "no effect",
             Resume::MustNot => "no",
+            Resume::UntilSetAside => "until a record is set aside",
         }
     }
 }
@@ -129,6 +132,11 @@ impl<T> ConfigKey<T> {
     /// It must not change between stop and resume.
     pub(crate) const fn fixed(self) -> Self {
         ConfigKey { declared: Declared { resume: Resume::MustNot, ..self.declared }, ..self }
+    }
+
+    /// It may change as long as no record is set aside.
+    pub(crate) const fn until_set_aside(self) -> Self {
+        ConfigKey { declared: Declared { resume: Resume::UntilSetAside, ..self.declared }, ..self }
     }
 
     /// With a flag and a variable of its own.

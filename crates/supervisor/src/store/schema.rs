@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use migration::StateOrigin;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::NewJob;
 use super::columns::encode;
 use super::error::{StateError, at, corrupt, io_at};
 use super::shard_row::ShardRow;
+use super::state::JobState;
 
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
@@ -188,6 +189,14 @@ pub(super) fn open_still(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn check_integrity(db: &Connection, path: &Path) -> Result<(), StateError> {
     let answer: String = at(path, db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
     if answer == "ok" { Ok(()) } else { Err(corrupt(path, answer)) }
+}
+
+/// Replaces the settings in the job's row, of which `state` was read.
+pub(super) fn set_settings(tx: &Transaction<'_>, state: &JobState, settings: &[(String, String)]) -> rusqlite::Result<()> {
+    let plan: Vec<u8> = tx.query_row("SELECT plan FROM job", [], |row| row.get(0))?;
+    let (plan_id, settings) = (state.plan_id.to_be_bytes(), encode(&settings));
+    let checksum = job_checksum(&plan_id, &state.name, &plan, &settings, &state.binding.end_offsets, state.origin);
+    tx.execute("UPDATE job SET settings = ?1, checksum = ?2", params![settings, checksum]).map(drop)
 }
 
 /// Covers what a resume takes from the job's row.

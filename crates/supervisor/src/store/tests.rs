@@ -656,7 +656,14 @@ fn settings_that_must_not_change_are_kept() {
         origin: StateOrigin { generation: 3, created_ms: i64::MAX },
     };
     drop(Store::create(&path, &new).unwrap());
-    assert_eq!(Store::read_only(&path).unwrap().load().unwrap().settings, settings);
+    let before = Store::read_only(&path).unwrap().load().unwrap();
+    assert_eq!(before.settings, settings);
+    // They may become others; all else stays.
+    let other = [("record.key".to_owned(), ".customer.id".to_owned())];
+    Store::open(&path).unwrap().change_settings(&other, "the key is another one").unwrap();
+    let store = Store::read_only(&path).unwrap();
+    assert_eq!(store.load().unwrap(), JobState { settings: other.to_vec(), ..before });
+    assert_eq!(load_report(&store, true).unwrap().notices, ["the key is another one"]);
 }
 
 #[test]

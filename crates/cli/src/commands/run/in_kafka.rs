@@ -9,12 +9,11 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka::progress::{self, JobLook, Written};
-use migration::job::LettersTo;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
 use migration::{
     DamagedJob, Exit, Incarnation, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StateOrigin, StoredJob, StoredPlan,
-    TopicLedger, UserError,
+    TopicLedger, UserError, fixed,
 };
 use pipeline::dead_letter;
 use supervisor::{JobState, NewJob, StateDir, Store};
@@ -176,6 +175,24 @@ fn write(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
     Err(UserError::new(Exit::Stopped, what).hint("run it again: it goes on with the plan that is kept in Kafka"))
 }
 
+/// Keeps in Kafka that dead letters go to another place from now on, as long as none is there. No connection to the
+/// state may be open.
+pub fn move_letters(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
+    let job = &pass.job;
+    if !job.exactly_once() {
+        return Ok(());
+    }
+    let other = helper::ask("shardlift progress", Some(&pass.interrupt), || {
+        progress::change_settings(job, of_state(state), &state.settings, &fixed::settings(job))
+            .map_err(|problem| preflight::explain(problem, Purpose::GoOn))
+    })?;
+    if other.is_none() {
+        return Ok(());
+    }
+    let what = format!("job {} went on elsewhere while it was to be kept where its dead letters go", job.name);
+    Err(UserError::new(Exit::Stopped, what).hint("run it again: it judges by what Kafka has then"))
+}
+
 fn of_state(state: &JobState) -> Incarnation {
     Incarnation { plan_id: state.plan_id, generation: state.origin.generation }
 }
@@ -183,20 +200,21 @@ fn of_state(state: &JobState) -> Incarnation {
 /// The state here, with what was committed elsewhere, or was not heard of.
 fn brought_up(pass: &Pass<'_>, earlier: Earlier, stored: &StoredJob) -> Result<Earlier, UserError> {
     let ahead = catch_up::ahead(&earlier.state, stored);
-    if ahead.is_empty() {
+    let settings = catch_up::settings_moved(&earlier.state, stored);
+    if ahead.is_empty() && settings.is_none() {
         return Ok(earlier);
     }
-    require_letters(pass, &ahead)?;
+    require_letters(pass, &stored.plan, &ahead)?;
     catch_up::check_entries(&pass.job, &earlier.state.plan, &ahead)?;
     let mut store = pass.store().map_err(state::unusable)?;
-    store.adopt(&ahead).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
+    catch_up::adopt(&mut store, &ahead, settings).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
 }
 
 /// A state of what Kafka has, for a job that was begun elsewhere or whose folder is gone.
 fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserError> {
     let StoredJob { plan, shards } = stored;
     catch_up::check_entries(&pass.job, &plan.plan, shards)?;
-    require_letters(pass, shards)?;
+    require_letters(pass, plan, shards)?;
     // The letters may have been brought here, and were looked at.
     pass.dir.clear_checkpoint().map_err(|error| UserError::new(error.exit(), error))?;
     let new = NewJob {
@@ -222,8 +240,8 @@ fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserEr
 
 /// The letters that these entries count, if letters go to files: they are in the folder of the run that set them aside,
 /// and nowhere else.
-fn require_letters(pass: &Pass<'_>, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
-    if pass.job.dead_letters.to != LettersTo::File {
+fn require_letters(pass: &Pass<'_>, plan: &StoredPlan, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
+    if fixed::letters_topic(&plan.settings).is_some() {
         return Ok(());
     }
     let folder = StateDir::dead_letters_path(pass.dir.path());
@@ -242,8 +260,8 @@ fn require_letters(pass: &Pass<'_>, entries: &[(ShardId, LedgerEntry)]) -> Resul
         printable_path(&folder)
     );
     Err(UserError::new(Exit::Preflight, what).hint(
-        "go on there, or bring the folder of its dead letters here, or start over with --restart; a job that begins with \
-         dead_letters.to = \"topic\" goes on anywhere",
+        "go on there, or bring the folder of its dead letters here, or start over with --restart; a job that has \
+         dead_letters.to = \"topic\" before it sets a record aside goes on anywhere",
     ))
 }
 

@@ -35,7 +35,7 @@ pub struct Planned {
 enum Kept {
     /// Nothing yet; with the plan's id.
     Nothing(u128),
-    /// The plan, but for what happened to its files.
+    /// The plan, but for what happened since.
     But(Since),
 }
 
@@ -50,12 +50,14 @@ impl Planned {
     }
 }
 
-/// What happened to the files of a plan since it was kept.
+/// What happened since a plan was kept: to its files, and to where dead letters go.
 struct Since {
     /// Those that took the place of planned ones.
     replaced: Vec<(u32, SourceObject)>,
     /// The plan of those that came.
     later: Option<Plan>,
+    /// That dead letters go to another place from now on, as it is told.
+    letters: Option<String>,
 }
 
 /// All that sending needs.
@@ -90,6 +92,7 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     warnings.extend(order::may_go_on(job, &earlier.state.plan)?);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let state = earlier.state;
+    let letters = letters_move(pass, &state)?;
     let now = helper::ask("shardlift plan", interrupt, || source::check_source(job, &state, pass.add))?;
     let later = match now.new.is_empty() {
         true => None,
@@ -98,8 +101,19 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
     if pass.add && later.is_none() {
         pass.ui.say(resume::nothing_to_add(job, true));
     }
-    let kept = Kept::But(Since { replaced: now.replaced, later });
+    let kept = Kept::But(Since { replaced: now.replaced, later, letters });
     Ok(Planned { plan: state.plan, binding: state.binding, found, kept, unpacked: None })
+}
+
+/// That dead letters go to another place from now on, if they do: none is set aside. What sends dead letters of another
+/// job again, or what its topic lacks, keeps to the place that it began with.
+fn letters_move(pass: &Pass<'_>, state: &JobState) -> Result<Option<String>, UserError> {
+    match resume::letters_move(&pass.job, &state.settings) {
+        Some(_) if pass.retried.is_some() => {
+            Err(resume::letters_stay(&pass.job, &state.settings, "it sends records of another job again"))
+        }
+        moved => Ok(moved),
+    }
 }
 
 /// The plan of the files that a job gets, which are checked as those of a job that begins.
@@ -186,17 +200,20 @@ impl Planned {
 
     /// The checkpoint that has this plan, and what it has. A job with exactly-once has its plan in Kafka, too.
     fn keep(&self, pass: &Pass<'_>) -> Result<(Store, JobState), UserError> {
-        let store = match &self.kept {
-            Kept::Nothing(plan_id) => self.create(pass, *plan_id)?,
-            Kept::But(since) => self.go_on(pass, since).map_err(state::unusable)?,
+        let (store, letters) = match &self.kept {
+            Kept::Nothing(plan_id) => (self.create(pass, *plan_id)?, None),
+            Kept::But(since) => (self.go_on(pass, since).map_err(state::unusable)?, since.letters.as_deref()),
         };
         let state = store.load().map_err(state::unusable)?;
-        if !pass.job.exactly_once() {
+        if !pass.job.exactly_once() && letters.is_none() {
             return Ok((store, state));
         }
         drop(store);
         in_kafka::publish(pass, &state)?;
-        Ok((pass.store().map_err(state::unusable)?, state))
+        match letters {
+            Some(told) => keep_letters(pass, &state, told),
+            None => Ok((pass.store().map_err(state::unusable)?, state)),
+        }
     }
 
     /// The checkpoint of an earlier run, with what happened to its files since.
@@ -233,6 +250,16 @@ impl Planned {
         }
         Ok(store)
     }
+}
+
+/// Keeps that dead letters go to another place from now on, and says so: in Kafka first, which other machines judge by.
+fn keep_letters(pass: &Pass<'_>, state: &JobState, told: &str) -> Result<(Store, JobState), UserError> {
+    in_kafka::move_letters(pass, state)?;
+    pass.ui.say(told);
+    let mut store = pass.store().map_err(state::unusable)?;
+    let kept = store.change_settings(&fixed::settings(&pass.job), told).and_then(|()| store.load());
+    let state = kept.map_err(state::unusable)?;
+    Ok((store, state))
 }
 
 /// Keeps which files of a plan are other ones now, and says so.
