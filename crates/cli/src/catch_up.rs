@@ -63,25 +63,35 @@ impl CaughtUp {
         self.require_no_other_retry(folder)
     }
 
-    /// What a retry sends is in its own folder alone: of one that was begun elsewhere nothing is known here but that.
+    /// What a retry sends is in its own folder alone: of one that was begun elsewhere nothing is known here but that. One
+    /// that was prepared here and sent nothing may have been begun elsewhere meanwhile.
     fn require_no_other_retry(&self, folder: &Path) -> Result<(), UserError> {
         let (Some(job), Some(_)) = (&self.job, &self.stored) else { return Ok(()) };
         let state = load(folder)?;
-        let next = RetryPlace::of(&job.name, folder, Retries::of_state(folder, &state)?.next);
-        match ask(&Job { name: next.name.clone(), ..job.clone() })? {
-            JobInTopic::Whole(retry) if retry.plan.parent_ms == Some(state.origin.created_ms) => {
-                let plan = retry.plan;
-                let what = format!(
-                    "{} sent dead letters of job {} again, and was begun by {}: which, is known in that folder alone",
-                    next.name,
-                    job.name,
-                    printable(&plan.made_by)
-                );
-                Err(UserError::new(Exit::Preflight, what).hint("do this there, or bring that folder here"))
+        let retries = Retries::of_state(folder, &state)?;
+        let next = RetryPlace::of(&job.name, folder, retries.next).name;
+        let prepared = retries.all.iter().filter(|retry| retry.state.last_run == 0);
+        let prepared = prepared.map(|retry| (retry.place.name.clone(), Some(retry.state.incarnation())));
+        for (name, here) in prepared.chain([(next, None)]) {
+            if let JobInTopic::Whole(retry) = ask(&Job { name: name.clone(), ..job.clone() })?
+                && retry.plan.parent_ms == Some(state.origin.created_ms)
+                && here != Some(retry.plan.of)
+            {
+                return Err(begun_elsewhere(&name, &job.name, &retry.plan.made_by));
             }
-            JobInTopic::Whole(_) | JobInTopic::Nothing | JobInTopic::Damaged(_) => Ok(()),
         }
+        Ok(())
     }
+}
+
+/// What a retry of the job took was begun elsewhere, and is known there alone.
+pub fn begun_elsewhere(retry: &str, job: &str, made_by: &str) -> UserError {
+    let what = format!(
+        "{retry} sends dead letters of job {job} again, and was begun by {}: which, and how far it is, is known in that folder alone",
+        printable(made_by)
+    );
+    let hint = format!("do this there, or bring that folder here (as {retry}, beside the job's own)");
+    UserError::new(Exit::Preflight, what).hint(hint)
 }
 
 fn load(folder: &Path) -> Result<JobState, UserError> {
@@ -153,9 +163,9 @@ pub fn check_entries(job: &Job, plan: &Plan, entries: &[(ShardId, LedgerEntry)])
 
 /// Puts into the state here what is ahead of it.
 fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Result<(), UserError> {
-    let (there, here) = (stored.plan.of, (state.plan_id, state.origin.generation));
-    if (there.plan_id, there.generation) != here {
-        return Err(UserError::new(Exit::Preflight, other_start(job, &stored.plan, here.1)).hint("do this there"));
+    let here = state.incarnation();
+    if stored.plan.of != here {
+        return Err(UserError::new(Exit::Preflight, other_start(job, &stored.plan, here.generation)).hint("do this there"));
     }
     let ahead = ahead(state, stored);
     let settings = settings_moved(state, stored);

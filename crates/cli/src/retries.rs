@@ -11,15 +11,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use migration::config::as_pattern;
 use migration::job::{FileRules, JsonlSource, OnMissing, RecordRules, SourceRules};
 use migration::printable::printable_path;
 use migration::report::{AttemptOutcome, JobReport, RetryReport, RetryStanding};
-use migration::{Accept, Exit, Job, UserError};
+use migration::{Accept, Exit, Job, Plan, SourceObject, UserError};
 use pipeline::dead_letter::LetterSet;
 use serde::{Deserialize, Serialize};
-use supervisor::{JobState, Owners, StateDir, StateDirError, Store, load_report};
+use supervisor::{JobState, Owners, StateDir, StateDirError, StateError, Store, load_report};
 
 use crate::letters::Letters;
 use crate::state;
@@ -155,6 +156,23 @@ impl RetryPlace {
         }
         let what = format!("it has version {}, and this program reads version {VERSION}", rules.version);
         Err(io::Error::new(io::ErrorKind::InvalidData, what))
+    }
+
+    /// Where its records are, as its plan has to say, if they were elsewhere when it was made: its folder may have been
+    /// brought here. Size and hash have to be the same; the time of change may have got lost on the way.
+    fn brought_here(&self, plan: &Plan) -> Option<SourceObject> {
+        let path = fs::canonicalize(self.records()).ok()?;
+        let planned = plan.objects.first().filter(|object| object.path != path)?;
+        let changed = fs::metadata(&path).ok()?.modified().ok()?;
+        let modified_ns = changed.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
+        Some(SourceObject { path, modified_ns, ..planned.clone() })
+    }
+
+    /// Keeps in its state where its records are now.
+    pub fn settle(&self, store: &mut Store) -> Result<(), StateError> {
+        let Some(records) = self.brought_here(&store.load()?.plan) else { return Ok(()) };
+        let told = format!("the folder was brought here: records are read from {}", printable_path(&records.path));
+        store.replace_objects(&[(0, records)], &[told])
     }
 
     fn has_state(&self) -> Result<bool, UserError> {
@@ -295,7 +313,10 @@ impl Retries {
             })?;
             if (rules.job.as_str(), rules.began_ms) == (name, began_ms) {
                 let store = Store::read_only(&StateDir::store_path(&place.folder));
-                let state = store.and_then(|store| store.load()).map_err(state::unusable)?;
+                let mut state = store.and_then(|store| store.load()).map_err(state::unusable)?;
+                if let Some(records) = place.brought_here(&state.plan) {
+                    state.plan.objects[0] = records;
+                }
                 all.push(Retry { place, rules, state });
             }
         }
@@ -386,7 +407,6 @@ impl OldRetries {
 pub mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use migration::Plan;
     use migration::report::Binding;
 
     use super::*;

@@ -27,6 +27,8 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
     test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
     test!(Waits, Kafka, letters_may_go_elsewhere_as_long_as_there_are_none),
+    test!(Waits, Kafka, two_retries_at_once_send_each_letter_once),
+    test!(Waits, Kafka, starting_over_ends_a_retry_that_runs_elsewhere),
     test!(Waits, Kafka, a_plan_says_nothing_that_exactly_once_can_not_do),
     test!(Waits, Kafka, of_two_repairs_at_once_one_sends),
     test!(Outage, Kafka, three_brokers_are_all_that_it_needs),
@@ -325,6 +327,79 @@ fn letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not(clusters: &C
     once.scene.program.assert_nothing_left();
 }
 
+/// A job that is done in two folders, both of which know its dead letters.
+fn with_letters_in_two_folders<'a>(clusters: &'a Clusters, name: &str, letters: u64) -> (Once<'a>, u64) {
+    let keys = [
+        ("record.key", "\".customer_id\""),
+        ("limits.max_bad_records", "10000"),
+        ("dead_letters.to", "\"topic\""),
+        ("shards.by_key", "false"),
+    ];
+    let once = Once::new(clusters.one(), name, &faults::keys(&keys));
+    once.scene.kafka.create_topic(&format!("{name}-dead-letters"), 2, &[]);
+    let source = once.scene.orders(61, 2_000);
+    with_letters(&once, letters);
+    once.scene.run(&FAST).expect_code(0);
+    once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0);
+    (once, source.len())
+}
+
+const AS_THEY_ARE: [&str; 4] = ["dlq", "retry", "--set", "record.on_missing=\"null\""];
+
+/// One of them does, and the other's command, given again as its exit code may ask for, does not begin anew. The folder
+/// of the one can be brought to the other.
+fn two_retries_at_once_send_each_letter_once(clusters: &Clusters) {
+    let (once, records) = with_letters_in_two_folders(clusters, "once-race", 20);
+    let program = &once.scene.program;
+    let elsewhere = [AS_THEY_ARE.as_slice(), &ELSEWHERE].concat();
+    let both = [program.start(&AS_THEY_ARE), program.start(&elsewhere)].map(|running| running.finish(patience()));
+    let sent = both.iter().filter(|finished| finished.code == 0).count();
+    assert_eq!(sent, 1, "{} {}", both[0].stderr, both[1].stderr);
+    let (won, lost) = if both[0].code == 0 { (".shardlift", "elsewhere") } else { ("elsewhere", ".shardlift") };
+    let at = |folder: &str| ["--set".to_owned(), format!("job.state_dir={folder:?}")];
+    let in_lost = |words: &[&str]| {
+        let at = at(lost);
+        program.run(&[words, &[at[0].as_str(), &at[1]]].concat(), patience())
+    };
+    let there = || topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Committed).len();
+    for words in [&AS_THEY_ARE[..], &["verify"]] {
+        let refused = in_lost(words).expect_code(4);
+        assert!(refused.stderr.contains("once-race.retry-1") && refused.stderr.contains("begun by"), "{}", refused.stderr);
+    }
+    assert_eq!(there(), records + 20, "each letter once");
+    let place = |folder: &str| program.join(folder).join("once-race.retry-1");
+    std::fs::remove_dir_all(place(lost)).ok();
+    copy(&place(won), &place(lost));
+    std::fs::remove_dir_all(place(won)).expect("ours");
+    in_lost(&["verify"]).expect_code(0);
+    in_lost(&["dlq", "list"]).expect_code(0);
+    program.assert_nothing_left();
+}
+
+fn starting_over_ends_a_retry_that_runs_elsewhere(clusters: &Clusters) {
+    const LETTERS: u64 = 3_000;
+    let (once, records) = with_letters_in_two_folders(clusters, "once-retried", LETTERS);
+    let slowly = [
+        &AS_THEY_ARE[..],
+        &["--set", "limits.rate_records=100", "--set", "workers.chunk={ records = 100, interval = \"60s\" }"],
+    ]
+    .concat();
+    let there = || topic::values(once.scene.kafka.bootstrap(), &once.scene.topic, Isolation::Committed).len();
+    let retry = once.scene.program.start(&slowly);
+    wait_until("letters are sent", patience(), || there() > records);
+    once.scene.run(&[&ELSEWHERE[..], &FAST, &["--restart", "--yes"]].concat()).expect_code(0);
+    let ended = retry.finish(patience()).expect_code(4);
+    assert!(ended.stderr.contains("started over"), "{}", ended.stderr);
+    assert!(there() < 2 * records + LETTERS, "it was ended on its way");
+    once.scene.program.run(&[&AS_THEY_ARE[..], &ELSEWHERE, &FAST].concat(), patience()).expect_code(0);
+    // What the old one committed before it was ended is there twice, and nothing else.
+    let found = once.scene.program.run(&[&["verify", "-o", "json"][..], &ELSEWHERE].concat(), patience()).json();
+    let twice = found["duplicates"].as_u64().expect("a count");
+    assert!(found["missing"] == 0 && found["unexpected"] == 0 && twice < LETTERS, "{found:#}");
+    once.scene.program.run(&AS_THEY_ARE, patience()).expect_code(4);
+    once.scene.program.assert_nothing_left();
+}
+
 /// Begun with files, gone on at another machine with a topic: both judge by that from then on.
 fn letters_may_go_elsewhere_as_long_as_there_are_none(clusters: &Clusters) {
     const TOPIC: [&str; 2] = ["--set", "dead_letters.to=\"topic\""];
@@ -413,7 +488,9 @@ fn of_two_repairs_at_once_one_sends(clusters: &Clusters) {
     copy(&once.scene.program.join(".shardlift"), &once.scene.program.join("elsewhere"));
     once.scene.kafka.delete_records(&once.scene.topic, 1, 2000);
     let repair = ["verify", "--repair", "--yes", "-o", "json"];
-    let slow = [&repair[..], &["--set", "limits.rate_records=100"]].concat();
+    let slow =
+        [&repair[..], &["--set", "limits.rate_records=100", "--set", "workers.chunk={ records = 100, interval = \"60s\" }"]]
+            .concat();
     let first = once.scene.program.start(&slow);
     let of_repair = || once.progress().into_iter().filter(|(key, _)| key.starts_with("once-repaired.repair-1/shard")).count();
     wait_until("some of it is sent", patience(), || of_repair() > 0);

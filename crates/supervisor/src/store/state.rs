@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use migration::fixed::FixedSettings;
 use migration::report::{Binding, ShardStatus};
-use migration::{Counts, LedgerEntry, Plan, Position, Receipt, Shard, ShardId, StateOrigin, Token};
+use migration::{Counts, Incarnation, LedgerEntry, Plan, Position, Receipt, Shard, ShardId, StateOrigin, Token};
 
 use crate::machine::{Extent, ShardStart};
 
@@ -84,6 +84,11 @@ impl JobState {
     /// A shard, the one that it was parted from, and so on up to one of the frozen plan.
     pub(super) fn line_of(&self, shard: u32) -> impl Iterator<Item = u32> {
         std::iter::successors(Some(shard), |piece| self.parents.get(piece).copied())
+    }
+
+    /// Which start of the job this is, as Kafka knows it.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation { plan_id: self.plan_id, generation: self.origin.generation }
     }
 
     /// The plan as it was made: what its id stands for.

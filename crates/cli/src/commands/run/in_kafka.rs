@@ -40,7 +40,7 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
     })?;
     pass.generation = found.generation();
     if let Some(retried) = &pass.retried {
-        retried.may_begin(pass, &found, earlier.is_some())?;
+        retried.may_begin(&pass.job.name, &found, earlier.as_ref().map(|earlier| earlier.state.incarnation()))?;
     }
     let stored = match found {
         JobInTopic::Whole(stored) => stored,
@@ -54,7 +54,7 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
         }
     };
     pass.begun_elsewhere = stored.plan.made_by != made_by(pass.dir.path());
-    let (there, here) = (stored.plan.of, earlier.as_ref().map(|earlier| of_state(&earlier.state)));
+    let (there, here) = (stored.plan.of, earlier.as_ref().map(|earlier| earlier.state.incarnation()));
     match earlier {
         Some(earlier) if here == Some(there) => brought_up(pass, earlier, &stored).map(Some),
         // It was begun and sent nothing, and what Kafka has is another start of the job.
@@ -83,31 +83,58 @@ fn over_damage(pass: &Pass<'_>, earlier: Option<Earlier>, damage: DamagedJob) ->
 /// what is found missing afterwards, no other one sends, unless it began a later start.
 pub fn claim(job: &Job, parent: &JobState, folder: &Path) -> Result<u32, UserError> {
     let found = catch_up::ask(job)?;
-    let generation = found.generation();
-    if generation == 0 {
+    if found.generation() == 0 {
         return Ok(0);
     }
-    let of = Incarnation { plan_id: 0, generation: generation + 1 };
-    let plan = StoredPlan {
-        of,
+    let mark = StoredPlan { parent_ms: Some(parent.origin.created_ms), ..nothing_to_send(job, parent, &found, folder) };
+    helper::ask("shardlift progress", None, || match end_with(job, &mark)? {
+        None => Ok(mark.of.generation),
+        Some(other) => Err(other_repair(&parent.name, &other)),
+    })
+}
+
+/// The plan of a start, the next after the one that Kafka has, that sends nothing.
+fn nothing_to_send(job: &Job, parent: &JobState, found: &JobInTopic, folder: &Path) -> StoredPlan {
+    StoredPlan {
+        of: Incarnation { plan_id: 0, generation: found.generation() + 1 },
         name: job.name.clone(),
         created_ms: now_ms(),
-        parent_ms: Some(parent.origin.created_ms),
+        parent_ms: None,
         made_by: made_by(folder),
         plan: Plan::default(),
         binding: parent.binding.clone(),
         settings: parent.settings.clone(),
-    };
-    helper::ask("shardlift progress", None, || {
-        let ended = progress::write_plan(job, &plan, generation).and_then(|written| match written {
-            Written::Ours => progress::end_older(job, of).map(|()| None),
-            Written::Others(other) => Ok(Some(other.plan.made_by)),
-        });
-        match ended.map_err(|problem| preflight::explain(problem, Purpose::Compare))? {
-            None => Ok(of.generation),
-            Some(other) => Err(other_repair(&parent.name, &other)),
+    }
+}
+
+/// Writes a plan in place of the start before it, and ends that. `Some`: another one wrote one, who is named.
+fn end_with(job: &Job, plan: &StoredPlan) -> Result<Option<String>, UserError> {
+    let ended = progress::write_plan(job, plan, plan.of.generation - 1).and_then(|written| match written {
+        Written::Ours => progress::end_older(job, plan.of).map(|()| None),
+        Written::Others(other) => Ok(Some(other.plan.made_by)),
+    });
+    ended.map_err(|problem| preflight::explain(problem, Purpose::Compare))
+}
+
+/// Ends what sends records of an older start of the job again, wherever it runs: retries of its dead letters, and
+/// repairs. What was ended already has no shards.
+fn end_what_sends_again(job: &Job, state: &JobState, folder: &Path) -> Result<(), UserError> {
+    for kind in ["retry", "repair"] {
+        for number in 1.. {
+            let other = Job { name: format!("{}.{kind}-{number}", job.name), ..job.clone() };
+            let read = progress::read_job(&other, JobLook::Plan, Purpose::Begin.patience(job));
+            let found = read.map_err(|problem| preflight::explain(problem, Purpose::Begin))?;
+            match &found {
+                JobInTopic::Nothing => break,
+                JobInTopic::Whole(stored) if stored.plan.plan.shards.is_empty() => {}
+                // Of several that end it at once one does.
+                JobInTopic::Whole(_) | JobInTopic::Damaged(_) => {
+                    drop(end_with(&other, &nothing_to_send(&other, state, &found, folder))?);
+                }
+            }
         }
-    })
+    }
+    Ok(())
 }
 
 /// Another one sends what a job's topic lacks, too.
@@ -119,7 +146,11 @@ pub fn other_repair(job: &str, made_by: &str) -> UserError {
 /// Where the workers of a job keep its progress; `None`: not in Kafka.
 pub fn ledger_of(pass: &Pass<'_>, state: &JobState) -> Option<TopicLedger> {
     let job = &pass.job;
-    job.exactly_once().then(|| TopicLedger { topic: job.checkpoint.topic.clone(), job: job.name.clone(), of: of_state(state) })
+    job.exactly_once().then(|| TopicLedger {
+        topic: job.checkpoint.topic.clone(),
+        job: job.name.clone(),
+        of: state.incarnation(),
+    })
 }
 
 /// Which start of it a job's state is of that begins, or starts over.
@@ -133,7 +164,7 @@ fn now_ms() -> i64 {
 
 /// Keeps the plan of a job that begins in Kafka, unless it is there. No connection to the state may be open.
 pub fn publish(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
-    let of = of_state(state);
+    let of = state.incarnation();
     if !pass.job.exactly_once() || state.last_run > 0 {
         return Ok(());
     }
@@ -142,16 +173,28 @@ pub fn publish(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
     }
     if of.generation > 1 {
         // Also after a crash in between: what an older start sends, wherever it runs, would be there twice.
-        let job = &pass.job;
+        let (job, folder) = (&pass.job, pass.dir.path());
         helper::ask("shardlift progress", Some(&pass.interrupt), || {
-            progress::end_older(job, of).map_err(|problem| preflight::explain(problem, Purpose::Begin))
+            progress::end_older(job, of).map_err(|problem| preflight::explain(problem, Purpose::Begin))?;
+            if pass.retried.is_some() { Ok(()) } else { end_what_sends_again(job, state, folder) }
         })?;
     }
-    Ok(())
+    match &pass.retried {
+        // Looked at when this one's plan is there: the job, if it starts over, looks for such when its own is.
+        Some(retried) => {
+            let job = Job { name: retried.name().to_owned(), ..pass.job.clone() };
+            let found = helper::ask("shardlift progress", Some(&pass.interrupt), || {
+                progress::read_job(&job, JobLook::Plan, Purpose::Begin.patience(&job))
+                    .map_err(|problem| preflight::explain(problem, Purpose::Begin))
+            })?;
+            retried.require_same_start(&found)
+        }
+        None => Ok(()),
+    }
 }
 
 fn write(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
-    let of = of_state(state);
+    let of = state.incarnation();
     let plan = StoredPlan {
         of,
         name: pass.job.name.clone(),
@@ -171,6 +214,9 @@ fn write(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> {
         }
     })?;
     let Some(other) = written else { return Ok(()) };
+    if let Some(retried) = &pass.retried {
+        return Err(retried.begun_by(&job.name, &other));
+    }
     let what = format!("job {} was begun at the same time by {}", job.name, printable(&other));
     Err(UserError::new(Exit::Stopped, what).hint("run it again: it goes on with the plan that is kept in Kafka"))
 }
@@ -183,7 +229,7 @@ pub fn move_letters(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> 
         return Ok(());
     }
     let other = helper::ask("shardlift progress", Some(&pass.interrupt), || {
-        progress::change_settings(job, of_state(state), &state.settings, &fixed::settings(job))
+        progress::change_settings(job, state.incarnation(), &state.settings, &fixed::settings(job))
             .map_err(|problem| preflight::explain(problem, Purpose::GoOn))
     })?;
     if other.is_none() {
@@ -191,10 +237,6 @@ pub fn move_letters(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> 
     }
     let what = format!("job {} went on elsewhere while it was to be kept where its dead letters go", job.name);
     Err(UserError::new(Exit::Stopped, what).hint("run it again: it judges by what Kafka has then"))
-}
-
-fn of_state(state: &JobState) -> Incarnation {
-    Incarnation { plan_id: state.plan_id, generation: state.origin.generation }
 }
 
 /// The state here, with what was committed elsewhere, or was not heard of.

@@ -1,13 +1,12 @@
 //! The job whose dead letters a run sends again: what of it the run is held to.
 
 use kafka::Preflight;
-use migration::printable::printable;
 use migration::report::Binding;
 use migration::units::show_things;
-use migration::{Exit, Job, JobInTopic, UserError};
+use migration::{Exit, Incarnation, Job, JobInTopic, UserError};
 
 use super::in_kafka::other_repair;
-use super::pass::Pass;
+use crate::catch_up::begun_elsewhere;
 use crate::state::Earlier;
 
 /// A job that set records aside.
@@ -32,32 +31,53 @@ impl RetriedJob {
         RetriedJob { name, earlier, repaired: Some(start) }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Which start of it this is.
     pub fn created_ms(&self) -> i64 {
         self.earlier.state.origin.created_ms
     }
 
-    /// Whether its records may be sent, by what Kafka has of a job of this name. `here`: whether this folder has a
-    /// state of that.
-    pub fn may_begin(&self, pass: &Pass<'_>, found: &JobInTopic, here: bool) -> Result<(), UserError> {
+    /// Whether its records may be sent, by what Kafka has of the job that sends them. `here`: which start of that this
+    /// folder has a state of. What a retry sends is in the folder alone that began it: there is no going on elsewhere,
+    /// and no beginning again.
+    pub fn may_begin(&self, name: &str, found: &JobInTopic, here: Option<Incarnation>) -> Result<(), UserError> {
         let stored = match found {
             JobInTopic::Whole(stored) => Some(&stored.plan),
             JobInTopic::Nothing | JobInTopic::Damaged(_) => None,
         };
-        let made_by = stored.map_or("another one", |plan| plan.made_by.as_str());
-        match self.repaired {
-            Some(known) if known != found.generation() => Err(other_repair(&self.name, made_by)),
-            None if !here && stored.is_some_and(|plan| plan.parent_ms == Some(self.created_ms())) => {
-                let what = format!(
-                    "{} was begun by {}, and its records are in that folder alone: what of them was sent is not known here",
-                    pass.job.name,
-                    printable(made_by)
-                );
-                Err(UserError::new(Exit::Preflight, what)
-                    .hint("go on there with `shardlift dlq retry`, or bring that folder here"))
+        match (self.repaired, stored) {
+            (Some(known), _) if known != found.generation() => {
+                let made_by = stored.map_or("another one", |plan| plan.made_by.as_str());
+                Err(self.begun_by(name, made_by))
+            }
+            (None, Some(plan)) if plan.parent_ms == Some(self.created_ms()) && here != Some(plan.of) => {
+                Err(self.begun_by(name, &plan.made_by))
             }
             _ => Ok(()),
         }
+    }
+
+    /// The error if another one began to send its records at the same time. `name`: of the job that sends them.
+    pub fn begun_by(&self, name: &str, other: &str) -> UserError {
+        match self.repaired {
+            Some(_) => other_repair(&self.name, other),
+            None => begun_elsewhere(name, &self.name, other),
+        }
+    }
+
+    /// An error if the job was started over since its records were found, by what Kafka has of it: that start ends
+    /// what it finds in Kafka of jobs that send records of the one before.
+    pub fn require_same_start(&self, found: &JobInTopic) -> Result<(), UserError> {
+        if found.generation() <= self.earlier.state.origin.generation {
+            return Ok(());
+        }
+        let what =
+            format!("job {} was started over elsewhere: its records are not sent again, and nothing was sent", self.name);
+        Err(UserError::new(Exit::Preflight, what).hint("do this where the job was started over"))
     }
 
     /// Whether its records can be sent again to where it sent the others. Returns warnings.
