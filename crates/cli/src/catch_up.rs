@@ -63,8 +63,8 @@ impl CaughtUp {
         self.require_no_other_retry(folder)
     }
 
-    /// What a retry sends is in its own folder alone: of one that was begun elsewhere nothing is known here but that. One
-    /// that was prepared here and sent nothing may have been begun elsewhere meanwhile.
+    /// What a retry sends is in its own folder alone: of one that was begun elsewhere nothing is known here but that.
+    /// One that was prepared here and sent nothing may have been begun elsewhere meanwhile.
     fn require_no_other_retry(&self, folder: &Path) -> Result<(), UserError> {
         let (Some(job), Some(_)) = (&self.job, &self.stored) else { return Ok(()) };
         let state = load(folder)?;
