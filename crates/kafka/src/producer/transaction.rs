@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::job::Partitioner;
+use migration::units::show_things;
 use migration::{Failure, FailureKind, LedgerEntry, RefusedRecord, ShardProgress};
 use pipeline::Blame;
 use rdkafka::types::RDKafkaRespErr as E;
@@ -521,7 +522,8 @@ fn refusals(mut refused: Vec<RefusedRecord>) -> Failure {
 
 /// What is said of records of which it is not known which are refused. Who searches for them knows what follows.
 fn suspected(suspects: &[String]) -> Failure {
-    let what = format!("the brokers refuse a batch of {} records: {}", suspects.len(), first_of(suspects));
+    let what =
+        format!("the brokers refuse a batch of {}: {}", show_things(suspects.len() as u64, "record"), first_of(suspects));
     Failure::new(FailureKind::Refused, what)
 }
 
@@ -529,8 +531,8 @@ fn suspected(suspects: &[String]) -> Failure {
 /// another one by now, so that a successor tries.
 fn unfound(suspects: &[String]) -> Failure {
     let what = format!(
-        "the brokers refused a batch of {} records, and then none of them alone: {}",
-        suspects.len(),
+        "the brokers refused a batch of {}, and then none of them alone: {}",
+        show_things(suspects.len() as u64, "record"),
         first_of(suspects)
     );
     Failure::new(FailureKind::Retry, what)
