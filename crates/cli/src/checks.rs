@@ -13,17 +13,15 @@ use migration::check::facts::{ExistingRecords, KnownTopic, SourceSample};
 use migration::check::machine::{EarlierRun, MachineFacts, StateFacts};
 use migration::check::{self, Evidence};
 use migration::job::Brokers;
-use migration::report::ShardStatus;
 use migration::units::{show_count, show_duration, show_things};
 use migration::{Check, Exit, Finding, Job, Order, Plan, Purpose, UserError};
 use pipeline::sampling;
 use process::Disk;
 use serde::{Deserialize, Serialize};
-use supervisor::StateDir;
 
 use crate::helper::QueuedAnswer;
 use crate::interrupt::Interrupt;
-use crate::{source, state};
+use crate::source;
 
 /// How long the source is sampled at most.
 const SAMPLING: Duration = Duration::from_secs(2);
@@ -136,16 +134,18 @@ pub fn of_each_run(job: &Job, found: &Preflight, workers: u32, embedded: bool, g
     let told = topic.into_iter().chain([of_machine(job, workers, None)]);
     let told = told.map(|finding| if goes_on { finding.told() } else { finding });
     let delivery = check::of_delivery(job, found.delivery.as_ref(), goes_on);
-    told.chain(delivery).chain([of_own_state(job)]).collect()
+    // What an earlier run left is judged where the run goes on with it.
+    told.chain(delivery).chain(of_state(job, EarlierRun::None)).collect()
 }
 
-/// Whether an earlier run has begun the job.
-pub fn has_begun(job: &Job) -> bool {
-    matches!(earlier(job), EarlierRun::Begun { .. } | EarlierRun::Running(_))
-}
-
-/// What an answer of the brokers says of them: `Err` is what kept them from answering.
-pub fn of_brokers(job: &Job, found: &Result<Preflight, PreflightProblem>) -> Vec<Finding> {
+/// What an answer of the brokers says of them: `Err` is what kept them from answering. `bound`: the topic that the
+/// job's state belongs to, if there is one.
+pub fn of_brokers(
+    job: &Job,
+    found: &Result<Preflight, PreflightProblem>,
+    purpose: Purpose,
+    bound: Option<&str>,
+) -> Vec<Finding> {
     let brokers = match &job.kafka.brokers {
         Brokers::Bootstrap(brokers) => brokers.join(","),
         Brokers::Embedded => String::new(),
@@ -154,7 +154,7 @@ pub fn of_brokers(job: &Job, found: &Result<Preflight, PreflightProblem>) -> Vec
         Ok(found) => found,
         Err(problem) => {
             let check = check_of(problem.kind);
-            let error = crate::preflight::explain(problem.clone(), Purpose::Begin);
+            let error = crate::preflight::explain_bound(job, problem.clone(), purpose, bound);
             let mut findings = vec![Finding::of_error(check, error)];
             let others = [Check::Brokers, Check::Security, Check::Topic, Check::Rights, Check::Client];
             let unasked = others.into_iter().filter(|other| *other != check && *other > check);
@@ -177,12 +177,13 @@ pub fn of_letters(
     job: &Job,
     found: Option<&Preflight>,
     letters: Option<&Result<Preflight, PreflightProblem>>,
+    purpose: Purpose,
 ) -> Option<Finding> {
     let Some(topic) = job.letters_topic() else { return Some(check::of_letter_files(job)) };
     match letters? {
         Ok(there) => Some(check::of_letters(&topic, &facts(there), &found?.settings)),
         Err(problem) => {
-            let error = crate::preflight::explain(problem.clone(), Purpose::Begin);
+            let error = crate::preflight::explain(problem.clone(), purpose);
             Some(Finding::of_error(Check::DeadLetters, error))
         }
     }
@@ -228,17 +229,8 @@ pub fn of_machine(job: &Job, workers: u32, limits: Option<String>) -> Finding {
     check::of_machine(job, &MachineFacts { workers, memory, limits })
 }
 
-/// The state's folder, which is neither made nor changed, and what an earlier run left in it.
-pub fn of_state(job: &Job) -> Finding {
-    state_finding(job, earlier(job))
-}
-
-/// The state's folder as the run finds it that uses it.
-pub fn of_own_state(job: &Job) -> Finding {
-    state_finding(job, EarlierRun::None)
-}
-
-fn state_finding(job: &Job, earlier: EarlierRun) -> Finding {
+/// The state's folder, which is neither made nor changed, and what a run makes of what an earlier one left.
+pub fn of_state(job: &Job, earlier: EarlierRun) -> Vec<Finding> {
     let path = job.state_path();
     // What is not there yet is made below the first folder that is.
     let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -252,22 +244,6 @@ fn state_finding(job: &Job, earlier: EarlierRun) -> Finding {
         path,
     };
     check::of_state(job, &facts)
-}
-
-fn earlier(job: &Job) -> EarlierRun {
-    let holder = StateDir::holder(&job.state_path());
-    if let Ok(Some(holder)) = holder {
-        return EarlierRun::Running(holder);
-    }
-    match state::stored(job) {
-        Ok(None) => EarlierRun::None,
-        Ok(Some(stored)) if stored.state.binding.is_of_embedded() => EarlierRun::None,
-        Ok(Some(stored)) => EarlierRun::Begun {
-            done: stored.state.shards.iter().filter(|shard| shard.status == ShardStatus::Done).count() as u64,
-            total: stored.state.shards.len() as u64,
-        },
-        Err(error) => EarlierRun::Unreadable(error.message),
-    }
 }
 
 /// What the job will come to, if it begins now.

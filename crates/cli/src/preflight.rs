@@ -35,10 +35,7 @@ fn ask(
 ) -> Result<Preflight, UserError> {
     helper::ask("shardlift check", interrupt, || {
         let ask = if purpose == Purpose::Begin { kafka::first_preflight } else { kafka::preflight };
-        let mut found = ask(job, purpose.patience(job)).map_err(|problem| match problem.kind {
-            PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => topic_is_deleted(job),
-            _ => explain(problem, purpose),
-        })?;
+        let mut found = ask(job, purpose.patience(job)).map_err(|problem| explain_bound(job, problem, purpose, bound))?;
         if delivers {
             kafka::ask_delivery(job, &mut found, purpose.patience(job)).map_err(|problem| explain(problem, purpose))?;
         }
@@ -87,6 +84,14 @@ pub fn topic_shape(job: &Job, interrupt: &Interrupt) -> Result<Option<TopicShape
         // What else is wrong is about a topic that is not written to.
         Err(_) => Ok(None),
     })
+}
+
+/// A problem of a job's topic as the user sees it. `bound`: see [`preflight`].
+pub fn explain_bound(job: &Job, problem: PreflightProblem, purpose: Purpose, bound: Option<&str>) -> UserError {
+    match problem.kind {
+        PreflightProblemKind::NoTopic if bound == Some(&job.kafka.topic) => topic_is_deleted(job),
+        _ => explain(problem, purpose),
+    }
 }
 
 /// A problem as the user sees it.

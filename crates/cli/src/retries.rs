@@ -375,6 +375,12 @@ pub fn none_runs(name: &str, folder: &Path, owners: Owners) -> Result<(), UserEr
     begun.try_for_each(|place| place.hold(name, owners).map(drop))
 }
 
+/// A retry of a job that runs now, and which process works on it. Waits for nothing and changes nothing.
+pub fn running(name: &str, folder: &Path) -> Option<(String, String)> {
+    let places = places(name, folder).ok()?;
+    places.into_iter().find_map(|place| StateDir::holder(&place.folder).ok()?.map(|holder| (place.name, holder)))
+}
+
 /// The retries of a job that begins, held: they sent letters of before, and go with its old state.
 #[derive(Debug)]
 pub struct OldRetries(Vec<(RetryPlace, StateDir)>);

@@ -6,7 +6,7 @@ use migration::printable::printable_path;
 use migration::report::Binding;
 use migration::resume::{self, Anew, Now, Then};
 use migration::units::show_things;
-use migration::{Accept, Exit, Identity, Job, UserError, fixed};
+use migration::{Accept, Exit, Identity, Job, UserError, fixed, order};
 use pipeline::dead_letter;
 use supervisor::{JobState, Owners, StateDir, StateError, Store};
 
@@ -34,6 +34,13 @@ impl Earlier {
     pub fn may_go_on(&self, job: &Job, now: &Binding) -> Result<Vec<String>, UserError> {
         let warnings = resume::may_go_on(job, &self.then(), &self.now(job, now))?;
         self.leaves_no_letters(job)?;
+        Ok(warnings)
+    }
+
+    /// The same, and whether the order that is asked for is the plan's.
+    pub fn goes_on(&self, job: &Job, now: &Binding) -> Result<Vec<String>, UserError> {
+        let mut warnings = self.may_go_on(job, now)?;
+        warnings.extend(order::may_go_on(job, &self.state.plan)?);
         Ok(warnings)
     }
 

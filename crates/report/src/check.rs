@@ -7,6 +7,17 @@ use std::time::Duration;
 use migration::{Accept, CheckLevel, Exit, Finding};
 use serde_json::{Map, Value, json};
 
+/// What a run sends that nothing refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sends {
+    /// The job's records.
+    All,
+    /// Those that an earlier run did not send.
+    Rest,
+    /// Nothing: the job is done.
+    Nothing,
+}
+
 /// Findings, and what of them is let pass.
 #[derive(Clone, Copy, Debug)]
 pub struct ShownChecks<'a> {
@@ -16,6 +27,8 @@ pub struct ShownChecks<'a> {
     pub findings: &'a [Finding],
     /// Names that the user lets pass.
     pub accepted: &'a BTreeSet<Accept>,
+    /// What a run sends then.
+    pub sends: Sends,
 }
 
 impl ShownChecks<'_> {
@@ -54,7 +67,11 @@ pub fn text(shown: &ShownChecks<'_>) -> String {
         [CheckLevel::Fail, CheckLevel::Warn, CheckLevel::Skip, CheckLevel::Ok].map(|level| shown.count(level));
     let _ = write!(out, "\n{}: {fail} fail, {warn} warn, {skip} skip, {ok} ok; nothing was sent", shown.job);
     if fail == 0 {
-        out.push_str("; `shardlift run` sends it");
+        out.push_str(match shown.sends {
+            Sends::All => "; `shardlift run` sends it",
+            Sends::Rest => "; `shardlift run` sends the rest",
+            Sends::Nothing => "; the job is done: `shardlift run` sends nothing",
+        });
     }
     out.push('\n');
     out
@@ -106,7 +123,7 @@ mod tests {
     #[test]
     fn each_finding_is_a_line_and_its_mend_another() {
         let (findings, none) = (findings(), BTreeSet::new());
-        let shown = ShownChecks { job: "j", findings: &findings, accepted: &none };
+        let shown = ShownChecks { job: "j", findings: &findings, accepted: &none, sends: Sends::All };
         let text = text(&shown);
         assert!(text.starts_with("ok    brokers    1 broker answers\nfail  retention  too old\n"), "{text}");
         assert!(text.contains("                 next: hold it\n"), "{text}");
@@ -120,9 +137,10 @@ mod tests {
     #[test]
     fn what_is_accepted_is_a_warning() {
         let (findings, accepted) = (findings(), BTreeSet::from([Accept::Retention]));
-        let shown = ShownChecks { job: "j", findings: &findings, accepted: &accepted };
+        let shown = ShownChecks { job: "j", findings: &findings, accepted: &accepted, sends: Sends::Nothing };
         assert_eq!(shown.exit(), Exit::Done);
         assert!(text(&shown).contains("warn  retention  too old (accepted)\n"), "{}", text(&shown));
+        assert!(text(&shown).ends_with("the job is done: `shardlift run` sends nothing\n"), "{}", text(&shown));
         assert_eq!(object(&shown, Duration::ZERO)["checks"][1]["accepted"], true);
     }
 }

@@ -34,21 +34,22 @@ pub const TESTS: &[Test] = &[
     test!(Outage, Kafka, three_brokers_are_all_that_it_needs),
 ];
 
-const PROGRESS_PARTITIONS: u32 = 4;
+pub const PROGRESS_PARTITIONS: u32 = 4;
 /// The state of another machine.
-const ELSEWHERE: [&str; 2] = ["--set", "job.state_dir=\"elsewhere\""];
+pub const ELSEWHERE: [&str; 2] = ["--set", "job.state_dir=\"elsewhere\""];
 const CHUNKS: (&str, &str) = ("workers.chunk", "{ records = 500, interval = \"60s\" }");
 /// At full speed.
-const FAST: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
+pub const FAST: [&str; 2] = ["--set", "limits.rate_records=\"none\""];
 
 /// A scene with a progress topic of its own.
-struct Once<'a> {
-    scene: Scene<'a>,
-    progress: String,
+pub struct Once<'a> {
+    pub scene: Scene<'a>,
+    /// Its name.
+    pub progress: String,
 }
 
 impl<'a> Once<'a> {
-    fn new(kafka: &'a Kafka, topic: &str, keys: &[(&str, &str)]) -> Self {
+    pub fn new(kafka: &'a Kafka, topic: &str, keys: &[(&str, &str)]) -> Self {
         let progress = format!("{topic}-progress");
         kafka.create_topic(&progress, PROGRESS_PARTITIONS, &["cleanup.policy=compact"]);
         let scene = Scene::new(kafka, topic);
@@ -60,6 +61,15 @@ impl<'a> Once<'a> {
         ];
         scene.configure(&[keys, &once].concat());
         Once { scene, progress }
+    }
+
+    /// Runs it until it has committed something, and stops it.
+    pub fn begun(&self) -> u64 {
+        let running = self.scene.start(&[]);
+        self.scene.await_records();
+        running.signal(Signal::SIGTERM);
+        running.finish(patience()).expect_code(75);
+        self.scene.acknowledged()
     }
 
     /// What a reader of committed records sees, after a check that `verify` sees the same.
@@ -151,19 +161,10 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::set_permissions(to, std::fs::metadata(from).expect("it is there").permissions()).expect("it is ours");
 }
 
-/// Runs a job until it has committed something, and stops it.
-fn begun(once: &Once<'_>) -> u64 {
-    let running = once.scene.start(&[]);
-    once.scene.await_records();
-    running.signal(Signal::SIGTERM);
-    running.finish(patience()).expect_code(75);
-    once.scene.acknowledged()
-}
-
 fn progress_that_is_gone_is_no_beginning(clusters: &Clusters) {
     let once = Once::new(clusters.one(), "once-lost", &faults::slow_keys(&[]));
     once.scene.orders(53, 100_000);
-    assert!(begun(&once) > 0);
+    assert!(once.begun() > 0);
     once.scene.kafka.delete_topic(&once.progress);
     wait_until("it is gone", patience(), || !once.scene.kafka.has_topic(&once.progress));
     once.scene.kafka.create_topic(&once.progress, PROGRESS_PARTITIONS, &["cleanup.policy=compact"]);
@@ -178,7 +179,7 @@ fn progress_that_is_gone_is_no_beginning(clusters: &Clusters) {
 fn a_lost_plan_is_no_beginning_and_starting_over_cures_it(clusters: &Clusters) {
     let once = Once::new(clusters.one(), "once-planless", &faults::slow_keys(&[]));
     let source = once.scene.orders(57, 20_000);
-    let before = begun(&once);
+    let before = once.begun();
     let is_shard = |(key, _): &(String, Vec<u8>)| key.contains("/shard/");
     let plan = partition_of(b"once-planless/plan/0", PROGRESS_PARTITIONS);
     let ends = once.scene.kafka.end_offsets(&once.progress);
@@ -205,7 +206,7 @@ fn a_lost_plan_is_no_beginning_and_starting_over_cures_it(clusters: &Clusters) {
 fn starting_over_sends_everything_again(clusters: &Clusters) {
     let once = Once::new(clusters.one(), "once-over", &faults::slow_keys(&[]));
     let source = once.scene.orders(54, 20_000);
-    let before = begun(&once);
+    let before = once.begun();
     let rest = ["--restart", "--yes", "--set", "limits.rate_records=\"none\""];
     let report = once.scene.run(&rest).expect_code(0).json();
     assert_done(&report, &source);
@@ -244,7 +245,7 @@ fn starting_over_ends_what_runs_elsewhere(clusters: &Clusters) {
 fn an_empty_folder_goes_on_and_the_old_one_hears_of_it(clusters: &Clusters) {
     let once = Once::new(clusters.one(), "once-elsewhere", &faults::slow_keys(&[]));
     let source = once.scene.orders(55, 60_000);
-    let before = begun(&once);
+    let before = once.begun();
     let report = once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0).json();
     assert_done(&report, &source);
     assert!(once.scene.acknowledged() == before && before < source.len(), "the first folder has its old state");
@@ -267,19 +268,19 @@ fn an_empty_folder_goes_on_and_the_old_one_hears_of_it(clusters: &Clusters) {
 }
 
 /// Some records that have no key, at the beginning of the source.
-fn with_letters(once: &Once<'_>, letters: u64) {
+pub fn with_letters(once: &Once<'_>, letters: u64) {
     let line = |n: u64| format!("{{\"n\":{n},\"cust\":\"old name\"}}\n");
     once.scene.program.write("data/aa.jsonl", (0..letters).map(line).collect::<String>());
 }
 
-const KEYED: [(&str, &str); 2] = [("record.key", "\".customer_id\""), ("limits.max_bad_records", "100")];
+pub const KEYED: [(&str, &str); 2] = [("record.key", "\".customer_id\""), ("limits.max_bad_records", "100")];
 
 fn letters_in_files_bind_a_job_to_its_folder(clusters: &Clusters) {
     let keys = [&KEYED[..], &[("shards.by_key", "false")]].concat();
     let once = Once::new(clusters.one(), "once-bound", &faults::slow_keys(&keys));
     once.scene.orders(56, 60_000);
     with_letters(&once, 3);
-    begun(&once);
+    once.begun();
     let elsewhere = once.scene.run(&ELSEWHERE).expect_code(4);
     let said = &elsewhere.stderr;
     assert!(
@@ -299,7 +300,7 @@ fn letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not(clusters: &C
     once.scene.kafka.create_topic("once-anywhere-dead-letters", 2, &[]);
     let source = once.scene.orders(57, 40_000);
     with_letters(&once, 3);
-    begun(&once);
+    once.begun();
     once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0);
     let dlq = |words: &[&str], code| once.scene.program.run(&[&["dlq"], words].concat(), patience()).expect_code(code);
     assert_eq!(dlq(&["list", "-o", "json"], 0).json()["dead_letters"], 3);
@@ -441,7 +442,7 @@ fn a_plan_says_nothing_that_exactly_once_can_not_do(clusters: &Clusters) {
     once.scene.orders(61, 20_000);
     let plan = || once.scene.program.run(&["plan", "--set", "workers.count=64"], patience()).expect_code(0).stdout;
     assert!(plan().contains("a worker that dies leaves nothing twice"), "{}", plan());
-    begun(&once);
+    once.begun();
     once.scene.program.write("data/zz.jsonl", "{\"n\":1}\n");
     let shown = plan();
     for part in [

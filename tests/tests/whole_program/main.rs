@@ -9,6 +9,7 @@ use whole_program::suite::{self, Module};
 
 mod added_files;
 mod broker_outage;
+mod check_of_begun;
 mod checks;
 mod compare;
 mod compare_web;
@@ -54,6 +55,7 @@ mod your_data;
 const MODULES: &[Module] = &[
     Module { name: "added_files", tests: added_files::TESTS },
     Module { name: "broker_outage", tests: broker_outage::TESTS },
+    Module { name: "check_of_begun", tests: check_of_begun::TESTS },
     Module { name: "checks", tests: checks::TESTS },
     Module { name: "compare", tests: compare::TESTS },
     Module { name: "compare_web", tests: compare_web::TESTS },

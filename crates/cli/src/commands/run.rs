@@ -26,7 +26,8 @@ use crate::surplus_file::SurplusFile;
 use crate::ui::Ui;
 use crate::{preflight, settings};
 
-pub use self::in_kafka::claim;
+pub use self::earlier::{is_gone, may_be_used};
+pub use self::in_kafka::{Agreed, Side, claim, judge, look, new_job, was_begun_elsewhere};
 pub use self::pass::Pass;
 pub use self::retried::RetriedJob;
 pub use self::send::require_room;

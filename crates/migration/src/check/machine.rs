@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Check, Finding};
 use crate::printable::printable_path;
 use crate::units::{show_count, show_size, show_things};
-use crate::{Accept, Exit, Job};
+use crate::{Accept, Exit, Job, UserError};
 
 /// What a worker takes beside its records in flight: the client's own, the block that is read, code and stacks.
 const BESIDE: u64 = 40 << 20;
@@ -52,23 +52,38 @@ pub fn of_machine(job: &Job, facts: &MachineFacts) -> Finding {
     }
 }
 
-/// What an earlier run left.
+/// What an earlier run left, and what a run makes of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EarlierRun {
     /// Nothing.
     #[default]
     None,
-    /// A supervisor works on the job now; what it says of itself.
+    /// What could not be asked; why.
+    Unknown(String),
+    /// A process works on the job, or on a retry of it: which, in words.
     Running(String),
-    /// The job has begun.
+    /// The job goes on. It is done if all shards are.
     Begun {
         /// Shards that are done.
         done: u64,
         /// All.
         total: u64,
     },
-    /// Its state can't be read; why.
-    Unreadable(String),
+    /// The job goes on from what its progress topic has, and this folder has not.
+    Elsewhere {
+        /// Who began it.
+        made_by: String,
+        /// Shards with progress.
+        moved: u64,
+        /// All.
+        total: u64,
+        /// Records that were acknowledged.
+        records: u64,
+    },
+    /// Nothing was sent, and it begins anew; why.
+    Anew(String),
+    /// A run does not go on with it.
+    Refused(UserError),
 }
 
 /// The job's folder.
@@ -88,45 +103,75 @@ pub struct StateFacts {
     pub earlier: EarlierRun,
 }
 
-/// Can the state be kept there, and is it another run's?
-pub fn of_state(job: &Job, facts: &StateFacts) -> Finding {
+/// Can the state be kept there, and what does a run make of an earlier one's?
+pub fn of_state(job: &Job, facts: &StateFacts) -> Vec<Finding> {
+    match (of_folder(facts), &facts.earlier) {
+        (None, earlier) => vec![of_earlier(job, facts, earlier)],
+        (Some(found), EarlierRun::None) => vec![found],
+        (Some(found), earlier) => vec![found, of_earlier(job, facts, earlier)],
+    }
+}
+
+/// What is not as it should be with the folder.
+fn of_folder(facts: &StateFacts) -> Option<Finding> {
     let check = Check::State;
     let path = printable_path(&facts.path);
     let fail = |fact: String| Finding::fail(check, fact).ends_with(Exit::State);
     if let Some(why) = &facts.unwritable {
-        return fail(format!("{path} can't be written to: {why}")).mend("choose another job.state_dir");
+        return Some(fail(format!("{path} can't be written to: {why}")).mend("choose another job.state_dir"));
     }
     if let Some(kind) = facts.network {
-        return fail(format!("{path} is on {kind}: locks and syncs are not those of a local disk there"))
-            .mend("choose a job.state_dir on a local disk; or --accept network-disk")
-            .accept(Accept::NetworkDisk);
+        let found = fail(format!("{path} is on {kind}: locks and syncs are not those of a local disk there"))
+            .mend("choose a job.state_dir on a local disk; or --accept network-disk");
+        return Some(found.accept(Accept::NetworkDisk));
     }
     if let Some(what) = &facts.objection {
-        return fail(format!("{path} is not only this user's: {what}"))
-            .mend("choose another job.state_dir, have it given to this user, or --accept owner")
-            .accept(Accept::Owner);
+        let found = fail(format!("{path} is not only this user's: {what}"))
+            .mend("choose another job.state_dir, have it given to this user, or --accept owner");
+        return Some(found.accept(Accept::Owner));
     }
-    match facts.free {
-        Some(free) if free < LITTLE_ROOM => {
-            return fail(format!("{path} has only {} of room", show_size(free)))
-                .mend("make room, or choose another job.state_dir");
-        }
+    let found = match facts.free {
+        Some(free) if free < LITTLE_ROOM => fail(format!("{path} has only {} of room", show_size(free))),
         Some(free) if free < SOME_ROOM => {
-            let fact = format!("{path} has only {} of room: dead letters may fill it", show_size(free));
-            return Finding::warn(check, fact).mend("make room, or choose another job.state_dir");
+            Finding::warn(check, format!("{path} has only {} of room: dead letters may fill it", show_size(free)))
         }
-        _ => {}
-    }
-    match &facts.earlier {
-        EarlierRun::None => Finding::ok(check, format!("{path}: local and writable, no earlier run of job {}", job.name)),
-        EarlierRun::Running(holder) => {
-            Finding::warn(check, format!("job {} runs now ({holder})", job.name)).mend("wait for its end, or stop it")
+        _ => return None,
+    };
+    Some(found.mend("make room, or choose another job.state_dir"))
+}
+
+fn of_earlier(job: &Job, facts: &StateFacts, earlier: &EarlierRun) -> Finding {
+    let (check, name) = (Check::State, &job.name);
+    match earlier {
+        EarlierRun::None => {
+            let path = printable_path(&facts.path);
+            Finding::ok(check, format!("{path}: local and writable, no earlier run of job {name}"))
+        }
+        EarlierRun::Unknown(why) => Finding::skip(check, format!("whether `run` goes on with job {name} is not known: {why}")),
+        EarlierRun::Running(what) => {
+            Finding::fail(check, what.clone()).ends_with(Exit::Stopped).mend("wait for its end, or stop it")
+        }
+        EarlierRun::Begun { done, total } if done == total => {
+            Finding::ok(check, format!("job {name} is done, all {}: `run` sends nothing", show_things(*total, "shard")))
         }
         EarlierRun::Begun { done, total } => {
-            let (done, total) = (show_count(*done), show_count(*total));
-            Finding::ok(check, format!("job {} has begun, {done} of {total} shards are done: `run` goes on with it", job.name))
+            let done = show_count(*done);
+            Finding::ok(
+                check,
+                format!("job {name} has begun, {done} of {} done: `run` goes on with it", show_things(*total, "shard")),
+            )
         }
-        EarlierRun::Unreadable(why) => fail(why.clone()),
+        EarlierRun::Elsewhere { made_by, moved, total, records } => Finding::ok(
+            check,
+            format!(
+                "job {name} was begun by {made_by}: {} of {} with progress, {} acknowledged: `run` goes on from there",
+                show_count(*moved),
+                show_things(*total, "shard"),
+                show_things(*records, "record")
+            ),
+        ),
+        EarlierRun::Anew(told) => Finding::ok(check, told.clone()),
+        EarlierRun::Refused(error) => Finding::of_error(check, error.clone()),
     }
 }
 
@@ -158,11 +203,14 @@ mod tests {
     #[test]
     fn the_state_needs_a_local_writable_disk_of_its_own_with_room() {
         let good = StateFacts { path: "/s/j".into(), free: Some(1 << 30), ..StateFacts::default() };
-        assert_eq!(of_state(&job(), &good).level, CheckLevel::Ok);
+        let levels = |facts: &StateFacts| of_state(&job(), facts).iter().map(|found| found.level).collect::<Vec<_>>();
+        assert_eq!(levels(&good), [CheckLevel::Ok]);
         let of = |change: &dyn Fn(&mut StateFacts)| {
             let mut facts = good.clone();
             change(&mut facts);
-            of_state(&job(), &facts)
+            let found = of_state(&job(), &facts);
+            assert_eq!(found.len(), 1, "{found:?}");
+            found.into_iter().next().unwrap()
         };
         for (finding, level, accept) in [
             (of(&|facts| facts.unwritable = Some("read-only".into())), CheckLevel::Fail, None),
@@ -170,12 +218,20 @@ mod tests {
             (of(&|facts| facts.objection = Some("mode 777".into())), CheckLevel::Fail, Some(Accept::Owner)),
             (of(&|facts| facts.free = Some(1 << 19)), CheckLevel::Fail, None),
             (of(&|facts| facts.free = Some(10 << 20)), CheckLevel::Warn, None),
-            (of(&|facts| facts.earlier = EarlierRun::Running("pid 7".into())), CheckLevel::Warn, None),
             (of(&|facts| facts.earlier = EarlierRun::Begun { done: 1, total: 2 }), CheckLevel::Ok, None),
-            (of(&|facts| facts.earlier = EarlierRun::Unreadable("damaged".into())), CheckLevel::Fail, None),
+            (of(&|facts| facts.earlier = EarlierRun::Unknown("unasked".into())), CheckLevel::Skip, None),
         ] {
             assert_eq!((finding.level, finding.accept), (level, accept), "{}", finding.line());
             assert!(level != CheckLevel::Fail || finding.exit == Exit::State);
         }
+        let done = of(&|facts| facts.earlier = EarlierRun::Begun { done: 2, total: 2 });
+        assert_eq!(done.fact, "job j is done, all 2 shards: `run` sends nothing");
+        let running = of(&|facts| facts.earlier = EarlierRun::Running("pid 7".into()));
+        assert_eq!((running.level, running.exit), (CheckLevel::Fail, Exit::Stopped));
+        // Neither hides the other.
+        let refused = EarlierRun::Refused(UserError::new(Exit::Config, "another key"));
+        let both = StateFacts { free: Some(10 << 20), earlier: refused, ..good };
+        assert_eq!(levels(&both), [CheckLevel::Warn, CheckLevel::Fail]);
+        assert_eq!(of_state(&job(), &both)[1].exit, Exit::Config);
     }
 }

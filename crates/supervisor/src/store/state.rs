@@ -6,6 +6,7 @@ use migration::fixed::FixedSettings;
 use migration::report::{Binding, ShardStatus};
 use migration::{Counts, Incarnation, LedgerEntry, Plan, Position, Receipt, Shard, ShardId, StateOrigin, Token};
 
+use super::NewJob;
 use crate::machine::{Extent, ShardStart};
 
 /// Everything a run starts from.
@@ -69,6 +70,46 @@ impl ShardCheckpoint {
 }
 
 impl JobState {
+    /// That of a job that begins: no shard has committed anything.
+    pub fn new(job: &NewJob<'_>) -> JobState {
+        let waiting = |shard: &Shard| ShardCheckpoint {
+            status: ShardStatus::Waiting,
+            position: shard.start,
+            token: None,
+            counts: Counts::default(),
+            deaths: 0,
+            letters: 0,
+            receipt: Receipt::default(),
+            last_attempt: 0,
+        };
+        JobState {
+            name: job.name.to_owned(),
+            plan_id: job.plan_id,
+            origin: job.origin,
+            last_run: 0,
+            binding: job.binding.clone(),
+            settings: job.settings.to_vec(),
+            plan: job.plan.clone(),
+            frozen: None,
+            shards: job.plan.shards.iter().map(waiting).collect(),
+            damages: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            uncertain: BTreeSet::new(),
+        }
+    }
+
+    /// Takes over how far Kafka says that shards are, as [`Store::adopt`](super::Store::adopt) does, but not on disk.
+    pub fn adopt(&mut self, entries: &[(ShardId, LedgerEntry)]) {
+        for (id, entry) in entries {
+            let Some(shard) = self.shards.get_mut(id.0 as usize) else { continue };
+            if shard.status == ShardStatus::Done || entry.position <= shard.position {
+                continue;
+            }
+            let LedgerEntry { position, counts, token, letters, receipt } = entry.clone();
+            *shard = ShardCheckpoint { position, counts, token, letters, receipt, deaths: 0, ..shard.clone() };
+        }
+    }
+
     /// What was committed, over all shards.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();

@@ -1,10 +1,11 @@
 //! What an earlier run of the job left, unless this one starts over.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
 
 use kafka::Preflight;
 use migration::job::Brokers;
-use migration::{Exit, Job, UserError, order, resume};
+use migration::{Exit, Job, UserError, resume};
 use supervisor::{StateDir, StateDirError, Store};
 
 use super::pass::{Pass, note_refusal};
@@ -54,9 +55,7 @@ pub fn find(job: &Job, restart: Restart, add: bool, ui: &Ui) -> Result<(StateDir
         return Ok((dir, None));
     }
     let earlier = Store::open(&path).and_then(|store| Earlier::of(&store)).map_err(state::unusable);
-    let embedded = job.kafka.brokers == Brokers::Embedded;
-    if embedded && earlier.as_ref().is_ok_and(|earlier| earlier.state.binding.is_of_embedded()) {
-        // The embedded broker of the earlier run is gone, and what was sent to it.
+    if earlier.as_ref().is_ok_and(|earlier| is_gone(job, earlier)) {
         return Ok((dir, None));
     }
     if restart != Restart::No {
@@ -64,29 +63,37 @@ pub fn find(job: &Job, restart: Restart, add: bool, ui: &Ui) -> Result<(StateDir
         return Ok((dir, None));
     }
     let earlier = earlier?;
-    if embedded {
-        let error = resume::is_of_real_brokers(job, &earlier.state.binding);
-        note_refusal(&dir, &error);
-        return Err(error);
+    may_be_used(job, dir.path(), &earlier).inspect_err(|error| note_refusal(&dir, error))?;
+    Ok((dir, Some(earlier)))
+}
+
+/// Whether all that a run sent is gone with its embedded broker.
+pub fn is_gone(job: &Job, earlier: &Earlier) -> bool {
+    job.kafka.brokers == Brokers::Embedded && earlier.state.binding.is_of_embedded()
+}
+
+/// Whether what an earlier run left is of any use to one that goes on, before brokers are asked.
+pub fn may_be_used(job: &Job, folder: &Path, earlier: &Earlier) -> Result<(), UserError> {
+    if job.kafka.brokers == Brokers::Embedded {
+        return Err(resume::is_of_real_brokers(job, &earlier.state.binding));
     }
     // What `verify` needs of them at the end is known before a record moves.
-    Retries::of_state(dir.path(), &earlier.state).inspect_err(|error| note_refusal(&dir, error))?;
-    Ok((dir, Some(earlier)))
+    Retries::of_state(folder, &earlier.state).map(drop)
 }
 
 /// Why a job of which nothing was sent begins anew, with what is told of it: its config or its source is not as it was
 /// when it began, and that can still be changed. `None`: it goes on, or is refused.
 pub fn begins_anew(pass: &Pass<'_>, earlier: &Earlier, found: &Preflight) -> Option<String> {
-    let (job, now) = (&pass.job, found.binding(&pass.job));
     // What a retry sends, and by which rules, is kept with it. Who began a job elsewhere may be sending its first
     // record.
     if pass.retried.is_some() || pass.begun_elsewhere || !earlier.sent_nothing() {
         return None;
     }
-    let config = || earlier.may_go_on(job, &now).and_then(|_| order::may_go_on(job, &earlier.state.plan));
+    let job = &pass.job;
     let source =
         || helper::ask("shardlift plan", Some(&pass.interrupt), || source::check_source(job, &earlier.state, pass.add));
-    let refused = config().map(drop).and_then(|()| source().map(drop)).err()?;
+    let now = found.binding(job);
+    let refused = earlier.goes_on(job, &now).map(drop).and_then(|()| source().map(drop)).err()?;
     earlier.begins_anew(job, &now, &refused).map(|anew| anew.told())
 }
 

@@ -1,14 +1,15 @@
 //! What the progress topic has of a job with exactly-once delivery: it says how far the job is, and the state on disk
 //! is a copy of it.
 //!
-//! Responsible for: whether the state here and the progress in Kafka are of the same start of the job, making the state
-//! of what Kafka has where there is none, and keeping a new job's plan there. Not responsible for how far a shard is
-//! when its attempt begins: its worker asks for that itself.
+//! Responsible for: whether the state here and the progress in Kafka are of the same start of the job (which `check`
+//! asks, too, and changes nothing), making the state of what Kafka has where there is none, and keeping a new job's
+//! plan there. Not responsible for how far a shard is when its attempt begins: its worker asks for that itself.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka::progress::{self, JobLook, Written};
+use migration::fixed::FixedSettings;
 use migration::printable::{printable, printable_path};
 use migration::units::show_things;
 use migration::{
@@ -27,13 +28,104 @@ use crate::{catch_up, helper, preflight};
 /// What to do where the progress topic can't be trusted.
 const START_OVER: &str = "find out what happened to the topic; --restart starts over, and sends everything again";
 
+/// What a run goes on from, by what Kafka has of the job and what is here.
+pub enum Agreed {
+    /// The state here; without one the job begins.
+    Here,
+    /// The job begins, whatever is here.
+    Nothing,
+    /// The same, if the user confirms it.
+    StartsOver,
+    /// The state here, with what Kafka has more of these shards, and where dead letters go by now.
+    Ahead(Vec<(ShardId, LedgerEntry)>, Option<FixedSettings>),
+    /// What Kafka has, of which a state is made here.
+    Elsewhere(Box<StoredJob>),
+}
+
+/// What is here of a job, and what is wanted of it.
+pub struct Side<'a> {
+    pub job: &'a Job,
+    /// The job's folder.
+    pub folder: &'a Path,
+    /// What an earlier run left there.
+    pub state: Option<&'a JobState>,
+    /// Whether it sends records of another job again.
+    pub retry: bool,
+    /// Whether it is to start over.
+    pub restart: bool,
+}
+
+/// How long a run waits for what Kafka has of a job, and what it has to find. `here`: an earlier run left a state.
+pub fn look(here: bool) -> (Purpose, JobLook) {
+    if here { (Purpose::GoOn, JobLook::Plan) } else { (Purpose::Begin, JobLook::Any) }
+}
+
+/// Judges what a run goes on from, and changes nothing.
+pub fn judge(side: &Side<'_>, found: JobInTopic) -> Result<Agreed, UserError> {
+    let &Side { job, folder, state: here, retry, restart } = side;
+    let stored = match found {
+        JobInTopic::Whole(stored) => stored,
+        JobInTopic::Damaged(damage) => return over_damage(side, damage),
+        JobInTopic::Nothing => {
+            return match here {
+                // Its plan was not kept in Kafka before it was interrupted.
+                Some(state) if state.last_run > 0 => Err(lost(job, state)),
+                _ => Ok(Agreed::Here),
+            };
+        }
+    };
+    let there = stored.plan.of;
+    match here {
+        Some(state) if state.incarnation() == there => ahead(job, folder, state, &stored),
+        // It was begun and sent nothing, and what Kafka has is another start of the job.
+        Some(state) if state.last_run == 0 && state.origin.generation > there.generation => Ok(Agreed::Nothing),
+        Some(state) if state.last_run > 0 => Err(other_start(job, &stored.plan, state.origin.generation)),
+        // What it has to send is in this folder alone.
+        _ if retry => Ok(Agreed::Nothing),
+        _ if restart => Ok(Agreed::StartsOver),
+        _ => {
+            catch_up::check_entries(job, &stored.plan.plan, &stored.shards)?;
+            require_letters(job, folder, &stored.plan, &stored.shards)?;
+            Ok(Agreed::Elsewhere(stored))
+        }
+    }
+}
+
+/// Whether a job starts over though its records in Kafka are damaged.
+fn over_damage(side: &Side<'_>, damage: DamagedJob) -> Result<Agreed, UserError> {
+    // It was to start over already, and ended before its plan was kept in Kafka.
+    let begun_over = side.state.is_some_and(|state| state.last_run == 0 && state.origin.generation > damage.generation);
+    match (begun_over, side.restart) {
+        (true, _) => Ok(Agreed::Nothing),
+        (false, true) => Ok(Agreed::StartsOver),
+        (false, false) => Err(UserError::new(Exit::Preflight, damage.what).hint(START_OVER)),
+    }
+}
+
+/// The state here, with what was committed elsewhere, or was not heard of.
+fn ahead(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Result<Agreed, UserError> {
+    let ahead = catch_up::ahead(state, stored);
+    let settings = catch_up::settings_moved(state, stored);
+    if ahead.is_empty() && settings.is_none() {
+        return Ok(Agreed::Here);
+    }
+    require_letters(job, folder, &stored.plan, &ahead)?;
+    catch_up::check_entries(job, &state.plan, &ahead)?;
+    Ok(Agreed::Ahead(ahead, settings.map(<[_]>::to_vec)))
+}
+
+/// Whether the plan that Kafka has was made in another folder than this.
+pub fn was_begun_elsewhere(folder: &Path, found: &JobInTopic) -> bool {
+    matches!(found, JobInTopic::Whole(stored) if stored.plan.made_by != made_by(folder))
+}
+
 /// What an earlier run left, as Kafka has it. The state on disk is brought up to it, or made of it; where the job
 /// starts over, nothing is taken from either.
 pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Earlier>, UserError> {
     if !pass.job.exactly_once() {
         return Ok(earlier);
     }
-    let (purpose, look) = if earlier.is_some() { (Purpose::GoOn, JobLook::Plan) } else { (Purpose::Begin, JobLook::Any) };
+    let (purpose, look) = look(earlier.is_some());
     let job = &pass.job;
     let found = helper::ask("shardlift progress", Some(&pass.interrupt), || {
         progress::read_job(job, look, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
@@ -42,40 +134,20 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
     if let Some(retried) = &pass.retried {
         retried.may_begin(&pass.job.name, &found, earlier.as_ref().map(|earlier| earlier.state.incarnation()))?;
     }
-    let stored = match found {
-        JobInTopic::Whole(stored) => stored,
-        JobInTopic::Damaged(damage) => return over_damage(pass, earlier, damage).map(|()| None),
-        JobInTopic::Nothing => {
-            return match earlier {
-                // Its plan was not kept in Kafka before it was interrupted.
-                Some(earlier) if earlier.state.last_run > 0 => Err(lost(pass, &earlier.state)),
-                other => Ok(other),
-            };
-        }
+    pass.begun_elsewhere = was_begun_elsewhere(pass.dir.path(), &found);
+    let side = Side {
+        job,
+        folder: pass.dir.path(),
+        state: earlier.as_ref().map(|earlier| &earlier.state),
+        retry: pass.retried.is_some(),
+        restart: pass.restart != Restart::No,
     };
-    pass.begun_elsewhere = stored.plan.made_by != made_by(pass.dir.path());
-    let (there, here) = (stored.plan.of, earlier.as_ref().map(|earlier| earlier.state.incarnation()));
-    match earlier {
-        Some(earlier) if here == Some(there) => brought_up(pass, earlier, &stored).map(Some),
-        // It was begun and sent nothing, and what Kafka has is another start of the job.
-        Some(earlier) if earlier.state.last_run == 0 && earlier.state.origin.generation > there.generation => Ok(None),
-        Some(earlier) if earlier.state.last_run > 0 => Err(other_start(pass, &stored.plan, earlier.state.origin.generation)),
-        // What it has to send is in this folder alone.
-        _ if pass.retried.is_some() => Ok(None),
-        _ if pass.restart != Restart::No => confirm(&pass.job, pass.restart, pass.ui).map(|()| None),
-        _ => from_elsewhere(pass, &stored).map(Some),
-    }
-}
-
-/// Whether the job starts over though its records in Kafka are damaged.
-fn over_damage(pass: &Pass<'_>, earlier: Option<Earlier>, damage: DamagedJob) -> Result<(), UserError> {
-    // It was to start over already, and ended before its plan was kept in Kafka.
-    let begun_over =
-        earlier.is_some_and(|earlier| earlier.state.last_run == 0 && earlier.state.origin.generation > damage.generation);
-    match (begun_over, pass.restart) {
-        (true, _) => Ok(()),
-        (false, Restart::No) => Err(UserError::new(Exit::Preflight, damage.what).hint(START_OVER)),
-        (false, restart) => confirm(&pass.job, restart, pass.ui),
+    match judge(&side, found)? {
+        Agreed::Here => Ok(earlier),
+        Agreed::Nothing => Ok(None),
+        Agreed::StartsOver => confirm(job, pass.restart, pass.ui).map(|()| None),
+        Agreed::Ahead(entries, settings) => bring_up(pass, &entries, settings.as_deref()).map(Some),
+        Agreed::Elsewhere(stored) => from_elsewhere(pass, &stored).map(Some),
     }
 }
 
@@ -239,34 +311,33 @@ pub fn move_letters(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> 
     Err(UserError::new(Exit::Stopped, what).hint("run it again: it judges by what Kafka has then"))
 }
 
-/// The state here, with what was committed elsewhere, or was not heard of.
-fn brought_up(pass: &Pass<'_>, earlier: Earlier, stored: &StoredJob) -> Result<Earlier, UserError> {
-    let ahead = catch_up::ahead(&earlier.state, stored);
-    let settings = catch_up::settings_moved(&earlier.state, stored);
-    if ahead.is_empty() && settings.is_none() {
-        return Ok(earlier);
-    }
-    require_letters(pass, &stored.plan, &ahead)?;
-    catch_up::check_entries(&pass.job, &earlier.state.plan, &ahead)?;
+/// Puts into the state here what Kafka has more.
+fn bring_up(
+    pass: &Pass<'_>,
+    ahead: &[(ShardId, LedgerEntry)],
+    settings: Option<&[(String, String)]>,
+) -> Result<Earlier, UserError> {
     let mut store = pass.store().map_err(state::unusable)?;
-    catch_up::adopt(&mut store, &ahead, settings).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
+    catch_up::adopt(&mut store, ahead, settings).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
 }
 
-/// A state of what Kafka has, for a job that was begun elsewhere or whose folder is gone.
-fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserError> {
-    let StoredJob { plan, shards } = stored;
-    catch_up::check_entries(&pass.job, &plan.plan, shards)?;
-    require_letters(pass, plan, shards)?;
-    // The letters may have been brought here, and were looked at.
-    pass.dir.clear_checkpoint().map_err(|error| UserError::new(error.exit(), error))?;
-    let new = NewJob {
+/// What Kafka has, as the state of a job that begins.
+pub fn new_job(plan: &StoredPlan) -> NewJob<'_> {
+    NewJob {
         name: &plan.name,
         plan_id: plan.of.plan_id,
         plan: &plan.plan,
         binding: &plan.binding,
         settings: &plan.settings,
         origin: StateOrigin { generation: plan.of.generation, created_ms: plan.created_ms },
-    };
+    }
+}
+
+/// A state of what Kafka has, for a job that was begun elsewhere or whose folder is gone.
+fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserError> {
+    let StoredJob { plan, shards } = stored;
+    // The letters may have been brought here, and were looked at.
+    pass.dir.clear_checkpoint().map_err(|error| UserError::new(error.exit(), error))?;
     let told = format!(
         "the job goes on from what {} has of it: begun by {}, {} of {} with progress",
         pass.job.checkpoint.topic,
@@ -275,18 +346,18 @@ fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserEr
         show_things(plan.plan.shards.len() as u64, "shard"),
     );
     pass.ui.say(&told);
-    let mut store = Store::create(&StateDir::store_path(pass.dir.path()), &new).map_err(state::unusable)?;
+    let mut store = Store::create(&StateDir::store_path(pass.dir.path()), &new_job(plan)).map_err(state::unusable)?;
     let made = store.adopt(shards).and_then(|()| store.note(&told)).and_then(|()| Earlier::of(&store));
     made.map_err(state::unusable)
 }
 
 /// The letters that these entries count, if letters go to files: they are in the folder of the run that set them aside,
 /// and nowhere else.
-fn require_letters(pass: &Pass<'_>, plan: &StoredPlan, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
+fn require_letters(job: &Job, folder: &Path, plan: &StoredPlan, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
     if fixed::letters_topic(&plan.settings).is_some() {
         return Ok(());
     }
-    let folder = StateDir::dead_letters_path(pass.dir.path());
+    let folder = StateDir::dead_letters_path(folder);
     let committed: Vec<_> = entries.iter().map(|(id, entry)| ((*id, entry.letters), entry.counts.dead_lettered)).collect();
     let gone = dead_letter::gone(&folder, &committed, process::open_private_below).map_err(|error| {
         UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&folder)))
@@ -298,7 +369,7 @@ fn require_letters(pass: &Pass<'_>, plan: &StoredPlan, entries: &[(ShardId, Ledg
     let what = format!(
         "{} of job {} went to files (dead_letters.to = \"file\") that are not in {}: another machine, or another folder, has them",
         show_things(gone, "dead letter"),
-        pass.job.name,
+        job.name,
         printable_path(&folder)
     );
     Err(UserError::new(Exit::Preflight, what).hint(
@@ -312,15 +383,15 @@ fn made_by(folder: &Path) -> String {
     format!("{}:{}", process::host_name(), printable_path(folder))
 }
 
-fn lost(pass: &Pass<'_>, state: &JobState) -> UserError {
-    UserError::new(Exit::Preflight, catch_up::gone(&pass.job, state)).hint(START_OVER)
+fn lost(job: &Job, state: &JobState) -> UserError {
+    UserError::new(Exit::Preflight, catch_up::gone(job, state)).hint(START_OVER)
 }
 
-fn other_start(pass: &Pass<'_>, plan: &StoredPlan, generation: u32) -> UserError {
+fn other_start(job: &Job, plan: &StoredPlan, generation: u32) -> UserError {
     let hint = if plan.of.generation > generation {
         "go on there; or move this state away and go on here with what Kafka has; or start over with --restart"
     } else {
         START_OVER
     };
-    UserError::new(Exit::Preflight, catch_up::other_start(&pass.job, plan, generation)).hint(hint)
+    UserError::new(Exit::Preflight, catch_up::other_start(job, plan, generation)).hint(hint)
 }

@@ -7,7 +7,7 @@ use kafka::Preflight;
 use migration::advice::{self, Prospect};
 use migration::check::{self, CheckLevel};
 use migration::report::Binding;
-use migration::{BoundTopic, Finding, Identity, Job, Order, Plan, SourceObject, UserError, fixed, order, resume};
+use migration::{BoundTopic, Finding, Identity, Job, Order, Plan, SourceObject, UserError, fixed, resume};
 use pipeline::source::files_named;
 use supervisor::{JobState, NewJob, StateDir, StateError, Store};
 use worker::WorkerContext;
@@ -88,8 +88,7 @@ pub fn plan(pass: &Pass<'_>, earlier: Option<Earlier>, found: Preflight) -> Resu
         let kept = Kept::Nothing(supervisor::plan_id(&Identity::of(job, &plan, &now)));
         return Ok(Planned { plan, binding: now, found, kept, unpacked });
     };
-    let mut warnings = earlier.may_go_on(job, &now)?;
-    warnings.extend(order::may_go_on(job, &earlier.state.plan)?);
+    let warnings = earlier.goes_on(job, &now)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let state = earlier.state;
     let letters = letters_move(pass, &state)?;
