@@ -77,6 +77,7 @@ impl RunEnd {
             source_bytes: 0,
             records_estimate: 0,
             counts: self.counts,
+            here: None,
             progress_topic: None,
             resent: None,
             accepted: Vec::new(),

@@ -134,6 +134,8 @@ pub struct Machine {
     /// No more workers can be started, why, and until when that is looked at.
     shortage: Option<(Duration, String)>,
     totals: Totals,
+    /// What of the totals was taken over from Kafka in this run.
+    taken_over: Counts,
     sharing: Sharing,
     /// How the topic changed, as far as the job goes on all the same: told once.
     told: Option<TopicChange>,
@@ -183,6 +185,7 @@ impl Machine {
             unreadable: 0.0,
             shortage: None,
             totals,
+            taken_over: Counts::default(),
             sharing: Sharing::default(),
             told: None,
             notices: BTreeSet::new(),

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub counts: Counts,
     /// Committed over all runs.
     pub committed: Counts,
+    /// What of it was committed elsewhere, and taken over in this run: no rate counts it.
+    pub taken_over: Counts,
     /// Shards.
     pub shards: ShardTotals,
     /// The dataset's size in bytes as stored.

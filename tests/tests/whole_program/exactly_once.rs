@@ -248,11 +248,24 @@ fn an_empty_folder_goes_on_and_the_old_one_hears_of_it(clusters: &Clusters) {
     let before = once.begun();
     let report = once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0).json();
     assert_done(&report, &source);
+    // The rate is that of what was sent here; what the killed run committed unheard is from elsewhere, too.
+    let here: u64 = attempts(&report).iter().map(|attempt| attempt.committed).sum();
+    let elsewhere = report["records"]["elsewhere"].as_u64().expect("it is known");
+    assert!(elsewhere >= before && elsewhere + here == source.len(), "{elsewhere} elsewhere, {here} here, {before} before");
+    let (rate, ms) = (report["records_per_second"].as_f64().unwrap(), report["elapsed_ms"].as_f64().unwrap());
+    assert!((rate * ms / 1000.0 - here as f64).abs() <= ms / 1000.0, "{rate} in {ms} ms, {here} here");
     assert!(once.scene.acknowledged() == before && before < source.len(), "the first folder has its old state");
     // It judges by what Kafka has, not by that.
     let found = once.scene.program.run(&["verify", "-o", "json"], patience()).expect_code(0).json();
     assert_eq!(found["outcome"], "same", "{found:#}");
     assert_eq!(once.scene.acknowledged(), source.len(), "and keeps it");
+    let status = once.scene.program.run(&["status"], patience()).expect_code(0).stdout;
+    assert!(status.contains(" sent elsewhere ") && status.contains(" sent here "), "{status}");
+    // A folder that finds all done has no rate.
+    let third = ["--set", "job.state_dir=\"third\"", "--set", "limits.rate_records=\"none\""];
+    let done = once.scene.run(&third).expect_code(0).json();
+    assert_eq!(done["records"]["elsewhere"], source.len(), "{done:#}");
+    assert!(done["records_per_second"].is_null(), "{done:#}");
     // Whether there is more to read only a worker finds out.
     once.scene.program.run(&["verify", "--receipts"], patience()).expect_code(4);
     let report = once.scene.run(&[]).expect_code(0).json();

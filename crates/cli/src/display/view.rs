@@ -28,7 +28,8 @@ impl Viewer {
     pub fn view(&mut self, snapshot: &Snapshot) -> View {
         let done = share(snapshot.source_bytes_done, snapshot.source_bytes);
         let (state, elapsed) = (state(snapshot), snapshot.elapsed);
-        let rate = self.rate.update(elapsed, snapshot.counts.read);
+        let here = snapshot.counts.since(&snapshot.taken_over);
+        let rate = self.rate.update(elapsed, here.read);
         let works = matches!(state, "running" | "draining");
         let eta = self.eta.update(self.work.update(elapsed, works), done);
         View {
@@ -37,7 +38,7 @@ impl Viewer {
             done,
             records: snapshot.counts.read,
             total: snapshot.records_estimate,
-            byte_rate: self.byte_rate.update(elapsed, snapshot.counts.bytes_read),
+            byte_rate: self.byte_rate.update(elapsed, here.bytes_read),
             dead_letters: snapshot.counts.dead_lettered,
             rate,
             elapsed,

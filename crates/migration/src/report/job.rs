@@ -67,6 +67,9 @@ pub struct JobReport {
     pub records_estimate: u64,
     /// Committed records; never more than the source has.
     pub counts: Counts,
+    /// What of it attempts in this folder committed, as far as they lived to tell: every rate is made of this. With
+    /// exactly-once the rest is known from the progress topic. `None` if the state that knows it can't be read.
+    pub here: Option<Counts>,
     /// The progress topic of a job that delivers exactly once; `None`: it delivers at least once.
     pub progress_topic: Option<String>,
     /// Records that may be in the topic twice; `None` if the state that knows it can't be read.
@@ -110,9 +113,26 @@ pub struct JobReport {
 }
 
 impl JobReport {
-    /// Committed records (acknowledged, filtered or set aside) for each second of wall time; 0 before any time passed.
-    pub fn records_per_second(&self) -> f64 {
-        if self.elapsed_us == 0 { 0.0 } else { self.counts.read as f64 * 1e6 / self.elapsed_us as f64 }
+    /// Records committed here (acknowledged, filtered or set aside) for each second of wall time; `None` if there are
+    /// none, or no time has passed.
+    pub fn records_per_second(&self) -> Option<f64> {
+        self.per_second(|here| here.read)
+    }
+
+    /// Any other of the counts for each second of wall time.
+    pub fn per_second(&self, of: fn(&Counts) -> u64) -> Option<f64> {
+        let here = self.here.filter(|here| here.read > 0 && self.elapsed_us > 0)?;
+        Some(of(&here) as f64 * 1e6 / self.elapsed_us as f64)
+    }
+
+    /// What of the counts was not committed here; `None` if that is not known.
+    pub fn elsewhere(&self) -> Option<Counts> {
+        self.here.map(|here| self.counts.since(&here))
+    }
+
+    /// Whether a part of the counts was committed elsewhere.
+    pub fn is_shared(&self) -> bool {
+        self.elsewhere().is_some_and(|elsewhere| elsewhere.read > 0)
     }
 
     /// What it promises about duplicates.

@@ -1,5 +1,6 @@
 //! What limits a job and what would make it faster, in a sentence from its own figures.
 
+use migration::job::Delivery;
 use migration::report::JobReport;
 use migration::units::{show_count, show_size};
 use migration::{Order, Phase, Phases};
@@ -11,12 +12,10 @@ pub fn advice(report: &JobReport) -> Option<String> {
     }
     let phases = without_outages(report);
     let total = phases.total();
-    if total == 0 || report.counts.acknowledged == 0 {
-        return None;
-    }
+    let sent = report.here.filter(|here| here.acknowledged > 0 && total > 0)?.acknowledged;
     let share = |phase: Phase| phases.get(phase) as f64 * 100.0 / total as f64;
     let flushes = report.work.flush.count();
-    let each_record = flushes >= report.counts.acknowledged;
+    let each_record = flushes >= sent;
     let (top, percent) = Phase::ALL
         .into_iter()
         .filter(|phase| *phase != Phase::Start)
@@ -39,16 +38,21 @@ pub fn advice(report: &JobReport) -> Option<String> {
             "{percent} % of the workers' time is waiting for delivery reports: brokers, network or workers.in_flight limit this run, at {} records/s and \
              {}/s; \
              more workers{} help only while the brokers are not busy",
-            show_count(report.records_per_second().round() as u64),
-            show_size((report.counts.bytes_sent as f64 * 1e6 / report.elapsed_us.max(1) as f64) as u64),
+            show_count(report.records_per_second()?.round() as u64),
+            show_size(report.per_second(|here| here.bytes_sent)? as u64),
             if by_key { " (at most one for each partition)" } else { "" }
         ),
         Phase::Outside => {
             format!("{percent} % of the workers' time is waits for something else than Kafka: more workers overlap them")
         }
         Phase::Throttled => format!("{percent} % of the workers' time is the rate limit that [limits] asks for"),
+        Phase::Commit if report.delivery() == Delivery::ExactlyOnce => format!(
+            "{percent} % of the workers' time is commits, which are Kafka's transactions: larger chunks (workers.chunk) commit \
+             less often; how long each takes is up to the brokers of __transaction_state and of the progress topic"
+        ),
         Phase::Commit => format!(
-            "{percent} % of the workers' time is commits (the state directory's disk): larger chunks or a faster disk commit less often"
+            "{percent} % of the workers' time is commits, for which the state directory's disk syncs: larger chunks \
+             (workers.chunk) commit less often, and a faster disk takes less time for each"
         ),
         // How many files there are, and of which kind, is not known here.
         Phase::Read if by_key && report.counts.others > 0 => format!(
@@ -140,6 +144,21 @@ mod tests {
         let last = report.runs.last().expect("runs").number;
         report.outages = vec![OutageReport { run: last, ended_ms: None, ..outage }];
         assert_eq!(advice(&report), None, "what it ended with says what to do");
+    }
+
+    #[test]
+    fn a_commit_is_the_disks_or_kafkas() {
+        let told = |report: JobReport| {
+            let mut report = report;
+            report.work.phases = Phases::default();
+            report.work.phases.spend(Phase::Commit, 1_000);
+            advice(&report).expect("commits limit it")
+        };
+        let once = told(example::shared(0));
+        assert!(once.contains("Kafka's transactions") && once.contains("__transaction_state"), "{once}");
+        assert!(!once.contains("disk"), "{once}");
+        let least = told(example::report());
+        assert!(least.contains("commit less often, and a faster disk takes less time for each"), "{least}");
     }
 
     #[test]

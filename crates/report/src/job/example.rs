@@ -58,6 +58,7 @@ pub(crate) fn report() -> JobReport {
         source_bytes: 1 << 30,
         records_estimate: 40_000,
         counts: Counts { read, acknowledged: read, ..Counts::default() },
+        here: Some(Counts { read, acknowledged: read, ..Counts::default() }),
         progress_topic: None,
         resent: Some(Resent::at_most(120)),
         accepted: vec!["partitions".into()],
@@ -86,6 +87,27 @@ pub(crate) fn report() -> JobReport {
         outages: Vec::new(),
         notices: vec!["/data/a.gz: 512 zero bytes behind the gzip stream were taken as padding".into()],
     }
+}
+
+/// The same of a job that another folder had begun: `elsewhere` records are from there.
+pub(crate) fn shared(elsewhere: u64) -> JobReport {
+    let mut report = report();
+    report.progress_topic = Some("shardlift-progress".into());
+    let counts = &mut report.counts;
+    (counts.read, counts.acknowledged) = (counts.read + elsewhere, counts.acknowledged + elsewhere);
+    report
+}
+
+/// A job that was done elsewhere: its one attempt here found nothing left to send.
+pub(crate) fn done_elsewhere(records: u64) -> JobReport {
+    let mut report = report();
+    report.attempts.truncate(1);
+    report.attempts[0].counts = Counts::default();
+    report.progress_topic = Some("shardlift-progress".into());
+    report.work = Work::default();
+    report.here = Some(Counts::default());
+    report.counts = Counts { read: records, acknowledged: records, ..Counts::default() };
+    report
 }
 
 fn attempt((shard, number, run, after, lasts, outcome): (u32, u32, u32, i64, u64, AttemptOutcome)) -> AttemptReport {

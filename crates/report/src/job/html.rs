@@ -70,7 +70,8 @@ fn stands(report: &JobReport) -> String {
     let began =
         report.runs.first().map(|run| format!(", begun {}", show_utc(run.started_ms.unsigned_abs()))).unwrap_or_default();
     let took = show_duration(Duration::from_micros(report.elapsed_us));
-    format!("{}{code} after {took} in {runs}{began}; topic {}", report.outcome.name(), report.binding.topic)
+    let here = if report.is_shared() { " here" } else { "" };
+    format!("{}{code} after {took}{here} in {runs}{began}; topic {}", report.outcome.name(), report.binding.topic)
 }
 
 fn tiles(report: &JobReport, numbers: &Numbers<'_>) -> Element {
@@ -81,12 +82,14 @@ fn tiles(report: &JobReport, numbers: &Numbers<'_>) -> Element {
     };
     let mut tiles = vec![
         tile("records.acknowledged", "records acknowledged", &count),
-        tile("records_per_second", "records a second", &|value| show(value)),
         tile("bytes.sent", "sent", &|value| show_size(value as u64)),
         tile("shards.done", &format!("of {} shards done", show_count(report.shards.total)), &count),
         tile("workers.forked", "attempts", &count),
         tile("workers.restarts", "restarts", &count),
     ];
+    if report.records_per_second().is_some() {
+        tiles.insert(1, tile("records_per_second", "records a second", &|value| show(value)));
+    }
     if report.counts.dead_lettered > 0 {
         tiles.push(tile("records.dead_lettered", "set aside", &count));
     }
@@ -162,6 +165,9 @@ fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
         row("+ filtered (blank lines)", "records.filtered"),
         row("+ dead letters", "records.dead_lettered"),
     ];
+    if report.is_shared() {
+        rows.push(row(&format!("sent elsewhere{}", super::elsewhere_note(report)), "records.elsewhere"));
+    }
     if report.progress_topic.is_none() {
         rows.push(row(sent_again, "records.resent"));
     }
@@ -170,8 +176,9 @@ fn balance(report: &JobReport, numbers: &Numbers<'_>) -> Element {
     }
     let verdict = if report.counts.balance() { "They balance." } else { "They DO NOT balance: please report this." };
     let twice = if report.progress_topic.is_some() { " None is there twice: exactly-once." } else { "" };
+    let shared = if report.is_shared() { " What has to do with time counts only what was sent here." } else { "" };
     let table = Element::of_class("table", "small")
-        .with(Element::new("caption").text(&format!("Committed records. {verdict}{twice}")))
+        .with(Element::new("caption").text(&format!("Committed records. {verdict}{twice}{shared}")))
         .with(Element::new("tbody").with_all(rows));
     scrolling("Committed records", table)
 }
@@ -330,6 +337,16 @@ mod tests {
         assert_eq!(shown(Some(Order::Key)), (true, false, "key".into()));
         assert_eq!(shown(Some(Order::Shard)), (false, true, "shard".into()));
         assert_eq!(shown(None), (false, false, Value::Null));
+    }
+
+    #[test]
+    fn what_was_sent_elsewhere_is_in_the_balance_and_in_no_rate() {
+        let page = page_of(&example::shared(45_000), &example::samples());
+        assert!(page.contains(">sent elsewhere of these, or here and not heard of</th>"), "{page}");
+        assert!(page.contains("data-json=\"records.elsewhere\" data-value=\"45000\">45,000</td>"), "{page}");
+        assert!(page.contains("1,620 records a second over the whole time.") && page.contains("after 20.00 s here in 2 runs"));
+        let page = page_of(&example::done_elsewhere(9), &Samples::new());
+        assert!(!page.contains("records a second"), "{page}");
     }
 
     #[test]

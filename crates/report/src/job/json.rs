@@ -10,6 +10,7 @@ use super::advice::advice;
 /// The members of the object, without `_command` and `_version`.
 pub fn object(report: &JobReport) -> Map<String, Value> {
     let exit_code = report.exit.map(|exit| exit.code());
+    let elsewhere = report.elsewhere();
     let mut value = json!({
         "job": report.name,
         "outcome": report.outcome.name(),
@@ -25,11 +26,15 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
             "dead_lettered": report.counts.dead_lettered,
             "resent": report.resent.map(|resent| resent.most),
             "resent_exact": report.resent.map(|resent| resent.exact),
+            "elsewhere": elsewhere.map(|elsewhere| elsewhere.acknowledged),
         },
         "accepted": report.accepted,
         "balances": report.counts.balance(),
         "order": report.order.map(Order::name),
-        "bytes": { "read": report.counts.bytes_read, "sent": report.counts.bytes_sent, "source": report.source_bytes },
+        "bytes": {
+            "read": report.counts.bytes_read, "sent": report.counts.bytes_sent, "source": report.source_bytes,
+            "elsewhere": elsewhere.map(|elsewhere| elsewhere.bytes_sent),
+        },
         "shards": { "total": report.shards.total, "done": report.shards.done, "quarantined": report.shards.quarantined },
         "workers": {
             "count": report.workers.count,
@@ -38,7 +43,7 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
             "peak_memory_bytes": report.peak_worker_memory_bytes,
         },
         "elapsed_ms": ms(report.elapsed_us),
-        "records_per_second": round(report.records_per_second()),
+        "records_per_second": report.records_per_second().map(round),
         "cpu_ms": { "supervisor": ms(report.cpu_supervisor_us), "workers": ms(report.cpu_workers_us) },
         "phases_ms": phases(&report.work.phases),
         "flush": flush(&report.work),
@@ -125,11 +130,9 @@ fn phases(phases: &Phases) -> Value {
 }
 
 fn flush(work: &Work) -> Value {
-    json!({
-        "count": work.flush.count(),
-        "p50_ms": ms(work.flush.quantile(0.5)),
-        "p99_ms": ms(work.flush.quantile(0.99)),
-    })
+    let count = work.flush.count();
+    let after = |quantile: f64| (count > 0).then(|| ms(work.flush.quantile(quantile)));
+    json!({ "count": count, "p50_ms": after(0.5), "p99_ms": after(0.99) })
 }
 
 /// Microseconds as milliseconds with three decimals.

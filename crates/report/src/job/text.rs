@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use migration::printable::printable;
 use migration::report::{AttemptOutcome, AttemptReport, JobReport, Resent};
-use migration::units::{show_count, show_duration, show_size, show_utc};
-use migration::{Phase, Phases};
+use migration::units::{show_count, show_duration, show_size, show_things, show_utc};
+use migration::{Counts, Histogram, Phase, Phases};
 
 use super::advice::advice;
 use super::happened::happened;
@@ -45,9 +45,15 @@ pub fn text(report: &JobReport) -> String {
 fn headline(out: &mut String, report: &JobReport) {
     let code = report.exit.map(|exit| format!(" (exit {})", exit.code())).unwrap_or_default();
     let time = show_duration(Duration::from_micros(report.elapsed_us));
+    let here = if report.is_shared() { " here" } else { "" };
     let runs = if report.runs.len() > 1 { format!(" over {} runs", report.runs.len()) } else { String::new() };
-    let _ =
-        writeln!(out, "{}: {}{code} after {time}{runs}, topic {}", report.name, report.outcome.name(), report.binding.topic);
+    let _ = writeln!(
+        out,
+        "{}: {}{code} after {time}{here}{runs}, topic {}",
+        report.name,
+        report.outcome.name(),
+        report.binding.topic
+    );
     for reason in &report.reasons {
         let _ = writeln!(out, "  {}", printable(reason));
     }
@@ -77,6 +83,10 @@ fn balance(out: &mut String, report: &JobReport) {
     for (name, count, note) in rows.into_iter().chain([letters]) {
         let _ = writeln!(out, "  {name:<16}{:>16}{note}", show_count(count));
     }
+    if let Some(elsewhere) = report.elsewhere().filter(|_| report.is_shared()) {
+        let (count, note) = (show_count(elsewhere.acknowledged), super::elsewhere_note(report));
+        let _ = writeln!(out, "  {:<16}{count:>16}{note}", "sent elsewhere");
+    }
     if report.progress_topic.is_some() {
         let _ = writeln!(out, "  {:<16}{:>16} twice: exactly-once", "sent again", "none");
     } else if let Some(Resent { most, exact }) = report.resent {
@@ -94,16 +104,13 @@ fn figures(out: &mut String, report: &JobReport) {
     let mut row = |name: &str, text: String| {
         let _ = writeln!(out, "  {name:<16}{text}");
     };
-    let seconds = (report.elapsed_us as f64 / 1e6).max(1e-6);
-    row(
-        "rate",
-        format!(
-            "{} records/s, {}/s",
-            show_count(report.records_per_second().round() as u64),
-            show_size((report.counts.bytes_read as f64 / seconds) as u64)
-        ),
-    );
+    if let Some((records, bytes)) = report.records_per_second().zip(report.per_second(|here| here.bytes_read)) {
+        row("rate", format!("{} records/s, {}/s", show_count(records.round() as u64), show_size(bytes as u64)));
+    }
     row("volume", format!("{} read, {} sent", show_size(report.counts.bytes_read), show_size(report.counts.bytes_sent)));
+    if let Some(here) = report.here.filter(|_| report.is_shared()) {
+        row("sent here", here_alone(&here));
+    }
     if let Some(order) = report.order {
         row("order", order.promise().to_owned());
     }
@@ -112,17 +119,12 @@ fn figures(out: &mut String, report: &JobReport) {
     row("shards", format!("{} of {} done, {} quarantined", s.done, s.total, s.quarantined));
     let w = &report.workers;
     row("workers", format!("{} slots, {} forked, {} restarts", w.count, w.forked, w.restarts));
-    row("time", shares(&report.work.phases));
-    let flush = &report.work.flush;
-    row(
-        "flush",
-        format!(
-            "{} times, p50 {}, p99 {}",
-            show_count(flush.count()),
-            show_duration(Duration::from_micros(flush.quantile(0.5))),
-            show_duration(Duration::from_micros(flush.quantile(0.99)))
-        ),
-    );
+    if report.work.phases.total() > 0 {
+        row("time", shares(&report.work.phases));
+    }
+    if report.work.flush.count() > 0 {
+        row("flush", flushes(&report.work.flush));
+    }
     row(
         "CPU",
         format!(
@@ -140,6 +142,21 @@ fn figures(out: &mut String, report: &JobReport) {
     if let Some(text) = skew(&report.work.partitions) {
         row("partitions", text);
     }
+}
+
+/// What was sent in this folder, where others have sent a part.
+fn here_alone(here: &Counts) -> String {
+    let Counts { acknowledged, bytes_sent, .. } = *here;
+    if here.read == 0 {
+        return "nothing".to_owned();
+    }
+    let (records, bytes) = (show_things(acknowledged, "record"), show_size(bytes_sent));
+    format!("{records}, {bytes} sent; rate, time, flush, CPU, partitions are theirs")
+}
+
+fn flushes(flush: &Histogram) -> String {
+    let after = |quantile: f64| show_duration(Duration::from_micros(flush.quantile(quantile)));
+    format!("{} times, p50 {}, p99 {}", show_count(flush.count()), after(0.5), after(0.99))
 }
 
 /// Where the workers' wall time went, in shares of the whole; what rounds to nothing is left out.
@@ -162,7 +179,7 @@ fn greatest(phases: &Phases) -> String {
 }
 
 fn skew(partitions: &[u64]) -> Option<String> {
-    let (min, max) = (partitions.iter().min()?, partitions.iter().max()?);
+    let (min, max) = (partitions.iter().min()?, partitions.iter().max().filter(|max| **max > 0)?);
     Some(format!("{}, from {} to {} records", partitions.len(), show_count(*min), show_count(*max)))
 }
 
@@ -249,5 +266,44 @@ fn list(out: &mut String, title: &str, rows: &[&AttemptReport]) {
     }
     if rows.len() > ATTEMPTS_SHOWN {
         let _ = writeln!(out, "  … and {} more; -o json has them all", rows.len() - ATTEMPTS_SHOWN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{example, object};
+    use super::*;
+
+    #[test]
+    fn rates_count_what_was_sent_here_and_the_rest_is_told() {
+        let report = example::shared(45_000);
+        let (here, both) = (text(&example::report()), text(&report));
+        let rate = |text: &str| text.lines().find(|line| line.starts_with("  rate ")).map(str::to_owned);
+        assert!(rate(&here).is_some() && rate(&here) == rate(&both), "{both}");
+        assert!(both.contains("after 20.00 s here over 2 runs"), "{both}");
+        // A worker died here, and may have committed before.
+        assert!(both.contains("  sent elsewhere            45,000 of these, or here and not heard of\n"), "{both}");
+        assert!(both.contains("  sent here       32,400 records, 0 B sent; rate, time"), "{both}");
+        assert!(!here.contains("elsewhere") && !here.contains(" here"), "{here}");
+        let (alone, shared) = (object(&example::report()), object(&report));
+        assert_eq!((&alone["records"]["elsewhere"], &shared["records"]["elsewhere"]), (&0.into(), &45_000.into()));
+        assert_eq!(alone["records_per_second"], shared["records_per_second"]);
+    }
+
+    #[test]
+    fn where_nothing_was_sent_there_is_no_rate() {
+        let report = example::done_elsewhere(200_000);
+        let told = text(&report);
+        assert!(told.contains("  sent elsewhere           200,000 of these\n"), "{told}");
+        assert!(told.contains("  sent here       nothing\n"), "{told}");
+        for unknown in ["\n  rate ", "\n  time ", "\n  flush ", "\n  partitions "] {
+            assert!(!told.contains(unknown), "{unknown}: {told}");
+        }
+        let object = object(&report);
+        assert!(object["records_per_second"].is_null() && object["flush"]["p50_ms"].is_null(), "{object:?}");
+        assert_eq!(object["records"]["elsewhere"], 200_000);
+        assert_eq!(super::super::advice(&report), None);
+        let unread = JobReport { here: None, ..report };
+        assert!(!text(&unread).contains("\n  rate "), "of a state that can't be read nothing is known");
     }
 }

@@ -82,6 +82,7 @@ impl Driver<'_> {
             elapsed: self.now(),
             counts,
             committed: totals.counts,
+            taken_over: self.machine.taken_over(),
             shards: watch::shard_totals(&self.machine),
             source_bytes: totals.bytes,
             source_bytes_done: self.machine.bytes_done(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use migration::job::Delivery;
 use migration::report::Resent;
-use migration::{Failure, FailureKind, LedgerEntry, Position, RefusedRecord};
+use migration::{Counts, Failure, FailureKind, LedgerEntry, Position, RefusedRecord};
 
 use super::attempt::{Attempt, Kill, Verdict, forward, show};
 use super::values::{Action, AttemptId};
@@ -75,8 +75,15 @@ impl Machine {
         let before = shard.entry.counts;
         shard.comes_to(&entry.position);
         self.change(id.shard, |shard| shard.entry = entry.clone());
-        self.totals.counts.add(&entry.counts.since(&before));
+        let came = entry.counts.since(&before);
+        self.totals.counts.add(&came);
+        self.taken_over.add(&came);
         out.push(Action::Adopt(id, entry.clone()));
+    }
+
+    /// What was taken over in this run: no rate counts it.
+    pub fn taken_over(&self) -> Counts {
+        self.taken_over
     }
 
     /// How long the successor of an attempt waits that was fenced.
@@ -163,6 +170,7 @@ mod tests {
         let (mut machine, actions) = begun(entry(30));
         assert!(actions.contains(&Action::Adopt(id(1), entry(30))), "{actions:?}");
         assert_eq!((machine.entry(ShardId(0)), machine.totals().counts.read), (entry(30), 30));
+        assert_eq!(machine.taken_over().read, 30);
         assert_eq!(machine.recount(), (machine.totals(), machine.bytes_done()));
         let event = WorkerEvent::Committed(chunk(1, 30, 50));
         let actions = machine.on(Input::Event { attempt: id(1), event }, SECOND);

@@ -47,8 +47,11 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         done: statuses(ShardStatus::Done),
         quarantined: statuses(ShardStatus::Quarantined),
     };
-    let mut work = Work::default();
-    attempts.iter().for_each(|attempt| work.add(&attempt.work));
+    let (mut work, mut here) = (Work::default(), Counts::default());
+    attempts.iter().for_each(|attempt| {
+        work.add(&attempt.work);
+        here.add(&attempt.counts);
+    });
     Ok(JobReport {
         outcome: exit.map_or(if running { Outcome::Running } else { Outcome::Stopped }, Outcome::from),
         exit,
@@ -57,6 +60,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         source_bytes: state.plan.bytes(),
         records_estimate: state.plan.records_estimate(),
         counts: state.counts(),
+        here: Some(here),
         progress_topic: migration::fixed::progress_topic(&state.settings),
         resent: Some(attempts.iter().fold(Resent::NONE, |sum, attempt| sum.plus(attempt.resent))),
         shards,

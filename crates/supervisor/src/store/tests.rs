@@ -955,3 +955,18 @@ fn what_no_shard_can_have_is_not_adopted() {
     assert!(matches!(&error, StateError::Refused { what, .. } if what.contains("its figures can't be")), "{error}");
     assert_eq!(resume(&store.load().unwrap()), resume(&before));
 }
+
+#[test]
+fn what_was_committed_elsewhere_is_none_of_what_attempts_here_did() {
+    let folder = Folder::new("elsewhere");
+    let mut store = create(&folder.file("state.sqlite"), 1);
+    store.begin_run(1, &BTreeSet::new()).unwrap();
+    store.adopt(&[(ShardId(0), LedgerEntry::default().with(&chunk(0, 1, 0, 30)))]).unwrap();
+    let report = load_report(&store, false).unwrap();
+    assert_eq!((report.counts.read, report.elsewhere().unwrap().read, report.records_per_second()), (30, 30, None));
+    store.begin_attempt(id(0, 1), MAY_SEND).unwrap();
+    store.record_chunk(id(0, 1), &chunk(0, 1, 30, 40), &AttemptUsage::default()).unwrap();
+    let report = load_report(&store, false).unwrap();
+    assert_eq!((report.counts.read, report.here.unwrap().read, report.elsewhere().unwrap().read), (40, 10, 30));
+    assert!(report.records_per_second().is_some());
+}

@@ -19,7 +19,7 @@ pub fn rate(report: &JobReport, timeline: &Timeline<'_>, samples: &Samples) -> O
     if steps_of(Room::Wide).iter().all(|step| step.acknowledged <= 0.0) {
         return None;
     }
-    let mean = report.counts.acknowledged as f64 * 1e6 / report.elapsed_us.max(1) as f64;
+    let mean = report.per_second(|here| here.acknowledged)?;
     let sentence = format!("{} records a second over the whole time.", show(mean));
     let draw = |room: Room| {
         let steps = steps_of(room);
