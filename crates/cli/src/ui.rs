@@ -139,7 +139,9 @@ impl Ui {
     pub fn fail(&self, error: &UserError) {
         self.complain(error);
         if self.output == OutputFormat::Json && !self.printed.get() {
-            self.result(String::new, || failure(error.exit, &error.message, error.hint.as_deref()));
+            let hints = error.hints().join("\n");
+            let hint = Some(hints.as_str()).filter(|hints| !hints.is_empty());
+            self.result(String::new, || failure(error.exit, &error.messages().join("\n"), hint));
         }
     }
 

@@ -19,7 +19,7 @@ use migration::config::is_this_machine;
 use migration::identity::is_embedded_cluster;
 use migration::job::Property;
 use migration::report::Binding;
-use migration::{Job, TopicSettings};
+use migration::{Accept, Job, TopicSettings};
 use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +191,7 @@ impl<'a> Asker<'a> {
         let metadata = self.metadata()?;
         found.replication = metadata.replication;
         // Before anything else is asked: a leader that is not where it says it is would answer nothing of it.
+        found.replicas.assigned = metadata.replication;
         found.replicas.in_sync = metadata.in_sync.iter().copied().min().unwrap_or(0);
         found.partitions = self.ends(metadata.partitions, &metadata.addresses)?;
         found.cluster_id = self.client.cluster_id(self.timeout);
@@ -304,15 +305,19 @@ impl<'a> Asker<'a> {
                 ),
             );
         }
+        // With one replica of which two have to be in sync no record would be taken.
+        let delivers = self.job.exactly_once() && !self.job.accept.contains(&Accept::Unreplicated);
+        let few = if delivers { "" } else { " (with one broker: --replication-factor 1)" };
         let similar = if is_unknown_topic(code) { self.similar() } else { String::new() };
         match (code.known(), verdict(code)) {
             (Some(E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | E::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC), _) => {
                 PreflightProblem::new(
                     K::NoTopic,
                     format!(
-                        "topic {topic:?} does not exist on {brokers}{similar}. Create it, for example (with one broker: --replication-factor 1) with: kafka-topics.sh \
-                     --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3",
-                        brokers.split(',').next().unwrap_or_default()
+                        "topic {topic:?} does not exist on {brokers}{similar}. Create it, for example{few} with: kafka-topics.sh \
+                     --bootstrap-server {} --create --topic {topic} --partitions 16 --replication-factor 3{}",
+                        brokers.split(',').next().unwrap_or_default(),
+                        if delivers { " --config min.insync.replicas=2" } else { "" }
                     ),
                 )
             }

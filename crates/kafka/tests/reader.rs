@@ -147,6 +147,13 @@ fn preflight_names_a_missing_topic_and_how_to_create_it() {
     let problem = preflight(&job, Duration::from_secs(10)).unwrap_err();
     assert_eq!(problem.kind, PreflightProblemKind::NoTopic, "{problem}");
     assert!(problem.message.contains("--create --topic elsewhere"), "{problem}");
+    assert!(!problem.message.contains("min.insync"), "{problem}");
+    job.kafka.delivery = migration::job::Delivery::ExactlyOnce;
+    let problem = preflight(&job, Duration::from_secs(10)).unwrap_err();
+    assert!(problem.message.ends_with("--replication-factor 3 --config min.insync.replicas=2"), "{problem}");
+    job.accept.insert(migration::Accept::Unreplicated);
+    let problem = preflight(&job, Duration::from_secs(10)).unwrap_err();
+    assert!(!problem.message.contains("min.insync"), "{problem}");
 }
 
 #[test]

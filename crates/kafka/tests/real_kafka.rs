@@ -141,7 +141,7 @@ fn what_keeps_records_and_how_well_they_are_replicated_is_asked() {
     assert_eq!((retention.ms, retention.ms_is_own), (Some(86_400_000), true));
     assert!(!retention.bytes_is_own, "the cluster's own: {retention:?}");
     assert!(retention.deletes && retention.append_time);
-    assert_eq!(found.replicas, Replicas { in_sync: 1, least: Some(1) });
+    assert_eq!(found.replicas, Replicas { assigned: 1, in_sync: 1, least: Some(1) });
     assert!(found.round_trip.is_some_and(|time| time < Duration::from_secs(1)), "{:?}", found.round_trip);
 }
 

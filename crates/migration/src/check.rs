@@ -325,10 +325,12 @@ pub fn of_existing(seen: &Evidence<'_>, found: &ExistingRecords) -> Vec<Finding>
 pub fn refusal(findings: &[Finding], accepted: &BTreeSet<Accept>) -> Option<UserError> {
     let refusing: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses(accepted)).collect();
     let exit = refusing.iter().map(|finding| finding.exit).reduce(Exit::worse)?;
-    let told: Vec<String> = refusing.iter().map(|finding| format!("{}: {}", finding.check.name(), finding.fact)).collect();
-    let mends: Vec<&str> = refusing.iter().filter_map(|finding| finding.mend.as_deref()).collect();
-    let error = UserError::new(exit, told.join("\nerror: "));
-    Some(if mends.is_empty() { error } else { error.hint(mends.join("\n  next: ")) })
+    let mut errors = refusing.iter().map(|finding| UserError {
+        hint: finding.mend.clone(),
+        ..UserError::new(exit, format!("{}: {}", finding.check.name(), finding.fact))
+    });
+    let first = errors.next()?;
+    Some(UserError { also: errors.collect(), ..first })
 }
 
 /// A broker for a command that a user may copy.

@@ -13,18 +13,34 @@ pub struct UserError {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// What else stands in the way, each with what to do.
+    pub also: Vec<UserError>,
 }
 
 impl UserError {
     /// An error with its exit code.
     pub fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
-        UserError { exit, message: message.to_string(), hint: None }
+        UserError { exit, message: message.to_string(), hint: None, also: Vec::new() }
     }
 
     /// Adds what to do next.
     pub fn hint(mut self, hint: impl std::fmt::Display) -> Self {
         self.hint = Some(hint.to_string());
         self
+    }
+
+    /// The messages of all.
+    pub fn messages(&self) -> Vec<&str> {
+        self.all().map(|error| error.message.trim_end()).collect()
+    }
+
+    /// The hints of all that have one.
+    pub fn hints(&self) -> Vec<&str> {
+        self.all().filter_map(|error| error.hint.as_deref()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &UserError> {
+        std::iter::once(self).chain(&self.also)
     }
 }
 
@@ -33,9 +49,9 @@ impl std::fmt::Display for UserError {
         // Errors of the config bring their own head, with a code.
         let head = if self.message.starts_with("error") { "" } else { "error: " };
         write!(f, "{head}{}", self.message.trim_end())?;
-        match &self.hint {
-            Some(hint) => write!(f, "\n  next: {hint}"),
-            None => Ok(()),
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  next: {hint}")?;
         }
+        self.also.iter().try_for_each(|other| write!(f, "\n{other}"))
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct TopicMetadata {
     pub(crate) partitions: Vec<(i32, i32)>,
     /// In-sync replicas by partition.
     pub(crate) in_sync: Vec<u32>,
-    /// Replicas of the partition that has most.
+    /// Replicas of the partition that has fewest.
     pub(crate) replication: u32,
     /// The brokers' ids.
     pub(crate) brokers: Vec<i32>,
@@ -81,7 +81,8 @@ impl Client {
                         found.partitions.resize(id + 1, (0, -1));
                         found.in_sync.resize(id + 1, 0);
                     }
-                    found.replication = found.replication.max(u32::try_from((*partition).replica_cnt).unwrap_or(0));
+                    let replicas = u32::try_from((*partition).replica_cnt).unwrap_or(0);
+                    found.replication = if i == 0 { replicas } else { found.replication.min(replicas) };
                     found.in_sync[id] = u32::try_from((*partition).isr_cnt).unwrap_or(0);
                     found.partitions[id] = ((&raw const (*partition).err).cast::<i32>().read(), (*partition).leader);
                 }

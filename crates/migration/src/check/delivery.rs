@@ -17,6 +17,8 @@ const IN_SYNC: u32 = 2;
 const TRANSACTION_LOG: &str = "__transaction_state";
 /// What is not known of a topic whose settings can't be read.
 const UNREAD: &str = "min.insync.replicas is 2 and unclean.leader.election.enable is false";
+/// What comes after more replicas, and never before.
+const THEN: &str = "then set min.insync.replicas=2: with one replica brokers would refuse every record for it";
 /// From how many times our own size on segments of the progress topic are too large, and
 const LARGE_SEGMENT: u64 = 4;
 /// from how many times our own time on they live too long.
@@ -114,7 +116,8 @@ fn durable(job: &Job, facts: &DeliveryFacts, name: &str, seen: &Durability, unre
             show_things(replicas.into(), "replica")
         );
         found.push(fail(fact).mend(format!(
-            "make the topic with --replication-factor {REPLICAS}, or add replicas to it with kafka-reassign-partitions.sh; {test}"
+            "add replicas to it with kafka-reassign-partitions.sh, or make it anew with --replication-factor {REPLICAS} --config \
+             min.insync.replicas={IN_SYNC}; {test}"
         )));
     }
     match seen.least {
@@ -123,7 +126,10 @@ fn durable(job: &Job, facts: &DeliveryFacts, name: &str, seen: &Durability, unre
                 "topic {name} has min.insync.replicas = {least}, and exactly-once needs {IN_SYNC}: a record may be acknowledged that \
                  one broker alone has"
             );
-            let mend = alter_topic(job, name, &format!("--add-config min.insync.replicas={IN_SYNC}"));
+            let mend = match is_alone(seen) {
+                true => format!("add replicas first, as above; {THEN}"),
+                false => alter_topic(job, name, &format!("--add-config min.insync.replicas={IN_SYNC}")),
+            };
             found.push(fail(fact).mend(format!("{mend}; {test}")));
         }
         Some(_) if seen.unclean.is_some() => {}
@@ -138,6 +144,11 @@ fn durable(job: &Job, facts: &DeliveryFacts, name: &str, seen: &Durability, unre
         found.push(fail(fact).mend(format!("{mend}; {test}")));
     }
     found
+}
+
+/// Whether there is no second replica that could be in sync.
+fn is_alone(seen: &Durability) -> bool {
+    seen.replication.is_some_and(|replicas| replicas < IN_SYNC)
 }
 
 /// What is not known of a topic whose settings can't be read.
@@ -197,7 +208,9 @@ fn log(job: &Job, facts: &DeliveryFacts) -> Option<Finding> {
     }
     if let Some(least) = seen.least.filter(|least| *least < IN_SYNC) {
         wrong.push(format!("min.insync.replicas = {least} (transaction.state.log.min.isr)"));
-        changes.push(format!("min.insync.replicas={IN_SYNC}"));
+        if !is_alone(seen) {
+            changes.push(format!("min.insync.replicas={IN_SYNC}"));
+        }
     }
     if seen.unclean == Some(true) {
         wrong.push("unclean.leader.election.enable = true".to_owned());
@@ -215,6 +228,7 @@ fn log(job: &Job, facts: &DeliveryFacts) -> Option<Finding> {
     let few = seen.replication.is_some_and(|replicas| replicas < REPLICAS);
     let mut mend = Vec::new();
     mend.extend(few.then(|| "add replicas with kafka-reassign-partitions.sh".to_owned()));
+    mend.extend((is_alone(seen) && seen.least < Some(IN_SYNC)).then(|| THEN.to_owned()));
     mend.extend(
         (!changes.is_empty()).then(|| alter_topic(job, TRANSACTION_LOG, &format!("--add-config {}", changes.join(",")))),
     );

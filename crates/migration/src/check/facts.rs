@@ -27,6 +27,8 @@ pub struct Retention {
 /// How well replicated a topic is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
+    /// The fewest replicas that any partition has, in sync or not.
+    pub assigned: u32,
     /// The fewest in-sync replicas that any partition has.
     pub in_sync: u32,
     /// `min.insync.replicas`, if it could be read.

@@ -47,7 +47,7 @@ fn facts() -> KnownTopic {
         partitions: 4,
         settings: TopicSettings { max_message_bytes: 1_048_588, ..TopicSettings::default() },
         retention: Some(Retention { ms: Some(7 * DAY), deletes: true, ..Retention::default() }),
-        replicas: Replicas { in_sync: 3, least: Some(2) },
+        replicas: Replicas { assigned: 3, in_sync: 3, least: Some(2) },
     }
 }
 
@@ -231,7 +231,12 @@ fn a_compacted_topic_takes_no_record_without_a_key() {
 #[test]
 fn a_topic_without_enough_replicas_is_refused() {
     let few = after(Check::Topic, |_, _, facts, _| facts.replicas.in_sync = 1);
-    assert_found(&few, CheckLevel::Fail, &["1 in-sync replicas, and min.insync.replicas is 2"]);
+    let said = ["1 in-sync replica of 3, and min.insync.replicas is 2", "start the brokers that are missing"];
+    assert_found(&few, CheckLevel::Fail, &said);
+    let made_so = after(Check::Topic, |_, _, facts, _| (facts.replicas.assigned, facts.replicas.in_sync) = (1, 1));
+    let said = ["topic t has 1 replica, fewer than min.insync.replicas = 2", "kafka-reassign-partitions.sh", "replicas=1`"];
+    assert_found(&made_so, CheckLevel::Fail, &said);
+    assert!(!made_so.line().contains("start the brokers"), "none is missing: {}", made_so.line());
     assert_eq!(after(Check::Topic, |_, _, facts, _| facts.replicas.least = None).level, CheckLevel::Ok);
 }
 
@@ -352,8 +357,8 @@ fn all_refusals_are_in_the_error_and_the_worst_exit_wins() {
     ];
     let error = refusal(&found, &BTreeSet::new()).expect("two refuse");
     assert_eq!(error.exit, Exit::Source);
-    assert!(error.message.contains("retention: too old") && error.message.contains("formats: it is Parquet"), "{error}");
-    assert_eq!(error.hint.as_deref(), Some("hold it"));
+    assert_eq!(error.to_string(), "error: retention: too old\n  next: hold it\nerror: formats: it is Parquet");
+    assert_eq!((error.messages().len(), error.hints()), (2, vec!["hold it"]));
     let error = refusal(&found[..1], &BTreeSet::from([Accept::Retention]));
     assert_eq!(error, None);
 }
@@ -422,6 +427,19 @@ fn exactly_once_is_checked_only_where_it_is_promised() {
     );
     let unasked = of_delivery(&job("kafka.delivery = \"exactly-once\""), None, false);
     assert_eq!(unasked[0].level, CheckLevel::Skip);
+}
+
+/// `min.insync.replicas = 2` on a topic with one replica makes brokers refuse every record.
+#[test]
+fn replicas_come_before_how_many_of_them_have_to_be_in_sync() {
+    let one = || Durability { replication: Some(1), least: Some(1), unclean: Some(false) };
+    for changed in [DeliveryFacts { topic: one(), ..kept() }, DeliveryFacts { log: Some(one()), ..kept() }] {
+        let found = of_delivery(&job("kafka.delivery = \"exactly-once\""), Some(&changed), false);
+        let told: String = found.iter().map(|finding| finding.line() + "\n").collect();
+        let (first, then) = (told.find("kafka-reassign-partitions.sh"), told.find("then set min.insync.replicas=2"));
+        assert!(first.is_some() && first < then, "{told}");
+        assert!(!told.contains("--add-config"), "{told}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::facts::{KnownTopic, Retention, SourceSample};
 use super::times::{self, share};
 use super::{Check, Evidence, Finding};
 use crate::config::Vocabulary as _;
-use crate::units::{show_count, show_size, show_utc};
+use crate::units::{show_count, show_size, show_things, show_utc};
 use crate::{Accept, Job};
 
 /// Less than one in this many sampled times is an exception, and no mistake of the whole source.
@@ -15,11 +15,13 @@ pub(super) fn topic(job: &Job, facts: &KnownTopic) -> Finding {
     let (name, replicas) = (&job.kafka.topic, facts.replicas);
     let partitions = show_count(facts.partitions.into());
     match replicas.least {
+        Some(least) if (1..least).contains(&replicas.assigned) => too_few(job, replicas.assigned, least),
         Some(least) if replicas.in_sync < least => Finding::fail(
             Check::Topic,
             format!(
-                "a partition of {name} has {} in-sync replicas, and min.insync.replicas is {least}: brokers refuse every record for it",
-                replicas.in_sync
+                "a partition of {name} has {} of {}, and min.insync.replicas is {least}: brokers refuse every record for it",
+                show_things(replicas.in_sync.into(), "in-sync replica"),
+                replicas.assigned
             ),
         )
         .mend("start the brokers that are missing, then run again")
@@ -29,6 +31,21 @@ pub(super) fn topic(job: &Job, facts: &KnownTopic) -> Finding {
             Finding::ok(Check::Topic, format!("{name}: {partitions} partitions, {} in-sync replicas{least}", replicas.in_sync))
         }
     }
+}
+
+/// It was made so: no broker is missing.
+fn too_few(job: &Job, assigned: u32, least: u32) -> Finding {
+    let fact = format!(
+        "topic {} has {}, fewer than min.insync.replicas = {least}: brokers refuse every record for it",
+        job.kafka.topic,
+        show_things(assigned.into(), "replica")
+    );
+    let mend = format!(
+        "add replicas to it with kafka-reassign-partitions.sh, or make it anew with --replication-factor {least} or more; for a test \
+         cluster: {}",
+        alter(job, &format!("--add-config min.insync.replicas={assigned}"))
+    );
+    Finding::fail(Check::Topic, fact).mend(mend).accept(Accept::Topic)
 }
 
 /// Are event times older than the topic keeps records?

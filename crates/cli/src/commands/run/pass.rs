@@ -83,7 +83,7 @@ impl<'a> Pass<'a> {
 /// A run that was refused before it began is none of the job's runs: its history tells of it, so that a later look at
 /// the job shows that it was wanted.
 pub fn note_refusal(dir: &StateDir, error: &UserError) {
-    let text = format!("not begun (exit {}): {}", error.exit.code(), one_line(&error.message));
+    let text = format!("not begun (exit {}): {}", error.exit.code(), one_line(&error.messages().join("; ")));
     let noted = Store::open(&StateDir::store_path(dir.path())).and_then(|mut store| store.note_refusal(&text));
     if let Err(error) = noted {
         tracing::debug!("the job's history does not tell of this: {error}");
