@@ -61,6 +61,11 @@ pub fn holder(place: &StatePlace) -> Result<Option<String>, UserError> {
     StateDir::holder(&place.path).map_err(|error| UserError::new(error.exit(), error))
 }
 
+/// Whether the job itself runs: a repair holds its lock, too, and sends as a job of its own.
+pub fn runs(holder: Option<&str>) -> bool {
+    holder.is_some_and(|holder| !StateDir::repairs(holder))
+}
+
 /// The job's report; `None` if it was never run.
 pub fn report(place: &StatePlace, running: bool) -> Result<Option<JobReport>, UserError> {
     if !state::exists(&place.path)? {

@@ -59,6 +59,8 @@ pub struct TopicReader {
     partitions: Option<Vec<u32>>,
     /// Whether headers are compared.
     headers: bool,
+    /// Whether the job's own workers send in transactions.
+    transactional: bool,
     /// How long an open transaction may last.
     patience: Duration,
     fetcher: Option<Fetcher>,
@@ -102,16 +104,22 @@ enum Silence {
     OpenTransaction { partition: u32, since: i64, partitions: usize },
 }
 
-impl std::fmt::Display for Silence {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Silence {
+    /// In words. `transactional`: whether the job's own workers send in transactions. One of a worker that died can't
+    /// be told from another producer's.
+    fn told(&self, transactional: bool) -> String {
         let Silence::OpenTransaction { partition, since, partitions } = *self else {
-            return f.write_str("nothing is known about why");
+            return "nothing is known about why".to_owned();
         };
-        write!(f, "another producer's transaction is open in partition {partition} since offset {since}")?;
-        if partitions > 1 {
-            write!(f, ", and in {} more partitions", partitions - 1)?;
-        }
-        f.write_str(": what it holds, and what stands after it, can't be read before it ends")
+        let whose = match transactional {
+            true => "a transaction of another producer, or of a worker of this job that died,",
+            false => "another producer's transaction",
+        };
+        let more = if partitions > 1 { format!(", and in {} more partitions", partitions - 1) } else { String::new() };
+        format!(
+            "{whose} is open in partition {partition} since offset {since}{more}: what it holds, and what stands after it, \
+             can't be read before it ends"
+        )
     }
 }
 
@@ -147,6 +155,7 @@ impl TopicReader {
             range: TopicRange::default(),
             partitions: None,
             headers: !job.record.headers.is_empty(),
+            transactional: job.exactly_once(),
             patience: job.kafka.give_up_after.min(OPEN_TRANSACTION),
             fetcher: None,
         }
@@ -297,7 +306,12 @@ impl TopicReader {
         if fetcher.why.is_none() {
             fetcher.why = Some(self.why(&fetcher.client)?);
             if let Some(why @ Silence::OpenTransaction { .. }) = fetcher.why {
-                tracing::warn!("topic {:?}: {why}; waiting up to {:?} for its end", self.topic, self.patience);
+                tracing::warn!(
+                    "topic {:?}: {}; waiting up to {:?} for its end",
+                    self.topic,
+                    why.told(self.transactional),
+                    self.patience
+                );
             }
         }
         if fetcher.why == Some(Silence::Unknown) && silent >= WORTH_A_WORD && !std::mem::replace(&mut fetcher.told, true) {
@@ -319,7 +333,10 @@ impl TopicReader {
         Err(match why {
             Silence::OpenTransaction { .. } => self.not_now(
                 &nothing,
-                format!("{why} (kafka-transactions.sh find-hanging names such producers, and can abort what they left)"),
+                format!(
+                    "{} (kafka-transactions.sh find-hanging names such producers, and can abort what they left)",
+                    why.told(self.transactional)
+                ),
             ),
             Silence::Unknown => {
                 let lagging = self.range.ranges.iter().position(|r| !r.is_read()).unwrap_or(0);
@@ -433,12 +450,17 @@ mod tests {
 
     #[test]
     fn an_open_transaction_is_told_in_one_sentence() {
-        let told = |partitions| Silence::OpenTransaction { partition: 3, since: 70, partitions }.to_string();
+        let open = |partitions| Silence::OpenTransaction { partition: 3, since: 70, partitions };
+        let told = |partitions| open(partitions).told(false);
         assert!(told(1).starts_with(
             "another producer's transaction is open in partition 3 since offset 70: what it holds, and what stands"
         ));
         assert!(told(3).contains("offset 70, and in 2 more partitions: what"), "{}", told(3));
         assert!(!told(3).contains("  "), "{}", told(3));
+        let own = open(1).told(true);
+        let said =
+            "a transaction of another producer, or of a worker of this job that died, is open in partition 3 since offset 70:";
+        assert!(own.starts_with(said), "{own}");
     }
 
     #[test]

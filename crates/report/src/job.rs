@@ -31,8 +31,8 @@ fn accepted(report: &JobReport) -> Option<String> {
     (!names.is_empty()).then(|| format!("told to let pass what these checks refuse: {names}"))
 }
 
-/// What is told beside the number of records that were sent elsewhere. A worker that did not end well may have committed
-/// without being heard: what it sent is known from the progress topic, too.
+/// What is told beside the number of records that were sent elsewhere. A worker that did not end well may have
+/// committed without being heard: what it sent is known from the progress topic, too.
 fn elsewhere_note(report: &JobReport) -> &'static str {
     let heard = |attempt: &AttemptReport| matches!(attempt.outcome, AttemptOutcome::Finished | AttemptOutcome::Drained);
     if report.attempts.iter().all(heard) { " of these" } else { " of these, or here and not heard of" }

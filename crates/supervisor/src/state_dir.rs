@@ -18,6 +18,8 @@ use migration::units::show_utc;
 use process::{FileId, LockError, LockFile, PrivateFolder};
 
 const SUPERVISOR_LOCK: &str = "supervisor.lock";
+/// How the words of a repair begin.
+const REPAIR: &str = "verify --repair on ";
 const WORKERS_LOCK: &str = "workers.lock";
 /// `status` takes the supervisor's lock for a moment, so a busy one is tried again for this time.
 const SUPERVISOR_WAIT: Duration = Duration::from_millis(500);
@@ -133,6 +135,20 @@ impl StateDir {
     /// Makes the folder if need be (mode 0700) and takes both locks, waiting at most 500 ms for the supervisor's and 5
     /// s for the workers'. No link is followed, whatever user owns the folder.
     pub fn open(path: &Path, owners: Owners) -> Result<Self, StateDirError> {
+        Self::open_as(path, owners, &holder_text())
+    }
+
+    /// The same for a repair, which sends nothing as the job itself: its holder says so.
+    pub fn open_to_repair(path: &Path, owners: Owners) -> Result<Self, StateDirError> {
+        Self::open_as(path, owners, &format!("{REPAIR}{}", holder_text()))
+    }
+
+    /// Whether a holder, in its own words, repairs the topic of a job that does not run.
+    pub fn repairs(holder: &str) -> bool {
+        holder.starts_with(REPAIR)
+    }
+
+    fn open_as(path: &Path, owners: Owners, holder: &str) -> Result<Self, StateDirError> {
         let unusable = |cause: io::Error| Self::unusable(path, cause);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let folder = PrivateFolder::open(path).map_err(unusable)?;
@@ -141,11 +157,10 @@ impl StateDir {
         {
             return Err(StateDirError::Untrusted { path: printable_path(path), what });
         }
-        let supervisor =
-            LockFile::exclusive(path.join(SUPERVISOR_LOCK), SUPERVISOR_WAIT, &holder_text()).map_err(|e| match e {
-                LockError::Busy { holder_text, .. } => StateDirError::Supervisor { holder: printable(&holder_text) },
-                LockError::Io { source, .. } => unusable(source),
-            })?;
+        let supervisor = LockFile::exclusive(path.join(SUPERVISOR_LOCK), SUPERVISOR_WAIT, holder).map_err(|e| match e {
+            LockError::Busy { holder_text, .. } => StateDirError::Supervisor { holder: printable(&holder_text) },
+            LockError::Io { source, .. } => unusable(source),
+        })?;
         let workers = LockFile::exclusive(path.join(WORKERS_LOCK), WORKERS_WAIT, "").map_err(|e| match e {
             LockError::Busy { path, .. } => StateDirError::Workers { path: printable(&path) },
             LockError::Io { source, .. } => unusable(source),

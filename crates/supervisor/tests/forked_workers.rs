@@ -425,6 +425,11 @@ fn one_supervisor_a_job() {
     assert!(StateDir::holder(folder.path()).expect("readable").is_some());
     drop(state);
     assert_eq!(StateDir::holder(folder.path()).expect("readable"), None);
+    let repair = StateDir::open_to_repair(folder.path(), Owners::Trusted).expect("free");
+    let Err(e) = StateDir::open(folder.path(), Owners::Trusted) else { panic!("it is held") };
+    assert!(e.to_string().contains("works on this job (verify --repair on host "), "{e}");
+    assert!(StateDir::holder(folder.path()).expect("readable").is_some_and(|holder| StateDir::repairs(&holder)));
+    drop(repair);
 }
 
 /// In a process of its own: workers that write down who they are and go on for ever.

@@ -17,7 +17,7 @@ pub fn report(args: &ReportArgs, ui: &Ui) -> Result<Exit, UserError> {
     let job = settings::load_without_secrets(&args.job.job)?;
     let place = StatePlace::of(&job).or_retry(&args.job);
     let holder = running::holder(&place)?;
-    let mut found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
+    let mut found = running::report(&place, running::runs(holder.as_deref()))?.ok_or_else(|| running::never_run(&place))?;
     let store = Store::read_only(&StateDir::store_path(&place.path)).map_err(state::unusable)?;
     let samples = load_samples(&store).map_err(state::unusable)?;
     let run = holder.as_ref().and_then(|_| status::run_now(&place));

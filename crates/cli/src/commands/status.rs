@@ -31,7 +31,7 @@ pub fn status(args: &StatusArgs, ui: &Ui) -> Result<Exit, UserError> {
             None => {}
         }
     }
-    let mut found = running::report(&place, holder.is_some())?.ok_or_else(|| running::never_run(&place))?;
+    let mut found = running::report(&place, running::runs(holder.as_deref()))?.ok_or_else(|| running::never_run(&place))?;
     let run = holder.as_ref().and_then(|_| run_now(&place));
     let letters = letters::seen(&found, &StateDir::dead_letters_path(&place.path), || running::files(&place));
     crate::letters::mark_sent_since(&mut found, &letters);

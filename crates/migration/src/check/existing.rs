@@ -78,10 +78,7 @@ pub(super) fn existing(seen: &Evidence<'_>, existing: &ExistingRecords) -> Vec<F
             watched.as_secs_f64(),
             show_count(existing.records)
         );
-        found.push(
-            Finding::warn(check, fact)
-                .mend("`verify` counts their records as unexpected; limits.rate_records keeps room for them"),
-        );
+        found.push(Finding::warn(check, fact).mend(beside_others(seen.job.exactly_once())));
     }
     found.extend(form(seen, existing));
     if found.is_empty() {
@@ -92,6 +89,18 @@ pub(super) fn existing(seen: &Evidence<'_>, existing: &ExistingRecords) -> Vec<F
         ));
     }
     found
+}
+
+/// What it means that others write. A job with exactly-once delivery may run on another machine, too, and is ended
+/// there when it begins here.
+fn beside_others(once: bool) -> &'static str {
+    match once {
+        false => "`verify` counts their records as unexpected; limits.rate_records keeps room for them",
+        true => {
+            "`verify` counts their records as unexpected; limits.rate_records keeps room for them. If it is an older start of this \
+             job on another machine, the new one ends it there, and what it sent since the new one began are duplicates"
+        }
+    }
 }
 
 /// Whether values, keys and headers have another form than those of the job.

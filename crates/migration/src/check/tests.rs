@@ -327,6 +327,12 @@ fn keys_that_lie_elsewhere_are_refused() {
 fn other_producers_and_records_of_another_form_are_told() {
     let live = after(Check::Existing, |_, _, _, existing| existing.grew = Some((40, Duration::from_secs(2))));
     assert_found(&live, CheckLevel::Warn, &["others write to t now: 40 records in 2.0 s"]);
+    assert!(!live.line().contains("another machine"), "{}", live.line());
+    let once = after(Check::Existing, |job, _, _, existing| {
+        job.kafka.delivery = crate::job::Delivery::ExactlyOnce;
+        existing.grew = Some((40, Duration::from_secs(2)));
+    });
+    assert_found(&once, CheckLevel::Warn, &["an older start of this job on another machine", "are duplicates"]);
     let avro = after(Check::Existing, |_, _, _, existing| existing.values = vec![("Confluent Avro".into(), 50)]);
     assert_found(&avro, CheckLevel::Warn, &["values of another form (Confluent Avro)"]);
     let keyless = after(Check::Existing, |_, _, _, existing| existing.keyed = 0);

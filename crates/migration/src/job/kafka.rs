@@ -55,7 +55,9 @@ rules! {
             key("kafka.partitioner", word()).default("\"murmur2\"").fixed().example("\"crc32\"");
         /// When no broker answers for this time, the run stops with 75.
         ///
-        /// At the start: with 4. `verify` waits as long, at most 90 s, for another producer's open transaction.
+        /// So does one that goes on and finds none at its start. One that begins the job waits at most 20 s, and ends
+        /// with 4: the address is probably wrong. `verify` waits as long, at most 90 s, for another producer's open
+        /// transaction.
         give_up_after: Duration = key GIVE_UP_AFTER key("kafka.give_up_after", time(1)).default("\"15min\"").example("\"1h\"");
         /// The name that brokers know the job by, for quotas and audit logs: all its clients have it. Without this line
         /// each has its own, made of `job.name` and the shard.

@@ -48,7 +48,7 @@ struct Repaired {
 pub fn repair(job: Job, args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let folder = job.state_path();
     // Held to the end: neither the job nor a retry of its dead letters runs meanwhile.
-    let held = StateDir::open(&folder, state::owners(&job)).map_err(|error| UserError::new(error.exit(), error))?;
+    let held = StateDir::open_to_repair(&folder, state::owners(&job)).map_err(|error| UserError::new(error.exit(), error))?;
     retries::none_runs(&job.name, &folder, state::owners(&job))?;
     let left =
         Store::read_only(&StateDir::store_path(&folder)).and_then(|store| Earlier::of(&store)).map_err(state::unusable)?;
@@ -271,14 +271,19 @@ fn send(part: &Part, claim: u32, left: &Earlier, ui: &Ui) -> Result<Exit, UserEr
     go(Pass { retried: Some(retried), ..pass }, None, Comparing::default())
 }
 
+/// What is missing, before it is known whether it will be sent: it may not be confirmed, or the sending be refused.
+fn lacks(job: &Job, records: &str) -> String {
+    let mut what = format!("the topic {} lacks {records} of job {}", job.kafka.topic, job.name);
+    if job.record.key.is_some() {
+        what += "; a repair sends them BEHIND newer ones of the same key, whose order is not restored";
+    }
+    what
+}
+
 fn confirm(job: &Job, sent: u64, yes: bool, ui: &Ui) -> Result<(), UserError> {
     let records = show_things(sent, "record");
-    let mut what = format!("the topic {} lacks {records} of job {}, which are sent now", job.kafka.topic, job.name);
-    if job.record.key.is_some() {
-        what += ": they come BEHIND newer ones of the same key, whose order is not restored";
-    }
     if !ui.quiet || !yes {
-        ui.say(&what);
+        ui.say(lacks(job, &records));
     }
     if yes {
         return Ok(());
