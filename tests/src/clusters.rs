@@ -7,7 +7,12 @@ use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::kafka::Kafka;
+use crate::program::{Program, Running};
+use crate::scene::PATIENCE;
+use crate::waiting::wait_until;
 
 /// The round trip to the distant cluster.
 pub const ROUND_TRIP: Duration = Duration::from_millis(5);
@@ -30,6 +35,32 @@ impl Deref for Outage<'_> {
 
     fn deref(&self) -> &Kafka {
         self.0.as_ref().expect("it is started before it is given")
+    }
+}
+
+/// A cluster that a test starts beside the one that it uses: the embedded broker, alone and empty.
+pub struct OtherCluster {
+    program: Program,
+    running: Running,
+    /// Where it is.
+    pub address: String,
+}
+
+impl OtherCluster {
+    /// Starts it.
+    pub fn start() -> OtherCluster {
+        let program = Program::new("broker");
+        let running = program.start(&["broker"]);
+        wait_until("its address is printed", PATIENCE, || running.stdout().contains('\n'));
+        let address = running.stdout().trim().to_owned();
+        OtherCluster { program, running, address }
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        self.running.signal(Signal::SIGTERM);
+        self.running.finish(PATIENCE);
+        self.program.assert_nothing_left();
     }
 }
 

@@ -27,6 +27,7 @@ pub struct CaughtUp {
 pub fn catch_up(job: &Job, folder: &Path) -> Result<CaughtUp, UserError> {
     let state = load(folder)?;
     let Some(topic) = fixed::progress_topic(&state.settings) else { return Ok(CaughtUp { job: None, stored: None }) };
+    preflight::require_cluster(job, Purpose::Compare, &state.binding, None)?;
     let mut job = job.clone();
     job.kafka.delivery = Delivery::ExactlyOnce;
     job.checkpoint.topic = topic;

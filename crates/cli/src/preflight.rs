@@ -3,25 +3,38 @@
 use kafka::{Preflight, PreflightProblem, PreflightProblemKind, Right, TopicShape, missing_right};
 use migration::check;
 use migration::job::KafkaRules;
-use migration::resume::topic_is_deleted;
+use migration::report::Binding;
+use migration::resume::{same_cluster, topic_is_deleted};
 use migration::{Exit, Finding, Job, Purpose, UserError};
 
 use crate::checks::facts;
 use crate::helper;
 use crate::interrupt::Interrupt;
 
-/// Asks cluster and topic. `bound`: the topic that the job's state belongs to, if there is one. `needs` is what the
-/// job's principal must be allowed to do with the topic.
+/// Asks cluster and topic. `bound`: what the job's state belongs to, if there is one. `needs` is what the job's
+/// principal must be allowed to do with the topic.
 pub fn preflight(
     job: &Job,
     purpose: Purpose,
-    bound: Option<&str>,
+    bound: Option<&Binding>,
     needs: &[Right],
     interrupt: Option<&Interrupt>,
 ) -> Result<Preflight, UserError> {
+    if let Some(bound) = bound {
+        require_cluster(job, purpose, bound, interrupt)?;
+    }
     // Only who writes delivers.
     let delivers = job.exactly_once() && needs.contains(&Right::Write);
-    ask(job, purpose, bound, needs, delivers, interrupt)
+    ask(job, purpose, bound.map(|bound| bound.topic.as_str()), needs, delivers, interrupt)
+}
+
+/// Refuses brokers of another cluster than the one that a job's state belongs to, before anything is concluded of what
+/// they have.
+pub fn require_cluster(job: &Job, purpose: Purpose, bound: &Binding, interrupt: Option<&Interrupt>) -> Result<(), UserError> {
+    helper::ask("shardlift check", interrupt, || {
+        let now = kafka::preflight::cluster_id(job, purpose == Purpose::Begin, purpose.patience(job));
+        same_cluster(job, bound, &now.map_err(|problem| explain(problem, purpose))?.unwrap_or_default())
+    })
 }
 
 /// `delivers`: whether what exactly-once delivery rests on is asked, too.

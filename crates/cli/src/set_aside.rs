@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use migration::report::{LetterReason, ListedReason, ShownLetter};
-use migration::{Exit, Job, ShardId, UserError, fixed};
+use migration::{Exit, Job, Purpose, ShardId, UserError, fixed};
 use pipeline::dead_letter::{DeadLetter, LetterPlace, LetterSet, Unsendable};
 use pipeline::reason;
 use supervisor::JobState;
 
 use crate::letters::Letters;
 use crate::letters_topic::{OneByOne, OpenLetters};
+use crate::preflight;
 use crate::retries::Retries;
 
 /// How many reasons of one job are told apart; more are one.
@@ -115,6 +116,9 @@ impl<'a> SetAside<'a> {
         let again = retries.all.iter().map(|retry| (retry.place.number, retry.letters(), &retry.state));
         let all: Vec<_> = own.chain(again).collect();
         let job = all.iter().any(|(_, letters, _)| letters.topic.is_some()).then(job).transpose()?;
+        if let Some(job) = job.as_ref().filter(|_| all.iter().any(|(_, letters, _)| letters.counted > 0)) {
+            preflight::require_cluster(job, Purpose::Compare, &state.binding, None)?;
+        }
         let origin = |(number, letters, state): (u32, Letters, &JobState)| {
             let open = job.as_ref().map_or(Ok(OpenLetters::Files), |job| OpenLetters::of(&letters, job, None))?;
             let ranks = state.plan.objects.iter().map(|file| file.path.to_string_lossy().into_owned()).zip(0..).collect();

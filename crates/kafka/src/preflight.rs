@@ -111,6 +111,16 @@ pub fn first_preflight(job: &Job, timeout: Duration) -> Result<Preflight, Prefli
     asker.ask()
 }
 
+/// The id of the cluster that a job's brokers are of, which are addresses by now; `None`: they have none. `first`: as
+/// [`first_preflight`] has it.
+pub fn cluster_id(job: &Job, first: bool, timeout: Duration) -> Result<Option<String>, PreflightProblem> {
+    try_settings(job)?;
+    let asker = Asker::new(job, timeout, first)?;
+    let found = asker.answered(timeout, true, |timeout| asker.client.metadata(None, timeout))?;
+    asker.keep_credentials_here(&found.hosts)?;
+    Ok(asker.client.cluster_id(timeout))
+}
+
 /// Makes each kind of client that the job will need from its settings, without an address: nothing is contacted. What a
 /// client refuses only when it is made (two settings that contradict each other, a certificate that can't be read) is
 /// found here instead of by every worker.

@@ -83,7 +83,7 @@ pub fn of_retry(refused: UserError) -> UserError {
         Exit::Source => "put the retry's records back as they were, and `shardlift dlq retry` goes on",
         _ => return refused,
     };
-    match refused.hint.as_ref().is_some_and(|told| told.contains("`shardlift run")) {
+    match refused.hint.as_ref().is_some_and(|told| told.contains("`shardlift run --restart`")) {
         true => refused.hint(hint),
         false => refused,
     }
@@ -97,19 +97,27 @@ fn compare(job: &Job, then: &Then<'_>, now: &Now<'_>, topic: &BoundTopic) -> Res
 }
 
 fn same_place(job: &Job, then: &Binding, now: &Binding) -> Result<(), UserError> {
-    let other = |what: String| {
-        Err(UserError::new(Exit::Preflight, format!("the state of job {} belongs to {what}", job.name)).hint(
-            "go back to it to continue, give this job another job.name, or forget the state with `shardlift run \
-             --restart` (which sends everything again)",
-        ))
-    };
-    if now.cluster_id != then.cluster_id {
-        return other(format!("another cluster: {} then, {} now", show(&then.cluster_id), show(&now.cluster_id)));
-    }
+    same_cluster(job, then, &now.cluster_id)?;
     if now.topic != then.topic {
-        return other(format!("another topic: {} then, {} now", then.topic, now.topic));
+        return Err(other_place(job, format!("another topic: {} then, {} now", then.topic, now.topic)));
     }
     Ok(())
+}
+
+/// Whether the brokers are of the cluster that the state belongs to. As long as that is not known, nothing follows from
+/// a topic that they don't have.
+pub fn same_cluster(job: &Job, then: &Binding, now: &str) -> Result<(), UserError> {
+    if now == then.cluster_id {
+        return Ok(());
+    }
+    Err(other_place(job, format!("another cluster: {} then, {} now", show(&then.cluster_id), show(now))))
+}
+
+fn other_place(job: &Job, what: String) -> UserError {
+    UserError::new(Exit::Preflight, format!("the state of job {} belongs to {what}", job.name)).hint(
+        "go back to it to continue, give this job another job.name, or forget the state with `shardlift run \
+         --restart` (which sends everything again)",
+    )
 }
 
 fn same_topic(job: &Job, then: &Then<'_>, now: &Binding, topic: &BoundTopic) -> Result<Vec<String>, UserError> {
@@ -665,8 +673,10 @@ mod tests {
             assert!(told.message == refused.message && hint.contains("`shardlift dlq retry` goes on"), "{hint}");
             assert!(!hint.contains("shardlift run"), "{hint}");
         }
-        let other = UserError::new(Exit::Preflight, "no broker answers").hint("mend it");
-        assert_eq!(of_retry(other.clone()), other);
+        for hint in ["mend it", "run it first with `shardlift run`"] {
+            let other = UserError::new(Exit::Preflight, "no broker answers, or nothing was sent").hint(hint);
+            assert_eq!(of_retry(other.clone()), other);
+        }
     }
 
     #[test]

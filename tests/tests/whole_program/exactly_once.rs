@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use whole_program::clusters::OtherCluster;
 use whole_program::faults::{self, attempts, kill_workers, kills, lines_for_kills, patience};
 use whole_program::kafka::Kafka;
 use whole_program::multiset::{Difference, Multiset};
@@ -24,6 +25,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, starting_over_sends_everything_again),
     test!(Waits, Kafka, starting_over_ends_what_runs_elsewhere),
     test!(Waits, Kafka, an_empty_folder_goes_on_and_the_old_one_hears_of_it),
+    test!(Waits, Kafka, brokers_of_another_cluster_are_named_as_such),
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
     test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
     test!(Waits, Kafka, letters_may_go_elsewhere_as_long_as_there_are_none),
@@ -287,6 +289,33 @@ pub fn with_letters(once: &Once<'_>, letters: u64) {
 }
 
 pub const KEYED: [(&str, &str); 2] = [("record.key", "\".customer_id\""), ("limits.max_bad_records", "100")];
+
+/// They have neither the topics nor the progress, which says nothing of the job's own.
+fn brokers_of_another_cluster_are_named_as_such(clusters: &Clusters) {
+    let keys = [&KEYED[..], &[("dead_letters.to", "\"topic\""), ("shards.by_key", "false")]].concat();
+    let once = Once::new(clusters.one(), "once-other", &keys);
+    once.scene.kafka.create_topic("once-other-dead-letters", 2, &[]);
+    once.scene.orders(64, 1_000);
+    with_letters(&once, 3);
+    once.scene.run(&[]).expect_code(0);
+    let other = OtherCluster::start();
+    for words in [
+        &["run"][..],
+        &["verify"],
+        &["verify", "--receipts"],
+        &["verify", "--repair", "--yes"],
+        &["dlq", "list"],
+        &["dlq", "show"],
+        &["dlq", "retry"],
+    ] {
+        let refused = once.scene.program.run(&[words, &["-b", &other.address]].concat(), patience()).expect_code(4);
+        let said = &refused.stderr;
+        assert!(said.contains("the state of job once-other belongs to another cluster"), "{words:?}: {said}");
+        assert!(!said.contains("warning") && !said.contains("WARN"), "{words:?}: nothing else is concluded: {said}");
+    }
+    other.end();
+    once.scene.program.assert_nothing_left();
+}
 
 fn letters_in_files_bind_a_job_to_its_folder(clusters: &Clusters) {
     let keys = [&KEYED[..], &[("shards.by_key", "false")]].concat();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt as _;
 
 use serde_json::Value;
+use whole_program::clusters::OtherCluster;
 use whole_program::faults::{self, patience};
 use whole_program::kafka::Kafka;
 use whole_program::multiset::Multiset;
@@ -110,6 +111,14 @@ fn letters_in_a_topic_are_read_and_sent_again(clusters: &Clusters) {
     let orders: Vec<u64> = records.lines().map(|line| line[9..].split(',').next().unwrap().parse().unwrap()).collect();
     assert_eq!(orders, (0..400).filter(|n| n % 10 == 3).collect::<Vec<_>>(), "in the order of the source");
     assert_eq!(verified(&scene).number("/dead_lettered"), 40);
+
+    // Of another cluster nothing is read.
+    let other = OtherCluster::start();
+    for words in [&["list"][..], &["show"], &["retry"]] {
+        let refused = dlq(&scene, &[words, &["-b", &other.address]].concat()).expect_code(4);
+        assert!(refused.stderr.contains("the state of job letters-topic belongs to another cluster"), "{}", refused.stderr);
+    }
+    other.end();
 
     // Half of them are mended, sent again, and not set aside any more.
     let mended: Vec<String> = records.lines().map(|line| line.replace("\"cust\"", "\"customer_id\"")).collect();

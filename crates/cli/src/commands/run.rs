@@ -115,8 +115,11 @@ fn nothing_to_list() -> UserError {
 /// Asks the brokers what must be known before a record moves. `verify`: whether the topic will be read, too.
 fn preflight(pass: &Pass<'_>, earlier: Option<&Earlier>, verify: bool) -> Result<Preflight, UserError> {
     let purpose = if earlier.is_some() { Purpose::GoOn } else { Purpose::Begin };
-    let bound = earlier.map(|earlier| earlier.state.binding.topic.as_str());
+    let bound = earlier.map(|earlier| &earlier.state.binding);
     let needs: &[Right] = if verify { &[Right::Write, Right::Read] } else { &[Right::Write] };
+    if let (None, Some(retried)) = (earlier, &pass.retried) {
+        retried.require_cluster(&pass.job, purpose, &pass.interrupt)?;
+    }
     let found = preflight::preflight(&pass.job, purpose, bound, needs, Some(&pass.interrupt))?;
     found.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let letters = preflight::letters(&pass.job, purpose, &found, Some(&pass.interrupt))?;

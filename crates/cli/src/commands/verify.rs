@@ -67,8 +67,8 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
 
 /// Whether the topic is there, may be read, and is the one that the job sent to.
 fn look_at_topic(job: &Job, left: &Earlier) -> Result<(), UserError> {
-    let topic = &left.state.binding.topic;
-    let found = preflight::preflight(job, Purpose::Compare, Some(topic), &[Right::Read], None)?;
+    let bound = Some(&left.state.binding);
+    let found = preflight::preflight(job, Purpose::Compare, bound, &[Right::Read], None)?;
     left.may_be_compared(job, &found.binding(job))?.iter().for_each(|warning| tracing::warn!("{warning}"));
     Ok(())
 }

@@ -3,10 +3,12 @@
 use kafka::Preflight;
 use migration::report::Binding;
 use migration::units::show_things;
-use migration::{Exit, Incarnation, Job, JobInTopic, UserError};
+use migration::{Exit, Incarnation, Job, JobInTopic, Purpose, UserError};
 
 use super::in_kafka::other_repair;
 use crate::catch_up::begun_elsewhere;
+use crate::interrupt::Interrupt;
+use crate::preflight;
 use crate::state::Earlier;
 
 /// A job that set records aside.
@@ -39,6 +41,12 @@ impl RetriedJob {
     /// Which start of it this is.
     pub fn created_ms(&self) -> i64 {
         self.earlier.state.origin.created_ms
+    }
+
+    /// Refuses brokers of another cluster than its own.
+    pub fn require_cluster(&self, job: &Job, purpose: Purpose, interrupt: &Interrupt) -> Result<(), UserError> {
+        let job = Job { name: self.name.clone(), ..job.clone() };
+        preflight::require_cluster(&job, purpose, &self.earlier.state.binding, Some(interrupt))
     }
 
     /// Whether its records may be sent, by what Kafka has of the job that sends them. `here`: which start of that this

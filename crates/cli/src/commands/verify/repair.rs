@@ -59,8 +59,8 @@ pub fn repair(job: Job, args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
         file.is_none_of([args.config.config.as_path()])?;
         file.is_outside(&job.source)?;
     }
-    let topic = Some(left.state.binding.topic.as_str());
-    let found = preflight::preflight(&job, Purpose::Compare, topic, &[Right::Read, Right::Write], None)?;
+    let bound = Some(&left.state.binding);
+    let found = preflight::preflight(&job, Purpose::Compare, bound, &[Right::Read, Right::Write], None)?;
     for warning in left.may_be_compared(&job, &found.binding(&job))? {
         tracing::warn!("{warning}");
     }
