@@ -13,6 +13,7 @@ use migration::units::show_things;
 use migration::{Exit, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StoredJob, StoredPlan, UserError, fixed};
 use supervisor::{JobState, StateDir, StateError, Store};
 
+use crate::fill::require_letters;
 use crate::retries::{Retries, RetryPlace};
 use crate::{helper, preflight, state};
 
@@ -31,7 +32,7 @@ pub fn catch_up(job: &Job, folder: &Path) -> Result<CaughtUp, UserError> {
     let mut job = job.clone();
     job.kafka.delivery = Delivery::ExactlyOnce;
     job.checkpoint.topic = topic;
-    let stored = match ask(&job).and_then(|found| whole(&job, &state, found)) {
+    let stored = match ask(&job, JobLook::Begun).and_then(|found| whole(&job, &state, found)) {
         Ok(stored) => stored,
         // All was sent, and so the state says. Brokers that don't answer now can't be compared with either.
         Err(error) if state.is_done() && error.exit != Exit::Stopped => {
@@ -57,7 +58,7 @@ impl CaughtUp {
     /// Refuses a judgement while which the job, or one that sent its dead letters again, went on elsewhere.
     pub fn require_same(&self, folder: &Path) -> Result<(), UserError> {
         let (Some(job), Some(stored)) = (&self.job, &self.stored) else { return Ok(()) };
-        if !matches!(ask(job)?, JobInTopic::Whole(now) if *now == *stored) {
+        if !matches!(ask(job, JobLook::Begun)?, JobInTopic::Whole(now) if *now == *stored) {
             let what = format!("not judged: job {} went on elsewhere while topic and source were compared", job.name);
             return Err(UserError::new(Exit::Stopped, what).hint("run the same command again when it has ended"));
         }
@@ -74,7 +75,7 @@ impl CaughtUp {
         let prepared = retries.all.iter().filter(|retry| retry.state.last_run == 0);
         let prepared = prepared.map(|retry| (retry.place.name.clone(), Some(retry.state.incarnation())));
         for (name, here) in prepared.chain([(next, None)]) {
-            if let JobInTopic::Whole(retry) = ask(&Job { name: name.clone(), ..job.clone() })?
+            if let JobInTopic::Whole(retry) = ask(&Job { name: name.clone(), ..job.clone() }, JobLook::Begun)?
                 && retry.plan.parent_ms == Some(state.origin.created_ms)
                 && here != Some(retry.plan.of)
             {
@@ -100,10 +101,10 @@ fn load(folder: &Path) -> Result<JobState, UserError> {
 }
 
 /// What the progress topic has of a job.
-pub fn ask(job: &Job) -> Result<JobInTopic, UserError> {
+pub fn ask(job: &Job, look: JobLook) -> Result<JobInTopic, UserError> {
     let purpose = Purpose::Compare;
     helper::ask("shardlift progress", None, || {
-        progress::read_job(job, JobLook::Begun, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
+        progress::read_job(job, look, purpose.patience(job)).map_err(|problem| preflight::explain(problem, purpose))
     })
 }
 
@@ -111,7 +112,7 @@ pub fn ask(job: &Job) -> Result<JobInTopic, UserError> {
 fn whole(job: &Job, state: &JobState, found: JobInTopic) -> Result<Option<StoredJob>, UserError> {
     match found {
         JobInTopic::Whole(stored) => Ok(Some(*stored)),
-        JobInTopic::Nothing if state.last_run == 0 => Ok(None),
+        JobInTopic::Nothing if !state.is_begun() => Ok(None),
         JobInTopic::Nothing => {
             Err(UserError::new(Exit::Preflight, gone(job, state)).hint("find out what happened to the topic"))
         }
@@ -173,6 +174,7 @@ fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Resul
     if ahead.is_empty() && settings.is_none() {
         return Ok(());
     }
+    require_letters(job, folder, &stored.plan, &ahead)?;
     check_entries(job, &state.plan, &ahead)?;
     let _held = StateDir::open(folder, state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
     let adopted = Store::open(&StateDir::store_path(folder)).and_then(|mut store| adopt(&mut store, &ahead, settings));

@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod display;
 mod embedded;
+mod fill;
 mod helper;
 mod interrupt;
 mod letters;

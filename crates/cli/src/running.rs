@@ -23,12 +23,15 @@ pub struct StatePlace {
     pub path: PathBuf,
     /// Whether it is a retry of a job's dead letters.
     pub is_retry: bool,
+    /// The topic that may know of a job of which the folder does not.
+    pub progress: Option<String>,
 }
 
 impl StatePlace {
     /// That of a job.
     pub fn of(job: &Job) -> StatePlace {
-        StatePlace { name: job.name.clone(), path: job.state_path(), is_retry: false }
+        let progress = job.exactly_once().then(|| job.checkpoint.topic.clone());
+        StatePlace { name: job.name.clone(), path: job.state_path(), is_retry: false, progress }
     }
 
     /// The place of the job that the arguments name. Secrets of its config are not needed for that, so another terminal
@@ -46,7 +49,7 @@ impl StatePlace {
     pub fn or_retry(self, args: &BegunJobArgs) -> StatePlace {
         let Some(number) = args.retry else { return self };
         let RetryPlace { name, folder, .. } = RetryPlace::of(&self.name, &self.path, number.get());
-        StatePlace { name, path: folder, is_retry: true }
+        StatePlace { name, path: folder, is_retry: true, progress: None }
     }
 
     /// The command that goes on with it.
@@ -81,13 +84,20 @@ pub fn files(place: &StatePlace) -> Vec<PathBuf> {
     state.map_or_else(|_| Vec::new(), |state| state.plan.objects.into_iter().map(|object| object.path).collect())
 }
 
-/// The job was never run.
+/// The job was never run, as far as is known without asking a broker.
 pub fn never_run(place: &StatePlace) -> UserError {
-    let hint = match place.is_retry {
-        true => "`shardlift dlq list` tells of the job's retries",
-        false => "run it with `shardlift run`, or name another config with -c",
+    let (never, hint) = match &place.progress {
+        _ if place.is_retry => ("it was never run", "`shardlift dlq list` tells of the job's retries".to_owned()),
+        None => ("it was never run", "run it with `shardlift run`, or name another config with -c".to_owned()),
+        Some(topic) => (
+            "it was never run in this folder",
+            format!(
+                "whether it was run elsewhere topic {topic} knows, which is not asked here: `shardlift verify` judges by what \
+                 is there, and `shardlift run` goes on with it; or name another config with -c"
+            ),
+        ),
     };
-    let what = format!("job {} has no state in {}: it was never run", place.name, printable_path(&place.path));
+    let what = format!("job {} has no state in {}: {never}", place.name, printable_path(&place.path));
     UserError::new(Exit::Preflight, what).hint(hint)
 }
 

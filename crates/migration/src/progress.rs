@@ -34,6 +34,8 @@ pub struct StateOrigin {
     /// When it began, milliseconds since 1970. Unlike the generation it never comes again, also where the progress
     /// topic is another one: what belongs to this start alone (dead letters, what sends them again) is told by it.
     pub created_ms: i64,
+    /// Whether the state was made of what the progress topic had of the job.
+    pub from_topic: bool,
 }
 
 /// How far a shard is: the value of its record, written in the transaction of the chunk that it is about.

@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     test!(Waits, Kafka, starting_over_sends_everything_again),
     test!(Waits, Kafka, starting_over_ends_what_runs_elsewhere),
     test!(Waits, Kafka, an_empty_folder_goes_on_and_the_old_one_hears_of_it),
+    test!(Waits, Kafka, what_judges_fills_an_empty_folder),
     test!(Waits, Kafka, brokers_of_another_cluster_are_named_as_such),
     test!(Waits, Kafka, letters_in_files_bind_a_job_to_its_folder),
     test!(Waits, Kafka, letters_in_a_topic_go_anywhere_and_what_sent_them_again_does_not),
@@ -290,6 +291,54 @@ pub fn with_letters(once: &Once<'_>, letters: u64) {
 
 pub const KEYED: [(&str, &str); 2] = [("record.key", "\".customer_id\""), ("limits.max_bad_records", "100")];
 
+/// Commands that judge, each in a folder of its own that has no state.
+fn what_judges_fills_an_empty_folder(clusters: &Clusters) {
+    let keys = [&KEYED[..], &[("dead_letters.to", "\"topic\""), ("shards.by_key", "false")]].concat();
+    let once = Once::new(clusters.one(), "once-empty", &keys);
+    once.scene.kafka.create_topic("once-empty-dead-letters", 2, &[]);
+    let source = once.scene.orders(63, 5_000);
+    with_letters(&once, 3);
+    let line = |n: u64| format!("{{\"n\":{n},\"customer_id\":\"new\"}}\n");
+    once.scene.program.write("mended.jsonl", (0..3).map(line).collect::<String>());
+    let at = |folder: &str, words: &[&str], code, said: &str| {
+        let place = format!("job.state_dir=\"{folder}\"");
+        let finished = once.scene.program.run(&[words, &["--set", &place]].concat(), patience()).expect_code(code);
+        assert!(finished.stderr.contains(said), "{words:?}, {said:?}: {}", finished.stderr);
+        finished
+    };
+    let (verify, list, retry) =
+        (&["verify"][..], &["dlq", "list", "-o", "json"], &["dlq", "retry", "--edited", "mended.jsonl"]);
+    let (receipts, repair) = (&["verify", "--receipts"][..], &["verify", "--repair", "--yes"]);
+    for words in [verify, receipts, repair, list, retry] {
+        let refused = at("a", words, 4, "once-empty-progress has no progress of it: nothing was sent yet");
+        assert!(!refused.stderr.contains("cluster and topic"), "{}", refused.stderr);
+    }
+    once.scene.run(&[]).expect_code(0);
+
+    at("a", &["status"], 4, "which is not asked here");
+    at("a", &["verify", "-b", "127.0.0.1:1", "--set", "kafka.give_up_after=\"1s\""], 75, "no");
+    assert!(!once.scene.program.join("a/once-empty/state.sqlite").exists());
+    at("a", verify, 0, "the job's state here is what once-empty-progress has of it");
+    at("a", &["status"], 0, "");
+    assert_eq!(at("b", list, 0, "begun by").json()["set_aside"], 3);
+    // Whether there is more to read only a worker finds out.
+    at("c", receipts, 4, "is not at its end, as far as is known here");
+    at("d", repair, 4, "is not at its end, as far as is known here");
+    let report = at("c", &["run", "-o", "json"], 0, "").json();
+    assert_eq!(report["records"]["acknowledged"], source.len(), "{report:#}");
+    at("c", receipts, 0, "");
+    at("d", retry, 0, "3 records of mended.jsonl");
+    at("d", verify, 0, "");
+
+    // A folder that was filled has a job that had begun.
+    once.scene.kafka.delete_topic(&once.progress);
+    wait_until("it is gone", patience(), || !once.scene.kafka.has_topic(&once.progress));
+    once.scene.kafka.create_topic(&once.progress, PROGRESS_PARTITIONS, &["cleanup.policy=compact"]);
+    at("b", &["run"], 4, "has no progress of job once-empty");
+    at("b", verify, 4, "has no progress of job once-empty");
+    once.scene.program.assert_nothing_left();
+}
+
 /// They have neither the topics nor the progress, which says nothing of the job's own.
 fn brokers_of_another_cluster_are_named_as_such(clusters: &Clusters) {
     let keys = [&KEYED[..], &[("dead_letters.to", "\"topic\""), ("shards.by_key", "false")]].concat();
@@ -318,10 +367,11 @@ fn brokers_of_another_cluster_are_named_as_such(clusters: &Clusters) {
 }
 
 fn letters_in_files_bind_a_job_to_its_folder(clusters: &Clusters) {
-    let keys = [&KEYED[..], &[("shards.by_key", "false")]].concat();
+    let keys = [&KEYED[..], &[("shards.by_key", "false"), ("workers.count", "1")]].concat();
     let once = Once::new(clusters.one(), "once-bound", &faults::slow_keys(&keys));
     once.scene.orders(56, 60_000);
     with_letters(&once, 3);
+    once.scene.program.write("data/zz.jsonl", "{\"n\":4}\n");
     once.begun();
     let elsewhere = once.scene.run(&ELSEWHERE).expect_code(4);
     let said = &elsewhere.stderr;
@@ -329,10 +379,21 @@ fn letters_in_files_bind_a_job_to_its_folder(clusters: &Clusters) {
         said.contains("3 dead letters of job once-bound went to files") && said.contains("dead_letters.to = \"topic\""),
         "{said}"
     );
+    for words in [&["verify"][..], &["verify", "--receipts"], &["dlq", "list"], &["dlq", "retry"]] {
+        let refused = once.scene.program.run(&[words, &ELSEWHERE].concat(), patience()).expect_code(4);
+        for part in ["3 dead letters of job once-bound went to files", "the job was begun by", "bring the folder"] {
+            assert!(refused.stderr.contains(part), "{words:?}, {part:?}: {}", refused.stderr);
+        }
+    }
     let copied = once.scene.program.join("elsewhere/once-bound");
     std::fs::remove_dir_all(copied.join("dead-letters")).ok();
     copy(&once.scene.program.join(".shardlift/once-bound/dead-letters"), &copied.join("dead-letters"));
     once.scene.run(&[ELSEWHERE, FAST].concat()).expect_code(0);
+    // The one that was set aside there is not here: its record is not missing.
+    for words in [&["verify"][..], &["run"]] {
+        let refused = once.scene.program.run(words, patience()).expect_code(4);
+        assert!(refused.stderr.contains("1 dead letter of job once-bound went to files"), "{words:?}: {}", refused.stderr);
+    }
     once.scene.program.assert_nothing_left();
 }
 

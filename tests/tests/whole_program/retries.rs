@@ -513,7 +513,7 @@ fn a_retry_goes_where_the_job_went_or_nowhere(clusters: &Clusters) {
 fn the_embedded_topic_is_gone(_: &Clusters) {
     let program = folder("retry-embedded", &[("record.key", "\".k\""), ("limits.max_bad_records", "9")]);
     program.write("data/2.jsonl", "{\"key\":\"c\"}\n");
-    refused(&program, &["dlq", "list"], 4, &["job tried has no state", "never run"]);
+    refused(&program, &["dlq", "list"], 4, &["job tried has no state", "nothing was sent yet"]);
     program.run(&["run"], PATIENCE).expect_code(0);
     let listed = program.run(&["dlq", "list"], PATIENCE).expect_code(0);
     assert!(listed.stdout.contains("1 dead letter, 1 still set aside"), "{}", listed.stdout);

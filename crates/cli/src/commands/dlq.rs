@@ -11,8 +11,9 @@ use supervisor::{JobState, StateDir, Store};
 
 use crate::args::{DlqCommand, DlqShowArgs, JobArgs, OutputFormat, SelectionArgs};
 use crate::catch_up::catch_up;
+use crate::fill::require_state;
 use crate::retries::Retries;
-use crate::running::{self, StatePlace};
+use crate::running::StatePlace;
 use crate::set_aside::{self, Selection, SetAside};
 use crate::ui::Ui;
 use crate::{settings, state};
@@ -29,7 +30,8 @@ pub fn dlq(command: &DlqCommand, ui: &Ui) -> Result<Exit, UserError> {
     }
 }
 
-/// A job whose letters are looked at: nothing is changed, and a broker is asked only for letters in a topic.
+/// A job whose letters are looked at: a broker is asked only for letters in a topic, and for a job of which the folder
+/// knows nothing.
 struct LetterJob {
     name: String,
     folder: PathBuf,
@@ -38,10 +40,13 @@ struct LetterJob {
 }
 
 impl LetterJob {
-    fn find(args: &JobArgs) -> Result<LetterJob, UserError> {
-        let place = StatePlace::find(args)?;
+    fn find(args: &JobArgs, ui: &Ui) -> Result<LetterJob, UserError> {
+        let job = settings::load_without_secrets(args)?;
+        let place = StatePlace::of(&job);
         if !state::exists(&place.path)? {
-            return Err(running::never_run(&place));
+            // Secrets are for brokers alone.
+            let job = if job.exactly_once() { settings::load(args)? } else { job };
+            require_state(&job, &place.path, ui)?;
         }
         let load = || Store::read_only(&StateDir::store_path(&place.path)).and_then(|store| store.load());
         let mut state = load().map_err(state::unusable)?;
@@ -67,7 +72,7 @@ impl From<SelectionArgs> for Selection {
 }
 
 fn list(args: &JobArgs, ui: &Ui) -> Result<Exit, UserError> {
-    let job = LetterJob::find(args)?;
+    let job = LetterJob::find(args, ui)?;
     let listing = LetterListing {
         reasons: job.letters(args)?.listing()?,
         letters: job.state.counts().dead_lettered,
@@ -83,7 +88,7 @@ fn show(args: &DlqShowArgs, ui: &Ui) -> Result<Exit, UserError> {
         return Err(UserError::new(Exit::Usage, "--records writes the records themselves, and no JSON object about them")
             .hint("leave out -o json (and SHARDLIFT_OUTPUT)"));
     }
-    let job = LetterJob::find(wanted)?;
+    let job = LetterJob::find(wanted, ui)?;
     let letters = job.letters(wanted)?;
     let mut chosen = letters.choose(&Selection { taken: all, ..selection.into() })?;
     if records {

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use kafka::Right;
 use migration::job::Brokers;
-use migration::printable::printable_path;
 use migration::report::JobReport;
 use migration::report::verify::{AllowedDuplicates, Verified, VerifyReport};
 use migration::units::show_count;
@@ -16,6 +15,7 @@ use supervisor::{JobState, StateDir, Store, load_report};
 
 use crate::args::VerifyArgs;
 use crate::catch_up::{CaughtUp, catch_up};
+use crate::fill::require_state;
 use crate::letters::Letters;
 use crate::state::Earlier;
 use crate::surplus_file::SurplusFile;
@@ -28,7 +28,7 @@ pub fn verify(args: &VerifyArgs, ui: &Ui) -> Result<Exit, UserError> {
     let &VerifyArgs { ref config, ref judge, show_values, .. } = args;
     let job = settings::load_to_verify(args)?;
     let folder = job.state_path();
-    let (left, caught_up) = left_of(&job, &folder)?;
+    let (left, caught_up) = left_of(&job, &folder, ui)?;
     if args.repair {
         return repair::repair(job, args, ui);
     }
@@ -104,15 +104,9 @@ fn keep(job: &Job, verified: &Verified, compared: &JobState) {
 }
 
 /// What the job's last run left, if it can be compared: it ended, and its topic is still there.
-fn left_of(job: &Job, folder: &Path) -> Result<(Earlier, CaughtUp), UserError> {
+fn left_of(job: &Job, folder: &Path, ui: &Ui) -> Result<(Earlier, CaughtUp), UserError> {
     let path = StateDir::store_path(folder);
-    if !state::exists(folder)? {
-        return Err(UserError::new(
-            Exit::Preflight,
-            format!("job {} has no state in {}: nothing was sent yet", job.name, printable_path(folder)),
-        )
-        .hint("run it first with `shardlift run`"));
-    }
+    require_state(job, folder, ui)?;
     let left = || Store::read_only(&path).and_then(|store| Earlier::of(&store)).map_err(state::unusable);
     let earlier = left()?.state;
     if job.kafka.brokers == Brokers::Embedded {

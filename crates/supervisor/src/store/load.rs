@@ -57,7 +57,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
     )?;
     let whole = (0..).zip(&offsets).all(|(expected, (partition, _))| expected == *partition);
     let end_offsets: Vec<i64> = offsets.into_iter().map(|(_, offset)| offset).collect();
-    let query = "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, settings, checksum, generation FROM job";
+    let query = "SELECT name, created_ms, cluster_id, topic_id, topic, source, plan, settings, checksum, generation, from_topic FROM job";
     let (mut state, plan, settings, checksum) = at(
         path,
         db.query_row(query, [], |row| {
@@ -71,7 +71,7 @@ fn read_job(db: &Connection, path: &Path, plan_id: u128) -> Result<JobState, Sta
             let state = JobState {
                 name: row.get(0)?,
                 plan_id,
-                origin: StateOrigin { created_ms: row.get(1)?, generation: row.get(9)? },
+                origin: StateOrigin { created_ms: row.get(1)?, generation: row.get(9)?, from_topic: row.get(10)? },
                 last_run: 0,
                 binding,
                 settings: FixedSettings::new(),

@@ -18,7 +18,7 @@ use super::state::JobState;
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 9;
+const VERSION: i64 = 10;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -27,7 +27,7 @@ CREATE TABLE job (
     one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, created_ms INTEGER NOT NULL, plan_id BLOB NOT NULL,
     cluster_id TEXT NOT NULL, topic_id TEXT NOT NULL, topic TEXT NOT NULL, source TEXT NOT NULL,
     plan BLOB NOT NULL, settings BLOB NOT NULL, checksum INTEGER NOT NULL,
-    generation INTEGER NOT NULL
+    generation INTEGER NOT NULL, from_topic INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE end_offsets (partition INTEGER PRIMARY KEY, end_offset INTEGER NOT NULL) STRICT;
 CREATE TABLE shards (
@@ -94,7 +94,7 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
     let settings = encode(&job.settings);
     let checksum = job_checksum(&plan_id, job.name, &plan, &settings, &binding.end_offsets, job.origin);
     tx.execute(
-        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO job VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             job.name,
             job.origin.created_ms,
@@ -106,7 +106,8 @@ fn fill(db: &mut Connection, job: &NewJob<'_>) -> rusqlite::Result<()> {
             plan,
             settings,
             checksum,
-            job.origin.generation
+            job.origin.generation,
+            job.origin.from_topic
         ],
     )?;
     for (partition, end_offset) in (0i64..).zip(&binding.end_offsets) {

@@ -137,6 +137,11 @@ impl JobState {
         self.frozen.as_deref().unwrap_or(&self.plan)
     }
 
+    /// Whether records of it may have been sent: it was run, or Kafka had it.
+    pub fn is_begun(&self) -> bool {
+        self.last_run > 0 || self.origin.from_topic
+    }
+
     /// Whether every shard is at its end.
     pub fn is_done(&self) -> bool {
         self.shards.iter().all(|shard| shard.status == ShardStatus::Done)

@@ -638,7 +638,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 9, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 10, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
@@ -653,11 +653,12 @@ fn settings_that_must_not_change_are_kept() {
         plan: &plan(1),
         binding: &binding(),
         settings: &settings,
-        origin: StateOrigin { generation: 3, created_ms: i64::MAX },
+        origin: StateOrigin { generation: 3, created_ms: i64::MAX, from_topic: true },
     };
     drop(Store::create(&path, &new).unwrap());
     let before = Store::read_only(&path).unwrap().load().unwrap();
     assert_eq!(before.settings, settings);
+    assert!(before.origin == new.origin && before.last_run == 0 && before.is_begun(), "Kafka had it");
     // They may become others; all else stays.
     let other = [("record.key".to_owned(), ".customer.id".to_owned())];
     Store::open(&path).unwrap().change_settings(&other, "the key is another one").unwrap();

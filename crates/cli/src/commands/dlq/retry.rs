@@ -13,6 +13,7 @@ use super::records;
 use crate::args::{DlqRetryArgs, SelectionArgs};
 use crate::catch_up::catch_up;
 use crate::commands::run::{Comparing, Pass, RetriedJob, go, require_room};
+use crate::fill::require_state;
 use crate::retries::{Retries, Retry, RetryPlace, RetryRules};
 use crate::running::{self, StatePlace};
 use crate::set_aside::{self, ChosenLetter, LeftOut, Selection, SetAside};
@@ -91,9 +92,7 @@ struct Preparing<'a> {
 impl<'a> Preparing<'a> {
     fn begin(job: &'a Job, folder: &'a Path, ui: &'a Ui) -> Result<Preparing<'a>, UserError> {
         let place = StatePlace::of(job);
-        if !state::exists(folder)? {
-            return Err(running::never_run(&place));
-        }
+        require_state(job, folder, ui)?;
         if let Some(holder) = running::holder(&place)? {
             return Err(UserError::new(
                 Exit::Stopped,

@@ -2,8 +2,8 @@
 //! is a copy of it.
 //!
 //! Responsible for: whether the state here and the progress in Kafka are of the same start of the job (which `check`
-//! asks, too, and changes nothing), making the state of what Kafka has where there is none, and keeping a new job's
-//! plan there. Not responsible for how far a shard is when its attempt begins: its worker asks for that itself.
+//! asks, too, and changes nothing), and keeping a new job's plan there. Not responsible for making the state of what
+//! Kafka has (`fill`), or for how far a shard is when its attempt begins: its worker asks for that itself.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,17 +11,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kafka::progress::{self, JobLook, Written};
 use migration::fixed::FixedSettings;
 use migration::printable::{printable, printable_path};
-use migration::units::show_things;
 use migration::{
     DamagedJob, Exit, Incarnation, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StateOrigin, StoredJob, StoredPlan,
     TopicLedger, UserError, fixed,
 };
-use pipeline::dead_letter;
-use supervisor::{JobState, NewJob, StateDir, Store};
+use supervisor::{JobState, NewJob};
 
 use super::earlier::{Restart, confirm};
 use super::pass::Pass;
 use super::retried::RetriedJob;
+use crate::fill::{fill, require_letters};
 use crate::state::{self, Earlier};
 use crate::{catch_up, helper, preflight};
 
@@ -69,7 +68,7 @@ pub fn judge(side: &Side<'_>, found: JobInTopic) -> Result<Agreed, UserError> {
         JobInTopic::Nothing => {
             return match here {
                 // Its plan was not kept in Kafka before it was interrupted.
-                Some(state) if state.last_run > 0 => Err(lost(job, state)),
+                Some(state) if state.is_begun() => Err(lost(job, state)),
                 _ => Ok(Agreed::Here),
             };
         }
@@ -78,8 +77,8 @@ pub fn judge(side: &Side<'_>, found: JobInTopic) -> Result<Agreed, UserError> {
     match here {
         Some(state) if state.incarnation() == there => ahead(job, folder, state, &stored),
         // It was begun and sent nothing, and what Kafka has is another start of the job.
-        Some(state) if state.last_run == 0 && state.origin.generation > there.generation => Ok(Agreed::Nothing),
-        Some(state) if state.last_run > 0 => Err(other_start(job, &stored.plan, state.origin.generation)),
+        Some(state) if !state.is_begun() && state.origin.generation > there.generation => Ok(Agreed::Nothing),
+        Some(state) if state.is_begun() => Err(other_start(job, &stored.plan, state.origin.generation)),
         // What it has to send is in this folder alone.
         _ if retry => Ok(Agreed::Nothing),
         _ if restart => Ok(Agreed::StartsOver),
@@ -94,7 +93,7 @@ pub fn judge(side: &Side<'_>, found: JobInTopic) -> Result<Agreed, UserError> {
 /// Whether a job starts over though its records in Kafka are damaged.
 fn over_damage(side: &Side<'_>, damage: DamagedJob) -> Result<Agreed, UserError> {
     // It was to start over already, and ended before its plan was kept in Kafka.
-    let begun_over = side.state.is_some_and(|state| state.last_run == 0 && state.origin.generation > damage.generation);
+    let begun_over = side.state.is_some_and(|state| !state.is_begun() && state.origin.generation > damage.generation);
     match (begun_over, side.restart) {
         (true, _) => Ok(Agreed::Nothing),
         (false, true) => Ok(Agreed::StartsOver),
@@ -147,14 +146,14 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
         Agreed::Nothing => Ok(None),
         Agreed::StartsOver => confirm(job, pass.restart, pass.ui).map(|()| None),
         Agreed::Ahead(entries, settings) => bring_up(pass, &entries, settings.as_deref()).map(Some),
-        Agreed::Elsewhere(stored) => from_elsewhere(pass, &stored).map(Some),
+        Agreed::Elsewhere(stored) => fill(job, &pass.dir, &stored, pass.ui).map(Some),
     }
 }
 
 /// Ends what other repairs send in the name of this one's job, wherever they run, and tells which start of it that is:
 /// what is found missing afterwards, no other one sends, unless it began a later start.
 pub fn claim(job: &Job, parent: &JobState, folder: &Path) -> Result<u32, UserError> {
-    let found = catch_up::ask(job)?;
+    let found = catch_up::ask(job, JobLook::Begun)?;
     if found.generation() == 0 {
         return Ok(0);
     }
@@ -227,7 +226,7 @@ pub fn ledger_of(pass: &Pass<'_>, state: &JobState) -> Option<TopicLedger> {
 
 /// Which start of it a job's state is of that begins, or starts over.
 pub fn origin(pass: &Pass<'_>) -> StateOrigin {
-    StateOrigin { generation: pass.generation + 1, created_ms: now_ms() }
+    StateOrigin { generation: pass.generation + 1, created_ms: now_ms(), from_topic: false }
 }
 
 fn now_ms() -> i64 {
@@ -321,7 +320,7 @@ fn bring_up(
     catch_up::adopt(&mut store, ahead, settings).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
 }
 
-/// What Kafka has, as the state of a job that begins.
+/// What Kafka has, as the state of a job that begins here.
 pub fn new_job(plan: &StoredPlan) -> NewJob<'_> {
     NewJob {
         name: &plan.name,
@@ -329,53 +328,8 @@ pub fn new_job(plan: &StoredPlan) -> NewJob<'_> {
         plan: &plan.plan,
         binding: &plan.binding,
         settings: &plan.settings,
-        origin: StateOrigin { generation: plan.of.generation, created_ms: plan.created_ms },
+        origin: StateOrigin { generation: plan.of.generation, created_ms: plan.created_ms, from_topic: true },
     }
-}
-
-/// A state of what Kafka has, for a job that was begun elsewhere or whose folder is gone.
-fn from_elsewhere(pass: &Pass<'_>, stored: &StoredJob) -> Result<Earlier, UserError> {
-    let StoredJob { plan, shards } = stored;
-    // The letters may have been brought here, and were looked at.
-    pass.dir.clear_checkpoint().map_err(|error| UserError::new(error.exit(), error))?;
-    let told = format!(
-        "the job goes on from what {} has of it: begun by {}, {} of {} with progress",
-        pass.job.checkpoint.topic,
-        printable(&plan.made_by),
-        shards.len(),
-        show_things(plan.plan.shards.len() as u64, "shard"),
-    );
-    pass.ui.say(&told);
-    let mut store = Store::create(&StateDir::store_path(pass.dir.path()), &new_job(plan)).map_err(state::unusable)?;
-    let made = store.adopt(shards).and_then(|()| store.note(&told)).and_then(|()| Earlier::of(&store));
-    made.map_err(state::unusable)
-}
-
-/// The letters that these entries count, if letters go to files: they are in the folder of the run that set them aside,
-/// and nowhere else.
-fn require_letters(job: &Job, folder: &Path, plan: &StoredPlan, entries: &[(ShardId, LedgerEntry)]) -> Result<(), UserError> {
-    if fixed::letters_topic(&plan.settings).is_some() {
-        return Ok(());
-    }
-    let folder = StateDir::dead_letters_path(folder);
-    let committed: Vec<_> = entries.iter().map(|(id, entry)| ((*id, entry.letters), entry.counts.dead_lettered)).collect();
-    let gone = dead_letter::gone(&folder, &committed, process::open_private_below).map_err(|error| {
-        UserError::new(Exit::State, format!("cannot read dead letters in {}: {error}", printable_path(&folder)))
-    })?;
-    let gone: u64 = gone.iter().map(|shard| shard.letters).sum();
-    if gone == 0 {
-        return Ok(());
-    }
-    let what = format!(
-        "{} of job {} went to files (dead_letters.to = \"file\") that are not in {}: another machine, or another folder, has them",
-        show_things(gone, "dead letter"),
-        job.name,
-        printable_path(&folder)
-    );
-    Err(UserError::new(Exit::Preflight, what).hint(
-        "go on there, or bring the folder of its dead letters here, or start over with --restart; a job that has \
-         dead_letters.to = \"topic\" before it sets a record aside goes on anywhere",
-    ))
 }
 
 /// Who runs a job in this folder, for messages elsewhere.
