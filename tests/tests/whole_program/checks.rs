@@ -355,7 +355,7 @@ fn what_exactly_once_rests_on_is_checked_and_the_progress_topic_made(clusters: &
     for part in [
         "fail: topic check-once has 1 replica of each partition",
         "fail: topic check-once has min.insync.replicas = 1",
-        "--entity-name check-once --add-config min.insync.replicas=2",
+        "add replicas first, as above; then set min.insync.replicas=2: with one replica brokers would refuse every record",
         "fail: topic check-once has unclean.leader.election.enable = true",
         "fail: the progress topic check-once-progress (checkpoint.topic) does not exist; `shardlift check --create` makes it",
         "fail: the brokers' transaction log __transaction_state has 1 replica",

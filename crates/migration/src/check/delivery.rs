@@ -228,11 +228,11 @@ fn log(job: &Job, facts: &DeliveryFacts) -> Option<Finding> {
     let few = seen.replication.is_some_and(|replicas| replicas < REPLICAS);
     let mut mend = Vec::new();
     mend.extend(few.then(|| "add replicas with kafka-reassign-partitions.sh".to_owned()));
-    mend.extend((is_alone(seen) && seen.least < Some(IN_SYNC)).then(|| THEN.to_owned()));
+    mend.extend((is_alone(seen) && seen.least.is_some_and(|least| least < IN_SYNC)).then(|| THEN.to_owned()));
     mend.extend(
         (!changes.is_empty()).then(|| alter_topic(job, TRANSACTION_LOG, &format!("--add-config {}", changes.join(",")))),
     );
-    let mend = format!("{}; for a test cluster: --accept unreplicated", mend.join(", and: "));
+    let mend = format!("{}; for a test cluster: --accept unreplicated", mend.join("; "));
     Some(Finding::fail(Check::Delivery, fact).mend(mend).accept(Accept::Unreplicated))
 }
 
