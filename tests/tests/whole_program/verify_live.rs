@@ -46,7 +46,7 @@ fn oldest(records: &[TopicRecord], partition: u32) -> &TopicRecord {
 fn live(clusters: &Clusters, headers: bool) {
     let kafka = clusters.one();
     let scene = Scene::new(kafka, if headers { "live-headers" } else { "live" });
-    let mut keys = vec![("record.key", "\".customer_id\""), ("limits.rate_records", "1_000")];
+    let mut keys = vec![("record.key", "\".customer_id\""), ("limits.rate_records", "300")];
     keys.extend(headers.then_some(("record.headers", "{ origin = \"orders\" }")));
     scene.configure(&keys);
     scene.orders(70, 20_000);
