@@ -92,7 +92,7 @@ pub fn begun_elsewhere(retry: &str, job: &str, made_by: &str) -> UserError {
         "{retry} sends dead letters of job {job} again, and was begun by {}: which, and how far it is, is known in that folder alone",
         printable(made_by)
     );
-    let hint = format!("do this there, or bring that folder here (as {retry}, beside the job's own)");
+    let hint = format!("do this there; once it is done, that folder can be brought here (as {retry}, beside the job's own)");
     UserError::new(Exit::Preflight, what).hint(hint)
 }
 

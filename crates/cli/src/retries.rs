@@ -20,7 +20,7 @@ use migration::report::{AttemptOutcome, JobReport, RetryReport, RetryStanding};
 use migration::{Accept, Exit, Job, Plan, SourceObject, UserError};
 use pipeline::dead_letter::LetterSet;
 use serde::{Deserialize, Serialize};
-use supervisor::{JobState, Owners, StateDir, StateDirError, StateError, Store, load_report};
+use supervisor::{JobState, Owners, StateDir, StateDirError, Store, load_report};
 
 use crate::letters::Letters;
 use crate::state;
@@ -168,11 +168,14 @@ impl RetryPlace {
         Some(SourceObject { path, modified_ns, ..planned.clone() })
     }
 
-    /// Keeps in its state where its records are now.
-    pub fn settle(&self, store: &mut Store) -> Result<(), StateError> {
-        let Some(records) = self.brought_here(&store.load()?.plan) else { return Ok(()) };
-        let told = format!("the folder was brought here: records are read from {}", printable_path(&records.path));
-        store.replace_objects(&[(0, records)], &[told])
+    /// An error if it was begun in another folder: its state names its records by where they were.
+    pub fn require_in_place(&self, plan: &Plan) -> Result<(), UserError> {
+        if self.brought_here(plan).is_none() {
+            return Ok(());
+        }
+        let began = plan.objects.first().and_then(|object| object.path.parent()).unwrap_or(Path::new("/"));
+        let what = format!("{} was begun in {} and is not at its end", self.name, printable_path(began));
+        Err(UserError::new(Exit::Preflight, what).hint("put its folder back there, and go on there: nothing was changed"))
     }
 
     fn has_state(&self) -> Result<bool, UserError> {

@@ -232,8 +232,8 @@ impl<'a> Preparing<'a> {
         let dir = StateDir::open(&retry.place.folder, state::owners(self.job))
             .map_err(|error| UserError::new(error.exit(), error))?;
         let store = Store::open(&StateDir::store_path(dir.path()));
-        let earlier = store.and_then(|mut store| retry.place.settle(&mut store).and_then(|()| Earlier::of(&store)));
-        let earlier = earlier.map_err(state::unusable)?;
+        let earlier = store.and_then(|store| Earlier::of(&store)).map_err(state::unusable)?;
+        retry.place.require_in_place(&earlier.state.plan)?;
         let job = retry.job(self.job);
         let wanted = Job { record: self.job.record.clone(), ..job.clone() };
         if let Some(what) = fixed::changes(&fixed::settings(&job), &fixed::settings(&wanted)) {
