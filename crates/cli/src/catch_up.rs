@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use kafka::progress::{self, JobLook};
+use migration::fixed::FixedSettings;
 use migration::job::Delivery;
 use migration::printable::printable;
 use migration::units::show_things;
@@ -120,31 +121,38 @@ fn whole(job: &Job, state: &JobState, found: JobInTopic) -> Result<Option<Stored
     }
 }
 
-/// Of which shards the topic has more than a state.
-pub fn ahead(state: &JobState, stored: &StoredJob) -> Vec<(ShardId, LedgerEntry)> {
-    let is_ahead = |(id, entry): &&(ShardId, LedgerEntry)| {
-        state.shards.get(id.0 as usize).is_some_and(|shard| entry.position > shard.position)
-    };
-    stored.shards.iter().filter(is_ahead).cloned().collect()
+/// What the topic has more of a job than a state.
+pub struct Ahead {
+    /// How far shards are by now.
+    pub shards: Vec<(ShardId, LedgerEntry)>,
+    /// The settings, if another run changed where dead letters go.
+    pub settings: Option<FixedSettings>,
 }
 
-/// The settings that the topic has, if another run changed where dead letters go.
-pub fn settings_moved<'a>(state: &JobState, stored: &'a StoredJob) -> Option<&'a [(String, String)]> {
-    let there = stored.plan.settings.as_slice();
-    fixed::differ_in_letters_alone(&state.settings, there).then_some(there)
-}
-
-/// Puts into a state what the topic has more.
-pub fn adopt(
-    store: &mut Store,
-    ahead: &[(ShardId, LedgerEntry)],
-    settings: Option<&[(String, String)]>,
-) -> Result<(), StateError> {
-    if let Some(settings) = settings {
-        let place = fixed::letters_topic(settings).map_or_else(|| "files".to_owned(), |topic| format!("topic {topic}"));
-        store.change_settings(settings, &format!("dead letters go to {place}: that was changed at another place"))?;
+impl Ahead {
+    /// It, if there is something, and the state in this folder can take it over.
+    pub fn of(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Result<Option<Ahead>, UserError> {
+        let is_ahead = |(id, entry): &&(ShardId, LedgerEntry)| {
+            state.shards.get(id.0 as usize).is_some_and(|shard| entry.position > shard.position)
+        };
+        let shards: Vec<_> = stored.shards.iter().filter(is_ahead).cloned().collect();
+        let moved = fixed::differ_in_letters_alone(&state.settings, &stored.plan.settings);
+        if shards.is_empty() && !moved {
+            return Ok(None);
+        }
+        require_letters(job, folder, &stored.plan, &shards)?;
+        check_entries(job, &state.plan, &shards)?;
+        Ok(Some(Ahead { shards, settings: moved.then(|| stored.plan.settings.clone()) }))
     }
-    store.adopt(ahead)
+
+    /// Puts it into the state.
+    pub fn adopt(&self, store: &mut Store) -> Result<(), StateError> {
+        if let Some(settings) = &self.settings {
+            let place = fixed::letters_topic(settings).map_or_else(|| "files".to_owned(), |topic| format!("topic {topic}"));
+            store.change_settings(settings, &format!("dead letters go to {place}: that was changed at another place"))?;
+        }
+        store.adopt(&self.shards)
+    }
 }
 
 /// A state that took over what can't be of its shards could not be read again.
@@ -169,15 +177,9 @@ fn take(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Resul
     if stored.plan.of != here {
         return Err(UserError::new(Exit::Preflight, other_start(job, &stored.plan, here.generation)).hint("do this there"));
     }
-    let ahead = ahead(state, stored);
-    let settings = settings_moved(state, stored);
-    if ahead.is_empty() && settings.is_none() {
-        return Ok(());
-    }
-    require_letters(job, folder, &stored.plan, &ahead)?;
-    check_entries(job, &state.plan, &ahead)?;
+    let Some(ahead) = Ahead::of(job, folder, state, stored)? else { return Ok(()) };
     let _held = StateDir::open(folder, state::owners(job)).map_err(|error| UserError::new(error.exit(), error))?;
-    let adopted = Store::open(&StateDir::store_path(folder)).and_then(|mut store| adopt(&mut store, &ahead, settings));
+    let adopted = Store::open(&StateDir::store_path(folder)).and_then(|mut store| ahead.adopt(&mut store));
     adopted.map_err(state::unusable)
 }
 

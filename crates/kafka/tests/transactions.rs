@@ -19,8 +19,7 @@ use migration::BoundTopic;
 use migration::job::{Brokers, CheckpointRules, Delivery};
 use migration::progress::{plan_key, plan_transactional_id, shard_key};
 use migration::{
-    Counts, DamagedJob, Failure, FailureKind, Incarnation, Job, JobInTopic, LedgerEntry, Plan, Position, Receipt, ShardId,
-    StoredJob, StoredPlan, TopicLedger,
+    DamagedJob, Failure, FailureKind, Incarnation, Job, JobInTopic, Plan, ShardId, StoredJob, StoredPlan, TopicLedger,
 };
 use pipeline::group::Key;
 use pipeline::{Block, Group, Sink};
@@ -94,17 +93,6 @@ fn options_for(job: &Job, ledger: &TopicLedger, shard: ShardId, attempt: u32) ->
 
 fn start(job: &Job, ledger: &TopicLedger, attempt: u32) -> Result<Box<Producer>, Failure> {
     Producer::create(&options_for(job, ledger, SHARD, attempt)).map(Box::new)
-}
-
-/// How far a shard is after `records` records.
-fn entry(records: u64) -> LedgerEntry {
-    LedgerEntry {
-        position: Position { segment: 0, place: records * 10, records },
-        counts: Counts { read: records, acknowledged: records, ..Counts::default() },
-        token: None,
-        letters: 0,
-        receipt: Receipt { records, sum: u128::from(records) << 70 },
-    }
 }
 
 /// Sends a group of numbered records to a partition, and waits for its reports.

@@ -238,7 +238,7 @@ impl Store {
         let tx = begin(&mut self.db, &self.path)?;
         for (id, entry) in entries {
             let row = self::error::at(&self.path, ShardRow::read(&tx, plan_id, *id))?;
-            if row.status == ShardStatus::Done || entry.position <= row.position {
+            if !state::is_ahead(entry, row.status, &row.position) {
                 continue;
             }
             let came = entry.counts.since(&row.counts);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kafka::{EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TopicReader};
 use migration::job::*;
-use migration::{Failure, Job};
+use migration::{Counts, Failure, Job, LedgerEntry, Position, Receipt};
 use pipeline::group::Key;
 use pipeline::verify::TopicReader as _;
 use pipeline::{Block, Delivered, Group, Sink};
@@ -138,4 +138,15 @@ pub fn read_with(reader: &mut TopicReader) -> BTreeMap<u32, Vec<(Option<String>,
 /// How many offsets of the range can't be read any more, by partition.
 pub fn gone(reader: &TopicReader) -> Vec<(u32, i64)> {
     (0..).zip(reader.ranges()).map(|(partition, range)| (partition, range.gone)).filter(|gone| gone.1 > 0).collect()
+}
+
+/// How far a shard is after these records.
+pub fn entry(records: u64) -> LedgerEntry {
+    LedgerEntry {
+        position: Position { segment: 0, place: records * 10, records },
+        counts: Counts { read: records, acknowledged: records, ..Counts::default() },
+        token: None,
+        letters: 0,
+        receipt: Receipt { records, sum: u128::from(records) << 70 },
+    }
 }

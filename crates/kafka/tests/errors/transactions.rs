@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use kafka::{Connecting, EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TransactionOptions, Turns};
 use migration::job::Delivery;
-use migration::{Counts, Exit, Failure, FailureKind, Incarnation, Job, LedgerEntry, Position, Receipt, ShardId, TopicLedger};
+use migration::{Exit, Failure, FailureKind, Incarnation, Job, ShardId, TopicLedger};
 use pipeline::Sink as _;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as E};
 
@@ -43,17 +43,6 @@ fn start(job: &Job, attempt: u32) -> Result<Box<Producer>, Failure> {
             Err(failure) if failure.kind == FailureKind::Unreachable && since.elapsed() < LONG => {}
             came => return came.map(Box::new),
         }
-    }
-}
-
-/// How far the shard is after these records.
-fn entry(records: u64) -> LedgerEntry {
-    LedgerEntry {
-        position: Position { segment: 0, place: records * 10, records },
-        counts: Counts { read: records, acknowledged: records, ..Counts::default() },
-        token: None,
-        letters: 0,
-        receipt: Receipt { records, sum: u128::from(records) },
     }
 }
 

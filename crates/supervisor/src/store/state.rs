@@ -69,6 +69,11 @@ impl ShardCheckpoint {
     }
 }
 
+/// Whether what Kafka says of a shard is more than a state with these has of it: it is taken over forward only.
+pub(super) fn is_ahead(entry: &LedgerEntry, status: ShardStatus, position: &Position) -> bool {
+    status != ShardStatus::Done && entry.position > *position
+}
+
 impl JobState {
     /// That of a job that begins: no shard has committed anything.
     pub fn new(job: &NewJob<'_>) -> JobState {
@@ -102,7 +107,7 @@ impl JobState {
     pub fn adopt(&mut self, entries: &[(ShardId, LedgerEntry)]) {
         for (id, entry) in entries {
             let Some(shard) = self.shards.get_mut(id.0 as usize) else { continue };
-            if shard.status == ShardStatus::Done || entry.position <= shard.position {
+            if !is_ahead(entry, shard.status, &shard.position) {
                 continue;
             }
             let LedgerEntry { position, counts, token, letters, receipt } = entry.clone();

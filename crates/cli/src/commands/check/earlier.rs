@@ -154,9 +154,9 @@ impl Known {
         let known = match run::judge(&side, there)? {
             Agreed::Here => Known::of(here),
             Agreed::Nothing | Agreed::StartsOver => Known::of(None),
-            Agreed::Ahead(entries, settings) => Known::of(here.map(|mut earlier| {
-                earlier.state.adopt(&entries);
-                earlier.state.settings = settings.unwrap_or(earlier.state.settings);
+            Agreed::Ahead(ahead) => Known::of(here.map(|mut earlier| {
+                earlier.state.adopt(&ahead.shards);
+                earlier.state.settings = ahead.settings.unwrap_or(earlier.state.settings);
                 earlier
             })),
             Agreed::Elsewhere(stored) => {

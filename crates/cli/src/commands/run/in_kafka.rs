@@ -9,17 +9,17 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka::progress::{self, JobLook, Written};
-use migration::fixed::FixedSettings;
 use migration::printable::{printable, printable_path};
 use migration::{
-    DamagedJob, Exit, Incarnation, Job, JobInTopic, LedgerEntry, Plan, Purpose, ShardId, StateOrigin, StoredJob, StoredPlan,
-    TopicLedger, UserError, fixed,
+    DamagedJob, Exit, Incarnation, Job, JobInTopic, Plan, Purpose, StateOrigin, StoredJob, StoredPlan, TopicLedger, UserError,
+    fixed,
 };
 use supervisor::{JobState, NewJob};
 
 use super::earlier::{Restart, confirm};
 use super::pass::Pass;
 use super::retried::RetriedJob;
+use crate::catch_up::Ahead;
 use crate::fill::{fill, require_letters};
 use crate::state::{self, Earlier};
 use crate::{catch_up, helper, preflight};
@@ -35,8 +35,8 @@ pub enum Agreed {
     Nothing,
     /// The same, if the user confirms it.
     StartsOver,
-    /// The state here, with what Kafka has more of these shards, and where dead letters go by now.
-    Ahead(Vec<(ShardId, LedgerEntry)>, Option<FixedSettings>),
+    /// The state here, with what Kafka has more.
+    Ahead(Ahead),
     /// What Kafka has, of which a state is made here.
     Elsewhere(Box<StoredJob>),
 }
@@ -75,7 +75,10 @@ pub fn judge(side: &Side<'_>, found: JobInTopic) -> Result<Agreed, UserError> {
     };
     let there = stored.plan.of;
     match here {
-        Some(state) if state.incarnation() == there => ahead(job, folder, state, &stored),
+        Some(state) if state.incarnation() == there => {
+            // What was committed elsewhere, or was not heard of.
+            Ok(Ahead::of(job, folder, state, &stored)?.map_or(Agreed::Here, Agreed::Ahead))
+        }
         // It was begun and sent nothing, and what Kafka has is another start of the job.
         Some(state) if !state.is_begun() && state.origin.generation > there.generation => Ok(Agreed::Nothing),
         Some(state) if state.is_begun() => Err(other_start(job, &stored.plan, state.origin.generation)),
@@ -99,18 +102,6 @@ fn over_damage(side: &Side<'_>, damage: DamagedJob) -> Result<Agreed, UserError>
         (false, true) => Ok(Agreed::StartsOver),
         (false, false) => Err(UserError::new(Exit::Preflight, damage.what).hint(START_OVER)),
     }
-}
-
-/// The state here, with what was committed elsewhere, or was not heard of.
-fn ahead(job: &Job, folder: &Path, state: &JobState, stored: &StoredJob) -> Result<Agreed, UserError> {
-    let ahead = catch_up::ahead(state, stored);
-    let settings = catch_up::settings_moved(state, stored);
-    if ahead.is_empty() && settings.is_none() {
-        return Ok(Agreed::Here);
-    }
-    require_letters(job, folder, &stored.plan, &ahead)?;
-    catch_up::check_entries(job, &state.plan, &ahead)?;
-    Ok(Agreed::Ahead(ahead, settings.map(<[_]>::to_vec)))
 }
 
 /// Whether the plan that Kafka has was made in another folder than this.
@@ -145,7 +136,7 @@ pub fn agree(pass: &mut Pass<'_>, earlier: Option<Earlier>) -> Result<Option<Ear
         Agreed::Here => Ok(earlier),
         Agreed::Nothing => Ok(None),
         Agreed::StartsOver => confirm(job, pass.restart, pass.ui).map(|()| None),
-        Agreed::Ahead(entries, settings) => bring_up(pass, &entries, settings.as_deref()).map(Some),
+        Agreed::Ahead(ahead) => bring_up(pass, &ahead).map(Some),
         Agreed::Elsewhere(stored) => fill(job, &pass.dir, &stored, pass.ui).map(Some),
     }
 }
@@ -311,13 +302,9 @@ pub fn move_letters(pass: &Pass<'_>, state: &JobState) -> Result<(), UserError> 
 }
 
 /// Puts into the state here what Kafka has more.
-fn bring_up(
-    pass: &Pass<'_>,
-    ahead: &[(ShardId, LedgerEntry)],
-    settings: Option<&[(String, String)]>,
-) -> Result<Earlier, UserError> {
+fn bring_up(pass: &Pass<'_>, ahead: &Ahead) -> Result<Earlier, UserError> {
     let mut store = pass.store().map_err(state::unusable)?;
-    catch_up::adopt(&mut store, ahead, settings).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
+    ahead.adopt(&mut store).and_then(|()| Earlier::of(&store)).map_err(state::unusable)
 }
 
 /// What Kafka has, as the state of a job that begins here.
