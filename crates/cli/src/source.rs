@@ -3,18 +3,32 @@
 use std::path::PathBuf;
 
 use migration::job::ShardRules;
-use migration::{Accept, Exit, Job, Order, Plan, SourceObject, UserError, resume};
+use migration::{Accept, Exit, Job, Order, Plan, SourceObject, UserError, check, resume};
 use pipeline::Source;
 use pipeline::source::{Changes, PlanRules};
 use serde::{Deserialize, Serialize};
 use supervisor::JobState;
 
-/// How many workers run at once.
+/// How many workers run at once when a run begins.
 pub fn slots(job: &Job) -> u32 {
     job.workers.count.map_or_else(processors, |count| count.get()).max(1)
 }
 
-/// How many workers `auto` means: the processors of this cgroup.
+/// How many workers may come to run at once: with `workers.count = "auto"` a run tries up to `workers.max`, as far as
+/// there is memory for them.
+pub fn most_slots(job: &Job) -> u32 {
+    let at_first = slots(job);
+    if job.workers.count.is_some() { at_first } else { at_first.max(most_tried(job)) }
+}
+
+/// How many workers a run that finds their number tries at most.
+pub fn most_tried(job: &Job) -> u32 {
+    let each = check::memory_of_a_worker(job).max(1);
+    let by_memory = process::memory_limit().map_or(u64::MAX, |limit| limit.bytes / each);
+    u32::try_from(by_memory).unwrap_or(u32::MAX).min(job.workers.max).max(1)
+}
+
+/// With how many workers `auto` begins: the processors of this cgroup.
 pub fn processors() -> u32 {
     u32::try_from(process::processors()).unwrap_or(u32::MAX).max(1)
 }
@@ -51,6 +65,7 @@ fn cut(job: &Job, order: Order, beside: Option<&Plan>) -> Result<Plan, UserError
         shards,
         flush: job.workers.flush,
         workers: slots(job),
+        most_workers: most_slots(job),
         record_limit: job.record_limit,
         needs_fields: job.record.needs_fields(),
         beside,

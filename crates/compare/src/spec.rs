@@ -110,6 +110,7 @@ impl Bench {
             },
             workers: WorkerRules {
                 count: std::num::NonZeroU32::new(setting.workers),
+                max: setting.workers,
                 flush: setting.flush,
                 chunk: ChunkLimits { records: self.chunk_records, bytes: self.chunk_bytes, interval: self.chunk_interval },
                 in_flight: self.in_flight,

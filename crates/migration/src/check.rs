@@ -21,7 +21,7 @@ use crate::job::Brokers;
 use crate::{Accept, Exit, Job, Plan, UserError};
 
 pub use letters::{of_letter_files, of_letters};
-pub use machine::{of_machine, of_state};
+pub use machine::{memory_of_a_worker, of_machine, of_state};
 pub use times::{date, old_times};
 
 use facts::{DeliveryFacts, ExistingRecords, KnownTopic, SourceSample};

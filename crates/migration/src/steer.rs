@@ -33,7 +33,7 @@ pub enum Scale {
     Up(u32),
     /// Fewer by this number; one is always left.
     Down(u32),
-    /// As many as the job's machine has processors for it.
+    /// As many as make it fastest: it finds the number, beginning with as many as its machine has processors for it.
     Auto,
 }
 

@@ -44,6 +44,7 @@ fn defaults() -> Job {
         },
         workers: WorkerRules {
             count: None,
+            max: 64,
             flush: FlushPolicy::Chunk,
             chunk: ChunkLimits { records: 1_000_000, bytes: 256 * MIB, interval: Duration::from_secs(1) },
             in_flight: 32 * MIB,
@@ -101,6 +102,7 @@ fn every_key_means_what_it_says() {
         "sasl.mechanisms" = "OAUTHBEARER"
         [workers]
         count = 4
+        max = 16
         flush = "record"
         chunk = { records = 10_000, bytes = 1048576, interval = "60s" }
         in_flight = "2MiB"
@@ -153,6 +155,7 @@ workers = 3
         },
         workers: WorkerRules {
             count: std::num::NonZeroU32::new(4),
+            max: 16,
             flush: FlushPolicy::Record,
             chunk: ChunkLimits { records: 10_000, bytes: MIB, interval: Duration::from_secs(60) },
             in_flight: 2 * MIB,

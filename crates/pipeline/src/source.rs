@@ -33,6 +33,8 @@ pub struct PlanRules<'a> {
     /// How many workers there will be at least; bounds an automatic size, no more: the plan does not depend on it once
     /// it is made.
     pub workers: u32,
+    /// How many workers there may be: more than at the beginning where the run finds their number itself.
+    pub most_workers: u32,
     /// Only the first rows in source order, as many as this, blank ones not counted; for this all of them are read
     /// once.
     pub record_limit: Option<u64>,
@@ -46,7 +48,7 @@ impl<'a> PlanRules<'a> {
     /// For one worker that flushes at a chunk's end: all rows, whatever they are.
     pub fn of_one_worker(shards: &'a ShardRules) -> PlanRules<'a> {
         let flush = FlushPolicy::Chunk;
-        PlanRules { shards, flush, workers: 1, record_limit: None, needs_fields: false, beside: None }
+        PlanRules { shards, flush, workers: 1, most_workers: 1, record_limit: None, needs_fields: false, beside: None }
     }
 }
 

@@ -35,7 +35,7 @@ use migration::{Causes, Counts, Exit, Identity};
 pub use local::run_single;
 pub use machine::{AttemptId, WorkOrder};
 pub use port::{SupervisorGone, WorkerPort};
-pub use setup::{Setup, TASKS_OF_A_WORKER};
+pub use setup::{AutoSlots, Setup, TASKS_OF_A_WORKER};
 pub use shell::{Work, run};
 pub use state_dir::{Owners, StateDir, StateDirError, StateGuard};
 pub use store::{JobState, NewJob, ShardCheckpoint, StateError, Store, load_report, load_samples};

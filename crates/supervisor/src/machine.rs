@@ -8,6 +8,7 @@
 mod attempt;
 mod endings;
 mod ledger;
+mod search;
 mod shares;
 mod slots;
 mod splits;
@@ -33,6 +34,7 @@ pub use self::values::{
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
 use self::ledger::Fence;
+use self::search::Search;
 use self::shares::Sharing;
 use self::splits::Why;
 use self::stage::Stage;
@@ -137,6 +139,8 @@ pub struct Machine {
     /// What of the totals was taken over from Kafka in this run.
     taken_over: Counts,
     sharing: Sharing,
+    /// While the job is to find the number of its workers itself.
+    search: Option<Search>,
     /// How the topic changed, as far as the job goes on all the same: told once.
     told: Option<TopicChange>,
     /// Warnings about the source that are kept in the history of this run, and how many others there were.
@@ -187,6 +191,7 @@ impl Machine {
             totals,
             taken_over: Counts::default(),
             sharing: Sharing::default(),
+            search: rules.search.then(|| Search::new(rules.slots, rules.most_auto_slots, Duration::ZERO)),
             told: None,
             notices: BTreeSet::new(),
             notices_left_out: 0,
@@ -222,7 +227,7 @@ impl Machine {
         });
         let shortage = self.shortage.as_ref().map(|(at, _)| *at);
         let more = self.may_fork_more().then_some(self.last_input);
-        let others = [delayed, shortage, more, self.next_sharing()];
+        let others = [delayed, shortage, more, self.next_sharing(), self.next_search()];
         stop.into_iter().chain(others.into_iter().flatten()).chain(workers).min()
     }
 
@@ -312,7 +317,7 @@ impl Machine {
             Input::Signal { number } => self.signal(number, now, out),
             Input::Stop { reason } => self.stop(Cause::Stopped, &clean(&reason), now, out),
             Input::Topic(change) => self.topic_changed(change, now, out),
-            Input::Steer(steer) => self.steer(steer, out),
+            Input::Steer(steer) => self.steer(steer, now, out),
         }
     }
 
@@ -326,6 +331,7 @@ impl Machine {
         self.check_deadlines(now, out);
         self.wake_delayed(now);
         self.do_with_fewer(now, out);
+        self.search_for_slots(now, out);
         self.choose_surplus();
         self.fill_slots(now, out);
         self.split_for_idle_slots(now);

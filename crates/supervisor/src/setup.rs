@@ -19,6 +19,17 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// Processes and threads of a worker: itself, and of its client the main thread and at least two for brokers.
 pub const TASKS_OF_A_WORKER: u64 = 4;
 
+/// What a job does that finds the number of its workers itself: `workers.count = "auto"` and `scale auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AutoSlots {
+    /// Whether it begins so.
+    pub on: bool,
+    /// The number that it begins with.
+    pub first: u32,
+    /// The largest that it tries.
+    pub most: u32,
+}
+
 /// What a run needs.
 pub struct Setup<'a> {
     /// The frozen plan: the one that the store holds.
@@ -27,8 +38,8 @@ pub struct Setup<'a> {
     pub workers: &'a WorkerRules,
     /// How many run at once.
     pub slots: u32,
-    /// How many that would be if the job were told to choose: `scale auto`.
-    pub auto_slots: u32,
+    /// How the job finds that number itself, if it is told to.
+    pub auto: AutoSlots,
     /// Begin with a pause: workers are started and connect, then wait for `continue` before their first record.
     pub paused: bool,
     /// Whether a shard that has much left may be split for workers that have nothing to do.
@@ -68,7 +79,9 @@ impl Setup<'_> {
         let rate = |limit: Option<u64>| limit.map_or(f64::INFINITY, |rate| rate as f64);
         Rules {
             slots,
-            auto_slots: self.auto_slots,
+            search: self.auto.on && shared,
+            auto_slots: self.auto.first,
+            most_auto_slots: self.auto.most.min(most_slots()),
             most_slots: if shared { most_slots().max(slots) } else { 1 },
             paused: self.paused,
             // A shard's end would have to stand in Kafka, too.

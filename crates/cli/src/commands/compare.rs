@@ -45,6 +45,7 @@ pub fn compare(args: &VariantsArgs, ui: &Ui) -> Result<Exit, UserError> {
             shards: if by_key { &ShardRules::uncut() } else { &job.shards },
             flush: FlushPolicy::Record,
             workers: most_workers(&rows),
+            most_workers: most_workers(&rows),
             record_limit: job.record_limit,
             needs_fields: job.record.needs_fields(),
             beside: None,

@@ -14,7 +14,7 @@ use migration::report::Binding;
 use migration::{Failure, FailureKind, Finished, Level, Plan, SeenTopic, Started, WorkerEvent};
 use process::monotonic_us;
 use supervisor::port::WorkerPort;
-use supervisor::{NewJob, Owners, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
+use supervisor::{AutoSlots, NewJob, Owners, Setup, Snapshot, StateDir, Store, Watcher, Wish, WorkOrder};
 use worker::{Attempt, Ended, WorkerContext, peak_memory};
 
 use super::single::options;
@@ -49,7 +49,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         plan: &context.plan,
         workers: &context.job.workers,
         slots: spec.setting.workers,
-        auto_slots: spec.setting.workers,
+        auto: AutoSlots { on: false, first: spec.setting.workers, most: spec.setting.workers },
         paused: false,
         split: false,
         keep_order: false,

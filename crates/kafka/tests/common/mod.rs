@@ -40,6 +40,7 @@ pub fn job(bootstrap: &str) -> Job {
         },
         workers: WorkerRules {
             count: None,
+            max: 64,
             flush: FlushPolicy::Chunk,
             chunk: ChunkLimits { records: 1_000_000, bytes: 256 << 20, interval: Duration::from_secs(1) },
             in_flight: 32 << 20,

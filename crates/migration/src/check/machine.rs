@@ -25,6 +25,11 @@ pub struct MachineFacts {
     pub limits: Option<String>,
 }
 
+/// The most memory that a worker comes to, in bytes.
+pub fn memory_of_a_worker(job: &Job) -> u64 {
+    (2 * job.workers.in_flight + BESIDE).min(job.workers.memory_limit)
+}
+
 /// Are there memory, descriptors and processes for all workers?
 pub fn of_machine(job: &Job, facts: &MachineFacts) -> Finding {
     let check = Check::Machine;
@@ -32,7 +37,7 @@ pub fn of_machine(job: &Job, facts: &MachineFacts) -> Finding {
         return Finding::fail(check, limit.clone());
     }
     let workers = show_things(facts.workers.into(), "worker");
-    let each = (2 * job.workers.in_flight + BESIDE).min(job.workers.memory_limit);
+    let each = memory_of_a_worker(job);
     let needed = u64::from(facts.workers).saturating_mul(each);
     match &facts.memory {
         None => Finding::skip(check, "how much memory there is can't be told"),

@@ -14,9 +14,16 @@ rules! {
     /// How many workers and how each works.
     #[derive(Clone, Debug, PartialEq)]
     pub struct WorkerRules {
-        /// How many worker processes. `auto`: as many as this cgroup has processors.
+        /// How many worker processes. `auto`: the run finds the number.
+        ///
+        /// It begins with as many as this cgroup has processors and tries more while a doubling makes the job a tenth
+        /// faster, up to `max`.
         count: Option<NonZeroU32> = key COUNT key("workers.count", count_32_or("auto"))
             .default("\"auto\"").example("8").flag("--workers", "SHARDLIFT_WORKERS");
+        /// The most workers that `count = "auto"` tries.
+        ///
+        /// Memory for `2 * in_flight + 40 MiB` each bounds it too.
+        max: u32 = key MAX key("workers.max", COUNT_32).default("64").example("16");
         /// When a worker waits for all its delivery reports: `chunk` (at each chunk's end) or `record` (after each
         /// record).
         flush: FlushPolicy = key FLUSH

@@ -128,10 +128,11 @@ fn kafka(kafka: &KafkaRules, add: &mut dyn FnMut(&str, String)) {
 }
 
 fn workers(workers: &WorkerRules, add: &mut dyn FnMut(&str, String)) {
-    let WorkerRules { count, flush, chunk, in_flight, restart, heartbeat_timeout, drain_timeout, memory_limit } = workers;
+    let WorkerRules { count, max, flush, chunk, in_flight, restart, heartbeat_timeout, drain_timeout, memory_limit } = workers;
     let ChunkLimits { records, bytes, interval } = chunk;
     let RestartRules { max_without_progress, backoff_min, backoff_max } = restart;
     add("workers.count", or("auto", *count, |count| count.to_string()));
+    add("workers.max", max.to_string());
     add("workers.flush", flush.name().to_owned());
     add("workers.chunk.records", show_count(*records));
     add("workers.chunk.bytes", show_size(*bytes));

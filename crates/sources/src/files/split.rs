@@ -34,10 +34,10 @@ const COUNT_BYTES: usize = 4 << 20;
 
 /// Plans the shards of a source. Ids follow the order in which shards are handed out.
 ///
-/// `workers` bounds an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves
+/// `workers` and `most_workers` bound an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves
 /// only that number of first rows in source order that are not blank, for which all of them are read once.
 pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
-    let PlanRules { shards: rules, flush, workers, record_limit, needs_fields, beside } = *rules;
+    let PlanRules { shards: rules, flush, workers, most_workers, record_limit, needs_fields, beside } = *rules;
     let expects = format.expects(needs_fields);
     let planned = Planned::of(beside);
     let Listed { mut files, links, mut names, searched } = list::files(&source.paths, &|file| planned.has(file))?;
@@ -59,7 +59,7 @@ pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_
     });
     let broken = whole::damages(broken.map(|extent| &extent.object), format.windows());
     let total = extents.iter().map(|extent| extent.bytes).sum();
-    let target = rules.target_size.unwrap_or_else(|| auto_size(total, workers, flush)).max(1);
+    let target = rules.target_size.unwrap_or_else(|| auto_size(total, (workers, most_workers), flush)).max(1);
     for extent in extents.iter_mut().filter(|extent| extent.object.splittable) {
         extent.note = format.find_starts(&mut extent.object, extent.bytes, target)?;
     }
@@ -151,14 +151,16 @@ fn all_files(format: &dyn Format, files: &[PathBuf]) -> Result<Vec<Extent>, Sour
     Ok(extents)
 }
 
-fn auto_size(total: u64, workers: u32, flush: FlushPolicy) -> u64 {
-    let workers = u64::from(workers.max(1));
+/// `workers`: how many there are at least and at most. There are shards enough for the most of them where these are no
+/// smaller than is sensible, and in any case for the least.
+fn auto_size(total: u64, workers: (u32, u32), flush: FlushPolicy) -> u64 {
+    let (least, most) = (u64::from(workers.0.max(1)), u64::from(workers.1.max(1)));
     let smallest = match flush {
         FlushPolicy::Record => SMALLEST_BY_RECORD,
         FlushPolicy::Chunk => SMALLEST,
     };
-    let wished = (total / (SHARDS_PER_WORKER * workers)).clamp(smallest, LARGEST);
-    wished.min(total / workers)
+    let wished = (total / (SHARDS_PER_WORKER * most.max(least))).clamp(smallest, LARGEST);
+    wished.min(total / least)
 }
 
 fn cut(extents: &[Extent], target: u64) -> Result<Vec<Packed>, SourceError> {

@@ -60,7 +60,7 @@ fn plan(
     workers: u32,
     record_limit: Option<u64>,
 ) -> Result<Plan, SourceError> {
-    source(files).plan(&PlanRules { flush, workers, record_limit, ..PlanRules::of_one_worker(shards) })
+    source(files).plan(&PlanRules { flush, workers, most_workers: workers, record_limit, ..PlanRules::of_one_worker(shards) })
 }
 
 /// A plan of the files beside those of another.

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use migration::steer::Fewer;
-use migration::{Division, Level, Rate};
+use migration::{Division, Level};
 
 use super::attempt::Attempt;
 use super::values::{Action, AttemptId, Extent, ShardStart, Split};
@@ -19,9 +19,6 @@ use crate::protocol::MOST_PIECES;
 const WORTH_A_SPLIT: f64 = 5.0;
 /// The least time that a piece lasts, in seconds.
 const SHORTEST_PIECE: f64 = 1.0;
-/// Above this part of its share of the job's limit it is the limit that makes a worker slow, and more workers would not
-/// help.
-const LIMITED: f64 = 0.8;
 
 /// From this time after its start, or after it was allowed more, an attempt's speed says how long it will take.
 const SPEED_KNOWN: Duration = Duration::from_secs(2);
@@ -109,14 +106,12 @@ impl Machine {
         let works = attempt.alive() && attempt.started && attempt.verdict.is_none();
         let stays = !attempt.surplus && attempt.pieces == 0;
         let segments_left = shard.extent.segments.saturating_sub(attempt.progress.position.segment);
-        let limited =
-            |used: Rate| used.records >= attempt.share.records * LIMITED || used.bytes >= attempt.share.bytes * LIMITED;
         let measured = now.saturating_sub(attempt.raised) >= SPEED_KNOWN;
         match (shard.extent.set, attempt.used) {
             (Some(set), _) if set.partitions <= 1 => Some(Fewer::Partitions(set.partitions)),
             (None, _) if !shard.extent.splittable && segments_left <= 1 => Some(Fewer::Whole),
             _ if shard.whole => Some(Fewer::Whole),
-            (_, Some(used)) if limited(used) => Some(Fewer::Limited),
+            (_, Some(_)) if attempt.is_limited() => Some(Fewer::Limited),
             (_, None) => Some(Fewer::Soon),
             (_, Some(_)) => (!works || !stays || !measured).then_some(Fewer::Soon),
         }

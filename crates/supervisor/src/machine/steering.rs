@@ -1,10 +1,13 @@
 //! What a user asks of a running job: other slots, a pause, another limit. What each wish changes, which wish can't be
 //! taken, and how the job stands afterwards.
 
+use std::time::Duration;
+
 use migration::Rate;
 use migration::steer::{Scale, Standing, Steer};
-use migration::units::{show_count, show_size};
+use migration::units::{show_count, show_size, show_things};
 
+use super::search::Search;
 use super::{Action, Machine};
 
 impl Machine {
@@ -66,12 +69,12 @@ impl Machine {
     }
 
     /// Takes a wish. One that changes nothing leaves no trace.
-    pub(super) fn steer(&mut self, steer: Steer, out: &mut Vec<Action>) {
+    pub(super) fn steer(&mut self, steer: Steer, now: Duration, out: &mut Vec<Action>) {
         if self.objection(&steer).is_some() {
             return;
         }
         let text = match steer {
-            Steer::Scale(scale) => self.scale(scale),
+            Steer::Scale(scale) => self.scale(scale, now),
             Steer::Pause => (!std::mem::replace(&mut self.paused, true)).then(|| "paused".to_owned()),
             Steer::Continue => self.end_pause().then(|| "continued".to_owned()),
             Steer::Throttle { records, bytes } => self.throttle(records, bytes),
@@ -79,11 +82,21 @@ impl Machine {
         out.extend(text.map(Action::Steered));
     }
 
-    fn scale(&mut self, scale: Scale) -> Option<String> {
+    /// A number ends a search for one. `auto` begins a search, if none is under way or watches over what it found.
+    fn scale(&mut self, scale: Scale, now: Duration) -> Option<String> {
+        let searched = self.search.is_some();
+        if scale == Scale::Auto && searched {
+            return None;
+        }
         let wanted = u32::try_from(self.wanted_slots(scale)).ok()?;
+        self.search = (scale == Scale::Auto).then(|| Search::new(wanted, self.rules.most_auto_slots, now));
         let before = std::mem::replace(&mut self.rules.slots, wanted);
         (self.shortage, self.fork_failures) = (None, 0);
-        (before != wanted).then(|| format!("scaled {before} -> {wanted}"))
+        match scale {
+            Scale::Auto => Some(format!("scaled {before} -> auto, from {} on", show_things(wanted.into(), "worker"))),
+            _ if before == wanted && searched => Some(format!("stays at {}", show_things(wanted.into(), "worker"))),
+            _ => (before != wanted).then(|| format!("scaled {before} -> {wanted}")),
+        }
     }
 
     fn end_pause(&mut self) -> bool {

@@ -2,6 +2,7 @@
 
 mod fake_plan;
 mod oracle;
+mod searching;
 mod sets;
 mod throttled;
 mod unreadable;
@@ -633,7 +634,9 @@ fn each_turn_of_a_knob_is_an_event_and_the_same_value_again_is_none() {
         (Steer::Scale(Scale::Up(1)), Some("scaled 8 -> 9")),
         (Steer::Scale(Scale::Down(50)), Some("scaled 9 -> 1")),
         (Steer::Scale(Scale::Down(1)), None),
-        (Steer::Scale(Scale::Auto), Some("scaled 1 -> 2")),
+        (Steer::Scale(Scale::Auto), Some("scaled 1 -> auto, from 2 workers on")),
+        (Steer::Scale(Scale::Auto), None),
+        (Steer::Scale(Scale::To(2)), Some("stays at 2 workers")),
         (Steer::Pause, Some("paused")),
         (Steer::Pause, None),
         (Steer::Continue, Some("continued")),

@@ -31,8 +31,12 @@ impl std::fmt::Display for AttemptId {
 pub struct Rules {
     /// How many workers run at once.
     pub slots: u32,
-    /// What [`Scale::Auto`](migration::steer::Scale::Auto) means.
+    /// Whether the job finds the number of its workers itself, beginning with `slots`.
+    pub search: bool,
+    /// What [`Scale::Auto`](migration::steer::Scale::Auto) begins with.
     pub auto_slots: u32,
+    /// The most workers that a search tries.
+    pub most_auto_slots: u32,
     /// More can't be asked for; 1: the job runs in one process.
     pub most_slots: u32,
     /// Begins with a pause in which workers are started all the same: they connect, then wait for `continue` before

@@ -14,8 +14,8 @@ use migration::{
 };
 use process::{Pid, Signal, own_memory, send_signal};
 use supervisor::{
-    NewJob, Owners, RunEnd, Setup, Snapshot, StateDir, Store, SupervisorGone, Watcher, WorkOrder, WorkerPort, load_report, run,
-    run_single,
+    AutoSlots, NewJob, Owners, RunEnd, Setup, Snapshot, StateDir, Store, SupervisorGone, Watcher, WorkOrder, WorkerPort,
+    load_report, run, run_single,
 };
 use tempfile::TempDir;
 
@@ -92,6 +92,7 @@ impl Job {
             plan: plan(shards, size),
             rules: WorkerRules {
                 count: None,
+                max: 1,
                 flush: FlushPolicy::Chunk,
                 chunk,
                 in_flight: 1 << 20,
@@ -146,7 +147,7 @@ impl Job {
             plan: &self.plan,
             workers: &self.rules,
             slots: self.slots,
-            auto_slots: 2,
+            auto: AutoSlots { on: false, first: 2, most: 2 },
             paused: false,
             split: true,
             keep_order: true,

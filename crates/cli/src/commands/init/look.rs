@@ -81,8 +81,15 @@ fn read_as(rules: SourceRules, delimiter: Option<char>, needs_fields: bool) -> R
     let source = sources::source_of(&rules, WindowLimit::default());
     // One shard of everything: to cut files is not needed to look at them.
     let shards = ShardRules::uncut();
-    let rules =
-        PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: None, needs_fields, beside: None };
+    let rules = PlanRules {
+        shards: &shards,
+        flush: FlushPolicy::Chunk,
+        workers: 1,
+        most_workers: 1,
+        record_limit: None,
+        needs_fields,
+        beside: None,
+    };
     let mut plan = source.plan(&rules).map_err(wrong)?;
     let sample = sample(source.as_ref(), &mut plan).map_err(wrong)?;
     Ok(Looked { plan, sample, delimiter })

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use migration::{Exit, Failure, Job, Level, Order, Plan, UserError, WorkerEvent};
 use process::RunningHelper;
-use supervisor::{RunEnd, Setup, Snapshot, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
+use supervisor::{AutoSlots, RunEnd, Setup, Snapshot, SupervisorError, Watcher, Wish, WorkOrder, WorkerPort};
 use worker::{Attempt, Ended, WorkerContext, work};
 
 use super::pass::Pass;
@@ -46,7 +46,11 @@ pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
         plan: &context.plan,
         workers: &context.job.workers,
         slots,
-        auto_slots: source::processors(),
+        auto: AutoSlots {
+            on: context.job.workers.count.is_none() && !pass.single,
+            first: source::processors(),
+            most: source::most_tried(&context.job),
+        },
         paused: false,
         split: true,
         keep_order: context.job.orders_keys() && Order::of(&context.plan) == Order::Key,

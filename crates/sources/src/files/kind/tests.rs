@@ -22,8 +22,15 @@ use migration::Compression;
 /// What a plan says of the files of a pattern: notes, or the error.
 fn said(source: &dyn Source, folder: &Path, needs_fields: bool) -> Result<Vec<String>, String> {
     let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) };
-    let rules =
-        PlanRules { shards: &shards, flush: FlushPolicy::Chunk, workers: 1, record_limit: None, needs_fields, beside: None };
+    let rules = PlanRules {
+        shards: &shards,
+        flush: FlushPolicy::Chunk,
+        workers: 1,
+        most_workers: 1,
+        record_limit: None,
+        needs_fields,
+        beside: None,
+    };
     let short = |text: String| text.replace(&format!("{}/", folder.display()), "");
     source.plan(&rules).map(|plan| plan.notes.into_iter().map(short).collect()).map_err(|error| short(error.0))
 }

@@ -33,28 +33,51 @@ struct Worker {
     heartbeat: f64,
 }
 
-struct Job {
-    machine: Machine,
+pub(super) struct Job {
+    pub(super) machine: Machine,
     workers: BTreeMap<AttemptId, Worker>,
     seconds: f64,
     shard: u64,
     random: Random,
+    /// What all workers together can send, by their number; `None`: each has a speed of its own.
+    broker: Option<fn(usize) -> f64>,
     /// What was taken in each step.
     taken: Vec<u64>,
+    /// The turns of the knobs.
+    pub(super) turns: Vec<String>,
 }
 
 impl Job {
     fn new(slots: u32, shard: u64, seed: u64) -> Self {
         let limited = Rules { rate: Rate { records: LIMIT, bytes: f64::INFINITY }, split: false, ..rules(slots) };
-        let machine = Machine::new(limited, &starts(2_000, shard), seed);
-        Job { machine, workers: BTreeMap::new(), seconds: 0.0, shard, random: Random::new(seed), taken: Vec::new() }
+        Job::with(limited, shard, seed)
+    }
+
+    pub(super) fn with(rules: Rules, shard: u64, seed: u64) -> Self {
+        let machine = Machine::new(rules, &starts(2_000, shard), seed);
+        Job {
+            machine,
+            workers: BTreeMap::new(),
+            seconds: 0.0,
+            shard,
+            random: Random::new(seed),
+            broker: None,
+            taken: Vec::new(),
+            turns: Vec::new(),
+        }
+    }
+
+    /// A job that finds the number of its workers, of which all together can send this.
+    pub(super) fn searching(broker: fn(usize) -> f64, shard: u64, seed: u64) -> Self {
+        let rules = Rules { search: true, auto_slots: 2, most_auto_slots: 64, split: false, ..rules(2) };
+        Job { broker: Some(broker), ..Job::with(rules, shard, seed) }
     }
 
     fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (self.random.next() >> 11) as f64 / (1u64 << 53) as f64 * (high - low)
     }
 
-    fn give(&mut self, input: Input) {
+    pub(super) fn give(&mut self, input: Input) {
         let now = Duration::from_secs_f64(self.seconds);
         let mut actions = VecDeque::from(self.machine.on(input, now));
         while let Some(action) = actions.pop_front() {
@@ -86,6 +109,10 @@ impl Job {
                     continue;
                 }
                 Action::Record(attempt, _) => Input::Recorded { attempt },
+                Action::Steered(text) => {
+                    self.turns.push(text);
+                    continue;
+                }
                 Action::Close(end) => Input::Closed { attempt: end.attempt, split: None },
                 _ => continue,
             };
@@ -96,6 +123,8 @@ impl Job {
     /// One step of one worker: what it says.
     fn work(&mut self, id: AttemptId) -> Vec<WorkerEvent> {
         let (now, stall) = (self.seconds, self.between(0.005, 0.15));
+        let connected = self.workers.values().filter(|w| w.started).count().max(1);
+        let share = self.broker.map(|broker| broker(connected) / connected as f64);
         let Some(w) = self.workers.get_mut(&id) else { return Vec::new() };
         let mut said = Vec::new();
         if now < w.connected {
@@ -107,7 +136,7 @@ impl Job {
         let rate = w.control.rate.records;
         w.tokens = (w.tokens + rate * STEP).min((rate * 0.1).max(1.0));
         if now >= w.barrier && !w.control.paused && !w.control.drain {
-            let most = (w.speed * STEP).min(w.tokens).max(0.0) as u64;
+            let most = (share.unwrap_or(w.speed) * STEP).min(w.tokens).max(0.0) as u64;
             let some = most.min(w.left);
             (w.tokens, w.left, w.taken) = (w.tokens - some as f64, w.left - some, w.taken + some);
             *self.taken.last_mut().expect("a step") += some;
@@ -148,7 +177,7 @@ impl Job {
         said
     }
 
-    fn run(&mut self, seconds: f64) {
+    pub(super) fn run(&mut self, seconds: f64) {
         let end = self.seconds + seconds;
         while self.seconds < end {
             self.taken.push(0);
@@ -164,6 +193,12 @@ impl Job {
             }
             self.seconds += STEP;
         }
+    }
+
+    /// What was taken a second since then.
+    pub(super) fn rate(&self, since: f64) -> f64 {
+        let steps = &self.taken[(since / STEP) as usize..];
+        steps.iter().sum::<u64>() as f64 / (steps.len() as f64 * STEP)
     }
 
     /// The least and the most of a limit that was taken in any ten seconds since then.
