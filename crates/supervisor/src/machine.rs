@@ -34,7 +34,7 @@ pub use self::values::{
 
 use self::attempt::{Attempt, Kill, Verdict, clean};
 use self::ledger::Fence;
-use self::search::Search;
+use self::search::SlotSearch;
 use self::shares::Sharing;
 use self::splits::Why;
 use self::stage::Stage;
@@ -140,7 +140,7 @@ pub struct Machine {
     taken_over: Counts,
     sharing: Sharing,
     /// While the job is to find the number of its workers itself.
-    search: Option<Search>,
+    search: Option<SlotSearch>,
     /// How the topic changed, as far as the job goes on all the same: told once.
     told: Option<TopicChange>,
     /// Warnings about the source that are kept in the history of this run, and how many others there were.
@@ -191,7 +191,7 @@ impl Machine {
             totals,
             taken_over: Counts::default(),
             sharing: Sharing::default(),
-            search: rules.search.then(|| Search::new(rules.slots, rules.most_auto_slots, Duration::ZERO)),
+            search: rules.search.then(|| SlotSearch::new(rules.slots, rules.most_auto_slots, Duration::ZERO)),
             told: None,
             notices: BTreeSet::new(),
             notices_left_out: 0,

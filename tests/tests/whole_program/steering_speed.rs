@@ -19,6 +19,7 @@ use whole_program::waiting::wait_until;
 pub const TESTS: &[Test] = &[
     test!(Nightly, Kafka, one_record_a_round_trip),
     test!(Nightly, Kafka, sixteen_workers_at_a_distance),
+    test!(Waits, Kafka, auto_finds_more_workers_than_processors),
     test!(Nightly, Kafka, the_last_shard_is_split),
     test!(Waits, Kafka, a_shard_is_split_for_more_workers),
     test!(Waits, Kafka, a_split_job_goes_on_after_a_kill),
@@ -30,6 +31,27 @@ pub const TESTS: &[Test] = &[
 
 /// A rate is counted over a window of this length.
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// Of a job that waits, `auto` makes more workers than there are processors, up to `workers.max`; each try is an event,
+/// and none of them costs or repeats a record.
+fn auto_finds_more_workers_than_processors(clusters: &Clusters) {
+    let processors = std::thread::available_parallelism().expect("their number").get() as u64;
+    let most = (4 * processors).to_string();
+    let scene = distant(clusters.distant(), "auto", &[("workers.count", "\"auto\""), ("workers.max", &most)]);
+    let source = scene.orders(64, 6_000 * processors);
+    let running = scene.start(&[]);
+    wait_until("four times as many workers run", patience(), || workers(&running) == 4 * processors);
+    let report = scene.let_it_end(running).expect_code(0).json();
+    assert_balances(&report);
+    assert_eq!((&report["records"]["resent"], &report["workers"]["restarts"]), (&0.into(), &0.into()), "{report:#}");
+    let turns = report["steering"].as_array().expect("turns");
+    let texts: Vec<&str> = turns.iter().filter_map(|turn| turn["text"].as_str()).collect();
+    println!("auto: {texts:?}");
+    assert_eq!(texts[0], format!("auto: {processors} -> {} workers", 2 * processors));
+    assert!(texts[1].starts_with(&format!("auto: {} -> {most} workers: {} brought ", 2 * processors, 2 * processors)));
+    assert_eq!(scene.judge_and_verify(&source), Difference::default());
+    scene.program.assert_nothing_left();
+}
 
 /// What the other tests stand on: through the proxy, one worker that flushes after each record sends one a round trip.
 fn one_record_a_round_trip(clusters: &Clusters) {

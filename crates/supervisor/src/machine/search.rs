@@ -95,7 +95,7 @@ enum Goal {
 
 /// A measurement.
 #[derive(Clone, Copy, Debug)]
-struct Meter {
+struct Trial {
     /// When the number was asked for.
     asked: Duration,
     /// When as many were connected.
@@ -106,21 +106,21 @@ struct Meter {
     again: bool,
 }
 
-impl Meter {
-    fn new(asked: Duration) -> Meter {
-        Meter { asked, settled: None, begun: None, again: false }
+impl Trial {
+    fn new(asked: Duration) -> Trial {
+        Trial { asked, settled: None, begun: None, again: false }
     }
 }
 
 /// A search, and the quiet after it.
 #[derive(Clone, Debug)]
-pub(super) struct Search {
+pub(super) struct SlotSearch {
     /// No more than this are tried.
     most: u32,
     /// The number that is asked for, as far as this search knows.
     asked: u32,
     goal: Goal,
-    meter: Meter,
+    trial: Trial,
     /// The best number so far.
     best: Option<Tried>,
     /// Whether a larger number paid in this search.
@@ -134,14 +134,14 @@ pub(super) struct Search {
     not_before: Duration,
 }
 
-impl Search {
+impl SlotSearch {
     /// One that begins with `slots` workers and tries no more than `most`.
-    pub(super) fn new(slots: u32, most: u32, now: Duration) -> Search {
-        Search {
+    pub(super) fn new(slots: u32, most: u32, now: Duration) -> SlotSearch {
+        SlotSearch {
             most: most.max(slots),
             asked: slots,
             goal: Goal::Base,
-            meter: Meter::new(now),
+            trial: Trial::new(now),
             best: None,
             climbed: false,
             because: String::new(),
@@ -159,7 +159,7 @@ impl Search {
             return self.settle_on(sight.slots, sight.now);
         }
         let over = self.measure(sight)?;
-        let (_, acknowledged, through) = self.meter.begun?;
+        let (_, acknowledged, through) = self.trial.begun?;
         let rate = sight.acknowledged.saturating_sub(acknowledged) as f64 / over.as_secs_f64();
         let tried = Tried { workers: sight.slots, rate };
         if let Goal::Watch { usual, low } = self.goal {
@@ -172,24 +172,24 @@ impl Search {
 
     /// Goes on measuring; gives the time that it took when it is over.
     fn measure(&mut self, sight: &Sight) -> Option<Duration> {
-        let meter = &mut self.meter;
+        let trial = &mut self.trial;
         if !sight.telling {
-            *meter = Meter::new(sight.now);
+            *trial = Trial::new(sight.now);
             return None;
         }
-        let late = sight.now.saturating_sub(meter.asked) >= SETTLES_BY;
-        if meter.settled.is_none() && (sight.working == 0 || sight.working < sight.slots && !late) {
+        let late = sight.now.saturating_sub(trial.asked) >= SETTLES_BY;
+        if trial.settled.is_none() && (sight.working == 0 || sight.working < sight.slots && !late) {
             return None;
         }
-        let settled = *meter.settled.get_or_insert(sight.now);
+        let settled = *trial.settled.get_or_insert(sight.now);
         if sight.now.saturating_sub(settled) < SETTLES {
             return None;
         }
-        let (begun, ..) = *meter.begun.get_or_insert((sight.now, sight.acknowledged, sight.through));
+        let (begun, ..) = *trial.begun.get_or_insert((sight.now, sight.acknowledged, sight.through));
         let over = sight.now.saturating_sub(begun);
         let wanted = match self.goal {
             Goal::Watch { .. } => WATCH,
-            _ if meter.again => 2 * WINDOW,
+            _ if trial.again => 2 * WINDOW,
             _ => WINDOW,
         };
         (over >= wanted).then_some(over)
@@ -199,8 +199,8 @@ impl Search {
     fn judge(&mut self, tried: Tried, worth_it: bool, sight: &Sight) -> Option<Move> {
         let Some(best) = self.best else { return self.go_up(tried, worth_it, sight) };
         let (gain, needed) = (tried.rate / best.rate.max(1e-9), needed(best.workers, tried.workers));
-        if !self.meter.again && gain < needed * DOUBT && gain > needed / DOUBT {
-            self.meter.again = true;
+        if !self.trial.again && gain < needed * DOUBT && gain > needed / DOUBT {
+            self.trial.again = true;
             return None;
         }
         self.because = format!("{} brought {gain:.2}x", show_count(tried.workers.into()));
@@ -243,14 +243,14 @@ impl Search {
     }
 
     fn move_to(&mut self, to: u32, now: Duration) -> Option<Move> {
-        self.meter = Meter::new(now);
+        self.trial = Trial::new(now);
         let from = std::mem::replace(&mut self.asked, to);
         (from != to).then(|| Move { to, why: self.because.clone() })
     }
 
     /// The number was found: a rate that stays below what it was begins another search.
     fn watch(&mut self, usual: Option<f64>, low: u32, seen: Tried, sight: &Sight) {
-        (self.meter.begun, self.meter.again) = (Some((sight.now, sight.acknowledged, sight.through)), false);
+        (self.trial.begun, self.trial.again) = (Some((sight.now, sight.acknowledged, sight.through)), false);
         // Near the end there is less to do; and while no broker answers, no number helps.
         if sight.working < sight.slots || sight.limited || seen.rate == 0.0 {
             return;
@@ -262,7 +262,7 @@ impl Search {
             let (was, is) = (show_count(usual.round() as u64), show_count(seen.rate.round() as u64));
             self.because = format!("the rate fell from {was} to {is} records/s");
             (self.goal, self.best, self.climbed) = (Goal::Base, None, false);
-            self.meter = Meter::new(sight.now);
+            self.trial = Trial::new(sight.now);
         }
     }
 }

@@ -7,7 +7,7 @@ use migration::Rate;
 use migration::steer::{Scale, Standing, Steer};
 use migration::units::{show_count, show_size, show_things};
 
-use super::search::Search;
+use super::search::SlotSearch;
 use super::{Action, Machine};
 
 impl Machine {
@@ -89,7 +89,7 @@ impl Machine {
             return None;
         }
         let wanted = u32::try_from(self.wanted_slots(scale)).ok()?;
-        self.search = (scale == Scale::Auto).then(|| Search::new(wanted, self.rules.most_auto_slots, now));
+        self.search = (scale == Scale::Auto).then(|| SlotSearch::new(wanted, self.rules.most_auto_slots, now));
         let before = std::mem::replace(&mut self.rules.slots, wanted);
         (self.shortage, self.fork_failures) = (None, 0);
         match scale {

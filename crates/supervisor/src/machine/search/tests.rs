@@ -22,7 +22,7 @@ struct Run<'a> {
     acknowledged: f64,
     factor: f64,
     random: Random,
-    search: Search,
+    search: SlotSearch,
     moves: Vec<(Duration, Move)>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Run<'a> {
             acknowledged: 0.0,
             factor: 1.0,
             random: Random::new(7),
-            search: Search::new(slots, most, Duration::ZERO),
+            search: SlotSearch::new(slots, most, Duration::ZERO),
             moves: Vec::new(),
         }
     }
@@ -234,7 +234,7 @@ fn what_the_system_has_no_processes_for_is_not_tried_again() {
 fn the_last_seconds_are_not_worth_a_try() {
     assert!((seconds_left(Some(0.5), Some(0.25), Duration::from_secs(5)) - 10.0).abs() < 1e-9);
     assert_eq!(seconds_left(None, None, Duration::from_secs(1)), f64::INFINITY);
-    let mut search = Search::new(2, 64, Duration::ZERO);
+    let mut search = SlotSearch::new(2, 64, Duration::ZERO);
     for ms in (0..10_000).step_by(200) {
         let through = Some(0.05 * ms as f64 / 500.0);
         let sight = Sight {
