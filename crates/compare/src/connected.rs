@@ -246,6 +246,7 @@ pub(crate) fn attempt(context: &WorkerContext, worker: u32) -> Attempt<'_> {
         refused: Vec::new(),
         letters_left: u64::MAX,
         unreachable_for: Duration::ZERO,
+        round_trip: None,
         started: Instant::now(),
     }
 }

@@ -73,6 +73,10 @@ impl Sink for TimedSink {
         self.inner.deliveries()
     }
 
+    fn quickest_us(&self) -> Option<u64> {
+        self.inner.quickest_us()
+    }
+
     fn finish(self: Box<Self>) -> Result<(), Failure> {
         self.inner.finish()
     }

@@ -254,6 +254,22 @@ fn one_record_at_a_time_takes_a_round_trip_and_not_a_tick() {
 }
 
 #[test]
+fn a_producer_knows_how_far_away_its_brokers_are() {
+    let measured = |ms| {
+        let broker = broker_at(Duration::from_millis(ms));
+        let mut producer = producer(&job(&broker.bootstrap()));
+        assert_eq!(producer.quickest_us(), None);
+        for round in 0..3 {
+            producer.hand_over(round, numbered("x", 2_500)).unwrap();
+            wait(&mut producer, 1, LONG).unwrap();
+        }
+        Duration::from_micros(producer.quickest_us().expect("it was answered"))
+    };
+    let (near, far) = (measured(0), measured(40));
+    assert!(far >= Duration::from_millis(40) && far < Duration::from_millis(80) && near < far, "{near:?} {far:?}");
+}
+
+#[test]
 fn the_first_delivery_does_not_wait_for_the_clients_timer() {
     let broker = broker();
     let job = job(&broker.bootstrap());

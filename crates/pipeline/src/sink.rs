@@ -136,6 +136,11 @@ pub trait Sink {
     /// First and last served report that acknowledged a record, microseconds of the monotonic clock.
     fn deliveries(&self) -> Option<(u64, u64)>;
 
+    /// The quickest answer to a group so far, microseconds: from its hand-over to the last of its reports.
+    fn quickest_us(&self) -> Option<u64> {
+        None
+    }
+
     /// How many records may be in the topic twice although nothing died: the client had to begin a new producer epoch
     /// while they were in flight on connections that broke. Some may be in flight still: it becomes less where these
     /// are not acknowledged.

@@ -273,6 +273,7 @@ impl ShardWorker {
         let rest = Work {
             phases: self.clock.spent(),
             deliveries: self.sink.deliveries(),
+            quickest_us: self.sink.quickest_us(),
             perhaps_doubled: self.perhaps_doubled(),
             ..Work::default()
         };
@@ -308,9 +309,9 @@ impl ShardWorker {
         self.clock.switch(Phase::Other);
         #[cfg(test)]
         self.lanes.check_accounts();
-        let deliveries = self.sink.deliveries();
+        let (deliveries, quickest_us) = (self.sink.deliveries(), self.sink.quickest_us());
         self.sink.finish()?;
-        let work = Work { phases: self.clock.take(), deliveries, ..Work::default() };
+        let work = Work { phases: self.clock.take(), deliveries, quickest_us, ..Work::default() };
         Ok(Finished {
             position: self.committed.position,
             complete: self.ended == Some(true),
@@ -549,6 +550,7 @@ impl ShardWorker {
         let rest = Work {
             phases: self.clock.take(),
             deliveries: self.sink.deliveries(),
+            quickest_us: self.sink.quickest_us(),
             perhaps_doubled: self.perhaps_doubled(),
             ..Work::default()
         };

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use migration::units::show_things;
 use migration::{
-    Cause, Causes, Control, Counts, Exit, LedgerEntry, Level, Progress, RefusedRecord, ShardId, TopicChange, WorkerEvent,
+    Cause, Causes, Control, Counts, Exit, LedgerEntry, Level, Progress, RefusedRecord, RoundTrips, ShardId, TopicChange,
+    WorkerEvent,
 };
 
 pub use self::values::{
@@ -146,6 +147,8 @@ pub struct Machine {
     /// Warnings about the source that are kept in the history of this run, and how many others there were.
     notices: BTreeSet<String>,
     notices_left_out: u64,
+    /// What this run's workers measured when they began.
+    round_trips: RoundTrips,
     last_input: Duration,
     random: Random,
 }
@@ -195,6 +198,7 @@ impl Machine {
             told: None,
             notices: BTreeSet::new(),
             notices_left_out: 0,
+            round_trips: rules.round_trip.into_iter().collect(),
             last_input: Duration::ZERO,
             random: Random::new(seed),
             rules,

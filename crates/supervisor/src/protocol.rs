@@ -19,7 +19,7 @@ use migration::{Chunk, Control, Counts, Failure, Finished, NoAnswer, Position, P
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;
@@ -302,13 +302,14 @@ fn check_counts(counts: &Counts) -> Result<(), ProtocolError> {
 }
 
 fn check_work(work: &Work) -> Result<(), ProtocolError> {
-    let Work { phases, flush, partitions, deliveries, perhaps_doubled } = work;
+    let Work { phases, flush, partitions, deliveries, quickest_us, perhaps_doubled } = work;
     // 2^56 ns are two years.
     plausible(phases.0.map(|nanos| nanos >> 8), "a time")?;
     if partitions.len() > MOST_PARTITIONS || !flush.is_plausible() {
         return Err(ProtocolError::Implausible("figures of a flush or of partitions"));
     }
     plausible([*perhaps_doubled], "records that may be there twice")?;
+    plausible(*quickest_us, "a round trip")?;
     plausible(partitions.iter().copied(), "records of a partition")?;
     plausible(deliveries.iter().flat_map(|(first, last)| [*first, *last]), "a time of delivery")
 }

@@ -59,6 +59,8 @@ pub struct Setup<'a> {
     pub delivery: Delivery,
     /// The topic that the job belongs to; `None`: whatever topic the workers find.
     pub topic: Option<&'a BoundTopic>,
+    /// How far away the brokers are, as preflight found; `None`: that is not known.
+    pub round_trip: Option<Duration>,
     /// The job's folder, with both locks held.
     pub state: &'a StateDir,
     /// The job's checkpoint.
@@ -98,6 +100,7 @@ impl Setup<'_> {
             rate: Rate { records: rate(limits.rate_records), bytes: rate(limits.rate_bytes) },
             retry: shared,
             topic: self.topic.cloned(),
+            round_trip: self.round_trip,
             delivery: self.delivery,
         }
     }

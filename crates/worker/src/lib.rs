@@ -108,6 +108,8 @@ pub struct Attempt<'a> {
     pub letters_left: u64,
     /// For how long the shard's attempts before this one have found no broker.
     pub unreachable_for: Duration,
+    /// How far away the brokers are, as far as that is known.
+    pub round_trip: Option<Duration>,
     /// When the attempt began (the fork).
     pub started: Instant,
 }
@@ -535,6 +537,7 @@ mod tests {
             refused: Vec::new(),
             letters_left: 0,
             unreachable_for: Duration::ZERO,
+            round_trip: None,
             started: Instant::now(),
         };
         let ledger = TopicLedger { topic: "p".into(), job: "orders".into(), of: migration::Incarnation::default() };

@@ -59,6 +59,7 @@ pub(crate) fn run(context: &WorkerContext, spec: &RoundSpec, log: Log) -> Result
         command: "",
         delivery: migration::job::Delivery::AtLeastOnce,
         topic: None,
+        round_trip: None,
         state: &dir,
         store: &mut store,
         seed: monotonic_us(),
@@ -168,6 +169,7 @@ fn work(
         refused: Vec::new(),
         letters_left: u64::MAX,
         unreachable_for: Duration::ZERO,
+        round_trip: None,
         started,
     };
     let connect = || Producer::create(&options(context, worker)).map(|producer| Box::new(producer) as _);

@@ -13,6 +13,8 @@ use crate::ffi::Code;
 pub(super) struct ReportTally {
     pub(super) acknowledged: usize,
     pub(super) refused: Vec<RejectedRecord>,
+    /// When the client had all of it, microseconds of the monotonic clock.
+    pub(super) handed_us: u64,
 }
 
 /// A record that the brokers refused for good, where a transaction is lost with it.

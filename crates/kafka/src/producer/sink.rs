@@ -63,6 +63,8 @@ pub struct Producer {
     ready: Vec<Delivered>,
     complaints: Complaints,
     deliveries: Option<(u64, u64)>,
+    /// The quickest answer to a group.
+    quickest_us: Option<u64>,
     pub(super) failure: Option<Failure>,
     epochs: Epochs,
     pub(super) transactions: Option<Transactions>,
@@ -99,6 +101,7 @@ impl Producer {
             ready: Vec::new(),
             complaints,
             deliveries: None,
+            quickest_us: None,
             failure: None,
             epochs: Epochs::new(partitions),
             transactions,
@@ -275,8 +278,15 @@ impl Producer {
             let mut tally = std::mem::take(&mut self.tallies[partition as usize]);
             tally.refused.sort_by_key(|r| r.index);
             self.epochs.settled(partition, tally.acknowledged);
+            self.note_quickest(&tally);
             self.ready.push(Delivered { partition, group, acknowledged: tally.acknowledged, refused: tally.refused });
         }
+    }
+
+    /// Takes the time of a group that was delivered.
+    fn note_quickest(&mut self, tally: &ReportTally) {
+        let answered = self.deliveries.filter(|_| tally.acknowledged > 0).map(|(_, last)| last.saturating_sub(tally.handed_us));
+        self.quickest_us = self.quickest_us.into_iter().chain(answered).min();
     }
 
     /// What a record's failure means for the attempt.
@@ -430,6 +440,7 @@ impl Sink for Producer {
                 return Ok(());
             }
         }
+        self.tallies[partition as usize].handed_us = monotonic_micros();
         if self.tallies[partition as usize].refused.len() < records {
             self.transactions.iter_mut().for_each(Transactions::has_records);
         }
@@ -532,6 +543,10 @@ impl Sink for Producer {
 
     fn deliveries(&self) -> Option<(u64, u64)> {
         self.deliveries
+    }
+
+    fn quickest_us(&self) -> Option<u64> {
+        self.quickest_us
     }
 
     fn perhaps_doubled(&self) -> u64 {

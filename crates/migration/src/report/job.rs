@@ -2,13 +2,14 @@
 //! checkpoint store; nothing here knows how it is shown.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::verify::KeptVerdict;
 use crate::job::Delivery;
 use crate::steer::SteerEvent;
-use crate::{Counts, Exit, Order, Phases, Position, ShardId, Work};
+use crate::{Counts, Exit, Order, Phases, Position, RoundTrips, ShardId, Work};
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,14 @@ pub struct JobReport {
 }
 
 impl JobReport {
+    /// How far away the brokers are, as the last run's attempts measured it; `None` if that is not known.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let last = self.attempts.last()?.run;
+        let measured =
+            self.attempts.iter().filter(|attempt| attempt.run == last).filter_map(|attempt| attempt.work.quickest_us);
+        measured.map(Duration::from_micros).collect::<RoundTrips>().distance()
+    }
+
     /// Records committed here (acknowledged, filtered or set aside) for each second of wall time; `None` if there are
     /// none, or no time has passed.
     pub fn records_per_second(&self) -> Option<f64> {

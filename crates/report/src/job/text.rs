@@ -119,6 +119,9 @@ fn figures(out: &mut String, report: &JobReport) {
     row("shards", format!("{} of {} done, {} quarantined", s.done, s.total, s.quarantined));
     let w = &report.workers;
     row("workers", format!("{} slots, {} forked, {} restarts", w.count, w.forked, w.restarts));
+    if let Some(time) = report.round_trip() {
+        row("round trip", format!("{} to the brokers", show_duration(time)));
+    }
     if report.work.phases.total() > 0 {
         row("time", shares(&report.work.phases));
     }

@@ -37,6 +37,7 @@ impl Machine {
         let (after, pause) = self.consequence(id, &judgement, now, out);
         let (division, asked) = if judgement == Judgement::Drained { self.division(id, &attempt) } else { (None, false) };
         let work = attempt.total_work();
+        work.quickest_us.into_iter().for_each(|us| self.round_trips.note(Duration::from_micros(us)));
         let damage = if matches!(judgement, Judgement::Damaged(..)) { attempt.damage() } else { None };
         let apart = damage.and_then(|damage| self.apart(id, damage.segment));
         let to_cut = if apart.is_some() { Some(Why::Unreadable) } else { asked.then_some(Why::Idle) };

@@ -113,6 +113,7 @@ impl Machine {
             refused,
             letters_left,
             unreachable_for,
+            round_trip: self.round_trips.distance(),
             seed,
             control,
         }));

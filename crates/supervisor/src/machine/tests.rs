@@ -720,6 +720,36 @@ fn a_worker_that_begins_where_it_was_not_told_is_killed_and_replaced() {
 }
 
 #[test]
+fn a_worker_is_told_how_far_away_the_brokers_are() {
+    let orders = |actions: &[Action]| {
+        let orders = actions.iter().filter_map(|action| match action {
+            Action::Fork(order) => Some(order.round_trip),
+            _ => None,
+        });
+        orders.collect::<Vec<_>>()
+    };
+    let ms = |ms| Some(Duration::from_millis(ms));
+    let mut machine = Machine::new(super::Rules { round_trip: ms(90), ..rules(1) }, &fresh(1), 1);
+    assert_eq!(orders(&machine.on(Input::Tick, Duration::ZERO)), [ms(90)], "as preflight found");
+    // What a worker measured counts for the next; one that is late by chance, or measured nothing, changes nothing.
+    let measured = [(ms(80), ms(80)), (ms(200), ms(80)), (None, ms(80))];
+    for (number, (quickest, expected)) in (1..).zip(measured) {
+        let (attempt, now) = (AttemptId { shard: migration::ShardId(0), number }, SECOND * 60 * number);
+        let quickest_us = quickest.map(|time: Duration| time.as_micros() as u64);
+        let mut work = Work { quickest_us, ..Work::default() };
+        work.phases.spend(migration::Phase::Wait, 1);
+        let event = WorkerEvent::Progress(migration::Progress { position: at(0), work, ..Default::default() });
+        machine.on(Input::Event { attempt, event }, now);
+        machine.on(Input::Ended { attempt, ending: Ending::Signal(9) }, now);
+        let mut told = machine.on(Input::Closed { attempt, split: None }, now);
+        told.extend(machine.on(Input::Tick, now + SECOND * 30));
+        assert_eq!(orders(&told), [expected]);
+    }
+    let without = &mut Machine::new(rules(1), &fresh(1), 1);
+    assert_eq!(orders(&without.on(Input::Tick, Duration::ZERO)), [None]);
+}
+
+#[test]
 fn a_job_that_begins_paused_has_its_workers_wait_before_the_first_record() {
     let mut world = World::new(1, 4, 10, super::Rules { paused: true, ..rules(2) });
     world.give(Input::Tick);

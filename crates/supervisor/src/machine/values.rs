@@ -69,6 +69,8 @@ pub struct Rules {
     pub retry: bool,
     /// The topic that the job belongs to: what a worker or a watching helper sees is compared with it.
     pub topic: Option<BoundTopic>,
+    /// How far away the brokers were before the run began, for its first workers.
+    pub round_trip: Option<Duration>,
     /// Where workers commit. With exactly-once that is Kafka: what an attempt says of its shard when it starts is taken
     /// over, no shard is divided, and nothing of what an attempt did not commit can be read.
     pub delivery: Delivery,
@@ -316,6 +318,8 @@ pub struct WorkOrder {
     pub letters_left: u64,
     /// For how long the shard's attempts before this one have found no broker.
     pub unreachable_for: Duration,
+    /// How far away the brokers are, as far as that is known.
+    pub round_trip: Option<Duration>,
     /// For everything random in the worker: generators repeat themselves after a fork.
     pub seed: u64,
     /// What it would be told first.

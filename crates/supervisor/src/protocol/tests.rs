@@ -44,7 +44,8 @@ fn work() -> impl Strategy<Value = Work> {
         .prop_map(|(phases, partitions, deliveries, flushes)| {
             let mut flush = Histogram::default();
             flushes.into_iter().for_each(|micros| flush.record(micros));
-            Work { phases: Phases(phases), flush, partitions, deliveries, perhaps_doubled: 7 }
+            let quickest_us = deliveries.map(|(first, _)| first / 2);
+            Work { phases: Phases(phases), flush, partitions, deliveries, quickest_us, perhaps_doubled: 7 }
         })
 }
 

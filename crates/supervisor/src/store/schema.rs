@@ -18,7 +18,7 @@ use super::state::JobState;
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 10;
+const VERSION: i64 = 11;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 

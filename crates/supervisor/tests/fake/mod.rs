@@ -156,6 +156,7 @@ impl Job {
             command: "",
             delivery: migration::job::Delivery::AtLeastOnce,
             topic: None,
+            round_trip: None,
             state: &state,
             store: &mut store,
             seed: 7,

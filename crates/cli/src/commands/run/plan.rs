@@ -2,6 +2,7 @@
 //! things, else new ones.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kafka::Preflight;
 use migration::advice::{self, Prospect};
@@ -70,6 +71,8 @@ pub struct Ready {
     pub watch: Option<TopicWatcher>,
     /// Where each partition of the topic ends at least: where it ended before the first record.
     pub reached: Vec<i64>,
+    /// How far away the brokers are, as preflight found.
+    pub round_trip: Option<Duration>,
 }
 
 /// Takes the earlier run's plan if it may be gone on with, else makes one. All that refuses the run is found here.
@@ -194,7 +197,7 @@ impl Planned {
             job: job.clone(),
             plan,
         };
-        Ok(Ready { context, store, watch, reached })
+        Ok(Ready { context, store, watch, reached, round_trip: self.found.round_trip })
     }
 
     /// The checkpoint that has this plan, and what it has. A job with exactly-once has its plan in Kafka, too.

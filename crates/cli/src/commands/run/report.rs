@@ -26,7 +26,7 @@ pub struct Reported {
 
 /// Looks at the topic a last time if nothing speaks against exit 0, and reads the state's figures.
 pub fn report(pass: &Pass<'_>, ready: Ready, mut end: RunEnd) -> Result<Reported, UserError> {
-    let Ready { context, mut store, watch, reached } = ready;
+    let Ready { context, mut store, watch, reached, .. } = ready;
     let alone = may_fork(pass, &mut end);
     if !alone {
         revise(&mut store, &end)?;

@@ -38,7 +38,7 @@ pub fn slots(job: &Job, single: bool) -> u32 {
 
 /// Sends everything that is left of the job.
 pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
-    let Ready { context, store, watch, .. } = ready;
+    let Ready { context, store, watch, round_trip, .. } = ready;
     let context = &*context;
     let slots = slots(&context.job, pass.single);
     let command = words::joined(words::of_this_process());
@@ -60,6 +60,7 @@ pub fn send(pass: &Pass<'_>, ready: &mut Ready) -> Result<RunEnd, UserError> {
         command: &command,
         delivery: context.job.kafka.delivery,
         topic: context.bound.as_ref(),
+        round_trip: *round_trip,
         state: &pass.dir,
         store,
         seed: seed(),
@@ -89,6 +90,7 @@ fn in_this_process(context: &WorkerContext, plan: &Plan, order: &WorkOrder, port
         number: order.attempt,
         letters_left: order.letters_left,
         unreachable_for: order.unreachable_for,
+        round_trip: order.round_trip,
         started: Instant::now(),
     };
     let last_word = match work(context, &attempt, port) {

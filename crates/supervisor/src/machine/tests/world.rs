@@ -41,6 +41,7 @@ pub(in crate::machine) fn rules(slots: u32) -> Rules {
         rate: Rate::UNLIMITED,
         retry: true,
         topic: None,
+        round_trip: None,
         delivery: migration::job::Delivery::AtLeastOnce,
     }
 }
