@@ -2,6 +2,7 @@
 
 from statistics import median
 
+from counts import row20
 from measure import Results, say
 from things import EmbeddedBroker, Job, Kafka, dataset, files_of, kcat_producer, of_one_key, with_keys
 
@@ -208,7 +209,7 @@ def dropping(result, lines):
             "find_cpu_s_per_million": round(cpu_s * finding * 1e6 / lines, 4)}
 
 
-ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13, "14": row14}
+ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13, "14": row14, "20": row20}
 
 
 def run_rows(names, options):

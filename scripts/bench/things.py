@@ -61,10 +61,14 @@ def files_of(pattern):
 class Kafka:
     """A real one-broker cluster by scripts/kafka, stopped at the end."""
 
+    def __init__(self, proxy=None):
+        """`proxy`: a port of this machine through which brokers are reached, too."""
+        self.proxy = ["--proxy", str(proxy)] if proxy else []
+
     def __enter__(self):
         SCRATCH.mkdir(parents=True, exist_ok=True)
         self.folder = SCRATCH / f"kafka-{os.getpid()}"
-        self.bootstrap = self.call("start")
+        self.bootstrap = self.call("start", *self.proxy)
         self.pids = [int(self.call("pid", "1"))]
         self.topics = 0
         self.warm_up()
@@ -85,10 +89,11 @@ class Kafka:
         argv = [ROOT / "scripts/kafka", "--dir", self.folder, *words]
         return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
-    def fresh_topic(self, partitions):
+    def fresh_topic(self, partitions, *configs):
         self.topics += 1
         name = f"bench-{self.topics}"
-        self.call("topic", "create", name, "--partitions", str(partitions))
+        words = [word for config in configs for word in ("--config", config)]
+        self.call("topic", "create", name, "--partitions", str(partitions), *words)
         return name
 
     def progress_topic(self):
@@ -145,7 +150,7 @@ class Job:
     """A shardlift job in a folder of its own, with a config of its own."""
 
     def __init__(self, bootstrap, topic, pattern, workers, key=None, timestamp=None, headers=None, target_size="auto",
-                 flush="chunk", by_key=False, progress=None):
+                 flush="chunk", by_key=False, progress=None, accept=()):
         """`progress`: the progress topic of exactly-once delivery; without one it is at least once."""
         self.folder = tempfile.TemporaryDirectory(dir=SCRATCH)
         record = ['value = "."']
@@ -173,7 +178,7 @@ delivery = {json.dumps("exactly-once" if progress else "at-least-once")}
 [checkpoint]
 topic = {json.dumps(progress or "shardlift-progress")}
 [checks]
-accept = {json.dumps(["unreplicated"] if progress else [])}
+accept = {json.dumps([*accept, *(["unreplicated"] if progress else [])])}
 [workers]
 count = {workers}
 flush = {json.dumps(flush)}
