@@ -118,7 +118,7 @@ fn rows(
         let Some(block) = &into.block else { continue };
         for (index, row) in (0..).zip(&into.rows) {
             records += 1;
-            let after = Position { segment: block.segment, place: row.after, records };
+            let after = Position { segment: block.segment_of(index as usize), place: row.after, records };
             let bad = into.bad.iter().find(|(bad, _)| *bad == index).map(|(_, reason)| reason.clone());
             let token = reader.token(&after);
             all.push(Read { text: row.text(block).to_vec(), whole: row.whole, bad, after, token });

@@ -136,7 +136,9 @@ impl Format for CsvFiles {
     }
 
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {
-        Ok(Box::new(RowReader::new(self.clone(), segments, from)?))
+        let reader = RowReader::new(self.clone(), segments, from)?;
+        let left = reader.left();
+        Ok(files::gathered(Box::new(reader), left))
     }
 
     /// One pass over the file, unless each line end ends a row or nothing is to be cut.

@@ -4,6 +4,7 @@
 //! took the place of planned ones. Not responsible for: where a record begins and ends.
 
 mod changes;
+mod gather;
 mod kind;
 mod list;
 mod look;
@@ -29,6 +30,7 @@ use pipeline::source::NOT_AS_PLANNED;
 use pipeline::{Reader, SourceError};
 
 pub(crate) use changes::changes;
+pub(crate) use gather::gathered;
 pub(crate) use kind::{Expects, is_refusal};
 #[cfg(test)]
 pub(crate) use object::facts;

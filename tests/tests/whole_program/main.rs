@@ -37,6 +37,7 @@ mod real_kafka;
 mod refusals;
 mod retries;
 mod signals;
+mod small_files;
 mod steering;
 mod steering_commands;
 mod steering_hostile;
@@ -83,6 +84,7 @@ const MODULES: &[Module] = &[
     Module { name: "refusals", tests: refusals::TESTS },
     Module { name: "retries", tests: retries::TESTS },
     Module { name: "signals", tests: signals::TESTS },
+    Module { name: "small_files", tests: small_files::TESTS },
     Module { name: "steering", tests: steering::TESTS },
     Module { name: "steering_commands", tests: steering_commands::TESTS },
     Module { name: "steering_hostile", tests: steering_hostile::TESTS },

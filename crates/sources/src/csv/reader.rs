@@ -24,7 +24,7 @@ pub(super) struct RowReader {
     segments: Vec<(SourceObject, Segment)>,
     /// The current segment.
     at: usize,
-    /// `None` after the last segment.
+    /// `None` between two segments, and after the last.
     open: Option<OpenSegment>,
     /// A block that found no use.
     spare: Option<Block>,
@@ -41,18 +41,25 @@ impl RowReader {
         Ok(reader)
     }
 
+    /// How many segments are left, with the current one.
+    pub(super) fn left(&self) -> usize {
+        self.segments.len().saturating_sub(self.at)
+    }
+
     fn open_segment(&mut self, place: u64) -> Result<(), SourceError> {
         let segment = self.segments.get(self.at);
         self.open = segment.map(|(object, segment)| OpenSegment::new(&self.source, object, segment, place)).transpose()?;
         Ok(())
     }
 
-    fn next_segment(&mut self) -> Result<(), SourceError> {
+    /// Ends a segment that was read. The next one is opened when it is asked for: that it can't be takes nothing from
+    /// this one.
+    fn close_segment(&mut self) -> Result<(), SourceError> {
         if let Some(open) = self.open.take() {
             open.stream.close()?;
         }
         self.at += 1;
-        self.open_segment(self.segments.get(self.at).map_or(0, |(_, segment)| segment.start))
+        Ok(())
     }
 }
 
@@ -60,6 +67,9 @@ impl Reader for RowReader {
     /// At most one reading of the file, or one step of the decompressor, and one block of objects.
     fn next(&mut self, pool: &mut BlockPool, into: &mut Rows) -> Result<Next, SourceError> {
         into.clear();
+        if self.open.is_none() {
+            self.open_segment(self.segments.get(self.at).map_or(0, |(_, segment)| segment.start))?;
+        }
         let Some(open) = &mut self.open else { return Ok(Next::End) };
         if !open.stream.skip()? {
             return Ok(Next::Rows);
@@ -78,7 +88,7 @@ impl Reader for RowReader {
             into.block = Some(pool.share(block));
         }
         if over {
-            self.next_segment()?;
+            self.close_segment()?;
         }
         Ok(Next::Rows)
     }

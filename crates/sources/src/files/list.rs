@@ -1,7 +1,7 @@
 //! Which files the patterns mean.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,7 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
     // What each file was matched as first.
     let mut named: HashMap<PathBuf, PathBuf> = HashMap::new();
     let mut hard_links: HashMap<(u64, u64), PathBuf> = HashMap::new();
+    let mut canonical = Canonical::default();
     for pattern in patterns {
         let found = matches(pattern)?;
         listed.links.extend(found.passed_over.into_iter().map(|(name, file)| Link {
@@ -59,11 +60,15 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
             what: "folder",
             how: "a symbolic link",
         }));
-        let folders = found.names.iter().filter_map(|name| name.parent()).map(Path::to_owned).collect();
+        let mut folders = BTreeSet::new();
+        // The files of a folder are neighbours.
+        for names in found.names.chunk_by(|a, b| a.parent() == b.parent()) {
+            folders.extend(names[0].parent().map(Path::to_owned));
+        }
         listed.searched.push(Searched { pattern: pattern.clone(), folders });
         listed.names.extend(found.names.iter().cloned());
         for name in found.names {
-            let file = fs::canonicalize(&name).map_err(|e| fail(&name, format_args!("can't be found: {e}")))?;
+            let (file, meta) = canonical.of(&name).map_err(|e| fail(&name, format_args!("can't be found: {e}")))?;
             if let Some(first) = named.get(&file) {
                 if *first != name {
                     // The link's name may have come first.
@@ -72,7 +77,7 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
                 }
                 continue;
             }
-            let meta = check(&file, &name)?;
+            let meta = check(&file, &name, meta)?;
             named.insert(file.clone(), name);
             // A file with one name can't have another: some network file systems give several files one inode number.
             if meta.nlink() > 1 {
@@ -117,9 +122,38 @@ fn matches(pattern: &str) -> Result<Matches, SourceError> {
     )))
 }
 
-/// The facts of `file`, which a pattern found as `name`.
-fn check(file: &Path, name: &Path) -> Result<Metadata, SourceError> {
-    let meta = fs::metadata(file).map_err(|e| fail(name, format_args!("can't be read: {e}")))?;
+/// Canonical paths, for which a folder is asked for once while its files come one after the other.
+#[derive(Default)]
+struct Canonical {
+    /// The last folder as it is spelled.
+    spelled: Option<PathBuf>,
+    /// Its canonical path.
+    folder: PathBuf,
+}
+
+impl Canonical {
+    /// The canonical path of what has a name, and its facts if they are known by that.
+    fn of(&mut self, name: &Path) -> std::io::Result<(PathBuf, Option<Metadata>)> {
+        let meta = fs::symlink_metadata(name)?;
+        match (name.parent(), name.file_name()) {
+            (Some(folder), Some(own)) if meta.is_file() => Ok((self.folder(folder)?.join(own), Some(meta))),
+            _ => Ok((fs::canonicalize(name)?, None)),
+        }
+    }
+
+    fn folder(&mut self, spelled: &Path) -> std::io::Result<&Path> {
+        if self.spelled.as_deref() != Some(spelled) {
+            let here = if spelled.as_os_str().is_empty() { Path::new(".") } else { spelled };
+            self.folder = fs::canonicalize(here)?;
+            self.spelled = Some(spelled.to_owned());
+        }
+        Ok(&self.folder)
+    }
+}
+
+/// The facts of `file`, which a pattern found as `name`; `meta` if they are known.
+fn check(file: &Path, name: &Path, meta: Option<Metadata>) -> Result<Metadata, SourceError> {
+    let meta = meta.map_or_else(|| fs::metadata(file), Ok).map_err(|e| fail(name, format_args!("can't be read: {e}")))?;
     if meta.is_dir() {
         let name = printable_path(name);
         return Err(SourceError(format!("{name}: is a folder; name the files in it, such as `{name}/*.jsonl`")));

@@ -24,10 +24,10 @@ pub(crate) struct Seen {
 
 /// Looks at a file. `cut_off` judges a last line that has no end: what a user should know of it.
 pub(super) fn look(path: &Path, cut_off: impl FnOnce(&[u8]) -> Option<String>) -> Result<Seen, SourceError> {
-    let (mut file, object, head_and_tail) = read_facts(path)?;
+    let (file, object, head_and_tail) = read_facts(path)?;
     let compression = object.compression;
     let cant_read = |e| unreadable(path, e);
-    let unpacking = sample::unpack(&mut file, &object, u64::MAX).map_err(cant_read)?;
+    let unpacking = sample::unpack(&file, &object, u64::MAX).map_err(cant_read)?;
     let (kind, density, end) = match unpacking {
         // Nothing came out: what is in it can't be told.
         Some(seen) if seen.head.is_empty() && seen.end != StreamEnd::Sound => (Kind::unknown(), seen.density, seen.end),
@@ -38,7 +38,7 @@ pub(super) fn look(path: &Path, cut_off: impl FnOnce(&[u8]) -> Option<String>) -
         None => {
             let head = &head_and_tail[..head_and_tail.len().min(SAMPLE_BYTES as usize)];
             let whole = object.known_bytes() == head.len() as u64;
-            let density = sample::plain_density(&mut file, &object, &head_and_tail).map_err(cant_read)?;
+            let density = sample::plain_density(&file, &object, &head_and_tail).map_err(cant_read)?;
             (Kind::of(Head { bytes: head, whole, compression }), density, StreamEnd::Sound)
         }
     };

@@ -1,8 +1,8 @@
 //! What a file is, and what proves that it did not change.
 
 use std::fs::{File, Metadata};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use migration::{Compression, SourceObject};
@@ -92,12 +92,14 @@ pub(crate) fn facts(path: &Path) -> Result<SourceObject, SourceError> {
 
 /// The open file, its facts, and the bytes that the fingerprint covers.
 pub(super) fn read_facts(path: &Path) -> Result<(File, SourceObject, Vec<u8>), SourceError> {
-    let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
+    let file = File::open(path).map_err(|e| unreadable(path, e))?;
     let meta = file.metadata().map_err(|e| unreadable(path, e))?;
     let bytes = meta.len();
     let mut covered = Vec::new();
-    let ends = [(0, SAMPLE_BYTES), (bytes.saturating_sub(SAMPLE_BYTES).max(SAMPLE_BYTES), SAMPLE_BYTES)];
-    let read = ends.into_iter().try_for_each(|(start, len)| read_at(&mut file, start, len, &mut covered));
+    // What a small file lacks costs no calls: there may be very many of them.
+    let (head, tail) = (SAMPLE_BYTES.min(bytes), SAMPLE_BYTES.max(bytes.saturating_sub(SAMPLE_BYTES)).min(bytes));
+    let ends = [(0, head), (tail, bytes - tail)];
+    let read = ends.into_iter().try_for_each(|(start, len)| read_at(&file, start, len, &mut covered));
     read.map_err(|e| unreadable(path, e))?;
     let compression = compression(&covered);
     let object = SourceObject {
@@ -113,9 +115,23 @@ pub(super) fn read_facts(path: &Path) -> Result<(File, SourceObject, Vec<u8>), S
 }
 
 /// Appends up to `len` bytes from `start`; fewer at the file's end.
-pub(crate) fn read_at(file: &mut File, start: u64, len: u64, into: &mut Vec<u8>) -> std::io::Result<()> {
-    file.seek(SeekFrom::Start(start))?;
-    file.take(len).read_to_end(into).map(drop)
+pub(crate) fn read_at(file: &File, start: u64, len: u64, into: &mut Vec<u8>) -> std::io::Result<()> {
+    let (mut at, end) = (into.len(), into.len() + len as usize);
+    let mut read = Ok(());
+    into.resize(end, 0);
+    while at < end {
+        match file.read_at(&mut into[at..], start + len - (end - at) as u64) {
+            Ok(0) => break,
+            Ok(n) => at += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                read = Err(error);
+                break;
+            }
+        }
+    }
+    into.truncate(at);
+    read
 }
 
 fn modified_ns(meta: &Metadata) -> i64 {

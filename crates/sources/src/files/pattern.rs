@@ -5,6 +5,7 @@
 //! found can be read.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -70,20 +71,19 @@ impl PatternPart {
         })
     }
 
-    fn is(&self, name: &str) -> bool {
+    /// Of a name that is not all UTF-8, which can't be sent, what of it is counts.
+    fn is(&self, name: &OsStr) -> bool {
         match self {
             PatternPart::Folders => false,
-            PatternPart::Name(own) => own == name,
-            PatternPart::Names(pattern) => pattern.matches_with(name, OPTIONS),
+            PatternPart::Name(own) => name == own.as_str(),
+            PatternPart::Names(pattern) => pattern.matches_with(&name.to_string_lossy(), OPTIONS),
         }
     }
 }
 
 /// Something in a folder.
 struct FolderEntry {
-    path: PathBuf,
-    /// What of it is UTF-8, which is all of it where it can be sent.
-    name: String,
+    name: OsString,
     is_folder: bool,
 }
 
@@ -107,8 +107,10 @@ impl PatternSearch {
             }
             [part @ PatternPart::Names(_), rest @ ..] => {
                 for entry in entries(folder)? {
-                    if part.is(&entry.name) && (rest.is_empty() || entry.is_folder) {
-                        self.find(&entry.path, rest)?;
+                    match part.is(&entry.name) {
+                        true if rest.is_empty() => self.found.names.push(folder.join(&entry.name)),
+                        true if entry.is_folder => self.find(&folder.join(&entry.name), rest)?,
+                        _ => {}
                     }
                 }
             }
@@ -133,15 +135,16 @@ impl PatternSearch {
         }
         self.searched.insert((own, rest.len()), folder.to_owned());
         for entry in entries(folder)? {
+            let path = || folder.join(&entry.name);
             match rest {
-                [] if entry.is_folder => self.found.names.push(entry.path.clone()),
+                [] if entry.is_folder => self.found.names.push(path()),
                 [first, after @ ..] if first.is(&entry.name) && (after.is_empty() || entry.is_folder) => {
-                    self.find(&entry.path, after)?;
+                    self.find(&path(), after)?;
                 }
                 _ => {}
             }
-            if entry.is_folder && !entry.name.starts_with('.') {
-                self.find_below(&entry.path, rest)?;
+            if entry.is_folder && !entry.name.as_encoded_bytes().starts_with(b".") {
+                self.find_below(&path(), rest)?;
             }
         }
         Ok(())
@@ -158,14 +161,14 @@ fn entries(folder: &Path) -> Result<Vec<FolderEntry>, PatternError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(here).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let path = folder.join(entry.file_name());
+        let name = entry.file_name();
         let is_folder = match entry.file_type() {
             Ok(kind) if !kind.is_symlink() => kind.is_dir(),
-            _ => path.is_dir(),
+            _ => folder.join(&name).is_dir(),
         };
-        found.push(FolderEntry { name: entry.file_name().to_string_lossy().into_owned(), path, is_folder });
+        found.push(FolderEntry { name, is_folder });
     }
-    found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 

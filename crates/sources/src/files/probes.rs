@@ -27,8 +27,8 @@ pub(crate) fn probes(format: &dyn Format, plan: &Plan, index: u32) -> Result<Pro
     let unpacking = match object.compression {
         Compression::None => None,
         Compression::Gzip | Compression::Zstd => {
-            let mut file = File::open(&object.path).map_err(cant_read)?;
-            sample::unpack(&mut file, object, UNPACKED_BYTES).map_err(cant_read)?
+            let file = File::open(&object.path).map_err(cant_read)?;
+            sample::unpack(&file, object, UNPACKED_BYTES).map_err(cant_read)?
         }
     };
     let unpacked = unpacking.map_or(1.0, |unpacking| unpacking.ratio);

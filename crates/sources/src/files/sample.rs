@@ -20,7 +20,7 @@ const UNPACKED_BYTES: u64 = 8 << 20;
 const SAMPLED_WINDOW: u64 = 128 << 20;
 
 /// Lines per stored byte of a plain file. `head_and_tail` is what the fingerprint covers: all of a small file.
-pub(super) fn plain_density(file: &mut File, object: &SourceObject, head_and_tail: &[u8]) -> io::Result<f64> {
+pub(super) fn plain_density(file: &File, object: &SourceObject, head_and_tail: &[u8]) -> io::Result<f64> {
     if object.known_bytes() <= 2 * SAMPLE_BYTES {
         return Ok(per_byte(lines(head_and_tail), head_and_tail.len()));
     }
@@ -54,7 +54,7 @@ pub(super) enum StreamEnd {
 }
 
 /// Unpacks what the head of a compressed file gives: [`UNPACKED_BYTES`] at most, or `most`.
-pub(super) fn unpack(file: &mut File, object: &SourceObject, most: u64) -> io::Result<Option<Unpacking>> {
+pub(super) fn unpack(file: &File, object: &SourceObject, most: u64) -> io::Result<Option<Unpacking>> {
     let Some(format) = Format::of(object.compression) else { return Ok(None) };
     let mut packed = Vec::new();
     read_at(file, 0, PACKED_BYTES, &mut packed)?;

@@ -294,13 +294,13 @@ fn cut_near(plan: &Plan, rest: &[(u32, &Segment, u64, u64)], wished: u64) -> Res
 /// The first place from `from` (above 0) on where a line starts; `None` when no line end follows in about `within`
 /// bytes.
 fn next_line(path: &Path, from: u64, within: u64) -> Result<Option<u64>, SourceError> {
-    let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
+    let file = File::open(path).map_err(|e| unreadable(path, e))?;
     let mut at = from - 1;
     let mut step = 4 << 10;
     let mut piece = Vec::new();
     loop {
         piece.clear();
-        read_at(&mut file, at, step, &mut piece).map_err(|e| unreadable(path, e))?;
+        read_at(&file, at, step, &mut piece).map_err(|e| unreadable(path, e))?;
         if let Some(newline) = memchr::memchr(b'\n', &piece) {
             return Ok(Some(at + newline as u64 + 1));
         }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use migration::job::WindowLimit;
 use migration::units::{show_size, show_things};
@@ -32,8 +33,10 @@ const REPLACE: &str = "put a whole copy of the file in its place and run again (
 /// One segment, open.
 pub(crate) struct Stream {
     object: SourceObject,
-    /// To ask for size and time again.
-    file: File,
+    file: Arc<File>,
+    /// Whether it is known to be as planned. A file that is read at once, as small ones are, is asked once: when it is
+    /// closed, before a row of it is given.
+    checked: bool,
     input: StreamInput,
     /// The place of the next byte.
     place: u64,
@@ -45,10 +48,10 @@ pub(crate) struct Stream {
 }
 
 enum StreamInput {
-    Plain(File),
+    Plain,
     Packed {
         format: Format,
-        unpacker: Box<Unpacker<File>>,
+        unpacker: Box<Unpacker<Arc<File>>>,
         /// Bytes of the decompressed stream that come before the wanted place.
         to_skip: u64,
         /// Whether a user was told of padding.
@@ -67,21 +70,23 @@ impl Stream {
     ) -> Result<Stream, SourceError> {
         let cant_read = |e| unreadable(&object.path, e);
         let mut file = File::open(&object.path).map_err(cant_read)?;
-        check(object, &file.metadata().map_err(cant_read)?)?;
-        let handle = file.try_clone().map_err(cant_read)?;
-        let input = match Format::of(object.compression) {
-            None => {
-                if place < segment.end {
-                    seek_to_line(&mut file, object, place, line_ends)?;
-                }
-                StreamInput::Plain(file)
-            }
+        let format = Format::of(object.compression);
+        let checked = format.is_some() || place > 0;
+        if checked {
+            check(object, &file.metadata().map_err(cant_read)?)?;
+        }
+        if format.is_none() && place < segment.end {
+            seek_to_line(&mut file, object, place, line_ends)?;
+        }
+        let file = Arc::new(file);
+        let input = match format {
+            None => StreamInput::Plain,
             Some(format) => {
-                let unpacker = Box::new(Unpacker::new(file, format, windows.most).map_err(cant_read)?);
+                let unpacker = Box::new(Unpacker::new(Arc::clone(&file), format, windows.most).map_err(cant_read)?);
                 StreamInput::Packed { format, unpacker, to_skip: place, told: false }
             }
         };
-        Ok(Stream { object: object.clone(), file: handle, input, place, end: segment.end, line_ends, windows, padding: None })
+        Ok(Stream { object: object.clone(), file, checked, input, place, end: segment.end, line_ends, windows, padding: None })
     }
 
     /// Comes nearer to the place it was opened at; true when it is there. Decompressing much takes long, so this is
@@ -119,8 +124,8 @@ impl Stream {
         }
         let before = into.len();
         let over = match &mut self.input {
-            StreamInput::Plain(file) => {
-                let read = file.take(wanted as u64).read_to_end(into);
+            StreamInput::Plain => {
+                let read = (&*self.file).take(wanted as u64).read_to_end(into);
                 let got = into.len() - before;
                 match read {
                     Ok(_) => got < wanted,
@@ -142,6 +147,10 @@ impl Stream {
             }
         };
         self.place += (into.len() - before) as u64;
+        if !self.checked && self.place < self.end {
+            self.is_unchanged()?;
+            self.checked = true;
+        }
         if over && self.place < self.end && self.end != Segment::WHOLE {
             return Err(changed(&self.object.path, format_args!("ends at byte {} instead of {}", self.place, self.end)));
         }
@@ -211,7 +220,7 @@ fn explain(object: &SourceObject, format: Format, windows: WindowLimit, place: u
 pub(crate) fn check_windows(plan: &Plan, windows: WindowLimit) -> Result<(), SourceError> {
     for object in plan.objects.iter().filter(|object| object.compression == Compression::Zstd) {
         let mut head = Vec::new();
-        let read = File::open(&object.path).and_then(|mut file| read_at(&mut file, 0, HEAD_BYTES, &mut head));
+        let read = File::open(&object.path).and_then(|file| read_at(&file, 0, HEAD_BYTES, &mut head));
         read.map_err(|e| unreadable(&object.path, e))?;
         if let Some(window) = unpack::window(&head).filter(|window| *window > windows.most) {
             return Err(fail(&object.path, no_room(window, windows)));

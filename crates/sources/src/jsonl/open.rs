@@ -28,6 +28,7 @@ pub(super) fn reader(
     windows: WindowLimit,
 ) -> Result<Box<dyn Reader>, SourceError> {
     let (at, place) = files::entry(&segments, from)?;
+    let left = segments.len().saturating_sub(at);
     let mut reader = LineReader {
         segments,
         at,
@@ -42,14 +43,14 @@ pub(super) fn reader(
         windows,
     };
     reader.open_segment()?;
-    Ok(Box::new(reader))
+    Ok(files::gathered(Box::new(reader), left))
 }
 
 struct LineReader {
     segments: Vec<(SourceObject, Segment)>,
     /// The current segment.
     at: usize,
-    /// `None` after the last segment.
+    /// `None` between two segments, and after the last.
     stream: Option<Stream>,
     /// The place of the tail's first byte, or of the next byte.
     place: u64,
@@ -91,6 +92,9 @@ impl Reader for LineReader {
     /// One reading of the file, or one step of the decompressor, whatever comes of it.
     fn next(&mut self, pool: &mut BlockPool, into: &mut Rows) -> Result<Next, SourceError> {
         into.clear();
+        if self.stream.is_none() {
+            self.open_segment()?;
+        }
         let Some(stream) = &mut self.stream else { return Ok(Next::End) };
         if !stream.skip()? {
             return Ok(Next::Rows);
@@ -105,7 +109,7 @@ impl Reader for LineReader {
         };
         self.notices.extend(self.stream.as_mut().and_then(Stream::take_notice));
         if over {
-            self.next_segment()?;
+            self.close_segment()?;
         }
         if !into.rows.is_empty() {
             into.block = Some(pool.share(block));
@@ -143,13 +147,15 @@ impl LineReader {
         Ok(())
     }
 
-    fn next_segment(&mut self) -> Result<(), SourceError> {
+    /// Ends a segment that was read. The next one is opened when it is asked for: that it can't be takes nothing from
+    /// this one.
+    fn close_segment(&mut self) -> Result<(), SourceError> {
         if let Some(stream) = self.stream.take() {
             stream.close()?;
         }
         self.at += 1;
         self.place = self.segments.get(self.at).map_or(0, |(_, segment)| segment.start);
-        self.open_segment()
+        Ok(())
     }
 
     /// A block that begins with what is left of the one before, all of which is to be searched unless it is the start

@@ -120,11 +120,14 @@ fn drain(reader: &mut dyn Reader, from: Position) -> Result<Vec<Read>, SourceErr
     while wait_for_rows(reader, &mut pool, &mut lines)? {
         let Some(block) = &lines.block else { continue };
         assert!(!lines.rows.is_empty());
-        let mut before = block.place;
+        let mut before = (block.segment, block.place);
         for (index, line) in lines.rows.iter().enumerate() {
-            assert_eq!(line.counts, line.after - before);
-            before = line.after;
-            after = Position { segment: block.segment, place: line.after, records: after.records + 1 };
+            let segment = block.segment_of(index);
+            // A segment that follows in the block begins at its start, or its object's.
+            let begin = if segment == before.0 { before.1 } else { line.after - line.counts };
+            assert_eq!(line.counts, line.after - begin);
+            before = (segment, line.after);
+            after = Position { segment, place: line.after, records: after.records + 1 };
             let kept = block.bytes[line.start as usize..][..line.len as usize].to_vec();
             assert_eq!(matches!(lines.look(block, index), Look::Bad(_)), kept.len() as u64 != line.whole);
             all.push(Read { kept, whole: line.whole, after });

@@ -198,8 +198,9 @@ fn a_worker_that_took_none_of_a_blocks_rows_can_go_on_there() {
         let plan = planned(&source, 1 << 20, None);
         let (shard, mut pool, mut rows) = (&plan.shards[0], BlockPool::new(0), Rows::default());
         assert_eq!((plan.shards.len(), plan.segments(shard).len()), (1, 2));
-        let mut reader = source.open(&plan, shard.id, &shard.start, None).unwrap();
         for segment in 0..2 {
+            let from = Position { segment, ..shard.start };
+            let mut reader = source.open(&plan, shard.id, &from, None).unwrap();
             assert!(wait_for_rows(reader.as_mut(), &mut pool, &mut rows).unwrap());
             let block = rows.block.clone().unwrap();
             assert_eq!((block.segment, block.place), (segment, 0), "nothing of the file was taken");
