@@ -113,7 +113,11 @@ impl Connecting {
         let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
         let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
         *awaits = Awaited::Topic;
-        let found = recognise(options, client, &topic, &metadata, probe, turns)?;
+        if let Some(takeover) = takeover.as_ref() {
+            takeover.wake_reader();
+            takeover.begin(client);
+        }
+        let found = recognise(options, client, &topic, takeover.as_mut(), &metadata, probe, turns)?;
         if let Some(bytes) = found.settings.map(|settings| settings.max_message_bytes)
             && bytes != options.max_message_bytes
         {
@@ -163,14 +167,16 @@ fn refused(what: String) -> Failure {
 
 /// What the topic is like now. A failure if it is not the one that the job belongs to, or if no broker tells.
 ///
-/// The second metadata answer is needed in any case: the first wakes the request for a producer id, but the connection
-/// that the client wants for it may have come up only because of that answer; the next one finds it. Without it the
-/// first delivery waits for a timer of 500 ms. The topic's id and settings are asked for at the same time, so that they
-/// cost no round trip of their own.
+/// The second metadata answer is needed in any case: the client leaves the connection on which the first one came for
+/// one to a broker that it names, and asks for a producer id there when it hears metadata again; else a timer of 500 ms
+/// would. The topic's id and settings are asked for at the same time, so that they cost no round trip of their own, and
+/// with transactions that second question is the one for the progress topic, which is needed. Note 0010 has the whole
+/// sequence.
 fn recognise(
     options: &ProducerOptions,
     client: &Client,
     topic: &Topic,
+    takeover: Option<&mut Takeover>,
     metadata: &TopicMetadata,
     probe: Option<TopicProbe>,
     turns: &mut Turns<'_>,
@@ -181,7 +187,11 @@ fn recognise(
     let known = bound.filter(|bound| bound.id.is_some());
     let settings = known.map(|bound| ask_settings(client, &bound.name, timeout));
     let question = known.map(|bound| ask_topic(client, &bound.name, timeout));
-    let _ = client.metadata(Some(topic), turns.bound(PROBE_TIMEOUT.min(timeout)));
+    let wait = turns.bound(PROBE_TIMEOUT.min(timeout));
+    match takeover {
+        Some(takeover) => takeover.look(client, wait),
+        None => _ = client.metadata(Some(topic), wait),
+    }
     turns.go_on();
     let partitions = metadata.partitions.len() as u32;
     let answer = question.map(|question| question.and_then(|question| question.answer(turns)));

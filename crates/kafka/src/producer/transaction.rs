@@ -31,8 +31,13 @@ use crate::turns::Turns;
 /// How long one call for the initialisation waits. The client asks its broker again only when a timer of half a second
 /// ends, or when it hears metadata: a predecessor that died in a transaction makes the first answer "not yet".
 const INIT_STEP: Duration = Duration::from_millis(25);
-/// How long the metadata that wake it may take.
-const WAKE: Duration = Duration::from_secs(1);
+/// How long the question whose answer wakes it is waited for: the client hears the answer all the same, and who waits
+/// for one that takes a round trip hears of the initialisation up to a round trip late.
+const WAKE: Duration = Duration::from_millis(1);
+/// Such a question follows the one before once that should be answered, and no later than after this time.
+const WAKE_EVERY: Duration = Duration::from_millis(100);
+/// How long the initialisation is waited for where it only has to be begun.
+const BEGIN: Duration = Duration::from_millis(1);
 /// How often who waits is asked whether to go on.
 const TURN: Duration = Duration::from_millis(200);
 /// The newest records of a partition that are looked through before all of them.
@@ -124,6 +129,10 @@ pub(super) struct Takeover {
     committed: Rc<Client>,
     properties: Vec<(String, String)>,
     topic: Topic,
+    /// The same as the reader's: it learns the leaders while it connects.
+    _read: Topic,
+    /// How many partitions the progress topic has, and how long that answer took.
+    partitions: Option<(u32, Duration)>,
     initialised: bool,
     /// What was read before the last wait ended.
     scanned: Option<Scanned>,
@@ -137,16 +146,43 @@ impl Takeover {
         committed: Rc<Client>,
         properties: Vec<(String, String)>,
     ) -> Result<Takeover, Failure> {
-        let topic = Topic::new(client, &options.ledger.topic).map_err(|code| {
+        let unusable = |code: Code| {
             let what = format!("can't use the progress topic {:?}: {code}", options.ledger.topic);
             Failure::new(FailureKind::Permanent, what)
-        })?;
-        Ok(Takeover { committed, properties, topic, initialised: false, scanned: None })
+        };
+        let topic = Topic::new(client, &options.ledger.topic).map_err(unusable)?;
+        let read = Topic::new(&committed, &options.ledger.topic).map_err(unusable)?;
+        Ok(Takeover { committed, properties, topic, _read: read, partitions: None, initialised: false, scanned: None })
     }
 
-    /// Has the reader begin to connect, which it does by itself then.
+    /// Has the reader begin to connect, which it does by itself then: to the brokers that it was told, and when those
+    /// have answered to one that they name.
     pub(super) fn wake_reader(&self) {
         let _ = self.committed.metadata(None, Duration::from_millis(1));
+    }
+
+    /// Has the client look for its coordinator with the next answer about metadata. Whether that went well is heard
+    /// when the id is waited for.
+    pub(super) fn begin(&self, client: &Client) {
+        if !self.initialised {
+            let _ = client.init_transactions(BEGIN);
+        }
+    }
+
+    /// Asks for the progress topic instead of another: any answer wakes the client, and this one is needed.
+    pub(super) fn look(&mut self, client: &Client, timeout: Duration) {
+        let since = Instant::now();
+        self.partitions = self.ask(client, timeout).ok().map(|partitions| (partitions, since.elapsed()));
+    }
+
+    /// How many partitions the progress topic has.
+    fn ask(&self, client: &Client, timeout: Duration) -> Result<u32, Code> {
+        let found = client.metadata(Some(&self.topic), timeout)?;
+        match Code(found.code) {
+            Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
+            Code::NONE => Ok(found.partitions.len() as u32),
+            error => Err(error),
+        }
     }
 
     /// Takes over the transactional id, which may last `timeout`, then reads how far the shard is, which may last
@@ -163,10 +199,13 @@ impl Takeover {
     ) -> Result<(Transactions, Option<LedgerEntry>), Failure> {
         let deadline = Instant::now() + timeout;
         *awaits = Awaited::Progress;
-        let partitions = self.partitions(options, client, complaints, timeout, turns)?;
+        let (partitions, answered_in) = match self.partitions {
+            Some(known) => known,
+            None => (self.partitions(options, client, complaints, timeout, turns)?, Duration::ZERO),
+        };
         if !self.initialised {
             *awaits = Awaited::TransactionalId;
-            self.initialise(options, client, complaints, deadline, turns)?;
+            self.initialise(options, client, complaints, deadline, answered_in.min(WAKE_EVERY), turns)?;
             self.initialised = true;
             *awaits = Awaited::Progress;
         }
@@ -236,14 +275,7 @@ impl Takeover {
         turns: &mut Turns<'_>,
     ) -> Result<u32, Failure> {
         let name = &options.ledger.topic;
-        let ask = |timeout| {
-            let found = client.metadata(Some(&self.topic), timeout)?;
-            match Code(found.code) {
-                Code::NONE if found.partitions.is_empty() => Err(Code::of(E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)),
-                Code::NONE => Ok(found.partitions.len() as u32),
-                error => Err(error),
-            }
-        };
+        let ask = |timeout| self.ask(client, timeout);
         until_answered_in(turns, client, timeout, Patience::UntilTimeout, complaints, ask).map_err(|code| {
             if is_unknown_topic(code) {
                 // A job's plan stood in it before there was a worker.
@@ -260,10 +292,12 @@ impl Takeover {
         client: &Client,
         complaints: &mut Complaints,
         deadline: Instant,
+        wake_every: Duration,
         turns: &mut Turns<'_>,
     ) -> Result<(), Failure> {
-        let mut told = Instant::now();
+        let (mut told, mut woken) = (Instant::now(), None::<Instant>);
         loop {
+            let since = Instant::now();
             let Err(error) = client.init_transactions(turns.bound(INIT_STEP)) else { return Ok(()) };
             complaints.hear_all(client);
             let id = options.ledger.transactional_id(options.shard);
@@ -279,11 +313,12 @@ impl Takeover {
             if due {
                 told = Instant::now();
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if client.metadata(Some(&self.topic), turns.bound(WAKE.min(left))).is_err() {
-                // It may come back at once.
-                std::thread::sleep(INIT_STEP);
+            if woken.is_none_or(|woken| woken.elapsed() >= wake_every) {
+                let _ = client.metadata(Some(&self.topic), WAKE);
+                woken = Some(Instant::now());
             }
+            // The initialisation may come back at once with an error.
+            std::thread::sleep(INIT_STEP.saturating_sub(since.elapsed()));
         }
     }
 }
