@@ -197,6 +197,34 @@ def row14(options):
     results.finish()
 
 
+def row18(options):
+    """What the start of an attempt costs far from the brokers: its slot's time, and the time to its first delivery."""
+    results = Results(options.out, 18)
+    lines, shards = options.lines or 400_000, 20
+    pattern = dataset(lines)
+    target = sum(path.stat().st_size for path in files_of(pattern)) // shards
+    for number in range(options.rounds or 5):
+        for workers in rotated([1, 4], number):
+            with EmbeddedBroker(8, rtt=f"{ROW_18_RTT_MS}ms") as broker:
+                with Job(broker.bootstrap, "bench", pattern, workers, target_size=f"{target}B") as job:
+                    result = job.run()
+            # The first of each slot has no worker before it that it could come early for.
+            first, later = result["own"]["attempts"][:workers], result["own"]["attempts"][workers:]
+            results.add(round=number + 1, workers=workers, lines=lines, attempts=len(first) + len(later),
+                        rtt_ms=ROW_18_RTT_MS, **starting("first", first), **starting("later", later), **result)
+    results.finish()
+
+
+ROW_18_RTT_MS = 80
+
+
+def starting(which, attempts):
+    """Medians of what the slots of these attempts waited: until records could move, and until the first was delivered."""
+    waited = [attempt["phases_ms"]["start"] for attempt in attempts]
+    delivered = [attempt["start_latency_ms"] for attempt in attempts]
+    return {f"{which}_start_p50_ms": round(median(waited), 1), f"{which}_delivery_p50_ms": round(median(delivered), 1)}
+
+
 def dropping(result, lines):
     """All records have one key, so that one of two workers sends them all and the other drops them all. What the other
     used, and the part of it that is no reading, by its thread's times."""
@@ -209,7 +237,7 @@ def dropping(result, lines):
             "find_cpu_s_per_million": round(cpu_s * finding * 1e6 / lines, 4)}
 
 
-ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13, "14": row14, "20": row20}
+ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13, "14": row14, "18": row18, "20": row20}
 
 
 def run_rows(names, options):
