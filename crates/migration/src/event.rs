@@ -29,6 +29,9 @@ pub enum WorkerEvent {
     /// What a user should know of the source or of what was set aside: a warning that belongs into the job's history,
     /// too.
     Notice(String),
+    /// Everything of the shard was taken; what is left is its last chunk's end. The next shard's worker may begin to
+    /// connect.
+    AtEnd,
 }
 
 /// How an attempt begins.
@@ -77,6 +80,8 @@ pub enum WaitingFor {
     Rate,
     /// `continue` after a pause.
     Continue,
+    /// Its slot, in which the worker before it ends.
+    Slot,
 }
 
 impl std::fmt::Display for WaitingFor {
@@ -88,6 +93,7 @@ impl std::fmt::Display for WaitingFor {
             WaitingFor::Recorded => f.write_str("the state to be written"),
             WaitingFor::Rate => f.write_str("the rate limit"),
             WaitingFor::Continue => f.write_str("continue"),
+            WaitingFor::Slot => f.write_str("its slot"),
         }
     }
 }
@@ -229,13 +235,17 @@ pub struct Control {
     pub pieces: u32,
     /// Close the chunk, then take nothing until this is false again.
     pub paused: bool,
+    /// The worker came early: it connects, and takes nothing before its slot is free.
+    pub hold: bool,
+    /// For how long after its start it had none, microseconds: known when `hold` is over.
+    pub held_us: u64,
     /// This worker's share of the job's limits.
     pub rate: Rate,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Control { recorded: 0, drain: false, pieces: 0, paused: false, rate: Rate::UNLIMITED }
+        Control { recorded: 0, drain: false, pieces: 0, paused: false, hold: false, held_us: 0, rate: Rate::UNLIMITED }
     }
 }
 

@@ -112,6 +112,8 @@ pub enum WaitReason {
     Rate,
     /// `Control::paused` to end.
     Continue,
+    /// `Control::hold` to end.
+    Slot,
     /// The source, which has nothing yet: [`ShardWorker::readable`] may have before. Delivery reports may come
     /// meanwhile.
     Source,
@@ -260,7 +262,8 @@ impl ShardWorker {
         self.record_flush.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.flushed)
     }
 
-    /// The next event, in order: [`WorkerEvent::Committed`], [`WorkerEvent::Log`] or [`WorkerEvent::Notice`].
+    /// The next event, in order: [`WorkerEvent::Committed`], [`WorkerEvent::AtEnd`], [`WorkerEvent::Log`] or
+    /// [`WorkerEvent::Notice`].
     pub fn next_event(&mut self) -> Option<WorkerEvent> {
         self.events.pop_front()
     }
@@ -340,6 +343,10 @@ impl ShardWorker {
         if self.ended.is_some() {
             return Ok(Step::Done);
         }
+        if control.hold || self.waiting.is_some_and(|waiting| waiting.reason == WaitReason::Slot) {
+            // The slot is another worker's, and so is its time.
+            self.clock.take();
+        }
         if self.closing.is_some() {
             return self.close(control, now);
         }
@@ -368,6 +375,9 @@ impl ShardWorker {
             if control.drain {
                 self.ended = Some(false);
                 return Ok(Step::Done);
+            }
+            if control.hold {
+                return Ok(self.wait_for(WaitReason::Slot, Phase::Start, now + LONGEST_REST, now));
             }
             if control.paused {
                 return Ok(self.wait_for(WaitReason::Continue, Phase::Throttled, now + LONGEST_REST, now));
@@ -452,6 +462,7 @@ impl ShardWorker {
         }
         self.rows = Rows::default();
         self.at_end = true;
+        self.events.push_back(WorkerEvent::AtEnd);
         if !self.chunk.is_empty() {
             return self.begin_close(control, now);
         }
@@ -672,6 +683,7 @@ impl ShardWorker {
             WaitReason::Recorded => Some(WaitingFor::Recorded),
             WaitReason::Rate => Some(WaitingFor::Rate),
             WaitReason::Continue => Some(WaitingFor::Continue),
+            WaitReason::Slot => Some(WaitingFor::Slot),
             WaitReason::Source => None,
             WaitReason::Reports if now.saturating_duration_since(waiting.since) < NOTEWORTHY => None,
             WaitReason::Reports if self.sink.trouble().all => Some(WaitingFor::Broker),

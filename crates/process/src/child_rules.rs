@@ -96,6 +96,11 @@ fn limit_data(bytes: u64) -> Result<(), Errno> {
     setrlimit(Resource::RLIMIT_DATA, bytes, bytes)
 }
 
+/// Gives this process another name, for `ps`. Only from its main thread.
+pub fn rename(name: &str) -> std::io::Result<()> {
+    Ok(prctl::set_name(&process_name(name))?)
+}
+
 /// The first 15 bytes of the name that end at a character's end, without NUL bytes.
 fn process_name(name: &str) -> CString {
     let clean: String = name.chars().filter(|c| *c != '\0').collect();

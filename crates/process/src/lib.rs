@@ -25,6 +25,7 @@ mod usage;
 pub use child::{
     Child, ChildEnds, ChildSettings, DEFAULT_THREAD_STACK, EXIT_PANICKED, EXIT_SETUP_FAILED, Told, die_with_parent,
 };
+pub use child_rules::rename;
 pub use disk::Disk;
 pub use fork::{ForkError, default_signals_for, restore_default_signals, thread_count};
 pub use frame::{Filled, Flushed, FrameError, FrameReader, FrameWriter, HEADER_BYTES, MAX_FRAME};

@@ -45,6 +45,8 @@ pub(crate) struct Driver<'a> {
     clock: Instant,
     watched: Option<Duration>,
     ended: Option<Ended>,
+    /// When the newest end of a worker was seen.
+    reaped: Duration,
     /// CPU time of this process when the run began.
     cpu_before_us: u64,
     outages: Outages,
@@ -75,6 +77,7 @@ impl<'a> Driver<'a> {
             clock: Instant::now(),
             watched: None,
             ended: None,
+            reaped: Duration::ZERO,
             outages,
             cpu_before_us: process::own_cpu().total_us(),
             cpu_of_attempts_us: 0,
@@ -146,6 +149,7 @@ impl<'a> Driver<'a> {
     }
 
     pub(crate) fn ended(&mut self, attempt: AttemptId, ending: Ending, hands: &mut dyn Hands) {
+        self.reaped = self.now();
         self.give(Input::Ended { attempt, ending }, hands);
     }
 
@@ -167,7 +171,14 @@ impl<'a> Driver<'a> {
             }
             Action::Adopt(attempt, entry) => self.recorder.adopt(attempt.shard, &entry),
             Action::Close(end) => return Some(self.close(*end)),
-            Action::Tell(attempt, control) => hands.tell(attempt, &control),
+            Action::Tell(attempt, control) => {
+                hands.tell(attempt, &control);
+                if !control.hold && !control.drain && self.recorder.meters.seat(attempt) {
+                    let ms = self.now().saturating_sub(self.reaped).as_secs_f64() * 1e3;
+                    let text = format!("shard {} has its slot, {ms:.1} ms after a worker was reaped", attempt.shard);
+                    self.watcher.log(Level::Debug, &text);
+                }
+            }
             Action::Kill(attempt) => hands.kill(attempt),
             Action::Log { level, text, keep } => {
                 let kept = if keep { self.recorder.note(&text) } else { Ok(()) };
@@ -204,7 +215,7 @@ impl<'a> Driver<'a> {
         let (forked_us, now) = (process::monotonic_us(), self.now());
         match hands.fork(&self.plan, order) {
             Ok(pid) => {
-                self.recorder.meters.begin(attempt, pid, forked_us, now);
+                self.recorder.meters.begin(attempt, pid, forked_us, order.control.hold, now);
                 None
             }
             Err(reason) => Some(Input::ForkFailed { attempt, reason }),

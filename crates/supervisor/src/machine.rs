@@ -6,6 +6,7 @@
 //! inputs and actions into system calls, and the tests do the same with a world of their own.
 
 mod attempt;
+mod early;
 mod endings;
 mod ledger;
 mod search;
@@ -104,6 +105,8 @@ struct Closing {
     after: After,
     /// A successor starts no sooner.
     not_before: Duration,
+    /// Its worker had no slot yet.
+    held: bool,
     /// The rest of the shard was to be divided, and why.
     to_cut: Option<Why>,
     /// How many shards that adds.
@@ -127,6 +130,8 @@ pub struct Machine {
     last_signal: Option<(u8, Duration)>,
     paused: bool,
     fork_failures: u32,
+    /// A worker could not be started early: none is in this run any more.
+    no_early: bool,
     /// A worker gave up on its brokers: what others say of it is the same.
     gave_up: bool,
     /// When it was last told that an attempt ended because no broker answers.
@@ -187,6 +192,7 @@ impl Machine {
             last_signal: None,
             paused: rules.paused,
             fork_failures: 0,
+            no_early: false,
             gave_up: false,
             told_unreachable: None,
             unreadable: 0.0,
@@ -230,7 +236,7 @@ impl Machine {
             [heartbeat, attempt.silent_until].into_iter().flatten()
         });
         let shortage = self.shortage.as_ref().map(|(at, _)| *at);
-        let more = self.may_fork_more().then_some(self.last_input);
+        let more = self.has_more_to_start().then_some(self.last_input);
         let others = [delayed, shortage, more, self.next_sharing(), self.next_search()];
         stop.into_iter().chain(others.into_iter().flatten()).chain(workers).min()
     }
@@ -256,11 +262,12 @@ impl Machine {
         self.stage > Stage::Working
     }
 
-    /// The running attempts, in slot order.
+    /// The running attempts that have a slot, in its order.
     pub fn attempts(&self) -> Vec<AttemptView<'_>> {
         let mut views: Vec<AttemptView<'_>> = self
             .attempts
             .iter()
+            .filter(|(_, a)| !a.held)
             .map(|(&attempt, a)| AttemptView {
                 attempt,
                 slot: a.slot,
@@ -338,6 +345,7 @@ impl Machine {
         self.search_for_slots(now, out);
         self.choose_surplus();
         self.fill_slots(now, out);
+        self.fork_early(now, out);
         self.split_for_idle_slots(now);
         self.share_out(now);
         self.tell_all(out);
@@ -360,6 +368,7 @@ impl Machine {
                 }
             }
             WorkerEvent::Progress(progress) => attempt.heartbeat(progress, now, self.paused),
+            WorkerEvent::AtEnd => attempt.at_end = true,
             WorkerEvent::Committed(chunk) => {
                 attempt.chunks_heard += 1;
                 let Shard { entry: LedgerEntry { position: committed, .. }, extent, .. } = &self.shards[id.shard.0 as usize];
@@ -485,19 +494,31 @@ impl Machine {
     }
 
     fn tell_all(&mut self, out: &mut Vec<Action>) {
+        let alive: Vec<AttemptId> = self.attempts.iter().filter(|(_, a)| a.alive()).map(|(id, _)| *id).collect();
+        alive.into_iter().for_each(|id| self.tell(id, out));
+    }
+
+    /// Tells a worker what has changed for it.
+    fn tell(&mut self, id: AttemptId, out: &mut Vec<Action>) {
         let drain_all = self.stopping();
-        for (&id, attempt) in self.attempts.iter_mut().filter(|(_, a)| a.alive()) {
-            let drain = drain_all || attempt.surplus || attempt.pieces > 0;
-            let by_place = self.shards[id.shard.0 as usize].extent.set.is_none();
-            let pieces = if drain_all || attempt.surplus || !by_place { 0 } else { attempt.pieces };
-            let rate = attempt.share;
-            let control = Control { recorded: attempt.recorded, drain, pieces, paused: self.paused && !drain, rate };
-            if control != attempt.told {
-                attempt.told = control;
-                attempt.told_to_drain |= drain;
-                attempt.told_to_cut |= pieces > 0;
-                out.push(Action::Tell(id, control));
-            }
+        let by_place = self.shards[id.shard.0 as usize].extent.set.is_none();
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let drain = drain_all || attempt.surplus || attempt.pieces > 0;
+        let pieces = if drain_all || attempt.surplus || !by_place { 0 } else { attempt.pieces };
+        let control = Control {
+            recorded: attempt.recorded,
+            drain,
+            pieces,
+            paused: self.paused && !drain,
+            hold: attempt.held && !drain,
+            held_us: attempt.held_us,
+            rate: attempt.share,
+        };
+        if control != attempt.told {
+            attempt.told = control;
+            attempt.told_to_drain |= drain;
+            attempt.told_to_cut |= pieces > 0;
+            out.push(Action::Tell(id, control));
         }
     }
 

@@ -18,7 +18,10 @@ use crate::watch::{Speed, WorkerView};
 #[derive(Debug)]
 struct ProcessMeter {
     pid: i32,
-    forked_us: u64,
+    /// When it had a slot: at its fork, or later if it came early.
+    seated_us: u64,
+    /// It came early and has no slot yet.
+    held: bool,
     first_delivery_us: Option<u64>,
     cpu_us: u64,
     speed: Speed,
@@ -33,8 +36,9 @@ struct ProcessMeter {
 }
 
 impl ProcessMeter {
+    /// For how long it has had a slot.
     fn lasts_us(&self) -> u64 {
-        process::monotonic_us().saturating_sub(self.forked_us)
+        if self.held { 0 } else { process::monotonic_us().saturating_sub(self.seated_us) }
     }
 
     /// CPU time so far; what was known last if it can't be told.
@@ -44,7 +48,7 @@ impl ProcessMeter {
 
     fn sample(&mut self, progress: &Progress) {
         let at_ms = self.lasts_us() / 1000;
-        if self.series.due(at_ms) {
+        if !self.held && self.series.due(at_ms) {
             let cpu_us = self.cpu_so_far_us();
             self.series.take(Sample {
                 at_ms,
@@ -70,11 +74,12 @@ impl Meters {
         Meters { running: BTreeMap::new(), samples }
     }
 
-    /// An attempt was forked at `forked_us` (monotonic) as this process.
-    pub(crate) fn begin(&mut self, attempt: AttemptId, pid: i32, forked_us: u64, now: Duration) {
+    /// An attempt was forked at `forked_us` (monotonic) as this process. `held`: it has no slot yet.
+    pub(crate) fn begin(&mut self, attempt: AttemptId, pid: i32, forked_us: u64, held: bool, now: Duration) {
         let meter = ProcessMeter {
             pid,
-            forked_us,
+            seated_us: forked_us,
+            held,
             first_delivery_us: None,
             cpu_us: 0,
             speed: Speed::new(now),
@@ -85,6 +90,13 @@ impl Meters {
             told: Told::default(),
         };
         self.running.insert(attempt, meter);
+    }
+
+    /// An attempt that came early is told of its slot; false: it was before.
+    pub(crate) fn seat(&mut self, attempt: AttemptId) -> bool {
+        let Some(meter) = self.running.get_mut(&attempt).filter(|meter| meter.held) else { return false };
+        (meter.seated_us, meter.held) = (process::monotonic_us(), false);
+        true
     }
 
     /// The CPU time of an attempt that is about to end.
@@ -112,7 +124,11 @@ impl Meters {
                 &chunk.work
             }
             WorkerEvent::Finished(finished) => &finished.work,
-            WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => return,
+            WorkerEvent::Started(_)
+            | WorkerEvent::AtEnd
+            | WorkerEvent::Log { .. }
+            | WorkerEvent::Notice(_)
+            | WorkerEvent::Failed(_) => return,
         };
         if meter.first_delivery_us.is_none() {
             meter.first_delivery_us = work.deliveries.map(|(first, _)| first);
@@ -129,7 +145,7 @@ impl Meters {
             pid: meter.pid,
             elapsed_us: meter.lasts_us(),
             cpu_us: meter.cpu_us,
-            first_delivery_us: meter.first_delivery_us.map(|at| at.saturating_sub(meter.forked_us)),
+            first_delivery_us: meter.first_delivery_us.map(|at| at.saturating_sub(meter.seated_us)),
             peak_memory_bytes: meter.peak_memory_bytes,
         }
     }

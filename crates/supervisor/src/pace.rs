@@ -95,7 +95,11 @@ impl Paces {
                 told.chunks = told.chunks.plus(Done::of(chunk.counts.acknowledged, &chunk.work));
             }
             WorkerEvent::Finished(finished) => told.chunks = told.chunks.plus(Done::of(0, &finished.work)),
-            WorkerEvent::Started(_) | WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => return,
+            WorkerEvent::Started(_)
+            | WorkerEvent::AtEnd
+            | WorkerEvent::Log { .. }
+            | WorkerEvent::Notice(_)
+            | WorkerEvent::Failed(_) => return,
         }
         let now = told.heartbeat.larger(told.chunks).larger(told.counted);
         self.sum = self.sum.plus(now.since(told.counted));

@@ -64,15 +64,18 @@ pub(crate) struct PipePort {
     receiver: ControlReceiver,
     newest: Control,
     lookout: Lookout,
+    /// What the process is called once it has a slot.
+    name: Option<String>,
 }
 
 impl PipePort {
-    /// Says hello, and from now on a panic of this process becomes a `Failed`.
-    pub(crate) fn open(ends: ChildEnds, first: Control) -> io::Result<Self> {
+    /// Says hello, and from now on a panic of this process becomes a `Failed`. `name`: what it is called once it has a
+    /// slot, if it has none yet.
+    pub(crate) fn open(ends: ChildEnds, first: Control, name: Option<String>) -> io::Result<Self> {
         let sender = EventSender::greet(ends.events.try_clone()?)?;
         send_panics(ends.events.try_clone()?);
         let receiver = ControlReceiver::new(first);
-        Ok(PipePort { ends, sender, receiver, newest: first, lookout: Lookout::default() })
+        Ok(PipePort { ends, sender, receiver, newest: first, lookout: Lookout::default(), name })
     }
 }
 
@@ -89,6 +92,13 @@ impl WorkerPort for PipePort {
                 self.lookout.alert();
             }
             self.newest = newest.ok_or(SupervisorGone)?;
+            if !self.newest.hold
+                && !self.newest.drain
+                && let Some(name) = self.name.take()
+            {
+                // A name is for people.
+                let _ = process::rename(&name);
+            }
         }
         Ok(self.newest)
     }
@@ -131,7 +141,7 @@ mod tests {
         let sender = EventSender::on_greeted(ends.events.try_clone().unwrap());
         let newest = Control::default();
         let receiver = ControlReceiver::new(newest);
-        (PipePort { ends, sender, receiver, newest, lookout: Lookout::default() }, writer)
+        (PipePort { ends, sender, receiver, newest, lookout: Lookout::default(), name: None }, writer)
     }
 
     #[test]

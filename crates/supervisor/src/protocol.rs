@@ -19,7 +19,7 @@ use migration::{Chunk, Control, Counts, Failure, Finished, NoAnswer, Position, P
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;
@@ -236,7 +236,7 @@ fn check(event: &WorkerEvent) -> Result<(), ProtocolError> {
             check_position(&from.position)?;
             check_counts(&from.counts)
         }
-        WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::Failed(_) => Ok(()),
+        WorkerEvent::Log { .. } | WorkerEvent::Notice(_) | WorkerEvent::AtEnd | WorkerEvent::Failed(_) => Ok(()),
         WorkerEvent::Progress(Progress {
             position,
             counts,

@@ -86,6 +86,7 @@ impl Setup<'_> {
             most_auto_slots: self.auto.most.min(most_slots()),
             most_slots: if shared { most_slots().max(slots) } else { 1 },
             paused: self.paused,
+            early: shared,
             // A shard's end would have to stand in Kafka, too.
             split: self.split && shared && self.delivery == Delivery::AtLeastOnce,
             keep_order: self.keep_order,
@@ -111,9 +112,10 @@ pub(crate) fn no_room(more: u64) -> Option<String> {
     process::require_processes(TASKS_OF_A_WORKER * more).err().map(|error| error.to_string())
 }
 
-/// How many workers this process can have at once, by its descriptors: both pipes of each, and its own.
+/// How many workers this process can have at once, by its descriptors: both pipes of each and of the early one behind
+/// it, and its own.
 fn most_slots() -> u32 {
     let by_descriptors =
-        process::descriptor_limit().map_or(u64::from(MOST_SLOTS), |limit| limit.saturating_sub(OWN_DESCRIPTORS) / 2);
+        process::descriptor_limit().map_or(u64::from(MOST_SLOTS), |limit| limit.saturating_sub(OWN_DESCRIPTORS) / 4);
     by_descriptors.clamp(1, MOST_SLOTS.into()) as u32
 }

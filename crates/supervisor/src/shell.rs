@@ -60,14 +60,15 @@ struct Workers<'a> {
 
 impl Hands for Workers<'_> {
     fn fork(&mut self, plan: &Plan, order: &WorkOrder) -> Result<i32, String> {
+        let (shard, early) = (format!("shard {}", order.shard), order.control.hold);
         let settings = ChildSettings {
-            name: format!("shard {}", order.shard),
+            name: if early { format!("next {}", order.shard) } else { shard.clone() },
             data_limit: Some(self.memory_limit),
             thread_stack: DEFAULT_THREAD_STACK,
             keep: self.keep.clone(),
         };
         let work = &mut *self.work;
-        let child = fork_child(&settings, |ends| match PipePort::open(ends, order.control) {
+        let child = fork_child(&settings, |ends| match PipePort::open(ends, order.control, early.then(|| shard.clone())) {
             Ok(mut port) => work(plan, order, &mut port),
             Err(_) => EXIT_NO_PORT,
         })

@@ -38,6 +38,9 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 /// The longest wait in the client without a look at control pipe and heartbeat.
 const POLL: Duration = Duration::from_millis(50);
 
+/// After a longer wait for its slot a worker looks again whether the topic is the one that it saw, as after a pause.
+const LONG_HOLD: Duration = Duration::from_secs(10);
+
 /// How long the brokers have for one answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -166,11 +169,12 @@ fn send_rows(
     told: &mut Progress,
 ) -> Result<u32, Ended> {
     let (mut heartbeat_due, mut told_rows) = (attempt.started, 0);
-    let mut paused = false;
+    let (mut paused, mut held_since) = (false, None);
     loop {
         let control = port.control()?;
-        if std::mem::replace(&mut paused, control.paused)
-            && !control.paused
+        let was_paused = std::mem::replace(&mut paused, control.paused) && !control.paused;
+        let was_held = was_held_long(&mut held_since, &control);
+        if (was_paused || was_held)
             && !control.drain
             && let Some(topic_check) = topic_check
         {
@@ -195,7 +199,7 @@ fn send_rows(
                 let timeout = until.min(heartbeat_due).saturating_duration_since(now).min(POLL);
                 match reason {
                     WaitReason::Reports => worker.wait(timeout)?,
-                    WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue | WaitReason::Source => {
+                    WaitReason::Recorded | WaitReason::Rate | WaitReason::Continue | WaitReason::Slot | WaitReason::Source => {
                         port.wait(timeout, worker.readable().filter(|_| reason == WaitReason::Source))?;
                         worker.wait(Duration::ZERO)?;
                     }
@@ -204,6 +208,15 @@ fn send_rows(
             Step::Done => return Ok(control.pieces),
         }
     }
+}
+
+/// Whether a worker has its slot now for which it waited long. `since`: since when it has waited.
+fn was_held_long(since: &mut Option<Instant>, control: &Control) -> bool {
+    if control.hold {
+        since.get_or_insert_with(Instant::now);
+        return false;
+    }
+    since.take().is_some_and(|since| since.elapsed() >= LONG_HOLD)
 }
 
 /// A heartbeat.
@@ -302,7 +315,11 @@ fn start(
     };
     port.send(&WorkerEvent::Started(Started { topic: producer.seen().clone(), from: files.from.clone() }))?;
     let topic_check = producer.probe().map(|probe| TopicCheck::new(probe, answer_time(&context.job)));
-    Ok((files.worker(context, attempt, Box::new(producer), topic), topic_check))
+    let control = port.control()?;
+    // While it had no slot its start cost none.
+    let started = attempt.started + Duration::from_micros(control.held_us);
+    let attempt = Attempt { started: started.min(Instant::now()), ..attempt.clone() };
+    Ok((files.worker(context, &attempt, Box::new(producer), topic), topic_check))
 }
 
 /// What the progress topic has of the attempt's shard, if it can be of that: a reader that begins behind its end would

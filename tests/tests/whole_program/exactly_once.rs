@@ -76,7 +76,7 @@ impl<'a> Once<'a> {
     }
 
     /// What a reader of committed records sees, after a check that `verify` sees the same.
-    fn judge(&self, source: &Multiset) -> Difference {
+    pub fn judge(&self, source: &Multiset) -> Difference {
         let values = topic::values(self.scene.kafka.bootstrap(), &self.scene.topic, Isolation::Committed);
         self.scene.verify_against(source, &values)
     }

@@ -18,6 +18,7 @@ mod damaged_files;
 mod dead_letters;
 mod delivery;
 mod door;
+mod early_workers;
 mod exactly_once;
 mod exit_codes;
 mod first_contact;
@@ -65,6 +66,7 @@ const MODULES: &[Module] = &[
     Module { name: "dead_letters", tests: dead_letters::TESTS },
     Module { name: "delivery", tests: delivery::TESTS },
     Module { name: "door", tests: door::TESTS },
+    Module { name: "early_workers", tests: early_workers::TESTS },
     Module { name: "exactly_once", tests: exactly_once::TESTS },
     Module { name: "exit_codes", tests: exit_codes::TESTS },
     Module { name: "first_contact", tests: first_contact::TESTS },

@@ -9,6 +9,8 @@ use crate::{Accept, Exit, Job, UserError};
 
 /// What a worker takes beside its records in flight: the client's own, the block that is read, code and stacks.
 const BESIDE: u64 = 40 << 20;
+/// What a worker takes before its first record: the next shard's connects while the one before it ends.
+const EARLY: u64 = 16 << 20;
 /// Less room than this on the state's disk ends a run soon.
 const LITTLE_ROOM: u64 = 1 << 20;
 /// Less than this is worth a warning.
@@ -25,9 +27,10 @@ pub struct MachineFacts {
     pub limits: Option<String>,
 }
 
-/// The most memory that a worker comes to, in bytes.
+/// The most memory that a worker comes to, and the early one behind it, in bytes.
 pub fn memory_of_a_worker(job: &Job) -> u64 {
-    (2 * job.workers.in_flight + BESIDE).min(job.workers.memory_limit)
+    let limit = job.workers.memory_limit;
+    (2 * job.workers.in_flight + BESIDE).min(limit) + EARLY.min(limit)
 }
 
 /// Are there memory, descriptors and processes for all workers?
@@ -196,7 +199,7 @@ mod tests {
         let few = of_machine(&job(), &facts(40, 1 << 30));
         assert_eq!((few.level, few.accept), (CheckLevel::Fail, Some(Accept::Machine)));
         assert!(
-            few.line().contains("40 workers may take 4.1 GiB, and the cgroup allows 1.0 GiB; use 9 workers"),
+            few.line().contains("40 workers may take 4.7 GiB, and the cgroup allows 1.0 GiB; use 8 workers"),
             "{}",
             few.line()
         );

@@ -373,7 +373,7 @@ pub struct AttemptReport {
     pub cpu_us: Option<u64>,
     /// Peak resident memory, bytes, as far as it was heard of; `None` if it never was.
     pub peak_memory_bytes: Option<u64>,
-    /// From the fork to the first delivery report, microseconds.
+    /// From the fork, or from when it had a slot if that was later, to the first delivery report, microseconds.
     pub first_delivery_us: Option<u64>,
     /// What it committed.
     pub counts: Counts,

@@ -63,6 +63,8 @@ struct Rig {
 struct Attempt {
     chunks: Vec<Chunk>,
     log: Vec<String>,
+    /// How often it said that it has read everything.
+    at_end: usize,
     end: Result<Finished, Failure>,
     /// Simulated time it took.
     elapsed: Duration,
@@ -203,6 +205,7 @@ impl Rig {
         let mut attempt = Attempt {
             chunks: Vec::new(),
             log: Vec::new(),
+            at_end: 0,
             end: Ok(finished(from)),
             elapsed: Duration::ZERO,
             taken: Counts::default(),
@@ -385,11 +388,18 @@ fn finished(position: Position) -> Finished {
     Finished { position, complete: false, cuts: None, work: Default::default(), peak_memory_bytes: 0 }
 }
 
+/// How many chunks a worker said that it committed.
+fn commits(worker: &mut ShardWorker) -> usize {
+    let events = std::iter::from_fn(|| worker.next_event());
+    events.filter(|event| matches!(event, WorkerEvent::Committed(_))).count()
+}
+
 fn collect(worker: &mut ShardWorker, attempt: &mut Attempt) {
     while let Some(event) = worker.next_event() {
         match event {
             WorkerEvent::Committed(chunk) => attempt.chunks.push(chunk),
             WorkerEvent::Log { text, .. } => attempt.log.push(text),
+            WorkerEvent::AtEnd => attempt.at_end += 1,
             other => panic!("{other:?}"),
         }
     }

@@ -88,6 +88,13 @@ impl Judgement {
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) slot: u32,
+    /// It came early: its slot is another's, and it takes nothing.
+    pub(super) held: bool,
+    /// For how long that was so, once it is over, microseconds.
+    pub(super) held_us: u64,
+    /// Everything of its shard was taken.
+    pub(super) at_end: bool,
+    begun: Duration,
     /// From where it was told to go on.
     from: LedgerEntry,
     /// Its producer is connected.
@@ -145,6 +152,10 @@ impl Attempt {
         let position = from.position;
         Attempt {
             slot,
+            held: told.hold,
+            held_us: 0,
+            at_end: false,
+            begun: now,
             from,
             started: false,
             heard: now,
@@ -193,9 +204,16 @@ impl Attempt {
         self.measured = (now, self.progress.counts);
     }
 
+    /// Gives it its slot: from here on it takes records, and its speed counts.
+    pub(super) fn seat(&mut self, slot: u32, now: Duration) {
+        (self.slot, self.held) = (slot, false);
+        self.held_us = u64::try_from(now.saturating_sub(self.begun).as_micros()).unwrap_or(u64::MAX);
+        (self.measured, self.raised) = ((now, self.progress.counts), now);
+    }
+
     /// Keeps a heartbeat and what it says about the rate; in a pause it says nothing about it.
     pub(super) fn heartbeat(&mut self, progress: Progress, now: Duration, paused: bool) {
-        if paused {
+        if paused || self.held {
             self.measured = (now, progress.counts);
         }
         let (since, counts) = self.measured;
@@ -231,7 +249,9 @@ impl Attempt {
     /// Checks a chunk against what was committed before; an error says what is wrong with it. `of_set`: only rows of
     /// some partitions are the shard's own.
     pub(super) fn check_chunk(&self, chunk: &Chunk, committed: &Position, of_set: bool) -> Result<(), String> {
-        let wrong = if self.verdict.is_some() {
+        let wrong = if self.held {
+            "came before the worker had a slot".to_owned()
+        } else if self.verdict.is_some() {
             "came after the worker's last word".to_owned()
         } else if self.unrecorded.is_some() {
             "came before the one ahead of it was recorded".to_owned()
@@ -338,7 +358,7 @@ impl Attempt {
         if self.garbled {
             return Resent::at_most(chunk_records.saturating_mul(CHUNKS_AHEAD));
         }
-        if !self.started {
+        if !self.started || self.held {
             return Resent::NONE;
         }
         let told_all = matches!(self.verdict, Some(Verdict::Failed(_))) && self.ended.is_some_and(in_order);

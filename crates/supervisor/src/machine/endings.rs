@@ -61,7 +61,7 @@ impl Machine {
             apart,
             damage,
         })));
-        self.closing.insert(id, Closing { after, not_before: now + pause, to_cut, coming });
+        self.closing.insert(id, Closing { after, not_before: now + pause, held: attempt.held, to_cut, coming });
     }
 
     /// Before which segment a shard is cut of which this one can't be read: what comes before it goes on by itself,
@@ -278,16 +278,21 @@ impl Machine {
 
     pub(super) fn fork_failed(&mut self, id: AttemptId, reason: &str, now: Duration, out: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.remove(&id) else { return };
-        self.fork_failures += 1;
         let reason = clean(reason);
-        log(out, Level::Error, format!("{id} could not be started: {reason}"), true);
+        if attempt.held {
+            log(out, Level::Debug, format!("{id} could not be started early: {reason}"), false);
+            self.no_early = true;
+        } else {
+            self.fork_failures += 1;
+            log(out, Level::Error, format!("{id} could not be started: {reason}"), true);
+        }
         let many = self.fork_failures >= MOST_FORK_FAILURES;
         if many && self.attempts.is_empty() || !self.rules.retry {
             self.stop(Cause::Stopped, &format!("no worker can be started: {reason}"), now, out);
         } else if many && self.shortage.is_none() {
             self.shortage = Some((now + SHORTAGE_IS_OVER, reason.clone()));
         }
-        let pause = self.pause(id, self.rules.backoff_max);
+        let pause = if attempt.held { Duration::ZERO } else { self.pause(id, self.rules.backoff_max) };
         out.push(Action::Close(Box::new(AttemptEnd {
             attempt: id,
             outcome: AttemptOutcome::Stopped,
@@ -301,14 +306,15 @@ impl Machine {
             apart: None,
             damage: None,
         })));
-        self.closing.insert(id, Closing { after: After::Waiting, not_before: now + pause, to_cut: None, coming: 0 });
+        let (after, held) = (After::Waiting, attempt.held);
+        self.closing.insert(id, Closing { after, not_before: now + pause, held, to_cut: None, coming: 0 });
     }
 
     /// What runs goes on when the system has no room for more: the job has as many workers as there are, until a
     /// command asks for others. One line for all forks that failed together.
     pub(super) fn do_with_fewer(&mut self, now: Duration, out: &mut Vec<Action>) {
         let Some((_, reason)) = self.shortage.take_if(|(at, _)| now >= *at) else { return };
-        let running = self.attempts.values().filter(|a| a.alive()).count() as u32;
+        let running = self.attempts.values().filter(|a| a.alive() && !a.held).count() as u32;
         let before = self.rules.slots;
         if running == 0 || running >= before || self.stopping() {
             return;

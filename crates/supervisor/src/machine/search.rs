@@ -302,7 +302,7 @@ impl Machine {
     }
 
     fn sight(&self, now: Duration) -> Sight {
-        let staying = || self.attempts.values().filter(|attempt| attempt.alive() && !attempt.surplus);
+        let staying = || self.attempts.values().filter(|attempt| attempt.alive() && !attempt.held && !attempt.surplus);
         let waiting = self.ready.len() + self.delayed.len() + self.closing.len();
         let ahead: u64 = self.attempts.values().map(|attempt| attempt.ahead().acknowledged).sum();
         let all = self.totals.counts.acknowledged + ahead;

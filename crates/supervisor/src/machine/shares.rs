@@ -45,7 +45,7 @@ impl Machine {
             return;
         }
         let takers: Vec<(AttemptId, bool)> =
-            self.attempts.iter().filter(|(_, a)| a.alive()).map(|(&id, a)| (id, a.takes())).collect();
+            self.attempts.iter().filter(|(_, a)| a.alive() && !a.held).map(|(&id, a)| (id, a.takes())).collect();
         let changed = limit != self.sharing.limit;
         let due = now >= self.sharing.next;
         if !changed && !due && takers == self.sharing.takers {

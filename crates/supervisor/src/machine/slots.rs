@@ -18,14 +18,18 @@ impl Machine {
             return;
         }
         let slots = self.rules.slots as usize;
-        let mut staying = self.by_time_left(|attempt| attempt.alive() && !attempt.surplus);
+        let mut staying = self.by_time_left(|attempt| attempt.alive() && !attempt.held && !attempt.surplus);
+        if staying.len() > slots {
+            // Those leave first that have no slot yet.
+            self.attempts.values_mut().filter(|attempt| attempt.held).for_each(|attempt| attempt.surplus = true);
+        }
         while staying.len() > slots {
             let Some(last) = staying.pop().and_then(|id| self.attempts.get_mut(&id)) else { return };
             last.surplus = true;
             last.pieces = 0;
         }
         let room = slots - staying.len();
-        let back = self.by_time_left(|attempt| attempt.alive() && attempt.surplus && attempt.verdict.is_none());
+        let back = self.by_time_left(|a| a.alive() && !a.held && a.surplus && a.verdict.is_none());
         for id in back.into_iter().take(room) {
             if let Some(attempt) = self.attempts.get_mut(&id) {
                 attempt.surplus = false;
@@ -59,16 +63,18 @@ impl Machine {
     }
 
     /// Starts workers, as long as there are slots and shards that wait, but not all at once: forking takes time, in
-    /// which no pipe is read.
+    /// which no pipe is read. A slot goes to the first of the shards that wait, whether it has an early worker or not:
+    /// so that of a worker that died gets its slot back before an early worker of a later shard does.
     pub(super) fn fill_slots(&mut self, now: Duration, out: &mut Vec<Action>) {
         // After one that failed it is tried with one.
         let most = if self.fork_failures == 0 { MOST_FORKS_AT_ONCE } else { 1 };
         for _ in 0..most {
-            if !self.may_fork_more() {
-                return;
+            let fork = self.may_fork_more();
+            if self.seat_first(fork, now, out) {
+                continue;
             }
-            let Some(shard) = self.ready.pop_first() else { return };
-            self.fork(shard, now, out);
+            let Some(shard) = fork.then(|| self.ready.pop_first()).flatten() else { return };
+            self.fork(shard, None, now, out);
         }
     }
 
@@ -76,20 +82,36 @@ impl Machine {
     /// slot until the store has its end and a successor can start: whatever waits there for as long as another shard
     /// takes, an open transaction of the dead worker holds its readers up.
     pub(super) fn may_fork_more(&self) -> bool {
-        let back_at_once = |closing: &&Closing| closing.after == After::Waiting && closing.not_before <= self.last_input;
-        let kept = self.closing.values().filter(back_at_once).count();
-        let room = self.attempts.len() + kept < self.rules.slots as usize;
-        room && self.may_start() && self.shortage.is_none() && !self.ready.is_empty()
+        self.has_room() && self.may_start() && self.shortage.is_none() && !self.ready.is_empty()
+    }
+
+    /// Whether a slot is free and not kept for the shard of a worker that died.
+    pub(super) fn has_room(&self) -> bool {
+        let at_once = |closing: &&Closing| closing.after == After::Waiting && closing.not_before <= self.last_input;
+        let kept = self.closing.values().filter(|closing| !closing.held).filter(at_once).count();
+        self.seated() + kept < self.rules.slots as usize
+    }
+
+    /// How many attempts have a slot.
+    pub(super) fn seated(&self) -> usize {
+        self.attempts.values().filter(|attempt| !attempt.held).count()
+    }
+
+    /// The first slot that no attempt has.
+    pub(super) fn free_slot(&self) -> u32 {
+        let taken: BTreeSet<u32> = self.attempts.values().filter(|a| !a.held).map(|a| a.slot).collect();
+        (0..).find(|slot| !taken.contains(slot)).unwrap_or(0)
     }
 
     /// Whether workers may be started: not in a pause, unless the job began with one.
-    fn may_start(&self) -> bool {
+    pub(super) fn may_start(&self) -> bool {
         self.stage == Stage::Working && (!self.paused || self.rules.paused)
     }
 
-    fn fork(&mut self, id: ShardId, now: Duration, out: &mut Vec<Action>) {
-        let taken: BTreeSet<u32> = self.attempts.values().map(|a| a.slot).collect();
-        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
+    /// `early`: the slot for which its worker waits.
+    pub(super) fn fork(&mut self, id: ShardId, early: Option<u32>, now: Duration, out: &mut Vec<Action>) {
+        let slot = early.unwrap_or_else(|| self.free_slot());
+        let hold = early.is_some();
         self.change(id, |shard| shard.state = ShardState::Taken);
         let shard = &mut self.shards[id.0 as usize];
         shard.last_attempt += 1;
@@ -97,10 +119,10 @@ impl Machine {
         let refused = shard.refused.clone();
         let unreachable_for = shard.unreachable_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         let letters_left = self.rules.max_bad_records.saturating_sub(self.totals.counts.dead_lettered);
-        self.attempts.insert(attempt, Attempt::new(slot, Control::default(), from.clone(), now));
+        self.attempts.insert(attempt, Attempt::new(slot, Control { hold, ..Control::default() }, from.clone(), now));
         self.share_out(now);
         let share = self.attempts.get(&attempt).map_or(self.rules.rate, |a| a.share);
-        let control = Control { paused: self.paused, rate: share, ..Control::default() };
+        let control = Control { paused: self.paused, hold, rate: share, ..Control::default() };
         if let Some(a) = self.attempts.get_mut(&attempt) {
             a.told = control;
         }

@@ -119,7 +119,7 @@ impl Machine {
 
     /// Why fewer workers run than are asked for, if no shard waits for one.
     pub(super) fn fewer(&self) -> Option<Fewer> {
-        let alive = || self.attempts.iter().filter(|(_, attempt)| attempt.alive() && !attempt.surplus);
+        let alive = || self.attempts.iter().filter(|(_, attempt)| attempt.alive() && !attempt.held && !attempt.surplus);
         if self.stage != Stage::Working || alive().count() >= self.rules.slots as usize {
             return None;
         }

@@ -53,13 +53,15 @@ impl Machine {
 
     /// How the job stands.
     pub fn standing(&self) -> Standing {
-        let leaving = self.attempts.values().filter(|a| a.alive() && a.surplus).count();
-        let staying = self.attempts.values().filter(|a| a.alive() && !a.surplus).count();
+        let seated = || self.attempts.values().filter(|a| a.alive() && !a.held);
+        let leaving = seated().filter(|a| a.surplus).count();
+        let staying = seated().filter(|a| !a.surplus).count();
+        let early = self.attempts.values().filter(|a| a.held).count();
         Standing {
             asked: self.rules.slots,
             running: staying as u32,
             leaving: leaving as u32,
-            waiting: (self.ready.len() + self.delayed.len()) as u64,
+            waiting: (self.ready.len() + self.delayed.len() + early) as u64,
             paused: self.paused,
             rate: self.rules.rate,
             stopping: self.stopping(),

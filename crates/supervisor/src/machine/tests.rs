@@ -1,5 +1,6 @@
 //! The machine against fake worlds.
 
+mod early;
 mod fake_plan;
 mod oracle;
 mod searching;
@@ -46,8 +47,9 @@ fn random_worlds_keep_the_rules() {
     }
     println!("of {worlds} worlds: {seen:?}");
     if worlds >= 10_000 {
-        let Seen { splits, parted, sets_stopped, lacks, late_stops, aparts, mended, grown, false_starts, exits } = &seen;
+        let Seen { splits, parted, sets_stopped, lacks, late_stops, aparts, mended, grown, false_starts, .. } = &seen;
         let each = [*splits, *parted, *sets_stopped, *lacks, *late_stops, *aparts, *mended, *grown, *false_starts];
+        let (each, exits) = ([&each[..], &[seen.early, seen.seated]].concat(), &seen.exits);
         assert!(each.iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
     }
 }
@@ -70,6 +72,9 @@ struct Seen {
     /// How often files were added between two runs.
     grown: u64,
     false_starts: u64,
+    /// How many workers came early, and how many of them got a slot.
+    early: u64,
+    seated: u64,
     /// How often a run ended with each code.
     exits: std::collections::BTreeMap<u8, u64>,
 }
@@ -77,6 +82,8 @@ struct Seen {
 impl Seen {
     fn add(&mut self, world: &World) {
         self.splits += world.splits;
+        self.early += world.early;
+        self.seated += world.seated;
         self.parted += world.parted;
         self.sets_stopped += world.sets_stopped;
         self.lacks += world.scaled_for_lack;

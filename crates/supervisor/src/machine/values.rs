@@ -42,6 +42,8 @@ pub struct Rules {
     /// Begins with a pause in which workers are started all the same: they connect, then wait for `continue` before
     /// their first record.
     pub paused: bool,
+    /// Whether the next shard's worker may connect while the one before it in its slot ends.
+    pub early: bool,
     /// Whether a shard that has much left may be split for slots that nothing waits for.
     pub split: bool,
     /// Whether what lies behind a place that can't be read waits until it can be: a set of partitions keeps the order

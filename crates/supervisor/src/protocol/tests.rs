@@ -125,6 +125,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         ),
         (proptest::sample::select(&Level::ALL[..]), ".{0,80}").prop_map(|(level, text)| WorkerEvent::Log { level, text }),
         ".{0,80}".prop_map(WorkerEvent::Notice),
+        Just(WorkerEvent::AtEnd),
         ".{0,80}".prop_map(|text| WorkerEvent::Failed(Failure::new(FailureKind::Unreachable, text))),
         (position(), any::<bool>(), cuts, work(), 0u64..1 << 40).prop_map(
             |(position, complete, cuts, work, peak_memory_bytes)| {
@@ -170,7 +171,7 @@ proptest! {
         let mut sender = ControlSender::default();
         for &recorded in &recorded {
             let rate = Rate { records: 0.1, bytes: f64::INFINITY };
-            sender.put(&Control { recorded, drain: true, pieces: 3, paused: false, rate }).unwrap();
+            sender.put(&Control { recorded, drain: true, pieces: 3, paused: false, hold: true, held_us: 5, rate }).unwrap();
             sender.flush(&writer).unwrap();
         }
         drop(writer);

@@ -258,6 +258,9 @@ pub fn commit_up_to(order: &WorkOrder, port: &mut dyn WorkerPort, end: u64) -> R
 
 fn commit(order: &WorkOrder, port: &mut dyn WorkerPort, end: u64, mut dead: u64) -> Result<u64, SupervisorGone> {
     let (mut taken, mut number) = (order.from.position.records, 0);
+    while port.control()?.hold {
+        port.wait(Duration::from_millis(100), None)?;
+    }
     while taken < end && !port.control()?.drain {
         let pace = Duration::from_micros(PACE_US.load(Ordering::Relaxed));
         std::thread::sleep(pace);
@@ -269,6 +272,9 @@ fn commit(order: &WorkOrder, port: &mut dyn WorkerPort, end: u64, mut dead: u64)
             chunk.counts.dead_lettered += std::mem::take(&mut dead);
         }
         taken = to;
+        if taken == end {
+            port.send(&WorkerEvent::AtEnd).map_err(|_| SupervisorGone)?;
+        }
         port.send(&WorkerEvent::Committed(chunk)).map_err(|_| SupervisorGone)?;
         while port.control()?.recorded < number {
             port.wait(Duration::from_millis(100), None)?;

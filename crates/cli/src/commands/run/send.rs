@@ -18,16 +18,17 @@ use crate::{source, words};
 const EXIT_FAILED: u8 = 1;
 const EXIT_LISTENER_GONE: u8 = 2;
 
-/// Descriptors of the supervisor besides the two of each worker: standard streams, locks, signals, SQLite, helpers, and
-/// the control socket with its connections.
+/// Descriptors of the supervisor besides the two of each worker, and of the early one behind it: standard streams,
+/// locks, signals, SQLite, helpers, and the control socket with its connections.
 const OWN_DESCRIPTORS: u64 = 64;
 
 /// Refuses at once a run for which this machine allows too few descriptors or processes.
 pub fn require_room(job: &Job, single: bool) -> Result<(), UserError> {
-    let slots = u64::from(slots(job, single));
+    // Behind each the next shard's worker may connect already.
+    let workers = u64::from(slots(job, single)) * if single { 1 } else { 2 };
     process::raise_descriptor_limit()
-        .and_then(|_| process::require_descriptors(OWN_DESCRIPTORS + 2 * slots))
-        .and_then(|()| process::require_processes(supervisor::TASKS_OF_A_WORKER * slots))
+        .and_then(|_| process::require_descriptors(OWN_DESCRIPTORS + 2 * workers))
+        .and_then(|()| process::require_processes(supervisor::TASKS_OF_A_WORKER * workers))
         .map_err(|error| UserError::new(Exit::Preflight, error))
 }
 

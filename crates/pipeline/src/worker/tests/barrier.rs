@@ -140,7 +140,7 @@ fn chunks_without_recorded() -> usize {
             assert_eq!(worker.progress(now).waiting_for, Some(WaitingFor::Recorded));
         }
         worker.wait(Duration::from_millis(1)).unwrap();
-        committed += std::iter::from_fn(|| worker.next_event()).count();
+        committed += commits(&mut worker);
     }
     committed
 }
@@ -170,6 +170,64 @@ fn a_pause_commits_first_and_then_takes_nothing() {
     });
     assert!(attempt.end.unwrap().complete);
     assert_eq!((at_rest, attempt.chunks.len()), (30, 2));
+}
+
+#[test]
+fn a_worker_without_a_slot_takes_nothing_and_the_time_is_not_its_own() {
+    let mut rig = Rig::new(plain(1_000));
+    let mut worker = rig.worker(Position::default());
+    let held = Control { hold: true, paused: true, ..Control::default() };
+    for _ in 0..10 {
+        let now = Instant::now();
+        let step = worker.step(&held, now).unwrap();
+        assert!(matches!(step, Step::Wait { reason: WaitReason::Slot, .. }), "{step:?}");
+        let progress = worker.progress(now);
+        assert_eq!((progress.counts.read, progress.waiting_for), (0, Some(WaitingFor::Slot)));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let since = Instant::now();
+    worker.step(&Control { hold: false, ..held }, since).unwrap();
+    let time = Duration::from_nanos(worker.progress(since).work.phases.total());
+    assert!(time <= since.elapsed() + Duration::from_millis(1), "{time:?} although it had no slot");
+    // A slot, and a pause that is not over.
+    assert_eq!(worker.progress(since).waiting_for, Some(WaitingFor::Continue));
+    for _ in 0..3 {
+        worker.step(&Control::default(), Instant::now()).unwrap();
+    }
+    assert!(worker.progress(Instant::now()).counts.read > 0);
+}
+
+#[test]
+fn a_worker_that_is_to_end_before_it_has_a_slot_has_sent_nothing() {
+    let mut rig = Rig::new(plain(1_000));
+    let attempt = rig.run(Position::default(), &mut |control, told| {
+        control.hold = told.step < 10;
+        control.drain = told.step >= 10;
+    });
+    let end = attempt.end.unwrap();
+    assert_eq!((end.complete, end.position, attempt.chunks.len(), attempt.at_end), (false, Position::default(), 0, 0));
+    assert_eq!(rig.stored(), 0);
+}
+
+#[test]
+fn the_end_of_a_shard_is_told_before_its_last_chunk_is_committed() {
+    let mut rig = Rig::new(plain(250));
+    rig.settings.chunk.records = 100;
+    let mut committed_before = None;
+    let mut worker = rig.worker(Position::default());
+    let (mut committed, mut control) = (0, Control::default());
+    for step in 0..5_000 {
+        worker.step(&control, Instant::now() + Duration::from_micros(step)).unwrap();
+        while let Some(event) = worker.next_event() {
+            match event {
+                WorkerEvent::AtEnd => assert_eq!(committed_before.replace(committed), None, "told once"),
+                _ => committed += 1,
+            }
+        }
+        control.recorded = committed;
+        worker.wait(Duration::from_millis(1)).unwrap();
+    }
+    assert_eq!((committed_before, committed), (Some(2), 3));
 }
 
 #[test]
@@ -213,7 +271,7 @@ fn a_slow_partition_stalls_the_worker_and_grows_nothing() {
         let now = start + Duration::from_millis(step);
         // Serving nothing but what polls without a wait give: partition 2 never answers for a second.
         let came = worker.step(&control, now).unwrap();
-        control.recorded += std::iter::from_fn(|| worker.next_event()).count() as u64;
+        control.recorded += commits(&mut worker) as u64;
         most = most.max(worker.pool.alive_bytes() + worker.lanes.copies_memory());
         if worker.progress(now).waiting_for == Some(WaitingFor::Partition { partition: 2, leader: Some(102) }) {
             named = true;

@@ -58,7 +58,10 @@ impl Scene {
         let control = Control { recorded: self.chunks.len() as u64, ..*control };
         let step = self.worker.step(&control, self.now).unwrap();
         while let Some(event) = self.worker.next_event() {
-            let WorkerEvent::Committed(chunk) = event else { panic!("{event:?}") };
+            let WorkerEvent::Committed(chunk) = event else {
+                assert_eq!(event, WorkerEvent::AtEnd);
+                continue;
+            };
             self.chunks.push(chunk);
         }
         if let Step::Wait { until, .. } = step {

@@ -30,6 +30,7 @@ pub(in crate::machine) fn rules(slots: u32) -> Rules {
         most_auto_slots: 8,
         most_slots: 100,
         paused: false,
+        early: true,
         split: true,
         keep_order: true,
         max_without_progress: 5,
@@ -92,13 +93,23 @@ struct Child {
     started: bool,
     sent: u64,
     control: Control,
+    /// It had no slot when it was last told of one.
+    early: bool,
     killed: bool,
     hung: bool,
     said_last: bool,
+    said_end: bool,
     /// With which it ends then.
     code: i32,
     /// It did or said what no good worker does.
     bad: bool,
+}
+
+impl Child {
+    /// It has no slot yet, or was told to end before it had one.
+    fn came_early(&self) -> bool {
+        self.control.hold || self.early && self.control.drain
+    }
 }
 
 /// Counts of rows that were all delivered, and of others'.
@@ -114,6 +125,9 @@ pub(in crate::machine) struct World {
     pub(in crate::machine) now: Duration,
     pub(in crate::machine) ended: Option<Ended>,
     pub(in crate::machine) forks: u64,
+    /// How many workers came early, and how many of these got a slot.
+    pub(in crate::machine) early: u64,
+    pub(in crate::machine) seated: u64,
     /// Whether the supervisor itself may stand still for a minute.
     pub(in crate::machine) gaps: bool,
     rules: Rules,
@@ -208,6 +222,8 @@ impl World {
             now: Duration::ZERO,
             ended: None,
             forks: 0,
+            early: 0,
+            seated: 0,
             gaps: true,
             stride: size.max(2) / 2,
             splits: 0,
@@ -335,9 +351,15 @@ impl World {
             Action::Tell(id, control) => {
                 let on_disk = self.recorded.get(&id).copied().unwrap_or(0);
                 assert!(control.recorded <= on_disk, "{id} is told Recorded({}) but the disk has {on_disk}", control.recorded);
+                if self.children.get(&id).is_some_and(|child| child.control.hold) && !control.hold && !control.drain {
+                    self.count_slots(false);
+                    self.seated += 1;
+                }
                 if let Some(child) = self.children.get_mut(&id) {
+                    assert!(child.control.hold || !control.hold, "a slot is never taken back");
                     assert!(control.recorded >= child.control.recorded);
                     assert!(control.drain || !was_stopping, "a stop is never taken back");
+                    child.early &= control.hold || control.drain;
                     child.control = control;
                 }
             }
@@ -352,7 +374,7 @@ impl World {
                 if text.contains("no more workers can be started") {
                     self.scaled_for_lack += 1;
                     self.asked = self.machine.slots() as usize;
-                    assert!(self.asked >= 1 && self.children.len() >= self.asked);
+                    assert!(self.asked >= 1 && self.has_slot() >= self.asked);
                 }
             }
             Action::End(ended) => {
@@ -394,10 +416,27 @@ impl World {
         assert!(exit != Exit::Source || self.hiccups || unreadable, "7 although everything can be read");
     }
 
+    /// How many workers have a slot, those that were killed and not reaped included. An early one that drains never
+    /// has one.
+    fn has_slot(&self) -> usize {
+        self.children.values().filter(|child| !child.came_early()).count()
+    }
+
+    /// Another worker gets a slot, or comes early for one whose worker has read its shard to the end.
+    fn count_slots(&mut self, early: bool) {
+        if !early {
+            return assert!(self.has_slot() < self.asked, "more workers than slots");
+        }
+        let ending = self.children.values().filter(|child| !child.came_early() && child.said_end).count();
+        let held = self.children.values().filter(|child| child.came_early()).count();
+        assert!(held < ending && held < self.asked, "one early worker a slot at most: {held} of {ending}");
+        self.early += 1;
+    }
+
     fn fork(&mut self, order: WorkOrder, was_stopping: bool) {
         assert!(!was_stopping, "no fork while the job stops");
         assert!(!self.children.keys().any(|id| id.shard == order.shard), "one attempt per shard");
-        assert!(self.children.len() < self.asked, "more workers than slots");
+        self.count_slots(order.control.hold);
         let shard = order.shard.0 as usize;
         let (position, counts, after) = &self.disk[shard];
         assert_eq!(*after, None, "a finished or quarantined shard is not started again");
@@ -421,9 +460,11 @@ impl World {
             started: false,
             sent: 0,
             control: order.control,
+            early: order.control.hold,
             killed: false,
             hung: false,
             said_last: false,
+            said_end: false,
             code: 0,
             bad: false,
             from: order.from.clone(),
@@ -623,7 +664,14 @@ impl World {
             return WorkerEvent::Started(started(child.from.clone()));
         }
         // Its last word need not wait until its last chunk is recorded.
-        if child.started && (heartbeat || control.paused || unrecorded && (more || !hasty)) {
+        let says_end = child.started && !child.said_end && !control.hold && !control.drain;
+        if says_end && (!more || self.below(20) == 0) && self.below(2) == 0 {
+            // One that says so although it has more to read does no harm.
+            self.children.get_mut(&id).expect("a child").said_end = true;
+            return WorkerEvent::AtEnd;
+        }
+        let child = &self.children[&id];
+        if child.started && (heartbeat || control.paused || control.hold || unrecorded && (more || !hasty)) {
             return self.heartbeat(id);
         }
         let next = hasty && unreadable == Some(position.segment + 1);
@@ -878,7 +926,7 @@ impl World {
                 self.answer(true);
             }
             self.give(Input::Tick);
-            assert!(step < 150 || self.children.len() <= self.asked, "no more workers than asked once the surplus drained");
+            assert!(step < 150 || self.has_slot() <= self.asked, "no more workers than asked once the surplus drained");
         }
     }
 
@@ -894,6 +942,9 @@ impl World {
         if let WorkerEvent::Committed(chunk) = &event {
             let shard = id.shard.0 as usize;
             self.plan.send(shard, &self.disk[shard].0, &chunk.position);
+        }
+        if event == WorkerEvent::AtEnd {
+            self.children.get_mut(&id).expect("a child").said_end = true;
         }
         self.say(id, event);
     }
