@@ -173,7 +173,7 @@ impl<'a> Driver<'a> {
             Action::Close(end) => return Some(self.close(*end)),
             Action::Tell(attempt, control) => {
                 hands.tell(attempt, &control);
-                if !control.hold && !control.drain && self.recorder.meters.seat(attempt) {
+                if !control.hold && !control.drain && self.recorder.meters.admit(attempt) {
                     let ms = self.now().saturating_sub(self.reaped).as_secs_f64() * 1e3;
                     let text = format!("shard {} has its slot, {ms:.1} ms after a worker was reaped", attempt.shard);
                     self.watcher.log(Level::Debug, &text);

@@ -19,7 +19,7 @@ use crate::watch::{Speed, WorkerView};
 struct ProcessMeter {
     pid: i32,
     /// When it had a slot: at its fork, or later if it came early.
-    seated_us: u64,
+    admitted_us: u64,
     /// It came early and has no slot yet.
     held: bool,
     first_delivery_us: Option<u64>,
@@ -38,7 +38,7 @@ struct ProcessMeter {
 impl ProcessMeter {
     /// For how long it has had a slot.
     fn lasts_us(&self) -> u64 {
-        if self.held { 0 } else { process::monotonic_us().saturating_sub(self.seated_us) }
+        if self.held { 0 } else { process::monotonic_us().saturating_sub(self.admitted_us) }
     }
 
     /// CPU time so far; what was known last if it can't be told.
@@ -78,7 +78,7 @@ impl Meters {
     pub(crate) fn begin(&mut self, attempt: AttemptId, pid: i32, forked_us: u64, held: bool, now: Duration) {
         let meter = ProcessMeter {
             pid,
-            seated_us: forked_us,
+            admitted_us: forked_us,
             held,
             first_delivery_us: None,
             cpu_us: 0,
@@ -93,9 +93,9 @@ impl Meters {
     }
 
     /// An attempt that came early is told of its slot; false: it was before.
-    pub(crate) fn seat(&mut self, attempt: AttemptId) -> bool {
+    pub(crate) fn admit(&mut self, attempt: AttemptId) -> bool {
         let Some(meter) = self.running.get_mut(&attempt).filter(|meter| meter.held) else { return false };
-        (meter.seated_us, meter.held) = (process::monotonic_us(), false);
+        (meter.admitted_us, meter.held) = (process::monotonic_us(), false);
         true
     }
 
@@ -145,7 +145,7 @@ impl Meters {
             pid: meter.pid,
             elapsed_us: meter.lasts_us(),
             cpu_us: meter.cpu_us,
-            first_delivery_us: meter.first_delivery_us.map(|at| at.saturating_sub(meter.seated_us)),
+            first_delivery_us: meter.first_delivery_us.map(|at| at.saturating_sub(meter.admitted_us)),
             peak_memory_bytes: meter.peak_memory_bytes,
         }
     }

@@ -66,11 +66,11 @@ fn kill_some(running: &mut Running, with_others: bool) -> (u64, u64) {
         if early(running).is_none() {
             break;
         }
-        let seated = with_slot(running);
-        seated.iter().for_each(|pid| signal(*pid, Signal::SIGSTOP));
+        let admitted = with_slot(running);
+        admitted.iter().for_each(|pid| signal(*pid, Signal::SIGSTOP));
         // Who had a slot all along, and who has none now.
         let (stopped, next) = (with_slot(running), early_now(running));
-        if stopped.len() as u64 == WORKERS && stopped.iter().all(|pid| seated.contains(pid)) {
+        if stopped.len() as u64 == WORKERS && stopped.iter().all(|pid| admitted.contains(pid)) {
             free += next.map_or(0, |pid| u64::from(kill_process(pid)));
             if let Some(pid) = stopped.first().filter(|_| with_others) {
                 others += u64::from(kill_process(*pid));
@@ -78,7 +78,7 @@ fn kill_some(running: &mut Running, with_others: bool) -> (u64, u64) {
             // The supervisor has seen its end before a slot becomes free.
             next.iter().for_each(|pid| _ = wait_until("it is reaped", patience(), || state_of(*pid).is_none()));
         }
-        seated.iter().for_each(|pid| signal(*pid, Signal::SIGCONT));
+        admitted.iter().for_each(|pid| signal(*pid, Signal::SIGCONT));
     }
     assert!(free > 0, "the run was over before any was killed");
     (free, others)

@@ -205,7 +205,7 @@ impl Attempt {
     }
 
     /// Gives it its slot: from here on it takes records, and its speed counts.
-    pub(super) fn seat(&mut self, slot: u32, now: Duration) {
+    pub(super) fn admit(&mut self, slot: u32, now: Duration) {
         (self.slot, self.held) = (slot, false);
         self.held_us = u64::try_from(now.saturating_sub(self.begun).as_micros()).unwrap_or(u64::MAX);
         (self.measured, self.raised) = ((now, self.progress.counts), now);

@@ -25,7 +25,7 @@ impl Machine {
     pub(super) fn early_slot(&self) -> Option<u32> {
         let allowed = self.rules.early && !self.no_early && self.fork_failures == 0 && self.shortage.is_none();
         let wanted = self.may_start() && !self.ready.is_empty() && !self.has_room();
-        if !allowed || !wanted || self.seated() > self.rules.slots as usize {
+        if !allowed || !wanted || self.admitted() > self.rules.slots as usize {
             return None;
         }
         let held: Vec<u32> = self.attempts.values().filter(|a| a.held).map(|a| a.slot).collect();
@@ -40,15 +40,15 @@ impl Machine {
     /// Gives a free slot to the early worker of the first shard that has one, unless a worker may be forked for one
     /// before it (`fork`). In a pause, too: it has connected, and waits for `continue` as the others do. It is told
     /// before anything is forked or written to disk: the slot is empty until it hears that.
-    pub(super) fn seat_first(&mut self, fork: bool, now: Duration, out: &mut Vec<Action>) -> bool {
-        let Some(id) = self.next_to_seat() else { return false };
+    pub(super) fn admit_first(&mut self, fork: bool, now: Duration, out: &mut Vec<Action>) -> bool {
+        let Some(id) = self.next_to_admit() else { return false };
         if fork && self.ready.first().is_some_and(|first| *first < id.shard) {
             return false;
         }
         let taken = self.attempts.values().any(|other| !other.held && self.attempts[&id].slot == other.slot);
         let slot = if taken { self.free_slot() } else { self.attempts[&id].slot };
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.seat(slot, now);
+            attempt.admit(slot, now);
         }
         self.share_out(now);
         let before = out.len();
@@ -58,12 +58,12 @@ impl Machine {
         true
     }
 
-    /// Whether workers are to be started or seated that were not, because a few at once are enough.
+    /// Whether workers are to be started or admitted that were not, because a few at once are enough.
     pub(super) fn has_more_to_start(&self) -> bool {
-        self.may_fork_more() || self.early_slot().is_some() || self.next_to_seat().is_some()
+        self.may_fork_more() || self.early_slot().is_some() || self.next_to_admit().is_some()
     }
 
-    fn next_to_seat(&self) -> Option<AttemptId> {
+    fn next_to_admit(&self) -> Option<AttemptId> {
         let mut held = self.attempts.iter().filter(|(_, a)| a.held && a.alive() && !a.surplus);
         held.next().map(|(id, _)| *id).filter(|_| self.stage == Stage::Working && self.has_room())
     }

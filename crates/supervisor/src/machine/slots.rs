@@ -70,7 +70,7 @@ impl Machine {
         let most = if self.fork_failures == 0 { MOST_FORKS_AT_ONCE } else { 1 };
         for _ in 0..most {
             let fork = self.may_fork_more();
-            if self.seat_first(fork, now, out) {
+            if self.admit_first(fork, now, out) {
                 continue;
             }
             let Some(shard) = fork.then(|| self.ready.pop_first()).flatten() else { return };
@@ -89,11 +89,11 @@ impl Machine {
     pub(super) fn has_room(&self) -> bool {
         let at_once = |closing: &&Closing| closing.after == After::Waiting && closing.not_before <= self.last_input;
         let kept = self.closing.values().filter(|closing| !closing.held).filter(at_once).count();
-        self.seated() + kept < self.rules.slots as usize
+        self.admitted() + kept < self.rules.slots as usize
     }
 
     /// How many attempts have a slot.
-    pub(super) fn seated(&self) -> usize {
+    pub(super) fn admitted(&self) -> usize {
         self.attempts.values().filter(|attempt| !attempt.held).count()
     }
 

@@ -53,9 +53,9 @@ impl Machine {
 
     /// How the job stands.
     pub fn standing(&self) -> Standing {
-        let seated = || self.attempts.values().filter(|a| a.alive() && !a.held);
-        let leaving = seated().filter(|a| a.surplus).count();
-        let staying = seated().filter(|a| !a.surplus).count();
+        let admitted = || self.attempts.values().filter(|a| a.alive() && !a.held);
+        let leaving = admitted().filter(|a| a.surplus).count();
+        let staying = admitted().filter(|a| !a.surplus).count();
         let early = self.attempts.values().filter(|a| a.held).count();
         Standing {
             asked: self.rules.slots,

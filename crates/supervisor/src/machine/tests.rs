@@ -49,7 +49,7 @@ fn random_worlds_keep_the_rules() {
     if worlds >= 10_000 {
         let Seen { splits, parted, sets_stopped, lacks, late_stops, aparts, mended, grown, false_starts, .. } = &seen;
         let each = [*splits, *parted, *sets_stopped, *lacks, *late_stops, *aparts, *mended, *grown, *false_starts];
-        let (each, exits) = ([&each[..], &[seen.early, seen.seated]].concat(), &seen.exits);
+        let (each, exits) = ([&each[..], &[seen.early, seen.admitted]].concat(), &seen.exits);
         assert!(each.iter().all(|n| *n > 0) && exits.len() == 7, "each occurs: {seen:?}");
     }
 }
@@ -74,7 +74,7 @@ struct Seen {
     false_starts: u64,
     /// How many workers came early, and how many of them got a slot.
     early: u64,
-    seated: u64,
+    admitted: u64,
     /// How often a run ended with each code.
     exits: std::collections::BTreeMap<u8, u64>,
 }
@@ -83,7 +83,7 @@ impl Seen {
     fn add(&mut self, world: &World) {
         self.splits += world.splits;
         self.early += world.early;
-        self.seated += world.seated;
+        self.admitted += world.admitted;
         self.parted += world.parted;
         self.sets_stopped += world.sets_stopped;
         self.lacks += world.scaled_for_lack;

@@ -43,7 +43,7 @@ fn the_next_worker_comes_at_the_end_of_a_shard_and_gets_the_slot_when_that_ones_
     // Nothing yet: the end of that attempt is not on disk, and its shard goes on in its slot.
     assert_eq!(running(&world), [(0, false), (2, true), (3, true)]);
     world.be_good(1000);
-    assert_eq!((world.forks, world.seated >= 2), (5, true));
+    assert_eq!((world.forks, world.admitted >= 2), (5, true));
     assert_eq!(world.ended.as_ref().map(|ended| ended.causes.exit()), Some(Exit::Done));
     assert_eq!(world.machine.totals().counts.read, 400);
 }
@@ -75,7 +75,7 @@ fn a_shard_whose_worker_died_at_its_end_keeps_its_slot_and_the_early_worker_wait
     at_end(&mut world, 0);
     assert_eq!(running(&world), [(0, false), (1, true)]);
     world.be_good(1000);
-    assert_eq!((world.forks, world.early, world.seated), (3, 1, 1));
+    assert_eq!((world.forks, world.early, world.admitted), (3, 1, 1));
 }
 
 #[test]

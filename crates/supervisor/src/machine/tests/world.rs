@@ -127,7 +127,7 @@ pub(in crate::machine) struct World {
     pub(in crate::machine) forks: u64,
     /// How many workers came early, and how many of these got a slot.
     pub(in crate::machine) early: u64,
-    pub(in crate::machine) seated: u64,
+    pub(in crate::machine) admitted: u64,
     /// Whether the supervisor itself may stand still for a minute.
     pub(in crate::machine) gaps: bool,
     rules: Rules,
@@ -223,7 +223,7 @@ impl World {
             ended: None,
             forks: 0,
             early: 0,
-            seated: 0,
+            admitted: 0,
             gaps: true,
             stride: size.max(2) / 2,
             splits: 0,
@@ -353,7 +353,7 @@ impl World {
                 assert!(control.recorded <= on_disk, "{id} is told Recorded({}) but the disk has {on_disk}", control.recorded);
                 if self.children.get(&id).is_some_and(|child| child.control.hold) && !control.hold && !control.drain {
                     self.count_slots(false);
-                    self.seated += 1;
+                    self.admitted += 1;
                 }
                 if let Some(child) = self.children.get_mut(&id) {
                     assert!(child.control.hold || !control.hold, "a slot is never taken back");
