@@ -186,8 +186,8 @@ pub struct Work {
     pub partitions: Vec<u64>,
     /// First and last delivery report, microseconds of the machine's monotonic clock; `None` before the first.
     pub deliveries: Option<(u64, u64)>,
-    /// The quickest answer to a group of records, microseconds: from its hand-over to its last report. `None`: there was
-    /// none.
+    /// The quickest answer to a group of records, microseconds: from its hand-over to its last report. `None`: there
+    /// was none.
     pub quickest_us: Option<u64>,
     /// Records that may be in the topic twice although nothing died: a broker refused a batch for good while they were
     /// in flight, and a connection broke.

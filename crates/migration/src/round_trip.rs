@@ -24,8 +24,8 @@ impl RoundTrips {
         self.newest.push_back(round_trip);
     }
 
-    /// How long the way is: the shortest of the newest measurements. Whatever else a measurement has in it (a broker that
-    /// is busy, a process that waits for a processor) makes it longer and never shorter. `None`: there is none.
+    /// How long the way is: the shortest of the newest measurements. Whatever else a measurement has in it (a broker
+    /// that is busy, a process that waits for a processor) makes it longer and never shorter. `None`: there is none.
     pub fn distance(&self) -> Option<Duration> {
         self.newest.iter().min().copied()
     }

@@ -1,5 +1,5 @@
-//! Thousands of small files, which share blocks: each record, each place of a dead letter and each commit is as exact as
-//! with large ones, whatever is killed or changed.
+//! Thousands of small files, which share blocks: each record, each place of a dead letter and each commit is as exact
+//! as with large ones, whatever is killed or changed.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

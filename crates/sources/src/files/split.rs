@@ -34,8 +34,9 @@ const COUNT_BYTES: usize = 4 << 20;
 
 /// Plans the shards of a source. Ids follow the order in which shards are handed out.
 ///
-/// `workers` and `most_workers` bound an automatic size, no more: the plan does not depend on it once it is made. `record_limit` leaves
-/// only that number of first rows in source order that are not blank, for which all of them are read once.
+/// `workers` and `most_workers` bound an automatic size, no more: the plan does not depend on it once it is made.
+/// `record_limit` leaves only that number of first rows in source order that are not blank, for which all of them are
+/// read once.
 pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_>) -> Result<Plan, SourceError> {
     let PlanRules { shards: rules, flush, workers, most_workers, record_limit, needs_fields, beside } = *rules;
     let expects = format.expects(needs_fields);

@@ -1,5 +1,5 @@
-//! The number of workers found by a whole job on simulated time: workers that connect, commit and end with their shards,
-//! and brokers that are linear, full or worse with more of them.
+//! The number of workers found by a whole job on simulated time: workers that connect, commit and end with their
+//! shards, and brokers that are linear, full or worse with more of them.
 
 use migration::steer::{Scale, Steer};
 
