@@ -22,7 +22,7 @@ rules! {
             .default("\"auto\"").example("8").flag("--workers", "SHARDLIFT_WORKERS");
         /// The most workers that `count = "auto"` tries.
         ///
-        /// Memory for `2 * in_flight + 40 MiB` each bounds it too.
+        /// Memory for `2 * in_flight + 56 MiB` each bounds it too, less where `memory_limit` is less.
         max: u32 = key MAX key("workers.max", COUNT_32).default("64").example("16");
         /// When a worker waits for all its delivery reports: `chunk` (at each chunk's end) or `record` (after each
         /// record).

@@ -5,9 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use migration::job::{
-    CsvFormat, CsvHeader, CsvSource, FileRules, FlushPolicy, JsonlSource, ShardRules, SourceRules, WindowLimit,
-};
+use migration::job::{CsvFormat, CsvHeader, CsvSource, FileRules, JsonlSource, ShardRules, SourceRules, WindowLimit};
 use migration::printable::printable_path;
 use migration::sample::{RecordSample, SampledFile};
 use migration::{Exit, Plan, UserError};
@@ -81,15 +79,7 @@ fn read_as(rules: SourceRules, delimiter: Option<char>, needs_fields: bool) -> R
     let source = sources::source_of(&rules, WindowLimit::default());
     // One shard of everything: to cut files is not needed to look at them.
     let shards = ShardRules::uncut();
-    let rules = PlanRules {
-        shards: &shards,
-        flush: FlushPolicy::Chunk,
-        workers: 1,
-        most_workers: 1,
-        record_limit: None,
-        needs_fields,
-        beside: None,
-    };
+    let rules = PlanRules { needs_fields, ..PlanRules::of_one_worker(&shards) };
     let mut plan = source.plan(&rules).map_err(wrong)?;
     let sample = sample(source.as_ref(), &mut plan).map_err(wrong)?;
     Ok(Looked { plan, sample, delimiter })

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use migration::job::{CsvFormat, CsvHeader, CsvSource};
-use migration::job::{FileRules, FlushPolicy, JsonlSource, ShardOrder, ShardRules, WindowLimit};
+use migration::job::{FileRules, JsonlSource, ShardOrder, ShardRules, WindowLimit};
 use pipeline::Source;
 use pipeline::source::PlanRules;
 
@@ -22,15 +22,7 @@ use migration::Compression;
 /// What a plan says of the files of a pattern: notes, or the error.
 fn said(source: &dyn Source, folder: &Path, needs_fields: bool) -> Result<Vec<String>, String> {
     let shards = ShardRules { target_size: None, order: ShardOrder::Source, by_key: Some(false) };
-    let rules = PlanRules {
-        shards: &shards,
-        flush: FlushPolicy::Chunk,
-        workers: 1,
-        most_workers: 1,
-        record_limit: None,
-        needs_fields,
-        beside: None,
-    };
+    let rules = PlanRules { needs_fields, ..PlanRules::of_one_worker(&shards) };
     let short = |text: String| text.replace(&format!("{}/", folder.display()), "");
     source.plan(&rules).map(|plan| plan.notes.into_iter().map(short).collect()).map_err(|error| short(error.0))
 }
