@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
+use migration::WaitingFor;
 use migration::units::{show_count, show_things};
-use migration::{Rate, WaitingFor};
 
 use super::attempt::Attempt;
 use super::values::Action;
@@ -40,9 +40,6 @@ const QUIET: Duration = Duration::from_secs(30);
 const QUIETEST: Duration = Duration::from_secs(600);
 /// With less left than this (seconds) it doesn't pay.
 const WORTH_A_TRY: f64 = 10.0;
-/// Above this part of its share of the job's limit it is the limit that makes a worker slow, and more workers would not
-/// help.
-const LIMITED: f64 = 0.8;
 /// A look is taken this often: workers tell five times a second.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -166,7 +163,11 @@ impl SlotSearch {
             self.watch(usual, low, tried, sight);
             return None;
         }
-        let worth_it = !sight.limited && seconds_left(sight.through, through, over) >= WORTH_A_TRY;
+        if sight.limited {
+            // A rate that is the limit's says nothing of the number.
+            return self.settle_on(self.best.map_or(sight.slots, |best| best.workers), sight.now);
+        }
+        let worth_it = seconds_left(sight.through, through, over) >= WORTH_A_TRY;
         self.judge(tried, worth_it, sight)
     }
 
@@ -315,7 +316,7 @@ impl Machine {
             working: staying().filter(|attempt| attempt.started).count() as u32,
             room: (self.attempts.len() + waiting) as u32,
             telling: !self.paused && !staying().any(Attempt::has_no_broker),
-            limited: staying().any(Attempt::is_limited),
+            limited: self.sharing.is_limited(now),
         }
     }
 }
@@ -323,12 +324,6 @@ impl Machine {
 impl Attempt {
     fn has_no_broker(&self) -> bool {
         matches!(self.progress.waiting_for, Some(WaitingFor::Broker))
-    }
-
-    /// Whether its share of the job's limit holds it back.
-    pub(super) fn is_limited(&self) -> bool {
-        let near = |used: Rate| used.records >= self.share.records * LIMITED || used.bytes >= self.share.bytes * LIMITED;
-        self.used.is_some_and(near)
     }
 }
 

@@ -15,6 +15,10 @@ use crate::rates::{Debt, Use, divide};
 
 /// Shares are divided anew this often, and whenever workers come or go.
 const EACH: Duration = Duration::from_secs(1);
+/// A limit that was reached counts for this time: in a second in which shards end and begin less is taken.
+const LIMITED_FOR: Duration = Duration::from_secs(3);
+/// Above this part of a limit it is the limit that makes its workers slow, and more of them would not help.
+const LIMITED: f64 = 0.8;
 
 /// What shares stand on.
 #[derive(Clone, Debug)]
@@ -26,12 +30,21 @@ pub(super) struct Sharing {
     debt: Debt,
     /// When the debt was last counted, and what had been taken by then.
     counted: Option<(Duration, Rate)>,
+    /// When what was taken last came near the limit.
+    reached: Option<Duration>,
 }
 
 impl Default for Sharing {
     fn default() -> Self {
         let (limit, takers, next) = (Rate::UNLIMITED, Vec::new(), Duration::ZERO);
-        Sharing { limit, takers, next, debt: Debt::default(), counted: None }
+        Sharing { limit, takers, next, debt: Debt::default(), counted: None, reached: None }
+    }
+}
+
+impl Sharing {
+    /// Whether all workers together come near the job's limit: more of them would share the same.
+    pub(super) fn is_limited(&self, now: Duration) -> bool {
+        self.reached.is_some_and(|reached| now.saturating_sub(reached) <= LIMITED_FOR)
     }
 }
 
@@ -81,7 +94,12 @@ impl Machine {
         if let Some((since, before)) = self.sharing.counted {
             let part = |new: f64, old: f64| (new - old).max(0.0);
             let taken = Rate { records: part(taken.records, before.records), bytes: part(taken.bytes, before.bytes) };
-            self.sharing.debt.count(limit, now.saturating_sub(since), taken);
+            let time = now.saturating_sub(since);
+            let near = |taken: f64, limit: f64| taken >= limit * LIMITED * time.as_secs_f64();
+            if near(taken.records, limit.records) || near(taken.bytes, limit.bytes) {
+                self.sharing.reached = Some(now);
+            }
+            self.sharing.debt.count(limit, time, taken);
         }
         self.sharing.counted = Some((now, taken));
     }
@@ -99,6 +117,12 @@ impl Machine {
 }
 
 impl Attempt {
+    /// Whether its share of the job's limit holds it back.
+    pub(super) fn is_limited(&self) -> bool {
+        let near = |used: Rate| used.records >= self.share.records * LIMITED || used.bytes >= self.share.bytes * LIMITED;
+        self.used.is_some_and(near)
+    }
+
     /// Whether it can use a share now: it is connected, and neither about to end nor told to.
     fn takes(&self) -> bool {
         self.started && self.verdict.is_none() && !self.surplus && self.pieces == 0

@@ -36,6 +36,19 @@ fn a_job_comes_to_nine_tenths_of_its_broker_within_twenty_seconds_and_stays_ther
 }
 
 #[test]
+fn a_jobs_own_limit_is_no_reason_for_more_workers_or_fewer() {
+    // Shards that are over before a worker's own rate is known, and such as last. Two workers, of which one may be
+    // connecting, can send more than the limit.
+    for shard in [5_000, 200_000] {
+        for seed in 0..20 {
+            let mut job = Job::searching_below(8_000.0, linear, shard, seed);
+            job.run(60.0);
+            assert_eq!((job.machine.slots(), &job.turns[1..]), (2, &[][..] as &[String]), "shards of {shard}, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_number_ends_the_search_and_auto_begins_another() {
     let mut job = Job::searching(linear, 200_000, 1);
     job.run(3.5);

@@ -67,6 +67,13 @@ impl Job {
         }
     }
 
+    /// The same with a limit for all of them.
+    pub(super) fn searching_below(limit: f64, broker: fn(usize) -> f64, shard: u64, seed: u64) -> Self {
+        let mut job = Job::searching(broker, shard, seed);
+        job.give(Input::Steer(Steer::Throttle { records: Some(limit), bytes: None }));
+        job
+    }
+
     /// A job that finds the number of its workers, of which all together can send this.
     pub(super) fn searching(broker: fn(usize) -> f64, shard: u64, seed: u64) -> Self {
         let rules = Rules { search: true, auto_slots: 2, most_auto_slots: 64, split: false, ..rules(2) };
