@@ -110,8 +110,9 @@ fn run(mut worker: ShardWorker, mut drain: impl FnMut(Duration, usize) -> bool) 
         control.recorded = chunks.len() as u64;
         control.drain = drain(elapsed, chunks.len());
         let step = worker.step(&control, now).unwrap();
-        chunks.extend(std::iter::from_fn(|| worker.next_event()).map(|event| match event {
-            WorkerEvent::Committed(chunk) => chunk,
+        chunks.extend(std::iter::from_fn(|| worker.next_event()).filter_map(|event| match event {
+            WorkerEvent::Committed(chunk) => Some(chunk),
+            WorkerEvent::AtEnd => None,
             other => panic!("{other:?}"),
         }));
         match step {
