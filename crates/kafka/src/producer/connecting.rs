@@ -113,7 +113,7 @@ impl Connecting {
         let metadata = answer.map_err(|code| no_metadata(options, code, complaints, since.elapsed()))?;
         let probe = options.bound.as_ref().map(|bound| TopicProbe::new(client, bound)).transpose().map_err(unusable)?;
         *awaits = Awaited::Topic;
-        if let Some(takeover) = takeover.as_ref() {
+        if let Some(takeover) = takeover.as_mut() {
             takeover.wake_reader();
             takeover.begin(client);
         }

@@ -161,11 +161,11 @@ impl Takeover {
         let _ = self.committed.metadata(None, Duration::from_millis(1));
     }
 
-    /// Has the client look for its coordinator with the next answer about metadata. Whether that went well is heard
-    /// when the id is waited for.
-    pub(super) fn begin(&self, client: &Client) {
+    /// Has the client look for its coordinator with the next answer about metadata. Beside the brokers the id may be
+    /// taken over by the time that this returns, and can't be waited for then; an error is heard when it is.
+    pub(super) fn begin(&mut self, client: &Client) {
         if !self.initialised {
-            let _ = client.init_transactions(BEGIN);
+            self.initialised = client.init_transactions(BEGIN).is_ok();
         }
     }
 
