@@ -22,6 +22,11 @@ use crate::options::configure;
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
 use crate::turns::Turns;
 
+/// Brokers whose first metadata take this time are far away: it has three round trips in it. There a round trip is saved
+/// by beginning what is waited for later. Near them that saves nothing, and an error that comes before it is waited for
+/// is not told: the client then asks again.
+const FAR: Duration = Duration::from_millis(50);
+
 /// What a producer waits for until it can send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
@@ -115,7 +120,9 @@ impl Connecting {
         *awaits = Awaited::Topic;
         if let Some(takeover) = takeover.as_mut() {
             takeover.wake_reader();
-            takeover.begin(client);
+            if since.elapsed() >= FAR {
+                takeover.begin(client);
+            }
         }
         let found = recognise(options, client, &topic, takeover.as_mut(), &metadata, probe, turns)?;
         if let Some(bytes) = found.settings.map(|settings| settings.max_message_bytes)
