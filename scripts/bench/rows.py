@@ -4,39 +4,8 @@ from statistics import median
 
 from counts import row20
 from measure import Results, say
-from things import EmbeddedBroker, Job, Kafka, dataset, files_of, kcat_producer, of_one_key, with_keys
-
-KEY = ".customer_id"
-
-
-def rotated(items, by):
-    """Another order each round, so that no variant always runs after the same one."""
-    by %= len(items)
-    return items[by:] + items[:by]
-
-
-def shardlift_round(kafka, pattern, lines, partitions, workers, **rules):
-    """One run on a fresh topic; its records are counted by kcat."""
-    topic = kafka.fresh_topic(partitions)
-    with Job(kafka.bootstrap, topic, pattern, workers, **rules) as job:
-        result = job.run(kafka.pids)
-    return finish_round(kafka, topic, partitions, lines, result)
-
-
-def kcat_round(kafka, pattern, lines, partitions, keyed=False):
-    topic = kafka.fresh_topic(partitions)
-    return finish_round(kafka, topic, partitions, lines, kcat_producer(kafka.bootstrap, topic, pattern, kafka.pids, keyed))
-
-
-def finish_round(kafka, topic, partitions, lines, result):
-    there = kafka.count(topic, partitions)
-    kafka.delete_topic(topic)
-    if there != lines:
-        raise RuntimeError(f"{topic} has {there} records, the source {lines}")
-    result["records_per_second"] = round(lines / result["elapsed_s"])
-    result["cpu_s_per_million"] = round(result["cpu_s"] * 1e6 / lines, 4)
-    return result
-
+from reach import KEY, kcat_round, rotated, row15, row16, row17, row19, shardlift_round
+from things import EmbeddedBroker, Job, Kafka, dataset, files_of, of_one_key, with_keys
 
 def row10(options):
     """10 M lines against kcat; then, without a gate, other shapes of 1 M lines."""
@@ -237,7 +206,8 @@ def dropping(result, lines):
             "find_cpu_s_per_million": round(cpu_s * finding * 1e6 / lines, 4)}
 
 
-ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13, "14": row14, "18": row18, "20": row20}
+ROWS = {"9": row9, "10": row10, "11": row11, "12": row12, "13": row13, "14": row14, "15": row15,
+        "16": row16, "17": row17, "18": row18, "19": row19, "20": row20}
 
 
 def run_rows(names, options):

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 import measure
@@ -52,6 +53,22 @@ def of_one_key(pattern, compressed):
     """All records have one key."""
     name = "one-key-gzip" if compressed else "one-key"
     return derived(pattern, name, lambda line: CUSTOMER.sub(b'"customer_id":"c1"', line, count=1), compressed)
+
+
+def in_files(pattern, records):
+    """The same lines in files of so few records each; made once and kept. Returns the pattern of the files."""
+    folder = pattern.parent.with_name(f"{pattern.parent.name}-by-{records}")
+    if not (folder / "complete").exists():
+        say(f"making {folder}")
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 0
+        for path in files_of(pattern):
+            with open(path, "rb") as lines:
+                while piece := b"".join(islice(lines, records)):
+                    (folder / f"orders-{number:06}.jsonl").write_bytes(piece)
+                    number += 1
+        (folder / "complete").touch()
+    return folder / "orders-*"
 
 
 def files_of(pattern):
