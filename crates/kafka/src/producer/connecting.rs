@@ -22,9 +22,9 @@ use crate::options::configure;
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
 use crate::turns::Turns;
 
-/// Brokers whose first metadata take this time are far away: it has three round trips in it. There a round trip is saved
-/// by beginning what is waited for later. Near them that saves nothing, and an error that comes before it is waited for
-/// is not told: the client then asks again.
+/// Brokers whose first metadata take this time are far away: it has three round trips in it. There a round trip is
+/// saved by beginning what is waited for later. Near them that saves nothing, and an error that comes before it is
+/// waited for is not told: the client then asks again.
 const FAR: Duration = Duration::from_millis(50);
 
 /// What a producer waits for until it can send.
