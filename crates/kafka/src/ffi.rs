@@ -15,6 +15,7 @@ mod in_flight;
 mod letters;
 mod metadata;
 mod produce;
+mod rejoin;
 mod reports;
 mod system;
 mod text;

@@ -5,16 +5,19 @@
 //! descriptor only while it is open.
 
 use std::cell::OnceCell;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::ptr::{self, NonNull};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings as rd;
+use rdkafka::types::RDKafkaRespErr as E;
 
 use super::code::{Code, Failed, codes};
 use super::event::{Event, Notice};
+use super::rejoin::Rejoin;
 use super::text::ErrorText;
 use super::wakeup::Wakeup;
 
@@ -23,16 +26,19 @@ pub(crate) struct Client {
     /// Alive as long as this object.
     pub(super) rk: NonNull<rd::rd_kafka_t>,
     main: NonNull<rd::rd_kafka_queue_t>,
+    /// The addresses that it was made with.
+    brokers: CString,
+    rejoin: Rejoin,
     // Closed after the client is destroyed: fields are dropped after `Client::drop` has run.
     wakeup: OnceCell<Wakeup>,
 }
 
 impl Client {
-    /// Owns a new client, whose log lines go to its main queue from now on.
+    /// Owns a new client, whose log lines go to its main queue from now on. `brokers`: the addresses that it has.
     ///
     /// # Safety
     /// The client is alive, and has no other owner.
-    pub(super) unsafe fn owning(rk: NonNull<rd::rd_kafka_t>) -> Client {
+    pub(super) unsafe fn owning(rk: NonNull<rd::rd_kafka_t>, brokers: CString) -> Client {
         // SAFETY: the client is alive by the caller's word. The reference to its main queue is freed in `drop`, before
         // the client. A null queue routes the log to the main queue.
         let main = unsafe {
@@ -40,7 +46,7 @@ impl Client {
             rd::rd_kafka_queue_get_main(rk.as_ptr())
         };
         let main = NonNull::new(main).expect("every client has a main queue");
-        Client { rk, main, wakeup: OnceCell::new() }
+        Client { rk, main, brokers, rejoin: Rejoin::default(), wakeup: OnceCell::new() }
     }
 
     /// The descriptor that is signalled from now on when there is something to serve.
@@ -92,8 +98,18 @@ impl Client {
 
     /// The next event of the main queue, waiting up to `timeout` for it.
     pub(super) fn next_event(&self, timeout: Duration) -> Option<Event> {
+        if self.rejoin.is_due(Instant::now) {
+            // SAFETY: client and text are alive; the call copies the text.
+            unsafe { rd::rd_kafka_brokers_add(self.rk.as_ptr(), self.brokers.as_ptr()) };
+        }
         // SAFETY: the main queue is alive as long as this object.
-        unsafe { Event::next(self.main, timeout) }
+        let event = unsafe { Event::next(self.main, timeout) }?;
+        match event.kind() {
+            rd::RD_KAFKA_EVENT_DR if event.code() == Code::NONE => self.rejoin.answered(),
+            rd::RD_KAFKA_EVENT_ERROR if event.code() == ALL_BROKERS_DOWN => self.rejoin.all_down(Instant::now()),
+            _ => {}
+        }
+        Some(event)
     }
 }
 
@@ -111,6 +127,8 @@ impl Drop for Client {
         Handle(self.rk).destroy_within(DESTROY_PATIENCE);
     }
 }
+
+const ALL_BROKERS_DOWN: Code = Code::of(E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
 
 /// How long the end of a client's threads is waited for.
 const DESTROY_PATIENCE: Duration = Duration::from_millis(500);

@@ -153,6 +153,7 @@ impl Conf {
             ClientKind::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
             ClientKind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
         };
+        let brokers = self.get("bootstrap.servers").and_then(|brokers| CString::new(brokers).ok()).unwrap_or_default();
         let mut error = ErrorText::new();
         // SAFETY: on success the client takes the configuration over (it is forgotten below); on failure it stays ours
         // and is freed by `Drop`.
@@ -160,7 +161,7 @@ impl Conf {
         let Some(rk) = NonNull::new(rk) else { return Err(error.read()) };
         std::mem::forget(self);
         // SAFETY: the client is new, so nothing else has it.
-        Ok(Rc::new(unsafe { Client::owning(rk) }))
+        Ok(Rc::new(unsafe { Client::owning(rk, brokers) }))
     }
 }
 
