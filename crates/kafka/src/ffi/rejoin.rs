@@ -80,6 +80,7 @@ mod tests {
     }
 
     impl Forgetful {
+        #[expect(clippy::disallowed_methods, reason = "a broker beside the test")]
         fn start() -> Arc<Forgetful> {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let broker = Arc::new(Forgetful { port: listener.local_addr().unwrap().port(), ..Forgetful::default() });
