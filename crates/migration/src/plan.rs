@@ -2,6 +2,7 @@
 
 mod later;
 mod sets;
+mod shared_paths;
 mod sound;
 
 use std::collections::BTreeSet;
@@ -146,6 +147,7 @@ pub struct Shard {
 pub struct Plan {
     /// The source's objects in source order; those that came later stand behind them, in source order among
     /// themselves.
+    #[serde(with = "shared_paths")]
     pub objects: Vec<SourceObject>,
     /// Of each addition to the plan the first of its objects, as an index into these.
     pub additions: Vec<u32>,
