@@ -25,6 +25,8 @@ use crate::source;
 
 /// How long the source is sampled at most.
 const SAMPLING: Duration = Duration::from_secs(2);
+/// How many files are told of that can't be sampled.
+const UNREADABLE_TOLD: usize = 3;
 /// How long a topic's ends are watched for other producers.
 const WATCHING: Duration = Duration::from_secs(2);
 
@@ -288,7 +290,18 @@ pub fn of_files(job: &Job, sampled: &SampledPlan) -> Vec<Finding> {
             format!("{} of {} sampled, {} rows", show_count(sample.files_sampled), show_count(files), show_count(sample.rows));
         findings.push(Finding::ok(Check::Files, fact));
     }
-    let told = plan.notes.iter().chain(sample.unreadable.iter().take(3));
-    findings.extend(told.map(|note| Finding::warn(Check::Files, note.clone())));
+    let told = plan.notes.iter().cloned().chain(unreadable(sample, &plan.notes));
+    findings.extend(told.map(|note| Finding::warn(Check::Files, note)));
     findings
+}
+
+/// What the sample met that can't be read, but for what is `told` already: the first files, and how many more there
+/// are of those that were sampled.
+pub fn unreadable(sample: &SourceSample, told: &[String]) -> Vec<String> {
+    let mut new: Vec<String> = sample.unreadable.iter().filter(|error| !told.contains(error)).cloned().collect();
+    let more = new.len().saturating_sub(UNREADABLE_TOLD);
+    new.truncate(UNREADABLE_TOLD);
+    let sampled = show_things(sample.files_sampled, "sampled file");
+    new.extend((more > 0).then(|| format!("{} more of {sampled} can't be read either", show_count(more as u64))));
+    new
 }

@@ -76,7 +76,7 @@ pub fn text(shown: &ShownPlan<'_>, here: &Path) -> String {
         "{}: {} over {}, {}, about {} records, for topic {}{}\norder: {}\n\n",
         job.name,
         shown.parts(),
-        show_things(plan.objects.len() as u64, "file"),
+        files(plan, here),
         show_size(plan.bytes()),
         show_count(plan.records_estimate()),
         job.kafka.topic,
@@ -104,6 +104,18 @@ pub fn text(shown: &ShownPlan<'_>, here: &Path) -> String {
     }
     out.push_str("\nnothing was sent; `shardlift run` sends it\n");
     out
+}
+
+/// How many files there are, and how many of them are empty, with one of these.
+fn files(plan: &Plan, here: &Path) -> String {
+    let all = show_things(plan.objects.len() as u64, "file");
+    let mut empty = plan.objects.iter().filter(|object| object.bytes == Some(0));
+    let Some(first) = empty.next() else { return all };
+    let path = printable_path(first.path.strip_prefix(here).unwrap_or(&first.path));
+    match empty.count() as u64 {
+        0 => format!("{all} (one is empty: {path})"),
+        more => format!("{all} ({} are empty, {path} for example)", show_count(more + 1)),
+    }
 }
 
 fn shards(out: &mut String, plan: &Plan, here: &Path) {

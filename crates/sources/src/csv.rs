@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use migration::job::{CsvFormat, CsvHeader, CsvSource, FileRules, ShardRules, WindowLimit};
 use migration::printable::printable_path;
 use migration::units::show_size;
-use migration::{Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
+use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject, Token};
 use pipeline::source::{Beginning, Changes, PlanRules, Probes, Sent};
 use pipeline::{Reader, Source, SourceError};
 
@@ -131,8 +131,9 @@ impl Format for CsvFiles {
         self.windows
     }
 
-    fn begins(&self, object: &SourceObject) -> Result<(), SourceError> {
-        Head::of(object, self).map(drop)
+    fn begins(&self, object: &SourceObject) -> Result<bool, SourceError> {
+        let head = Head::of(object, self)?;
+        Ok(object.compression != Compression::None || head.end < object.known_bytes())
     }
 
     fn reader(&self, segments: Vec<(SourceObject, Segment)>, from: Position) -> Result<Box<dyn Reader>, SourceError> {

@@ -9,6 +9,7 @@ mod kind;
 mod list;
 mod look;
 mod names;
+mod notes;
 mod object;
 mod pattern;
 mod planned;
@@ -59,10 +60,10 @@ pub(crate) trait Format {
         None
     }
 
-    /// Whether a file that is as expected begins as it must.
-    fn begins(&self, object: &SourceObject) -> Result<(), SourceError> {
+    /// Whether a file that is as expected begins as it must, and has rows behind that as far as can be seen.
+    fn begins(&self, object: &SourceObject) -> Result<bool, SourceError> {
         let _ = object;
-        Ok(())
+        Ok(true)
     }
 
     /// A reader of some segments.

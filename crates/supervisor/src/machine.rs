@@ -395,7 +395,8 @@ impl Machine {
         }
     }
 
-    /// The first few are kept, each once, however much the worker logs: a million files may have the same fault.
+    /// The first few are told and kept, each once: a million files may have the same fault. The others are counted, and
+    /// are details of the log.
     fn notice(&mut self, id: AttemptId, text: &str, now: Duration, out: &mut Vec<Action>) {
         let kept = clean(text);
         let known = self.notices.contains(&kept);
@@ -407,7 +408,7 @@ impl Machine {
         let first = self.shards[id.shard.0 as usize].extent.set.is_none() || id.shard == ShardId(0);
         self.notices_left_out += u64::from(!known && first);
         if let Some(line) = self.attempts.get_mut(&id).and_then(|attempt| attempt.line(text, now)) {
-            log(out, Level::Warning, line, false);
+            log(out, Level::Debug, line, false);
         }
     }
 
@@ -529,7 +530,7 @@ impl Machine {
         if left || idle && (self.stopping() || nothing_more) {
             self.stage = Stage::Over;
             if self.notices_left_out > 0 {
-                out.push(Action::Notice(format!("{} more such warnings; see the log", self.notices_left_out)));
+                out.push(Action::Notice(format!("{} more such warnings; -v logs them", self.notices_left_out)));
             }
             out.push(Action::End(self.ended()));
         }

@@ -34,9 +34,7 @@ pub fn plan(args: &PlanArgs, ui: &Ui) -> Result<Exit, UserError> {
     let compacted = topic.as_ref().is_some_and(|topic| topic.settings.compacted);
     let prospect = Prospect { job, plan: &plan, begun: begun.is_some(), order, workers, compacted };
     risks.extend(advice::before_sending(&prospect, now));
-    // What is told of a file already was met again.
-    let unreadable = sample.unreadable.iter().filter(|told| !risks.contains(told)).cloned().collect::<Vec<_>>();
-    risks.extend(unreadable);
+    risks.extend(checks::unreadable(&sample, &risks));
     risks.extend(findings.iter().filter(|finding| finding.level >= CheckLevel::Warn).map(Finding::line));
     let trip = topic.as_ref().and_then(|topic| topic.round_trip);
     let preview = Preview {

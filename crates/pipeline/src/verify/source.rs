@@ -150,17 +150,47 @@ pub(super) fn read_part(
     Ok(reading.counts)
 }
 
+/// How many warnings of readers are told one by one.
+const NOTICES_TOLD: u64 = 3;
+
+/// Warnings of readers: a hundred thousand files may have the same fault.
+#[derive(Default)]
+struct ToldNotices(u64);
+
+impl ToldNotices {
+    fn tell(&mut self, notices: Vec<String>) {
+        for notice in notices {
+            match self.0 {
+                told if told < NOTICES_TOLD => tracing::warn!("{notice}"),
+                _ => tracing::debug!("{notice}"),
+            }
+            self.0 += 1;
+        }
+    }
+}
+
+/// What was left out is counted, however the reading ended.
+impl Drop for ToldNotices {
+    fn drop(&mut self) {
+        if self.0 > NOTICES_TOLD {
+            tracing::warn!("{} more such warnings; -v logs them", self.0 - NOTICES_TOLD);
+        }
+    }
+}
+
 struct ReadExpected {
     hasher: Hasher,
     counts: SourceCounts,
     pool: BlockPool,
     rows: Rows,
+    notices: ToldNotices,
 }
 
 impl ReadExpected {
     fn new(job: &Verification<'_>, times: bool) -> ReadExpected {
         let (pool, rows) = (BlockPool::new(POOL_BYTES), Rows::default());
-        ReadExpected { hasher: Hasher::of(job, times), counts: SourceCounts::default(), pool, rows }
+        let (hasher, notices) = (Hasher::of(job, times), ToldNotices::default());
+        ReadExpected { hasher, counts: SourceCounts::default(), pool, rows, notices }
     }
 
     /// Reads shards of one of the [`Expected`], the job's own (0) or another; `before` it are shards and segments of
@@ -174,7 +204,7 @@ impl ReadExpected {
         progress: &mut dyn FnMut(u64),
         visit: &mut dyn FnMut(SourceLine<'_>) -> bool,
     ) -> Result<bool, SourceError> {
-        let ReadExpected { hasher, counts, pool, rows } = self;
+        let ReadExpected { hasher, counts, pool, rows, notices } = self;
         let own = number_of_it == 0;
         let mut mapping = Mapping::new(expected.rules);
         let takes = Takes::anything();
@@ -184,7 +214,7 @@ impl ReadExpected {
             let mut reader = expected.source.open(expected.plan, shard.id, &shard.start, None)?;
             let mut object = ObjectLetters::default();
             while wait_for_rows(reader.as_mut(), pool, rows)? {
-                reader.take_notices().iter().for_each(|notice| tracing::warn!("{notice}"));
+                notices.tell(reader.take_notices());
                 for (index, look) in rows.looks() {
                     let Some(block) = &rows.block else { continue };
                     let (row, value) = (&rows.rows[index], rows.rows[index].text(block));

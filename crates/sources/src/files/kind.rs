@@ -65,6 +65,11 @@ impl Kind {
         Kind { known: &known::BLANK, odd: None }
     }
 
+    /// Whether nothing but blanks was seen.
+    pub(super) fn is_blank(&self) -> bool {
+        self.known.class == known::Class::Blank
+    }
+
     /// What stands in it that may surprise.
     pub(super) fn odd(&self) -> Option<&str> {
         self.odd.as_deref()

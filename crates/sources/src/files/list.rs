@@ -3,11 +3,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::fail;
-use super::pattern::{self, Matches, PatternError};
+use super::notes::all_of;
+use super::pattern::{self, Matches};
 use super::siblings::Searched;
 use migration::printable::{printable, printable_path};
 
@@ -42,9 +44,12 @@ impl std::fmt::Display for Link {
     }
 }
 
+/// How the names are called that are counted and not told one by one.
+const NO_FILES: &str = "names are no files that can be read";
+
 /// The files of all patterns, in the patterns' order and by name within one. A file is known by its canonical path,
 /// however the pattern spells it, and is there once, whichever patterns and links mean it. A pattern without a file,
-/// and a match that is no regular file, are errors. Of several hard links of a file the first counts, unless the
+/// and matches that are no regular files, are errors. Of several hard links of a file the first counts, unless the
 /// `planned` name is among them: a link that was made since is another name of that file, however it is called.
 pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Result<Listed, SourceError> {
     let mut listed = Listed::default();
@@ -52,6 +57,7 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
     let mut named: HashMap<PathBuf, PathBuf> = HashMap::new();
     let mut hard_links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut canonical = Canonical::default();
+    let mut wrong = Vec::new();
     for pattern in patterns {
         let found = matches(pattern)?;
         listed.links.extend(found.passed_over.into_iter().map(|(name, file)| Link {
@@ -68,7 +74,13 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
         listed.searched.push(Searched { pattern: pattern.clone(), folders });
         listed.names.extend(found.names.iter().cloned());
         for name in found.names {
-            let (file, meta) = canonical.of(&name).map_err(|e| fail(&name, format_args!("can't be found: {e}")))?;
+            let (file, meta) = match canonical.of(&name) {
+                Ok(found) => found,
+                Err(error) => {
+                    wrong.push(not_found(&name, &error).0);
+                    continue;
+                }
+            };
             if let Some(first) = named.get(&file) {
                 if *first != name {
                     // The link's name may have come first.
@@ -77,7 +89,13 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
                 }
                 continue;
             }
-            let meta = check(&file, &name, meta)?;
+            let meta = match check(&file, &name, meta) {
+                Ok(meta) => meta,
+                Err(error) => {
+                    wrong.push(error.0);
+                    continue;
+                }
+            };
             named.insert(file.clone(), name);
             // A file with one name can't have another: some network file systems give several files one inode number.
             if meta.nlink() > 1 {
@@ -100,14 +118,28 @@ pub(crate) fn files(patterns: &[String], planned: &dyn Fn(&Path) -> bool) -> Res
             listed.files.push(file);
         }
     }
-    Ok(listed)
+    if wrong.is_empty() { Ok(listed) } else { Err(all_of(wrong.into_iter(), NO_FILES)) }
+}
+
+/// Why a name that is there leads nowhere.
+fn not_found(name: &Path, error: &std::io::Error) -> SourceError {
+    match fs::read_link(name) {
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
+            fail(name, format_args!("can't be found: it is a link to {}, which is not there", printable_path(&target)))
+        }
+        _ => fail(name, format_args!("can't be found: {error}")),
+    }
 }
 
 fn matches(pattern: &str) -> Result<Matches, SourceError> {
-    let found = pattern::find(pattern).map_err(|error| match error {
-        PatternError::Wrong(e) => SourceError(format!("`{}` is not a file pattern: {e}", printable(pattern))),
-        PatternError::Folder(folder, e) => fail(&folder, format_args!("can't be searched for `{}`: {e}", printable(pattern))),
-    })?;
+    let wrong = |e| SourceError(format!("`{}` is not a file pattern: {e}", printable(pattern)));
+    let found = pattern::find(pattern).map_err(wrong)?;
+    if !found.unreadable.is_empty() {
+        let one = |(folder, e): &(PathBuf, std::io::Error)| {
+            fail(folder, format_args!("can't be searched for `{}`: {e}", printable(pattern)))
+        };
+        return Err(all_of(found.unreadable.iter().map(|folder| one(folder).0), "folders can't be searched either"));
+    }
     if !found.names.is_empty() {
         return Ok(found);
     }

@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     pub(super) cut_off: Option<String>,
     /// How far it was unpacked, if it is compressed.
     pub(super) end: StreamEnd,
+    /// Whether all of it was seen, and is blank.
+    pub(super) blank: bool,
 }
 
 /// Looks at a file. `cut_off` judges a last line that has no end: what a user should know of it.
@@ -28,22 +30,23 @@ pub(super) fn look(path: &Path, cut_off: impl FnOnce(&[u8]) -> Option<String>) -
     let compression = object.compression;
     let cant_read = |e| unreadable(path, e);
     let unpacking = sample::unpack(&file, &object, u64::MAX).map_err(cant_read)?;
-    let (kind, density, end) = match unpacking {
+    let (kind, density, end, whole) = match unpacking {
         // Nothing came out: what is in it can't be told.
-        Some(seen) if seen.head.is_empty() && seen.end != StreamEnd::Sound => (Kind::unknown(), seen.density, seen.end),
+        Some(seen) if seen.head.is_empty() && seen.end != StreamEnd::Sound => (Kind::unknown(), seen.density, seen.end, false),
         Some(seen) => {
             let whole = seen.end == StreamEnd::Sound && (seen.head.len() as u64) < SAMPLE_BYTES;
-            (Kind::of(Head { bytes: &seen.head, whole, compression }), seen.density, seen.end)
+            (Kind::of(Head { bytes: &seen.head, whole, compression }), seen.density, seen.end, whole)
         }
         None => {
             let head = &head_and_tail[..head_and_tail.len().min(SAMPLE_BYTES as usize)];
             let whole = object.known_bytes() == head.len() as u64;
             let density = sample::plain_density(&file, &object, &head_and_tail).map_err(cant_read)?;
-            (Kind::of(Head { bytes: head, whole, compression }), density, StreamEnd::Sound)
+            (Kind::of(Head { bytes: head, whole, compression }), density, StreamEnd::Sound, whole)
         }
     };
     let cut_off = last_line(&object, &head_and_tail).and_then(cut_off);
-    Ok(Seen { object, kind, density, cut_off, end })
+    let blank = whole && kind.is_blank();
+    Ok(Seen { object, kind, density, cut_off, end, blank })
 }
 
 /// The last line of a plain file, if it has no end and the bytes that the fingerprint covers hold all of it.

@@ -48,11 +48,13 @@ pub(super) fn difference(planned: &SourceObject) -> Option<Difference> {
     if let Some(what) = other_size(planned, &meta) {
         return other(what);
     }
-    match read_facts(&planned.path) {
-        Ok((_, now, _)) if now.fingerprint == planned.fingerprint => {
+    // Its facts were asked for already: there may be very many files.
+    let now = File::open(&planned.path).map_err(|e| unreadable(&planned.path, e));
+    match now.and_then(|file| facts_of(&planned.path, &file, &meta)) {
+        Ok((now, _)) if now.fingerprint == planned.fingerprint => {
             (now.modified_ns != planned.modified_ns).then_some(Difference::Time(now.modified_ns))
         }
-        Ok((_, now, _)) if now.modified_ns == planned.modified_ns => {
+        Ok((now, _)) if now.modified_ns == planned.modified_ns => {
             other("has the planned size and time, but other bytes (first or last 64 KiB)".to_owned())
         }
         Ok(_) => other(
@@ -94,24 +96,30 @@ pub(crate) fn facts(path: &Path) -> Result<SourceObject, SourceError> {
 pub(super) fn read_facts(path: &Path) -> Result<(File, SourceObject, Vec<u8>), SourceError> {
     let file = File::open(path).map_err(|e| unreadable(path, e))?;
     let meta = file.metadata().map_err(|e| unreadable(path, e))?;
+    let (object, covered) = facts_of(path, &file, &meta)?;
+    Ok((file, object, covered))
+}
+
+/// The facts of an open file, and the bytes that the fingerprint covers.
+fn facts_of(path: &Path, file: &File, meta: &Metadata) -> Result<(SourceObject, Vec<u8>), SourceError> {
     let bytes = meta.len();
     let mut covered = Vec::new();
     // What a small file lacks costs no calls: there may be very many of them.
     let (head, tail) = (SAMPLE_BYTES.min(bytes), SAMPLE_BYTES.max(bytes.saturating_sub(SAMPLE_BYTES)).min(bytes));
     let ends = [(0, head), (tail, bytes - tail)];
-    let read = ends.into_iter().try_for_each(|(start, len)| read_at(&file, start, len, &mut covered));
+    let read = ends.into_iter().try_for_each(|(start, len)| read_at(file, start, len, &mut covered));
     read.map_err(|e| unreadable(path, e))?;
     let compression = compression(&covered);
     let object = SourceObject {
         path: path.to_owned(),
         bytes: Some(bytes),
-        modified_ns: modified_ns(&meta),
+        modified_ns: modified_ns(meta),
         fingerprint: xxh3_128(&covered),
         compression,
         splittable: compression == Compression::None,
         record_starts: Vec::new(),
     };
-    Ok((file, object, covered))
+    Ok((object, covered))
 }
 
 /// Appends up to `len` bytes from `start`; fewer at the file's end.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
@@ -23,25 +23,18 @@ pub(super) struct Matches {
     pub(super) names: Vec<PathBuf>,
     /// Folders that were not searched, each with the name under which it was searched before.
     pub(super) passed_over: Vec<(PathBuf, PathBuf)>,
-}
-
-/// Why nothing can be found.
-#[derive(Debug)]
-pub(super) enum PatternError {
-    /// It is no pattern.
-    Wrong(glob::PatternError),
-    /// This folder can't be searched.
-    Folder(PathBuf, io::Error),
+    /// Folders that can't be searched, or not to their end.
+    pub(super) unreadable: Vec<(PathBuf, io::Error)>,
 }
 
 /// Everything that a pattern means.
-pub(super) fn find(pattern: &str) -> Result<Matches, PatternError> {
-    Pattern::new(pattern).map_err(PatternError::Wrong)?;
+pub(super) fn find(pattern: &str) -> Result<Matches, glob::PatternError> {
+    Pattern::new(pattern)?;
     let parts = pattern.split('/').filter(|part| !part.is_empty());
-    let parts = parts.map(PatternPart::new).collect::<Result<Vec<_>, _>>().map_err(PatternError::Wrong)?;
+    let parts = parts.map(PatternPart::new).collect::<Result<Vec<_>, _>>()?;
     let mut search = PatternSearch::default();
     let start = if pattern.starts_with('/') { "/" } else { "" };
-    search.find(Path::new(start), &parts)?;
+    search.find(Path::new(start), &parts);
     if pattern.ends_with('/') {
         search.found.names.retain(|name| name.is_dir());
     }
@@ -96,71 +89,80 @@ struct PatternSearch {
 
 impl PatternSearch {
     /// Finds the rest of a pattern in a folder.
-    fn find(&mut self, folder: &Path, parts: &[PatternPart]) -> Result<(), PatternError> {
+    fn find(&mut self, folder: &Path, parts: &[PatternPart]) {
         match parts {
             [] => self.found.names.push(folder.to_owned()),
             [PatternPart::Name(name), rest @ ..] => {
                 let path = folder.join(name);
-                if path.symlink_metadata().is_ok() {
-                    self.find(&path, rest)?;
+                match path.symlink_metadata() {
+                    Ok(_) => self.find(&path, rest),
+                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                    Err(error) => self.found.unreadable.push((path, error)),
                 }
             }
             [part @ PatternPart::Names(_), rest @ ..] => {
-                for entry in entries(folder)? {
+                for entry in self.entries(folder) {
                     match part.is(&entry.name) {
                         true if rest.is_empty() => self.found.names.push(folder.join(&entry.name)),
-                        true if entry.is_folder => self.find(&folder.join(&entry.name), rest)?,
+                        true if entry.is_folder => self.find(&folder.join(&entry.name), rest),
                         _ => {}
                     }
                 }
             }
-            [PatternPart::Folders, PatternPart::Folders, ..] => self.find(folder, &parts[1..])?,
-            [PatternPart::Folders, rest @ ..] => self.find_below(folder, rest)?,
+            [PatternPart::Folders, PatternPart::Folders, ..] => self.find(folder, &parts[1..]),
+            [PatternPart::Folders, rest @ ..] => self.find_below(folder, rest),
         }
-        Ok(())
     }
 
     /// Finds the rest of a pattern in a folder and in all folders below it.
-    fn find_below(&mut self, folder: &Path, rest: &[PatternPart]) -> Result<(), PatternError> {
+    fn find_below(&mut self, folder: &Path, rest: &[PatternPart]) {
         if !folder.is_dir() {
-            return Ok(());
+            return;
         }
-        let own = fs::canonicalize(folder).map_err(|e| PatternError::Folder(folder.to_owned(), e))?;
+        let own = match fs::canonicalize(folder) {
+            Ok(own) => own,
+            Err(error) => return self.found.unreadable.push((folder.to_owned(), error)),
+        };
         if let Some(before) = self.searched.get(&(own.clone(), rest.len())) {
             // Its files are found already, by another name or (with `**` twice) by this one.
             if before != folder {
                 self.found.passed_over.push((folder.to_owned(), before.clone()));
             }
-            return Ok(());
+            return;
         }
         self.searched.insert((own, rest.len()), folder.to_owned());
-        for entry in entries(folder)? {
+        for entry in self.entries(folder) {
             let path = || folder.join(&entry.name);
             match rest {
                 [] if entry.is_folder => self.found.names.push(path()),
                 [first, after @ ..] if first.is(&entry.name) && (after.is_empty() || entry.is_folder) => {
-                    self.find(&path(), after)?;
+                    self.find(&path(), after);
                 }
                 _ => {}
             }
             if entry.is_folder && !entry.name.as_encoded_bytes().starts_with(b".") {
-                self.find_below(&path(), rest)?;
+                self.find_below(&path(), rest);
             }
         }
-        Ok(())
+    }
+
+    /// What is in a folder, by name; nothing if it is none. What of it can't be listed is remembered, and the search
+    /// goes on: all such folders are told at once.
+    fn entries(&mut self, folder: &Path) -> Vec<FolderEntry> {
+        let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let listed = if here.is_dir() { entries(folder, here) } else { Ok(Vec::new()) };
+        listed.unwrap_or_else(|error| {
+            self.found.unreadable.push((here.to_owned(), error));
+            Vec::new()
+        })
     }
 }
 
-/// What is in a folder, by name; nothing if it is none.
-fn entries(folder: &Path) -> Result<Vec<FolderEntry>, PatternError> {
-    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    if !here.is_dir() {
-        return Ok(Vec::new());
-    }
-    let failed = |e| PatternError::Folder(here.to_owned(), e);
+/// What is in a folder that is spelled as `folder` and stands at `here`, by name.
+fn entries(folder: &Path, here: &Path) -> io::Result<Vec<FolderEntry>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(here).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
+    for entry in fs::read_dir(here)? {
+        let entry = entry?;
         let name = entry.file_name();
         let is_folder = match entry.file_type() {
             Ok(kind) if !kind.is_symlink() => kind.is_dir(),

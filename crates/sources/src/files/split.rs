@@ -14,6 +14,7 @@ use migration::{Compression, Cut, Plan, Position, Segment, ShardId, SourceObject
 use super::kind::{self, Expects, Kind};
 use super::list::{self, Link, Listed};
 use super::look::{Seen, look};
+use super::notes::{all_of, told, without_records};
 use super::object::{read_at, unreadable};
 use super::planned::Planned;
 use super::sample::StreamEnd;
@@ -50,7 +51,7 @@ pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_
     };
     let kinds = kind::judge(extents.iter().map(|extent| (&extent.object, &extent.kind)), expects)?;
     if record_limit.is_none() {
-        extents.iter().try_for_each(|extent| format.begins(&extent.object))?;
+        all_begin(format, &mut extents)?;
     }
     let broken = extents.iter().filter(|extent| match extent.stream_end {
         StreamEnd::Sound => false,
@@ -80,29 +81,16 @@ pub(crate) fn plan(format: &dyn Format, source: &FileRules, rules: &PlanRules<'_
     let ends = extents.iter().flat_map(|extent| [&extent.cut_off, &extent.note]).flatten().cloned();
     notes.extend(told(ends, "files end in a record that is not whole"));
     notes.extend(before);
+    if record_limit.is_none() {
+        let without = extents.iter().filter(|extent| !extent.has_rows);
+        notes.extend(without_records(without.map(|extent| extent.object.path.as_path()), extents.len()));
+    }
     let copies = extents.iter().filter_map(|extent| planned.told_of_copy(&extent.object));
     notes.extend(told(copies, "new files are probably copies of planned ones"));
     let objects = extents.into_iter().map(|extent| extent.object).collect();
     let mut plan = Plan { objects, max_line: source.max_line, notes, limit_reached, ..Plan::default() };
     pieces.into_iter().for_each(|piece| plan.add(piece.segments, (piece.records.round() as u64).max(1)));
     Ok(plan)
-}
-
-/// How many notes of a kind are told one by one.
-const NOTES_TOLD: usize = 3;
-
-/// The first notes, and how many more there are of `what`.
-fn told(notes: impl Iterator<Item = String>, what: &str) -> Vec<String> {
-    let mut notes: Vec<String> = notes.map(|note| note.chars().map(printable).collect()).collect();
-    let more = notes.len().saturating_sub(NOTES_TOLD);
-    notes.truncate(NOTES_TOLD);
-    notes.extend((more > 0).then(|| format!("{more} more {what}")));
-    notes
-}
-
-/// Notes are for people: a file's name must not forge a line of theirs or speak to their terminal.
-fn printable(letter: char) -> String {
-    if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
 }
 
 /// What is taken of one file, from its start on.
@@ -122,6 +110,8 @@ struct Extent {
     cut_off: Option<String>,
     /// What a user should know of its records.
     note: Option<String>,
+    /// Whether it may have rows that are not blank.
+    has_rows: bool,
 }
 
 impl Extent {
@@ -131,8 +121,8 @@ impl Extent {
             Compression::Gzip | Compression::Zstd => Segment::WHOLE,
         };
         let bytes = seen.object.known_bytes();
-        let Seen { object, kind, density, cut_off, end: stream_end } = seen;
-        Extent { bytes, end, density, kind, stream_end, cut_off, note: None, object }
+        let Seen { object, kind, density, cut_off, end: stream_end, blank } = seen;
+        Extent { bytes, end, density, kind, stream_end, cut_off, note: None, has_rows: !blank, object }
     }
 }
 
@@ -146,10 +136,21 @@ fn all_files(format: &dyn Format, files: &[PathBuf]) -> Result<Vec<Extent>, Sour
         }
     }
     if !unreadable.is_empty() {
-        let what = "files can't be read either";
-        return Err(SourceError(told(unreadable.into_iter(), what).join("; ")));
+        return Err(all_of(unreadable.into_iter(), "files can't be read either"));
     }
     Ok(extents)
+}
+
+/// Looks at how all files begin. An error names those that do not begin as they must.
+fn all_begin(format: &dyn Format, extents: &mut [Extent]) -> Result<(), SourceError> {
+    let mut wrong = Vec::new();
+    for extent in extents {
+        match format.begins(&extent.object) {
+            Ok(has_rows) => extent.has_rows &= has_rows,
+            Err(error) => wrong.push(error.0),
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(all_of(wrong.into_iter(), "files do not begin as they must")) }
 }
 
 /// `workers`: how many there are at least and at most. There are shards enough for the most of them where these are no

@@ -38,7 +38,7 @@ impl Folder {
         path
     }
 
-    fn source(&self, patterns: &[&str]) -> FileRules {
+    pub(crate) fn source(&self, patterns: &[&str]) -> FileRules {
         let paths = patterns.iter().map(|p| self.path().join(p).to_str().unwrap().to_owned()).collect();
         FileRules { paths, max_line: MAX_LINE }
     }

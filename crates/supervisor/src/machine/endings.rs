@@ -15,6 +15,10 @@ use crate::random::backoff;
 /// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is
 /// gone, with ten thousand files in it, would leave a shard for each.
 const MOST_UNREADABLE: f64 = 50.0;
+/// This many of them are told one by one.
+const TOLD_UNREADABLE: f64 = 3.0;
+/// What is told of the others.
+const MORE_UNREADABLE: &str = "more files can't be read: the attempts in `shardlift report -o json` name them";
 /// For this time it is told once that attempts end because no broker answers.
 const TOLD_FOR: Duration = Duration::from_secs(30);
 /// What follows for a set of partitions that can't go on.
@@ -93,13 +97,25 @@ impl Machine {
         }
         let alone = segment <= self.shards[id.shard.0 as usize].entry.position.segment;
         if !alone && self.apart(id, segment).is_some() {
-            log(out, Level::Warning, format!("shard {}: {reason}; it is tried again by itself", id.shard), false);
+            let level = if self.tells_unreadable() { Level::Warning } else { Level::Debug };
+            log(out, level, format!("shard {}: {reason}; it is tried again by itself", id.shard), false);
             return After::Waiting;
         }
-        if self.causes.add(Cause::Source, reason) {
-            log(out, Level::Error, format!("shard {}: {reason}; what else there is goes on", id.shard), true);
+        let text = format!("shard {}: {reason}; what else there is goes on", id.shard);
+        if !self.tells_unreadable() {
+            log(out, Level::Debug, text, false);
+            if self.causes.add(Cause::Source, MORE_UNREADABLE) {
+                log(out, Level::Error, format!("{MORE_UNREADABLE}; -v logs each"), true);
+            }
+        } else if self.causes.add(Cause::Source, reason) {
+            log(out, Level::Error, text, true);
         }
         After::Quarantined
+    }
+
+    /// Whether what happens once for each file that can't be read is told one by one still.
+    pub(super) fn tells_unreadable(&self) -> bool {
+        self.unreadable <= TOLD_UNREADABLE
     }
 
     /// Whether nothing of a shard may be sent before what lies before it, because that would change the order of a

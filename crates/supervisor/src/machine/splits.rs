@@ -177,7 +177,8 @@ impl Machine {
         };
         self.change(id.shard, |shard| shard.extent = extent);
         let text = format!("shard {} is split into {}: {why}", id.shard, added.len() + 1);
-        log(out, Level::Info, text, true);
+        let told = why == Why::Idle || self.tells_unreadable();
+        log(out, if told { Level::Info } else { Level::Debug }, text, told);
         for start in added {
             self.add_shard(&start);
         }

@@ -150,6 +150,22 @@ fn a_file_without_a_row_is_no_error() {
 }
 
 #[test]
+fn what_many_files_lack_is_told_once() {
+    let (mut source, folder) = (source(1 << 20), Folder::new());
+    let plan = |source: &CsvFiles| source.plan(&PlanRules::of_one_worker(&ShardRules::uncut()));
+    for number in 0..40 {
+        folder.write(&format!("{number:02}.csv"), ["a,b\n", "\n\n", "", "a,b"][number % 4]);
+    }
+    source.files = folder.source(&["*.csv"]);
+    let none = format!("none of 40 files has a record, {} for example", folder.path().join("00.csv").display());
+    assert_eq!(plan(&source).unwrap().notes, [none]);
+    (0..40).for_each(|number| drop(folder.write(&format!("{number:02}.csv"), "a,a\n1,2\n")));
+    let error = plan(&source).unwrap_err().0;
+    assert_eq!(error.matches("has no usable header").count(), 3, "{error}");
+    assert!(error.ends_with("; 37 more files do not begin as they must"), "{error}");
+}
+
+#[test]
 fn headers_that_are_none_are_refused_when_the_file_is_looked_at() {
     let (mut source, folder) = (source(20), Folder::new());
     let refused = |source: &CsvFiles, bytes: &str| {
@@ -429,5 +445,5 @@ proptest! {
 /// The facts of a file whose rows can begin.
 fn begun(source: &CsvFiles, path: &std::path::Path) -> Result<SourceObject, SourceError> {
     let object = crate::files::facts(path)?;
-    source.begins(&object).map(|()| object)
+    source.begins(&object).map(|_| object)
 }

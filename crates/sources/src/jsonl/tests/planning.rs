@@ -115,8 +115,40 @@ fn patterns_that_mean_no_file_are_errors() {
     said(error(&["none.jsonl"]), &folder.path().join("none.jsonl"), "no file matches");
     said(error(&["*.jsonl"]), &folder.path().join("sub.jsonl"), "is a folder");
     said(error(&["a**b/x"]), &folder.path().join("a**b/x"), "is not a file pattern");
+    let long = format!("{}/*.jsonl", "x".repeat(300));
+    said(error(&[&long]), &folder.path().join("x".repeat(300)), "can't be searched for");
     let device = FileRules { paths: vec!["/dev/null".to_owned()], max_line: 1 };
     said(plan(&device, &by_size(1), FlushPolicy::Chunk, 1, None), Path::new("/dev/null"), "not a regular file");
+}
+
+#[test]
+fn names_that_are_no_files_are_told_together() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", "{}\n");
+    for number in 0..200 {
+        std::os::unix::fs::symlink("gone", folder.path().join(format!("l-{number:03}.jsonl"))).unwrap();
+        std::fs::create_dir(folder.path().join(format!("d-{number:03}.json"))).unwrap();
+    }
+    let error = |pattern: &str| plan(&folder.source(&[pattern]), &by_size(1), FlushPolicy::Chunk, 1, None).unwrap_err().0;
+    let links = error("*.jsonl");
+    assert!(links.contains("l-000.jsonl: can't be found: it is a link to gone, which is not there; "), "{links}");
+    assert!(links.ends_with("; 197 more names are no files that can be read") && links.len() < 600, "{links}");
+    let folders = error("*.json");
+    assert!(folders.contains("d-000.json: is a folder; name the files in it") && folders.contains("; 197 more "), "{folders}");
+}
+
+#[test]
+fn empty_files_are_told_once_where_most_are_empty() {
+    let folder = Folder::new();
+    for number in 0..40 {
+        folder.write(&format!("e-{number:02}.jsonl"), ["", "\n \r\n\n", "\u{feff}"][number % 3]);
+    }
+    let none = format!("none of 40 files has a record, {} for example", folder.path().join("e-00.jsonl").display());
+    assert_eq!(planned(&folder.source(&["*.jsonl"]), MIB, None).notes, [none]);
+    folder.write("z.jsonl", "{}\n");
+    let notes = planned(&folder.source(&["*.jsonl"]), MIB, None).notes;
+    assert!(notes.len() == 1 && notes[0].starts_with("40 of 41 files have no record, "), "{notes:?}");
+    assert!(planned(&folder.source(&["[ez]*[0-2z].jsonl", "z*"]), MIB, Some(1)).notes.is_empty(), "a limit looks no further");
 }
 
 #[test]
