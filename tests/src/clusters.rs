@@ -49,8 +49,13 @@ pub struct OtherCluster {
 impl OtherCluster {
     /// Starts it.
     pub fn start() -> OtherCluster {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with more words, such as `--rtt`.
+    pub fn start_with(words: &[&str]) -> OtherCluster {
         let program = Program::new("broker");
-        let running = program.start(&["broker"]);
+        let running = program.start(&[&["broker"], words].concat());
         wait_until("its address is printed", PATIENCE, || running.stdout().contains('\n'));
         let address = running.stdout().trim().to_owned();
         OtherCluster { program, running, address }

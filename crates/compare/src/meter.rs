@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use migration::report::AnswerTimes;
 use migration::{Failure, Histogram};
 use pipeline::{Delivered, Group, Sink, SinkLimits};
 
@@ -75,6 +76,14 @@ impl Sink for TimedSink {
 
     fn quickest_us(&self) -> Option<u64> {
         self.inner.quickest_us()
+    }
+
+    fn answers(&self) -> AnswerTimes {
+        self.inner.answers()
+    }
+
+    fn held_back(&self) -> AnswerTimes {
+        self.inner.held_back()
     }
 
     fn finish(self: Box<Self>) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ mod code;
 mod conf;
 mod consume;
 mod event;
+mod held_back;
 mod in_flight;
 mod letters;
 mod metadata;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use kafka::{EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TransactionOptions};
+use migration::report::AnswerTimes;
 use migration::{FailureKind, Incarnation, ShardId, TopicLedger};
 use pipeline::group::Key;
 use pipeline::{Blame, Sink};
@@ -263,7 +264,10 @@ fn a_producer_knows_how_far_away_its_brokers_are() {
             producer.hand_over(round, numbered("x", 2_500)).unwrap();
             wait(&mut producer, 1, LONG).unwrap();
         }
-        Duration::from_micros(producer.quickest_us().expect("it was answered"))
+        let (answers, quickest) = (producer.answers(), producer.quickest_us().expect("it was answered"));
+        assert_eq!((answers.count, producer.held_back()), (3, AnswerTimes::default()));
+        assert!(answers.mean_us() >= Some(quickest) && answers.longest_us >= quickest, "{answers:?} {quickest}");
+        Duration::from_micros(quickest)
     };
     let (near, far) = (measured(0), measured(40));
     assert!(far >= Duration::from_millis(40) && far < Duration::from_millis(80) && near < far, "{near:?} {far:?}");

@@ -16,6 +16,8 @@ const SHOWN: usize = 40;
 const TOLD: usize = 5;
 /// What a setting that is not there is called.
 const NOT_SET: &str = "not set";
+/// The field that is the key.
+const KEY: &str = "record.key";
 /// The kind of the source: where it is another one, the keys of both tables differ and say nothing.
 const SOURCE: &str = "source";
 /// Where a record's time is.
@@ -40,7 +42,7 @@ pub fn settings(job: &Job) -> FixedSettings {
     let mut all = vec![
         (SOURCE.to_owned(), job.source.table().to_owned()),
         (format!("{}.max_line", job.source.table()), show_count(job.source.files().max_line)),
-        ("record.key".to_owned(), path(key)),
+        (KEY.to_owned(), path(key)),
         ("record.on_missing".to_owned(), on_missing.typed().to_owned()),
         ("record.validate".to_owned(), validate.typed().to_owned()),
         (TIMESTAMP.to_owned(), path(timestamp)),
@@ -65,6 +67,11 @@ pub fn settings(job: &Job) -> FixedSettings {
 /// The progress topic of a job that delivers exactly once.
 pub fn progress_topic(settings: &[(String, String)]) -> Option<String> {
     settings.iter().find(|(name, _)| name == PROGRESS).map(|(_, topic)| topic.clone())
+}
+
+/// Whether a job's records have keys.
+pub fn is_keyed(settings: &[(String, String)]) -> bool {
+    settings.iter().any(|(name, value)| name == KEY && value != NOT_SET)
 }
 
 /// The topic that a job's dead letters go to; `None`: files.

@@ -10,8 +10,8 @@ pub mod receipts;
 pub mod verify;
 
 pub use job::{
-    AttemptOutcome, AttemptReport, Binding, JobReport, OutageReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport,
-    ShardStatus, ShardTotals, WorkerTotals,
+    AttemptOutcome, AttemptReport, Binding, JobReport, OutageReport, Outcome, Resent, RunReport, RunRules, Sample, Samples,
+    ShardReport, ShardStatus, ShardTotals, WorkerTotals,
 };
 pub use letters::{
     GoneLetters, LetterListing, LetterReason, LettersShown, ListedReason, RetryReport, RetryStanding, SeenLetters, ShownLetter,
@@ -175,6 +175,46 @@ impl Phases {
     }
 }
 
+/// How often something happened, and how long it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerTimes {
+    /// How often.
+    pub count: u64,
+    /// All of them together, microseconds.
+    pub total_us: u64,
+    /// The longest, microseconds.
+    pub longest_us: u64,
+}
+
+impl AnswerTimes {
+    /// Adds one.
+    pub fn note(&mut self, us: u64) {
+        self.add(&AnswerTimes { count: 1, total_us: us, longest_us: us });
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: &AnswerTimes) {
+        self.count = self.count.saturating_add(other.count);
+        self.total_us = self.total_us.saturating_add(other.total_us);
+        self.longest_us = self.longest_us.max(other.longest_us);
+    }
+
+    /// What came to it since it was another. Which was the longest since then is not known: that of all stays.
+    #[must_use]
+    pub fn since(&self, before: &AnswerTimes) -> AnswerTimes {
+        AnswerTimes {
+            count: self.count.saturating_sub(before.count),
+            total_us: self.total_us.saturating_sub(before.total_us),
+            longest_us: self.longest_us,
+        }
+    }
+
+    /// How long one takes on average, microseconds; `None` if there is none.
+    pub fn mean_us(&self) -> Option<u64> {
+        self.total_us.checked_div(self.count)
+    }
+}
+
 /// What some work took.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
@@ -189,6 +229,11 @@ pub struct Work {
     /// The quickest answer to a group of records, microseconds: from its hand-over to its last report. `None`: there
     /// was none.
     pub quickest_us: Option<u64>,
+    /// How long the answers to groups took. One that had to wait in the client until others of its broker were answered
+    /// counts as a part of that time: as long as each of these took.
+    pub answers: AnswerTimes,
+    /// For how long brokers held back what they were sent, because of a quota: by their answers to records.
+    pub held_back: AnswerTimes,
     /// Records that may be in the topic twice although nothing died: a broker refused a batch for good while they were
     /// in flight, and a connection broke.
     pub perhaps_doubled: u64,
@@ -210,6 +255,8 @@ impl Work {
             (one, other) => one.or(other),
         };
         self.quickest_us = self.quickest_us.into_iter().chain(other.quickest_us).min();
+        self.answers.add(&other.answers);
+        self.held_back.add(&other.held_back);
         self.perhaps_doubled += other.perhaps_doubled;
     }
 }

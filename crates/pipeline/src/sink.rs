@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use migration::report::AnswerTimes;
 use migration::topic::batch_bytes_of_one;
 use migration::{Failure, FailureKind, LedgerEntry};
 
@@ -139,6 +140,16 @@ pub trait Sink {
     /// The quickest answer to a group so far, microseconds: from its hand-over to the last of its reports.
     fn quickest_us(&self) -> Option<u64> {
         None
+    }
+
+    /// How long the answers to groups took so far.
+    fn answers(&self) -> AnswerTimes {
+        AnswerTimes::default()
+    }
+
+    /// For how long brokers said so far that they hold back what they are sent.
+    fn held_back(&self) -> AnswerTimes {
+        AnswerTimes::default()
     }
 
     /// How many records may be in the topic twice although nothing died: the client had to begin a new producer epoch

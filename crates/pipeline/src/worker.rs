@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use migration::job::{ChunkLimits, FlushPolicy};
 use migration::units::{show_things, show_whole_seconds};
 use migration::{
-    Control, Counts, Damage, Failure, FailureKind, Finished, LedgerEntry, Level, NoAnswer, Phase, Position, Progress,
+    Control, Counts, Damage, Failure, FailureKind, Finished, LedgerEntry, Level, NoAnswer, Phase, Phases, Position, Progress,
     TopicSettings, WaitingFor, Work, WorkerEvent,
 };
 
@@ -273,13 +273,8 @@ impl ShardWorker {
         let mut counts = self.committed_counts;
         counts.add(&self.chunk.counts);
         let mut work = self.committed_work.clone();
-        let rest = Work {
-            phases: self.clock.spent(),
-            deliveries: self.sink.deliveries(),
-            quickest_us: self.sink.quickest_us(),
-            perhaps_doubled: self.perhaps_doubled(),
-            ..Work::default()
-        };
+        let phases = self.clock.spent();
+        let rest = self.uncounted(phases);
         work.add(&self.chunk.work(rest));
         Progress {
             position: self.position,
@@ -312,9 +307,9 @@ impl ShardWorker {
         self.clock.switch(Phase::Other);
         #[cfg(test)]
         self.lanes.check_accounts();
-        let (deliveries, quickest_us) = (self.sink.deliveries(), self.sink.quickest_us());
+        let work = Work { perhaps_doubled: 0, ..self.uncounted(Phases::default()) };
         self.sink.finish()?;
-        let work = Work { phases: self.clock.take(), deliveries, quickest_us, ..Work::default() };
+        let work = Work { phases: self.clock.take(), ..work };
         Ok(Finished {
             position: self.committed.position,
             complete: self.ended == Some(true),
@@ -322,6 +317,19 @@ impl ShardWorker {
             work,
             peak_memory_bytes: 0,
         })
+    }
+
+    /// The work since the last commit that no chunk counts: `phases`, and what the sink says.
+    fn uncounted(&self, phases: Phases) -> Work {
+        Work {
+            phases,
+            deliveries: self.sink.deliveries(),
+            quickest_us: self.sink.quickest_us(),
+            answers: self.sink.answers().since(&self.committed_work.answers),
+            held_back: self.sink.held_back().since(&self.committed_work.held_back),
+            perhaps_doubled: self.perhaps_doubled(),
+            ..Work::default()
+        }
     }
 
     /// What the sink says of it since the last commit.
@@ -558,13 +566,8 @@ impl ShardWorker {
         let token = self.reader.token(&self.position);
         let entry = self.chunk.entry(&self.committed, self.position, token, self.letters.length());
         self.settings.ledger.commit(&entry, self.sink.as_mut())?;
-        let rest = Work {
-            phases: self.clock.take(),
-            deliveries: self.sink.deliveries(),
-            quickest_us: self.sink.quickest_us(),
-            perhaps_doubled: self.perhaps_doubled(),
-            ..Work::default()
-        };
+        let phases = self.clock.take();
+        let rest = self.uncounted(phases);
         let chunk = self.chunk.end().close(&entry, rest);
         self.committed = entry;
         self.committed_counts.add(&chunk.counts);

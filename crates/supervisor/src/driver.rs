@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use migration::job::Delivery;
+use migration::report::RunRules;
 use migration::{Cause, Causes, Control, Cut, Division, Level, Pieces, Plan};
 
 use crate::machine::{Action, AttemptEnd, AttemptId, Ended, Ending, Input, Machine, WorkOrder};
@@ -49,6 +50,7 @@ pub(crate) struct Driver<'a> {
     reaped: Duration,
     /// CPU time of this process when the run began.
     cpu_before_us: u64,
+    rules: RunRules,
     outages: Outages,
     /// How many records the plan expects; splits change nothing about it.
     records_estimate: u64,
@@ -65,6 +67,8 @@ impl<'a> Driver<'a> {
         }
         setup.store.begin_run(setup.slots_at_once(shared), setup.accept)?;
         setup.store.note_command(setup.command)?;
+        let rules = setup.kept(shared);
+        setup.store.note_rules(&rules)?;
         let outages = Outages::new(setup.give_up_after, state.binding.partitions());
         let machine = Machine::new(setup.rules(shared), &state.starts(), setup.seed);
         let cache = setup.delivery == Delivery::ExactlyOnce;
@@ -80,6 +84,7 @@ impl<'a> Driver<'a> {
             reaped: Duration::ZERO,
             outages,
             cpu_before_us: process::own_cpu().total_us(),
+            rules,
             cpu_of_attempts_us: 0,
         })
     }
@@ -258,7 +263,8 @@ impl<'a> Driver<'a> {
         self.tell_if_not_kept(kept);
         let cpu_us = process::own_cpu().total_us() - self.cpu_before_us;
         let cpu_us = cpu_us.saturating_sub(self.cpu_of_attempts_us);
-        if let Err(error) = self.recorder.end(&causes, self.machine.slots(), cpu_us) {
+        let rules = RunRules { auto: self.machine.searches(), ..self.rules };
+        if let Err(error) = self.recorder.end(&causes, self.machine.slots(), cpu_us, &rules) {
             causes.add(Cause::State, error);
         }
         self.watch(true);

@@ -89,6 +89,7 @@ impl RunEnd {
             peak_worker_memory_bytes: None,
             work: migration::Work::default(),
             order: None,
+            keyed: None,
             shard_reports: Vec::new(),
             attempts: Vec::new(),
             runs: Vec::new(),

@@ -257,6 +257,11 @@ impl Machine {
         self.rules.slots
     }
 
+    /// Whether it finds this number itself.
+    pub fn searches(&self) -> bool {
+        self.search.is_some()
+    }
+
     /// Whether the job stops.
     pub fn stopping(&self) -> bool {
         self.stage > Stage::Working
@@ -390,7 +395,7 @@ impl Machine {
                 attempt.verdict.get_or_insert(Verdict::Failed(failure));
             }
             WorkerEvent::Finished(finished) => {
-                attempt.verdict.get_or_insert(Verdict::Finished(finished));
+                attempt.verdict.get_or_insert(Verdict::Finished(Box::new(finished)));
             }
         }
     }

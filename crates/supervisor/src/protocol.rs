@@ -15,11 +15,12 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use migration::report::AnswerTimes;
 use migration::{Chunk, Control, Counts, Failure, Finished, NoAnswer, Position, Progress, Started, Work, WorkerEvent};
 use process::{Filled, Flushed, FrameError, FrameReader, FrameWriter, LatestFrame};
 
 /// The version of kinds and payloads.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 
 const HELLO: u8 = 1;
 const EVENT: u8 = 2;
@@ -302,7 +303,7 @@ fn check_counts(counts: &Counts) -> Result<(), ProtocolError> {
 }
 
 fn check_work(work: &Work) -> Result<(), ProtocolError> {
-    let Work { phases, flush, partitions, deliveries, quickest_us, perhaps_doubled } = work;
+    let Work { phases, flush, partitions, deliveries, quickest_us, answers, held_back, perhaps_doubled } = work;
     // 2^56 ns are two years.
     plausible(phases.0.map(|nanos| nanos >> 8), "a time")?;
     if partitions.len() > MOST_PARTITIONS || !flush.is_plausible() {
@@ -310,6 +311,9 @@ fn check_work(work: &Work) -> Result<(), ProtocolError> {
     }
     plausible([*perhaps_doubled], "records that may be there twice")?;
     plausible(*quickest_us, "a round trip")?;
+    for AnswerTimes { count, total_us, longest_us } in [*answers, *held_back] {
+        plausible([count, total_us, longest_us], "times of answers")?;
+    }
     plausible(partitions.iter().copied(), "records of a partition")?;
     plausible(deliveries.iter().flat_map(|(first, last)| [*first, *last]), "a time of delivery")
 }

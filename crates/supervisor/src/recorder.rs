@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use migration::report::RunRules;
 use migration::steer::{Pace, SteerEvent};
 use migration::{Causes, Chunk, LedgerEntry, Pieces, Plan, ShardId, Token, WorkerEvent};
 
@@ -175,11 +176,12 @@ impl<'a> Recorder<'a> {
     }
 
     /// Ends the run.
-    pub(crate) fn end(&mut self, causes: &Causes, slots: u32, cpu_us: u64) -> Result<(), String> {
+    pub(crate) fn end(&mut self, causes: &Causes, slots: u32, cpu_us: u64, rules: &RunRules) -> Result<(), String> {
         if self.behind.is_some() {
             self.catch_up()?;
         }
-        let ended = self.store.end_run(causes.exit().code(), &causes.reasons(), slots, cpu_us);
+        let noted = self.store.note_rules(rules);
+        let ended = noted.and_then(|()| self.store.end_run(causes.exit().code(), &causes.reasons(), slots, cpu_us));
         ended.map_err(|error| error.to_string())
     }
 }

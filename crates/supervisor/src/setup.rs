@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use migration::job::{Delivery, Limits, WorkerRules};
+use migration::report::RunRules;
 use migration::{Accept, BoundTopic, Plan, Rate};
 
 use crate::machine::Rules;
@@ -73,6 +74,17 @@ impl Setup<'_> {
     /// How many workers run at once. `shared`: whether they are processes of their own that may be replaced.
     pub(crate) fn slots_at_once(&self, shared: bool) -> u32 {
         if shared { self.slots.max(1) } else { 1 }
+    }
+
+    /// What of its settings is kept with the run.
+    pub(crate) fn kept(&self, shared: bool) -> RunRules {
+        RunRules {
+            auto: self.auto.on && shared,
+            most_workers: self.auto.most,
+            processors: self.auto.first,
+            flush: self.workers.flush,
+            chunk: self.workers.chunk,
+        }
     }
 
     /// The machine's rules.

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use migration::accept;
-use migration::report::{AttemptOutcome, Binding, ShardStatus};
+use migration::report::{AttemptOutcome, Binding, RunRules, ShardStatus};
 use migration::steer::{Pace, SteerEvent};
 use migration::{Accept, Chunk, Counts, LedgerEntry, Plan, Position, ShardId, StateOrigin, Work};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -183,6 +183,13 @@ impl Store {
     pub fn note_command(&mut self, command: &str) -> Result<(), StateError> {
         let number = self.run()?.number;
         let noted = self.db.execute("UPDATE runs SET command = ?2 WHERE number = ?1", params![number, command]);
+        self::error::at(&self.path, noted.map(drop))
+    }
+
+    /// Notes the settings of the run that began, as they stand now.
+    pub fn note_rules(&mut self, rules: &RunRules) -> Result<(), StateError> {
+        let number = self.run()?.number;
+        let noted = self.db.execute("UPDATE runs SET rules = ?2 WHERE number = ?1", params![number, encode(rules)]);
         self::error::at(&self.path, noted.map(drop))
     }
 

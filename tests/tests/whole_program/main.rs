@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use whole_program::suite::{self, Module};
 
 mod added_files;
+mod advice;
 mod broker_outage;
 mod check_of_begun;
 mod checks;
@@ -56,6 +57,7 @@ mod your_data;
 
 const MODULES: &[Module] = &[
     Module { name: "added_files", tests: added_files::TESTS },
+    Module { name: "advice", tests: advice::TESTS },
     Module { name: "broker_outage", tests: broker_outage::TESTS },
     Module { name: "check_of_begun", tests: check_of_begun::TESTS },
     Module { name: "checks", tests: checks::TESTS },

@@ -4,7 +4,7 @@
 //! the client does (a holder of one of them holds the client, too); the client's threads write to the wake-up's
 //! descriptor only while it is open.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -12,11 +12,13 @@ use std::ptr::{self, NonNull};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use migration::report::AnswerTimes;
 use rdkafka::bindings as rd;
 use rdkafka::types::RDKafkaRespErr as E;
 
 use super::code::{Code, Failed, codes};
 use super::event::{Event, Notice};
+use super::held_back;
 use super::rejoin::Rejoin;
 use super::text::ErrorText;
 use super::wakeup::Wakeup;
@@ -31,6 +33,7 @@ pub(crate) struct Client {
     rejoin: Rejoin,
     // Closed after the client is destroyed: fields are dropped after `Client::drop` has run.
     wakeup: OnceCell<Wakeup>,
+    held_back: Cell<AnswerTimes>,
 }
 
 impl Client {
@@ -46,7 +49,8 @@ impl Client {
             rd::rd_kafka_queue_get_main(rk.as_ptr())
         };
         let main = NonNull::new(main).expect("every client has a main queue");
-        Client { rk, main, brokers, rejoin: Rejoin::default(), wakeup: OnceCell::new() }
+        let (rejoin, wakeup, held_back) = (Rejoin::default(), OnceCell::new(), Cell::default());
+        Client { rk, main, brokers, rejoin, wakeup, held_back }
     }
 
     /// The descriptor that is signalled from now on when there is something to serve.
@@ -103,13 +107,22 @@ impl Client {
             unsafe { rd::rd_kafka_brokers_add(self.rk.as_ptr(), self.brokers.as_ptr()) };
         }
         // SAFETY: the main queue is alive as long as this object.
-        let event = unsafe { Event::next(self.main, timeout) }?;
+        let event = unsafe { Event::next(self.main, timeout) };
+        let mut times = self.held_back.get();
+        times.add(&held_back::take());
+        self.held_back.set(times);
+        let event = event?;
         match event.kind() {
             rd::RD_KAFKA_EVENT_DR if event.code() == Code::NONE => self.rejoin.answered(),
             rd::RD_KAFKA_EVENT_ERROR if event.code() == ALL_BROKERS_DOWN => self.rejoin.all_down(Instant::now()),
             _ => {}
         }
         Some(event)
+    }
+
+    /// For how long brokers said so far that they hold back the producer's records.
+    pub(crate) fn held_back(&self) -> AnswerTimes {
+        self.held_back.get()
     }
 }
 

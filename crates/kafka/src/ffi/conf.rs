@@ -12,6 +12,7 @@ use std::rc::Rc;
 use rdkafka::bindings as rd;
 
 use super::client::Client;
+use super::held_back;
 use super::text::{ErrorText, text};
 
 /// The version of librdkafka.
@@ -149,6 +150,10 @@ impl Conf {
         let events = rd::RD_KAFKA_EVENT_DR | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG | more_events;
         // SAFETY: the configuration is ours and alive.
         unsafe { rd::rd_kafka_conf_set_events(self.0.as_ptr(), events) };
+        if kind == ClientKind::Producer {
+            // SAFETY: the configuration is ours and alive.
+            unsafe { held_back::listen(self.0.as_ptr()) };
+        }
         let c_kind = match kind {
             ClientKind::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
             ClientKind::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,

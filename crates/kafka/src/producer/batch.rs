@@ -15,6 +15,9 @@ pub(super) struct ReportTally {
     pub(super) refused: Vec<RejectedRecord>,
     /// When the client had all of it, microseconds of the monotonic clock.
     pub(super) handed_us: u64,
+    /// The broker that it went to, as far as that was known, and how many groups this broker had then, with it.
+    pub(super) leader: Option<i32>,
+    pub(super) queue: usize,
 }
 
 /// A record that the brokers refused for good, where a transaction is lost with it.

@@ -3,11 +3,13 @@
 //! Responsible for: counting every report, telling a record's refusal from a failure of the attempt, and ending
 //! quickly. Not responsible for: how it comes to its client (`connecting.rs`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use migration::report::AnswerTimes;
 use migration::{Failure, FailureKind, LedgerEntry, SeenTopic, TopicSettings};
 use pipeline::dead_letter::OutgoingLetter;
 use pipeline::{Blame, Delivered, Group, LettersInFlight, RejectedRecord, Sink, SinkLimits, Trouble};
@@ -65,6 +67,12 @@ pub struct Producer {
     deliveries: Option<(u64, u64)>,
     /// The quickest answer to a group.
     quickest_us: Option<u64>,
+    /// How long answers took, by [`answered_in`].
+    answers: AnswerTimes,
+    /// How many groups each broker has, as far as the leader of their partition was known.
+    queues: BTreeMap<Option<i32>, usize>,
+    /// How many requests the client sends a broker at a time.
+    at_once: u64,
     pub(super) failure: Option<Failure>,
     epochs: Epochs,
     pub(super) transactions: Option<Transactions>,
@@ -102,6 +110,9 @@ impl Producer {
             complaints,
             deliveries: None,
             quickest_us: None,
+            answers: AnswerTimes::default(),
+            queues: BTreeMap::new(),
+            at_once: requests_at_once(&options.properties),
             failure: None,
             epochs: Epochs::new(partitions),
             transactions,
@@ -278,15 +289,20 @@ impl Producer {
             let mut tally = std::mem::take(&mut self.tallies[partition as usize]);
             tally.refused.sort_by_key(|r| r.index);
             self.epochs.settled(partition, tally.acknowledged);
-            self.note_quickest(&tally);
+            self.note_answer(&tally);
             self.ready.push(Delivered { partition, group, acknowledged: tally.acknowledged, refused: tally.refused });
         }
     }
 
     /// Takes the time of a group that was delivered.
-    fn note_quickest(&mut self, tally: &ReportTally) {
-        let answered = self.deliveries.filter(|_| tally.acknowledged > 0).map(|(_, last)| last.saturating_sub(tally.handed_us));
-        self.quickest_us = self.quickest_us.into_iter().chain(answered).min();
+    fn note_answer(&mut self, tally: &ReportTally) {
+        if let Some(queue) = self.queues.get_mut(&tally.leader) {
+            *queue = queue.saturating_sub(1);
+        }
+        let Some((_, last)) = self.deliveries.filter(|_| tally.acknowledged > 0) else { return };
+        let took_us = last.saturating_sub(tally.handed_us);
+        self.quickest_us = Some(self.quickest_us.map_or(took_us, |quickest| quickest.min(took_us)));
+        self.answers.note(answered_in(took_us, tally.queue, self.at_once));
     }
 
     /// What a record's failure means for the attempt.
@@ -357,6 +373,22 @@ impl Producer {
 pub(super) fn cannot_go_on(place: &str, cause: Code, text: &str) -> Failure {
     let kind = if verdict(cause) == Verdict::AllRejected { FailureKind::Permanent } else { FailureKind::Retry };
     Failure::new(kind, format!("{place}the producer can't go on: {text} ({cause})"))
+}
+
+/// How many requests the client sends a broker before it waits for an answer.
+fn requests_at_once(properties: &[(String, String)]) -> u64 {
+    /// With idempotence, and so with every producer of ours, the client takes no more.
+    const MOST: u64 = 5;
+    const NAMES: [&str; 2] = ["max.in.flight.requests.per.connection", "max.in.flight"];
+    let asked = properties.iter().rfind(|(name, _)| NAMES.contains(&name.as_str()));
+    asked.and_then(|(_, value)| value.trim().parse().ok()).map_or(MOST, |asked: u64| asked.clamp(1, MOST))
+}
+
+/// How long the answer to a group took that came back after `took_us` microseconds, and was the last of `queue` groups
+/// that its broker had: without the time in which it waited in the client for the answers to those before it. Of these
+/// some were on their way for a while.
+fn answered_in(took_us: u64, queue: usize, at_once: u64) -> u64 {
+    took_us * at_once / (queue as u64).max(at_once)
 }
 
 fn letters_place(topic: &str) -> String {
@@ -440,6 +472,11 @@ impl Sink for Producer {
                 return Ok(());
             }
         }
+        let leader = self.leader(partition);
+        let queue = self.queues.entry(leader).or_default();
+        *queue += 1;
+        let tally = &mut self.tallies[partition as usize];
+        (tally.leader, tally.queue) = (leader, *queue);
         self.tallies[partition as usize].handed_us = monotonic_micros();
         if self.tallies[partition as usize].refused.len() < records {
             self.transactions.iter_mut().for_each(Transactions::has_records);
@@ -549,6 +586,14 @@ impl Sink for Producer {
         self.quickest_us
     }
 
+    fn answers(&self) -> AnswerTimes {
+        self.answers
+    }
+
+    fn held_back(&self) -> AnswerTimes {
+        self.sender.client().held_back()
+    }
+
     fn perhaps_doubled(&self) -> u64 {
         let in_flight =
             |partition: u32| self.sender.waiting_in(partition..partition + 1) + self.tallies[partition as usize].acknowledged;
@@ -589,6 +634,14 @@ impl Drop for Producer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_in_the_client_for_other_answers_is_no_part_of_an_answer() {
+        let of = |name: &str, value: &str| requests_at_once(&[(name.to_owned(), value.to_owned())]);
+        assert_eq!((of("linger.ms", "3"), of("max.in.flight", "2"), of("max.in.flight", "99")), (5, 2, 5));
+        let queues = [0, 1, 5, 6, 10, 11].map(|queue| answered_in(90_000, queue, 5));
+        assert_eq!(queues, [90_000, 90_000, 90_000, 75_000, 45_000, 40_909]);
+    }
 
     #[test]
     fn a_refused_letter_is_told_with_what_can_be_done() {

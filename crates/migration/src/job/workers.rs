@@ -52,7 +52,7 @@ rules! {
 
 rules! {
     /// The records between two commits; the first limit that is reached ends the chunk.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct ChunkLimits {
         /// A chunk, the records between two commits, ends after this number of records.
         records: u64 = key RECORDS key("workers.chunk.records", count(1)).default("1_000_000").example("10_000");
@@ -82,7 +82,7 @@ rules! {
 
 impl ChunkLimits {
     /// No wait inside a transaction is longer than half of its time, and one of a chunk lasts as long as the chunk.
-    pub(crate) const TRANSACTION_INTERVALS: u32 = 2;
+    pub const TRANSACTION_INTERVALS: u32 = 2;
 
     /// For how long a transaction of a chunk may be open.
     pub fn transaction_timeout(&self) -> Duration {

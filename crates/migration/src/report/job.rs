@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::verify::KeptVerdict;
-use crate::job::Delivery;
+use crate::job::{ChunkLimits, Delivery, FlushPolicy};
 use crate::steer::SteerEvent;
 use crate::{Counts, Exit, Order, Phases, Position, RoundTrips, ShardId, Work};
 
@@ -94,6 +94,8 @@ pub struct JobReport {
     pub work: Work,
     /// Which order its records keep; `None`: the plan can't be read.
     pub order: Option<Order>,
+    /// Whether its records have keys; `None` if the state that knows it can't be read.
+    pub keyed: Option<bool>,
     /// Each shard, in plan order.
     pub shard_reports: Vec<ShardReport>,
     /// Each attempt, in the order in which they began.
@@ -120,6 +122,11 @@ impl JobReport {
         let measured =
             self.attempts.iter().filter(|attempt| attempt.run == last).filter_map(|attempt| attempt.work.quickest_us);
         measured.map(Duration::from_micros).collect::<RoundTrips>().distance()
+    }
+
+    /// The settings of the last run, as far as they are known.
+    pub fn rules(&self) -> Option<RunRules> {
+        self.runs.last()?.rules
     }
 
     /// Records committed here (acknowledged, filtered or set aside) for each second of wall time; `None` if there are
@@ -422,6 +429,23 @@ pub struct RunReport {
     pub accepted: Vec<String>,
     /// What was typed, without secrets: those are in no command line.
     pub command: String,
+    /// Of its settings those that advice may be about; `None`: not known.
+    pub rules: Option<RunRules>,
+}
+
+/// Settings of a run that advice may be about: none asks for what the run already had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRules {
+    /// Whether it finds the number of its workers itself, as it stands at its end.
+    pub auto: bool,
+    /// The most workers that it tries then: `workers.max`, or fewer where memory ends before.
+    pub most_workers: u32,
+    /// How many processors it has.
+    pub processors: u32,
+    /// When a worker waits for all its delivery reports.
+    pub flush: FlushPolicy,
+    /// The records between two commits.
+    pub chunk: ChunkLimits,
 }
 
 #[cfg(test)]

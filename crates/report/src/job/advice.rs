@@ -1,9 +1,12 @@
 //! What limits a job and what would make it faster, in a sentence from its own figures.
 
-use migration::job::Delivery;
+mod waiting;
+
+use migration::job::{Delivery, FlushPolicy};
 use migration::report::JobReport;
-use migration::units::{show_count, show_size};
 use migration::{Order, Phase, Phases};
+
+use self::waiting::{LimitingWait, all_partitions_taken};
 
 /// A sentence, or nothing when there is nothing to say.
 pub fn advice(report: &JobReport) -> Option<String> {
@@ -15,7 +18,7 @@ pub fn advice(report: &JobReport) -> Option<String> {
     let sent = report.here.filter(|here| here.acknowledged > 0 && total > 0)?.acknowledged;
     let share = |phase: Phase| phases.get(phase) as f64 * 100.0 / total as f64;
     let flushes = report.work.flush.count();
-    let each_record = flushes >= sent;
+    let each_record = report.rules().map_or(flushes >= sent, |rules| rules.flush == FlushPolicy::Record);
     let (top, percent) = Phase::ALL
         .into_iter()
         .filter(|phase| *phase != Phase::Start)
@@ -23,28 +26,26 @@ pub fn advice(report: &JobReport) -> Option<String> {
         .max_by(|a, b| a.1.total_cmp(&b.1))?;
     let percent = percent.round();
     let by_key = report.order == Some(Order::Key);
+    // Nothing is asked for that the run has.
+    let auto = report.rules().is_some_and(|rules| rules.auto);
+    let more = |text: &'static str| if auto { "" } else { text };
     Some(match top {
-        // One wait and one commit at the end of each attempt is the least there can be.
-        Phase::Flush | Phase::Commit if flushes <= report.attempts.len() as u64 => return None,
+        // One wait and one commit at the end of each attempt is the least there can be, whatever else they wait for.
+        Phase::Flush if flushes <= report.attempts.len() as u64 => {
+            return LimitingWait::new(report, phases, top, percent).quota();
+        }
+        Phase::Commit if flushes <= report.attempts.len() as u64 => return None,
         Phase::Flush if each_record => format!(
             "{percent} % of the workers' time is flush, one for each record (p50 {:.1} ms): flush = \"chunk\" waits once in a chunk, keeps \
-             the same guarantee and removes nearly all of it; more workers divide it",
-            report.work.flush.quantile(0.5) as f64 / 1000.0
+             the same guarantee and removes nearly all of it{}",
+            report.work.flush.quantile(0.5) as f64 / 1000.0,
+            if all_partitions_taken(report) { "" } else { more("; more workers divide it") }
         ),
-        Phase::Flush => {
-            format!("{percent} % of the workers' time is the wait at chunk ends: larger chunks (workers.chunk) wait less often")
-        }
-        Phase::Wait => format!(
-            "{percent} % of the workers' time is waiting for delivery reports: brokers, network or workers.in_flight limit this run, at {} records/s and \
-             {}/s; \
-             more workers{} help only while the brokers are not busy",
-            show_count(report.records_per_second()?.round() as u64),
-            show_size(report.per_second(|here| here.bytes_sent)? as u64),
-            if by_key { " (at most one for each partition)" } else { "" }
+        Phase::Flush | Phase::Wait => return LimitingWait::new(report, phases, top, percent).advice(),
+        Phase::Outside => format!(
+            "{percent} % of the workers' time is waits for something else than Kafka{}",
+            more(": more workers overlap them")
         ),
-        Phase::Outside => {
-            format!("{percent} % of the workers' time is waits for something else than Kafka: more workers overlap them")
-        }
         Phase::Throttled => format!("{percent} % of the workers' time is the rate limit that [limits] asks for"),
         Phase::Commit if report.delivery() == Delivery::ExactlyOnce => format!(
             "{percent} % of the workers' time is commits, which are Kafka's transactions: larger chunks (workers.chunk) commit \
@@ -64,9 +65,10 @@ pub fn advice(report: &JobReport) -> Option<String> {
             "{percent} % of the workers' time is reading and decompressing, and all of it was read once: with order by key \
              more workers would each read all of it, and share only what is done with the records"
         ),
-        Phase::Read => {
-            format!("{percent} % of the workers' time is reading and decompressing: more workers, if disk and processors allow")
-        }
+        Phase::Read => format!(
+            "{percent} % of the workers' time is reading and decompressing{}",
+            more(": more workers, if disk and processors allow")
+        ),
         Phase::Map | Phase::Enqueue if by_key => format!(
             "{percent} % of the workers' time is our own processing ({}): with order by key each worker finds the keys of all \
              rows, and there is at most a worker for each partition, so that more workers help little",
@@ -74,8 +76,9 @@ pub fn advice(report: &JobReport) -> Option<String> {
         ),
         Phase::Map | Phase::Enqueue => {
             format!(
-                "{percent} % of the workers' time is our own processing ({}): more workers, if there are idle processors",
-                top.name()
+                "{percent} % of the workers' time is our own processing ({}){}",
+                top.name(),
+                more(": more workers, if there are idle processors")
             )
         }
         Phase::Start | Phase::Other => return None,
@@ -171,6 +174,17 @@ mod tests {
         let began_ms = first.started_ms + (first.elapsed_us / 1000) as i64 - away_ms;
         report.outages = vec![OutageReport { run: first.run, began_ms, all_ms: Some(began_ms), ended_ms: None }];
         assert_eq!(away_ns(&report), away_ms as u64 * 1_000_000);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_that_the_run_has() {
+        let told = |auto| {
+            let mut report = example::waiting(Phase::Read, 80, 4);
+            report.runs.last_mut().and_then(|run| run.rules.as_mut()).expect("rules").auto = auto;
+            advice(&report).expect("reading limits it")
+        };
+        assert!(told(false).ends_with(": more workers, if disk and processors allow"));
+        assert!(told(true).ends_with("reading and decompressing"));
     }
 
     #[test]

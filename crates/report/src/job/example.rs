@@ -1,8 +1,11 @@
 //! A made-up job for tests: two runs, two workers, a death.
 
+use std::time::Duration;
+
+use migration::job::{ChunkLimits, FlushPolicy};
 use migration::report::{
-    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, Sample, Samples, ShardReport, ShardStatus,
-    ShardTotals, WorkerTotals,
+    AttemptOutcome, AttemptReport, Binding, JobReport, Outcome, Resent, RunReport, RunRules, Sample, Samples, ShardReport,
+    ShardStatus, ShardTotals, WorkerTotals,
 };
 use migration::steer::{Pace, SteerEvent};
 use migration::{Counts, Exit, Order, Phase, Phases, Position, ShardId, Work};
@@ -36,6 +39,7 @@ pub(crate) fn report() -> JobReport {
         cpu_supervisor_us: 50_000,
         accepted: if number == 2 { vec!["partitions".into()] } else { Vec::new() },
         command: "shardlift run -w 2".into(),
+        rules: None,
     };
     let shard = |id: u32| ShardReport {
         id: ShardId(id),
@@ -70,6 +74,7 @@ pub(crate) fn report() -> JobReport {
         peak_worker_memory_bytes: Some(50 << 20),
         work,
         order: Some(Order::Shard),
+        keyed: Some(true),
         shard_reports: (0..4).map(shard).collect(),
         attempts,
         runs: vec![run(1, BEGAN, 75), run(2, BEGAN + HOUR, 0)],
@@ -95,6 +100,28 @@ pub(crate) fn shared(elsewhere: u64) -> JobReport {
     report.progress_topic = Some("shardlift-progress".into());
     let counts = &mut report.counts;
     (counts.read, counts.acknowledged) = (counts.read + elsewhere, counts.acknowledged + elsewhere);
+    report
+}
+
+/// A job of `workers` workers of which `percent` per cent of a minute were `phase`, and the rest its own work, with two
+/// processors: 60,000 records with keys to a topic of eight partitions, in 60 chunks of one attempt.
+pub(crate) fn waiting(phase: Phase, percent: u64, workers: u64) -> JobReport {
+    let mut report = report();
+    report.attempts.truncate(1);
+    let (work, second) = (&mut report.work, 1_000_000_000);
+    *work = Work { partitions: vec![7_500; 8], ..Work::default() };
+    work.phases.spend(phase, workers * 60 * second / 100 * percent);
+    work.phases.spend(Phase::Map, workers * 60 * second / 100 * (100 - percent));
+    (0..60).for_each(|_| work.flush.record(9_000));
+    report.cpu_workers_us = workers * 60 * 1_000_000 / 100 * (100 - percent);
+    report.counts =
+        Counts { read: 60_000, acknowledged: 60_000, bytes_read: 12_000_000, bytes_sent: 12_000_000, ..Counts::default() };
+    report.here = Some(report.counts);
+    (report.elapsed_us, report.workers.count) = (60_000_000, workers);
+    report.binding.end_offsets = vec![0; 8];
+    let chunk = ChunkLimits { records: 1_000, bytes: 256 << 20, interval: Duration::from_secs(1) };
+    let rules = RunRules { auto: false, most_workers: 64, processors: 2, flush: FlushPolicy::Chunk, chunk };
+    report.runs.iter_mut().for_each(|run| run.rules = Some(rules));
     report
 }
 

@@ -1,6 +1,6 @@
 //! The report as JSON. Names that others rely on are listed in docs/report.md; more may be added, none is renamed.
 
-use migration::report::{AttemptReport, JobReport};
+use migration::report::{AnswerTimes, AttemptReport, JobReport};
 use migration::steer::{Pace, SteerEvent};
 use migration::{Order, Phase, Phases, Work};
 use serde_json::{Map, Value, json};
@@ -45,6 +45,8 @@ pub fn object(report: &JobReport) -> Map<String, Value> {
         "elapsed_ms": ms(report.elapsed_us),
         "records_per_second": report.records_per_second().map(round),
         "round_trip_ms": report.round_trip().map(|time| ms(time.as_micros() as u64)),
+        "answers": answers(&report.work),
+        "held_back": held_back(&report.work),
         "cpu_ms": { "supervisor": ms(report.cpu_supervisor_us), "workers": ms(report.cpu_workers_us) },
         "phases_ms": phases(&report.work.phases),
         "flush": flush(&report.work),
@@ -116,6 +118,8 @@ fn attempt(a: &AttemptReport) -> Value {
         "peak_memory_bytes": a.peak_memory_bytes,
         "start_latency_ms": a.first_delivery_us.map(ms),
         "round_trip_ms": a.work.quickest_us.map(ms),
+        "answers": answers(&a.work),
+        "held_back": held_back(&a.work),
         "deliveries_us": a.work.deliveries.map(|(first, last)| [first, last]),
         "phases_ms": phases(&a.work.phases),
         "flush": flush(&a.work),
@@ -129,6 +133,16 @@ fn known<T: Default + PartialEq>(value: T) -> Option<T> {
 
 fn phases(phases: &Phases) -> Value {
     Phase::ALL.iter().map(|&phase| (phase.name().to_owned(), ms(phases.get(phase) / 1000))).collect::<Map<_, _>>().into()
+}
+
+fn answers(work: &Work) -> Value {
+    let AnswerTimes { count, longest_us, .. } = work.answers;
+    json!({ "count": count, "mean_ms": work.answers.mean_us().map(ms), "longest_ms": (count > 0).then(|| ms(longest_us)) })
+}
+
+fn held_back(work: &Work) -> Value {
+    let AnswerTimes { count, total_us, longest_us } = work.held_back;
+    json!({ "count": count, "total_ms": ms(total_us), "longest_ms": (count > 0).then(|| ms(longest_us)) })
 }
 
 fn flush(work: &Work) -> Value {

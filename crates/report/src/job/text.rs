@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use migration::printable::printable;
-use migration::report::{AttemptOutcome, AttemptReport, JobReport, Resent};
+use migration::report::{AnswerTimes, AttemptOutcome, AttemptReport, JobReport, Resent};
 use migration::units::{show_count, show_duration, show_size, show_things, show_utc};
 use migration::{Counts, Histogram, Phase, Phases};
 
@@ -120,7 +120,14 @@ fn figures(out: &mut String, report: &JobReport) {
     let w = &report.workers;
     row("workers", format!("{} slots, {} forked, {} restarts", w.count, w.forked, w.restarts));
     if let Some(time) = report.round_trip() {
-        row("round trip", format!("{} to the brokers", show_duration(time)));
+        let took = |us| format!(", {} for an answer to a group of records", show_duration(Duration::from_micros(us)));
+        let answers = report.work.answers.mean_us().map_or_else(String::new, took);
+        row("round trip", format!("{} to the brokers{answers}", show_duration(time)));
+    }
+    if report.work.held_back.count > 0 {
+        let AnswerTimes { count, total_us, longest_us } = report.work.held_back;
+        let [total, longest] = [total_us, longest_us].map(|us| show_duration(Duration::from_micros(us)));
+        row("held back", format!("{total} in {} by a quota, up to {longest}", show_things(count, "answer")));
     }
     if report.work.phases.total() > 0 {
         row("time", shares(&report.work.phases));

@@ -30,7 +30,7 @@ pub(super) enum Kill {
 /// What a worker said last.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
-    Finished(Finished),
+    Finished(Box<Finished>),
     Failed(Failure),
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{PipeReader, PipeWriter, Write as _, pipe};
 
+use migration::report::AnswerTimes;
 use migration::{FailureKind, Histogram, LedgerEntry, Level, Phase, Phases, Rate, Receipt, Token, WaitingFor};
 use proptest::prelude::*;
 
@@ -45,7 +46,8 @@ fn work() -> impl Strategy<Value = Work> {
             let mut flush = Histogram::default();
             flushes.into_iter().for_each(|micros| flush.record(micros));
             let quickest_us = deliveries.map(|(first, _)| first / 2);
-            Work { phases: Phases(phases), flush, partitions, deliveries, quickest_us, perhaps_doubled: 7 }
+            let [answers, held_back] = [3, 4].map(|count| AnswerTimes { count, total_us: phases[5], longest_us: phases[6] });
+            Work { phases: Phases(phases), flush, partitions, deliveries, quickest_us, answers, held_back, perhaps_doubled: 7 }
         })
 }
 

@@ -76,6 +76,7 @@ pub fn load_report(store: &Store, running: bool) -> Result<JobReport, StateError
         work,
         accepted: accepted(&runs),
         order: Some(Order::of(&state.plan)),
+        keyed: Some(migration::fixed::is_keyed(&state.settings)),
         shard_reports,
         attempts,
         runs,
@@ -192,6 +193,7 @@ fn runs(db: &Connection) -> rusqlite::Result<Vec<RunReport>> {
                 cpu_supervisor_us: count(row, "cpu_us")?,
                 accepted: names(&row.get::<_, String>("accepted")?),
                 command: row.get("command")?,
+                rules: row.get::<_, Option<Vec<u8>>>("rules")?.map(|blob| decode(&blob)).transpose()?,
             })
         })?
         .collect()

@@ -18,7 +18,7 @@ use super::state::JobState;
 /// "shlf": marks the file as ours.
 pub(super) const APPLICATION_ID: i64 = 0x7368_6C66;
 /// The layout's version.
-const VERSION: i64 = 11;
+const VERSION: i64 = 12;
 /// How long a write waits for another connection; only a reader that restores the WAL can be in the way.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -40,7 +40,7 @@ CREATE TABLE shards (
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, elapsed_us INTEGER NOT NULL, slots INTEGER NOT NULL,
     exit_code INTEGER, reasons TEXT NOT NULL, cpu_us INTEGER NOT NULL,
-    accepted TEXT NOT NULL, command TEXT NOT NULL DEFAULT ''
+    accepted TEXT NOT NULL, command TEXT NOT NULL DEFAULT '', rules BLOB
 ) STRICT;
 CREATE TABLE attempts (
     sequence INTEGER PRIMARY KEY, shard INTEGER NOT NULL, number INTEGER NOT NULL, run INTEGER NOT NULL, pid INTEGER NOT NULL,

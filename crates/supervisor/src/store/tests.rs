@@ -638,7 +638,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
     fs::remove_file(&path).unwrap();
     drop(create(&path, 1));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
-    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 11, .. })));
+    assert!(matches!(Store::open(&path), Err(StateError::Version { found: 1, known: 12, .. })));
     assert!(matches!(Store::read_only(&path), Err(StateError::Version { .. })));
 }
 
@@ -871,13 +871,13 @@ fn file_of_layout(path: &Path, version: i64) {
 #[test]
 fn a_state_of_an_older_layout_says_what_to_do() {
     let folder = Folder::new("older");
-    for version in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 99] {
+    for version in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 99] {
         let path = folder.file(&format!("{version}.sqlite"));
         file_of_layout(&path, version);
         for opened in [Store::open(&path), Store::read_only(&path)] {
             let said = opened.unwrap_err().to_string();
             let what = format!(
-                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 11"
+                "{version}.sqlite is a job's state in version {version} of its format, and this program reads version 12"
             );
             assert!(said.contains(&what) && said.contains("finish the job with the program that wrote it"), "{said}");
             assert!(said.contains("or start over with --restart (which sends everything again)"), "{said}");
