@@ -25,7 +25,8 @@ mod transaction;
 mod wakeup;
 
 pub(crate) use admin::{
-    TopicSetting, ask_broker_settings, ask_settings, ask_topic, create_topic, delete_topic, topic_operations, topic_settings,
+    TopicSetting, ask_broker_settings, ask_ends, ask_settings, ask_topic, create_topic, delete_topic, topic_operations,
+    topic_settings,
 };
 pub(crate) use client::Client;
 pub(crate) use code::Code;

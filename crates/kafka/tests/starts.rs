@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use kafka::{EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TransactionOptions};
+use kafka::{EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TransactionOptions, preflight};
 use migration::{Incarnation, ShardId, TopicLedger};
 use pipeline::Sink;
 
@@ -29,14 +29,24 @@ fn round_trips(options: &ProducerOptions) -> (f64, f64) {
     (created.as_secs_f64() / RTT.as_secs_f64(), delivered.as_secs_f64() / RTT.as_secs_f64())
 }
 
-fn far_broker() -> EmbeddedBroker {
+fn far_broker(partitions: u32) -> EmbeddedBroker {
     let topics = vec![TOPIC.to_owned(), PROGRESS.to_owned()];
-    EmbeddedBroker::start(&EmbeddedOptions { topics, rtt: RTT, ..EmbeddedOptions::default() }).unwrap()
+    EmbeddedBroker::start(&EmbeddedOptions { topics, partitions, rtt: RTT }).unwrap()
+}
+
+#[test]
+fn a_preflight_asks_all_partitions_at_once() {
+    let broker = far_broker(200);
+    let began = Instant::now();
+    let found = preflight(&job(&broker.bootstrap()), Duration::from_secs(10)).unwrap();
+    assert_eq!(found.partitions.len(), 200);
+    // One by one it would be 400 round trips: no more than these seconds have.
+    assert!(began.elapsed() < 40 * RTT, "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_producer_is_there_after_two_connections_and_two_answers() {
-    let broker = far_broker();
+    let broker = far_broker(8);
     let (created, delivered) = round_trips(&options(&job(&broker.bootstrap())));
     // Versions (2), metadata, versions (2), metadata; then the producer id and the records themselves.
     assert!(created < 6.8, "{created} round trips");
@@ -45,7 +55,7 @@ fn a_producer_is_there_after_two_connections_and_two_answers() {
 
 #[test]
 fn the_progress_topic_and_the_coordinator_are_asked_for_while_the_producer_connects() {
-    let broker = far_broker();
+    let broker = far_broker(8);
     let job = job(&broker.bootstrap());
     let of = Incarnation { plan_id: 1, generation: 1 };
     let ledger = TopicLedger { topic: PROGRESS.to_owned(), job: "test".to_owned(), of };

@@ -5,6 +5,7 @@
 //! borrowed from it.
 
 mod describe;
+mod offsets;
 mod settings;
 mod topics;
 
@@ -22,6 +23,7 @@ use super::topic::topic_name;
 use crate::turns::Turns;
 
 pub(crate) use describe::{ask_topic, topic_operations};
+pub(crate) use offsets::ask_ends;
 pub(crate) use settings::{TopicSetting, ask_broker_settings, ask_settings, topic_settings};
 pub(crate) use topics::{create_topic, delete_topic};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Asker, PartitionEnds, PreflightProblem, PreflightProblemKind};
 use crate::classify::{Verdict, verdict};
-use crate::ffi::Code;
+use crate::ffi::{Code, ask_ends};
 use crate::topic_probe::is_unknown_topic;
 
 /// The first wait for a partition's leader to tell its offsets; each further one is twice as long.
@@ -58,8 +58,8 @@ impl Asker<'_> {
         }
     }
 
-    /// Asks the leaders of those partitions whose ends are not known; each may take `wait`, and one that does not
-    /// answer is asked no further question. Gives the partitions that are missing, and why.
+    /// Asks the leaders of those partitions whose ends are not known, all at once, for `wait`. Gives the partitions
+    /// that are missing, and why.
     fn ask_leaders(
         &self,
         partitions: &[(i32, i32)],
@@ -67,34 +67,33 @@ impl Asker<'_> {
         wait: Duration,
     ) -> Result<Vec<(u32, Missing)>, PreflightProblem> {
         let topic = &self.job.kafka.topic;
-        let mut missing = Vec::new();
-        let mut silent: Vec<(i32, Code)> = Vec::new();
-        for (partition, (ends, &(_, leader))) in (0u32..).zip(found.iter_mut().zip(partitions)) {
-            if ends.is_some() {
-                continue;
+        let wait = wait.max(Duration::from_millis(1));
+        let (mut asked, mut missing) = (Vec::new(), Vec::new());
+        for (partition, (ends, &(_, leader))) in (0u32..).zip(found.iter().zip(partitions)) {
+            match ends {
+                Some(_) => {}
+                None if leader < 0 => missing.push((partition, Missing::Leader)),
+                None => asked.push(partition),
             }
-            if leader < 0 {
-                missing.push((partition, Missing::Leader));
-                continue;
-            }
-            if let Some((_, code)) = silent.iter().find(|(broker, _)| *broker == leader) {
-                missing.push((partition, Missing::Answer(leader, *code)));
-                continue;
-            }
-            match self.client.watermarks(topic, partition, wait.max(Duration::from_millis(1))) {
-                Ok((low, high)) => *ends = Some(PartitionEnds { low, high }),
+        }
+        if asked.is_empty() {
+            return Ok(missing);
+        }
+        // A request that fails as a whole names none: each of its partitions is missing.
+        let answers = ask_ends(&self.client, topic, &asked, wait).unwrap_or_else(|(code, _)| vec![Err(code); asked.len()]);
+        for (partition, answer) in asked.into_iter().zip(answers) {
+            match answer {
+                Ok((low, high)) => found[partition as usize] = Some(PartitionEnds { low, high }),
                 // The cluster has just said that the topic is there: of a new one a broker may hear later than the
                 // others.
                 Err(code) if verdict(code) == Verdict::AllRejected && !is_unknown_topic(code) => {
                     let message = format!("offsets of partition {partition} of topic {topic:?}: {code}");
                     return Err(PreflightProblem::new(PreflightProblemKind::NotAuthorised, message));
                 }
-                Err(code) => {
-                    silent.push((leader, code));
-                    missing.push((partition, Missing::Answer(leader, code)));
-                }
+                Err(code) => missing.push((partition, Missing::Answer(partitions[partition as usize].1, code))),
             }
         }
+        missing.sort_by_key(|(partition, _)| *partition);
         Ok(missing)
     }
 
