@@ -8,7 +8,8 @@ use common::*;
 use kafka::{EmbeddedBroker, EmbeddedOptions, Producer, ProducerOptions, TransactionOptions};
 use migration::report::AnswerTimes;
 use migration::{FailureKind, Incarnation, ShardId, TopicLedger};
-use pipeline::group::Key;
+use pipeline::group::{Key, RECORD_OVERHEAD};
+use pipeline::lanes::group_bytes;
 use pipeline::{Blame, Sink};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as E};
 
@@ -252,6 +253,59 @@ fn one_record_at_a_time_takes_a_round_trip_and_not_a_tick() {
     // What the client itself adds it adds to most of them; what a busy machine adds it adds to some.
     let quarter = times[10];
     assert!(times[0] >= Duration::from_millis(5) && quarter < Duration::from_millis(20), "{times:?}");
+}
+
+/// A group of records of this size, as many as the producer's limits let a lane put into one.
+fn largest(producer: &Producer, bytes: usize) -> pipeline::Group {
+    let limits = producer.limits();
+    let by_bytes = group_bytes(limits.batch_bytes, false) / (bytes + RECORD_OVERHEAD);
+    let block = std::rc::Rc::new(pipeline::Block { bytes: vec![b'x'; bytes], ..Default::default() });
+    let mut group = pipeline::Group::default();
+    (0..by_bytes.min(limits.batch_records)).for_each(|_| group.push(&block, 0, bytes as u32, Key::Null, None));
+    group
+}
+
+#[test]
+fn the_largest_group_is_one_batch_however_far_the_brokers_are() {
+    let round_trip = Duration::from_millis(200);
+    let broker = broker_at(round_trip);
+    let job = job(&broker.bootstrap());
+    // Cut by their number, and by their bytes: those leave after the client's linger.
+    for (bytes, mean, records) in
+        [(132, Some(132), 6_049), (132, None, 6_237), (20, Some(20), 20_000), (1_000, Some(1_000), 970)]
+    {
+        let far = ProducerOptions { round_trip: Some(round_trip), record_bytes: mean, ..options(&job) };
+        let mut producer = Producer::create(&far).unwrap();
+        let mut times: Vec<Duration> = (0..3)
+            .map(|_| {
+                let group = largest(&producer, bytes);
+                assert_eq!(group.len(), records);
+                let handed = Instant::now();
+                producer.hand_over(0, group).unwrap();
+                let done = wait(&mut producer, 1, LONG).unwrap();
+                assert_eq!(done[0].acknowledged, records);
+                handed.elapsed()
+            })
+            .collect();
+        times.sort();
+        // What does not fit into the first batch waits for its answer.
+        assert!(times[0] >= round_trip && times[0] < 2 * round_trip, "{bytes} {times:?}");
+        Box::new(producer).finish().unwrap();
+    }
+}
+
+#[test]
+fn near_brokers_get_small_batches_and_far_ones_full_ones() {
+    let job = job("127.0.0.1:1");
+    let most = |ms, record_bytes| {
+        let round_trip = Some(Duration::from_millis(ms));
+        let properties = ProducerOptions { round_trip, record_bytes, ..options(&job) }.properties_for_speed(&[]);
+        properties.into_iter().find(|(name, _)| name == "batch.num.messages").map(|(_, value)| value).unwrap()
+    };
+    assert_eq!(
+        [most(0, Some(132)), most(2, None), most(4, Some(132)), most(20, Some(132)), most(80, None)],
+        ["2500", "2500", "4000", "6049", "20000"]
+    );
 }
 
 #[test]

@@ -82,7 +82,12 @@ impl Takes {
 
     /// Whatever a mapping makes.
     pub fn anything() -> Takes {
-        let limits = SinkLimits { record_bytes: usize::MAX, batch_bytes: usize::MAX, alone: None };
+        let limits = SinkLimits {
+            record_bytes: usize::MAX,
+            batch_bytes: usize::MAX,
+            batch_records: crate::lanes::GROUP_RECORDS,
+            alone: None,
+        };
         Takes::now(limits, 0, TopicSettings::default())
     }
 

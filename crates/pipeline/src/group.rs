@@ -7,8 +7,9 @@ use std::rc::Rc;
 use crate::Block;
 use crate::block::RowStart;
 
-/// What a record costs in a batch besides key, value and headers.
-pub const RECORD_OVERHEAD: usize = 40;
+/// What a record costs in a batch besides key, value and headers, at most: its length, attributes, timestamp and offset
+/// relative to the batch's, and the lengths of key, value and headers.
+pub const RECORD_OVERHEAD: usize = 28;
 
 /// One message as a sink sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

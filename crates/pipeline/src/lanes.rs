@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use migration::{Failure, FailureKind, Receipt};
 
@@ -17,8 +18,31 @@ use crate::group::{Key, RECORD_OVERHEAD};
 use crate::receipt;
 use crate::{Blame, Block, Delivered, Group, RejectedRecord, Sink, SinkLimits};
 
-/// The most records in a group.
+/// The most records in a group near the brokers: what is in flight then fits best into the processors' caches.
 pub const GROUP_RECORDS: usize = 2_500;
+/// The most in a group at all.
+const MOST_GROUP_RECORDS: usize = 20_000;
+/// How many records a group may have for each millisecond of the way: eight lanes with as many are far more than one
+/// worker can send, which leaves room for what an answer takes besides the way.
+const RECORDS_A_MS: u128 = 1_000;
+/// Of a batch's bytes this many are left to what else stands in its request: names, ids and lengths.
+const REQUEST_BYTES: usize = 2_048;
+
+/// How many records a group has at most: the more, the longer its lane waits for the answer. `room`: how many records
+/// of the mean size fit into a batch, as far as that is known. A group that is cut by its bytes leaves only after the
+/// client's linger, so it is to be full by its number just before.
+pub fn group_records(round_trip: Option<Duration>, room: Option<usize>) -> usize {
+    let by_distance = RECORDS_A_MS * round_trip.map_or(0, |time| time.as_micros()) / 1_000;
+    let most = room.map_or(MOST_GROUP_RECORDS, |room| MOST_GROUP_RECORDS.min(room * 97 / 100));
+    usize::try_from(by_distance).unwrap_or(usize::MAX).min(most).max(GROUP_RECORDS)
+}
+
+/// How many bytes of records, each with [`RECORD_OVERHEAD`], are surely one batch of the client's.
+pub fn group_bytes(batch_bytes: usize, headers: bool) -> usize {
+    // What the client counts for headers besides their bytes is not counted here.
+    let rest = if headers { usize::MAX } else { REQUEST_BYTES };
+    batch_bytes - rest.min(batch_bytes.div_ceil(10))
+}
 
 /// How many bytes of memory cleared groups may keep for reuse, all lanes together.
 const SPARE_BYTES: usize = 8 << 20;
@@ -111,6 +135,7 @@ pub struct Lanes {
     next: usize,
     /// The lane that records without a key join, where others have keys.
     joined: Option<usize>,
+    group_records: usize,
     group_bytes: usize,
     overhead: usize,
     /// Groups in flight, and what is in them.
@@ -135,7 +160,8 @@ impl Lanes {
             open: Group::default(),
             next: 0,
             joined: None,
-            group_bytes: limits.batch_bytes / 10 * 9,
+            group_records: limits.batch_records,
+            group_bytes: group_bytes(limits.batch_bytes, headers_bytes > 0),
             overhead: RECORD_OVERHEAD + headers_bytes,
             flying: 0,
             in_flight: Load::default(),
@@ -204,7 +230,7 @@ impl Lanes {
     /// neighbours travel together.
     #[inline]
     pub fn push_open(&mut self, block: &Rc<Block>, start: u32, len: u32, timestamp: Option<i64>) -> Push {
-        if !fits(&self.open, len as usize, self.group_bytes, self.overhead) {
+        if !self.fits(&self.open, len as usize) {
             return if self.flying < self.lanes.len() { Push::Full(Ready::Open) } else { Push::Blocked(None) };
         }
         self.open.push(block, start, len, Key::Null, timestamp);
@@ -235,18 +261,25 @@ impl Lanes {
         key: Key<'_>,
         timestamp: Option<i64>,
     ) -> Push {
-        let lane = &mut self.lanes[index];
         let bytes = len as usize + key.len();
-        if !fits(&lane.filling, bytes, self.group_bytes, self.overhead) {
+        if !self.fits(&self.lanes[index].filling, bytes) {
+            let lane = &mut self.lanes[index];
             lane.full = true;
             return if lane.flying == 0 { Push::Full(Ready::Lane(index)) } else { Push::Blocked(Some(index as u32)) };
         }
-        if lane.filling.growth(bytes) > 0 && !self.grow(index, bytes) {
+        if self.lanes[index].filling.growth(bytes) > 0 && !self.grow(index, bytes) {
             return Push::NoRoom;
         }
         self.lanes[index].filling.push_copy(block, start, len, key, timestamp);
         self.held.add_record(bytes);
         Push::Taken
+    }
+
+    /// Whether a group has room for a record of this size; one that is larger than a group goes alone.
+    #[inline]
+    fn fits(&self, group: &Group, bytes: usize) -> bool {
+        let of_all = group.bytes() + bytes + (group.len() + 1) * self.overhead;
+        group.is_empty() || (group.len() < self.group_records && of_all <= self.group_bytes)
     }
 
     /// Hands over a group that [`Push::Full`] or [`Lanes::for_room`] named.
@@ -495,11 +528,6 @@ impl Lanes {
             lane.spare = Some(group);
         }
     }
-}
-
-#[inline]
-fn fits(group: &Group, bytes: usize, group_bytes: usize, overhead: usize) -> bool {
-    group.is_empty() || (group.len() < GROUP_RECORDS && group.bytes() + bytes + (group.len() + 1) * overhead <= group_bytes)
 }
 
 fn message_bytes(group: &Group, index: usize) -> usize {

@@ -16,6 +16,8 @@ pub struct SinkLimits {
     pub record_bytes: usize,
     /// The largest batch.
     pub batch_bytes: usize,
+    /// The most records of a batch: one that has as many is sent at once.
+    pub batch_records: usize,
     /// What a record that is alone in its batch has to fit into; `None`: only the brokers can tell (compression).
     pub alone: Option<Alone>,
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use kafka::{Awaited, Connecting, Producer, ProducerOptions, TransactionOptions, Turns, partitioner};
 use migration::printable::printable_path;
 use migration::{
-    BoundTopic, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan, Position,
-    Progress, RefusedRecord, ShardId, Started, TopicLedger, TopicSettings, WaitingFor, WorkerEvent, units,
+    BoundTopic, Compression, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan,
+    Position, Progress, RefusedRecord, ShardId, Started, TopicLedger, TopicSettings, WaitingFor, WorkerEvent, units,
 };
 use pipeline::dead_letter::{DeadLetterFile, Letters, LettersOrigin, TopicLetters};
 use pipeline::fate::OwnRows;
@@ -435,6 +435,8 @@ fn connect(
     let job = &context.job;
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.topic.max_message_bytes);
     options.metadata_timeout = answer_time(job);
+    options.round_trip = attempt.round_trip;
+    options.record_bytes = record_bytes(attempt.plan);
     options.bound.clone_from(&context.bound);
     options.transaction =
         context.ledger.as_ref().map(|ledger| TransactionOptions::new(job, ledger, attempt.shard, attempt.number));
@@ -477,6 +479,12 @@ fn connect(
             return Err(Failure::new(FailureKind::GaveUp, gave_up(&seen, what, since.elapsed(), &failure)).into());
         }
     }
+}
+
+/// The mean size of a plan's records, as far as its bytes tell: those of compressed files don't.
+fn record_bytes(plan: &Plan) -> Option<u64> {
+    let plain = plan.objects.iter().all(|object| object.compression == Compression::None);
+    plan.bytes().checked_div(plan.records_estimate()).filter(|_| plain)
 }
 
 /// Why a worker gives up that has sent nothing. `what` it waited for last, and for how long; before that for others.

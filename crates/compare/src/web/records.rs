@@ -33,7 +33,8 @@ impl Records {
         let shard = plan.shards.first().ok_or_else(|| nothing("it is empty"))?;
         let mut reader = sources::source_of(&job.source, job.workers.windows()).open(plan, shard.id, &shard.start, None)?;
         let headers: usize = job.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let limits = SinkLimits { record_bytes, batch_bytes: record_bytes, alone: None };
+        let limits =
+            SinkLimits { record_bytes, batch_bytes: record_bytes, batch_records: pipeline::lanes::GROUP_RECORDS, alone: None };
         let mut chooser = Chooser {
             mapping: Mapping::new(&job.record),
             takes: Takes::now(limits, headers, TopicSettings::default()),

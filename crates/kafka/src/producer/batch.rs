@@ -13,7 +13,7 @@ use crate::ffi::Code;
 pub(super) struct ReportTally {
     pub(super) acknowledged: usize,
     pub(super) refused: Vec<RejectedRecord>,
-    /// When the client had all of it, microseconds of the monotonic clock.
+    /// When it was handed over, microseconds of the monotonic clock.
     pub(super) handed_us: u64,
     /// The broker that it went to, as far as that was known, and how many groups this broker had then, with it.
     pub(super) leader: Option<i32>,

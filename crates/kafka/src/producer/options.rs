@@ -9,15 +9,18 @@ use migration::config::is_compressing;
 use migration::job::FlushPolicy;
 use migration::topic::header_bytes;
 use migration::{BoundTopic, Incarnation, Job, ShardId, TopicLedger};
+use pipeline::lanes::{group_bytes, group_records};
 use pipeline::{Alone, SinkLimits};
 
 use crate::options::{Role, client_id, client_properties};
 use crate::progress::reader_properties;
 
-/// The most records in one group that the client sends as one batch; the lanes cut groups no longer than this.
-const BATCH_RECORDS: usize = 2_500;
-/// The largest `batch.size` (bytes).
+/// The largest `batch.size` (bytes) near the brokers.
 const BATCH_BYTES: u32 = 1_000_000;
+/// The largest at all: a batch waits for its answer alone, so that far away it is as large as the topic takes.
+const FAR_BATCH_BYTES: u32 = 4_000_000;
+/// From this distance on brokers are far away.
+const FAR: Duration = Duration::from_millis(5);
 /// The smallest `message.max.bytes` that the client accepts.
 const LEAST_MESSAGE_BYTES: u32 = 1_000;
 /// What the client counts for a record besides key, value and headers when it compares with `message.max.bytes`.
@@ -40,6 +43,10 @@ pub struct ProducerOptions {
     pub in_flight_bytes: u64,
     /// The topic's `max.message.bytes`: the limit of a batch, hence of a record.
     pub max_message_bytes: u32,
+    /// How far away the brokers are, as far as that is known.
+    pub round_trip: Option<Duration>,
+    /// The mean size of a record, bytes of key and value, as far as that is known.
+    pub record_bytes: Option<u64>,
     /// How long the first metadata may take.
     pub metadata_timeout: Duration,
     /// The topic that a job belongs to: nothing is sent to another one of that name, and only to the partitions that it
@@ -144,10 +151,11 @@ impl Gathering {
         }
     }
 
-    fn records(self) -> usize {
+    /// How many records the client sends at once, if a group has `most`.
+    fn records(self, most: usize) -> usize {
         match self {
-            Gathering::Nothing | Gathering::Group => BATCH_RECORDS,
-            Gathering::Slots(slots) => (slots as usize).clamp(1, BATCH_RECORDS),
+            Gathering::Nothing | Gathering::Group => most,
+            Gathering::Slots(slots) => (slots as usize).clamp(1, most),
         }
     }
 }
@@ -163,6 +171,8 @@ impl ProducerOptions {
             gathering: if job.workers.flush == FlushPolicy::Record { Gathering::Nothing } else { Gathering::Group },
             in_flight_bytes: job.workers.in_flight,
             max_message_bytes,
+            round_trip: None,
+            record_bytes: None,
             metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
             bound: None,
             transaction: None,
@@ -191,12 +201,30 @@ impl ProducerOptions {
         self.max_message_bytes.clamp(LEAST_MESSAGE_BYTES, 1_000_000_000)
     }
 
+    /// The limit of a batch that is sent as soon as it is reached.
+    fn batch_bytes(&self) -> u32 {
+        let far = self.round_trip.is_some_and(|time| time >= FAR);
+        self.message_bytes().min(if far { FAR_BATCH_BYTES } else { BATCH_BYTES })
+    }
+
+    /// How many records a group may have, which the client sends as one batch: as many as fit, if brokers are far away.
+    fn group_records(&self) -> usize {
+        let bytes = group_bytes(self.batch_bytes() as usize, !self.headers.is_empty());
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let each = self
+            .record_bytes
+            .and_then(|mean| usize::try_from(mean).ok())
+            .map(|mean| mean + pipeline::group::RECORD_OVERHEAD + headers);
+        group_records(self.round_trip, each.map(|each| bytes / each))
+    }
+
     /// What a record and a batch may have.
     pub(crate) fn limits(&self) -> SinkLimits {
         let message_bytes = self.message_bytes();
         SinkLimits {
             record_bytes: (message_bytes - RECORD_OVERHEAD) as usize,
-            batch_bytes: message_bytes.min(BATCH_BYTES) as usize,
+            batch_bytes: self.batch_bytes() as usize,
+            batch_records: self.group_records(),
             alone: (!self.compresses()).then(|| Alone {
                 bytes: self.max_message_bytes as usize,
                 headers: self.headers.len(),
@@ -223,8 +251,8 @@ impl ProducerOptions {
             ("enable.idempotence", "true".into()),
             ("linger.ms", self.gathering.linger_ms().to_string()),
             ("message.max.bytes", message_bytes.to_string()),
-            ("batch.size", message_bytes.min(BATCH_BYTES).to_string()),
-            ("batch.num.messages", self.gathering.records().to_string()),
+            ("batch.size", self.batch_bytes().to_string()),
+            ("batch.num.messages", self.gathering.records(self.group_records()).to_string()),
             ("queue.buffering.max.messages", "0".into()),
             ("queue.buffering.max.kbytes", queue_kbytes.min(2_147_483_647).to_string()),
         ];
@@ -251,6 +279,8 @@ mod tests {
             gathering: Gathering::Nothing,
             in_flight_bytes: 0,
             max_message_bytes: 1 << 20,
+            round_trip: None,
+            record_bytes: None,
             metadata_timeout: Duration::ZERO,
             bound: None,
             transaction: None,

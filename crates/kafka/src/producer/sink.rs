@@ -435,9 +435,15 @@ impl Sink for Producer {
             begun.inspect_err(|failure| self.fail(failure))?;
         }
         let records = group.len();
+        let handed_us = monotonic_micros();
         self.sender.begin(partition, group).map_err(|_| {
             bug(&format!("unknown, or its last group is still in flight, or {records} records are more than {MOST_RECORDS}"))
         })?;
+        let leader = self.leader(partition);
+        let queue = self.queues.entry(leader).or_default();
+        *queue += 1;
+        let tally = &mut self.tallies[partition as usize];
+        (tally.handed_us, tally.leader, tally.queue) = (handed_us, leader, *queue);
         loop {
             let mut failed = None;
             let tally = &mut self.tallies[partition as usize];
@@ -472,12 +478,6 @@ impl Sink for Producer {
                 return Ok(());
             }
         }
-        let leader = self.leader(partition);
-        let queue = self.queues.entry(leader).or_default();
-        *queue += 1;
-        let tally = &mut self.tallies[partition as usize];
-        (tally.leader, tally.queue) = (leader, *queue);
-        self.tallies[partition as usize].handed_us = monotonic_micros();
         if self.tallies[partition as usize].refused.len() < records {
             self.transactions.iter_mut().for_each(Transactions::has_records);
         }

@@ -70,7 +70,12 @@ pub struct Behaviour {
 impl Default for Behaviour {
     fn default() -> Self {
         Behaviour {
-            limits: SinkLimits { record_bytes: 1_000_000, batch_bytes: 1_000_000, alone: None },
+            limits: SinkLimits {
+                record_bytes: 1_000_000,
+                batch_bytes: 1_000_000,
+                batch_records: crate::lanes::GROUP_RECORDS,
+                alone: None,
+            },
             refuse: |_| false,
             names: false,
             refuse_locally: |_| false,

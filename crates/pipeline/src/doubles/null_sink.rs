@@ -27,7 +27,7 @@ impl Sink for NullSink {
     }
 
     fn limits(&self) -> SinkLimits {
-        SinkLimits { record_bytes: 1_000_000, batch_bytes: 1_000_000, alone: None }
+        SinkLimits { record_bytes: 1_000_000, batch_bytes: 1_000_000, batch_records: crate::lanes::GROUP_RECORDS, alone: None }
     }
 
     fn hand_over(&mut self, partition: u32, group: Group) -> Result<(), Failure> {

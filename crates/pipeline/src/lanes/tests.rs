@@ -1,7 +1,7 @@
 use super::*;
 use crate::doubles::{Behaviour, MemorySink};
 
-const LIMITS: SinkLimits = SinkLimits { record_bytes: 1_000, batch_bytes: 1_000, alone: None };
+const LIMITS: SinkLimits = SinkLimits { record_bytes: 1_000, batch_bytes: 1_000, batch_records: GROUP_RECORDS, alone: None };
 
 /// A block of records of ten bytes.
 fn block(place: u64) -> Rc<Block> {
@@ -30,8 +30,8 @@ fn serve(lanes: &mut Lanes, sink: &mut MemorySink) {
 #[test]
 fn a_group_is_full_by_bytes_with_overhead_and_headers() {
     let block = block(0);
-    // 0.9 x 1,000 bytes hold 18 records of 10 + 40, or 9 of 10 + 40 + 50.
-    for (headers, most) in [(0, 18), (50, 9)] {
+    // 0.9 x 1,000 bytes hold 23 records of 10 + 28, or 10 of 10 + 28 + 50.
+    for (headers, most) in [(0, 23), (50, 10)] {
         let mut lanes = Lanes::new(2, LIMITS, headers);
         push(&mut lanes, 1, &block, most);
         assert_eq!(lanes.push(1, &block, 0, 10, Key::Null, None), Push::Full(Ready::Lane(1)));
@@ -39,16 +39,55 @@ fn a_group_is_full_by_bytes_with_overhead_and_headers() {
 }
 
 #[test]
+fn groups_fit_the_distance() {
+    let records = |ms, room| group_records(ms, room);
+    let ms = |ms| Some(Duration::from_millis(ms));
+    for near in [None, ms(0), ms(1), ms(2)] {
+        assert_eq!(records(near, Some(5_900)), GROUP_RECORDS, "{near:?}");
+    }
+    assert_eq!(records(ms(4), Some(5_900)), 4_000);
+    for far in [ms(6), ms(20), ms(80), ms(60_000)] {
+        assert_eq!(records(far, Some(5_900)), 5_723, "a little less than fits, so that the client does not wait for more");
+        assert_eq!(records(far, Some(800)), GROUP_RECORDS, "large records are cut by their bytes");
+    }
+    assert_eq!((records(ms(10), None), records(ms(80), None)), (10_000, MOST_GROUP_RECORDS));
+}
+
+#[test]
+fn what_is_not_records_has_room_in_a_batch() {
+    assert_eq!((group_bytes(1_000_000, false), group_bytes(1_000_000, true)), (997_952, 900_000));
+    assert_eq!((group_bytes(1_000, false), group_bytes(1, true), group_bytes(0, true)), (900, 0, 0));
+}
+
+#[test]
+fn far_away_a_group_is_as_large_as_a_batch() {
+    let block = block(0);
+    let limits = SinkLimits { batch_bytes: 1_000_000, batch_records: 9_000, ..LIMITS };
+    let mut lanes = Lanes::new(2, limits, 0);
+    for records in 0..9_000 {
+        assert_eq!(lanes.push(1, &block, 0, 10, Key::Null, None), Push::Taken, "{records}");
+        assert_eq!(lanes.push_open(&block, 0, 10, None), Push::Taken, "{records}");
+    }
+    assert_eq!(lanes.push(1, &block, 0, 10, Key::Null, None), Push::Full(Ready::Lane(1)));
+    assert_eq!(lanes.push_open(&block, 0, 10, None), Push::Full(Ready::Open));
+    let by_bytes = SinkLimits { batch_records: 50_000, ..limits };
+    let mut lanes = Lanes::new(1, by_bytes, 0);
+    push(&mut lanes, 0, &block, 1);
+    let taken = (1..50_000).take_while(|_| lanes.push(0, &block, 0, 10, Key::Null, None) == Push::Taken).count();
+    assert_eq!(taken + 1, 997_952 / 38);
+}
+
+#[test]
 fn a_full_lane_in_flight_blocks_and_goes_on_by_itself() {
     let (mut lanes, mut sink, block) = (Lanes::new(2, LIMITS, 0), sink(2), block(0));
-    push(&mut lanes, 0, &block, 18);
+    push(&mut lanes, 0, &block, 23);
     lanes.hand_over(Ready::Lane(0), &mut sink).unwrap();
-    push(&mut lanes, 0, &block, 18);
+    push(&mut lanes, 0, &block, 23);
     assert_eq!(lanes.push(0, &block, 0, 10, Key::Null, None), Push::Blocked(Some(0)));
     assert_eq!(lanes.push(1, &block, 0, 10, Key::Null, None), Push::Taken);
     assert_eq!(lanes.slowest(), Some(0));
     serve(&mut lanes, &mut sink);
-    assert_eq!(sink.topic().borrow().groups, [18, 18]);
+    assert_eq!(sink.topic().borrow().groups, [23, 23]);
     assert!(!sink.topic().borrow().two_in_flight);
 }
 
@@ -111,14 +150,14 @@ fn copies_stay_within_their_limit_but_one_record_always_goes() {
 fn records_without_a_key_join_one_lane_until_its_group_goes() {
     let (mut lanes, mut sink, block) = (Lanes::new(3, LIMITS, 0), sink(3), block(0));
     let mut pushed = 0;
-    while pushed < 2 * 18 * 3 {
+    while pushed < 2 * 23 * 3 {
         match lanes.push_any(&block, 0, 10, Key::Null, None) {
             Push::Taken => pushed += 1,
             Push::Full(ready) => lanes.hand_over(ready, &mut sink).unwrap(),
             other => panic!("{other:?} at {pushed}"),
         }
     }
-    assert_eq!(sink.topic().borrow().groups, [18, 18, 18]);
+    assert_eq!(sink.topic().borrow().groups, [23, 23, 23]);
     assert_eq!(lanes.push_any(&block, 0, 10, Key::Null, None), Push::Blocked(None));
 }
 
