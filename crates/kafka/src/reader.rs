@@ -6,6 +6,7 @@
 
 mod ranges;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use rdkafka::types::RDKafkaRespErr as E;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::{Verdict, verdict};
-use crate::ffi::{Client, ClientKind, Code, FetchQueue, Topic, topic_settings};
+use crate::ffi::{Client, ClientKind, Code, FetchQueue, Topic, ask_ends, topic_settings};
 use crate::notice::{Complaints, Patience, until_answered};
 use crate::options::{Role, client_properties, configure};
 use ranges::{FetchOutcome, Next, Range, unread};
@@ -224,8 +225,16 @@ impl TopicReader {
             None => self.by_code(code, "no metadata", complaints.reason(code)),
         })?;
         let mut ranges = Vec::new();
+        let with_leader = (0u32..).zip(&metadata.partitions).filter(|(_, (_, leader))| *leader >= 0);
+        let asked: Vec<u32> = with_leader.map(|(partition, _)| partition).collect();
+        let answers = ask_ends(&client, &self.topic, &asked, ANSWER).unwrap_or_default();
+        let mut told: HashMap<u32, (i64, i64)> =
+            asked.into_iter().zip(answers).filter_map(|(partition, answer)| Some((partition, answer.ok()?))).collect();
         for partition in 0..metadata.partitions.len() {
-            let ends = self.watermarks(&client, partition as u32)?;
+            let ends = match told.remove(&(partition as u32)) {
+                Some(ends) => ends,
+                None => self.watermarks(&client, partition as u32)?,
+            };
             ranges.push(Range::new(self.starts.get(partition).copied(), ends));
         }
         self.range = TopicRange { ranges, settings: self.ask_settings(&client, &metadata.brokers) };

@@ -80,7 +80,8 @@ impl Setup<'_> {
     pub(crate) fn kept(&self, shared: bool) -> RunRules {
         RunRules {
             auto: self.auto.on && shared,
-            most_workers: self.auto.most,
+            most_workers: self.auto.most.min(most_slots()),
+            bounded_by_config: self.auto.most.min(most_slots()) >= self.workers.max,
             processors: self.auto.first,
             flush: self.workers.flush,
             chunk: self.workers.chunk,

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kafka::{Awaited, Connecting, Producer, ProducerOptions, TransactionOptions, Turns, partitioner};
+use migration::job::SourceRules;
 use migration::printable::printable_path;
 use migration::{
     BoundTopic, Compression, Control, Cut, Damage, Failure, FailureKind, Finished, Job, LedgerEntry, Level, NoAnswer, Plan,
@@ -436,7 +437,7 @@ fn connect(
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.topic.max_message_bytes);
     options.metadata_timeout = answer_time(job);
     options.round_trip = attempt.round_trip;
-    options.record_bytes = record_bytes(attempt.plan);
+    options.record_bytes = record_bytes(job, attempt.plan);
     options.bound.clone_from(&context.bound);
     options.transaction =
         context.ledger.as_ref().map(|ledger| TransactionOptions::new(job, ledger, attempt.shard, attempt.number));
@@ -481,10 +482,15 @@ fn connect(
     }
 }
 
-/// The mean size of a plan's records, as far as its bytes tell: those of compressed files don't.
-fn record_bytes(plan: &Plan) -> Option<u64> {
-    let plain = plan.objects.iter().all(|object| object.compression == Compression::None);
-    plan.bytes().checked_div(plan.records_estimate()).filter(|_| plain)
+/// The mean size of a plan's records, key and value, as far as its bytes tell: those of compressed files and of CSV,
+/// whose rows become objects, don't.
+fn record_bytes(job: &Job, plan: &Plan) -> Option<u64> {
+    // Most keys are no longer.
+    const KEY: u64 = 16;
+    let same = matches!(job.source, SourceRules::Jsonl(_));
+    let plain = same && plan.objects.iter().all(|object| object.compression == Compression::None);
+    let value = plan.bytes().checked_div(plan.records_estimate()).filter(|_| plain)?;
+    Some(value.saturating_add(if job.record.key.is_some() { KEY } else { 0 }))
 }
 
 /// Why a worker gives up that has sent nothing. `what` it waited for last, and for how long; before that for others.

@@ -4,7 +4,8 @@
 //! names none. Then the client begins again with the addresses that it was made with; but where that answer is dealt
 //! with last, this is called off and never comes back (librdkafka 2.12.1: `rd_kafka_rebootstrap_tmr_stop` behind
 //! `rd_kafka_rebootstrap`). Such a client has no broker, asks none and says nothing more: of 24 at one clean stop of a
-//! broker that was so for five. Being told of brokers cures it, and changes nothing for a client that knows them.
+//! broker that was so for five. Being told of brokers cures it. A client that knows them has one more for a while,
+//! which its next metadata take away, and keeps the text: so it is told a few times only.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

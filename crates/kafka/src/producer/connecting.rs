@@ -22,10 +22,9 @@ use crate::options::configure;
 use crate::topic_probe::{TopicLook, TopicProbe, is_unknown_topic};
 use crate::turns::Turns;
 
-/// Brokers whose first metadata take this time are far away: it has three round trips in it. There a round trip is
-/// saved by beginning what is waited for later. Near them that saves nothing, and an error that comes before it is
-/// waited for is not told: the client then asks again.
-const FAR: Duration = Duration::from_millis(50);
+/// From this distance on a round trip is saved by beginning what is waited for later. Nearer that saves nothing, and an
+/// error that comes before it is waited for is not told: the client then asks again.
+const FAR: Duration = Duration::from_millis(15);
 
 /// What a producer waits for until it can send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +119,8 @@ impl Connecting {
         *awaits = Awaited::Topic;
         if let Some(takeover) = takeover.as_mut() {
             takeover.wake_reader();
-            if since.elapsed() >= FAR {
+            // Without a measurement the metadata tell, which have three round trips in them.
+            if options.round_trip.map_or(since.elapsed() >= FAR * 3, |time| time >= FAR) {
                 takeover.begin(client);
             }
         }

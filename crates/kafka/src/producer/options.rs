@@ -9,7 +9,7 @@ use migration::config::is_compressing;
 use migration::job::FlushPolicy;
 use migration::topic::header_bytes;
 use migration::{BoundTopic, Incarnation, Job, ShardId, TopicLedger};
-use pipeline::lanes::{group_bytes, group_records};
+use pipeline::lanes::{GROUP_RECORDS, group_bytes, group_records};
 use pipeline::{Alone, SinkLimits};
 
 use crate::options::{Role, client_id, client_properties};
@@ -19,7 +19,7 @@ use crate::progress::reader_properties;
 const BATCH_BYTES: u32 = 1_000_000;
 /// The largest at all: a batch waits for its answer alone, so that far away it is as large as the topic takes.
 const FAR_BATCH_BYTES: u32 = 4_000_000;
-/// From this distance on brokers are far away.
+/// From this distance on a batch may have [`FAR_BATCH_BYTES`].
 const FAR: Duration = Duration::from_millis(5);
 /// The smallest `message.max.bytes` that the client accepts.
 const LEAST_MESSAGE_BYTES: u32 = 1_000;
@@ -207,15 +207,21 @@ impl ProducerOptions {
         self.message_bytes().min(if far { FAR_BATCH_BYTES } else { BATCH_BYTES })
     }
 
+    /// What a record's headers take in a batch.
+    fn header_bytes(&self) -> usize {
+        self.headers.iter().map(|(name, value)| header_bytes(name.len(), value.len())).sum()
+    }
+
     /// How many records a group may have, which the client sends as one batch: as many as fit, if brokers are far away.
     fn group_records(&self) -> usize {
         let bytes = group_bytes(self.batch_bytes() as usize, !self.headers.is_empty());
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let each = self
-            .record_bytes
-            .and_then(|mean| usize::try_from(mean).ok())
-            .map(|mean| mean + pipeline::group::RECORD_OVERHEAD + headers);
-        group_records(self.round_trip, each.map(|each| bytes / each))
+        let besides = self.header_bytes().saturating_add(pipeline::group::RECORD_OVERHEAD);
+        let mean = self.record_bytes.and_then(|mean| usize::try_from(mean).ok());
+        if mean.is_none() && !self.headers.is_empty() {
+            // Lanes count less for headers than the client does: by bytes alone a group might be two batches.
+            return GROUP_RECORDS;
+        }
+        group_records(self.round_trip, mean.map(|mean| bytes / mean.saturating_add(besides)))
     }
 
     /// What a record and a batch may have.
@@ -228,7 +234,7 @@ impl ProducerOptions {
             alone: (!self.compresses()).then(|| Alone {
                 bytes: self.max_message_bytes as usize,
                 headers: self.headers.len(),
-                header_bytes: self.headers.iter().map(|(name, value)| header_bytes(name.len(), value.len())).sum(),
+                header_bytes: self.header_bytes(),
             }),
         }
     }

@@ -302,6 +302,10 @@ impl Producer {
         let Some((_, last)) = self.deliveries.filter(|_| tally.acknowledged > 0) else { return };
         let took_us = last.saturating_sub(tally.handed_us);
         self.quickest_us = Some(self.quickest_us.map_or(took_us, |quickest| quickest.min(took_us)));
+        // Of partitions whose leaders are not known it is not known either which queue they share.
+        if tally.leader.is_none() {
+            return;
+        }
         self.answers.note(answered_in(took_us, tally.queue, self.at_once));
     }
 

@@ -208,7 +208,7 @@ mod tests {
         part[0] = 9;
         assert_eq!(
             found(&[(0, &part)]),
-            Err("part 0 of the plan: it has version 9, and this shardlift knows 1: another version wrote it".to_owned())
+            Err("part 0 of the plan: it has version 9, and this shardlift knows 2: another version wrote it".to_owned())
         );
         assert!(found(&[(0, &Vec::new())]).is_err());
     }

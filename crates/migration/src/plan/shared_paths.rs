@@ -45,12 +45,19 @@ pub(super) fn serialize<S: Serializer>(objects: &[SourceObject], to: S) -> Resul
     stored.collect::<Result<Vec<_>, _>>()?.serialize(to)
 }
 
+/// Bytes of a path: no system that this runs on takes longer ones.
+const LONGEST_PATH: usize = 4096;
+
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SourceObject>, D::Error> {
     let mut before = String::new();
     let objects = Vec::<PathlessObject>::deserialize(from)?.into_iter().map(|stored| {
         let beginning = before.get(..stored.shared as usize);
         let path =
             beginning.ok_or_else(|| D::Error::custom("a path that shares more than there is"))?.to_owned() + &stored.rest;
+        // A few bytes must not become gigabytes.
+        if path.len() > LONGEST_PATH {
+            return Err(D::Error::custom("a path that is longer than paths are"));
+        }
         before.clone_from(&path);
         Ok(SourceObject {
             path: PathBuf::from(path),
@@ -98,6 +105,14 @@ mod tests {
         }
         let text = serde_json::to_string(&plan(&["/a/long/folder/1", "/a/long/folder/2"])).expect("it can be stored");
         assert_eq!(text.matches("folder").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_become_a_long_path() {
+        let text = |bytes| serde_json::to_string(&plan(&[&"x".repeat(bytes)])).expect("it can be stored");
+        assert!(serde_json::from_str::<Plan>(&text(LONGEST_PATH)).is_ok());
+        let error = serde_json::from_str::<Plan>(&text(LONGEST_PATH + 1)).expect_err("too long");
+        assert!(error.to_string().contains("longer than paths are"), "{error}");
     }
 
     #[test]

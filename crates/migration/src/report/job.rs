@@ -440,6 +440,8 @@ pub struct RunRules {
     pub auto: bool,
     /// The most workers that it tries then: `workers.max`, or fewer where memory ends before.
     pub most_workers: u32,
+    /// Whether `workers.max` is what bounds them, and not memory or descriptors.
+    pub bounded_by_config: bool,
     /// How many processors it has.
     pub processors: u32,
     /// When a worker waits for all its delivery reports.

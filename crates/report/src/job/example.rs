@@ -120,7 +120,8 @@ pub(crate) fn waiting(phase: Phase, percent: u64, workers: u64) -> JobReport {
     (report.elapsed_us, report.workers.count) = (60_000_000, workers);
     report.binding.end_offsets = vec![0; 8];
     let chunk = ChunkLimits { records: 1_000, bytes: 256 << 20, interval: Duration::from_secs(1) };
-    let rules = RunRules { auto: false, most_workers: 64, processors: 2, flush: FlushPolicy::Chunk, chunk };
+    let rules =
+        RunRules { auto: false, most_workers: 64, bounded_by_config: true, processors: 2, flush: FlushPolicy::Chunk, chunk };
     report.runs.iter_mut().for_each(|run| run.rules = Some(rules));
     report
 }

@@ -135,10 +135,16 @@ impl Machine {
             refused,
             letters_left,
             unreachable_for,
-            round_trip: self.round_trips.distance(),
+            round_trip: self.distance(),
             seed,
             control,
         }));
+    }
+
+    /// How far away the brokers are: what was measured before the run with a small question counts to its end, because
+    /// an answer to a group takes the longer the larger the group is.
+    fn distance(&self) -> Option<Duration> {
+        self.rules.round_trip.into_iter().chain(self.round_trips.distance()).min()
     }
 }
 

@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_batch_has_no_more_than_fits_and_a_large_piece_goes_alone() {
         let mut together = Together::new(4, 1, 1_000);
-        for (slot, records) in [(0, 10), (1, 10), (2, 200), (3, 1)] {
+        for (slot, records) in [(0, 15), (1, 15), (2, 200), (3, 1)] {
             together.put(slot, group("0123456789", records));
         }
         let mut sizes = Vec::new();
@@ -182,7 +182,7 @@ mod tests {
             let acknowledged = batch.len();
             together.arrive(&Delivered { partition, group: batch, acknowledged, refused: Vec::new() });
         }
-        assert_eq!(sizes, [10, 10, 200, 1]);
+        assert_eq!(sizes, [15, 15, 200, 1]);
     }
 
     #[test]

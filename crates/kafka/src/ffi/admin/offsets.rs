@@ -59,6 +59,16 @@ fn ask<'a>(
     }))
 }
 
+/// What an answer says of a partition. Where its leader did not answer, the client gives no error and an offset that is
+/// none.
+fn place_of(code: Code, offset: i64) -> Result<i64, Code> {
+    match (code.is_error(), offset) {
+        (true, _) => Err(code),
+        (false, ..0) => Err(Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT)),
+        (false, offset) => Ok(offset),
+    }
+}
+
 /// The offset of each partition that an answer names.
 fn answered(request: AdminRequest<'_>) -> Result<HashMap<u32, Result<i64, Code>>, Failed> {
     let event: Event = request.answer(&mut Turns::one(&mut || true))?;
@@ -76,8 +86,23 @@ fn answered(request: AdminRequest<'_>) -> Result<HashMap<u32, Result<i64, Code>>
             let partition = rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
             let code = Code((&raw const (*partition).err).cast::<i32>().read());
             let Ok(number) = u32::try_from((*partition).partition) else { continue };
-            found.insert(number, if code.is_error() { Err(code) } else { Ok((*partition).offset) });
+            found.insert(number, place_of(code, (*partition).offset));
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::types::RDKafkaRespErr as E;
+
+    use super::*;
+
+    #[test]
+    fn an_offset_that_is_none_is_no_answer() {
+        assert_eq!(place_of(Code::NONE, 0), Ok(0));
+        assert_eq!(place_of(Code::NONE, -1001), Err(Code::of(E::RD_KAFKA_RESP_ERR__TIMED_OUT)));
+        let denied = Code::of(E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+        assert_eq!(place_of(denied, 7), Err(denied));
+    }
 }

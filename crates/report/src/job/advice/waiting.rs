@@ -221,7 +221,8 @@ impl<'a> LimitingWait<'a> {
         let (rules, now) = (self.rules?, self.report.workers.count);
         if rules.auto {
             let most = u64::from(rules.most_workers);
-            return (now >= most && self.room(u64::MAX) > now).then(|| format!("workers.max = {}", self.room(2 * most)));
+            return (rules.bounded_by_config && now >= most && self.room(u64::MAX) > now)
+                .then(|| format!("workers.max = {}", self.room(2 * most)));
         }
         let room = self.room(rules.most_workers.into());
         let workers = workers_that_pay(self.report, &self.phases, &rules).min(MOST_TIMES * now).min(room);
