@@ -225,11 +225,7 @@ impl TopicReader {
             None => self.by_code(code, "no metadata", complaints.reason(code)),
         })?;
         let mut ranges = Vec::new();
-        let with_leader = (0u32..).zip(&metadata.partitions).filter(|(_, (_, leader))| *leader >= 0);
-        let asked: Vec<u32> = with_leader.map(|(partition, _)| partition).collect();
-        let answers = ask_ends(&client, &self.topic, &asked, ANSWER).unwrap_or_default();
-        let mut told: HashMap<u32, (i64, i64)> =
-            asked.into_iter().zip(answers).filter_map(|(partition, answer)| Some((partition, answer.ok()?))).collect();
+        let mut told = self.told_at_once(&client, &metadata.partitions)?;
         for partition in 0..metadata.partitions.len() {
             let ends = match told.remove(&(partition as u32)) {
                 Some(ends) => ends,
@@ -254,6 +250,26 @@ impl TopicReader {
         KeepingSettings::of(|name| settings.iter().find(|setting| setting.name == name).map(|setting| setting.value.as_str()))
     }
 
+    /// Where those partitions begin and end whose leaders tell it at once. `partitions`: error and leader of each.
+    fn told_at_once(&self, client: &Client, partitions: &[(i32, i32)]) -> Result<HashMap<u32, (i64, i64)>, VerifyError> {
+        let with_leader = (0u32..).zip(partitions).filter(|(_, (_, leader))| *leader >= 0);
+        let asked: Vec<u32> = with_leader.map(|(partition, _)| partition).collect();
+        let answers = ask_ends(client, &self.topic, &asked, ANSWER).unwrap_or_default();
+        let mut told = HashMap::new();
+        for (partition, answer) in asked.into_iter().zip(answers) {
+            match answer {
+                Ok(ends) => _ = told.insert(partition, ends),
+                Err(code) if verdict(code) == Verdict::AllRejected => return Err(self.no_offsets(partition, code)),
+                Err(_) => {}
+            }
+        }
+        Ok(told)
+    }
+
+    fn no_offsets(&self, partition: u32, code: Code) -> VerifyError {
+        self.by_code(code, &format!("no offsets of partition {partition}"), code)
+    }
+
     /// Where a partition begins and ends. The end is the log's or the last stable offset, as the client was made.
     fn watermarks(&self, client: &Client, partition: u32) -> Result<(i64, i64), VerifyError> {
         let deadline = Instant::now() + ANSWER;
@@ -261,7 +277,7 @@ impl TopicReader {
             match client.watermarks(&self.topic, partition, ANSWER) {
                 Ok(ends) => return Ok(ends),
                 Err(code) if verdict(code) == Verdict::AllRejected || Instant::now() >= deadline => {
-                    return Err(self.by_code(code, &format!("no offsets of partition {partition}"), code));
+                    return Err(self.no_offsets(partition, code));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
