@@ -4,7 +4,8 @@ from statistics import median
 
 from counts import row20
 from measure import Results, say
-from reach import KEY, kcat_round, rotated, row15, row16, row17, row19, shardlift_round
+from reach import row15, row16, row17, row19
+from rounds import KEY, kcat_round, rotated, shardlift_round
 from things import EmbeddedBroker, Job, Kafka, dataset, files_of, of_one_key, with_keys
 
 def row10(options):

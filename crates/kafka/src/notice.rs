@@ -108,8 +108,8 @@ impl Complaints {
         if self.heard.len() < MOST_HEARD && !self.heard.iter().any(known) {
             self.heard.push((*code, text.clone()));
         }
-        self.all_down |= *code == ALL_BROKERS_DOWN;
-        if *code != ALL_BROKERS_DOWN {
+        self.all_down |= *code == Code::ALL_BROKERS_DOWN;
+        if *code != Code::ALL_BROKERS_DOWN {
             let broker = Speaker::of(text).and_then(|(speaker, _)| speaker.broker);
             self.newest.insert(broker, (monotonic_micros(), *code, text.clone()));
         }
@@ -123,7 +123,7 @@ impl Complaints {
                 self.hopeless = Some((*code, text.clone()));
             }
             // "All brokers are down" says less than the reason that came before it.
-            _ if *code == ALL_BROKERS_DOWN && self.connection.is_some() => {}
+            _ if *code == Code::ALL_BROKERS_DOWN && self.connection.is_some() => {}
             _ => self.connection = Some((*code, text.clone())),
         }
     }
@@ -165,8 +165,6 @@ impl Complaints {
         heard.map_or_else(|| fallback.to_string(), |(code, text)| in_short(*code, text))
     }
 }
-
-const ALL_BROKERS_DOWN: Code = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
 
 /// The first wait for an answer; each further one is twice as long, so that slow answers are waited for too. In
 /// between, complaints are looked at.
@@ -303,7 +301,7 @@ mod tests {
         let mut complaints = Complaints::default();
         let refused = Code::of(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT);
         complaints.hear(&Notice::Error { code: refused, fatal: false, text: "Connection refused".into() });
-        complaints.hear(&Notice::Error { code: ALL_BROKERS_DOWN, fatal: false, text: "1/1 brokers are down".into() });
+        complaints.hear(&Notice::Error { code: Code::ALL_BROKERS_DOWN, fatal: false, text: "1/1 brokers are down".into() });
         assert_eq!(complaints.reason(refused), "Connection refused");
     }
 }

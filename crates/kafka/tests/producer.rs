@@ -274,7 +274,7 @@ fn the_largest_group_is_one_batch_however_far_the_brokers_are() {
     for (bytes, mean, records) in
         [(132, Some(132), 6_049), (132, None, 6_237), (20, Some(20), 20_000), (1_000, Some(1_000), 970)]
     {
-        let far = ProducerOptions { round_trip: Some(round_trip), record_bytes: mean, ..options(&job) };
+        let far = ProducerOptions { round_trip: Some(round_trip), mean_record_bytes: mean, ..options(&job) };
         let mut producer = Producer::create(&far).unwrap();
         let mut times: Vec<Duration> = (0..3)
             .map(|_| {
@@ -297,9 +297,9 @@ fn the_largest_group_is_one_batch_however_far_the_brokers_are() {
 #[test]
 fn near_brokers_get_small_batches_and_far_ones_full_ones() {
     let job = job("127.0.0.1:1");
-    let most = |ms, record_bytes| {
+    let most = |ms, mean_record_bytes| {
         let round_trip = Some(Duration::from_millis(ms));
-        let properties = ProducerOptions { round_trip, record_bytes, ..options(&job) }.properties_for_speed(&[]);
+        let properties = ProducerOptions { round_trip, mean_record_bytes, ..options(&job) }.properties_for_speed(&[]);
         properties.into_iter().find(|(name, _)| name == "batch.num.messages").map(|(_, value)| value).unwrap()
     };
     assert_eq!(

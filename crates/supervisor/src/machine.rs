@@ -139,6 +139,8 @@ pub struct Machine {
     /// Ends of attempts in this run at a segment that can't be read. Sets of partitions all meet the same ones: each
     /// counts for its part.
     unreadable: f64,
+    /// How many files that can't be read were told one by one.
+    unreadable_told: u32,
     /// No more workers can be started, why, and until when that is looked at.
     shortage: Option<(Duration, String)>,
     totals: Totals,
@@ -196,6 +198,7 @@ impl Machine {
             gave_up: false,
             told_unreachable: None,
             unreadable: 0.0,
+            unreadable_told: 0,
             shortage: None,
             totals,
             taken_over: Counts::default(),

@@ -437,7 +437,7 @@ fn connect(
     let mut options = ProducerOptions::for_job(job, &attempt.shard.to_string(), context.topic.max_message_bytes);
     options.metadata_timeout = answer_time(job);
     options.round_trip = attempt.round_trip;
-    options.record_bytes = record_bytes(job, attempt.plan);
+    options.mean_record_bytes = mean_record_bytes(job, attempt.plan);
     options.bound.clone_from(&context.bound);
     options.transaction =
         context.ledger.as_ref().map(|ledger| TransactionOptions::new(job, ledger, attempt.shard, attempt.number));
@@ -484,7 +484,7 @@ fn connect(
 
 /// The mean size of a plan's records, key and value, as far as its bytes tell: those of compressed files and of CSV,
 /// whose rows become objects, don't.
-fn record_bytes(job: &Job, plan: &Plan) -> Option<u64> {
+fn mean_record_bytes(job: &Job, plan: &Plan) -> Option<u64> {
     // Most keys are no longer.
     const KEY: u64 = 16;
     let same = matches!(job.source, SourceRules::Jsonl(_));

@@ -244,7 +244,7 @@ fn what_very_many_files_have_in_common_is_told_in_few_lines(_: &Clusters) {
     closed_ones(&of_many("jsonl", &[("source.jsonl.paths", "[\"data/**/*.jsonl\"]")], "{}\n"), MANY);
 }
 
-/// Files and folders that are closed to who plans; only root can be somebody else.
+/// Files and folders that the planning user may not read. Needs root, to run the program as another user.
 fn closed_ones(program: &Program, many: usize) {
     if !nix::unistd::geteuid().is_root() {
         return;

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use migration::report::AnswerTimes;
 use rdkafka::bindings as rd;
-use rdkafka::types::RDKafkaRespErr as E;
 
 use super::code::{Code, Failed, codes};
 use super::event::{Event, Notice};
@@ -114,7 +113,7 @@ impl Client {
         let event = event?;
         match event.kind() {
             rd::RD_KAFKA_EVENT_DR if event.code() == Code::NONE => self.rejoin.answered(),
-            rd::RD_KAFKA_EVENT_ERROR if event.code() == ALL_BROKERS_DOWN => self.rejoin.all_down(Instant::now()),
+            rd::RD_KAFKA_EVENT_ERROR if event.code() == Code::ALL_BROKERS_DOWN => self.rejoin.all_down(Instant::now()),
             _ => {}
         }
         Some(event)
@@ -140,8 +139,6 @@ impl Drop for Client {
         Handle(self.rk).destroy_within(DESTROY_PATIENCE);
     }
 }
-
-const ALL_BROKERS_DOWN: Code = Code::of(E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
 
 /// How long the end of a client's threads is waited for.
 const DESTROY_PATIENCE: Duration = Duration::from_millis(500);

@@ -61,6 +61,8 @@ pub(crate) struct Code(pub i32);
 impl Code {
     /// No error.
     pub(crate) const NONE: Code = Code(0);
+    /// No broker that the client knows is up.
+    pub(crate) const ALL_BROKERS_DOWN: Code = Code::of(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
 
     /// Code of a value of the generated enum.
     pub(crate) const fn of(known: rd::rd_kafka_resp_err_t) -> Code {

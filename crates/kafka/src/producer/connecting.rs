@@ -24,7 +24,7 @@ use crate::turns::Turns;
 
 /// From this distance on a round trip is saved by beginning what is waited for later. Nearer that saves nothing, and an
 /// error that comes before it is waited for is not told: the client then asks again.
-const FAR: Duration = Duration::from_millis(15);
+const BEGUN_EARLY_FROM: Duration = Duration::from_millis(15);
 
 /// What a producer waits for until it can send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl Connecting {
         if let Some(takeover) = takeover.as_mut() {
             takeover.wake_reader();
             // Without a measurement the metadata tell, which have three round trips in them.
-            if options.round_trip.map_or(since.elapsed() >= FAR * 3, |time| time >= FAR) {
+            if options.round_trip.map_or(since.elapsed() >= BEGUN_EARLY_FROM * 3, |time| time >= BEGUN_EARLY_FROM) {
                 takeover.begin(client);
             }
         }

@@ -20,7 +20,7 @@ const BATCH_BYTES: u32 = 1_000_000;
 /// The largest at all: a batch waits for its answer alone, so that far away it is as large as the topic takes.
 const FAR_BATCH_BYTES: u32 = 4_000_000;
 /// From this distance on a batch may have [`FAR_BATCH_BYTES`].
-const FAR: Duration = Duration::from_millis(5);
+const LARGE_BATCHES_FROM: Duration = Duration::from_millis(5);
 /// The smallest `message.max.bytes` that the client accepts.
 const LEAST_MESSAGE_BYTES: u32 = 1_000;
 /// What the client counts for a record besides key, value and headers when it compares with `message.max.bytes`.
@@ -46,7 +46,7 @@ pub struct ProducerOptions {
     /// How far away the brokers are, as far as that is known.
     pub round_trip: Option<Duration>,
     /// The mean size of a record, bytes of key and value, as far as that is known.
-    pub record_bytes: Option<u64>,
+    pub mean_record_bytes: Option<u64>,
     /// How long the first metadata may take.
     pub metadata_timeout: Duration,
     /// The topic that a job belongs to: nothing is sent to another one of that name, and only to the partitions that it
@@ -172,7 +172,7 @@ impl ProducerOptions {
             in_flight_bytes: job.workers.in_flight,
             max_message_bytes,
             round_trip: None,
-            record_bytes: None,
+            mean_record_bytes: None,
             metadata_timeout: Duration::from_secs(10).min(job.kafka.give_up_after),
             bound: None,
             transaction: None,
@@ -203,7 +203,7 @@ impl ProducerOptions {
 
     /// The limit of a batch that is sent as soon as it is reached.
     fn batch_bytes(&self) -> u32 {
-        let far = self.round_trip.is_some_and(|time| time >= FAR);
+        let far = self.round_trip.is_some_and(|time| time >= LARGE_BATCHES_FROM);
         self.message_bytes().min(if far { FAR_BATCH_BYTES } else { BATCH_BYTES })
     }
 
@@ -216,7 +216,7 @@ impl ProducerOptions {
     fn group_records(&self) -> usize {
         let bytes = group_bytes(self.batch_bytes() as usize, !self.headers.is_empty());
         let besides = self.header_bytes().saturating_add(pipeline::group::RECORD_OVERHEAD);
-        let mean = self.record_bytes.and_then(|mean| usize::try_from(mean).ok());
+        let mean = self.mean_record_bytes.and_then(|mean| usize::try_from(mean).ok());
         if mean.is_none() && !self.headers.is_empty() {
             // Lanes count less for headers than the client does: by bytes alone a group might be two batches.
             return GROUP_RECORDS;
@@ -286,7 +286,7 @@ mod tests {
             in_flight_bytes: 0,
             max_message_bytes: 1 << 20,
             round_trip: None,
-            record_bytes: None,
+            mean_record_bytes: None,
             metadata_timeout: Duration::ZERO,
             bound: None,
             transaction: None,

@@ -15,8 +15,8 @@ use crate::random::backoff;
 /// This many attempts that ended at what can't be read stop the job: each cuts the plan once more, and a folder that is
 /// gone, with ten thousand files in it, would leave a shard for each.
 const MOST_UNREADABLE: f64 = 50.0;
-/// This many of them are told one by one.
-const TOLD_UNREADABLE: f64 = 3.0;
+/// This many files that can't be read are told one by one.
+const TOLD_UNREADABLE: u32 = 3;
 /// What is told of the others.
 const MORE_UNREADABLE: &str = "more files can't be read: the attempts in `shardlift report -o json` name them";
 /// For this time it is told once that attempts end because no broker answers.
@@ -108,14 +108,15 @@ impl Machine {
                 log(out, Level::Error, format!("{MORE_UNREADABLE}; -v logs each"), true);
             }
         } else if self.causes.add(Cause::Source, reason) {
+            self.unreadable_told += 1;
             log(out, Level::Error, text, true);
         }
         After::Quarantined
     }
 
-    /// Whether what happens once for each file that can't be read is told one by one still.
+    /// Whether the next file that can't be read is told by itself still.
     pub(super) fn tells_unreadable(&self) -> bool {
-        self.unreadable <= TOLD_UNREADABLE
+        self.unreadable_told < TOLD_UNREADABLE
     }
 
     /// Whether nothing of a shard may be sent before what lies before it, because that would change the order of a

@@ -25,7 +25,7 @@ const FEW: u64 = 2;
 const CHUNK_ENDS: f64 = 0.1;
 /// What is not more than this number of times as much is not worth trying.
 const WORTH: f64 = 1.5;
-/// No more than this number of times as many workers are told to try: so much else may limit them then.
+/// The most workers to try, as a multiple of those there are: with more, brokers or network may be the limit.
 const MOST_TIMES: u64 = 8;
 
 /// A job that waits for delivery reports.
