@@ -13,7 +13,7 @@ use migration::check::facts::{ExistingRecords, KnownTopic, SourceSample};
 use migration::check::machine::{EarlierRun, MachineFacts, StateFacts};
 use migration::check::{self, Evidence};
 use migration::job::Brokers;
-use migration::units::{show_count, show_duration, show_things};
+use migration::units::{first_few, show_count, show_duration, show_things};
 use migration::{Check, Exit, Finding, Job, Order, Plan, Purpose, UserError};
 use pipeline::sampling;
 use process::Disk;
@@ -25,8 +25,6 @@ use crate::source;
 
 /// How long the source is sampled at most.
 const SAMPLING: Duration = Duration::from_secs(2);
-/// How many files are told of that can't be sampled.
-const UNREADABLE_TOLD: usize = 3;
 /// How long a topic's ends are watched for other producers.
 const WATCHING: Duration = Duration::from_secs(2);
 
@@ -298,10 +296,7 @@ pub fn of_files(job: &Job, sampled: &SampledPlan) -> Vec<Finding> {
 /// What the sample met that can't be read, but for what is `told` already: the first files, and how many more there
 /// are of those that were sampled.
 pub fn unreadable(sample: &SourceSample, told: &[String]) -> Vec<String> {
-    let mut new: Vec<String> = sample.unreadable.iter().filter(|error| !told.contains(error)).cloned().collect();
-    let more = new.len().saturating_sub(UNREADABLE_TOLD);
-    new.truncate(UNREADABLE_TOLD);
+    let new = sample.unreadable.iter().filter(|error| !told.contains(error)).cloned();
     let sampled = show_things(sample.files_sampled, "sampled file");
-    new.extend((more > 0).then(|| format!("{} more of {sampled} can't be read either", show_count(more as u64))));
-    new
+    first_few(new.collect(), |more| format!("{} more of {sampled} can't be read either", show_count(more)))
 }

@@ -112,6 +112,17 @@ pub fn show_count(count: u64) -> String {
     out
 }
 
+/// How many of many like things are told one by one.
+const FIRST: usize = 3;
+
+/// The first of many like things; `more` says what there is besides, from how many there are.
+pub fn first_few(mut all: Vec<String>, more: impl FnOnce(u64) -> String) -> Vec<String> {
+    let besides = all.len().saturating_sub(FIRST) as u64;
+    all.truncate(FIRST);
+    all.extend((besides > 0).then(|| more(besides)));
+    all
+}
+
 /// A count of things for people: `1 file`, `1,234 files`.
 pub fn show_things(count: u64, one: &str) -> String {
     format!("{} {one}{}", show_count(count), if count == 1 { "" } else { "s" })

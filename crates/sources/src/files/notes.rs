@@ -4,19 +4,13 @@
 use std::path::Path;
 
 use migration::printable::printable_path;
-use migration::units::{show_count, show_things};
+use migration::units::{first_few, show_count, show_things};
 use pipeline::SourceError;
-
-/// How many notes of a kind are told one by one.
-const NOTES_TOLD: usize = 3;
 
 /// The first notes, and how many more there are of `what`.
 pub(super) fn told(notes: impl Iterator<Item = String>, what: &str) -> Vec<String> {
-    let mut notes: Vec<String> = notes.map(|note| note.chars().map(printable).collect()).collect();
-    let more = notes.len().saturating_sub(NOTES_TOLD);
-    notes.truncate(NOTES_TOLD);
-    notes.extend((more > 0).then(|| format!("{more} more {what}")));
-    notes
+    let notes = notes.map(|note| note.chars().map(printable).collect());
+    first_few(notes.collect(), |more| format!("{more} more {what}"))
 }
 
 /// One error of many: the first ones, and how many more there are of `what`.

@@ -320,7 +320,7 @@ mod tests {
     /// A job that waits for four fifths of its time, with two workers; `change` makes it what the case is about.
     fn told(phase: Phase, change: impl FnOnce(&mut JobReport)) -> String {
         let mut report = example::waiting(phase, 80, 2);
-        // Nobody is told that chunks are too small unless that is the case.
+        // No chunk is too small, unless that is the case.
         rules(&mut report).chunk.records = 1_000_000;
         change(&mut report);
         advice(&report).expect("its waits limit it")
